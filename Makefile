@@ -1,0 +1,40 @@
+# Everything a fresh machine needs is python3.11+, make and git: each target sets itself up.
+PYTHON ?= $(firstword $(foreach name,python3.12 python3.11 python3.13 python3,$(if $(shell $(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo ok),$(name))))
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: setup simulate test test-slow check bench lock clean
+
+setup: $(READY)
+
+$(READY): pyproject.toml requirements.txt
+	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or newer was found. Install one, or say PYTHON=/path/to/python3."; exit 1; }
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --requirement requirements.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $@
+
+simulate: $(READY)
+	$(BIN)/python run_simulation.py experiment=quick
+
+test: $(READY)
+	$(BIN)/pytest -m "not slow" -n 2
+
+test-slow: $(READY)
+	$(BIN)/pytest -m slow
+
+check: $(READY)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+bench: $(READY)
+	@for module in benchmarks/[a-z]*.py; do $(BIN)/python -m benchmarks.$$(basename $$module .py) || exit 1; done
+
+lock: $(READY)
+	$(BIN)/uv pip compile --quiet --universal --upgrade --no-emit-index-url --no-header --no-annotate \
+	  --python-version 3.11 --extra dev pyproject.toml --output-file requirements.txt
+
+clean:
+	rm -rf .venv .teledx_cache runs .mypy_cache .ruff_cache .pytest_cache .hypothesis

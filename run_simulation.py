@@ -1,0 +1,80 @@
+"""Every hospital in this process: `python run_simulation.py experiment=quick`."""
+
+import os
+import sys
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from teledx_fed import settings as settings_of
+from teledx_fed.settings import Settings
+
+OmegaConf.register_new_resolver("first", lambda *choices: next(choice for choice in choices if choice))
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="config")
+def main(composed: DictConfig) -> None:
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    try:
+        settings = _settings(composed, folder)
+        simulate(settings, folder)
+    except (ValueError, ConnectionError) as error:
+        sys.exit(f"error: {error}")
+    print(f"run folder: {folder}")
+
+
+def _settings(composed: DictConfig, folder: Path) -> Settings:
+    """As composed, and kept in the run folder; a resumed run keeps what it was begun with."""
+    kept = folder / "config.yaml"
+    if composed.resume is None:
+        settings = settings_of.build(composed)
+        settings_of.save(settings, kept)
+        return settings
+    if (others := [o for o in HydraConfig.get().overrides.task if not o.startswith("resume=")]) or not kept.exists():
+        raise ValueError(
+            f"resume must name a run folder, and come alone, got {composed.resume} {' '.join(others)}. "
+            "A run goes on with the settings in its config.yaml."
+        )
+    return settings_of.load(kept)
+
+
+def simulate(settings: Settings, folder: Path) -> None:
+    from teledx_fed.reporting.page import write_page
+    from teledx_fed.reporting.progress import Display
+
+    from teledx_fed.clock import Clock
+    from teledx_fed.data.hospitals import hospitals
+    from teledx_fed.federation.simulation import federate
+    from teledx_fed.model.network import build
+    from teledx_fed.reporting.report import write_report
+    from teledx_fed.training.baselines import committees
+    from teledx_fed.training.compute import device
+    from teledx_fed.training.examination import examine
+    from teledx_fed.training.worker import Worker
+
+    clock = Clock()
+    with Display() as display:
+        display.phase("photographs")
+        with clock("preparation"):
+            sites = hospitals(settings, folder, display.advance)
+            network = build(settings.model, settings.seed).to(device(settings.simulation, display.say))
+        worker = Worker(network, clock)
+        display.phase("rounds")
+        federation = federate(sites, worker, settings, folder, display.round)
+        display.phase("baselines")
+        models = {
+            "federated": federation.committees,
+            **committees(sites, worker, settings, folder, display.baseline),
+        }
+        display.phase("test")
+        examination = examine(worker, sites, models, settings)
+        display.phase("report")
+        write_report(folder, settings, sites, examination, federation.best_round, clock)
+        write_page(folder)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
+    main()

@@ -1,0 +1,1 @@
+"""Photographs: where they lie, how they are prepared, and which hospital holds them."""

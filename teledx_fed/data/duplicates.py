@@ -1,0 +1,112 @@
+"""One photograph filed twice: set aside where it is the same, kept on one side of a split where it is nearly."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy.fft import dctn
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from teledx_fed.records import Collection, Example, Images, Reason, SetAside
+
+Pair = tuple[str, str]
+
+FREQUENCIES = 24
+"""Squared, less one, the bits of a hash. The usual 8 do not tell one fundus from another."""
+
+NEAR = 0.18
+"""The share of differing bits up to which two photographs show one eye in one view. Looked at on four real hospitals,
+all 18 pairs up to here did; the first that did not differed in 0.205, and unrelated ones differ in about 0.5."""
+
+BLOCK = 512
+
+
+def deduplicate(collection: Collection, images: Images) -> Collection:
+    """Of each photograph one copy, in the order of names, and none where its copies' grades conflict.
+
+    Patients who share a photograph, or nearly, become one, under the smallest pseudonym.
+    """
+    groups = _by_content(collection.examples)
+    kept = [group[0] for group in groups if not _conflicting(group)]
+    merged = _merge(_links(groups, images))
+    return replace(
+        collection,
+        examples=tuple(replace(example, patient=merged.get(example.patient, example.patient)) for example in kept),
+        set_aside=(*collection.set_aside, *(aside for group in groups for aside in _set_aside(group))),
+    )
+
+
+def label_noise(set_aside: Sequence[SetAside]) -> dict[str, int]:
+    """Of what was set aside: how many photographs were filed more than once, and how many of them were
+    graded differently."""
+    groups = {
+        reason: {aside.detail for aside in set_aside if aside.reason is reason}
+        for reason in (Reason.DUPLICATE, Reason.CONFLICTING_GRADES)
+    }
+    return {
+        "duplicate_groups": sum(len(details) for details in groups.values()),
+        "conflicting_groups": len(groups[Reason.CONFLICTING_GRADES]),
+    }
+
+
+def perceptual_hash(images: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """n × 575 bits of n × size × size × 3: the signs of the lowest frequencies (Zauner 2010) of the square inside
+    the disc, whose rim would make all photographs alike."""
+    margin = images.shape[1] * 15 // 100
+    centres = images[:, margin:-margin, margin:-margin]
+    small = np.stack([cv2.resize(centre, (64, 64), interpolation=cv2.INTER_AREA) for centre in centres])
+    grey = small @ np.array([0.299, 0.587, 0.114])
+    lowest = dctn(grey, axes=(1, 2))[:, :FREQUENCIES, :FREQUENCIES]
+    return np.asarray(lowest.reshape(len(images), -1)[:, 1:] > 0)
+
+
+def near_duplicates(hashes: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
+    """Pairs of rows, the smaller first, that differ in at most `NEAR` of their bits."""
+    signs = np.where(hashes, np.float32(1), np.float32(-1))
+    for start in range(0, len(signs), BLOCK):
+        agreement = signs[start : start + BLOCK] @ signs[start:].T
+        first, second = np.nonzero(agreement >= (1 - 2 * NEAR) * signs.shape[1])
+        yield from ((start + i, start + j) for i, j in zip(first.tolist(), second.tolist(), strict=True) if i < j)
+
+
+def _by_content(examples: Sequence[Example]) -> list[list[Example]]:
+    groups: defaultdict[str, list[Example]] = defaultdict(list)
+    for example in sorted(examples, key=lambda example: example.image.name):
+        groups[example.image.digest()].append(example)
+    return list(groups.values())
+
+
+def _conflicting(group: Sequence[Example]) -> bool:
+    return len({example.grade for example in group}) > 1
+
+
+def _set_aside(group: Sequence[Example]) -> list[SetAside]:
+    first, *copies = group
+    if _conflicting(group):
+        grades = ", ".join(f"{example.image.name} {example.grade}" for example in group)
+        return [SetAside(example.image.name, Reason.CONFLICTING_GRADES, grades) for example in group]
+    return [SetAside(copy.image.name, Reason.DUPLICATE, f"equals {first.image.name}") for copy in copies]
+
+
+def _links(groups: Sequence[Sequence[Example]], images: Images) -> list[Pair]:
+    """Pairs of patients who share a photograph."""
+    firsts = [group[0] for group in groups]
+    hashes = [perceptual_hash(images.batch(firsts[start : start + BLOCK])) for start in range(0, len(firsts), BLOCK)]
+    near = near_duplicates(np.concatenate(hashes)) if hashes else ()
+    copies = [(group[0].patient, copy.patient) for group in groups for copy in group[1:]]
+    return copies + [(firsts[i].patient, firsts[j].patient) for i, j in near]
+
+
+def _merge(links: Sequence[Pair]) -> Mapping[str, str]:
+    """To every linked patient the smallest of those that it is linked to, directly or through others."""
+    patients = sorted({patient for pair in links for patient in pair})
+    number = {patient: i for i, patient in enumerate(patients)}
+    rows, columns = [number[a] for a, _ in links], [number[b] for _, b in links]
+    graph = coo_array((np.ones(len(links)), (rows, columns)), shape=(len(patients), len(patients)))
+    _, labels = connected_components(graph, directed=False)
+    _, smallest = np.unique(labels, return_index=True)
+    return {patient: patients[smallest[label]] for patient, label in zip(patients, labels, strict=True)}

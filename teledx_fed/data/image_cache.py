@@ -1,0 +1,102 @@
+"""Prepared photographs on disk: each is decoded once, whoever asks and however often."""
+
+import io
+import zlib
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from teledx_fed.data.preprocessing import prepare
+from teledx_fed.data.problems import Problem
+from teledx_fed.files import write_bytes
+from teledx_fed.records import Example, Photograph
+from teledx_fed.settings import DataSettings
+
+PREPARATION_VERSION = 1
+"""Raise it whenever the same photograph and settings give other pixels."""
+
+CHECKSUM_BYTES = 4
+
+
+class ImageCache:
+    """One memory-mapped `.npy` file a photograph, keyed by its content and by how it was prepared.
+
+    Any number of processes may share `folder`: files appear whole or not at all, and one whose checksum
+    does not fit is written anew.
+    """
+
+    def __init__(self, folder: Path, settings: DataSettings) -> None:
+        self.settings = settings
+        options = "".join(f"-{name}" for name in ("ben_graham", "clahe") if getattr(settings, name))
+        self.folder = folder / f"{settings.image_size}px{options}-v{PREPARATION_VERSION}"
+        self._paths: dict[Photograph, Path] = {}
+
+    def prepare(
+        self, examples: Sequence[Example], advance: Callable[[int, int], None] = lambda done, total: None
+    ) -> tuple[Problem, ...]:
+        """Decodes what is missing, and says what is wrong with the photographs that it had to leave out.
+
+        `advance` hears how many of how many are done.
+        """
+        photographs = list(dict.fromkeys(example.image for example in examples))
+        problems = []
+        # Decoding, resizing and drawing release the interpreter lock: threads are as fast as processes.
+        with ThreadPoolExecutor(self.settings.workers) as pool:
+            for done, problem in enumerate(pool.map(self._problem, photographs), start=1):
+                problems += [problem] if problem else []
+                advance(done, len(photographs))
+        return tuple(problems)
+
+    def batch(self, examples: Sequence[Example]) -> NDArray[np.uint8]:
+        """Examples × size × size × 3, RGB."""
+        size = self.settings.image_size
+        images = np.empty((len(examples), size, size, 3), dtype=np.uint8)
+        for image, example in zip(images, examples, strict=True):
+            image[:] = self._prepared(example.image)
+        return images
+
+    def _problem(self, photograph: Photograph) -> Problem | None:
+        try:
+            self._prepared(photograph)
+        except ValueError as error:
+            return Problem(photograph.name, str(error).removeprefix(f"{photograph.name} "))
+        return None
+
+    def _prepared(self, photograph: Photograph) -> NDArray[np.uint8]:
+        path = self._path(photograph)
+        stored = _load(path)
+        if stored is not None:
+            return stored
+        options = self.settings
+        image = prepare(photograph.read(), options.image_size, options.ben_graham, options.clahe)
+        _save(path, image)
+        return image
+
+    def _path(self, photograph: Photograph) -> Path:
+        if photograph not in self._paths:
+            digest = photograph.digest()
+            self._paths[photograph] = self.folder / digest[:2] / f"{digest}.npy"
+        return self._paths[photograph]
+
+
+def _save(path: Path, image: NDArray[np.uint8]) -> None:
+    buffer = io.BytesIO()
+    np.save(buffer, image)
+    write_bytes(path, buffer.getvalue() + _checksum(buffer.getvalue()))
+
+
+def _load(path: Path) -> NDArray[np.uint8] | None:
+    """None where the file is missing, short or damaged."""
+    try:
+        content = np.memmap(path, mode="r")
+    except (FileNotFoundError, ValueError):  # numpy refuses to map an empty file
+        return None
+    whole = content[-CHECKSUM_BYTES:].tobytes() == _checksum(content[:-CHECKSUM_BYTES].data)
+    return np.load(path, mmap_mode="r") if whole else None
+
+
+def _checksum(content: bytes | memoryview) -> bytes:
+    return zlib.crc32(content).to_bytes(CHECKSUM_BYTES, "big")

@@ -1,0 +1,248 @@
+"""The data sets as their downloads lie on disk: which file says what of which photograph."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+
+from teledx_fed.data.listing import BINARY, ICDR, Entry, Listing, collect, image_files, image_folder, joined, stem
+from teledx_fed.data.pairs import messidor2_pairs
+from teledx_fed.data.photographs import ArrayPhotograph, PhotographFile
+from teledx_fed.data.problems import Problem
+from teledx_fed.data.tables import Row, code, first_on_disk, read_table
+from teledx_fed.records import Collection, Field, Patients
+from teledx_fed.settings import SourceSettings, must, one_of
+
+
+def aptos2019(root: Path) -> Listing:
+    labels = read_table(root / "train.csv", "id_code", "diagnosis")
+    images = image_folder(root / "train_images")
+    entries = [
+        Entry(row, stem(row["id_code"]), images.find(row["id_code"]), grade=row.code("diagnosis"))
+        for row in labels.rows
+    ]
+    return Listing(entries, Patients.UNKNOWN, labels.problems + images.problems)
+
+
+def eyepacs(root: Path) -> Listing:
+    labels = read_table(root / "trainLabels.csv", "image", "level")
+    images = image_folder(root / "train")
+    entries = []
+    for row in labels.rows:
+        image = stem(row["image"])
+        patient, _, eye = image.rpartition("_")
+        entries.append(Entry(row, image, images.find(image), grade=row.code("level"), patient=patient, eye=code(eye)))
+    return Listing(entries, Patients.GIVEN, labels.problems + images.problems)
+
+
+def messidor2(root: Path) -> Listing:
+    """Patients from the list of pairs where it is there, else inferred from the names of the images."""
+    columns = ("image_id", "adjudicated_dr_grade", "adjudicated_dme", "adjudicated_gradable")
+    labels = read_table(root / "messidor_data.csv", *columns)
+    images = image_folder(root / "IMAGES")
+    pairs = messidor2_pairs(root / "messidor-2.csv", [stem(row["image_id"]) for row in labels.rows])
+    entries = []
+    for row in labels.rows:
+        image = stem(row["image_id"])
+        patient, eye = pairs.owner(image)
+        entry = Entry(
+            row,
+            image,
+            images.find(image),
+            grade=row.code("adjudicated_dr_grade"),
+            patient=patient,
+            eye=eye,
+            field=Field.MACULA,
+            oedema=row.code("adjudicated_dme"),
+            gradable=row.code("adjudicated_gradable"),
+        )
+        entries.append(entry)
+    return Listing(entries, pairs.patients, labels.problems + pairs.problems + images.problems)
+
+
+def idrid(root: Path) -> Listing:
+    parts = (("a", "Training"), ("b", "Testing"))
+    return joined(_idrid(root / "B. Disease Grading", letter, name) for letter, name in parts)
+
+
+def _idrid(root: Path, letter: str, name: str) -> Listing:
+    table = root / "2. Groundtruths" / f"{letter}. IDRiD_Disease Grading_{name} Labels.csv"
+    labels = read_table(table, "Image name", "Retinopathy grade", "Risk of macular edema")
+    images = image_folder(root / "1. Original Images" / f"{letter}. {name} Set")
+    entries = [
+        Entry(
+            row,
+            f"{name.casefold()}/{stem(row['Image name'])}",
+            images.find(row["Image name"]),
+            grade=row.code("Retinopathy grade"),
+            field=Field.MACULA,
+            oedema=row.code("Risk of macular edema"),
+        )
+        for row in labels.rows
+    ]
+    return Listing(entries, Patients.UNKNOWN, labels.problems + images.problems)
+
+
+def ddr(root: Path) -> Listing:
+    return joined(_ddr(root / "DR_grading", split) for split in ("train", "valid", "test"))
+
+
+def _ddr(root: Path, split: str) -> Listing:
+    labels = read_table(root / f"{split}.txt", "image", "grade", header=False)
+    images = image_folder(root / split)
+    entries = [
+        Entry(
+            row,
+            f"{split}/{stem(row['image'])}",
+            images.find(row["image"]),
+            grade=row.code("grade"),
+            gradable="no" if row.code("grade") == "5" else "yes",
+        )
+        for row in labels.rows
+    ]
+    return Listing(entries, Patients.UNKNOWN, labels.problems + images.problems)
+
+
+def deepdrid(root: Path) -> Listing:
+    folder = root / "regular_fundus_images"
+    return joined(_deepdrid(folder / f"regular-fundus-{split}") for split in ("training", "validation"))
+
+
+def _deepdrid(folder: Path) -> Listing:
+    """The eye's own grade. `Overall quality` is not used: the poor half of the images was graded as well."""
+    labels = read_table(
+        folder / f"{folder.name}.csv", "patient_id", "image_path", "left_eye_DR_Level", "right_eye_DR_Level"
+    )
+    images = image_folder(folder / "Images")
+    entries = []
+    for row in labels.rows:
+        image = stem(row["image_path"])
+        grades = {"left": row.code("left_eye_DR_Level"), "right": row.code("right_eye_DR_Level")}
+        named, other = ("right", "left") if "_r" in image else ("left", "right")
+        eye = named if grades[named] else other  # 56_r3 and 56_l3 are named after the other eye
+        entry = Entry(
+            row,
+            f"{folder.name}/{image}",
+            images.find(image),
+            grade=grades[eye],
+            patient=row.code("patient_id"),
+            eye=eye,
+        )
+        entries.append(entry)
+    return Listing(entries, Patients.GIVEN, labels.problems + images.problems)
+
+
+def brset(root: Path) -> Listing:
+    table = first_on_disk(root / "labels_brset.csv", root / "labels.csv")
+    labels = read_table(table, "image_id", "patient_id", "DR_ICDR")
+    images = image_folder(root / "fundus_photos")
+    eyes = {"1": "right", "2": "left"}
+    entries = [
+        Entry(
+            row,
+            stem(row["image_id"]),
+            images.find(row["image_id"]),
+            grade=row.code("DR_ICDR"),
+            patient=row.code("patient_id"),
+            eye=eyes.get(row.code("exam_eye"), row.code("exam_eye")),
+            field=Field.MACULA,
+            oedema=row.code("macular_edema"),
+            gradable=row.code("quality"),
+            camera=row["camera"],
+        )
+        for row in labels.rows
+    ]
+    return Listing(entries, Patients.GIVEN, labels.problems + images.problems)
+
+
+def mbrset(root: Path) -> Listing:
+    labels = read_table(root / "labels_mbrset.csv", "file", "final_icdr")
+    images = image_folder(root / "images")
+    entries = [
+        Entry(
+            row,
+            stem(row["file"]),
+            images.find(row["file"]),
+            grade=row.code("final_icdr"),
+            patient=stem(row["file"]).rpartition(".")[0],
+            eye=row.code("laterality"),
+            oedema=row.code("final_edema"),
+            gradable=row.code("final_quality"),
+            camera="Phelcom Eyer",
+        )
+        for row in labels.rows
+    ]
+    return Listing(entries, Patients.GIVEN, labels.problems + images.problems)
+
+
+def retinamnist(root: Path) -> Listing:
+    """The three splits of the one file as one set: shards are split anew, by site."""
+    sizes = ("_224", "_128", "_64", "")
+    file = root if root.suffix == ".npz" else first_on_disk(*(root / f"retinamnist{size}.npz" for size in sizes))
+    try:
+        with np.load(file) as arrays:
+            labels = {split: arrays[f"{split}_labels"] for split in ("train", "val", "test")}
+        entries = [
+            Entry(Row(str(file)), f"{split}/{index}", [ArrayPhotograph(file, f"{split}_images", index)], str(grade))
+            for split in labels
+            for index, grade in enumerate(labels[split].reshape(len(labels[split])))
+        ]
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        problem = Problem(str(file), f"must be a RetinaMNIST file, got {error}. Download it again.")
+        return Listing([], Patients.UNKNOWN, [problem])
+    return Listing(entries, Patients.UNKNOWN)
+
+
+def folder(root: Path, file_pattern: str | None = None) -> Listing:
+    """One sub-folder a grade; patient and eye from the names of the files, where a pattern says how."""
+    pattern = _with_patient(file_pattern) if file_pattern else None
+    entries = []
+    for file in image_files(root):
+        place = file.relative_to(root)
+        match = pattern.search(file.name) if pattern else None
+        named = match.groupdict("") if match else {}
+        entry = Entry(
+            Row(str(root / place.parts[0])),
+            str(place),
+            [PhotographFile(file)],
+            grade=code(place.parts[0]),
+            patient=named.get("patient", "") if pattern else None,
+            eye=code(named.get("eye", "")),
+        )
+        entries.append(entry)
+    return Listing(entries, Patients.GIVEN if pattern else Patients.UNKNOWN)
+
+
+def _with_patient(file_pattern: str) -> re.Pattern[str]:
+    name, remedy = "data.file_pattern", r"For 12_left.jpg write (?P<patient>\d+)_(?P<eye>left|right)."
+    try:
+        pattern = re.compile(file_pattern)
+    except re.error as error:
+        raise ValueError(f"{name} must be a regular expression, got {file_pattern!r}: {error}. {remedy}") from error
+    must("patient" in pattern.groupindex, name, "hold a group named patient", file_pattern, remedy)
+    return pattern
+
+
+LAYOUTS: dict[str, Callable[[Path], Listing]] = {
+    layout.__name__: layout
+    for layout in (aptos2019, eyepacs, messidor2, idrid, ddr, deepdrid, brset, mbrset, retinamnist, folder)
+}
+
+
+def read(
+    name: str, source: SourceSettings, grading: Mapping[str, int] = {}, file_pattern: str | None = None
+) -> tuple[Collection, tuple[Problem, ...]]:
+    """What a source holds, and everything that is wrong with it. `grading` maps a site's own codes to ICDR grades."""
+    one_of(f"data.sources.{name}.layout", source.layout, LAYOUTS)
+    root = Path(source.root)
+    if not (source.root and root.exists()):
+        message = f"must be where the data set lies, got {source.root!r}. Correct the path."
+        return Collection((), Patients.UNKNOWN), (Problem(f"data.sources.{name}.root", message),)
+    listing = folder(root, file_pattern) if source.layout == "folder" else LAYOUTS[source.layout](root)
+    if not listing.entries and not listing.problems:
+        message = "must hold graded photographs, got none. Correct the path, or choose another layout."
+        listing = replace(listing, problems=[Problem(source.root, message)])
+    return collect(listing, name, {**ICDR, **BINARY, **{code(own): grade for own, grade in grading.items()}})

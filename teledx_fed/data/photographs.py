@@ -1,0 +1,116 @@
+"""Photographs as they lie on disk: a file each, or many in one array."""
+
+import hashlib
+import io
+import struct
+import warnings
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+FORMATS = ("JPEG", "PNG", "TIFF", "BMP")
+MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
+"""Eight bits a channel; deeper ones would need a window, which nobody told us."""
+
+DAMAGED = (OSError, SyntaxError, TypeError, struct.error)
+"""What Pillow raises when a file ends too soon or a chunk of it is broken."""
+
+BOMB = (Image.DecompressionBombWarning, Image.DecompressionBombError)
+# Of damaged metadata Pillow warns, though the pixels are whole; of a bomb it warns before it decodes it.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+warnings.simplefilter("error", Image.DecompressionBombWarning)
+
+
+@dataclass(frozen=True)
+class PhotographFile:
+    """A JPEG, PNG, TIFF or BMP file, upright as its EXIF orientation says: as the grader saw it."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The whole path: data sets repeat file names in their training and test folders."""
+        return str(self.path)
+
+    def digest(self) -> str:
+        return hashlib.sha256(self._content()).hexdigest()
+
+    def read(self) -> NDArray[np.uint8]:
+        content = self._content()
+        if _is_cut_jpeg(content):
+            raise self._refused("whole", "no end of image", "Copy it again from its source")
+        try:
+            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+                self._check_mode(image.mode)
+                return np.array(ImageOps.exif_transpose(image).convert("RGB"))
+        except BOMB as error:
+            raise self._refused(
+                f"at most {Image.MAX_IMAGE_PIXELS} pixels", "more in its header", "Scale it down"
+            ) from error
+        except UnidentifiedImageError as error:
+            raise self._refused(f"a {', '.join(FORMATS)} file", "something else", "Convert it") from error
+        except DAMAGED as error:
+            raise self._refused("whole", error, "Copy it again from its source") from error
+
+    def _content(self) -> bytes:
+        try:
+            content = self.path.read_bytes()
+        except OSError as error:
+            raise self._refused("readable", error.strerror, "Check the path and its permissions") from error
+        if not content:
+            raise self._refused("an image", "an empty file", "Copy it again from its source")
+        return content
+
+    def _check_mode(self, mode: str) -> None:
+        if mode not in MODES:
+            raise self._refused("8 bits a channel", f"mode {mode}", "Convert it")
+
+    def _refused(self, requirement: str, got: object, remedy: str) -> ValueError:
+        return ValueError(f"{self.name} must be {requirement}, got {got}. {remedy}, or leave it out.")
+
+
+def _is_cut_jpeg(content: bytes) -> bool:
+    """No end-of-image marker after the last start of scan. Decoders take zeros, as of a copy broken off, for pixels."""
+    return content.startswith(b"\xff\xd8") and content.rfind(b"\xff\xd9") < content.rfind(b"\xff\xda")
+
+
+@dataclass(frozen=True)
+class ArrayPhotograph:
+    """Row `index` of the array `key` in an `.npz` file: height × width, grey, or height × width × 3, RGB."""
+
+    path: Path
+    key: str
+    index: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.path}/{self.key}/{self.index}"
+
+    def digest(self) -> str:
+        image = self.read()
+        return hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()
+
+    def read(self) -> NDArray[np.uint8]:
+        try:
+            image = _array(self.path, self.key)[self.index]
+        except (OSError, ValueError, EOFError, BadZipFile, KeyError, IndexError) as error:
+            raise ValueError(
+                f"{self.name} must be an image in a whole .npz file, got {error}. Copy the file again from its source."
+            ) from error
+        if image.dtype != np.uint8 or image.shape[2:] not in ((), (3,)) or image.size == 0:
+            raise ValueError(
+                f"{self.name} must be uint8, height × width or height × width × 3,"
+                f" got {image.dtype} {image.shape}. Convert the array, or leave it out."
+            )
+        return np.stack([image] * 3, axis=-1) if image.ndim == 2 else image.copy()
+
+
+@lru_cache(maxsize=3)  # the training, validation and test images of one file: an archive has no way to read a row
+def _array(path: Path, key: str) -> NDArray[np.uint8]:
+    with path.open("rb") as file, np.load(file) as arrays:
+        return np.asarray(arrays[key])

@@ -1,0 +1,143 @@
+"""Where the lesions of an eye and the distractors of a photograph come to lie."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from teledx_fed.data.anatomy import Eye
+from teledx_fed.data.cameras import DISC_DIAMETER, Camera, Points
+from teledx_fed.data.lesions import DEFINING, HAEMORRHAGES_A_QUADRANT, TABLE, Finding, Kind
+
+Mask = NDArray[np.bool_]
+MACULA = 1.0
+"""Disc diameters around the fovea where an exudate means oedema."""
+MARGIN = 0.3
+"""Disc diameters between a lesion and the rim, as no photograph is centred quite as meant."""
+TRUNK = 0.04
+"""Disc diameters: a vein this wide can be seen to bead."""
+
+
+@dataclass(frozen=True)
+class Sight:
+    """The part of an eye that a camera sees when it aims at one point of the fundus."""
+
+    eye: Eye
+    camera: Camera
+    aim: complex
+
+    def holds(self, points: Points, margin: float) -> Mask:
+        return self.camera.sees(points - self.aim, margin)
+
+    def quadrant(self, points: Points) -> NDArray[np.int64]:
+        """0 to 3, about the aim."""
+        offset = points - self.aim
+        return 2 * (offset.imag > 0) + (offset.real > 0)
+
+    def veins(self, margin: float) -> Points:
+        trunks = self.eye.vessels[0]
+        points = trunks.path[(trunks.width > TRUNK) & ~trunks.artery[:, None]]
+        return points[self.holds(points, margin)]
+
+
+def findings(
+    rng: np.random.Generator, kinds: Iterable[Kind], grade: int, sight: Sight, oedema: bool = False
+) -> tuple[Finding, ...]:
+    """Findings on the fundus of an eye of this grade, in disc diameters."""
+    certain = _certain(rng, grade, oedema)
+    found: list[Finding] = []
+    for kind in kinds:
+        share, low, high = TABLE[kind].grades.get(grade, (0, 0, 0))
+        if kind in certain or rng.random() < share:
+            count = int(rng.integers(low, high + 1))
+            found += _dressed(rng, kind, _places(rng, kind, count, sight, kind in certain))
+    return tuple(found)
+
+
+def _certain(rng: np.random.Generator, grade: int, oedema: bool) -> set[Kind]:
+    defining = DEFINING.get(grade, ())
+    chosen = {defining[rng.integers(len(defining))]} if defining else set()
+    return chosen | ({Kind.HARD_EXUDATE} if oedema else set())
+
+
+def _places(rng: np.random.Generator, kind: Kind, count: int, sight: Sight, certain: bool) -> Points:
+    margin = MARGIN + TABLE[kind].diameter[1] / 2 / DISC_DIAMETER
+    match kind:
+        case Kind.HAEMORRHAGE if certain:
+            return _in_each_quadrant(rng, sight, margin)
+        case Kind.HARD_EXUDATE:
+            return _exudates(rng, count, sight, margin, oedema=certain)
+        case Kind.DRUSEN:
+            return _clustered(rng, count, lambda points: sight.holds(points, margin), sight)
+        case Kind.VENOUS_BEADING:
+            veins = rng.permutation(sight.veins(margin))
+            _, first = np.unique(sight.quadrant(veins), return_index=True)
+            return veins[rng.permutation(first)[:count]]
+        case Kind.NEOVASCULARISATION:
+            rim = sight.eye.disc + 0.3 * np.exp(1j * rng.uniform(0, 2 * np.pi, 60))
+            veins = sight.veins(margin)
+            return rng.choice(np.concatenate([veins, rim[sight.holds(rim, margin)]]), count)
+        case _:
+            return _scattered(rng, count, lambda points: sight.holds(points, margin), sight)
+
+
+def _dressed(rng: np.random.Generator, kind: Kind, places: Points) -> list[Finding]:
+    row = TABLE[kind]
+    diameters = rng.uniform(*row.diameter, len(places)) / DISC_DIAMETER
+    contrasts, shapes = rng.uniform(*row.contrast, len(places)), rng.uniform(0, 2 * np.pi, len(places))
+    return [
+        Finding(kind, complex(place), float(diameter) / 2, float(contrast), float(shape))
+        for place, diameter, contrast, shape in zip(places, diameters, contrasts, shapes, strict=True)
+    ]
+
+
+def _accepted(count: int, propose: Callable[[int], Points], allowed: Callable[[Points], Mask]) -> Points:
+    points = np.empty(0, dtype=np.complex128)
+    while len(points) < count:
+        candidates = propose(4 * count + 16)
+        points = np.concatenate([points, candidates[allowed(candidates)]])
+    return points[:count]
+
+
+def _scattered(rng: np.random.Generator, count: int, allowed: Callable[[Points], Mask], sight: Sight) -> Points:
+    """Evenly over the field, but never on the optic disc."""
+    reach = sight.camera.reach
+
+    def propose(n: int) -> Points:
+        return sight.aim + rng.uniform(-reach, reach, n) + 1j * rng.uniform(-reach, reach, n)
+
+    return _accepted(count, propose, lambda points: allowed(points) & (np.abs(points - sight.eye.disc) > 0.6))
+
+
+def _clustered(
+    rng: np.random.Generator, count: int, allowed: Callable[[Points], Mask], sight: Sight, spread: float = 0.3
+) -> Points:
+    centres = _scattered(rng, int(rng.integers(1, 4)), allowed, sight)
+
+    def propose(n: int) -> Points:
+        return rng.choice(centres, n) + spread * (rng.standard_normal(n) + 1j * rng.standard_normal(n))
+
+    return _accepted(count, propose, allowed)
+
+
+def _in_each_quadrant(rng: np.random.Generator, sight: Sight, margin: float) -> Points:
+    low, high = HAEMORRHAGES_A_QUADRANT
+
+    def within(quadrant: int) -> Points:
+        def allowed(points: Points) -> Mask:
+            return sight.holds(points, margin) & (sight.quadrant(points) == quadrant)
+
+        return _scattered(rng, int(rng.integers(low, high + 1)), allowed, sight)
+
+    return np.concatenate([within(quadrant) for quadrant in range(4)])
+
+
+def _exudates(rng: np.random.Generator, count: int, sight: Sight, margin: float, oedema: bool) -> Points:
+    """Half of them within the macula where there is oedema, else none."""
+    central = (count + 1) // 2 if oedema else 0
+    inside = _clustered(rng, central, lambda points: np.abs(points) < MACULA, sight, 0.25)
+    outside = _clustered(
+        rng, count - central, lambda points: sight.holds(points, margin) & (np.abs(points) > 1.1 * MACULA), sight
+    )
+    return np.concatenate([inside, outside])

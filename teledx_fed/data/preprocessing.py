@@ -1,0 +1,90 @@
+"""From a photograph as the camera wrote it to the square that the network sees."""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]
+
+DARK = 16
+"""The grey level, of 255, up to which there is nothing to see."""
+
+
+def prepare(image: Image, size: int, ben_graham: bool = False, clahe: bool = False) -> Image:
+    """The fundus disc of a height × width × 3 RGB photograph, size × size × 3, black outside the disc."""
+    square, disc = (_resize(_square(part), size) for part in _crop(image, fundus_mask(image)))
+    inside = disc > 127
+    if clahe:
+        square = equalise(square)
+    if ben_graham:
+        square = subtract_local_average(square, inside)
+    square[~inside] = 0
+    return square
+
+
+def fundus_mask(image: Image) -> Image:
+    """255 in the disc, 0 around it: the hull of the largest bright region, whatever lettering lies beside it."""
+    brightness = cv2.medianBlur(_shrink(image, 256).max(axis=2), 5)
+    darkest, bright = np.percentile(brightness, (1, 99))
+    if bright < DARK:
+        raise ValueError(
+            f"photograph must show a fundus, got brightness {bright:.0f} of 255. Leave it out, or take it again."
+        )
+    border = min(darkest, DARK)  # what is brighter is no border but a photograph without one
+    hull = _hull(brightness >= border + 0.06 * (bright - border))
+    return _pixels(cv2.resize(hull, image.shape[1::-1], interpolation=cv2.INTER_NEAREST))
+
+
+def equalise(image: Image) -> Image:
+    """Contrast-limited adaptive histogram equalisation of the lightness, leaving the colour (Zuiderveld 1994)."""
+    lightness, *colour = cv2.split(cv2.cvtColor(image, cv2.COLOR_RGB2LAB))
+    equalised = cv2.createCLAHE(clipLimit=2.0, tileGridSize=(8, 8)).apply(lightness)
+    return _pixels(cv2.cvtColor(cv2.merge([equalised, *colour]), cv2.COLOR_LAB2RGB))
+
+
+def subtract_local_average(image: Image, inside: NDArray[np.bool_]) -> Image:
+    """128 + 4 (image − its local average), after B. Graham's winning entry to Kaggle's contest of 2015.
+
+    The average is over the disc alone, so its rim gets no halo and need not be cut off.
+    """
+    sigma = image.shape[0] / 60
+    weight = inside.astype(np.float32)
+    total = cv2.GaussianBlur(image * weight[..., None], (0, 0), sigma)
+    average = total / np.maximum(cv2.GaussianBlur(weight, (0, 0), sigma), 1e-3)[..., None]
+    return _pixels(np.clip(128 + 4 * (image - average), 0, 255))
+
+
+def _crop(image: Image, mask: Image) -> tuple[Image, Image]:
+    x, y, width, height = cv2.boundingRect(mask)
+    window = np.s_[y : y + height, x : x + width]
+    return image[window], mask[window]
+
+
+def _square(image: Image) -> Image:
+    height, width = image.shape[:2]
+    side = max(height, width)
+    top, left = (side - height) // 2, (side - width) // 2
+    return _pixels(
+        cv2.copyMakeBorder(image, top, side - height - top, left, side - width - left, cv2.BORDER_CONSTANT, value=0)
+    )
+
+
+def _resize(image: Image, size: int) -> Image:
+    smooth = cv2.INTER_AREA if size < image.shape[0] else cv2.INTER_CUBIC  # enlarging, INTER_AREA draws blocks
+    return _pixels(cv2.resize(image, (size, size), interpolation=smooth))
+
+
+def _shrink(image: Image, longest: int) -> Image:
+    scale = min(1.0, longest / max(image.shape))
+    height, width = (max(1, round(side * scale)) for side in image.shape[:2])
+    return _pixels(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA))
+
+
+def _hull(bright: NDArray[np.bool_]) -> Image:
+    regions, _ = cv2.findContours(bright.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    largest = cv2.convexHull(max(regions, key=cv2.contourArea))
+    return _pixels(cv2.fillConvexPoly(np.zeros(bright.shape, np.uint8), largest, 255))
+
+
+def _pixels(image: NDArray[np.generic]) -> Image:
+    return np.asarray(image, dtype=np.uint8)

@@ -1,0 +1,28 @@
+"""Everything that is wrong with the data, said at once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Problem:
+    """`row` is the line in `file`, the header being line 1."""
+
+    file: str
+    message: str
+    row: int | None = None
+
+    def __str__(self) -> str:
+        place = self.file if self.row is None else f"{self.file}, row {self.row}"
+        return f"{place}: {self.message}"
+
+
+class BadData(ValueError):
+    """Raised once, with every problem found."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        listed = "\n".join(f"  {problem}" for problem in problems)
+        super().__init__(
+            f"{len(problems)} problems in the data. Correct them, or set data.on_bad=skip to go on without:\n{listed}"
+        )

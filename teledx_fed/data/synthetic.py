@@ -1,0 +1,130 @@
+"""Hospitals whose fundus photographs are drawn from a seed: the data that the project brings along."""
+
+import cmath
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple, dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from teledx_fed.data import anatomy, drawing
+from teledx_fed.data.cameras import CAMERAS, CENTRE, Camera, View
+from teledx_fed.data.lesions import LESIONS, OEDEMA, OF_THE_EYE, OF_THE_PHOTOGRAPH, Finding, Kind
+from teledx_fed.data.placement import Sight, findings
+from teledx_fed.randomness import generator
+from teledx_fed.records import GRADES, Collection, Example, Eye, Field, Patients
+from teledx_fed.settings import HospitalSettings, one_of
+
+DRAWING_VERSION = 1
+"""Raise it whenever the same specification gives other pixels."""
+SAME_GRADE = 0.7
+"""The share of patients whose eyes have the same grade; the others' are one apart."""
+DISC_FIELD = 0.15
+"""The share of eyes with a second photograph, centred on the disc."""
+
+
+@dataclass(frozen=True)
+class SyntheticPhotograph:
+    """Drawn anew whenever it is read, from what stands here and nothing else."""
+
+    seed: int
+    patient: str
+    eye: Eye
+    field: Field
+    grade: int
+    oedema: bool
+    camera: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.patient}_{self.eye}_{self.field}"
+
+    def digest(self) -> str:
+        return hashlib.sha256(repr((DRAWING_VERSION, *astuple(self))).encode()).hexdigest()
+
+    def lesions(self) -> tuple[Finding, ...]:
+        """Every lesion of retinopathy in the photograph, in its pixels; distractors are none."""
+        eye = self._anatomy()
+        return tuple(finding for finding in self._found(eye, self._view(eye)) if finding.kind in LESIONS)
+
+    def read(self) -> NDArray[np.uint8]:
+        eye = self._anatomy()
+        view = self._view(eye)
+        return drawing.photograph(
+            eye, view, CAMERAS[self.camera], self._found(eye, view), self._generator(f"{self.eye} {self.field} pixels")
+        )
+
+    def _generator(self, purpose: str) -> np.random.Generator:
+        return generator(self.seed, self.patient, purpose=purpose)
+
+    def _anatomy(self) -> anatomy.Eye:
+        return anatomy.eye(self._generator("both eyes"), self._generator(f"{self.eye} eye"))
+
+    def _view(self, eye: anatomy.Eye) -> View:
+        """Aimed and held as exactly as a photographer can."""
+        camera = CAMERAS[self.camera]
+        right, down, tilt = self._generator(f"{self.eye} {self.field} view").uniform(-0.1, 0.1, 3).tolist()
+        aim = complex(right, down) + (eye.disc if self.field is Field.DISC else 0)
+        return View(aim, cmath.rect(camera.radius / camera.reach, tilt), mirrored=self.eye is Eye.LEFT)
+
+    def _found(self, eye: anatomy.Eye, view: View) -> tuple[Finding, ...]:
+        """Lesions and distractors in pixels: those around the fovea, and for a disc-centred field those beyond."""
+        camera = CAMERAS[self.camera]
+        macula, here = Sight(eye, camera, 0), Sight(eye, camera, eye.disc if self.field is Field.DISC else 0)
+
+        def drawn(purpose: str, kinds: tuple[Kind, ...], sight: Sight) -> tuple[Finding, ...]:
+            return findings(self._generator(purpose), kinds, self.grade, sight, self.oedema and sight is macula)
+
+        found = drawn(f"{self.eye} lesions", LESIONS, macula) + drawn(f"{self.eye} distractors", OF_THE_EYE, macula)
+        if self.field is Field.DISC:
+            nasal = drawn(f"{self.eye} nasal lesions", LESIONS, here)
+            found += tuple(finding for finding in nasal if not macula.holds(np.array(finding.centre), 0))
+        found += drawn(f"{self.eye} {self.field} distractors", OF_THE_PHOTOGRAPH, here)
+        return tuple(seen for finding in found if _in_view(seen := _projected(finding, view), camera))
+
+
+def _projected(finding: Finding, view: View) -> Finding:
+    centre = complex(view.pixels(np.array(finding.centre)))
+    return replace(finding, centre=centre, radius=abs(view.zoom) * finding.radius)
+
+
+def _in_view(finding: Finding, camera: Camera) -> bool:
+    offset = (finding.centre - CENTRE) / (camera.radius / camera.reach)
+    return bool(camera.sees(np.array(offset)))
+
+
+def hospital(name: str, settings: HospitalSettings, seed: int) -> Collection:
+    """Its patients' photographs: one of each eye centred on the macula, of some a second centred on the disc."""
+    one_of(f"data.hospitals.{name}.camera", settings.camera, CAMERAS)
+    rng = generator(seed, name, purpose="grades")
+    grades = rng.permutation(np.repeat(np.arange(GRADES), shares(settings.patients, settings.prevalence)))
+    examples = [
+        example
+        for number, grade in enumerate(grades.tolist())
+        for example in _examples(f"{name}-{number:04d}", grade, settings.camera, name, seed)
+    ]
+    return Collection(tuple(examples), Patients.GIVEN)
+
+
+def _examples(patient: str, grade: int, camera: str, source: str, seed: int) -> Iterator[Example]:
+    rng = generator(seed, patient, purpose="grades")
+    fellow = grade if rng.random() < SAME_GRADE else int(np.clip(grade + rng.choice((-1, 1)), 0, GRADES - 1))
+    grades = rng.permutation((grade, fellow)).tolist()
+    for eye, own in zip((Eye.RIGHT, Eye.LEFT), grades, strict=True):
+        oedema = bool(rng.random() < OEDEMA[own])
+        fields = (Field.MACULA, Field.DISC) if rng.random() < DISC_FIELD else (Field.MACULA,)
+        for field in fields:
+            image = SyntheticPhotograph(seed, patient, eye, field, own, oedema, camera)
+            yield Example(image, own, patient, eye, field, oedema, camera, source=source)
+
+
+def shares(total: int, prevalence: Sequence[float]) -> NDArray[np.int64]:
+    """`total` in whole parts close to `prevalence`, at least one of each kind wanted while there are enough."""
+    wanted = total * np.asarray(prevalence)
+    counts: NDArray[np.int64] = np.maximum(np.floor(wanted), wanted > 0).astype(np.int64)
+    while (missing := total - counts.sum()) > 0:
+        counts[np.argsort(counts - wanted)[:missing]] += 1
+    while counts.sum() > total:
+        counts[counts.argmax()] -= 1
+    return counts

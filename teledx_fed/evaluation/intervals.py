@@ -1,0 +1,96 @@
+"""How sure we are: percentile intervals of a bootstrap over patients, and their federated form.
+
+At home, or in a simulation, replicates draw patients with all their eyes. Over a network no replicate leaves a site:
+whoever knows the weights could solve replicates for single patients. There the server resamples the summed tables, and
+each site tells by which design effect its patients make eyes less than independent (Kish 1965).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from teledx_fed.evaluation.metrics import METRICS, metrics
+from teledx_fed.evaluation.predictions import Booleans, Floats, Integers, Predictions
+from teledx_fed.evaluation.tables import SCORES, add, measure, resample
+from teledx_fed.records import Tables
+
+PERCENTILES = (2.5, 97.5)
+STEPS_PER_UNIT = 4
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def multiplicities(patient: Integers, replicates: int, generator: np.random.Generator) -> Floats:
+    """(B, n): how often each row is drawn where as many patients as there are, numbered from 0, are drawn anew."""
+    patients = int(patient.max()) + 1
+    drawn = generator.multinomial(patients, np.full(patients, 1 / patients), size=replicates)
+    return drawn[:, patient].astype(np.float64)
+
+
+def estimate(values: Floats) -> Estimate | None:
+    """Of the sample itself, followed by its replicates; those in which the metric is undefined do not count."""
+    sample, replicates = values[0], values[1:][~np.isnan(values[1:])]
+    if np.isnan(sample) or replicates.size == 0:
+        return None
+    low, high = np.percentile(replicates, PERCENTILES)
+    return Estimate(float(sample), float(low), float(high))
+
+
+def design_effects(
+    predictions: Predictions, called: Booleans, replicates: int, generator: np.random.Generator
+) -> dict[str, float]:
+    """By metric, the variance of a bootstrap over patients ÷ that of a bootstrap over eyes.
+
+    In quarters, coarser than its own noise, so that it tells little of any patient; at least 1, and 1 for a metric that
+    does not vary. Both draw from one seed: where every patient has one eye they are equal, and the effect is exactly 1.
+    """
+    seed = generator.integers(2**63)
+    by_patient, by_eye = (
+        metrics(predictions, called, multiplicities(cluster, replicates, np.random.default_rng(seed)))
+        for cluster in (predictions.patient, np.arange(predictions.eyes))
+    )
+    shared = [name for name in METRICS if name in SCORES]
+    return {name: _coarse(_variance(by_patient[name]), _variance(by_eye[name])) for name in shared}
+
+
+def table_intervals(
+    tables: Sequence[Tables],
+    design_effects: Sequence[Mapping[str, float]],
+    replicates: int,
+    generator: np.random.Generator,
+) -> dict[str, Estimate | None]:
+    """By metric, of all sites' tables together; the design effect is the mean over sites, weighted by eyes."""
+    sent = [(table, effects) for table, effects in zip(tables, design_effects, strict=True) if table]
+    if not sent:
+        return {}
+    summed = add([table for table, _ in sent])
+    eyes = [float(table["eyes"][0]) for table, _ in sent]
+    pooled = {
+        name: float(np.average([effects[name] for _, effects in sent], weights=eyes).round(2)) for name in sent[0][1]
+    }
+    sample = measure({name: array[None] for name, array in summed.items()})
+    drawn = {
+        effect: measure(resample(summed, effect, replicates, generator)) for effect in sorted(set(pooled.values()))
+    }
+    return {
+        name: estimate(np.concatenate([sample[name], drawn[effect][name]])) if name in sample else None
+        for name, effect in pooled.items()
+    }
+
+
+def _variance(replicates: Floats) -> float:
+    defined = replicates[~np.isnan(replicates)]
+    return float(defined.var()) if defined.size else 0.0
+
+
+def _coarse(by_patient: float, by_eye: float) -> float:
+    effect = by_patient / by_eye if by_eye > 0 else 1.0
+    return max(1.0, round(effect * STEPS_PER_UNIT) / STEPS_PER_UNIT)

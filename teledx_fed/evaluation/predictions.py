@@ -1,0 +1,139 @@
+"""What a model said of each eye, beside what is true of it."""
+
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from teledx_fed.records import GRADES, Example, Eye
+from teledx_fed.settings import must
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+Booleans = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """One row an eye; `patient` numbers the patients from 0.
+
+    `probabilities` is n × 5. A head with one output (referable or not) has neither them nor a
+    `vision_threatening_score`.
+    """
+
+    grade: Integers
+    referable: Booleans
+    vision_threatening: Booleans
+    probabilities: Floats | None
+    referable_score: Floats
+    vision_threatening_score: Floats | None
+    patient: Integers
+
+    @property
+    def eyes(self) -> int:
+        return self.patient.size
+
+    @property
+    def patients(self) -> int:
+        return np.unique(self.patient).size
+
+
+def predictions(
+    examples: Sequence[Example], probabilities: Floats, oedema_probability: Floats | None = None
+) -> Predictions:
+    """Eyes out of images: probabilities are averaged over the images of one eye, and the worst label counts.
+
+    `probabilities` is m × 5, or m for a head with one output. An image whose eye is unknown stands for an eye of its
+    own.
+    """
+    _check(len(examples), probabilities, oedema_probability)
+    eye = _numbered(
+        (e.source, e.patient, e.eye if e.eye is not Eye.UNKNOWN else image) for image, e in enumerate(examples)
+    )
+    patient = _numbered((e.source, e.patient) for e in examples)
+    graded = probabilities.ndim == 2
+    mean = _mean(eye, probabilities)
+    oedema = np.zeros(len(mean)) if oedema_probability is None else _mean(eye, oedema_probability)
+    return Predictions(
+        grade=_worst(eye, [e.grade for e in examples]),
+        referable=_worst(eye, [e.referable for e in examples]) == 1,
+        vision_threatening=_worst(eye, [e.vision_threatening for e in examples]) == 1,
+        probabilities=mean if graded else None,
+        referable_score=_either(mean[:, 2:].sum(axis=1) if graded else mean, oedema),
+        vision_threatening_score=_either(mean[:, 3:].sum(axis=1), oedema) if graded else None,
+        patient=_worst(eye, patient),
+    )
+
+
+def pool(parts: Sequence[Predictions]) -> Predictions:
+    """The eyes of several sites, one below the other; no two sites share a patient."""
+    before = np.cumsum([0, *(part.patients for part in parts)])
+    return Predictions(
+        grade=np.concatenate([part.grade for part in parts]),
+        referable=np.concatenate([part.referable for part in parts]),
+        vision_threatening=np.concatenate([part.vision_threatening for part in parts]),
+        probabilities=np.concatenate(graded) if (graded := given(part.probabilities for part in parts)) else None,
+        referable_score=np.concatenate([part.referable_score for part in parts]),
+        vision_threatening_score=(
+            np.concatenate(scores) if (scores := given(part.vision_threatening_score for part in parts)) else None
+        ),
+        patient=np.concatenate([start + part.patient for start, part in zip(before, parts, strict=False)]),
+    )
+
+
+def given(parts: Iterable[Floats | None]) -> list[Floats]:
+    """Those that a head gives: all of `parts`, or none."""
+    listed = list(parts)
+    there = [part for part in listed if part is not None]
+    assert len(there) in (0, len(listed)), "every model must have the same kind of head"
+    return there
+
+
+def same_eyes(one: Predictions, other: Predictions) -> bool:
+    labels = ("grade", "referable", "vision_threatening", "patient")
+    return all(np.array_equal(getattr(one, label), getattr(other, label)) for label in labels)
+
+
+def _check(images: int, probabilities: Floats, oedema: Floats | None) -> None:
+    shapes = ((images,), (images, GRADES))
+    must(
+        probabilities.shape in shapes,
+        "probabilities",
+        f"have shape {shapes[0]} or {shapes[1]}",
+        probabilities.shape,
+        "Give one row for each example.",
+    )
+    must(
+        oedema is None or (oedema.shape == (images,) and probabilities.ndim == 2),
+        "oedema_probability",
+        f"have shape {shapes[0]}, beside five grades",
+        None if oedema is None else oedema.shape,
+        "Give one value for each example.",
+    )
+    given = np.concatenate([probabilities.ravel(), [] if oedema is None else oedema])
+    bad = given[~((given >= -1e-6) & (given <= 1 + 1e-6))]
+    must(bad.size == 0, "probabilities", "lie in 0…1", bad[:3].tolist(), "The model may have diverged.")
+
+
+def _numbered(keys: Iterable[Hashable]) -> Integers:
+    numbers: dict[Hashable, int] = {}
+    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
+
+
+def _mean(eye: Integers, values: Floats) -> Floats:
+    images = np.bincount(eye)
+    total = np.zeros((images.size, *values.shape[1:]))
+    np.add.at(total, eye, values)
+    return (total.T / images).T
+
+
+def _worst(eye: Integers, labels: Sequence[int] | Integers) -> Integers:
+    worst = np.zeros(np.bincount(eye).size, dtype=np.int64)
+    np.maximum.at(worst, eye, np.asarray(labels, dtype=np.int64))
+    return worst
+
+
+def _either(score: Floats, oedema: Floats) -> Floats:
+    """The probability of one or the other, were they independent."""
+    return np.clip(score + oedema - score * oedema, 0, 1)

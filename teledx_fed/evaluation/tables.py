@@ -1,0 +1,135 @@
+"""What a site sends of an evaluation: counts and two sums, from which every score below follows.
+
+The counts are exact. The sums are rounded: whoever knows the scores of candidate patients could tell from a sum of full
+precision which of them are referable. Nothing here hides an eye that is alone in its bin from whoever knows its score.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from teledx_fed.evaluation.metrics import (
+    METRICS,
+    agreement,
+    auroc,
+    auroc_bound,
+    confusion,
+    decisions,
+    mean_defined,
+    predicted_grade,
+    ratio,
+)
+from teledx_fed.evaluation.predictions import Booleans, Floats, Predictions
+from teledx_fed.records import GRADES, Tables
+
+BINS = 64
+SUM_DECIMALS = 2
+
+SHAPES = {
+    "eyes": (1,),
+    "patients": (1,),
+    "called": (2, 2),
+    "severe_called": (2,),
+    "referable_scores": (2, BINS),
+    "referable_sums": (2,),
+    "vision_threatening_scores": (2, BINS),
+    "confusion": (GRADES, GRADES),
+    "grade_scores": (GRADES, 2, BINS),
+}
+"""Every array that a site may send: `called` is referable × called at the site's own operating point, `confusion` is
+grade × predicted grade, histograms are (not so, so) × score, `referable_sums` are of squared error and of score. The
+last three are for five grades and are not sent by a head with one output."""
+
+UNBINNED = ("calibration_slope", "calibration_intercept", "ece")
+BOUNDS = ("referable_auroc_bound", "vision_threatening_auroc_bound", "macro_auroc_bound")
+SCORES = (*(name for name in METRICS if name not in UNBINNED), "macro_auroc", "mean_score_excess", *BOUNDS)
+"""`macro_auroc` is the plain mean of one grade against the others; `mean_score_excess` is the mean referable score less
+the share that is referable. An AUROC is exact to its bound, `brier` to half a hundredth an addend, all others fully."""
+
+
+def table(predictions: Predictions, threshold: float, min_patients: int) -> Tables:
+    """Empty where there are fewer than `min_patients` patients."""
+    p = predictions
+    if p.patients < min_patients:
+        return {}
+    once = np.ones((1, p.eyes))
+    called = p.referable_score >= threshold
+    squared_error = ((p.referable_score - p.referable) ** 2).sum()
+    tables = {
+        "eyes": np.array([p.eyes], dtype=np.float64),
+        "patients": np.array([p.patients], dtype=np.float64),
+        "called": confusion(p.referable, called, 2, once)[0],
+        "severe_called": confusion(p.grade >= 3, called, 2, once)[0, 1],
+        "referable_scores": _histogram(p.referable, p.referable_score),
+        "referable_sums": np.round([squared_error, p.referable_score.sum()], SUM_DECIMALS),
+    }
+    if p.probabilities is None or p.vision_threatening_score is None:
+        return tables
+    return tables | {
+        "vision_threatening_scores": _histogram(p.vision_threatening, p.vision_threatening_score),
+        "confusion": confusion(p.grade, predicted_grade(p.probabilities), GRADES, once)[0],
+        "grade_scores": np.stack([_histogram(p.grade == grade, p.probabilities[:, grade]) for grade in range(GRADES)]),
+    }
+
+
+def add(tables: Sequence[Tables]) -> Tables:
+    """The table of all sites; those that sent none count for nothing. All must come from one kind of head."""
+    sent = [table for table in tables if table]
+    assert all(table.keys() == sent[0].keys() for table in sent), "tables must hold the same arrays to be added"
+    return {name: np.sum([table[name] for table in sent], axis=0) for name in (sent[0] if sent else ())}
+
+
+def scores(tables: Tables) -> dict[str, float | None]:
+    """Every one of SCORES, `None` where it is undefined, absurd, or without the arrays that it needs."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = measure({name: array[None] for name, array in tables.items()})
+    return {name: float(found[name][0]) if name in found and np.isfinite(found[name][0]) else None for name in SCORES}
+
+
+def measure(tables: Tables) -> dict[str, Floats]:
+    """Scores (B,) of tables with a leading axis of replicates."""
+    found: dict[str, Floats] = {}
+    if "called" in tables:
+        found |= decisions(tables["called"])
+    if "severe_called" in tables:
+        missed, caught = tables["severe_called"].T
+        found |= {"missed_severe": missed, "severe": missed + caught}
+    if "confusion" in tables:
+        found |= agreement(tables["confusion"])
+    for name in ("referable", "vision_threatening"):
+        if (counts := tables.get(f"{name}_scores")) is not None:
+            found |= {f"{name}_auroc": auroc(counts), f"{name}_auroc_bound": auroc_bound(counts)}
+    if "grade_scores" in tables:
+        grades = np.moveaxis(tables["grade_scores"], 1, 0)
+        found["macro_auroc"] = mean_defined(np.stack([auroc(counts) for counts in grades]), axis=0)
+        found["macro_auroc_bound"] = mean_defined(np.stack([auroc_bound(counts) for counts in grades]), axis=0)
+    if "referable_scores" in tables and "referable_sums" in tables:
+        eyes, (squared_error, score) = tables["referable_scores"].sum(axis=(1, 2)), tables["referable_sums"].T
+        found["brier"] = ratio(squared_error, eyes)
+        found["mean_score_excess"] = ratio(score - tables["referable_scores"][:, 1].sum(axis=1), eyes)
+    return found
+
+
+def resample(tables: Tables, design_effect: float, replicates: int, generator: np.random.Generator) -> Tables:
+    """Replicates of a table (B, …): Poisson cells whose variance is `design_effect` times that of independent eyes.
+
+    Sums follow their histogram, at the middles of its bins.
+    """
+
+    def drawn(cells: Floats) -> Floats:
+        return np.asarray(design_effect * generator.poisson(cells / design_effect, (replicates, *cells.shape)))
+
+    resampled = {name: drawn(cells) for name, cells in tables.items() if name != "referable_sums"}
+    if "referable_sums" in tables:
+        middle = (np.arange(BINS) + 0.5) / BINS
+        squared_error, score = np.stack([middle**2, (1 - middle) ** 2]), np.stack([middle, middle])
+        weights = np.stack([squared_error, score]).reshape(2, -1).T
+        binned = tables["referable_scores"].ravel() @ weights
+        relative = resampled["referable_scores"].reshape(replicates, -1) @ weights / binned
+        resampled["referable_sums"] = tables["referable_sums"] * relative
+    return resampled
+
+
+def _histogram(truth: Booleans, scores: Floats) -> Floats:
+    cell = truth * BINS + np.minimum(scores * BINS, BINS - 1).astype(np.int64)
+    return np.bincount(cell, minlength=2 * BINS).reshape(2, BINS).astype(np.float64)

@@ -1,0 +1,83 @@
+"""All that a federation needs to go on after it was killed: arrays and JSON in one file, replaced whole."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.numpy import save
+
+from teledx_fed.files import write_bytes
+from teledx_fed.weights import Layout, Vector, Weights
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A round's model with its validation score at each site."""
+
+    round: int
+    weights: Weights
+    scores: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a federation stands after `round`.
+
+    `memory` is the strategy's, `norms` the median (parameters, statistics) norms of the accepted updates per round.
+    """
+
+    round: int
+    weights: Weights
+    best: Scored
+    memory: Mapping[str, Vector] = field(default_factory=dict)
+    norms: tuple[tuple[float, float], ...] = ()
+    finished: bool = False
+
+
+def begin(weights: Weights) -> Progress:
+    return Progress(0, weights, Scored(0, weights, {}))
+
+
+def write(progress: Progress, path: Path) -> None:
+    arrays = {
+        **_arrays("weights", progress.weights),
+        **_arrays("best", progress.best.weights),
+        **{f"memory.{name}": array for name, array in progress.memory.items()},
+    }
+    state = {
+        "round": progress.round,
+        "best": {"round": progress.best.round, "scores": dict(progress.best.scores)},
+        "norms": progress.norms,
+        "finished": progress.finished,
+        "layout": progress.weights.layout.digest,
+    }
+    write_bytes(path, save(arrays, metadata={"state": json.dumps(state)}))
+
+
+def read(path: Path, layout: Layout) -> Progress:
+    """A `ValueError` where the checkpoint is of another network."""
+    with safe_open(path, framework="numpy") as file:
+        state = json.loads(file.metadata()["state"])
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+    if state["layout"] != layout.digest:
+        raise ValueError(f"{path} must hold the network of this run, got another layout. Resume the run it belongs to.")
+    return Progress(
+        round=state["round"],
+        weights=_weights("weights", arrays, layout),
+        best=Scored(state["best"]["round"], _weights("best", arrays, layout), state["best"]["scores"]),
+        memory={name.removeprefix("memory."): a for name, a in arrays.items() if name.startswith("memory.")},
+        norms=tuple((parameters, statistics) for parameters, statistics in state["norms"]),
+        finished=state["finished"],
+    )
+
+
+def _arrays(name: str, weights: Weights) -> dict[str, Vector]:
+    return {f"{name}.parameters": weights.parameters, f"{name}.statistics": weights.statistics}
+
+
+def _weights(name: str, arrays: Mapping[str, NDArray[np.float32]], layout: Layout) -> Weights:
+    return Weights(arrays[f"{name}.parameters"], arrays[f"{name}.statistics"], layout)

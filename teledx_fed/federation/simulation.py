@@ -1,0 +1,69 @@
+"""A whole federation in this process: rounds into a run folder, from wherever it stands."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from teledx_fed.federation import checkpoint
+from teledx_fed.federation.checkpoint import Progress
+from teledx_fed.federation.in_process import InProcessGrid
+from teledx_fed.federation.rounds import rounds
+from teledx_fed.federation.site import Hospital, client_app
+from teledx_fed.federation.strategies import STRATEGIES
+from teledx_fed.files import write_text
+from teledx_fed.records import RoundReport, Site
+from teledx_fed.settings import Settings
+from teledx_fed.training.worker import SiteModel, Worker
+
+
+@dataclass(frozen=True)
+class Federation:
+    """What the rounds came to: the best round's model as each site has it."""
+
+    best_round: int
+    models: dict[str, SiteModel]
+
+    @property
+    def committees(self) -> dict[str, list[SiteModel]]:
+        return {name: [model] for name, model in self.models.items()}
+
+
+def federate(
+    sites: Mapping[str, Site],
+    worker: Worker,
+    settings: Settings,
+    folder: Path,
+    watch: Callable[[RoundReport, int], None],
+) -> Federation:
+    """Run what is left of the rounds, and write `model.safetensors` (the best round) and `last.safetensors`."""
+    hospitals = {name: Hospital(site, worker, settings, folder / "sites" / name) for name, site in sites.items()}
+    grid = InProcessGrid(client_app(hospitals), list(sites))
+    saved, lines = folder / "checkpoints" / "latest.safetensors", folder / "rounds.jsonl"
+    last = standing(folder, worker)
+    _forget_after(lines, last)
+    for progress, report in rounds(grid, STRATEGIES[settings.strategy.name](settings), last, settings):
+        with lines.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(report)) + "\n")
+        checkpoint.write(progress, saved)
+        last = progress
+        watch(report, settings.federation.rounds)
+    best = last.best
+    models = {name: hospital.model_after(best.round, best.weights) for name, hospital in hospitals.items()}
+    worker.save([h.model_after(last.round, last.weights) for h in hospitals.values()], folder / "last.safetensors")
+    worker.save(list(models.values()), folder / "model.safetensors")
+    return Federation(best.round, models)
+
+
+def standing(folder: Path, worker: Worker) -> Progress:
+    """Where the federation in `folder` stands."""
+    saved = folder / "checkpoints" / "latest.safetensors"
+    if saved.exists():
+        return checkpoint.read(saved, worker.initial.weights.layout)
+    return checkpoint.begin(worker.initial.weights)
+
+
+def _forget_after(lines: Path, progress: Progress) -> None:
+    """Drop the lines past the checkpoint, the last of them perhaps cut short: those rounds are run again."""
+    if lines.exists() and not progress.finished:
+        write_text(lines, "".join(lines.read_text().splitlines(keepends=True)[: progress.round]))

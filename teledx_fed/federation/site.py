@@ -1,0 +1,99 @@
+"""A hospital's side of a round: messages in, messages out, nothing else leaves."""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, Context, Error, Message, RecordDict
+from flwr.clientapp import ClientApp
+
+from teledx_fed.evaluation.metrics import operating_point
+from teledx_fed.evaluation.tables import table
+from teledx_fed.federation.messages import TABLES, model_of, reply, training_of
+from teledx_fed.files import write_array
+from teledx_fed.records import LocalUpdate, Site, Tables
+from teledx_fed.settings import Settings
+from teledx_fed.training.worker import SiteModel, Worker
+from teledx_fed.weights import Weights
+
+log = logging.getLogger(__name__)
+
+FAILED = 2
+
+
+@dataclass(frozen=True)
+class Hospital:
+    """A site, the worker that trains for it, and the folder in which what it keeps (local BatchNorm) lives."""
+
+    site: Site
+    worker: Worker
+    settings: Settings
+    folder: Path
+
+    def train(self, message: Message) -> RecordDict:
+        """Score the model that came, on validation; train it; answer with both."""
+        model = model_of(message.content, self.worker.network.layout)
+        start = SiteModel(model.weights, self._kept(model.round - 1))
+        tables = self._tables(start)
+        trained = self.worker.train(self.site, start, training_of(message.content), model.round)
+        self._keep(model.round, trained.model.kept)
+        train = self.site.shard.train
+        labelled = sum(example.oedema is not None for example in train)
+        return reply(LocalUpdate(model.round, trained.model.weights, len(train), labelled, trained.loss, tables))
+
+    def evaluate(self, message: Message) -> RecordDict:
+        """Score the model that came, on validation."""
+        model = model_of(message.content, self.worker.network.layout)
+        tables = self._tables(SiteModel(model.weights, self._kept(model.round)))
+        return RecordDict({TABLES: ArrayRecord({name: Array(values) for name, values in tables.items()})})
+
+    def model_after(self, round: int, weights: Weights) -> SiteModel:
+        return SiteModel(weights, self._kept(round))
+
+    def _tables(self, model: SiteModel) -> Tables:
+        found = self.worker.predictions(self.site.images, model, self.site.shard.validation)
+        threshold = operating_point(found, self.settings.evaluation.target_sensitivity)
+        return table(found, threshold, self.settings.outbound.min_patients)
+
+    def _kept(self, round: int) -> Weights:
+        """The statistics that round `round` left here; a site that took no part goes on from its latest before."""
+        layout = self.worker.network.kept
+        if not layout.statistics:
+            return self.worker.initial.kept
+        rounds = sorted(int(path.stem) for path in self.folder.glob("*.npy"))
+        earlier = [kept for kept in rounds if kept <= round]
+        if not earlier:
+            return self.worker.initial.kept
+        if earlier[-1] != round:
+            log.warning("%s has no state of round %d and goes on from round %d", self.site.name, round, earlier[-1])
+        return Weights(np.empty(0, np.float32), np.load(self.folder / f"{earlier[-1]}.npy"), layout)
+
+    def _keep(self, round: int, kept: Weights) -> None:
+        if kept.layout.statistics:
+            write_array(self.folder / f"{round}.npy", kept.statistics)
+
+
+def client_app(hospitals: Mapping[str, Hospital]) -> ClientApp:
+    """One Flower app for every hospital of this process; a node's configuration says which it is."""
+    app = ClientApp()
+
+    @app.train()
+    def train(message: Message, context: Context) -> Message:
+        return _answer(message, lambda: hospitals[str(context.node_config["site"])].train(message))
+
+    @app.evaluate()
+    def evaluate(message: Message, context: Context) -> Message:
+        return _answer(message, lambda: hospitals[str(context.node_config["site"])].evaluate(message))
+
+    return app
+
+
+def _answer(message: Message, act: Callable[[], RecordDict]) -> Message:
+    """The reply, or an error that says only its kind: the text of an error may name a file, and stays here."""
+    try:
+        return Message(act(), reply_to=message)
+    except Exception as error:
+        log.exception("a message of type %s failed", message.metadata.message_type)
+        return Message(Error(FAILED, type(error).__name__), reply_to=message)

@@ -1,0 +1,1 @@
+"""The network, its initial weights and what of it travels."""

@@ -1,0 +1,163 @@
+"""A timm backbone with a grading head: what of it learns, what of it travels, what of it stays."""
+
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import safetensors.torch
+import timm
+import torch
+from timm.models import group_parameters
+from torch import Tensor, nn
+
+from teledx_fed.files import write_bytes
+from teledx_fed.model.pretrained import load_file, load_hub, load_lite0
+from teledx_fed.randomness import generator
+from teledx_fed.records import GRADES
+from teledx_fed.settings import ModelSettings
+from teledx_fed.weights import Layout, Weights
+
+BatchNorm = nn.modules.batchnorm._BatchNorm
+
+
+class Grader(nn.Module):
+    """Photographs in, logits out.
+
+    `forward` takes uint8 images (b, 3, s, s) and `classify` takes features (b, d); both return logits (b, k):
+    five grades, followed by one of oedema where there is such an output; or, with the seed's head, one of referable.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, backbone: nn.Module, head: nn.Module, oedema: nn.Module | None, settings: ModelSettings) -> None:
+        super().__init__()
+        self.backbone, self.head, self.oedema = backbone, head, oedema
+        self.settings = settings
+        config = cast(Mapping[str, Any], backbone.pretrained_cfg)
+        scale = (0.5, 0.5) if settings.initial == "lite0" else (config["mean"], config["std"])
+        for name, value in zip(("mean", "deviation"), scale, strict=True):
+            self.register_buffer(name, torch.as_tensor(value).expand(3).reshape(1, 3, 1, 1).clone(), persistent=False)
+        for parameter in _frozen_parameters(backbone, settings.freeze):
+            parameter.requires_grad_(False)
+        self.layout, self.kept = _layouts(self)
+
+    def features(self, images: Tensor) -> Tensor:
+        """Pooled features (b, d) of uint8 images (b, 3, s, s)."""
+        pixels = (images.to(self.mean.dtype) / 255 - self.mean) / self.deviation
+        return cast(Tensor, self.backbone(pixels.contiguous(memory_format=torch.channels_last)))
+
+    def classify(self, features: Tensor) -> Tensor:
+        outputs = [self.head(features)] + ([self.oedema(features)] if self.oedema is not None else [])
+        return torch.cat(outputs, dim=1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.classify(self.features(images))
+
+    def train(self, mode: bool = True) -> "Grader":
+        """As usual, but what is frozen stays in evaluation mode, so that its statistics never move."""
+        super().train(mode)
+        for module in self.modules():
+            if _is_fixed(module, self.settings.batch_norm):
+                module.eval()
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        return self.mean.device
+
+    @property
+    def frozen_backbone(self) -> bool:
+        return not any(parameter.requires_grad for parameter in self.backbone.parameters())
+
+
+def build(settings: ModelSettings, seed: int) -> Grader:
+    """A network with its initial weights; the same settings and seed give the same bits."""
+    activation: dict[str, Any] = {"act_layer": "relu6"} if settings.initial == "lite0" else {}
+    start = int(generator(seed, purpose="initial weights").integers(2**63))
+    with torch.random.fork_rng(devices=[]):  # timm draws from the global generator: lend it ours, put it back
+        torch.manual_seed(start)
+        backbone = timm.create_model(settings.name, num_classes=0, **activation)
+        width = cast(int, backbone.num_features)
+        head = _HEADS[settings.head](width)
+        oedema = nn.Linear(width, 1) if settings.oedema else None
+    if settings.initial == "lite0":
+        load_lite0(backbone)
+    elif settings.initial == "hub":
+        load_hub(backbone, settings.name)
+    network = Grader(backbone, head, oedema, settings)
+    if settings.file is not None:
+        load_file(network, Path(settings.file))
+    return network.to(memory_format=torch.channels_last).eval()
+
+
+_HEADS: dict[str, Callable[[int], nn.Module]] = {
+    "grade": lambda width: nn.Linear(width, GRADES),
+    "seed": lambda width: nn.Sequential(nn.Linear(width, 128), nn.ReLU(), nn.Linear(128, 1)),
+}
+
+
+def pack(network: Grader, layout: Layout) -> Weights:
+    state = {name: tensor.detach().cpu().numpy() for name, tensor in _tensors(network)}
+    return Weights.pack(state, layout)
+
+
+@torch.no_grad()
+def load(network: Grader, weights: Weights) -> None:
+    """Overwrite in place: no tensor is made anew."""
+    state = dict(_tensors(network))
+    for name, values in weights.unpack().items():
+        state[name].copy_(torch.from_numpy(values))
+
+
+def save(network: Grader, path: Path) -> None:
+    """The whole network as it stands; its bytes depend on its weights alone."""
+    about = {name: getattr(network.settings, name) for name in ("name", "head", "oedema", "batch_norm")}
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    write_bytes(path, safetensors.torch.save(state, metadata={"model": json.dumps(about)}))
+
+
+def oedema_slice(layout: Layout) -> slice | None:
+    """Where the oedema output's weights lie in `parameters`: last, and together."""
+    names = [name for name, _ in layout.parameters if name.startswith("oedema.")]
+    return slice(layout.slices[names[0]].start, layout.slices[names[-1]].stop) if names else None
+
+
+def _tensors(network: Grader) -> Iterator[tuple[str, Tensor]]:
+    yield from network.named_parameters()
+    yield from network.named_buffers()
+
+
+def _layouts(network: Grader) -> tuple[Layout, Layout]:
+    """What travels, and what is kept at a site."""
+    policy = network.settings.batch_norm
+    parameters = tuple((name, tuple(p.shape)) for name, p in network.named_parameters() if p.requires_grad)
+    statistics = tuple(
+        (f"{name}.{buffer}", tuple(getattr(module, buffer).shape))
+        for name, module in network.named_modules()
+        if isinstance(module, BatchNorm) and not _is_fixed(module, policy)
+        for buffer in ("running_mean", "running_var")
+    )
+    if policy == "local":
+        return Layout(parameters, ()), Layout((), statistics)
+    return Layout(parameters, statistics), Layout((), ())
+
+
+def _is_fixed(module: nn.Module, batch_norm: str) -> bool:
+    parameters = list(module.parameters(recurse=False))
+    untrained = bool(parameters) and not any(parameter.requires_grad for parameter in parameters)
+    return untrained or (isinstance(module, BatchNorm) and batch_norm == "frozen")
+
+
+def _frozen_parameters(backbone: nn.Module, freeze: str) -> Iterator[nn.Parameter]:
+    blocks = {"none": 0.0, "backbone": math.inf}.get(freeze, float(freeze) if freeze.isdecimal() else 0.0)
+    if freeze == "none":
+        return
+    matcher = cast(Any, backbone).group_matcher(coarse=True)
+    groups: Mapping[float, list[str]] = group_parameters(backbone, matcher)
+    parameters = dict(backbone.named_parameters())
+    for depth, names in groups.items():
+        if depth <= blocks:
+            yield from (parameters[name] for name in names)

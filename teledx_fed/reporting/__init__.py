@@ -1,0 +1,1 @@
+"""What the researcher sees: report.json, report.html, plots, progress."""

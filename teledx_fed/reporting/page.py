@@ -1,0 +1,159 @@
+"""report.html: one self-contained page out of a run folder, and nothing but a run folder."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from teledx_fed.records import GRADES
+from teledx_fed.reporting import plots, wording
+from teledx_fed.reporting.wording import METRICS, MODELS
+
+SCHEMA = "teledx_fed.report/1"
+HEADLINE = ("referable_auroc", "qwk", "sensitivity", "specificity")
+CHANCE = {"referable_auroc": 0.5, "qwk": 0.0}
+"""The metrics that are drawn, and what a coin would score."""
+MEAN, ALL = "Mean of hospitals", "All patients"
+
+Json = Mapping[str, Any]
+Scores = Mapping[str, Mapping[str, Json]]
+"""Metrics by what they are of (a hospital, their mean, all patients), then by model."""
+
+
+def write_page(folder: Path) -> Path:
+    """Reads report.json, rounds.jsonl and config.yaml of a run folder; writes its report.html."""
+    report = _report(folder / "report.json")
+    rounds = [json.loads(line) for line in (folder / "rounds.jsonl").read_text("utf-8").splitlines()]
+    scores, differences = _scores(report, report), _scores(report["differences"], report)
+    page = _template().render(
+        report=report,
+        config=(folder / "config.yaml").read_text("utf-8"),
+        files_listed=(folder / "set_aside.csv").exists(),
+        verdict=wording.verdict(report),
+        scores=scores,
+        differences=differences,
+        headline=[metric for metric in HEADLINE if _defined(scores, metric)],
+        metrics=[metric for metric in METRICS if _defined(scores, metric)],
+        grades=range(GRADES),
+        reasons=sorted({reason for reasons in report["set_aside"].values() for reason in reasons}),
+        bars=_bars(scores),
+        forests=_forests(differences),
+        learning=_learning(report, rounds),
+        **_curves(report),
+    )
+    path = folder / "report.html"
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def _report(path: Path) -> Json:
+    report: Json = json.loads(path.read_text("utf-8"))
+    if (schema := report.get("schema")) != SCHEMA:
+        raise ValueError(f"{path} must have schema {SCHEMA!r}, got {schema!r}. Run this version once more.")
+    return report
+
+
+def _template() -> Any:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    named = (wording.number, wording.between, wording.size, wording.duration)
+    environment.filters.update({function.__name__: function for function in (any, *named)})
+    constants = {"MEAN": MEAN, "ALL": ALL, "MODELS": MODELS, "METRICS": METRICS, "FORMS": wording.FORMS}
+    return environment.get_template("report.html.jinja", globals=constants | {"PALETTE": plots.PALETTE})
+
+
+def _scores(found: Json, report: Json) -> Scores:
+    """Of the report's models, or of its differences to the baselines."""
+    models = [model for model in MODELS if model in found]
+    sites = {
+        _label(report, site): {model: found[model]["sites"].get(site, {}) for model in models}
+        for site in report["sites"]
+    }
+    return {
+        MEAN: {model: found[model]["mean_of_sites"] for model in models},
+        ALL: {model: found[model]["all_patients"] for model in models},
+        **sites,
+    }
+
+
+def _label(report: Json, site: str) -> str:
+    """How well a site knows its patients stands beside every interval, which are by patient."""
+    return f"{site}\n(patients {report['sites'][site]['patients_known']})"
+
+
+def _defined(scores: Scores, metric: str) -> bool:
+    """A head that does not grade leaves the metrics of five grades undefined everywhere."""
+    return any(found.get(metric) for models in scores.values() for found in models.values())
+
+
+def _bars(scores: Scores) -> dict[str, Markup]:
+    return {metric: Markup(plots.bars(_rows(scores, metric), chance)) for metric, chance in _drawn(scores).items()}
+
+
+def _forests(differences: Scores) -> dict[str, dict[str, Markup]]:
+    """By metric, then by baseline; those of one metric share their axis."""
+    return {metric: _forest(_rows(differences, metric)) for metric in _drawn(differences)}
+
+
+def _forest(rows: list[plots.Row]) -> dict[str, Markup]:
+    span = plots.span([estimate for _, differences in rows for estimate in differences.values()])
+    return {
+        baseline: Markup(plots.forest([(label, by[baseline]) for label, by in rows], baseline, span))
+        for baseline in rows[0][1]
+    }
+
+
+def _drawn(scores: Scores) -> dict[str, float]:
+    return {metric: chance for metric, chance in CHANCE.items() if _defined(scores, metric)}
+
+
+def _rows(scores: Scores, metric: str) -> list[plots.Row]:
+    """Hospitals, then their mean."""
+    labels = [label for label in scores if label not in (MEAN, ALL)]
+    return [(label, {model: found.get(metric) for model, found in scores[label].items()}) for label in (*labels, MEAN)]
+
+
+def _learning(report: Json, rounds: list[Json]) -> dict[str, Markup]:
+    """A round's metrics are those of the model that it started from, so of the round before."""
+    after = [line["round"] - 1 for line in rounds]
+    courses = {metric: [line["metrics"].get(metric) for line in rounds] for metric in CHANCE}
+    return {
+        metric: Markup(plots.learning_curve(after, values, report["best_round"]))
+        for metric, values in courses.items()
+        if any(value is not None for value in values)
+    }
+
+
+def _curves(report: Json) -> Json:
+    """Of each site where the federated model has some: without eyes of both kinds there is no ROC."""
+    curves, federated = report["curves"], report["curves"]["federated"]
+    return {
+        "confusion": {site: found["confusion"] for site, found in federated.items() if found["confusion"]},
+        "roc": {
+            site: Markup(plots.roc(_rocs(curves, site), _operating_point(report["federated"]["sites"][site])))
+            for site, found in federated.items()
+            if found["roc"] and found["roc"]["true_positive_rate"]
+        },
+        "reliability": {
+            site: Markup(plots.reliability(found["reliability"]))
+            for site, found in federated.items()
+            if found["reliability"] and found["reliability"]["count"]
+        },
+    }
+
+
+def _rocs(curves: Json, site: str) -> Json:
+    return {model: curves[model][site]["roc"] for model in MODELS if curves.get(model, {}).get(site, {}).get("roc")}
+
+
+def _operating_point(metrics: Json) -> tuple[float, float] | None:
+    specificity, sensitivity = metrics["specificity"], metrics["sensitivity"]
+    return (1 - specificity["value"], sensitivity["value"]) if specificity and sensitivity else None

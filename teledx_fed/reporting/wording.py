@@ -1,0 +1,99 @@
+"""Numbers as a reader meets them, in the page, its plots and the progress on the terminal."""
+
+from collections.abc import Mapping
+from math import log10
+from typing import Any
+
+MODELS = {
+    "federated": "Federated",
+    "local": "Each hospital alone",
+    "ensemble": "Ensemble of the local models",
+    "centralised": "All data in one place",
+}
+METRICS = {
+    "referable_auroc": "Referable AUROC",
+    "qwk": "QWK",
+    "vision_threatening_auroc": "Vision-threatening AUROC",
+    "sensitivity": "Sensitivity",
+    "specificity": "Specificity",
+    "ppv": "PPV",
+    "npv": "NPV",
+    "ppv_5": "PPV at 5 % prevalence",
+    "npv_5": "NPV at 5 % prevalence",
+    "ppv_10": "PPV at 10 % prevalence",
+    "npv_10": "NPV at 10 % prevalence",
+    "ppv_20": "PPV at 20 % prevalence",
+    "npv_20": "NPV at 20 % prevalence",
+    "severe": "Severe eyes (grade 3–4)",
+    "missed_severe": "Severe eyes called not referable",
+    "accuracy": "Accuracy over five grades",
+    "macro_f1": "Macro F1",
+    "brier": "Brier score",
+    "calibration_slope": "Calibration slope",
+    "calibration_intercept": "Calibration intercept",
+    "ece": "ECE",
+}
+FORMS = dict.fromkeys(METRICS, ".3f") | {"severe": ".4g", "missed_severe": ".4g"}
+"""Three decimals, but counts (or their means) as short as they are."""
+
+Estimate = Mapping[str, float | None]
+"""`value` with its 95 % interval `low` to `high`; a mean over sites also says over how many `sites`."""
+
+
+def number(value: float | None, form: str = ".2f") -> str:
+    return "–" if value is None else f"{value:z{form}}".replace("-", "−")
+
+
+def between(estimate: Estimate | None, form: str = ".2f") -> str:
+    """The interval in brackets, "to" where a dash would stand beside a minus sign."""
+    if estimate is None or estimate["low"] is None or estimate["high"] is None:
+        return ""
+    dash = "–" if estimate["low"] >= 0 else " to "
+    return f"({number(estimate['low'], form)}{dash}{number(estimate['high'], form)})"
+
+
+def size(count: float) -> str:
+    units = ("B", "kB", "MB", "GB", "TB")
+    step = min(int(log10(max(count, 1)) / 3), len(units) - 1)
+    return f"{count / 1000**step:.{1 if step else 0}f} {units[step]}"
+
+
+def duration(seconds: float) -> str:
+    if round(seconds, 1) < 60:
+        return f"{seconds:.1f} s"
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {seconds:02} s"
+
+
+def verdict(report: Mapping[str, Any]) -> str:
+    """The result in one sentence: the primary metric, and what federation gained or cost."""
+    auroc = report["federated"]["mean_of_sites"]["referable_auroc"]
+    if auroc is None:
+        return "Referable AUROC is undefined: no hospital tested eyes of both kinds."
+    hospitals = mean_of(len(report["sites"]), auroc.get("sites", len(report["sites"])))
+    found = f"Federated referable AUROC {number(auroc['value'])} {between(auroc)}, {hospitals}"
+    against = [
+        _against(report["differences"][baseline]["mean_of_sites"]["referable_auroc"], MODELS[baseline].lower())
+        for baseline in ("local", "centralised")
+        if baseline in report["differences"]
+    ]
+    return "; ".join([found, *filter(None, against)]) + "."
+
+
+def mean_of(sites: int, defined: int) -> str:
+    """Over how many hospitals a mean is, where at some the metric may be undefined."""
+    hospitals = "1 hospital" if sites == 1 else f"{sites} hospitals"
+    return f"mean of {hospitals}" if defined == sites else f"mean of {defined} of {hospitals}"
+
+
+def _against(difference: Estimate | None, baseline: str) -> str:
+    match difference:
+        case {"value": float(value), "low": float(low), "high": float(high)} if low > 0:
+            return f"{number(value)} ({number(low)}–{number(high)}) above {baseline}"
+        case {"value": float(value), "low": float(low), "high": float(high)} if high < 0:
+            return f"{number(-value)} ({number(-high)}–{number(-low)}) below {baseline}"
+        case {"value": float(value)}:
+            return f"no clear difference from {baseline}, {number(value)} {between(difference)}"
+        case _:
+            return ""

@@ -1,0 +1,348 @@
+"""Every setting with its default and its check. YAML holds only what a choice changes."""
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from teledx_fed.records import GRADES, LocalTraining
+
+
+def must(condition: bool, name: str, requirement: str, got: object, remedy: str) -> None:
+    if not condition:
+        raise ValueError(f"{name} must {requirement}, got {got!r}. {remedy}")
+
+
+def one_of(name: str, value: str, choices: Iterable[str]) -> None:
+    listed = ", ".join(choices)
+    must(value in listed.split(", "), name, f"be one of {listed}", value, "Choose one of these.")
+
+
+def within(name: str, value: float, low: float, high: float) -> None:
+    must(low <= value <= high, name, f"lie in {low:g}…{high:g}", value, "Change it to lie there.")
+
+
+@dataclass
+class SourceSettings:
+    """Photographs and grades as they lie on disk."""
+
+    layout: str = "folder"
+    root: str = ""
+
+
+@dataclass
+class HospitalSettings:
+    """A synthetic hospital: how many patients, through which camera, with which share of each grade."""
+
+    patients: int = 100
+    camera: str = "canon"
+    prevalence: list[float] = field(default_factory=lambda: [0.5, 0.15, 0.2, 0.08, 0.07])
+
+    def __post_init__(self) -> None:
+        within("data.hospitals.patients", self.patients, 1, 1e6)
+        must(
+            len(self.prevalence) == GRADES and min(self.prevalence) >= 0 and abs(sum(self.prevalence) - 1) < 1e-6,
+            "data.hospitals.prevalence",
+            f"be {GRADES} shares that sum to 1",
+            self.prevalence,
+            "Give one share for each ICDR grade 0 to 4.",
+        )
+
+
+@dataclass
+class DataSettings:
+    """Sources on disk, or, where there are none, hospitals to draw."""
+
+    sources: dict[str, SourceSettings] = field(default_factory=dict)
+    hospitals: dict[str, HospitalSettings] = field(default_factory=dict)
+    grading: dict[str, int] = field(default_factory=dict)
+    file_pattern: str | None = None
+    on_bad: str = "fail"
+    image_size: int = 224
+    ben_graham: bool = False
+    clahe: bool = False
+    cache: str = ".teledx_cache"
+    workers: int = 2
+
+    def __post_init__(self) -> None:
+        one_of("data.on_bad", self.on_bad, ("fail", "skip"))
+        within("data.image_size", self.image_size, 16, 2048)
+        within("data.workers", self.workers, 1, 256)
+        for code, grade in self.grading.items():
+            must(
+                0 <= grade < GRADES,
+                f"data.grading.{code}",
+                "be an ICDR grade 0 to 4",
+                grade,
+                "Correct the table.",
+            )
+
+
+@dataclass
+class PartitionSettings:
+    """How patients come to hospitals, and which share of each is held out."""
+
+    by: str = "by_source"
+    sites: int = 4
+    alpha: float = 0.5
+    validation: float = 0.2
+    test: float = 0.3
+
+    def __post_init__(self) -> None:
+        one_of("partition.by", self.by, ("by_source", "iid", "label_skew", "quantity_skew", "camera_shift"))
+        within("partition.sites", self.sites, 1, 100_000)
+        must(self.alpha > 0, "partition.alpha", "be positive", self.alpha, "Small is skewed, large is even.")
+        for name in ("validation", "test"):
+            within(f"partition.{name}", getattr(self, name), 0.01, 0.9)
+        within("partition.validation + partition.test", self.validation + self.test, 0.02, 0.95)
+
+
+@dataclass
+class ModelSettings:
+    name: str = "tf_efficientnet_b0"
+    initial: str = "lite0"
+    file: str | None = None
+    head: str = "grade"
+    oedema: bool = False
+    freeze: str = "none"
+    batch_norm: str = "average"
+
+    def __post_init__(self) -> None:
+        one_of("model.initial", self.initial, ("lite0", "hub", "file", "none"))
+        one_of("model.head", self.head, ("grade", "seed"))
+        one_of("model.batch_norm", self.batch_norm, ("average", "local", "frozen"))
+        must(
+            self.freeze in ("none", "backbone") or self.freeze.isdecimal(),
+            "model.freeze",
+            "be none, backbone or a number of blocks",
+            self.freeze,
+            "For the first three blocks write model.freeze=3.",
+        )
+        must(
+            self.initial != "lite0" or self.name == "tf_efficientnet_b0",
+            "model.name",
+            "be tf_efficientnet_b0 where model.initial is lite0",
+            self.name,
+            "Choose model.initial=hub, file or none for another network.",
+        )
+        must(
+            (self.initial == "file") == (self.file is not None),
+            "model.file",
+            "be given with model.initial=file, and only then",
+            self.file,
+            "Give both or neither.",
+        )
+        must(
+            not (self.oedema and self.head == "seed"),
+            "model.oedema",
+            "be false with model.head=seed",
+            self.oedema,
+            "The seed head has one output.",
+        )
+
+
+@dataclass
+class TrainingSettings:
+    epochs: int = 1
+    batch_size: int = 32
+    optimizer: str = "adamw"
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-2
+    momentum: float = 0.9
+    schedule: str = "constant"
+    class_balance: str = "weights"
+    label_smoothing: float = 0.0
+    proximal_mu: float = 0.0
+    clip_norm: float = 0.0
+    augment: bool = True
+    mixed_precision: bool = False
+
+    def __post_init__(self) -> None:
+        one_of("training.optimizer", self.optimizer, ("adamw", "adam", "sgd"))
+        one_of("training.schedule", self.schedule, ("constant", "cosine"))
+        one_of("training.class_balance", self.class_balance, ("none", "weights", "sampling"))
+        within("training.epochs", self.epochs, 1, 1000)
+        within("training.batch_size", self.batch_size, 1, 4096)
+        must(self.learning_rate > 0, "training.learning_rate", "be positive", self.learning_rate, "Try 1e-3.")
+        for name in ("weight_decay", "proximal_mu", "clip_norm"):
+            must(
+                getattr(self, name) >= 0,
+                f"training.{name}",
+                "be 0 or more",
+                getattr(self, name),
+                "0 turns it off.",
+            )
+        within("training.label_smoothing", self.label_smoothing, 0, 0.5)
+        within("training.momentum", self.momentum, 0, 0.9999)
+
+
+@dataclass
+class StrategySettings:
+    name: str = "fedavg"
+    weighting: str = "examples"
+    server_learning_rate: float = 0.01
+    beta_1: float = 0.9
+    beta_2: float = 0.99
+    tau: float = 1e-3
+
+    def __post_init__(self) -> None:
+        one_of("strategy.name", self.name, ("fedavg", "fedprox", "fedadam"))
+        one_of("strategy.weighting", self.weighting, ("examples", "sqrt", "equal"))
+        must(
+            self.server_learning_rate > 0,
+            "strategy.server_learning_rate",
+            "be positive",
+            self.server_learning_rate,
+            "Try 0.01.",
+        )
+        within("strategy.beta_1", self.beta_1, 0, 0.9999)
+        within("strategy.beta_2", self.beta_2, 0, 0.9999)
+        must(self.tau > 0, "strategy.tau", "be positive", self.tau, "Try 1e-3.")
+
+
+@dataclass
+class FederationSettings:
+    """`norm_limit` is absolute and holds until a round was accepted; from then on `norm_multiple` × the median."""
+
+    rounds: int = 10
+    fraction_train: float = 1.0
+    quorum: int = 1
+    deadline_seconds: float = 3600.0
+    patience: int = 0
+    choose_by: str = "referable_auroc"
+    norm_limit: float = 1000.0
+    norm_multiple: float = 10.0
+    max_examples: int = 1_000_000
+
+    def __post_init__(self) -> None:
+        within("federation.rounds", self.rounds, 1, 100_000)
+        must(
+            0 < self.fraction_train <= 1,
+            "federation.fraction_train",
+            "lie in 0…1, above 0",
+            self.fraction_train,
+            "1 trains every site in every round.",
+        )
+        within("federation.quorum", self.quorum, 1, 100_000)
+        must(self.deadline_seconds > 0, "federation.deadline_seconds", "be positive", self.deadline_seconds, "")
+        within("federation.patience", self.patience, 0, 100_000)
+        one_of("federation.choose_by", self.choose_by, ("referable_auroc", "qwk"))
+        for name in ("norm_limit", "norm_multiple"):
+            must(getattr(self, name) > 0, f"federation.{name}", "be positive", getattr(self, name), "")
+        within("federation.max_examples", self.max_examples, 1, 1e12)
+
+
+@dataclass
+class OutboundSettings:
+    """A site that evaluated fewer patients sends no table."""
+
+    min_patients: int = 5
+
+    def __post_init__(self) -> None:
+        within("outbound.min_patients", self.min_patients, 1, 1e6)
+
+
+@dataclass
+class EvaluationSettings:
+    target_sensitivity: float = 0.9
+    replicates: int = 1000
+
+    def __post_init__(self) -> None:
+        within("evaluation.target_sensitivity", self.target_sensitivity, 0.01, 1)
+        within("evaluation.replicates", self.replicates, 10, 100_000)
+
+
+@dataclass
+class SimulationSettings:
+    """`threads` per site is kept with the run: bits are equal at equal threads on one kind of CPU."""
+
+    threads: int = 2
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        within("simulation.threads", self.threads, 1, 1024)
+        one_of("simulation.device", self.device, ("auto", "cpu", "cuda"))
+
+
+BASELINES = ("local", "ensemble", "centralised")
+
+
+@dataclass
+class Settings:
+    seed: int = 0
+    data_root: str | None = None
+    folder: str | None = None
+    resume: str | None = None
+    data: DataSettings = field(default_factory=DataSettings)
+    partition: PartitionSettings = field(default_factory=PartitionSettings)
+    model: ModelSettings = field(default_factory=ModelSettings)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    strategy: StrategySettings = field(default_factory=StrategySettings)
+    federation: FederationSettings = field(default_factory=FederationSettings)
+    outbound: OutboundSettings = field(default_factory=OutboundSettings)
+    evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
+    simulation: SimulationSettings = field(default_factory=SimulationSettings)
+    baselines: list[str] = field(default_factory=lambda: list(BASELINES))
+
+    def __post_init__(self) -> None:
+        within("seed", self.seed, 0, 2**32 - 1)
+        must(
+            bool(self.data.sources) != bool(self.data.hospitals),
+            "data",
+            "name either sources on disk or hospitals to draw",
+            {"sources": list(self.data.sources), "hospitals": list(self.data.hospitals)},
+            "Choose one with data=NAME (see conf/data).",
+        )
+        for baseline in self.baselines:
+            one_of("baselines", baseline, BASELINES)
+        must(
+            "ensemble" not in self.baselines or "local" in self.baselines,
+            "baselines",
+            "hold local where they hold ensemble",
+            self.baselines,
+            "The ensemble is made of the local models.",
+        )
+
+    def local_training(self, round: int) -> LocalTraining:
+        """What round `round` asks of a site."""
+        asked = asdict(self.training)
+        if asked.pop("schedule") == "cosine":
+            asked["learning_rate"] *= 0.5 * (1 + math.cos(math.pi * (round - 1) / self.federation.rounds))
+        return LocalTraining(**asked, seed=self.seed)
+
+
+def build(composed: Mapping[str, Any] | DictConfig) -> Settings:
+    """Settings from what Hydra composed, or from a file: unknown names, wrong types and bad values are errors."""
+    values = composed if isinstance(composed, DictConfig) else OmegaConf.create(dict(composed))
+    must(
+        values.get("data_root") is not None or not values.get("data", {}).get("sources"),
+        "data_root",
+        "be the folder that data=NAME reads",
+        None,
+        "Say data_root=PATH.",
+    )
+    try:
+        return cast(Settings, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Settings), values)))
+    except (OmegaConfBaseException, ValueError) as error:
+        raise ValueError(str(error).splitlines()[0]) from error
+
+
+def load(path: Path) -> Settings:
+    return build(cast(DictConfig, OmegaConf.load(path)))
+
+
+def save(settings: Settings, path: Path) -> None:
+    path.write_text(OmegaConf.to_yaml(OmegaConf.create(asdict(settings))), encoding="utf-8")
+
+
+def to_json(settings: Settings) -> str:
+    return json.dumps(asdict(settings), sort_keys=True)
+
+
+ConfigStore.instance().store("schema", Settings)

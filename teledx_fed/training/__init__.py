@@ -1,0 +1,1 @@
+"""Learning from one shard: at a site, and in the baselines that the federation is compared with."""

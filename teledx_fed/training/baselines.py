@@ -1,0 +1,100 @@
+"""What a federation is compared with: each hospital alone, and all data in one place, for as many steps."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+from safetensors import safe_open
+from safetensors.numpy import save
+
+from teledx_fed.data.hospitals import pooled
+from teledx_fed.evaluation.metrics import metric
+from teledx_fed.files import write_bytes
+from teledx_fed.records import Site
+from teledx_fed.settings import Settings
+from teledx_fed.training.worker import SiteModel, Worker
+from teledx_fed.weights import Weights
+
+Epoch = Callable[[str, str | None, int, int], None]
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """Trains at `site`, is chosen by its score on the validation sets of `judges`, and is kept in `file` once done."""
+
+    name: str
+    site: Site
+    judges: tuple[Site, ...]
+    file: Path
+
+
+def committees(
+    sites: Mapping[str, Site], worker: Worker, settings: Settings, folder: Path, epoch: Epoch
+) -> dict[str, dict[str, list[SiteModel]]]:
+    """By baseline and site, the models that grade there."""
+    found: dict[str, dict[str, list[SiteModel]]] = {}
+    if "local" in settings.baselines:
+        alone = {
+            name: train(
+                Baseline("local", site, (site,), folder / f"local-{name}.safetensors"),
+                worker,
+                settings,
+                epoch,
+            )
+            for name, site in sites.items()
+        }
+        found["local"] = {name: [model] for name, model in alone.items()}
+        if "ensemble" in settings.baselines:
+            found["ensemble"] = {name: list(alone.values()) for name in sites}
+    if "centralised" in settings.baselines:
+        everything = pooled(sites, "centralised")
+        judges = tuple(sites.values())
+        baseline = Baseline("centralised", everything, judges, folder / "centralised.safetensors")
+        model = train(baseline, worker, settings, epoch)
+        found["centralised"] = {name: [model] for name in sites}
+    return found
+
+
+def train(baseline: Baseline, worker: Worker, settings: Settings, epoch: Epoch) -> SiteModel:
+    """The best epoch on validation; read back where it was finished before."""
+    if baseline.file.exists():
+        return _read(baseline.file, worker)
+    model = best = worker.initial
+    highest = float("-inf")
+    for round in range(1, settings.federation.rounds + 1):
+        model = worker.train(baseline.site, model, settings.local_training(round), round).model
+        score = _score(baseline, worker, model, settings.federation.choose_by)
+        if score > highest:
+            highest, best = score, model
+        epoch(baseline.name, baseline.site.name, round, settings.federation.rounds)
+    _write(baseline.file, best)
+    return best
+
+
+def _score(baseline: Baseline, worker: Worker, model: SiteModel, name: str) -> float:
+    """The mean over the judges at which the metric is defined."""
+    scores = [
+        metric(name, worker.predictions(judge.images, model, judge.shard.validation)) for judge in baseline.judges
+    ]
+    defined = [score for score in scores if score == score]
+    return fmean(defined) if defined else float("-inf")
+
+
+def _write(path: Path, model: SiteModel) -> None:
+    arrays = {
+        "parameters": model.weights.parameters,
+        "statistics": model.weights.statistics,
+        "kept": model.kept.statistics,
+    }
+    write_bytes(path, save(arrays))
+
+
+def _read(path: Path, worker: Worker) -> SiteModel:
+    with safe_open(path, framework="numpy") as file:
+        parameters, statistics, kept = (file.get_tensor(name) for name in ("parameters", "statistics", "kept"))
+    start = worker.initial
+    return SiteModel(
+        Weights(parameters, statistics, start.weights.layout),
+        Weights(start.kept.parameters, kept, start.kept.layout),
+    )

@@ -1,0 +1,103 @@
+"""One resident network that every site of this process trains and scores with: overwritten, never rebuilt."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from teledx_fed.clock import Clock
+from teledx_fed.evaluation.predictions import Predictions, predictions
+from teledx_fed.model.network import Grader, load, pack, save
+from teledx_fed.records import GRADES, Example, Images, LocalTraining, Site
+from teledx_fed.training.feature_cache import FeatureCache
+from teledx_fed.training.inputs import FeatureInputs, Inputs, PhotographInputs
+from teledx_fed.training.local import Targets, learn
+from teledx_fed.weights import Weights, mean
+
+SCORING_BATCH = 32
+
+
+@dataclass(frozen=True)
+class SiteModel:
+    """A model as one site has it: the weights that travel, and the BatchNorm statistics that stay (perhaps none)."""
+
+    weights: Weights
+    kept: Weights
+
+
+@dataclass(frozen=True)
+class Trained:
+    model: SiteModel
+    loss: float
+
+
+@dataclass
+class Worker:
+    """One thread of control at a time."""
+
+    network: Grader
+    clock: Clock = field(default_factory=Clock)
+    initial: SiteModel = field(init=False)
+    _features: FeatureCache | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self.initial = self._model()
+
+    def train(self, site: Site, model: SiteModel, asked: LocalTraining, round: int) -> Trained:
+        with self.clock("training"):
+            self._load(model)
+            targets = Targets.of(site.shard.train, self.network.settings.head)
+            inputs = self._inputs(site.images, site.shard.train, asked.augment)
+            loss = learn(self.network, inputs, targets, asked, site.name, round)
+            return Trained(self._model(), loss)
+
+    def predictions(self, images: Images, model: SiteModel, examples: Sequence[Example]) -> Predictions:
+        """Scores per eye."""
+        with self.clock("evaluation"):
+            self._load(model)
+            logits = self._logits(self._inputs(images, examples, augment=False))
+        if self.network.settings.head == "seed":
+            return predictions(examples, _sigmoid(logits[:, 0]))
+        oedema = _sigmoid(logits[:, GRADES]) if self.network.oedema is not None else None
+        return predictions(examples, _softmax(logits[:, :GRADES]), oedema)
+
+    def _model(self) -> SiteModel:
+        return SiteModel(pack(self.network, self.network.layout), pack(self.network, self.network.kept))
+
+    def save(self, models: Sequence[SiteModel], path: Path) -> None:
+        """The network with these weights; what each site keeps is averaged, for a hospital that is new to them."""
+        kept = models[0].kept
+        mean_kept = replace(kept, statistics=mean([model.kept.statistics for model in models], [1] * len(models)))
+        self._load(SiteModel(models[0].weights, mean_kept))
+        save(self.network, path)
+
+    def _load(self, model: SiteModel) -> None:
+        load(self.network, model.weights)
+        load(self.network, model.kept)
+
+    def _inputs(self, images: Images, examples: Sequence[Example], augment: bool) -> Inputs:
+        if not self.network.frozen_backbone or augment:
+            return PhotographInputs(images, examples)
+        if self._features is None:
+            self._features = FeatureCache(images.folder, self.network)
+        features = self._features.features(examples, images)
+        return FeatureInputs(torch.from_numpy(features).to(self.network.device))
+
+    @torch.inference_mode()
+    def _logits(self, inputs: Inputs) -> NDArray[np.float64]:
+        self.network.eval()
+        chunks = np.array_split(np.arange(len(inputs)), max(1, -(-len(inputs) // SCORING_BATCH)))
+        logits = [inputs.logits(self.network, index, None).cpu().double().numpy() for index in chunks]
+        return np.concatenate(logits)
+
+
+def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    exponentials: NDArray[np.float64] = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return exponentials / exponentials.sum(axis=1, keepdims=True)
+
+
+def _sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(1 / (1 + np.exp(-logits)))

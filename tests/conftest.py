@@ -1,0 +1,98 @@
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from teledx_fed.randomness import generator
+from teledx_fed.records import Example, Eye, Patients, Shard, Site
+from teledx_fed.settings import Settings, build
+
+os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
+
+REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    if not REAL_DATA.is_dir():
+        pytest.skip(f"the real photographs are not beside this checkout ({REAL_DATA.name}/ is absent)")
+    return REAL_DATA
+
+
+@dataclass(frozen=True)
+class TinyPhotograph:
+    """A 64 px image whose brightness tells the grade, so that a tiny network can learn it."""
+
+    name: str
+    grade: int
+
+    def digest(self) -> str:
+        return hashlib.sha256(self.name.encode()).hexdigest()
+
+    def read(self) -> NDArray[np.uint8]:
+        noise = generator(0, self.name).integers(0, 40, (64, 64, 3))
+        return (noise + 40 * self.grade).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class TinyImages:
+    folder: Path
+
+    def batch(self, examples: Sequence[Example]) -> NDArray[np.uint8]:
+        return np.stack([example.image.read() for example in examples])
+
+
+def tiny_examples(site: str, patients: int, oedema: bool | None = None) -> tuple[Example, ...]:
+    return tuple(
+        Example(
+            image=TinyPhotograph(f"{site}-{patient}-{eye}", patient % 5),
+            grade=patient % 5,
+            patient=f"{site}-{patient}",
+            eye=eye,
+            oedema=oedema,
+            source=site,
+        )
+        for patient in range(patients)
+        for eye in (Eye.LEFT, Eye.RIGHT)
+    )
+
+
+@pytest.fixture
+def tiny_site(tmp_path: Path) -> Callable[..., Site]:
+    def make(name: str, patients: int = 10, oedema: bool | None = None) -> Site:
+        examples = tiny_examples(name, patients * 3, oedema)
+        third = patients * 2
+        shard = Shard(examples[:third], examples[third : 2 * third], examples[2 * third :])
+        return Site(name, shard, TinyImages(tmp_path), Patients.GIVEN)
+
+    return make
+
+
+@pytest.fixture
+def tiny_settings(tmp_path: Path) -> Callable[..., Settings]:
+    """Settings of a run that takes a second; `overrides` by dotted name."""
+
+    def make(**overrides: object) -> Settings:
+        values: dict[str, dict[str, object]] = {
+            "data": {"hospitals": {"tiny": {}}, "image_size": 64, "cache": str(tmp_path / "cache")},
+            "model": {"name": "test_efficientnet", "initial": "none"},
+            "training": {"augment": False, "batch_size": 10},
+            "federation": {"rounds": 2},
+            "simulation": {"threads": 1},
+            "evaluation": {"replicates": 20},
+        }
+        top: dict[str, object] = {}
+        for name, value in overrides.items():
+            group, _, key = name.partition("__")
+            if key:
+                values.setdefault(group, {})[key] = value
+            else:
+                top[group] = value
+        return build({**values, **top})
+
+    return make

@@ -1,0 +1,50 @@
+import pytest
+import torch
+
+from teledx_fed.data.augmentation import augment
+
+
+def batch(count: int = 8) -> torch.Tensor:
+    """Copies of one image: a disc with a spot beside its centre."""
+    y, x = torch.meshgrid(torch.linspace(-1, 1, 48), torch.linspace(-1, 1, 48), indexing="ij")
+    image = 120 * (x**2 + y**2 < 0.8) + 100 * ((x - 0.4) ** 2 + y**2 < 0.03)
+    return torch.stack([image, image / 2, image / 3]).to(torch.uint8).expand(count, -1, -1, -1)
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_same_generator_same_bits() -> None:
+    assert torch.equal(augment(batch(), seeded(1)), augment(batch(), seeded(1)))
+    assert not torch.equal(augment(batch(), seeded(1)), augment(batch(), seeded(2)))
+
+
+def test_leaves_the_global_generator_alone() -> None:
+    before = torch.random.get_rng_state()
+    augment(batch(), seeded(1))
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_every_image_is_changed_in_its_own_way() -> None:
+    assert len(torch.unique(augment(batch(8), seeded(3)), dim=0)) == 8
+
+
+def test_about_half_are_mirrored() -> None:
+    augmented = augment(batch(64), seeded(4)).float()
+    on_the_left = augmented[..., :24].mean(dim=(1, 2, 3)) > augmented[..., 24:].mean(dim=(1, 2, 3))
+    assert 20 <= int(on_the_left.sum()) <= 44
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_kind_is_kept(dtype: torch.dtype) -> None:
+    given = batch() if dtype == torch.uint8 else batch() / 255
+    augmented = augment(given, seeded(5))
+    assert (augmented.dtype, augmented.shape) == (given.dtype, given.shape)
+    assert float(augmented.max()) <= (255 if dtype == torch.uint8 else 1)
+    assert float(augmented.float().mean()) == pytest.approx(float(given.float().mean()), rel=0.15), "changes are small"
+
+
+def test_prepared_photographs_need_not_be_contiguous() -> None:
+    channels_last = batch().permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+    assert torch.equal(augment(channels_last, seeded(6)), augment(batch(), seeded(6)))

@@ -1,0 +1,139 @@
+import io
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from teledx_fed.data.photographs import ArrayPhotograph, PhotographFile
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+
+
+def encoded(image: Image.Image, file_format: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, file_format, **options)
+    return buffer.getvalue()
+
+
+def stored(folder: Path, content: bytes, name: str = "photograph") -> PhotographFile:
+    (folder / name).write_bytes(content)
+    return PhotographFile(folder / name)
+
+
+def png(width: int, height: int) -> bytes:
+    """A header that promises `width` × `height` pixels, and hardly any pixels."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(99))) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "TIFF", "BMP"])
+def test_reads_what_was_written(tmp_path: Path, file_format: str) -> None:
+    photograph = stored(tmp_path, encoded(Image.fromarray(PIXELS), file_format))
+    np.testing.assert_array_equal(photograph.read(), PIXELS)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA"])
+def test_every_usual_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
+    image = Image.fromarray(PIXELS).convert(mode)
+    read = stored(tmp_path, encoded(image, "PNG")).read()
+    np.testing.assert_array_equal(read, np.asarray(image.convert("RGB")))
+
+
+def test_turns_a_photograph_upright(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was held on its side
+    photograph = stored(tmp_path, encoded(Image.fromarray(PIXELS), "PNG", exif=exif))
+    np.testing.assert_array_equal(photograph.read(), np.rot90(PIXELS, -1))
+
+
+def test_equal_content_has_equal_digests(tmp_path: Path) -> None:
+    content = encoded(Image.fromarray(PIXELS), "PNG")
+    first, copy = stored(tmp_path, content, "a.png"), stored(tmp_path, content, "b.png")
+    other = stored(tmp_path, encoded(Image.fromarray(PIXELS[::-1]), "PNG"), "c.png")
+    assert first.digest() == copy.digest() != other.digest()
+
+
+JPEG = encoded(Image.fromarray(PIXELS), "JPEG")
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (b"", "an empty file"),
+        (b"id_code,diagnosis\n", "must be a JPEG, PNG, TIFF, BMP file"),
+        (encoded(Image.fromarray(PIXELS), "GIF"), "must be a JPEG, PNG, TIFF, BMP file"),
+        (JPEG[: len(JPEG) // 2], "must be whole"),
+        (JPEG[:-2], "must be whole"),
+        (JPEG[:900] + bytes(len(JPEG) - 900), "must be whole"),  # allocated, and the copy broken off
+        (encoded(Image.fromarray(PIXELS), "PNG")[:3000], "must be whole"),
+        (encoded(Image.fromarray(PIXELS), "TIFF")[:-100], "must be whole"),
+        (png(10_000, 10_000), "must be at most 89478485 pixels"),
+        (png(60_000, 60_000), "must be at most 89478485 pixels"),
+        (encoded(Image.fromarray(PIXELS[..., 0].astype(np.uint16)), "PNG"), "must be 8 bits a channel"),
+    ],
+)
+def test_says_what_is_wrong_with_a_file(tmp_path: Path, content: bytes, complaint: str) -> None:
+    photograph = stored(tmp_path, content)
+    with pytest.raises(ValueError, match=complaint) as raised:
+        photograph.read()
+    assert str(raised.value).startswith(f"{photograph.name} must")
+
+
+def test_a_missing_file_says_so(tmp_path: Path) -> None:
+    for look in (PhotographFile(tmp_path / "gone.png").read, PhotographFile(tmp_path / "gone.png").digest):
+        with pytest.raises(ValueError, match=r"gone\.png must be readable, got No such file"):
+            look()
+
+
+def test_damaged_metadata_neither_hides_the_pixels_nor_prints_a_warning(tmp_path: Path) -> None:
+    damaged = b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + b"\x01\x12\0\x03\xff\xff\xff\xff" * 20
+    path = stored(tmp_path, encoded(Image.fromarray(PIXELS), "JPEG", exif=damaged)).path
+    # in a process of its own, since pytest has filters of its own
+    code = (
+        "from pathlib import Path; from teledx_fed.data.photographs import PhotographFile;"
+        f"print(PhotographFile(Path({str(path)!r})).read().shape)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (ran.stdout.strip(), ran.stderr) == ("(40, 60, 3)", "")
+
+
+def test_reads_rows_of_an_archive(tmp_path: Path) -> None:
+    grey = PIXELS[None, ..., 0]
+    np.savez_compressed(tmp_path / "set.npz", train_images=PIXELS[None], test_images=grey)
+    colour, plain = (ArrayPhotograph(tmp_path / "set.npz", key, 0) for key in ("train_images", "test_images"))
+    np.testing.assert_array_equal(colour.read(), PIXELS)
+    np.testing.assert_array_equal(plain.read(), np.repeat(grey[0, ..., None], 3, axis=2))
+    assert colour.digest() != plain.digest()
+    assert "train_images" in colour.name
+
+
+@pytest.mark.parametrize(("key", "index"), [("val_images", 0), ("train_images", 5), ("labels", 0)])
+def test_a_row_that_is_no_image_says_so(tmp_path: Path, key: str, index: int) -> None:
+    np.savez(tmp_path / "set.npz", train_images=PIXELS[None], labels=np.zeros((3, 1)))
+    with pytest.raises(ValueError, match=rf"set\.npz/{key}/{index} must be"):
+        ArrayPhotograph(tmp_path / "set.npz", key, index).read()
+
+
+def test_a_truncated_archive_says_so(tmp_path: Path) -> None:
+    np.savez(tmp_path / "whole.npz", images=PIXELS[None])
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "whole.npz").read_bytes()[:200])
+    with pytest.raises(ValueError, match=r"cut\.npz/images/0 must be"):
+        ArrayPhotograph(tmp_path / "cut.npz", "images", 0).read()
+
+
+def test_reads_real_photographs(real_data: Path) -> None:
+    for pattern in ("aptos2019/train_images/*.jpg", "eyepacs/train/*.jpeg", "messidor2_a/IMAGES/*.jpg"):
+        image = PhotographFile(sorted(real_data.glob(pattern))[0]).read()
+        assert image.dtype == np.uint8
+        assert image.shape[2] == 3
+        red, _, blue = image.reshape(-1, 3).mean(axis=0)
+        assert red > blue, "a fundus is red: the channels are RGB"

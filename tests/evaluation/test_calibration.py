@@ -1,0 +1,66 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from scipy.special import expit, logit
+from sklearn.linear_model import LogisticRegression
+from torchmetrics.functional.classification import binary_calibration_error
+
+from teledx_fed.evaluation.calibration import expected_calibration_error, recalibration, reliability
+
+
+def drawn(seed: int, rows: int, replicates: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(seed)
+    x = generator.normal(-0.5, 2, rows)
+    truth = generator.random(rows) < expit(0.5 + 0.7 * x)
+    return truth, expit(x), generator.multinomial(rows, np.full(rows, 1 / rows), replicates).astype(np.float64)
+
+
+@pytest.mark.parametrize("rows", [40, 300])
+def test_parity_with_a_logistic_regression_in_every_replicate(rows: int) -> None:
+    truth, scores, multiplicity = drawn(rows, rows, 20)
+    intercepts, slopes = recalibration(truth, scores, multiplicity)
+    for intercept, slope, weight in zip(intercepts, slopes, multiplicity, strict=True):
+        reference = LogisticRegression(C=np.inf, tol=1e-10, solver="newton-cholesky")
+        reference.fit(logit(scores)[:, None], truth, sample_weight=weight)
+        assert slope == pytest.approx(reference.coef_[0, 0], abs=1e-5)
+        assert intercept == pytest.approx(reference.intercept_[0], abs=1e-5)
+
+
+@given(
+    rows=st.lists(st.tuples(st.booleans(), st.sampled_from([0.0, 1e-5, 0.2, 0.5, 0.7, 1.0])), min_size=4, max_size=30)
+)
+def test_the_likelihood_is_largest_wherever_there_is_overlap(rows: list[tuple[bool, float]]) -> None:
+    truth, scores = np.array([t for t, _ in rows]), np.array([s for _, s in rows])
+    yes, no = scores[truth], scores[~truth]
+    assume(yes.size and no.size and yes.min() < no.max() and yes.max() > no.min())
+    intercept, slope = recalibration(truth, scores, np.ones((1, truth.size)))
+    x = logit(np.clip(scores, 1e-6, 1 - 1e-6))
+    residual = truth - expit(intercept + slope * x)
+    assert abs(residual.sum()) < 1e-6
+    assert abs((residual * x).sum()) < 1e-5
+
+
+@pytest.mark.parametrize("scores", [[0.1, 0.2, 0.3, 0.4], [0.9, 0.8, 0.3, 0.4], [0.1, 0.3, 0.3, 0.4], [0.5] * 4])
+def test_classes_without_overlap_have_no_slope(scores: list[float]) -> None:
+    found = recalibration(np.array([False, False, True, True]), np.array(scores), np.ones((1, 4)))
+    assert np.isnan(found).all()
+
+
+def test_scores_drawn_from_their_own_probabilities_have_slope_one() -> None:
+    generator = np.random.default_rng(0)
+    scores = generator.random(20_000)
+    truth = generator.random(20_000) < scores
+    intercept, slope = recalibration(truth, scores, np.ones((1, 20_000)))
+    assert slope[0] == pytest.approx(1, abs=0.05)
+    assert intercept[0] == pytest.approx(0, abs=0.05)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_parity_of_the_calibration_error_with_torchmetrics(seed: int) -> None:
+    truth, scores, multiplicity = drawn(seed, 150, 5)
+    found = expected_calibration_error(reliability(truth, scores, multiplicity))
+    for value, weight in zip(found, multiplicity.astype(int), strict=True):
+        repeated = torch.from_numpy(np.repeat(scores, weight)), torch.from_numpy(np.repeat(truth, weight).astype(int))
+        assert value == pytest.approx(binary_calibration_error(*repeated, n_bins=15, norm="l1").item(), abs=1e-5)

@@ -1,0 +1,122 @@
+import logging
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn import metrics as sklearn
+from torchmetrics.functional import classification as torchmetrics
+
+from teledx_fed.evaluation.intervals import multiplicities
+from teledx_fed.evaluation.metrics import METRICS, metric, metrics, operating_point
+from teledx_fed.evaluation.predictions import Predictions
+
+SEEDS = range(3)
+
+
+@pytest.fixture(params=SEEDS)
+def sample(request, simulate) -> Predictions:
+    found = simulate(request.param, patients=40 + 30 * request.param)
+    return replace(found, referable_score=found.referable_score.round(2))  # ties
+
+
+def replicates_of(found: Predictions) -> np.ndarray:
+    drawn = multiplicities(found.patient, 8, np.random.default_rng(1))
+    return np.concatenate([np.ones((1, found.eyes)), drawn])
+
+
+def test_parity_with_scikit_learn(sample: Predictions) -> None:
+    p, called, grade = sample, sample.referable_score >= 0.4, sample.probabilities.argmax(axis=1)
+    drawn = replicates_of(p)
+    found = metrics(p, called, drawn)
+    for row, weight in enumerate(drawn):
+        rows = np.repeat(np.arange(p.eyes), weight.astype(int))
+        by_weight = {"sample_weight": weight}
+        expected = {
+            "qwk": sklearn.cohen_kappa_score(p.grade, grade, weights="quadratic", **by_weight),
+            "referable_auroc": sklearn.roc_auc_score(p.referable, p.referable_score, **by_weight),
+            "vision_threatening_auroc": sklearn.roc_auc_score(
+                p.vision_threatening, p.vision_threatening_score, **by_weight
+            ),
+            "sensitivity": sklearn.recall_score(p.referable, called, **by_weight),
+            "specificity": sklearn.recall_score(p.referable, called, pos_label=0, **by_weight),
+            "ppv": sklearn.precision_score(p.referable, called, **by_weight),
+            "npv": sklearn.precision_score(p.referable, called, pos_label=0, **by_weight),
+            "accuracy": sklearn.accuracy_score(p.grade, grade, **by_weight),
+            "macro_f1": sklearn.f1_score(p.grade[rows], grade[rows], average="macro"),
+            "brier": sklearn.brier_score_loss(p.referable, p.referable_score, **by_weight),
+        }
+        for name, value in expected.items():
+            assert found[name][row] == pytest.approx(value, abs=1e-12), name
+
+
+def test_parity_with_torchmetrics(sample: Predictions) -> None:
+    p, drawn = sample, replicates_of(sample)
+    found = metrics(p, p.referable_score >= 0.5, drawn)
+    for row, weight in enumerate(drawn.astype(int)):
+        grade, said, truth, score = (
+            torch.from_numpy(np.repeat(values, weight))
+            for values in (p.grade, p.probabilities.argmax(axis=1), p.referable.astype(int), p.referable_score)
+        )
+        kappa = torchmetrics.multiclass_cohen_kappa(said, grade, num_classes=5, weights="quadratic")
+        assert found["qwk"][row] == pytest.approx(kappa.item(), abs=1e-5)
+        auroc = torchmetrics.binary_auroc(score, truth)
+        assert found["referable_auroc"][row] == pytest.approx(auroc.item(), abs=1e-5)
+
+
+def test_predictive_values_follow_from_sensitivity_and_specificity_by_bayes(simulate) -> None:
+    p = simulate(0)
+    found = {name: values[0] for name, values in metrics(p, p.referable_score >= 0.5, np.ones((1, p.eyes))).items()}
+    sensitivity, specificity = found["sensitivity"], found["specificity"]
+    ill = 1000 * 0.1
+    assert found["ppv_10"] == pytest.approx(ill * sensitivity / (ill * sensitivity + 900 * (1 - specificity)))
+    assert found["npv_10"] == pytest.approx(900 * specificity / (900 * specificity + ill * (1 - sensitivity)))
+    assert found["ppv_5"] < found["ppv_10"] < found["ppv_20"]
+
+
+def test_missed_severe_eyes_are_counted(simulate) -> None:
+    p = simulate(0)
+    found = metrics(p, np.zeros(p.eyes, dtype=bool), np.ones((1, p.eyes)))
+    assert found["missed_severe"] == found["severe"] == (p.grade >= 3).sum() > 0
+    assert metrics(p, np.ones(p.eyes, dtype=bool), np.ones((1, p.eyes)))["missed_severe"] == 0
+
+
+def test_what_one_class_leaves_undefined_is_nan(simulate) -> None:
+    p = simulate(0)
+    healthy = replace(p, referable=np.zeros(p.eyes, dtype=bool))
+    found = metrics(healthy, p.referable_score >= 0.5, np.ones((1, p.eyes)))
+    undefined = {name for name, values in found.items() if np.isnan(values[0])}
+    by_disease = {"referable_auroc", "sensitivity", "calibration_slope", "calibration_intercept"}
+    assert undefined == by_disease | {f"{value}_{share}" for value in ("ppv", "npv") for share in (5, 10, 20)}
+
+
+def test_a_head_with_one_output_leaves_five_grades_undefined(simulate) -> None:
+    p = replace(simulate(0), probabilities=None, vision_threatening_score=None)
+    found = metrics(p, p.referable_score >= 0.5, np.ones((1, p.eyes)))
+    assert tuple(found) == METRICS
+    undefined = {name for name, values in found.items() if np.isnan(values[0])}
+    assert undefined == {"qwk", "vision_threatening_auroc", "accuracy", "macro_f1"}
+
+
+def test_one_metric_of_the_sample(simulate) -> None:
+    p = simulate(0)
+    assert metric("referable_auroc", p) == pytest.approx(sklearn.roc_auc_score(p.referable, p.referable_score))
+
+
+@given(seed=st.integers(0, 1000), target=st.floats(0.01, 1), decimals=st.integers(1, 6))
+def test_the_operating_point_is_the_highest_that_reaches_its_target(simulate, seed, target, decimals) -> None:
+    p = simulate(seed, patients=20)
+    p = replace(p, referable_score=p.referable_score.round(decimals))
+    positive = p.referable_score[p.referable]
+    threshold = operating_point(p, target)
+    assert (positive >= threshold).mean() >= target - 1e-9
+    assert (positive > threshold).mean() < target
+
+
+def test_without_a_referable_eye_the_operating_point_is_a_half_and_says_so(simulate, caplog) -> None:
+    p = simulate(0)
+    with caplog.at_level(logging.WARNING):
+        assert operating_point(replace(p, referable=np.zeros(p.eyes, dtype=bool)), 0.9) == 0.5
+    assert "no referable eye" in caplog.text

@@ -1,0 +1,277 @@
+"""Whole federations of tiny hospitals, behind Flower's Grid."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from flwr.app import Context, Error, Message, RecordDict
+
+from teledx_fed.federation import checkpoint
+from teledx_fed.federation.checkpoint import Progress, begin
+from teledx_fed.federation.in_process import InProcessGrid
+from teledx_fed.federation.messages import METRICS, PARAMETERS, STATISTICS, TABLES, vector
+from teledx_fed.federation.rounds import rounds
+from teledx_fed.federation.simulation import federate
+from teledx_fed.federation.site import Hospital, client_app
+from teledx_fed.federation.strategies import STRATEGIES
+from teledx_fed.model.network import build
+from teledx_fed.records import RoundReport, Site
+from teledx_fed.settings import Settings
+from teledx_fed.training.worker import SiteModel, Worker
+
+NAMES = ("east", "north", "west")
+App = Callable[[Message, Context], Message]
+
+
+class World:
+    """Three tiny hospitals; `spoil` may rewrite what each sends."""
+
+    def __init__(self, settings: Settings, sites: Sequence[Site], folder: Path) -> None:
+        self.settings, self.folder = settings, folder
+        self.sites = {site.name: site for site in sites}
+        self.worker = Worker(build(settings.model, settings.seed))
+
+    def run(
+        self, spoil: Callable[[str, int, Message], Message] | None = None, start: Progress | None = None
+    ) -> Iterator[tuple[Progress, RoundReport]]:
+        hospitals = {
+            name: Hospital(site, self.worker, self.settings, self.folder / "sites" / name)
+            for name, site in self.sites.items()
+        }
+        app = client_app(hospitals)
+
+        def spoiled(message: Message, context: Context) -> Message:
+            reply = app(message, context)
+            round = int(str(message.content.config_records["config"]["round"]))
+            return spoil(str(context.node_config["site"]), round, reply) if spoil is not None else reply
+
+        grid = InProcessGrid(spoiled if spoil is not None else app, list(self.sites))  # type: ignore[arg-type]
+        strategy = STRATEGIES[self.settings.strategy.name](self.settings)
+        yield from rounds(grid, strategy, start or begin(self.worker.initial.weights), self.settings)
+
+
+@pytest.fixture
+def world(
+    tiny_settings: Callable[..., Settings], tiny_site: Callable[..., Site], tmp_path: Path
+) -> Callable[..., World]:
+    def make(**overrides: object) -> World:
+        sites = [tiny_site(name, patients) for name, patients in zip(NAMES, (5, 10, 15), strict=True)]
+        return World(tiny_settings(**overrides), sites, tmp_path)
+
+    return make
+
+
+def test_a_federation_learns_and_reports_every_round(world: Callable[..., World]) -> None:
+    ran = list(world(federation__rounds=6, training__epochs=2).run())
+    reports = [report for _, report in ran]
+    assert [report.round for report in reports] == [1, 2, 3, 4, 5, 6, 7]
+    assert all(report.accepted == NAMES for report in reports)
+    assert reports[-1].metrics["referable_auroc"] > 0.9 > reports[0].metrics["referable_auroc"]  # type: ignore[operator]
+    assert all(report.bytes_up > report.bytes_down > 0 for report in reports[:-1])
+    final = ran[-1][0]
+    assert final.finished
+    assert final.best.scores
+
+
+def test_one_hospital_and_one_round_is_local_training(
+    tiny_settings: Callable[..., Settings], tiny_site: Callable[..., Site], tmp_path: Path
+) -> None:
+    settings = tiny_settings(federation__rounds=1)
+    alone = World(settings, [tiny_site("north")], tmp_path)
+    (progress, _), _ = alone.run()
+    expected = alone.worker.train(
+        alone.sites["north"], alone.worker.initial, settings.local_training(1), round=1
+    ).model.weights
+    assert progress.weights.equal(expected)
+
+
+def test_the_order_of_sites_changes_no_bit(world: Callable[..., World]) -> None:
+    forward, backward = world(), world()
+    backward.sites = dict(reversed(backward.sites.items()))
+    assert list(forward.run())[-1][0].weights.equal(list(backward.run())[-1][0].weights)
+
+
+def test_a_shuffled_federation_with_another_seed_differs(world: Callable[..., World]) -> None:
+    assert not list(world(seed=1).run())[-1][0].weights.equal(list(world(seed=2).run())[-1][0].weights)
+
+
+def nan(reply: Message) -> Message:
+    values = reply.content.array_records[PARAMETERS][PARAMETERS].numpy().copy()
+    values[3] = np.nan
+    reply.content[PARAMETERS] = vector(values, PARAMETERS)
+    return reply
+
+
+def hundredfold(reply: Message) -> Message:
+    values = reply.content.array_records[PARAMETERS][PARAMETERS].numpy() * np.float32(1e4)
+    reply.content[PARAMETERS] = vector(values, PARAMETERS)
+    return reply
+
+
+def zero_variance(reply: Message) -> Message:
+    statistics = reply.content.array_records[STATISTICS][STATISTICS].numpy() * 0
+    reply.content[STATISTICS] = vector(statistics, STATISTICS)
+    return reply
+
+
+def stale(reply: Message) -> Message:
+    reply.content.metric_records[METRICS]["round"] = 0
+    return reply
+
+
+def crashing(reply: Message) -> Message:
+    raise RuntimeError("the photograph of patient 7 is broken")
+
+
+def speechless(reply: Message) -> Message:
+    return Message(error=Error(1, "disk full"), metadata=reply.metadata)
+
+
+def empty(reply: Message) -> Message:
+    reply.content = RecordDict()
+    return reply
+
+
+FAULTY = [nan, hundredfold, zero_variance, stale, crashing, speechless, empty]
+
+
+@pytest.mark.parametrize("fault", FAULTY, ids=lambda fault: fault.__name__)
+def test_no_faulty_reply_ends_a_run_or_reaches_the_model(
+    fault: Callable[[Message], Message], world: Callable[..., World]
+) -> None:
+    """The weights equal those of a federation in which the faulty site was not there at all."""
+    spoiled = world()
+    ran = list(spoiled.run(lambda site, round, reply: fault(reply) if site == "north" else reply))
+    without = world()
+    del without.sites["north"]
+    expected = list(without.run())
+    assert [progress.round for progress, _ in ran] == [progress.round for progress, _ in expected]
+    for (progress, report), (clean, _) in zip(ran[:-1], expected[:-1], strict=True):
+        assert set(report.refused) == {"north"}
+        assert "patient 7" not in json.dumps(report.refused)
+        assert report.accepted == ("east", "west")
+        assert progress.weights.equal(clean.weights)
+
+
+def test_without_a_quorum_a_round_is_void_and_the_next_goes_on(world: Callable[..., World]) -> None:
+    ran = list(
+        world(federation__quorum=3, federation__rounds=3).run(
+            lambda site, round, reply: nan(reply) if round == 2 and site == "east" else reply
+        )
+    )
+    first, second, third, _ = (progress.weights for progress, _ in ran)
+    assert second.equal(first)
+    assert not third.equal(second)
+
+
+def test_a_quorum_that_cannot_be_says_so(world: Callable[..., World]) -> None:
+    with pytest.raises(ValueError, match=r"federation\.quorum must be at most the number of sites, got 4 of 3"):
+        list(world(federation__quorum=4).run())
+
+
+def test_a_late_site_is_silent_and_the_round_goes_on(
+    world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("teledx_fed.federation.in_process.time.monotonic", lambda: now[0])
+
+    def late(site: str, round: int, reply: Message) -> Message:
+        now[0] += 61 if site == "north" and round == 1 else 59
+        return reply
+
+    reports = [report for _, report in world(federation__deadline_seconds=60).run(late)]
+    assert reports[0].silent == ("north",)
+    assert reports[0].accepted == ("east", "west")
+    assert reports[1].accepted == NAMES
+
+
+def test_sites_are_sampled_by_the_seed(world: Callable[..., World]) -> None:
+    chosen = [
+        [report.accepted for _, report in world(seed=seed, federation__fraction_train=0.34, federation__rounds=5).run()]
+        for seed in (0, 0, 1)
+    ]
+    assert chosen[0] == chosen[1] != chosen[2]
+    assert all(len(accepted) == 1 for accepted in chosen[0][:-1])
+    assert len(set(chosen[0][:-1])) > 1
+
+
+def test_the_best_round_is_kept_and_patience_ends_a_run(world: Callable[..., World]) -> None:
+    """From round 3 on, training only does harm: the learning rate is absurd."""
+    harmful = world(federation__rounds=12, federation__patience=2, training__epochs=2)
+    steady = list(harmful.run())
+    assert len(steady) < 13
+    final = steady[-1][0]
+    assert final.finished
+    best = next(progress for progress, _ in steady if progress.round == final.best.round)
+    assert final.best.weights.equal(best.weights)
+
+
+@pytest.mark.parametrize("batch_norm", ["average", "local"])
+@pytest.mark.parametrize("strategy", ["fedavg", "fedadam"])
+def test_any_round_can_be_asked_again_with_the_same_bits(
+    strategy: str, batch_norm: str, world: Callable[..., World]
+) -> None:
+    whole = world(strategy__name=strategy, federation__rounds=3, model__batch_norm=batch_norm)
+    ran = [progress for progress, _ in whole.run()]
+    path = whole.folder / "checkpoint.safetensors"
+    checkpoint.write(ran[0], path)
+    resumed = [progress for progress, _ in whole.run(start=checkpoint.read(path, whole.worker.network.layout))]
+    assert [progress.round for progress in resumed] == [2, 3, 3]
+    for before, after in zip(ran[1:], resumed, strict=True):
+        assert after.weights.equal(before.weights)
+        assert after.best.weights.equal(before.best.weights)
+        assert after.norms == before.norms
+
+
+def test_a_checkpoint_of_another_network_is_refused(world: Callable[..., World]) -> None:
+    here = world()
+    path = here.folder / "checkpoint.safetensors"
+    checkpoint.write(begin(here.worker.initial.weights), path)
+    other = build(replace(here.settings.model, head="seed"), 0)
+    with pytest.raises(ValueError, match="must hold the network of this run"):
+        checkpoint.read(path, other.layout)
+
+
+def test_local_statistics_never_travel_and_differ_by_site(world: Callable[..., World]) -> None:
+    here = world(model__batch_norm="local")
+    list(here.run())
+    kept = {name: np.load(here.folder / "sites" / name / "2.npy") for name in NAMES}
+    assert not np.array_equal(kept["east"], kept["west"])
+    assert here.worker.network.layout.sizes[1] == 0
+
+
+def test_what_a_site_sends_has_no_name_and_no_value_of_an_image(world: Callable[..., World]) -> None:
+    """Every string and every array that goes up: names are those of the protocol, arrays are weights and tables."""
+    sent: list[RecordDict] = []
+
+    def watch(site: str, round: int, reply: Message) -> Message:
+        sent.append(reply.content)
+        return reply
+
+    here = world()
+    list(here.run(watch))
+    for content in sent:
+        for record in content.array_records.values():
+            for array in record.values():
+                assert not any(name.encode() in array.data for name in ("north-", "east-", "west-"))
+        tables = content.array_records[TABLES]
+        cells = sum(array.numpy().size for array in tables.values())
+        assert cells < 1500, "tables have a fixed size: nothing in them grows with the images"
+
+
+def test_federate_leaves_the_best_and_the_last_model(world: Callable[..., World]) -> None:
+    here = world()
+    seen: list[int] = []
+    federation = federate(
+        here.sites, here.worker, here.settings, here.folder, lambda report, total: seen.append(report.round)
+    )
+    assert seen == [1, 2, 3]
+    lines = [json.loads(line) for line in (here.folder / "rounds.jsonl").read_text().splitlines()]
+    assert [line["round"] for line in lines] == [1, 2, 3]
+    for name in ("model.safetensors", "last.safetensors", "checkpoints/latest.safetensors"):
+        assert (here.folder / name).stat().st_size > 0
+    assert federation.best_round in (0, 1, 2)
+    assert isinstance(federation.models["north"], SiteModel)

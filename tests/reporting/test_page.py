@@ -1,0 +1,203 @@
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from invented_run import GRADED, SITES, estimate, report, rounds, write_run
+
+from teledx_fed.reporting import plots
+from teledx_fed.reporting.page import write_page
+
+VOID = {"meta", "link", "br", "img", "hr", "input"}
+
+
+class Page(HTMLParser):
+    """What a reader sees, and whether every element is closed."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.headings: list[str] = []
+        self.rows: list[list[str]] = []
+        self.words: list[str] = []
+        self.addresses: list[str] = []
+        self.feed(html)
+        self.text = " ".join(" ".join(self.words).split())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "href", "xlink:href")]
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.handle_endtag(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" in self.open:
+            return
+        self.words.append(data)
+        if "h2" in self.open:
+            self.headings.append(data)
+        if "td" in self.open or "th" in self.open:
+            self.rows[-1][-1] = " ".join(f"{self.rows[-1][-1]} {data}".split())
+
+
+def page(folder: Path, run: dict[str, object]) -> Page:
+    seen = Page(write_page(write_run(folder, run)).read_text("utf-8"))
+    assert seen.open == []
+    return seen
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Page:
+    run = report()
+    run["federated"]["sites"]["eyepacs"]["sensitivity"] = {"value": 0.871, "low": 0.812, "high": 0.923}
+    return page(tmp_path_factory.mktemp("run"), run)
+
+
+def test_a_full_run_is_told_from_verdict_to_footer(full: Page) -> None:
+    assert (
+        "Federated referable AUROC 0.91 (0.88–0.94), mean of 4 hospitals; 0.05 (0.02–0.08) above each hospital alone; "
+        "no clear difference from all data in one place, −0.01 (−0.04 to 0.02)." in full.text
+    )
+    assert full.headings == [
+        "Each hospital",
+        "Gain over the baselines",
+        "Learning",
+        "Confusion of grades",
+        "Finding referable eyes",
+        "Reliability",
+        "Set aside",
+        "Who took part",
+        "What it took",
+        "Every metric",
+        "Settings",
+    ]
+    assert "messidor2_b was refused in round 3: update must be plausible" in full.text
+    assert "aravind was silent in rounds 2, 5" in full.text
+    assert "153.0 MB" in full.text
+    assert "12 min 11 s" in full.text
+    assert "name: fedavg" in full.text
+    assert full.text.endswith("Assistive research software: a suggestion, not a diagnosis.")
+
+
+def test_each_hospital_and_model_has_its_numbers(full: Page) -> None:
+    assert ["Federated", "0.91 (0.88–0.94)"] in [row[:2] for row in full.rows]
+    assert ["Sensitivity", "0.871 (0.812–0.923)"] in [row[:2] for row in full.rows]
+    assert ["Severe eyes called not referable", *4 * ["3 (1–5)"]] in full.rows
+    assert ["aravind", "0", "61", "130", "123", "30"] in full.rows
+
+
+def test_every_interval_of_a_hospital_says_how_its_patients_are_known(full: Page) -> None:
+    for site, known in zip(SITES, ("given", "inferred", "unknown", "given"), strict=True):
+        # two metrics in bars and against three baselines, two tables of every metric
+        assert full.text.count(f"(patients {known})") >= 2 + 6 + 2
+        assert f"{site} (patients {known})" in full.text
+        assert f"{site} {known}" in full.text
+
+
+def test_the_page_needs_no_other_file_and_no_script(full: Page) -> None:
+    assert {"script", "link", "img", "iframe"}.isdisjoint(full.tags)
+    assert all(address.startswith("#") for address in full.addresses)
+
+
+def test_foreign_text_is_shown_and_never_obeyed(tmp_path: Path) -> None:
+    hostile = '<script>alert("$x_{")</script>'
+    run = report((hostile, "東京"), ("local",))
+    run["refused"]["東京"] = {"1": "<img src=http://elsewhere>"}
+    seen = page(tmp_path, run)
+    assert "script" not in seen.tags
+    assert "img" not in seen.tags
+    assert hostile in seen.text
+    assert "<img src=http://elsewhere>" in seen.text
+
+
+def test_an_undefined_metric_is_a_dash(tmp_path: Path) -> None:
+    run = report(SITES[:2], ("local",))
+    run["federated"]["sites"]["eyepacs"]["calibration_slope"] = None
+    run["federated"]["sites"]["eyepacs"]["referable_auroc"] = None
+    run["differences"]["local"]["sites"]["eyepacs"]["referable_auroc"] = None
+    run["curves"]["federated"]["eyepacs"]["roc"] = {"false_positive_rate": [], "true_positive_rate": []}
+    seen = page(tmp_path, run)
+    assert ["Calibration slope", "–"] in [row[:2] for row in seen.rows]
+    assert not re.search(r"\bnan\b", (tmp_path / "report.html").read_text("utf-8"), re.IGNORECASE)
+    bars, forests, learning, roc, reliability = 2, 2, 2, 1, 2
+    assert seen.tags.count("svg") == bars + forests + learning + roc + reliability
+
+
+def test_a_mean_over_some_of_the_hospitals_says_so(tmp_path: Path) -> None:
+    run = report(SITES[:2], ())
+    run["federated"]["mean_of_sites"]["referable_auroc"] = estimate(0.8) | {"sites": 1}
+    assert "0.80 (0.77–0.83), mean of 1 of 2 hospitals" in page(tmp_path, run).text
+
+
+@pytest.mark.parametrize("baselines", [(), ("centralised",), ("local", "ensemble")])
+def test_baselines_that_were_not_run_leave_no_trace(tmp_path: Path, baselines: tuple[str, ...]) -> None:
+    seen = page(tmp_path, report(SITES[:1], baselines))
+    assert ("Gain over the baselines" in seen.headings) == bool(baselines)
+    for baseline, title in (("ensemble", "Ensemble of the local models"), ("centralised", "All data in one place")):
+        assert (title in seen.text) == (baseline in baselines)
+
+
+def test_a_binary_head_has_no_grades_to_show(tmp_path: Path) -> None:
+    run = report(SITES[:2], ("local",), head="seed")
+    assert all(run["federated"]["mean_of_sites"][metric] is None for metric in GRADED)
+    seen = page(tmp_path, run)
+    assert "Confusion of grades" not in seen.headings
+    assert "QWK" not in seen.text
+    assert "Accuracy over five grades" not in seen.text
+    assert "Sensitivity" in seen.text
+
+
+def test_a_round_is_drawn_where_its_model_was_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+    monkeypatch.setattr(plots, "learning_curve", lambda *course: drawn.append(course) or "")
+    run = report(SITES[:1], ())
+    page(tmp_path, run)
+    assert drawn[0] == (list(range(11)), [line["metrics"]["referable_auroc"] for line in rounds(run)], 7)
+
+
+def test_the_best_round_is_named(full: Page, tmp_path: Path) -> None:
+    assert "best: round 7" in full.text
+    run = report(SITES[:1], ()) | {"best_round": 0}
+    assert "best: the initial model" in page(tmp_path, run).text
+
+
+def test_a_quiet_run_says_that_nothing_was_set_aside(tmp_path: Path) -> None:
+    quiet = {site: {} for site in SITES[:1]}
+    seen = page(tmp_path, report(SITES[:1], ()) | {"set_aside": quiet, "refused": quiet, "silent": quiet})
+    assert "No photograph: none was" in seen.text
+    assert "was refused" not in seen.text
+    assert "was silent" not in seen.text
+
+
+def test_names_of_photographs_stay_out_of_the_page(tmp_path: Path) -> None:
+    (tmp_path / "set_aside.csv").write_text("site,name,reason,detail\naravind,patient-7.png,bad,truncated\n")
+    seen = page(tmp_path, report(SITES[:1], ()))
+    assert "set_aside.csv" in seen.text
+    assert "patient-7" not in seen.text
+
+
+def test_the_same_run_gives_the_same_bytes(tmp_path: Path) -> None:
+    written = [write_page(write_run(tmp_path, report(SITES[:2], ("local",)))).read_bytes() for _ in range(2)]
+    assert written[0] == written[1]
+    assert b"<dc:date>" not in written[0]
+
+
+def test_a_report_of_another_version_is_refused(tmp_path: Path) -> None:
+    folder = write_run(tmp_path, report())
+    (folder / "report.json").write_text(json.dumps(report() | {"schema": "teledx_fed.report/9"}))
+    with pytest.raises(ValueError, match=r"report\.json must have schema 'teledx_fed.report/1', got"):
+        write_page(folder)

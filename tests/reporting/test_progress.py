@@ -1,0 +1,84 @@
+from collections.abc import Callable
+
+import pytest
+
+from teledx_fed.records import RoundReport
+from teledx_fed.reporting.progress import Display
+
+Lines = Callable[[], list[str]]
+REPORT = RoundReport(
+    round=3,
+    accepted=("aravind", "eyepacs"),
+    refused={"messidor": "parameters must be finite,\ngot \x1b[31mNaN [bold]:smile:"},
+    silent=("ddr",),
+    metrics={"referable_auroc": 0.8124, "qwk": None},
+    seconds=12.34,
+)
+
+
+@pytest.fixture
+def lines(capsys: pytest.CaptureFixture[str]) -> Lines:
+    def read() -> list[str]:
+        told = capsys.readouterr()
+        assert told.out == ""  # the run folder's path is to be the last line there
+        return told.err.splitlines()
+
+    return read
+
+
+def test_a_round_is_one_line_whatever_a_site_wrote(lines: Lines) -> None:
+    with Display() as display:
+        display.round(REPORT, 10)
+    assert lines() == [
+        "round 3/10 from Referable AUROC 0.812, QWK – · accepted aravind, eyepacs · "
+        "refused messidor: parameters must be finite, got  [31mNaN [bold]:smile: · silent ddr · 12.3 s"
+    ]
+
+
+def test_the_report_past_the_last_round_is_of_the_last_model(lines: Lines) -> None:
+    with Display() as display:
+        display.round(REPORT, 2)
+    assert lines()[0].startswith("last model: Referable AUROC 0.812")
+
+
+def test_a_long_phase_is_told_in_quarters(lines: Lines) -> None:
+    with Display() as display:
+        display.phase("photographs")
+        for done in range(1, 1001):
+            display.advance(done, 1000)
+        display.phase("test")
+        display.advance(1, 1)
+    quarters = [f"  {done} of 1000" for done in (250, 500, 750, 1000)]
+    assert lines() == ["photographs", *quarters, "test", "  1 of 1"]
+
+
+def test_an_empty_phase_is_no_error(lines: Lines) -> None:
+    with Display() as display:
+        display.phase("photographs")
+        display.advance(0, 0)
+    assert lines() == ["photographs"]
+
+
+def test_a_baseline_is_named_once_and_resumes_anywhere(lines: Lines) -> None:
+    with Display() as display:
+        for epoch in (3, 4):
+            display.baseline("local", "aravind", epoch, 4)
+        display.baseline("centralised", None, 1, 1)
+    assert lines() == [
+        "Each hospital alone: aravind",
+        "  3 of 4",
+        "  4 of 4",
+        "All data in one place",
+        "  1 of 1",
+    ]
+
+
+def test_a_failing_run_still_says_its_last_words(lines: Lines) -> None:
+    def fail() -> None:
+        with Display() as display:
+            display.say("before")
+            raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        fail()
+    assert lines() == ["before"]

@@ -1,0 +1,54 @@
+import pytest
+from invented_run import estimate, report
+
+from teledx_fed.reporting.wording import between, duration, number, size, verdict
+
+
+@pytest.mark.parametrize(
+    ("value", "told"), [(0.125, "0.12"), (-0.126, "−0.13"), (-0.001, "0.00"), (None, "–"), (1.0, "1.00")]
+)
+def test_numbers(value: float | None, told: str) -> None:
+    assert number(value) == told
+
+
+def test_a_minus_sign_never_stands_beside_a_dash() -> None:
+    assert between(estimate(0.5, 0.1)) == "(0.40–0.60)"
+    assert between(estimate(0.0, 0.1)) == "(−0.10 to 0.10)"
+    assert between({"value": 0.5, "low": None, "high": None}) == between(None) == ""
+
+
+@pytest.mark.parametrize(
+    ("count", "told"), [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (15_500_000, "15.5 MB"), (2e16, "20000.0 TB")]
+)
+def test_sizes(count: float, told: str) -> None:
+    assert size(count) == told
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"), [(8.34, "8.3 s"), (59.97, "1 min 00 s"), (731, "12 min 11 s"), (7384, "2 h 03 min")]
+)
+def test_durations(seconds: float, told: str) -> None:
+    assert duration(seconds) == told
+
+
+@pytest.mark.parametrize(
+    ("difference", "told"),
+    [
+        (estimate(0.05), "; 0.05 (0.02–0.08) above each hospital alone."),
+        (estimate(-0.05), "; 0.05 (0.02–0.08) below each hospital alone."),
+        (estimate(0.01), "; no clear difference from each hospital alone, 0.01 (−0.02 to 0.04)."),
+        (None, "mean of 1 hospital."),
+    ],
+)
+def test_the_verdict_claims_a_difference_only_where_the_interval_does(
+    difference: dict[str, float] | None, told: str
+) -> None:
+    run = report(("one",), ("local",))
+    run["differences"]["local"]["mean_of_sites"]["referable_auroc"] = difference
+    assert verdict(run).endswith(told)
+
+
+def test_the_verdict_on_hospitals_with_one_kind_of_eye() -> None:
+    run = report()
+    run["federated"]["mean_of_sites"]["referable_auroc"] = None
+    assert "undefined" in verdict(run)

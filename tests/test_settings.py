@@ -1,0 +1,87 @@
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+
+from teledx_fed.settings import Settings, build, load, save
+
+CONF = Path(__file__).parents[1] / "conf"
+EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+
+
+def composed(*overrides: str) -> Settings:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return build(compose("config", list(overrides)))
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_composes(experiment: str) -> None:
+    assert composed(f"experiment={experiment}", "data_root=somewhere").federation.rounds > 0
+
+
+@pytest.mark.parametrize("group", ["data", "partition", "strategy"])
+def test_every_choice_composes(group: str) -> None:
+    for path in (CONF / group).glob("*.yaml"):
+        composed(f"{group}={path.stem}", "data_root=somewhere")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["data=real_hospitals"], "data_root must be the folder that data=NAME reads"),
+        (["data=aptos2019"], "data_root must be the folder that data=NAME reads"),
+        (["federation.rounds=0"], "federation.rounds must lie in 1"),
+        (["training.optimizer=lion"], "training.optimizer must be one of adamw, adam, sgd, got 'lion'"),
+        (["training.learning_rate=-1"], "training.learning_rate must be positive"),
+        (["partition.by=hospital"], "partition.by must be one of"),
+        (["partition.test=0.6", "partition.validation=0.6"], "partition.validation + partition.test must lie"),
+        (["model.name=resnet18"], "model.name must be tf_efficientnet_b0 where model.initial is lite0"),
+        (["model.initial=file"], "model.file must be given with model.initial=file"),
+        (["model.freeze=some"], "model.freeze must be none, backbone or a number of blocks"),
+        (["model.head=seed", "model.oedema=true"], "model.oedema must be false with model.head=seed"),
+        (["baselines=[ensemble]"], "baselines must hold local where they hold ensemble"),
+        (["data.hospitals.north.prevalence=[1,0,0,0,1]"], "data.hospitals.prevalence must be 5 shares that sum to 1"),
+        (["+data.grading.good=7"], "data.grading.good must be an ICDR grade 0 to 4"),
+    ],
+)
+def test_a_bad_setting_is_named(overrides: list[str], message: str) -> None:
+    with pytest.raises(ValueError) as error:  # noqa: PT011 - the message is what is tested
+        composed(*overrides)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [("training.epochs=many", "Error merging override training.epochs=many"), ("training.epoch=3", "epoch")],
+)
+def test_a_wrong_type_or_name_is_refused_by_the_schema(override: str, message: str) -> None:
+    with pytest.raises(HydraException, match=message):
+        composed(override)
+
+
+def test_settings_can_be_built_without_hydra() -> None:
+    with pytest.raises(ValueError, match="Key 'epoch' not in 'TrainingSettings'"):
+        build({"data": {"hospitals": {"north": {}}}, "training": {"epoch": 3}})
+
+
+def test_fedprox_points_to_the_one_proximal_mu() -> None:
+    assert composed("strategy=fedprox").training.proximal_mu == 0.01
+    assert composed("strategy=fedprox", "training.proximal_mu=0.5").training.proximal_mu == 0.5
+
+
+def test_cosine_ends_near_nothing_and_constant_stays() -> None:
+    settings = composed("training.schedule=cosine", "federation.rounds=10")
+    rates = [settings.local_training(round).learning_rate for round in range(1, 11)]
+    assert rates[0] == settings.training.learning_rate
+    assert all(later < earlier for earlier, later in pairwise(rates))
+    assert rates[-1] < 0.05 * rates[0]
+    assert composed().local_training(10).learning_rate == settings.training.learning_rate
+
+
+def test_a_run_folder_gives_back_the_settings_it_was_given(tmp_path: Path) -> None:
+    settings = composed("experiment=quick", "seed=7")
+    save(settings, tmp_path / "config.yaml")
+    assert load(tmp_path / "config.yaml") == settings

@@ -1,0 +1,134 @@
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from teledx_fed.model.network import Grader, build, pack
+from teledx_fed.records import LocalTraining, Site
+from teledx_fed.settings import ModelSettings, Settings
+from teledx_fed.training.inputs import FeatureInputs, PhotographInputs
+from teledx_fed.training.local import Targets, learn
+
+ASKED = LocalTraining(
+    epochs=1,
+    batch_size=10,
+    optimizer="sgd",
+    learning_rate=0.1,
+    weight_decay=0.0,
+    momentum=0.0,
+    class_balance="none",
+    label_smoothing=0.0,
+    proximal_mu=0.0,
+    clip_norm=0.0,
+    augment=False,
+    mixed_precision=False,
+    seed=0,
+)
+
+
+@pytest.fixture
+def site(tiny_site: Callable[..., Site]) -> Site:
+    return tiny_site("north")
+
+
+def network(**settings: object) -> Grader:
+    return build(ModelSettings(name="test_efficientnet", initial="none", **settings), seed=0)  # type: ignore[arg-type]
+
+
+def trained(site: Site, asked: LocalTraining, round: int = 1, **settings: object) -> tuple[np.ndarray, float]:
+    learner = network(**settings)
+    targets = Targets.of(site.shard.train, learner.settings.head)
+    loss = learn(learner, PhotographInputs(site.images, site.shard.train), targets, asked, site.name, round)
+    return pack(learner, learner.layout).parameters, loss
+
+
+def test_one_full_batch_step_of_the_head_is_gradient_descent(site: Site) -> None:
+    learner = network(freeze="backbone")
+    features = torch.randn(20, 256, generator=torch.Generator().manual_seed(1))
+    targets = Targets.of(site.shard.train, "grade")
+    weight = learner.head.weight.detach().clone().requires_grad_()  # type: ignore[union-attr,operator]
+    bias = learner.head.bias.detach().clone().requires_grad_()  # type: ignore[union-attr,operator]
+    functional.cross_entropy(features @ weight.T + bias, targets.labels).backward()
+    learn(learner, FeatureInputs(features), targets, replace(ASKED, batch_size=20), "north", 1)
+    torch.testing.assert_close(learner.head.weight.detach(), (weight - 0.1 * weight.grad).detach())
+    torch.testing.assert_close(learner.head.bias.detach(), (bias - 0.1 * bias.grad).detach())
+
+
+def test_the_same_round_gives_the_same_bits_and_another_does_not(site: Site) -> None:
+    asked = replace(ASKED, augment=True, class_balance="sampling")
+    first, again, other = (trained(site, asked, round)[0] for round in (1, 1, 2))
+    assert first.tobytes() == again.tobytes() != other.tobytes()
+
+
+def test_no_global_generator_moves(site: Site) -> None:
+    states = torch.get_rng_state(), np.random.get_state()[1].tolist()  # noqa: NPY002
+    trained(site, replace(ASKED, augment=True))
+    assert torch.get_rng_state().equal(states[0])
+    assert np.random.get_state()[1].tolist() == states[1]  # noqa: NPY002
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd"])
+@pytest.mark.parametrize("balance", ["none", "weights", "sampling"])
+def test_it_learns(site: Site, optimizer: str, balance: str) -> None:
+    asked = replace(ASKED, epochs=15, optimizer=optimizer, class_balance=balance, learning_rate=0.02)
+    assert trained(site, asked)[1] < 0.8 * trained(site, replace(asked, epochs=1))[1]
+
+
+def test_without_mu_the_proximal_term_changes_nothing_and_with_it_holds_near(site: Site) -> None:
+    start = pack(network(), network().layout).parameters
+    asked = replace(ASKED, epochs=3)
+    moved = {mu: np.linalg.norm(trained(site, replace(asked, proximal_mu=mu))[0] - start) for mu in (0.0, 0.5, 5.0)}
+    assert moved[0.0] > moved[0.5] > moved[5.0] > 0
+
+
+def test_the_proximal_term_is_the_squared_norm(site: Site) -> None:
+    """At the start its gradient is 0; after one step of −g it is μ·(−ηg): two full-batch steps by hand."""
+    learner = network(freeze="backbone")
+    features = torch.randn(20, 256, generator=torch.Generator().manual_seed(1))
+    targets = Targets.of(site.shard.train, "grade")
+    start = torch.cat([learner.head.weight, learner.head.bias[:, None]], 1).detach()  # type: ignore[union-attr,list-item,index]
+    design = torch.cat([features, torch.ones(20, 1)], 1)
+    hand = start.clone()
+    for _ in range(2):
+        hand.requires_grad_()
+        (gradient,) = torch.autograd.grad(functional.cross_entropy(design @ hand.T, targets.labels), hand)
+        hand = (hand - 0.1 * (gradient + 0.7 * (hand - start))).detach()
+    learn(learner, FeatureInputs(features), targets, replace(ASKED, epochs=2, batch_size=20, proximal_mu=0.7), "n", 1)
+    torch.testing.assert_close(learner.head.weight.detach(), hand[:, :-1])
+
+
+def test_clipping_bounds_the_step(site: Site) -> None:
+    start = pack(network(), network().layout).parameters
+    asked = replace(ASKED, batch_size=20, clip_norm=0.01)
+    assert np.linalg.norm(trained(site, asked)[0] - start) <= 0.1 * 0.01 * 1.001
+
+
+def test_class_weights_give_every_class_the_same_total(site: Site) -> None:
+    examples = [*site.shard.train, *[e for e in site.shard.train if e.grade == 0] * 5]
+    targets = Targets.of([e for e in examples if e.grade != 3], "grade")
+    totals = torch.bincount(targets.labels, minlength=5) * targets.balance
+    assert totals[3] == 0
+    assert totals[[0, 1, 2, 4]].std() < 1e-4 * totals[0]
+    assert targets.balance[targets.labels].mean() == pytest.approx(1)
+
+
+def test_unlabelled_oedema_moves_its_output_by_nothing(tiny_site: Callable[..., Site]) -> None:
+    for label, expected in ((None, False), (True, True)):
+        site, learner = tiny_site("north", oedema=label), network(oedema=True)
+        before = learner.oedema.weight.detach().clone()  # type: ignore[union-attr]
+        targets = Targets.of(site.shard.train, "grade")
+        learn(learner, PhotographInputs(site.images, site.shard.train), targets, ASKED, "north", 1)
+        assert (not learner.oedema.weight.equal(before)) is expected  # type: ignore[union-attr]
+
+
+def test_the_seed_head_learns_referable_or_not(site: Site) -> None:
+    asked = replace(ASKED, epochs=8, optimizer="adam", learning_rate=1e-2)
+    assert trained(site, asked, head="seed")[1] < 0.5 * np.log(2)
+
+
+def test_a_lone_last_example_is_never_a_batch(site: Site, tiny_settings: Callable[..., Settings]) -> None:
+    twenty_one = Site("north", replace(site.shard, train=(*site.shard.train, site.shard.train[0])), site.images)
+    trained(twenty_one, ASKED)
