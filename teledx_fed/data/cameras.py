@@ -49,10 +49,10 @@ class Camera:
 
 
 CAMERAS = {
-    "canon": Camera(45, (1.00, 0.97, 0.95), 1.00, blur=0.7, noise=0.010, vignette=0.30, flare=0.05, cut=0.82),
-    "topcon": Camera(50, (1.04, 0.92, 0.70), 1.02, blur=0.6, noise=0.008, vignette=0.22, flare=0.03),
-    "zeiss": Camera(45, (0.96, 1.00, 1.12), 0.97, blur=0.8, noise=0.012, vignette=0.35, flare=0.09, fill=0.92),
-    "handheld": Camera(42, (0.97, 1.03, 0.90), 0.90, blur=1.1, noise=0.020, vignette=0.48, flare=0.12, fill=0.95),
+    "canon": Camera(45, (1.00, 0.97, 0.95), 1.00, blur=1.7, noise=0.010, vignette=0.30, flare=0.05, cut=0.82),
+    "topcon": Camera(50, (1.04, 0.92, 0.70), 1.02, blur=1.5, noise=0.008, vignette=0.22, flare=0.03),
+    "zeiss": Camera(45, (0.96, 1.00, 1.12), 0.97, blur=1.9, noise=0.012, vignette=0.35, flare=0.09, fill=0.92),
+    "handheld": Camera(42, (0.97, 1.03, 0.90), 0.90, blur=2.0, noise=0.020, vignette=0.48, flare=0.12, fill=0.95),
 }
 
 

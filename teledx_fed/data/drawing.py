@@ -1,6 +1,6 @@
 """A fundus photograph in pixels: light reflected by the retina, absorbed by blood and pigment, seen by a camera.
 
-image = blur(illumination · reflectance · exp(−blood − melanin) + flare) + noise, in RGB from 0 to 1.
+image = blur(haze(illumination · reflectance · exp(−blood − melanin) + flare)) + noise, in RGB from 0 to 1.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,6 +17,9 @@ Image = NDArray[np.float32]
 """A mask is height × width, a coloured image 3 × height × width."""
 
 GRID: Points = (np.arange(SIZE) + 1j * np.arange(SIZE)[:, None]).astype(np.complex64)
+
+FOCUS = 0.4
+"""How much, as a logarithm, the focus varies from photograph to photograph."""
 
 FINE = 2
 """Masks are drawn so many times larger and averaged down: the smallest lesions are few pixels across."""
@@ -51,7 +54,7 @@ def photograph(
     density = _in_colour(_blood(eye, view, found), BLOOD) + _in_colour(melanin, MELANIN)
     light = _reflectance(eye, disc, found) * np.exp(-density)
     offset = (GRID - CENTRE) / camera.radius
-    return _exposed(_lit(light, offset, camera, found, rng), offset, camera, rng)
+    return _exposed(_hazy(_lit(light, offset, camera, found, rng), rng), offset, camera, rng)
 
 
 def _in_colour(mask: Image, colour: ArrayLike) -> Image:
@@ -203,8 +206,14 @@ def _lit(light: Image, offset: Points, camera: Camera, found: Sequence[Finding],
     return lit + _in_colour(camera.flare * rng.exponential() * rim * rim * rim, FLARE)
 
 
+def _hazy(lit: Image, rng: np.random.Generator) -> Image:
+    """Through a cataract or a dry eye: scattered light takes contrast from all there is, in every grade alike."""
+    haze = np.float32(rng.beta(1.3, 2.2))
+    return (1 - haze) * lit + haze * lit.mean(axis=(1, 2), keepdims=True)
+
+
 def _exposed(lit: Image, offset: Points, camera: Camera, rng: np.random.Generator) -> NDArray[np.uint8]:
-    blur = camera.blur * rng.uniform(0.8, 1.4)
+    blur = camera.blur * rng.lognormal(0, FOCUS)
     noise = camera.noise * rng.standard_normal((SIZE, SIZE), dtype=np.float32)
     within = (_square(offset) <= 1) & (np.abs(offset.imag) <= camera.cut)
     channels = [np.clip(cv2.GaussianBlur(channel, (0, 0), blur) + noise, 0, 1) * within for channel in lit]

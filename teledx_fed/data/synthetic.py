@@ -16,7 +16,7 @@ from teledx_fed.randomness import generator
 from teledx_fed.records import GRADES, Collection, Example, Eye, Field, Patients
 from teledx_fed.settings import HospitalSettings, one_of
 
-DRAWING_VERSION = 1
+DRAWING_VERSION = 2
 """Raise it whenever the same specification gives other pixels."""
 SAME_GRADE = 0.7
 """The share of patients whose eyes have the same grade; the others' are one apart."""

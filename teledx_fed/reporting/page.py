@@ -52,7 +52,9 @@ def write_page(folder: Path) -> Path:
 def _report(path: Path) -> Json:
     report: Json = json.loads(path.read_text("utf-8"))
     if (schema := report.get("schema")) != SCHEMA:
-        raise ValueError(f"{path} must have schema {SCHEMA!r}, got {schema!r}. Run this version once more.")
+        raise ValueError(
+            f"{path} must have schema {SCHEMA!r}, got {schema!r}. Run the simulation again with this version."
+        )
     return report
 
 

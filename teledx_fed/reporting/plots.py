@@ -38,7 +38,6 @@ STYLE: Any = {
     "axes.labelcolor": PALETTE["muted"],
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.unicode_minus": True,
     "grid.color": PALETTE["rule"],
     "grid.linewidth": 0.6,
     "text.color": PALETTE["ink"],

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from teledx_fed.files import write_array
 from teledx_fed.model.network import Grader
-from teledx_fed.records import Example, Images
+from teledx_fed.records import Example, Images, Photograph
 
 BATCH = 32
 
@@ -24,29 +24,30 @@ class FeatureCache:
     def __init__(self, folder: Path, network: Grader) -> None:
         self.network = network
         self.folder = folder / f"features-{_digest(network)}"
+        self._rows: dict[Photograph, NDArray[np.float32]] = {}
 
     def features(self, examples: Sequence[Example], images: Images) -> NDArray[np.float32]:
         """(n, d) in the order of `examples`."""
-        missing = [example for example in _unique(examples) if not self._path(example).exists()]
+        unknown = {example.image: example for example in examples if example.image not in self._rows}
+        paths = {photograph: self._path(photograph) for photograph in unknown}
+        missing = [example for photograph, example in unknown.items() if not paths[photograph].exists()]
         for start in range(0, len(missing), BATCH):
-            self._compute(missing[start : start + BATCH], images)
-        return np.stack([np.load(self._path(example)) for example in examples])
+            batch = missing[start : start + BATCH]
+            for example, row in zip(batch, self._computed(batch, images), strict=True):
+                write_array(paths[example.image], row)
+        self._rows |= {photograph: np.load(path) for photograph, path in paths.items()}
+        return np.stack([self._rows[example.image] for example in examples])
 
-    def _path(self, example: Example) -> Path:
-        digest = example.image.digest()
+    def _path(self, photograph: Photograph) -> Path:
+        digest = photograph.digest()
         return self.folder / digest[:2] / f"{digest}.npy"
 
     @torch.inference_mode()
-    def _compute(self, examples: Sequence[Example], images: Images) -> None:
+    def _computed(self, examples: Sequence[Example], images: Images) -> NDArray[np.float32]:
         padded = [*examples, *[examples[-1]] * (BATCH - len(examples))]
         pixels = torch.from_numpy(images.batch(padded)).permute(0, 3, 1, 2).to(self.network.device)
-        features = self.network.eval().features(pixels).cpu().numpy()
-        for example, row in zip(examples, features, strict=False):
-            write_array(self._path(example), row)
-
-
-def _unique(examples: Sequence[Example]) -> list[Example]:
-    return list({example.image.digest(): example for example in examples}.values())
+        features: NDArray[np.float32] = self.network.eval().features(pixels).cpu().numpy()
+        return features[: len(examples)]
 
 
 def _digest(network: Grader) -> str:

@@ -1,0 +1,212 @@
+"""`run_simulation.py` as a researcher runs it: another process, its run folder, and kill -9 at any moment."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import pytest
+
+from teledx_fed.data.synthetic import hospital
+from teledx_fed.settings import HospitalSettings
+
+ROOT = Path(__file__).parents[1]
+TWO_HOSPITALS = ["~data.hospitals.island", "~data.hospitals.valley"]
+TINY = [
+    *TWO_HOSPITALS,
+    "data.hospitals.north.patients=24",
+    "data.hospitals.harbour.patients=30",
+    "data.image_size=64",
+    "model.name=test_efficientnet",
+    "model.initial=none",
+    "training.epochs=1",
+    "federation.rounds=2",
+    "evaluation.replicates=50",
+    "outbound.min_patients=2",
+    "simulation.threads=1",
+]
+SMALL_B0 = [
+    "experiment=quick_full",
+    *TWO_HOSPITALS,
+    "data.hospitals.north.patients=16",
+    "data.hospitals.harbour.patients=20",
+    "data.image_size=64",
+    "training.batch_size=8",
+    "evaluation.replicates=20",
+    "outbound.min_patients=2",
+    "baselines=[local,centralised]",
+    "federation.rounds=3",
+]
+PHASES = {
+    "preparation": "photographs",
+    "the first round": "rounds",
+    "a later round": "round 2/3",
+    "after the rounds": "last model",
+    "baselines": "Each hospital alone: north",
+    "the test": "test",
+    "the report": "report",
+}
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def start(cache: Path, tmp_path: Path) -> Start:
+    def begin(*overrides: str) -> "subprocess.Popen[str]":
+        keep_cache = [] if any(o.startswith("resume=") for o in overrides) else [f"data.cache={cache}"]
+        command = [sys.executable, str(ROOT / "run_simulation.py"), *overrides, *keep_cache]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, cwd=tmp_path, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
+
+    return begin
+
+
+def finish(process: "subprocess.Popen[str]") -> Path:
+    out, err = process.communicate(timeout=500)
+    assert process.returncode == 0, err
+    last = out.strip().splitlines()[-1]
+    assert last.startswith("run folder: ")
+    return Path(last.removeprefix("run folder: "))
+
+
+def kill_at(process: "subprocess.Popen[str]", line: str) -> None:
+    """kill -9 as soon as that line was said."""
+    assert process.stderr is not None
+    for said in process.stderr:
+        if said.startswith(line):
+            os.killpg(process.pid, signal.SIGKILL)
+            break
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL, f"never said {line!r}"
+
+
+def model(folder: Path) -> bytes:
+    return (folder / "model.safetensors").read_bytes()
+
+
+def numbers(node: object) -> list[float]:
+    if isinstance(node, dict):
+        return [value for child in node.values() for value in numbers(child)]
+    if isinstance(node, list):
+        return [value for child in node for value in numbers(child)]
+    return [node] if isinstance(node, int | float) else []
+
+
+def test_a_run_leaves_everything_that_a_reviewer_asks_for(start: Start, tmp_path: Path) -> None:
+    folder = finish(start(*TINY, f"folder={tmp_path / 'run'}"))
+    assert folder == tmp_path / "run"
+    names = {path.name for path in folder.iterdir()}
+    assert names >= {"config.yaml", "rounds.jsonl", "report.json", "report.html", "checkpoints", "model.safetensors"}
+    report = json.loads((folder / "report.json").read_text())
+    assert report["rounds"] == 2
+    for name in ("harbour", "north"):
+        assert set(report["sites"][name]) >= {"train", "validation", "test", "patients"}
+    for model_name in ("federated", "local", "ensemble", "centralised"):
+        for part in ("mean_of_sites", "all_patients"):
+            metric = report[model_name][part]["referable_auroc"]
+            assert metric["low"] <= metric["value"] <= metric["high"]
+        assert set(report[model_name]["sites"]) == {"harbour", "north"}
+    for baseline in ("local", "ensemble", "centralised"):
+        assert report["differences"][baseline]["mean_of_sites"]["referable_auroc"] is not None
+    assert set(report["seconds"]) == {"total", "preparation", "training", "evaluation", "overhead"}
+    parts = [seconds for phase, seconds in report["seconds"].items() if phase != "total"]
+    assert sum(parts) == pytest.approx(report["seconds"]["total"])
+    assert report["bytes"]["up"] > 0 < report["bytes"]["down"]
+    assert report["refused"] == {"north": {}, "harbour": {}}
+    assert all(math.isfinite(number) for number in numbers(report))
+    page = (folder / "report.html").read_text()
+    assert "<svg" in page
+    assert 'src="http' not in page
+
+
+def test_bad_settings_end_with_one_line_and_no_traceback(start: Start, tmp_path: Path) -> None:
+    process = start("federation.rounds=0", f"folder={tmp_path / 'run'}")
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "federation.rounds must lie in" in err
+    assert "Traceback" not in err
+
+
+def test_bad_data_is_named_with_file_and_row(start: Start, tmp_path: Path) -> None:
+    root = tmp_path / "site"
+    (root / "train_images").mkdir(parents=True)
+    (root / "train.csv").write_text("id_code,diagnosis\nabsent,2\ntorn,1\n")
+    (root / "train_images" / "torn.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    process = start("data=aptos2019", f"data_root={root}", f"folder={tmp_path / 'run'}")
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "2 problems in the data" in err
+    assert "train.csv, row 2" in err
+    assert "torn.png" in err
+    assert "data.on_bad=skip" in err
+    assert "Traceback" not in err
+
+
+def test_resume_takes_no_other_setting(start: Start, tmp_path: Path) -> None:
+    process = start(f"resume={tmp_path / 'nowhere'}", "seed=3")
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "resume must name a run folder, and come alone" in err
+
+
+@pytest.mark.slow
+def test_a_sweep_runs_every_choice_in_a_folder_of_its_own(start: Start, tmp_path: Path) -> None:
+    finish(start("-m", *TINY, "baselines=[]", "seed=0,1", f"folder={tmp_path / 'sweep'}"))
+    first, second = (model(tmp_path / "sweep" / number) for number in ("0", "1"))
+    assert first != second
+
+
+@pytest.mark.slow
+def test_two_folders_and_the_seeds_head(start: Start, tmp_path: Path) -> None:
+    """The seed's example: metrics that need five grades are null, those of referable or not are there."""
+    for example in hospital("clinic", HospitalSettings(patients=40), seed=0).examples:
+        folder = tmp_path / "photographs" / ("referable" if example.referable else "not_referable")
+        folder.mkdir(parents=True, exist_ok=True)
+        name = f"{example.patient}_{example.eye}_{example.field}.jpg"
+        cv2.imwrite(str(folder / name), example.image.read()[..., ::-1])
+    overrides = [
+        "experiment=seed_baseline",
+        f"data_root={tmp_path / 'photographs'}",
+        "federation.rounds=3",
+        "outbound.min_patients=2",
+        "evaluation.replicates=50",
+        r"data.file_pattern='(?P<patient>clinic-\d+)_(?P<eye>left|right)_'",
+    ]
+    report = json.loads((finish(start(*overrides, f"folder={tmp_path / 'run'}")) / "report.json").read_text())
+    found = report["federated"]["mean_of_sites"]
+    assert found["qwk"] is None
+    assert found["macro_f1"] is None
+    assert found["referable_auroc"]["value"] > 0.5
+    assert all(site["patients_known"] == "given" for site in report["sites"].values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["fedavg", "fedadam"])
+def test_killed_in_any_phase_and_resumed_it_is_as_if_never_killed(strategy: str, start: Start, tmp_path: Path) -> None:
+    settings = [*SMALL_B0, f"strategy={strategy}"]
+    whole = finish(start(*settings, f"folder={tmp_path / 'whole'}"))
+    killed = tmp_path / "killed"
+    kill_at(start(*settings, f"folder={killed}"), PHASES["preparation"])
+    for phase in list(PHASES)[1:]:
+        kill_at(start(f"resume={killed}"), PHASES[phase])
+    assert finish(start(f"resume={killed}")) == killed
+    assert model(killed) == model(whole)
+    assert (killed / "last.safetensors").read_bytes() == (whole / "last.safetensors").read_bytes()
+    for name in ("local-harbour", "local-north", "centralised"):
+        file = f"baselines/{name}.safetensors"
+        assert (killed / file).read_bytes() == (whole / file).read_bytes()
+    reports = [json.loads((folder / "report.json").read_text()) for folder in (whole, killed)]
+    for report in reports:
+        del report["seconds"]
+    assert reports[0] == reports[1]
