@@ -41,13 +41,12 @@ def _settings(composed: DictConfig, folder: Path) -> Settings:
 
 
 def simulate(settings: Settings, folder: Path) -> None:
-    from teledx_fed.reporting.page import write_page
-    from teledx_fed.reporting.progress import Display
-
     from teledx_fed.clock import Clock
     from teledx_fed.data.hospitals import hospitals
     from teledx_fed.federation.simulation import federate
     from teledx_fed.model.network import build
+    from teledx_fed.reporting.page import write_page
+    from teledx_fed.reporting.progress import Display
     from teledx_fed.reporting.report import write_report
     from teledx_fed.training.baselines import committees
     from teledx_fed.training.compute import device

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -76,11 +77,11 @@ class Grader(nn.Module):
 def build(settings: ModelSettings, seed: int) -> Grader:
     """A network with its initial weights; the same settings and seed give the same bits."""
     activation: dict[str, Any] = {"act_layer": "relu6"} if settings.initial == "lite0" else {}
-    start = int(generator(seed, purpose="initial weights").integers(2**63))
-    with torch.random.fork_rng(devices=[]):  # timm draws from the global generator: lend it ours, put it back
-        torch.manual_seed(start)
+    drawn = seed if settings.initial == "none" else 0  # else one backbone for all seeds, whose features can be shared
+    with _initialised_by(drawn, "backbone"):
         backbone = timm.create_model(settings.name, num_classes=0, **activation)
-        width = cast(int, backbone.num_features)
+    width = cast(int, backbone.num_features)
+    with _initialised_by(seed, "head"):
         head = _HEADS[settings.head](width)
         oedema = nn.Linear(width, 1) if settings.oedema else None
     if settings.initial == "lite0":
@@ -91,6 +92,14 @@ def build(settings: ModelSettings, seed: int) -> Grader:
     if settings.file is not None:
         load_file(network, Path(settings.file))
     return network.to(memory_format=torch.channels_last).eval()
+
+
+@contextmanager
+def _initialised_by(seed: int, purpose: str) -> Iterator[None]:
+    """timm and torch initialise from the global generator: lend it ours, and put it back."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(generator(seed, purpose=purpose).integers(2**63)))
+        yield
 
 
 _HEADS: dict[str, Callable[[int], nn.Module]] = {

@@ -93,6 +93,11 @@ def test_the_same_seed_gives_the_same_bits_and_no_global_generator_moves() -> No
     assert pack(first, first.layout).equal(pack(second, second.layout))
 
 
+def test_one_warm_start_for_all_seeds_and_a_head_for_each() -> None:
+    first, second = (build(ModelSettings(freeze="backbone"), seed=seed).state_dict() for seed in (0, 1))
+    assert {name for name in first if not first[name].equal(second[name])} == {"head.weight", "head.bias"}
+
+
 def test_the_oedema_output_lies_last_and_together() -> None:
     network = build(tiny(oedema=True), seed=0)
     found = oedema_slice(network.layout)
