@@ -76,7 +76,7 @@ def _soft(distance: Image, width: float) -> Image:
 def _clouds(rng: np.random.Generator, cells: int) -> Image:
     """Smooth noise, about `cells` bumps across."""
     coarse = rng.standard_normal((cells, cells), dtype=np.float32)
-    return cv2.resize(coarse, (SIZE, SIZE), interpolation=cv2.INTER_CUBIC)
+    return np.asarray(cv2.resize(coarse, (SIZE, SIZE), interpolation=cv2.INTER_CUBIC), np.float32)
 
 
 def _melanin(eye: Eye, fundus: Points, rng: np.random.Generator) -> Image:
@@ -150,7 +150,7 @@ def _tangle(finding: Finding) -> Points:
     thread = np.arange(9)[:, None]
     sway = 2.2 * np.sin(7 * t + 3 * thread * finding.shape) + 1.5 * np.sin(17 * t + thread)
     walk = np.cumsum(np.exp(1j * (finding.shape + 2.4 * thread + sway)), axis=1) / 17
-    return finding.centre + finding.radius * walk
+    return np.asarray(finding.centre + finding.radius * walk, np.complex128)
 
 
 def _blobs(found: Sequence[Finding]) -> Points:
@@ -192,7 +192,7 @@ def _fixed(pixels: Points) -> NDArray[np.int32]:
 
 def _reduced(canvas: NDArray[np.uint8], blur: float) -> Image:
     small = cv2.resize(canvas, (SIZE, SIZE), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
-    return cv2.GaussianBlur(small, (0, 0), blur)
+    return np.asarray(cv2.GaussianBlur(small, (0, 0), blur), np.float32)
 
 
 def _lit(light: Image, offset: Points, camera: Camera, found: Sequence[Finding], rng: np.random.Generator) -> Image:
@@ -221,4 +221,4 @@ def _exposed(lit: Image, offset: Points, camera: Camera, rng: np.random.Generato
 
 
 def _square(offset: Points) -> Image:
-    return offset.real**2 + offset.imag**2
+    return np.asarray(offset.real**2 + offset.imag**2, np.float32)

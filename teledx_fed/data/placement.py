@@ -116,7 +116,8 @@ def _clustered(
     centres = _scattered(rng, int(rng.integers(1, 4)), allowed, sight)
 
     def propose(n: int) -> Points:
-        return rng.choice(centres, n) + spread * (rng.standard_normal(n) + 1j * rng.standard_normal(n))
+        strayed = spread * (rng.standard_normal(n) + 1j * rng.standard_normal(n))
+        return np.asarray(rng.choice(centres, n) + strayed, np.complex128)
 
     return _accepted(count, propose, allowed)
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NoReturn
 
-from flwr.app import Context, Error, Message, RecordDict
+from flwr.app import Context, Error, Message, RecordDict, UserConfig
 from flwr.clientapp import ClientApp
 from flwr.proto.node_pb2 import NodeInfo
 from flwr.serverapp import Grid
@@ -20,7 +20,7 @@ class InProcessGrid(Grid):
     `timeout` holds for each site by itself, as if all had run at once: one that takes longer stays silent.
     """
 
-    def __init__(self, app: ClientApp, sites: Sequence[str]) -> None:
+    def __init__(self, app: ClientApp, sites: Sequence[str], run_config: UserConfig | None = None) -> None:
         TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = (
             1,
             SERVER,
@@ -28,7 +28,7 @@ class InProcessGrid(Grid):
         )  # Message asks for these
         self._app = app
         self._contexts = {
-            node: Context(1, node, {"site": name}, RecordDict(), {})
+            node: Context(1, node, {"site": name}, RecordDict(), run_config or {})
             for node, name in enumerate(sites, start=SERVER + 1)
         }
 

@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from flwr.serverapp import Grid
+
 from teledx_fed.federation import checkpoint
 from teledx_fed.federation.checkpoint import Progress
 from teledx_fed.federation.in_process import InProcessGrid
@@ -38,8 +40,25 @@ def federate(
 ) -> Federation:
     """Run what is left of the rounds, and write `model.safetensors` (the best round) and `last.safetensors`."""
     hospitals = {name: Hospital(site, worker, settings, folder / "sites" / name) for name, site in sites.items()}
-    grid = InProcessGrid(client_app(hospitals), list(sites))
+    app = client_app(lambda context: hospitals[str(context.node_config["site"])])
+    last = coordinate(InProcessGrid(app, list(sites)), worker, settings, folder, watch)
+    best = last.best
+    models = {name: hospital.model_after(best.round, best.weights) for name, hospital in hospitals.items()}
+    worker.save([h.model_after(last.round, last.weights) for h in hospitals.values()], folder / "last.safetensors")
+    worker.save(list(models.values()), folder / "model.safetensors")
+    return Federation(best.round, models)
+
+
+def coordinate(
+    grid: Grid,
+    worker: Worker,
+    settings: Settings,
+    folder: Path,
+    watch: Callable[[RoundReport, int], None] = lambda report, rounds: None,
+) -> Progress:
+    """The coordinator's part: rounds over any grid, each with its line in `rounds.jsonl` and its checkpoint."""
     saved, lines = folder / "checkpoints" / "latest.safetensors", folder / "rounds.jsonl"
+    folder.mkdir(parents=True, exist_ok=True)
     last = standing(folder, worker)
     _forget_after(lines, last)
     for progress, report in rounds(grid, STRATEGIES[settings.strategy.name](settings), last, settings):
@@ -48,11 +67,7 @@ def federate(
         checkpoint.write(progress, saved)
         last = progress
         watch(report, settings.federation.rounds)
-    best = last.best
-    models = {name: hospital.model_after(best.round, best.weights) for name, hospital in hospitals.items()}
-    worker.save([h.model_after(last.round, last.weights) for h in hospitals.values()], folder / "last.safetensors")
-    worker.save(list(models.values()), folder / "model.safetensors")
-    return Federation(best.round, models)
+    return last
 
 
 def standing(folder: Path, worker: Worker) -> Progress:

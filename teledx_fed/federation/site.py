@@ -1,7 +1,7 @@
 """A hospital's side of a round: messages in, messages out, nothing else leaves."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,17 +75,17 @@ class Hospital:
             write_array(self.folder / f"{round}.npy", kept.statistics)
 
 
-def client_app(hospitals: Mapping[str, Hospital]) -> ClientApp:
-    """One Flower app for every hospital of this process; a node's configuration says which it is."""
+def client_app(hospital: Callable[[Context], Hospital]) -> ClientApp:
+    """One Flower app for every hospital of this process: `hospital` says which one a node is."""
     app = ClientApp()
 
     @app.train()
     def train(message: Message, context: Context) -> Message:
-        return _answer(message, lambda: hospitals[str(context.node_config["site"])].train(message))
+        return _answer(message, lambda: hospital(context).train(message))
 
     @app.evaluate()
     def evaluate(message: Message, context: Context) -> Message:
-        return _answer(message, lambda: hospitals[str(context.node_config["site"])].evaluate(message))
+        return _answer(message, lambda: hospital(context).evaluate(message))
 
     return app
 

@@ -69,7 +69,7 @@ def test_a_photograph_is_the_same_in_another_process() -> None:
 
 def test_the_drawing_version_stands_for_these_pixels() -> None:
     """Where this fails the drawing has changed: raise DRAWING_VERSION, and write its means here."""
-    means = {1: (82.301, 39.448, 14.176)}
+    means = {2: (81.444, 41.133, 16.204)}
     cameras = [*CAMERAS, "canon"]
     photographs = [replace(PHOTOGRAPH, grade=grade, camera=cameras[grade], oedema=False) for grade in range(GRADES)]
     measured = np.mean([photograph.read() for photograph in photographs], axis=(0, 1, 2))
@@ -158,7 +158,8 @@ def test_lesions_lie_in_the_disc_of_view(camera: str, field: Field) -> None:
         assert photograph.lesions()
         for lesion in photograph.lesions():
             assert abs(lesion.centre - CENTRE) <= CAMERAS[camera].radius
-            assert image[round(lesion.centre.imag), round(lesion.centre.real)].any()
+            row, column = round(lesion.centre.imag), round(lesion.centre.real)
+            assert image[row - 2 : row + 3, column - 2 : column + 3].any(), "black: outside the disc"
 
 
 def test_a_lesion_is_where_it_is_said_to_be() -> None:

@@ -41,7 +41,7 @@ class World:
             name: Hospital(site, self.worker, self.settings, self.folder / "sites" / name)
             for name, site in self.sites.items()
         }
-        app = client_app(hospitals)
+        app = client_app(lambda context: hospitals[str(context.node_config["site"])])
 
         def spoiled(message: Message, context: Context) -> Message:
             reply = app(message, context)
