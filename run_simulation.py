@@ -57,7 +57,7 @@ def simulate(settings: Settings, folder: Path) -> None:
     with Display() as display:
         display.phase("photographs")
         with clock("preparation"):
-            sites = hospitals(settings, folder, display.advance)
+            sites = hospitals(settings, folder, display.advance, display.say)
             network = build(settings.model, settings.seed).to(device(settings.simulation, display.say))
         worker = Worker(network, clock)
         display.phase("rounds")

@@ -1,6 +1,7 @@
 """The Flower ClientApp of a hospital: `site` in the node's configuration says which hospital of the settings it is."""
 
 import json
+import logging
 from functools import cache
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from teledx_fed.model.network import build as build_network
 from teledx_fed.settings import build
 from teledx_fed.training.worker import Worker
 
+log = logging.getLogger(__name__)
+
 
 @cache
 def _hospitals(settings_json: str) -> dict[str, Hospital]:
@@ -20,7 +23,7 @@ def _hospitals(settings_json: str) -> dict[str, Hospital]:
     worker = Worker(build_network(settings.model, settings.seed))
     return {
         name: Hospital(site, worker, settings, folder / name)
-        for name, site in hospitals(settings, folder, lambda done, total: None).items()
+        for name, site in hospitals(settings, folder, lambda done, total: None, log.info).items()
     }
 
 

@@ -30,7 +30,7 @@ def test_the_apps_that_flower_runs_give_the_bits_of_the_simulation(settings: Set
     server_app(grid=grid, context=Context(1, 1, {}, RecordDict(), config))
     worker = Worker(build(settings.model, settings.seed))
     folder = tmp_path / "simulated"
-    sites = hospitals(settings, folder, lambda done, total: None)
+    sites = hospitals(settings, folder, lambda done, total: None, print)
     federate(sites, worker, settings, folder, lambda report, rounds: None)
     served, simulated = standing(tmp_path / "served", worker), standing(folder, worker)
     assert served.round == simulated.round == 2

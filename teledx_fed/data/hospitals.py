@@ -17,55 +17,58 @@ from teledx_fed.records import Collection, Images, Reason, SetAside, Shard, Site
 from teledx_fed.settings import Settings
 
 Advance = Callable[[int, int], None]
+Say = Callable[[str], None]
 
 
-def hospitals(settings: Settings, folder: Path, advance: Advance) -> dict[str, Site]:
+def hospitals(settings: Settings, folder: Path, advance: Advance, say: Say) -> dict[str, Site]:
     """Every hospital of a simulation, by name. `folder` keeps how each was split. `BadData` names all that is wrong."""
-    collections, problems = _collections(settings)
+    sources = _sources(settings)
     images = ImageCache(Path(settings.data.cache), settings.data)
-    photographs = [example for collection in collections.values() for example in collection.examples]
-    problems += images.prepare(photographs, advance)
+    photographs = [example for collection, _ in sources.values() for example in collection.examples]
+    torn = images.prepare(photographs, advance)
+    problems = [*(problem for _, found in sources.values() for problem in found), *torn]
     if problems and settings.data.on_bad == "fail":
         raise BadData(problems)
-    usable = {name: _without(collection, problems) for name, collection in collections.items()}
+    if problems:
+        listed = "; ".join(str(problem) for problem in problems[:3])
+        say(f"{len(problems)} problems in the data are set aside (data.on_bad=skip), the first of them: {listed}")
+    usable = {name: _usable(collection, found, torn) for name, (collection, found) in sources.items()}
     distinct = {name: deduplicate(collection, images) for name, collection in usable.items()}
     dealt = assign(distinct, settings.partition, settings.seed)
     return {name: _site(name, dealt[name], images, settings, folder) for name in sorted(dealt)}
 
 
-def _collections(settings: Settings) -> tuple[dict[str, Collection], tuple[Problem, ...]]:
+def _sources(settings: Settings) -> dict[str, tuple[Collection, tuple[Problem, ...]]]:
     if settings.data.hospitals:
-        drawn = {name: hospital(name, wanted, settings.seed) for name, wanted in settings.data.hospitals.items()}
-        return drawn, ()
-    found = {
-        name: read(name, source, settings.data.grading, settings.data.file_pattern)
-        for name, source in settings.data.sources.items()
-    }
-    collections = {name: collection for name, (collection, _) in found.items()}
-    return collections, tuple(problem for _, problems in found.values() for problem in problems)
+        return {name: (hospital(name, drawn, settings.seed), ()) for name, drawn in settings.data.hospitals.items()}
+    grading, pattern = settings.data.grading, settings.data.file_pattern
+    return {name: read(name, source, grading, pattern) for name, source in settings.data.sources.items()}
 
 
-def _without(collection: Collection, problems: Sequence[Problem]) -> Collection:
-    bad = {problem.file: problem.message for problem in problems}
-    return replace(
-        collection,
-        examples=tuple(example for example in collection.examples if example.image.name not in bad),
-        set_aside=(
-            *collection.set_aside,
-            *(
-                SetAside(example.image.name, Reason.BAD, bad[example.image.name])
-                for example in collection.examples
-                if example.image.name in bad
-            ),
+def _usable(collection: Collection, unread: Sequence[Problem], torn: Sequence[Problem]) -> Collection:
+    """Without what could not be read or decoded, each row or photograph set aside once."""
+    broken = {problem.file: problem.message for problem in torn}
+    whole = tuple(example for example in collection.examples if example.image.name not in broken)
+    bad = {(problem.file, problem.row): problem for problem in unread}
+    aside = [
+        *(SetAside(problem.file, Reason.BAD, str(problem)) for problem in bad.values()),
+        *(
+            SetAside(example.image.name, Reason.BAD, broken[example.image.name])
+            for example in collection.examples
+            if example.image.name in broken
         ),
-    )
+    ]
+    return replace(collection, examples=whole, set_aside=(*collection.set_aside, *aside))
 
 
 def _site(name: str, collection: Collection, images: Images, settings: Settings, folder: Path) -> Site:
     stored = folder / "splits" / f"{name}.json"
     earlier = json.loads(stored.read_text()) if stored.exists() else None
     key = generator(settings.seed, name, purpose="split").bytes(32)
-    shard, now = split(collection.examples, settings.partition, key, earlier)
+    try:
+        shard, now = split(collection.examples, settings.partition, key, earlier)
+    except ValueError as error:
+        raise ValueError(f"hospital {name}: {error}") from error
     write_text(stored, json.dumps(now))
     return Site(name, shard, images, collection.patients, collection.set_aside)
 

@@ -1,0 +1,64 @@
+"""From a folder as it lies to hospitals: everything that is wrong at once, or left out and counted."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from teledx_fed.data.hospitals import hospitals
+from teledx_fed.data.problems import BadData
+from teledx_fed.records import Reason
+from teledx_fed.settings import Settings
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """30 photographs of APTOS, one of them torn, beside a row without a file and one without a grade that exists."""
+    folder = tmp_path / "aptos"
+    (folder / "train_images").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for number in range(30):
+        disc = np.zeros((64, 64, 3), np.uint8)
+        cv2.circle(disc, (32, 32), 30, tuple(rng.integers(60, 250, 3).tolist()), -1)
+        disc[20:44, 20:44] = rng.integers(40, 250, (24, 24, 3))
+        cv2.imwrite(str(folder / "train_images" / f"eye{number}.png"), disc)
+    torn = folder / "train_images" / "eye7.png"
+    torn.write_bytes(torn.read_bytes()[:200])
+    rows = [f"eye{number},{number % 5}" for number in range(30)]
+    (folder / "train.csv").write_text("\n".join(["id_code,diagnosis", *rows, "absent,1", "eye0x,9"]) + "\n")
+    return folder
+
+
+@pytest.fixture
+def of(root: Path, tiny_settings: Callable[..., Settings]) -> Callable[..., Settings]:
+    def make(**data: object) -> Settings:
+        named = {f"data__{name}": value for name, value in data.items()}
+        sources = {"clinic": {"layout": "aptos2019", "root": str(root)}}
+        return tiny_settings(data_root=str(root), data__hospitals={}, data__sources=sources, **named)
+
+    return make
+
+
+def test_everything_that_is_wrong_is_said_at_once(of: Callable[..., Settings], tmp_path: Path) -> None:
+    with pytest.raises(BadData) as error:
+        hospitals(of(), tmp_path, lambda done, total: None, print)
+    said = str(error.value)
+    for part in ("train.csv, row 32", "train.csv, row 33", "eye7.png"):
+        assert part in said
+
+
+def test_skipping_says_how_many_and_loses_nothing_else(of: Callable[..., Settings], tmp_path: Path) -> None:
+    said: list[str] = []
+    site = hospitals(of(on_bad="skip"), tmp_path, lambda done, total: None, said.append)["clinic"]
+    shard = site.shard
+    assert len([*shard.train, *shard.validation, *shard.test]) == 29
+    assert [aside.reason for aside in site.set_aside] == [Reason.BAD] * 3
+    assert "data.on_bad=skip" in said[0]
+
+
+def test_a_hospital_too_small_to_split_is_named(tiny_settings: Callable[..., Settings], tmp_path: Path) -> None:
+    settings = tiny_settings(data__hospitals={"outpost": {"patients": 1, "prevalence": [1.0, 0, 0, 0, 0]}})
+    with pytest.raises(ValueError, match="hospital outpost"):
+        hospitals(settings, tmp_path, lambda done, total: None, print)
