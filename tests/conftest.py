@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from teledx_fed.randomness import generator
@@ -13,6 +14,7 @@ from teledx_fed.records import Example, Eye, Patients, Shard, Site
 from teledx_fed.settings import Settings, build
 
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
+torch.set_num_threads(1)  # two test processes of two threads each, on two cores, fall to a fifth
 
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
 

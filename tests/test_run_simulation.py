@@ -40,6 +40,7 @@ SMALL_B0 = [
     "evaluation.replicates=20",
     "outbound.min_patients=2",
     "baselines=[local,centralised]",
+    "simulation.threads=1",
     "federation.rounds=3",
 ]
 PHASES = {

@@ -8,10 +8,15 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from numpy.typing import NDArray
 
-from teledx_fed.records import GlobalModel, LocalTraining, LocalUpdate
+from teledx_fed.evaluation import metrics
+from teledx_fed.evaluation.tables import SCORES
+from teledx_fed.records import GlobalModel, LocalTraining, LocalUpdate, Tables
 from teledx_fed.weights import Layout, Weights
 
 PARAMETERS, STATISTICS, TABLES, CONFIG, METRICS = "parameters", "statistics", "tables", "config", "metrics"
+DESIGN_EFFECTS = "design_effects"
+EFFECTS = tuple(name for name in metrics.METRICS if name in SCORES)
+"""The metrics, in order, of which a site tells a design effect beside its test table."""
 
 
 def vector(values: NDArray[Any], name: str) -> ArrayRecord:
@@ -22,6 +27,10 @@ def vector(values: NDArray[Any], name: str) -> ArrayRecord:
 def asking(model: GlobalModel, asked: LocalTraining) -> ConfigRecord:
     """Flat scalars beside the model; `layout` lets a site see that it lays out the same tensors."""
     return ConfigRecord({**asdict(asked), "round": model.round, "layout": model.weights.layout.digest})
+
+
+def scoring(model: GlobalModel, split: str) -> ConfigRecord:
+    return ConfigRecord({"round": model.round, "layout": model.weights.layout.digest, "split": split})
 
 
 def model_of(content: RecordDict, layout: Layout) -> GlobalModel:
@@ -47,7 +56,7 @@ def reply(update: LocalUpdate) -> RecordDict:
         {
             PARAMETERS: vector(update.weights.parameters, PARAMETERS),
             STATISTICS: vector(update.weights.statistics, STATISTICS),
-            TABLES: ArrayRecord({name: Array(table) for name, table in update.tables.items()}),
+            TABLES: tables_record(update.tables),
             METRICS: MetricRecord(
                 {
                     "round": update.round,
@@ -62,17 +71,26 @@ def reply(update: LocalUpdate) -> RecordDict:
 
 def update_of(content: RecordDict, layout: Layout) -> LocalUpdate:
     """Decode a reply that was vetted."""
-    metrics: Mapping[str, Any] = content.metric_records[METRICS]
+    told: Mapping[str, Any] = content.metric_records[METRICS]
     parameters = content.array_records[PARAMETERS][PARAMETERS].numpy()
     statistics = content.array_records[STATISTICS][STATISTICS].numpy()
     return LocalUpdate(
-        round=metrics["round"],
+        round=told["round"],
         weights=Weights(parameters, statistics, layout),
-        examples=metrics["examples"],
-        oedema_examples=metrics["oedema-examples"],
-        train_loss=metrics["train_loss"],
+        examples=told["examples"],
+        oedema_examples=told["oedema-examples"],
+        train_loss=told["train_loss"],
         tables=tables_of(content),
     )
+
+
+def tables_record(tables: Tables) -> ArrayRecord:
+    return ArrayRecord({name: Array(np.ascontiguousarray(table)) for name, table in tables.items()})
+
+
+def effects_of(tables: Tables) -> dict[str, float]:
+    """By metric; 1 where the site sent none."""
+    return dict(zip(EFFECTS, tables.get(DESIGN_EFFECTS, np.ones(len(EFFECTS))).tolist(), strict=True))
 
 
 def tables_of(content: RecordDict) -> dict[str, NDArray[np.float64]]:

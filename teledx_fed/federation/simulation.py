@@ -11,6 +11,7 @@ from teledx_fed.federation import checkpoint
 from teledx_fed.federation.checkpoint import Progress
 from teledx_fed.federation.in_process import InProcessGrid
 from teledx_fed.federation.rounds import rounds
+from teledx_fed.federation.scoring import scores_on_test
 from teledx_fed.federation.site import Hospital, client_app
 from teledx_fed.federation.strategies import STRATEGIES
 from teledx_fed.files import write_text
@@ -56,7 +57,8 @@ def coordinate(
     folder: Path,
     watch: Callable[[RoundReport, int], None] = lambda report, rounds: None,
 ) -> Progress:
-    """The coordinator's part: rounds over any grid, each with its line in `rounds.jsonl` and its checkpoint."""
+    """The coordinator's part: rounds over any grid, each with its line in `rounds.jsonl` and its checkpoint; then,
+    once, `test.json`: the best round's model on all test sets together, from counts."""
     saved, lines = folder / "checkpoints" / "latest.safetensors", folder / "rounds.jsonl"
     folder.mkdir(parents=True, exist_ok=True)
     last = standing(folder, worker)
@@ -67,6 +69,9 @@ def coordinate(
         checkpoint.write(progress, saved)
         last = progress
         watch(report, settings.federation.rounds)
+    if not (tested := folder / "test.json").exists():
+        found = scores_on_test(grid, last, settings)
+        write_text(tested, json.dumps({name: asdict(e) if e else None for name, e in found.items()}, indent=1) + "\n")
     return last
 
 

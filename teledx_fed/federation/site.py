@@ -6,15 +6,27 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, Context, Error, Message, RecordDict
+from flwr.app import Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 
+from teledx_fed.evaluation.intervals import design_effects
 from teledx_fed.evaluation.metrics import operating_point
 from teledx_fed.evaluation.tables import table
-from teledx_fed.federation.messages import TABLES, model_of, reply, training_of
+from teledx_fed.federation.messages import (
+    CONFIG,
+    DESIGN_EFFECTS,
+    EFFECTS,
+    TABLES,
+    model_of,
+    reply,
+    tables_record,
+    training_of,
+)
 from teledx_fed.files import write_array
+from teledx_fed.randomness import generator
 from teledx_fed.records import LocalUpdate, Site, Tables
 from teledx_fed.settings import Settings
+from teledx_fed.training.examination import examine
 from teledx_fed.training.worker import SiteModel, Worker
 from teledx_fed.weights import Weights
 
@@ -44,10 +56,11 @@ class Hospital:
         return reply(LocalUpdate(model.round, trained.model.weights, len(train), labelled, trained.loss, tables))
 
     def evaluate(self, message: Message) -> RecordDict:
-        """Score the model that came, on validation."""
+        """Score the model that came, on validation, or on the test set and with design effects."""
         model = model_of(message.content, self.worker.network.layout)
-        tables = self._tables(SiteModel(model.weights, self._kept(model.round)))
-        return RecordDict({TABLES: ArrayRecord({name: Array(values) for name, values in tables.items()})})
+        kept = self.model_after(model.round, model.weights)
+        testing = message.content.config_records[CONFIG]["split"] == "test"
+        return RecordDict({TABLES: tables_record(self._tested(kept) if testing else self._tables(kept))})
 
     def model_after(self, round: int, weights: Weights) -> SiteModel:
         return SiteModel(weights, self._kept(round))
@@ -56,6 +69,17 @@ class Hospital:
         found = self.worker.predictions(self.site.images, model, self.site.shard.validation)
         threshold = operating_point(found, self.settings.evaluation.target_sensitivity)
         return table(found, threshold, self.settings.outbound.min_patients)
+
+    def _tested(self, model: SiteModel) -> Tables:
+        examination = examine(self.worker, {self.site.name: self.site}, {"": {self.site.name: [model]}}, self.settings)
+        found, threshold = examination.predictions[""][self.site.name], examination.thresholds[""][self.site.name]
+        tables = table(found, threshold, self.settings.outbound.min_patients)
+        if not tables:
+            return tables
+        drawn = generator(self.settings.seed, self.site.name, purpose="design effects")
+        called = found.referable_score >= threshold
+        effects = design_effects(found, called, self.settings.evaluation.replicates, drawn)
+        return {**tables, DESIGN_EFFECTS: np.array([effects[name] for name in EFFECTS])}
 
     def _kept(self, round: int) -> Weights:
         """The statistics that round `round` left here; a site that took no part goes on from its latest before."""

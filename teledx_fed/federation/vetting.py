@@ -7,13 +7,16 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
-from flwr.app import Array, RecordDict
+from flwr.app import Array, ArrayRecord, RecordDict
 from numpy.typing import NDArray
 
 from teledx_fed.federation.messages import METRICS, PARAMETERS, STATISTICS, TABLES
+from teledx_fed.records import GRADES
 from teledx_fed.weights import Layout, Weights, norm
 
 HEADER = 1024
+
+Shapes = Mapping[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
@@ -27,20 +30,20 @@ class Expected:
     start: Weights
     norm_limits: tuple[float, float]
     max_examples: int
-    tables: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    tables: Shapes = field(default_factory=dict)
 
 
 def fault(content: RecordDict, expected: Expected) -> str | None:
     """Why an update must not reach the model; every check is made on what was sent, before anything is summed."""
-    checks = (_names, _arrays, _metrics, _values, _norm, _tables)
+    checks = (_names, _arrays, _metrics, _values, _norm, _scores)
     return next((found for check in checks if (found := check(content, expected)) is not None), None)
 
 
-def scoring_fault(content: RecordDict, expected: Expected) -> str | None:
+def scoring_fault(content: RecordDict, tables: Shapes, max_examples: int) -> str | None:
     """The fault in a reply that holds scores alone."""
-    if {TABLES} != set(content):
-        return f"records must be [{TABLES}], got {sorted(content)}"
-    return _tables(content, expected)
+    if {TABLES} != set(content) or {TABLES} != set(content.array_records):
+        return f"records must be [{TABLES}], got {sorted(content)[:10]}"
+    return _tables(content.array_records[TABLES], tables, max_examples)
 
 
 def _names(content: RecordDict, expected: Expected) -> str | None:
@@ -111,19 +114,23 @@ def _norm(content: RecordDict, expected: Expected) -> str | None:
     return None
 
 
-def _tables(content: RecordDict, expected: Expected) -> str | None:
-    tables = content.array_records[TABLES]
-    if not set(tables) <= set(expected.tables):
-        return f"tables must be among {sorted(expected.tables)}, got {sorted(set(tables) - set(expected.tables))[:5]}"
-    shaped = ((name, array, "float64", expected.tables[name]) for name, array in tables.items())
+def _scores(content: RecordDict, expected: Expected) -> str | None:
+    return _tables(content.array_records[TABLES], expected.tables, expected.max_examples)
+
+
+def _tables(tables: ArrayRecord, shapes: Shapes, max_examples: int) -> str | None:
+    """None at all, from a site with few patients, or all of one head's."""
+    if not set(tables) <= set(shapes):
+        return f"tables must be among {sorted(shapes)}, got {sorted(set(tables) - set(shapes))[:5]}"
+    shaped = ((name, array, "float64", shapes[name]) for name, array in tables.items())
     found = next((found for args in shaped if (found := _array(*args)) is not None), None)
     if found is not None:
         return found
     values: list[NDArray[np.float64]] = [array.numpy().ravel() for array in tables.values()]
     if any(not np.isfinite(value).all() or (value < 0).any() for value in values):
         return "tables must hold counts and sums that are finite and not negative"
-    if any(value.sum() > expected.max_examples for value in values):
-        return f"tables must count at most {expected.max_examples} eyes"
+    if any(value.sum() > GRADES * max_examples for value in values):
+        return f"tables must count at most {max_examples} eyes"
     return None
 
 

@@ -98,7 +98,7 @@ FAULTS: dict[str, tuple[Spoil, str]] = {
     "a table of another shape": (tables(confusion=np.ones((5, 6))), r"confusion must be float64 \(5, 5\)"),
     "negative counts": (tables(confusion=-np.ones((5, 5))), "finite and not negative"),
     "counts of NaN": (tables(confusion=np.full((5, 5), np.nan)), "finite and not negative"),
-    "scores of more eyes than can be": (tables(confusion=np.full((5, 5), 1e5)), "count at most"),
+    "scores of more eyes than can be": (tables(confusion=np.full((5, 5), 1e6)), "count at most"),
 }
 
 

@@ -1,0 +1,36 @@
+"""Milliseconds to draw a photograph, of the 40 that it may take: `python -m benchmarks.drawing`."""
+
+import json
+import time
+from statistics import median
+
+from teledx_fed.data.cameras import CAMERAS
+from teledx_fed.data.synthetic import hospital
+from teledx_fed.records import Example
+from teledx_fed.settings import HospitalSettings
+
+ALLOWED_MS = 40
+PATIENTS = 20
+
+
+def main() -> None:
+    drawn = {camera: hospital(camera, HospitalSettings(PATIENTS, camera), seed=0) for camera in CAMERAS}
+    sides = {camera: median(map(_milliseconds, collection.examples)) for camera, collection in drawn.items()}
+    slowest = max(sides.values())
+    result = {
+        "benchmark": "drawing",
+        "ratios": {"of_allowed": slowest / ALLOWED_MS},
+        "bars": {"of_allowed": 1.0},
+        "sides": {f"{camera}_ms": value for camera, value in sides.items()},
+    }
+    print(json.dumps(result))
+
+
+def _milliseconds(example: Example) -> float:
+    began = time.process_time()
+    example.image.read()
+    return 1000 * (time.process_time() - began)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""One exchange with the sites: who is asked, what came back, who was refused and who stayed silent."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from flwr.app import Message, RecordDict
+from flwr.serverapp import Grid
+
+from teledx_fed.federation import messages as wire
+from teledx_fed.randomness import generator
+from teledx_fed.settings import Settings
+
+log = logging.getLogger(__name__)
+
+Vet = Callable[[RecordDict], str | None]
+
+
+@dataclass(frozen=True)
+class Replies:
+    """By site, in the order of names: so every sum over sites has one order."""
+
+    accepted: Mapping[str, RecordDict]
+    refused: Mapping[str, str]
+    silent: tuple[str, ...]
+    bytes_up: int
+    bytes_down: int
+
+
+def named_sites(grid: Grid) -> dict[int, str]:
+    """Names come from the registry of nodes, never from a reply."""
+    return {node.node_id: node.name for node in sorted(grid.get_nodes(), key=lambda node: node.name)}
+
+
+def sampled(nodes: Mapping[int, str], round: int, settings: Settings) -> dict[int, str]:
+    """The sites that train in this round; the same ones whenever the round is run."""
+    count = max(settings.federation.quorum, round_half_up(settings.federation.fraction_train * len(nodes)), 1)
+    if count > len(nodes):
+        raise ValueError(
+            f"federation.quorum must be at most the number of sites, got {settings.federation.quorum} "
+            f"of {len(nodes)}. Lower it, or wait for more sites."
+        )
+    drawn = generator(settings.seed, "", round, "sampled sites").choice(sorted(nodes.values()), count, replace=False)
+    return {node: name for node, name in nodes.items() if name in set(drawn.tolist())}
+
+
+def round_half_up(value: float) -> int:
+    return int(value + 0.5)
+
+
+def exchange(grid: Grid, sent: Sequence[Message], nodes: Mapping[int, str], settings: Settings, vet: Vet) -> Replies:
+    """Send, wait until the deadline, and vet each reply; one site's fault is its own."""
+    accepted: dict[str, RecordDict] = {}
+    refused: dict[str, str] = {}
+    bytes_up = 0
+    for message in grid.send_and_receive(sent, timeout=settings.federation.deadline_seconds):
+        site = nodes.get(message.metadata.src_node_id)
+        if site is None or site in accepted or site in refused:
+            log.warning("a reply from a node that was not asked, or a second one, is dropped")
+            continue
+        if message.has_error():
+            refused[site] = message.error.reason or "no reason given"
+            continue
+        bytes_up += wire.size(message.content)
+        fault = vet(message.content)
+        if fault is None:
+            accepted[site] = message.content
+        else:
+            refused[site] = fault
+    return Replies(
+        accepted=dict(sorted(accepted.items())),
+        refused=dict(sorted(refused.items())),
+        silent=tuple(name for name in sorted(nodes.values()) if name not in accepted and name not in refused),
+        bytes_up=bytes_up,
+        bytes_down=sum(wire.size(message.content) for message in sent),
+    )

@@ -1,0 +1,69 @@
+"""Federated scores: of every round on validation, to choose by; of the chosen model on the test sets, once."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from statistics import fmean
+
+from flwr.app import Message, MessageType, RecordDict
+from flwr.serverapp import Grid
+
+from teledx_fed.evaluation.intervals import Estimate, table_intervals
+from teledx_fed.evaluation.tables import SHAPES, scores
+from teledx_fed.federation import messages as wire
+from teledx_fed.federation.checkpoint import Progress, Scored
+from teledx_fed.federation.exchange import Replies, exchange, named_sites
+from teledx_fed.federation.vetting import scoring_fault
+from teledx_fed.randomness import generator
+from teledx_fed.records import GlobalModel, Tables
+from teledx_fed.settings import Settings
+
+Means = dict[str, float | None]
+
+
+def ask_for_scores(grid: Grid, model: GlobalModel, split: str, settings: Settings) -> Replies:
+    nodes = named_sites(grid)
+    content = RecordDict(
+        {
+            wire.PARAMETERS: wire.vector(model.weights.parameters, wire.PARAMETERS),
+            wire.STATISTICS: wire.vector(model.weights.statistics, wire.STATISTICS),
+            wire.CONFIG: wire.scoring(model, split),
+        }
+    )
+    sent = [Message(content, dst_node_id=node, message_type=MessageType.EVALUATE) for node in nodes]
+    shapes = SHAPES if split == "validation" else {**SHAPES, wire.DESIGN_EFFECTS: (len(wire.EFFECTS),)}
+    limit = settings.federation.max_examples
+    return exchange(grid, sent, nodes, settings, lambda reply: scoring_fault(reply, shapes, limit))
+
+
+def scores_on_test(grid: Grid, progress: Progress, settings: Settings) -> dict[str, Estimate | None]:
+    """What a coordinator learns of the best round's model on the test sets of all hospitals together, from counts."""
+    replies = ask_for_scores(grid, GlobalModel(progress.best.round, progress.best.weights), "test", settings)
+    sent = [wire.tables_of(content) for content in replies.accepted.values()]
+    effects = [wire.effects_of(tables) for tables in sent]
+    tables = [{name: table for name, table in found.items() if name != wire.DESIGN_EFFECTS} for found in sent]
+    drawn = generator(settings.seed, purpose="resampled tables")
+    return table_intervals(tables, effects, settings.evaluation.replicates, drawn)
+
+
+def choose(progress: Progress, tables: Mapping[str, Tables], settings: Settings) -> tuple[Progress, Means]:
+    """Score the current model, keep it where it is the best so far, and stop where none was for long."""
+    found = {site: scores(table) for site, table in tables.items() if table}
+    by, quorum = settings.federation.choose_by, settings.federation.quorum
+    here = {site: value for site, metrics in found.items() if (value := metrics.get(by)) is not None}
+    best = progress.best
+    if not best.scores or _is_better(here, best.scores, quorum):
+        best = Scored(progress.round, progress.weights, here)
+    finished = 0 < settings.federation.patience <= progress.round - best.round
+    return replace(progress, best=best, finished=finished), _mean_of_sites(list(found.values()))
+
+
+def _is_better(here: Mapping[str, float], best: Mapping[str, float], quorum: int) -> bool:
+    shared = here.keys() & best.keys()
+    return len(shared) >= quorum and fmean(here[s] for s in shared) > fmean(best[s] for s in shared)
+
+
+def _mean_of_sites(found: Iterable[Mapping[str, float | None]]) -> Means:
+    found = list(found)
+    names = sorted({name for metrics in found for name in metrics})
+    defined = {name: [value for m in found if (value := m.get(name)) is not None] for name in names}
+    return {name: fmean(values) if values else None for name, values in defined.items()}
