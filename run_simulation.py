@@ -30,6 +30,8 @@ def _settings(composed: DictConfig, folder: Path) -> Settings:
     kept = folder / "config.yaml"
     if composed.resume is None:
         settings = settings_of.build(composed)
+        if kept.exists():
+            raise ValueError(f"folder must be new, got {folder}, which holds a run. Say resume={folder}, or another.")
         settings_of.save(settings, kept)
         return settings
     if (others := [o for o in HydraConfig.get().overrides.task if not o.startswith("resume=")]) or not kept.exists():
@@ -68,6 +70,7 @@ def simulate(settings: Settings, folder: Path) -> None:
             **committees(sites, worker, settings, folder, display.baseline),
         }
         display.phase("test")
+        federation.conclude()
         examination = examine(worker, sites, models, settings)
         display.phase("report")
         write_report(folder, settings, sites, examination, federation.best_round, clock)

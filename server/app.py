@@ -6,7 +6,7 @@ from pathlib import Path
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from teledx_fed.federation.simulation import coordinate
+from teledx_fed.federation.simulation import conclude, coordinate
 from teledx_fed.model.network import build as build_network
 from teledx_fed.settings import build
 from teledx_fed.training.worker import Worker
@@ -18,4 +18,5 @@ app = ServerApp()
 def main(grid: Grid, context: Context) -> None:
     settings = build(json.loads(str(context.run_config["settings"])))
     worker = Worker(build_network(settings.model, settings.seed))
-    coordinate(grid, worker, settings, Path(settings.folder or f"run-{context.run_id}"))
+    folder = Path(settings.folder or f"run-{context.run_id}")
+    conclude(grid, coordinate(grid, worker, settings, folder), settings, folder)

@@ -11,6 +11,7 @@ from teledx_fed.data.hospitals import hospitals
 from teledx_fed.federation.site import Hospital, client_app
 from teledx_fed.model.network import build as build_network
 from teledx_fed.settings import build
+from teledx_fed.training.compute import device
 from teledx_fed.training.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -20,7 +21,7 @@ log = logging.getLogger(__name__)
 def _hospitals(settings_json: str) -> dict[str, Hospital]:
     settings = build(json.loads(settings_json))
     folder = Path(settings.data.cache) / "site"
-    worker = Worker(build_network(settings.model, settings.seed))
+    worker = Worker(build_network(settings.model, settings.seed).to(device(settings.simulation, log.info)))
     return {
         name: Hospital(site, worker, settings, folder / name)
         for name, site in hospitals(settings, folder, lambda done, total: None, log.info).items()

@@ -149,10 +149,11 @@ class LocalTraining:
 
 @dataclass(frozen=True)
 class GlobalModel:
-    """Goes down: the weights that round `round` starts from."""
+    """Goes down: the weights that round `round` starts from, `trained_in` an earlier one."""
 
     round: int
     weights: Weights
+    trained_in: int
 
 
 Tables = Mapping[str, NDArray[np.float64]]

@@ -1,6 +1,5 @@
 """Every setting with its default and its check. YAML holds only what a choice changes."""
 
-import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -11,6 +10,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from teledx_fed.files import write_text
 from teledx_fed.records import GRADES, LocalTraining
 
 
@@ -118,9 +118,9 @@ class ModelSettings:
         one_of("model.head", self.head, ("grade", "seed"))
         one_of("model.batch_norm", self.batch_norm, ("average", "local", "frozen"))
         must(
-            self.freeze in ("none", "backbone") or self.freeze.isdecimal(),
+            self.freeze in ("none", "backbone") or (self.freeze.isdecimal() and int(self.freeze) > 0),
             "model.freeze",
-            "be none, backbone or a number of blocks",
+            "be none, backbone or a number of blocks from 1 on",
             self.freeze,
             "For the first three blocks write model.freeze=3.",
         )
@@ -338,11 +338,7 @@ def load(path: Path) -> Settings:
 
 
 def save(settings: Settings, path: Path) -> None:
-    path.write_text(OmegaConf.to_yaml(OmegaConf.create(asdict(settings))), encoding="utf-8")
-
-
-def to_json(settings: Settings) -> str:
-    return json.dumps(asdict(settings), sort_keys=True)
+    write_text(path, OmegaConf.to_yaml(OmegaConf.create(asdict(settings))))
 
 
 ConfigStore.instance().store("schema", Settings)

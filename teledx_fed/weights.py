@@ -3,10 +3,10 @@
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from math import prod
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,9 +71,6 @@ class Weights:
             for name, shape in tensors
         }
 
-    def with_parameters(self, parameters: Vector) -> Self:
-        return replace(self, parameters=parameters)
-
     def equal(self, other: Self) -> bool:
         """Bit for bit."""
         return (
@@ -100,6 +97,6 @@ def mean(vectors: Sequence[Vector], by: Sequence[float]) -> Vector:
     return (total / sum(by)).astype(np.float32)
 
 
-def norm(vector: Vector) -> float:
+def norm(vector: NDArray[np.floating[Any]]) -> float:
     """Euclidean, in float64."""
     return float(np.linalg.norm(vector.astype(np.float64)))

@@ -131,6 +131,15 @@ def test_a_run_leaves_everything_that_a_reviewer_asks_for(start: Start, tmp_path
     assert 'src="http' not in page
 
 
+def test_a_folder_that_holds_a_run_is_not_written_over(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("seed: 7\n")
+    process = start(f"folder={tmp_path}")
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert f"resume={tmp_path}" in err
+    assert (tmp_path / "config.yaml").read_text() == "seed: 7\n"
+
+
 def test_bad_settings_end_with_one_line_and_no_traceback(start: Start, tmp_path: Path) -> None:
     process = start("federation.rounds=0", f"folder={tmp_path / 'run'}")
     _, err = process.communicate(timeout=120)

@@ -39,6 +39,7 @@ def test_every_choice_composes(group: str) -> None:
         (["partition.test=0.6", "partition.validation=0.6"], "partition.validation + partition.test must lie"),
         (["model.name=resnet18"], "model.name must be tf_efficientnet_b0 where model.initial is lite0"),
         (["model.initial=file"], "model.file must be given with model.initial=file"),
+        (["model.freeze=0"], "model.freeze must be none, backbone or a number of blocks from 1 on"),
         (["model.freeze=some"], "model.freeze must be none, backbone or a number of blocks"),
         (["model.head=seed", "model.oedema=true"], "model.oedema must be false with model.head=seed"),
         (["baselines=[ensemble]"], "baselines must hold local where they hold ensemble"),

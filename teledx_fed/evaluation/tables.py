@@ -40,6 +40,9 @@ SHAPES = {
 grade × predicted grade, histograms are (not so, so) × score, `referable_sums` are of squared error and of score. The
 last three are for five grades and are not sent by a head with one output."""
 
+OF_ANY_HEAD = frozenset({"eyes", "patients", "called", "severe_called", "referable_scores", "referable_sums"})
+HEADS = (OF_ANY_HEAD, frozenset(SHAPES))
+
 UNBINNED = ("calibration_slope", "calibration_intercept", "ece")
 BOUNDS = ("referable_auroc_bound", "vision_threatening_auroc_bound", "macro_auroc_bound")
 SCORES = (*(name for name in METRICS if name not in UNBINNED), "macro_auroc", "mean_score_excess", *BOUNDS)
@@ -70,6 +73,27 @@ def table(predictions: Predictions, threshold: float, min_patients: int) -> Tabl
         "confusion": confusion(p.grade, predicted_grade(p.probabilities), GRADES, once)[0],
         "grade_scores": np.stack([_histogram(p.grade == grade, p.probabilities[:, grade]) for grade in range(GRADES)]),
     }
+
+
+def inconsistency(tables: Tables, most_eyes: int) -> str | None:
+    """Why these cannot be the counts of one evaluation; arrays of other names than SHAPES are left alone."""
+    there = set(tables) & set(SHAPES)
+    if not there:
+        return None if not tables else "tables must come with the counts that they belong to"
+    if there not in HEADS:
+        return f"tables must be all of one head's, got {sorted(there)}"
+    if any(not np.isfinite(table).all() or (table < 0).any() for table in tables.values()):
+        return "tables must hold counts and sums that are finite and not negative"
+    counts = [tables[name] for name in there - {"referable_sums"}]
+    if any((count != np.floor(count)).any() for count in counts):
+        return "tables must hold whole counts"
+    eyes = float(tables["eyes"][0])
+    if not 1 <= eyes <= most_eyes:
+        return f"tables must count at least 1 and at most {most_eyes} eyes"
+    once = there & {"called", "referable_scores", "vision_threatening_scores", "confusion"}
+    if any(tables[name].sum() != eyes for name in once) or (tables["referable_sums"] > eyes + 1).any():
+        return "tables must count every eye once"
+    return None
 
 
 def add(tables: Sequence[Tables]) -> Tables:

@@ -27,7 +27,9 @@ class Scored:
 class Progress:
     """Where a federation stands after `round`.
 
-    `memory` is the strategy's, `norms` the median (parameters, statistics) norms of the accepted updates per round.
+    `weights` were `trained_in` that round or, where rounds were void, an earlier one; `waited` counts the rounds that
+    were compared with the best since and were no better. `memory` is the strategy's, `norms` the median (parameters,
+    statistics) norms of the accepted updates per round.
     """
 
     round: int
@@ -35,6 +37,8 @@ class Progress:
     best: Scored
     memory: Mapping[str, Vector] = field(default_factory=dict)
     norms: tuple[tuple[float, float], ...] = ()
+    trained_in: int = 0
+    waited: int = 0
     finished: bool = False
 
 
@@ -52,6 +56,8 @@ def write(progress: Progress, path: Path) -> None:
         "round": progress.round,
         "best": {"round": progress.best.round, "scores": dict(progress.best.scores)},
         "norms": progress.norms,
+        "trained_in": progress.trained_in,
+        "waited": progress.waited,
         "finished": progress.finished,
         "layout": progress.weights.layout.digest,
     }
@@ -71,6 +77,8 @@ def read(path: Path, layout: Layout) -> Progress:
         best=Scored(state["best"]["round"], _weights("best", arrays, layout), state["best"]["scores"]),
         memory={name.removeprefix("memory."): a for name, a in arrays.items() if name.startswith("memory.")},
         norms=tuple((parameters, statistics) for parameters, statistics in state["norms"]),
+        trained_in=state["trained_in"],
+        waited=state["waited"],
         finished=state["finished"],
     )
 

@@ -13,6 +13,8 @@ from teledx_fed.settings import Settings
 
 log = logging.getLogger(__name__)
 
+LONGEST_REASON = 200
+
 Vet = Callable[[RecordDict], str | None]
 
 
@@ -28,24 +30,23 @@ class Replies:
 
 
 def named_sites(grid: Grid) -> dict[int, str]:
-    """Names come from the registry of nodes, never from a reply."""
-    return {node.node_id: node.name for node in sorted(grid.get_nodes(), key=lambda node: node.name)}
+    """Names come from the registry of nodes, never from a reply. A `ValueError` where one is empty or there twice."""
+    nodes = {node.node_id: node.name for node in sorted(grid.get_nodes(), key=lambda node: node.name)}
+    if "" in nodes.values() or len(set(nodes.values())) < len(nodes):
+        raise ValueError(f"sites must have names of their own, got {list(nodes.values())}. Register each by its name.")
+    return nodes
 
 
 def sampled(nodes: Mapping[int, str], round: int, settings: Settings) -> dict[int, str]:
     """The sites that train in this round; the same ones whenever the round is run."""
-    count = max(settings.federation.quorum, round_half_up(settings.federation.fraction_train * len(nodes)), 1)
+    count = max(settings.federation.quorum, int(settings.federation.fraction_train * len(nodes) + 0.5))
     if count > len(nodes):
         raise ValueError(
             f"federation.quorum must be at most the number of sites, got {settings.federation.quorum} "
             f"of {len(nodes)}. Lower it, or wait for more sites."
         )
     drawn = generator(settings.seed, "", round, "sampled sites").choice(sorted(nodes.values()), count, replace=False)
-    return {node: name for node, name in nodes.items() if name in set(drawn.tolist())}
-
-
-def round_half_up(value: float) -> int:
-    return int(value + 0.5)
+    return {node: name for node, name in nodes.items() if name in drawn.tolist()}
 
 
 def exchange(grid: Grid, sent: Sequence[Message], nodes: Mapping[int, str], settings: Settings, vet: Vet) -> Replies:
@@ -59,14 +60,14 @@ def exchange(grid: Grid, sent: Sequence[Message], nodes: Mapping[int, str], sett
             log.warning("a reply from a node that was not asked, or a second one, is dropped")
             continue
         if message.has_error():
-            refused[site] = message.error.reason or "no reason given"
+            refused[site] = _told(message.error.reason or "no reason given")
             continue
         bytes_up += wire.size(message.content)
         fault = vet(message.content)
         if fault is None:
             accepted[site] = message.content
         else:
-            refused[site] = fault
+            refused[site] = _told(fault)
     return Replies(
         accepted=dict(sorted(accepted.items())),
         refused=dict(sorted(refused.items())),
@@ -74,3 +75,8 @@ def exchange(grid: Grid, sent: Sequence[Message], nodes: Mapping[int, str], sett
         bytes_up=bytes_up,
         bytes_down=sum(wire.size(message.content) for message in sent),
     )
+
+
+def _told(reason: str) -> str:
+    """As much of a foreign text as a report can bear."""
+    return "".join(sign if sign.isprintable() else " " for sign in reason[:LONGEST_REASON])

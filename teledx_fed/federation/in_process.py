@@ -49,7 +49,10 @@ class InProcessGrid(Grid):
 
     def _answer(self, message: Message) -> Message:
         try:
-            return self._app(message, self._contexts[message.metadata.dst_node_id])
+            reply: object = self._app(message, self._contexts[message.metadata.dst_node_id])
+            if not isinstance(reply, Message):
+                raise TypeError("a ClientApp must answer with a Message")
+            return reply
         except Exception as error:  # noqa: BLE001 - as Flower's runtime: an app that crashes is an error reply
             return Message(Error(CRASHED, type(error).__name__), reply_to=message)
 

@@ -26,11 +26,15 @@ def vector(values: NDArray[Any], name: str) -> ArrayRecord:
 
 def asking(model: GlobalModel, asked: LocalTraining) -> ConfigRecord:
     """Flat scalars beside the model; `layout` lets a site see that it lays out the same tensors."""
-    return ConfigRecord({**asdict(asked), "round": model.round, "layout": model.weights.layout.digest})
+    return ConfigRecord({**asdict(asked), **_about(model)})
 
 
 def scoring(model: GlobalModel, split: str) -> ConfigRecord:
-    return ConfigRecord({"round": model.round, "layout": model.weights.layout.digest, "split": split})
+    return ConfigRecord({**_about(model), "split": split})
+
+
+def _about(model: GlobalModel) -> dict[str, int | str]:
+    return {"round": model.round, "trained-in": model.trained_in, "layout": model.weights.layout.digest}
 
 
 def model_of(content: RecordDict, layout: Layout) -> GlobalModel:
@@ -43,7 +47,8 @@ def model_of(content: RecordDict, layout: Layout) -> GlobalModel:
         )
     parameters = content.array_records[PARAMETERS][PARAMETERS].numpy()
     statistics = content.array_records[STATISTICS][STATISTICS].numpy()
-    return GlobalModel(int(str(config["round"])), Weights(parameters, statistics, layout))
+    weights = Weights(parameters, statistics, layout)
+    return GlobalModel(int(str(config["round"])), weights, int(str(config["trained-in"])))
 
 
 def training_of(content: RecordDict) -> LocalTraining:

@@ -36,7 +36,7 @@ def _round(grid: Grid, strategy: FedAvg, progress: Progress, settings: Settings)
     began = time.monotonic()
     round, start = progress.round + 1, progress.weights
     nodes = sampled(named_sites(grid), round, settings)
-    config = wire.asking(GlobalModel(round, start), settings.local_training(round))
+    config = wire.asking(GlobalModel(round, start, progress.trained_in), settings.local_training(round))
     sent = configure(strategy, round, start, config, nodes)
     for message in sent:
         message.content[wire.STATISTICS] = wire.vector(start.statistics, wire.STATISTICS)
@@ -48,13 +48,14 @@ def _round(grid: Grid, strategy: FedAvg, progress: Progress, settings: Settings)
         weights = aggregate(strategy, round, list(updates.values()), settings.strategy.weighting, start, sent[0])
         norms = (*progress.norms, _median_norms(updates.values(), start))
         memory = remembered(strategy, settings.strategy.name)
-        progress = replace(progress, weights=weights, memory=memory, norms=norms)
+        progress = replace(progress, weights=weights, trained_in=round, memory=memory, norms=norms)
     return replace(progress, round=round), _report(round, replies, metrics, time.monotonic() - began)
 
 
 def _score_last(grid: Grid, progress: Progress, settings: Settings) -> tuple[Progress, RoundReport]:
     began = time.monotonic()
-    replies = ask_for_scores(grid, GlobalModel(progress.round, progress.weights), "validation", settings)
+    model = GlobalModel(progress.round, progress.weights, progress.trained_in)
+    replies = ask_for_scores(grid, model, "validation", settings)
     tables = {site: wire.tables_of(content) for site, content in replies.accepted.items()}
     progress, metrics = choose(progress, tables, settings)
     report = _report(progress.round + 1, replies, metrics, time.monotonic() - began)

@@ -37,7 +37,8 @@ def ask_for_scores(grid: Grid, model: GlobalModel, split: str, settings: Setting
 
 def scores_on_test(grid: Grid, progress: Progress, settings: Settings) -> dict[str, Estimate | None]:
     """What a coordinator learns of the best round's model on the test sets of all hospitals together, from counts."""
-    replies = ask_for_scores(grid, GlobalModel(progress.best.round, progress.best.weights), "test", settings)
+    best = progress.best
+    replies = ask_for_scores(grid, GlobalModel(progress.round, best.weights, best.round), "test", settings)
     sent = [wire.tables_of(content) for content in replies.accepted.values()]
     effects = [wire.effects_of(tables) for tables in sent]
     tables = [{name: table for name, table in found.items() if name != wire.DESIGN_EFFECTS} for found in sent]
@@ -50,16 +51,23 @@ def choose(progress: Progress, tables: Mapping[str, Tables], settings: Settings)
     found = {site: scores(table) for site, table in tables.items() if table}
     by, quorum = settings.federation.choose_by, settings.federation.quorum
     here = {site: value for site, metrics in found.items() if (value := metrics.get(by)) is not None}
-    best = progress.best
-    if not best.scores or _is_better(here, best.scores, quorum):
-        best = Scored(progress.round, progress.weights, here)
-    finished = 0 < settings.federation.patience <= progress.round - best.round
-    return replace(progress, best=best, finished=finished), _mean_of_sites(list(found.values()))
+    progress = _compared(progress, here, quorum)
+    finished = 0 < settings.federation.patience <= progress.waited
+    return replace(progress, finished=finished), _mean_of_sites(list(found.values()))
 
 
-def _is_better(here: Mapping[str, float], best: Mapping[str, float], quorum: int) -> bool:
+def _compared(progress: Progress, here: Mapping[str, float], quorum: int) -> Progress:
+    """Against the best so far, over the sites that both have; until a quorum has scores, the latest is the best."""
+    best = progress.best.scores
+    if not best:
+        latest = Scored(progress.trained_in, progress.weights, here if len(here) >= quorum else {})
+        return replace(progress, best=latest)
     shared = here.keys() & best.keys()
-    return len(shared) >= quorum and fmean(here[s] for s in shared) > fmean(best[s] for s in shared)
+    if len(shared) < quorum:
+        return progress
+    if fmean(here[site] for site in shared) > fmean(best[site] for site in shared):
+        return replace(progress, best=Scored(progress.trained_in, progress.weights, here), waited=0)
+    return replace(progress, waited=progress.waited + 1)
 
 
 def _mean_of_sites(found: Iterable[Mapping[str, float | None]]) -> Means:

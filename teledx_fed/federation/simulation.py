@@ -26,6 +26,7 @@ class Federation:
 
     best_round: int
     models: dict[str, SiteModel]
+    conclude: Callable[[], None]
 
     @property
     def committees(self) -> dict[str, list[SiteModel]]:
@@ -42,12 +43,14 @@ def federate(
     """Run what is left of the rounds, and write `model.safetensors` (the best round) and `last.safetensors`."""
     hospitals = {name: Hospital(site, worker, settings, folder / "sites" / name) for name, site in sites.items()}
     app = client_app(lambda context: hospitals[str(context.node_config["site"])])
-    last = coordinate(InProcessGrid(app, list(sites)), worker, settings, folder, watch)
+    grid = InProcessGrid(app, list(sites))
+    last = coordinate(grid, worker, settings, folder, watch)
     best = last.best
     models = {name: hospital.model_after(best.round, best.weights) for name, hospital in hospitals.items()}
-    worker.save([h.model_after(last.round, last.weights) for h in hospitals.values()], folder / "last.safetensors")
+    final = [hospital.model_after(last.trained_in, last.weights) for hospital in hospitals.values()]
+    worker.save(final, folder / "last.safetensors")
     worker.save(list(models.values()), folder / "model.safetensors")
-    return Federation(best.round, models)
+    return Federation(best.round, models, lambda: conclude(grid, last, settings, folder))
 
 
 def coordinate(
@@ -57,8 +60,7 @@ def coordinate(
     folder: Path,
     watch: Callable[[RoundReport, int], None] = lambda report, rounds: None,
 ) -> Progress:
-    """The coordinator's part: rounds over any grid, each with its line in `rounds.jsonl` and its checkpoint; then,
-    once, `test.json`: the best round's model on all test sets together, from counts."""
+    """The coordinator's part: rounds over any grid, each with its line in `rounds.jsonl` and its checkpoint."""
     saved, lines = folder / "checkpoints" / "latest.safetensors", folder / "rounds.jsonl"
     folder.mkdir(parents=True, exist_ok=True)
     last = standing(folder, worker)
@@ -69,10 +71,14 @@ def coordinate(
         checkpoint.write(progress, saved)
         last = progress
         watch(report, settings.federation.rounds)
+    return last
+
+
+def conclude(grid: Grid, last: Progress, settings: Settings, folder: Path) -> None:
+    """`test.json`: the best round's model on all test sets together, from counts; asked for once, at the end."""
     if not (tested := folder / "test.json").exists():
         found = scores_on_test(grid, last, settings)
         write_text(tested, json.dumps({name: asdict(e) if e else None for name, e in found.items()}, indent=1) + "\n")
-    return last
 
 
 def standing(folder: Path, worker: Worker) -> Progress:

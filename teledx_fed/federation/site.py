@@ -1,5 +1,6 @@
 """A hospital's side of a round: messages in, messages out, nothing else leaves."""
 
+import hashlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from teledx_fed.federation.messages import (
     tables_record,
     training_of,
 )
-from teledx_fed.files import write_array
+from teledx_fed.files import write_array, write_text
 from teledx_fed.randomness import generator
 from teledx_fed.records import LocalUpdate, Site, Tables
 from teledx_fed.settings import Settings
@@ -33,6 +34,8 @@ from teledx_fed.weights import Weights
 log = logging.getLogger(__name__)
 
 FAILED = 2
+LOSS_DECIMALS = 2
+"""A loss of full precision would tell labels apart, as a sum of scores would."""
 
 
 @dataclass(frozen=True)
@@ -47,18 +50,19 @@ class Hospital:
     def train(self, message: Message) -> RecordDict:
         """Score the model that came, on validation; train it; answer with both."""
         model = model_of(message.content, self.worker.network.layout)
-        start = SiteModel(model.weights, self._kept(model.round - 1))
+        start = self.model_after(model.trained_in, model.weights)
         tables = self._tables(start)
         trained = self.worker.train(self.site, start, training_of(message.content), model.round)
         self._keep(model.round, trained.model.kept)
         train = self.site.shard.train
         labelled = sum(example.oedema is not None for example in train)
-        return reply(LocalUpdate(model.round, trained.model.weights, len(train), labelled, trained.loss, tables))
+        loss = round(trained.loss, LOSS_DECIMALS)
+        return reply(LocalUpdate(model.round, trained.model.weights, len(train), labelled, loss, tables))
 
     def evaluate(self, message: Message) -> RecordDict:
         """Score the model that came, on validation, or on the test set and with design effects."""
         model = model_of(message.content, self.worker.network.layout)
-        kept = self.model_after(model.round, model.weights)
+        kept = self.model_after(model.trained_in, model.weights)
         testing = message.content.config_records[CONFIG]["split"] == "test"
         return RecordDict({TABLES: tables_record(self._tested(kept) if testing else self._tables(kept))})
 
@@ -71,6 +75,11 @@ class Hospital:
         return table(found, threshold, self.settings.outbound.min_patients)
 
     def _tested(self, model: SiteModel) -> Tables:
+        """The test set answers for one model: whoever could ask again would choose by it, or solve for patients."""
+        asked, file = hashlib.sha256(model.weights.parameters.tobytes()).hexdigest(), self.folder / "tested"
+        if file.exists() and file.read_text() != asked:
+            raise ValueError("message.split must be validation, got test for a second model. A run tests one model.")
+        write_text(file, asked)
         examination = examine(self.worker, {self.site.name: self.site}, {"": {self.site.name: [model]}}, self.settings)
         found, threshold = examination.predictions[""][self.site.name], examination.thresholds[""][self.site.name]
         tables = table(found, threshold, self.settings.outbound.min_patients)

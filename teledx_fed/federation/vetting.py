@@ -3,18 +3,22 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import chain
+from functools import cache
+from io import BytesIO
 from typing import Any
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, RecordDict
 from numpy.typing import NDArray
 
-from teledx_fed.federation.messages import METRICS, PARAMETERS, STATISTICS, TABLES
-from teledx_fed.records import GRADES
+from teledx_fed.evaluation.tables import inconsistency
+from teledx_fed.federation.messages import DESIGN_EFFECTS, METRICS, PARAMETERS, STATISTICS, TABLES
 from teledx_fed.weights import Layout, Weights, norm
 
-HEADER = 1024
+NUMPY = "numpy.ndarray"
+LARGEST = 2**63
+LARGEST_LOSS = 1e6
+LARGEST_EFFECT = 100
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -65,18 +69,22 @@ def _arrays(content: RecordDict, expected: Expected) -> str | None:
 
 
 def _array(name: str, array: Array, dtype: str, shape: tuple[int, ...]) -> str | None:
-    """Declared form and length first: a payload is decoded only when it can be what it says."""
-    if array.dtype != dtype or tuple(array.shape) != shape:
+    """Only the very bytes that such an array has: nothing that a site sent is parsed."""
+    if array.dtype != dtype or tuple(array.shape) != shape or array.stype != NUMPY:
         return f"{name} must be {dtype} {shape}, got {array.dtype[:20]} {tuple(array.shape)[:5]}"
-    if len(array.data) > math.prod(shape) * np.dtype(dtype).itemsize + HEADER:
-        return f"{name} must take about {math.prod(shape) * np.dtype(dtype).itemsize} bytes, got {len(array.data)}"
-    try:
-        decoded = array.numpy()
-    except (ValueError, TypeError, EOFError, OSError, SyntaxError) as error:
-        return f"{name} must be a readable array, got {type(error).__name__}"
-    if decoded.dtype != np.dtype(dtype) or decoded.shape != shape:
-        return f"{name} must be {dtype} {shape}, got {decoded.dtype} {decoded.shape[:5]}"
+    header = _header(dtype, shape)
+    size = len(header) + math.prod(shape) * np.dtype(dtype).itemsize
+    if len(array.data) != size or not array.data.startswith(header):
+        return f"{name} must be an array of {size} bytes in the form that it declares, got {len(array.data)} bytes"
     return None
+
+
+@cache
+def _header(dtype: str, shape: tuple[int, ...]) -> bytes:
+    written = BytesIO()
+    form = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(written, form)
+    return written.getvalue()
 
 
 def _metrics(content: RecordDict, expected: Expected) -> str | None:
@@ -84,14 +92,16 @@ def _metrics(content: RecordDict, expected: Expected) -> str | None:
     wanted = {"round": int, "examples": int, "oedema-examples": int, "train_loss": float}
     if set(metrics) != set(wanted) or any(type(metrics[name]) is not kind for name, kind in wanted.items()):
         return f"metrics must be {sorted(wanted)}, got {sorted(metrics)[:10]}"
+    if any(isinstance(value, int) and abs(value) >= LARGEST for value in metrics.values()):
+        return "metrics must fit 64 bits"
     if metrics["round"] != expected.round:
         return f"round must be {expected.round}, got {metrics['round']}"
     if not 1 <= metrics["examples"] <= expected.max_examples:
         return f"examples must lie in 1…{expected.max_examples}, got {metrics['examples']}"
     if not 0 <= metrics["oedema-examples"] <= metrics["examples"]:
         return f"oedema-examples must lie in 0…{metrics['examples']}, got {metrics['oedema-examples']}"
-    if not math.isfinite(metrics["train_loss"]):
-        return "train_loss must be finite"
+    if not abs(metrics["train_loss"]) <= LARGEST_LOSS:
+        return f"train_loss must be finite and at most {LARGEST_LOSS:g}"
     return None
 
 
@@ -108,7 +118,7 @@ def _values(content: RecordDict, expected: Expected) -> str | None:
 def _norm(content: RecordDict, expected: Expected) -> str | None:
     starts = (expected.start.parameters, expected.start.statistics)
     for name, start, limit in zip((PARAMETERS, STATISTICS), starts, expected.norm_limits, strict=True):
-        moved = norm(content.array_records[name][name].numpy() - start)
+        moved = norm(content.array_records[name][name].numpy().astype(np.float64) - start)
         if moved > limit:
             return f"{name} must move by at most {limit:.4g}, moved by {moved:.4g}"
     return None
@@ -119,22 +129,19 @@ def _scores(content: RecordDict, expected: Expected) -> str | None:
 
 
 def _tables(tables: ArrayRecord, shapes: Shapes, max_examples: int) -> str | None:
-    """None at all, from a site with few patients, or all of one head's."""
+    """What `SHAPES` names may come; then the counts must agree with each other."""
     if not set(tables) <= set(shapes):
         return f"tables must be among {sorted(shapes)}, got {sorted(set(tables) - set(shapes))[:5]}"
     shaped = ((name, array, "float64", shapes[name]) for name, array in tables.items())
     found = next((found for args in shaped if (found := _array(*args)) is not None), None)
-    if found is not None:
-        return found
-    values: list[NDArray[np.float64]] = [array.numpy().ravel() for array in tables.values()]
-    if any(not np.isfinite(value).all() or (value < 0).any() for value in values):
-        return "tables must hold counts and sums that are finite and not negative"
-    if any(value.sum() > GRADES * max_examples for value in values):
-        return f"tables must count at most {max_examples} eyes"
-    return None
+    values = {name: array.numpy() for name, array in tables.items()} if found is None else {}
+    effects = values.get(DESIGN_EFFECTS, np.ones(1))
+    if not ((effects >= 1) & (effects <= LARGEST_EFFECT)).all():
+        return f"design effects must lie in 1…{LARGEST_EFFECT}"
+    return found or inconsistency(values, max_examples)
 
 
 def variances(layout: Layout) -> NDArray[np.bool_]:
     """Which entries of `statistics` are variances."""
-    flags = (np.full(math.prod(shape), name.endswith("running_var")) for name, shape in layout.statistics)
-    return np.fromiter(chain.from_iterable(flags), dtype=bool, count=layout.sizes[1])
+    sizes = [math.prod(shape) for _, shape in layout.statistics]
+    return np.repeat([name.endswith("running_var") for name, _ in layout.statistics], sizes).astype(bool)

@@ -124,7 +124,11 @@ def load(network: Grader, weights: Weights) -> None:
 def save(network: Grader, path: Path) -> None:
     """The whole network as it stands; its bytes depend on its weights alone."""
     about = {name: getattr(network.settings, name) for name in ("name", "head", "oedema", "batch_norm")}
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    state = {
+        # how many batches this process has seen is no part of the model
+        name: torch.zeros_like(tensor) if name.endswith("num_batches_tracked") else tensor.detach().cpu().contiguous()
+        for name, tensor in network.state_dict().items()
+    }
     write_bytes(path, safetensors.torch.save(state, metadata={"model": json.dumps(about)}))
 
 

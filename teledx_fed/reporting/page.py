@@ -8,11 +8,11 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from teledx_fed.files import write_text
 from teledx_fed.records import GRADES
 from teledx_fed.reporting import plots, wording
-from teledx_fed.reporting.wording import METRICS, MODELS
+from teledx_fed.reporting.wording import METRICS, MODELS, SCHEMA
 
-SCHEMA = "teledx_fed.report/1"
 HEADLINE = ("referable_auroc", "qwk", "sensitivity", "specificity")
 CHANCE = {"referable_auroc": 0.5, "qwk": 0.0}
 """The metrics that are drawn, and what a coin would score."""
@@ -45,7 +45,7 @@ def write_page(folder: Path) -> Path:
         **_curves(report),
     )
     path = folder / "report.html"
-    path.write_text(page, encoding="utf-8")
+    write_text(path, page)
     return path
 
 

@@ -14,10 +14,9 @@ from teledx_fed.evaluation.cross_site import compare, curves
 from teledx_fed.files import write_text
 from teledx_fed.randomness import generator
 from teledx_fed.records import Example, Site
+from teledx_fed.reporting.wording import SCHEMA
 from teledx_fed.settings import Settings
 from teledx_fed.training.examination import Examination
-
-SCHEMA = "teledx_fed.report/1"
 
 
 def write_report(

@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from math import log10
 from typing import Any
 
+SCHEMA = "teledx_fed.report/1"
+"""Of report.json."""
+
 MODELS = {
     "federated": "Federated",
     "local": "Each hospital alone",

@@ -1,7 +1,7 @@
 """What a federation is compared with: each hospital alone, and all data in one place, for as many steps."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
@@ -15,6 +15,8 @@ from teledx_fed.records import Site
 from teledx_fed.settings import Settings
 from teledx_fed.training.worker import SiteModel, Worker
 from teledx_fed.weights import Weights
+
+UNDEFINED = float("-inf")
 
 Epoch = Callable[[str, str | None, int, int], None]
 
@@ -57,15 +59,16 @@ def committees(
 
 
 def train(baseline: Baseline, worker: Worker, settings: Settings, epoch: Epoch) -> SiteModel:
-    """The best epoch on validation; read back where it was finished before."""
+    """The best epoch on validation, the last where no score is defined; read back where it was finished before."""
     if baseline.file.exists():
         return _read(baseline.file, worker)
     model = best = worker.initial
-    highest = float("-inf")
+    highest = UNDEFINED
     for round in range(1, settings.federation.rounds + 1):
-        model = worker.train(baseline.site, model, settings.local_training(round), round).model
+        asked = replace(settings.local_training(round), proximal_mu=0.0)  # there is no federation to stay near to
+        model = worker.train(baseline.site, model, asked, round).model
         score = _score(baseline, worker, model, settings.federation.choose_by)
-        if score > highest:
+        if score > highest or highest == UNDEFINED:
             highest, best = score, model
         epoch(baseline.name, baseline.site.name, round, settings.federation.rounds)
     _write(baseline.file, best)
@@ -78,7 +81,7 @@ def _score(baseline: Baseline, worker: Worker, model: SiteModel, name: str) -> f
         metric(name, worker.predictions(judge.images, model, judge.shard.validation)) for judge in baseline.judges
     ]
     defined = [score for score in scores if score == score]
-    return fmean(defined) if defined else float("-inf")
+    return fmean(defined) if defined else UNDEFINED
 
 
 def _write(path: Path, model: SiteModel) -> None:

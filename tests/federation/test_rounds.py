@@ -3,23 +3,28 @@
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 from flwr.app import Context, Error, Message, RecordDict
 
+from teledx_fed.evaluation.cross_site import compare
 from teledx_fed.federation import checkpoint
 from teledx_fed.federation.checkpoint import Progress, begin
+from teledx_fed.federation.exchange import named_sites
 from teledx_fed.federation.in_process import InProcessGrid
 from teledx_fed.federation.messages import METRICS, PARAMETERS, STATISTICS, TABLES, vector
 from teledx_fed.federation.rounds import rounds
+from teledx_fed.federation.scoring import ask_for_scores
 from teledx_fed.federation.simulation import federate
 from teledx_fed.federation.site import Hospital, client_app
 from teledx_fed.federation.strategies import STRATEGIES
 from teledx_fed.model.network import build
-from teledx_fed.records import RoundReport, Site
+from teledx_fed.records import GlobalModel, RoundReport, Site
 from teledx_fed.settings import Settings
+from teledx_fed.training.examination import examine
 from teledx_fed.training.worker import SiteModel, Worker
 
 NAMES = ("east", "north", "west")
@@ -135,7 +140,15 @@ def empty(reply: Message) -> Message:
     return reply
 
 
-FAULTY = [nan, hundredfold, zero_variance, stale, crashing, speechless, empty]
+def wordless(reply: Message) -> Message:
+    return None  # type: ignore[return-value]
+
+
+def verbose(reply: Message) -> Message:
+    return Message(error=Error(1, "\x1b[2Jlong" * 10_000), metadata=reply.metadata)
+
+
+FAULTY = [nan, hundredfold, zero_variance, stale, crashing, speechless, empty, wordless, verbose]
 
 
 @pytest.mark.parametrize("fault", FAULTY, ids=lambda fault: fault.__name__)
@@ -152,6 +165,7 @@ def test_no_faulty_reply_ends_a_run_or_reaches_the_model(
     for (progress, report), (clean, _) in zip(ran[:-1], expected[:-1], strict=True):
         assert set(report.refused) == {"north"}
         assert "patient 7" not in json.dumps(report.refused)
+        assert all(len(reason) <= 200 and reason.isprintable() for reason in report.refused.values())
         assert report.accepted == ("east", "west")
         assert progress.weights.equal(clean.weights)
 
@@ -186,6 +200,83 @@ def test_a_late_site_is_silent_and_the_round_goes_on(
     assert reports[0].silent == ("north",)
     assert reports[0].accepted == ("east", "west")
     assert reports[1].accepted == NAMES
+
+
+def test_until_a_quorum_has_scores_the_best_is_the_latest(world: Callable[..., World]) -> None:
+    """A hospital with few patients sends no table: with a quorum of three there is nothing to choose by."""
+    ran = list(world(federation__quorum=3, outbound__min_patients=8, federation__rounds=3).run())
+    assert [progress.best.round for progress, _ in ran] == [0, 1, 2, 3]
+    assert ran[-1][0].best.weights.equal(ran[-1][0].weights)
+
+
+def test_patience_counts_only_rounds_that_could_be_compared(world: Callable[..., World]) -> None:
+    ran = list(world(federation__fraction_train=0.34, federation__patience=2, federation__rounds=6).run())
+    for (before, _), (after, report) in pairwise(ran):
+        if not set(report.accepted) & set(before.best.scores):
+            assert after.waited == before.waited
+
+
+def test_a_void_round_leaves_local_statistics_with_the_weights_they_belong_to(world: Callable[..., World]) -> None:
+    """Round 3 starts from the weights of round 1, and so from the statistics of round 1, though sites ran round 2."""
+
+    def voided(site: str, round: int, reply: Message) -> Message:
+        return nan(reply) if round == 2 else reply
+
+    settings = {"model__batch_norm": "local", "federation__rounds": 3, "federation__quorum": 3}
+    here = world(**settings)
+    _, second, third, _ = (progress for progress, _ in here.run(voided))
+    assert second.trained_in == 1
+    for name in NAMES:
+        (here.folder / "sites" / name / "2.npy").unlink()
+    again = next(here.run(start=second))[0]
+    assert again.weights.equal(third.weights)
+
+
+def test_a_hospital_tests_one_model_and_no_other(world: Callable[..., World]) -> None:
+    here = world()
+    final = list(here.run())[-1][0]
+    hospital = Hospital(here.sites["north"], here.worker, here.settings, here.folder / "sites" / "north")
+    grid = InProcessGrid(client_app(lambda context: hospital), ["north"])
+    first, again = (ask_for_scores(grid, model_of(final), "test", here.settings) for _ in range(2))
+    assert first.accepted
+    assert again.accepted
+    other = replace(final, weights=here.worker.initial.weights)
+    assert ask_for_scores(grid, model_of(other), "test", here.settings).refused == {"north": "ValueError"}
+    assert ask_for_scores(grid, model_of(other), "validation", here.settings).accepted
+
+
+def model_of(progress: Progress) -> GlobalModel:
+    return GlobalModel(progress.round, progress.weights, progress.trained_in)
+
+
+def test_two_sites_of_one_name_are_refused(world: Callable[..., World]) -> None:
+    grid = InProcessGrid(lambda message, context: message, ["north", "north"])  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="sites must have names of their own"):
+        named_sites(grid)
+
+
+def test_a_finished_run_writes_the_same_model_again(
+    tiny_settings: Callable[..., Settings], tiny_site: Callable[..., Site], tmp_path: Path
+) -> None:
+    written = []
+    for _ in range(2):
+        here = World(tiny_settings(), [tiny_site("north"), tiny_site("south")], tmp_path)
+        federate(here.sites, here.worker, here.settings, tmp_path, lambda report, total: None)
+        written.append([(tmp_path / f"{name}.safetensors").read_bytes() for name in ("model", "last")])
+    assert written[0] == written[1]
+
+
+def test_counts_alone_give_the_scores_of_the_patients(world: Callable[..., World]) -> None:
+    here = world()
+    federation = federate(here.sites, here.worker, here.settings, here.folder, lambda report, total: None)
+    federation.conclude()
+    told = json.loads((here.folder / "test.json").read_text())
+    examination = examine(here.worker, here.sites, {"federated": federation.committees}, here.settings)
+    drawn = np.random.default_rng(0)
+    exact = compare(examination.predictions, examination.thresholds, 20, drawn)["federated"]["all_patients"]
+    for name in ("qwk", "accuracy", "sensitivity", "specificity"):
+        assert told[name]["value"] == pytest.approx(exact[name]["value"])
+        assert told[name]["low"] <= told[name]["value"] <= told[name]["high"]
 
 
 def test_sites_are_sampled_by_the_seed(world: Callable[..., World]) -> None:

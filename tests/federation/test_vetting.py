@@ -8,19 +8,37 @@ import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
-from teledx_fed.federation.messages import METRICS, PARAMETERS, STATISTICS, TABLES, reply, vector
-from teledx_fed.federation.vetting import Expected, fault
-from teledx_fed.records import LocalUpdate
+from teledx_fed.evaluation.predictions import predictions
+from teledx_fed.evaluation.tables import SHAPES, table
+from teledx_fed.federation.messages import (
+    DESIGN_EFFECTS,
+    EFFECTS,
+    METRICS,
+    PARAMETERS,
+    STATISTICS,
+    TABLES,
+    reply,
+    tables_record,
+    vector,
+)
+from teledx_fed.federation.vetting import Expected, fault, scoring_fault
+from teledx_fed.records import Example, LocalUpdate
 from teledx_fed.weights import Layout, Weights
 
 LAYOUT = Layout((("head.weight", (2, 3)),), (("bn.running_mean", (2,)), ("bn.running_var", (2,))))
 START = Weights(np.zeros(6, np.float32), np.array([0, 0, 1, 1], np.float32), LAYOUT)
-EXPECTED = Expected(3, START, (10.0, 10.0), 1000, {"confusion": (5, 5)})
+EXPECTED = Expected(3, START, (10.0, 10.0), 1000, SHAPES)
+
+
+def honest_tables() -> dict[str, np.ndarray]:
+    examples = [Example(None, n % 5, str(n)) for n in range(20)]  # type: ignore[arg-type]
+    scores = np.random.default_rng(0).dirichlet(np.ones(5), 20)
+    return dict(table(predictions(examples, scores), threshold=0.5, min_patients=1))
 
 
 def right() -> RecordDict:
     weights = Weights(np.full(6, 0.5, np.float32), np.array([0.1, 0.1, 1.5, 0.5], np.float32), LAYOUT)
-    return reply(LocalUpdate(3, weights, 100, 40, 0.7, {"confusion": np.ones((5, 5))}))
+    return reply(LocalUpdate(3, weights, 100, 40, 0.7, honest_tables()))
 
 
 Spoil = Callable[[RecordDict], object]
@@ -42,14 +60,19 @@ def statistics(*values: float) -> Spoil:
     return lambda content: content.__setitem__(STATISTICS, vector(np.float32(values), STATISTICS))
 
 
-def tables(**arrays: np.ndarray) -> Spoil:
-    record = ArrayRecord({name: Array(array) for name, array in arrays.items()})
-    return lambda content: content.__setitem__(TABLES, record)
+def tables(**arrays: np.ndarray | None) -> Spoil:
+    """The honest tables, but for some that are others, or `None`: not there."""
+    spoilt = {name: array for name, array in {**honest_tables(), **arrays}.items() if array is not None}
+    return lambda content: content.__setitem__(TABLES, tables_record(spoilt))
 
 
-def forged(dtype: str, shape: tuple[int, ...], data: bytes) -> Spoil:
-    record = ArrayRecord({PARAMETERS: Array(dtype, shape, "numpy.ndarray", data)})
+def forged(dtype: str, shape: tuple[int, ...], data: bytes, stype: str = "numpy.ndarray") -> Spoil:
+    record = ArrayRecord({PARAMETERS: Array(dtype, shape, stype, data)})
     return lambda content: content.__setitem__(PARAMETERS, record)
+
+
+def header(form: bytes) -> bytes:
+    return b"\x93NUMPY\x01\x00" + len(form).to_bytes(2, "little") + form
 
 
 with_nan = np.array([np.nan, 0, 0, 0, 0, 0], np.float32)
@@ -65,14 +88,20 @@ FAULTS: dict[str, tuple[Spoil, str]] = {
     "too short": (parameters(np.zeros(5, np.float32)), r"parameters must be float32 \(6,\)"),
     "wrong dtype": (parameters(np.zeros(6)), r"parameters must be float32 \(6,\), got float64"),
     "declared shape is not the real one": (forged("float32", (6,), Array(np.zeros(7, np.float32)).data), "must be"),
-    "declared dtype is not the real one": (forged("float32", (6,), Array(np.zeros(6)).data), "must be float32"),
-    "a payload that is no array": (forged("float32", (6,), b"cos\nsystem\n(S'true'\ntR."), "readable array"),
-    "a truncated payload": (forged("float32", (6,), HONEST[:-4]), "readable array"),
-    "a swollen payload": (forged("float32", (6,), HONEST + bytes(10_000)), "must take about 24 bytes"),
-    "a pickled payload": (
-        forged("float32", (6,), b"\x93NUMPY\x01\x00v\x00" + b"{'descr': '|O', 'fortran_order': False, 'shape': (6,)}"),
-        "readable array",
+    "declared dtype is not the real one": (forged("float32", (6,), Array(np.zeros(6)).data), "must be an array of"),
+    "a payload that is no array": (forged("float32", (6,), b"cos\nsystem\n(S'true'\ntR."), "must be an array of"),
+    "a truncated payload": (forged("float32", (6,), HONEST[:-4]), "must be an array of"),
+    "a swollen payload": (forged("float32", (6,), HONEST + bytes(10_000)), "must be an array of"),
+    "another serialisation": (forged("float32", (6,), HONEST, "pickle"), "must be float32"),
+    "an empty zip": (forged("float32", (6,), b"PK\x05\x06" + bytes(18)), "must be an array of"),
+    "a broken zip": (forged("float32", (6,), b"PK\x03\x04junk"), "must be an array of"),
+    "a pickled payload": (forged("float32", (6,), header(b"{'descr': '|O', 'shape': (6,)}")), "must be an array of"),
+    "a header of petabytes": (
+        forged("float32", (6,), header(b"{'descr': '<f4', 'fortran_order': False, 'shape': (10**15,)}")),
+        "must be an array of",
     ),
+    "a header that never closes": (forged("float32", (6,), header(b"{'descr': (")), "must be an array of"),
+    "another byte order": (forged("float32", (6,), HONEST.replace(b"<f4", b">f4")), "must be an array of"),
     "other array name": (
         lambda c: c.__setitem__(PARAMETERS, vector(np.zeros(6, np.float32), "weights")),
         "one array of that name",
@@ -94,11 +123,18 @@ FAULTS: dict[str, tuple[Spoil, str]] = {
     "a loss of NaN": (metrics(train_loss=float("nan")), "train_loss must be finite"),
     "implausible norm": (parameters(np.full(6, 50, np.float32)), "parameters must move by at most 10"),
     "implausible statistics": (statistics(0, 0, 1, 1e6), "statistics must move by at most 10"),
+    "a loss beyond all bounds": (metrics(train_loss=1e300), "train_loss must be finite"),
+    "a round beyond 64 bits": (metrics(round=10**5000), "metrics must fit 64 bits"),
     "a table of another name": (tables(rows=np.ones((5, 5))), "tables must be among"),
     "a table of another shape": (tables(confusion=np.ones((5, 6))), r"confusion must be float64 \(5, 5\)"),
+    "a table missing": (tables(confusion=None), "tables must be all of one head's"),
     "negative counts": (tables(confusion=-np.ones((5, 5))), "finite and not negative"),
     "counts of NaN": (tables(confusion=np.full((5, 5), np.nan)), "finite and not negative"),
-    "scores of more eyes than can be": (tables(confusion=np.full((5, 5), 1e6)), "count at most"),
+    "half an eye": (tables(confusion=np.full((5, 5), 0.8)), "tables must hold whole counts"),
+    "no eye": (tables(eyes=np.zeros(1)), "at least 1"),
+    "more eyes than can be": (tables(eyes=np.full(1, 1e9)), "at most 1000 eyes"),
+    "an eye counted twice": (tables(confusion=np.full((5, 5), 2.0)), "tables must count every eye once"),
+    "sums beyond the eyes": (tables(referable_sums=np.full(2, 99.0)), "tables must count every eye once"),
 }
 
 
@@ -119,6 +155,22 @@ def test_every_fault_is_named(name: str) -> None:
     found = fault(content, EXPECTED)
     assert found is not None
     assert re.search(message, found), found
+
+
+def test_scores_alone_are_vetted_as_strictly() -> None:
+    shapes = {**SHAPES, DESIGN_EFFECTS: (len(EFFECTS),)}
+    honest = {**honest_tables(), DESIGN_EFFECTS: np.full(len(EFFECTS), 1.5)}
+    sound = RecordDict({TABLES: tables_record(honest)})
+    assert scoring_fault(sound, shapes, 1000) is None
+    for spoilt, message in (
+        (RecordDict({TABLES: MetricRecord({})}), "records must be"),
+        (RecordDict({}), "records must be"),
+        (RecordDict({TABLES: tables_record({DESIGN_EFFECTS: honest[DESIGN_EFFECTS]})}), "must come with the counts"),
+        (RecordDict({TABLES: tables_record({**honest, DESIGN_EFFECTS: 0 * honest[DESIGN_EFFECTS]})}), "design effects"),
+        (RecordDict({TABLES: tables_record({**honest, DESIGN_EFFECTS: 1e9 * honest[DESIGN_EFFECTS]})}), "design eff"),
+        (RecordDict({TABLES: tables_record({**honest, "eyes": np.zeros(1)})}), "at least 1"),
+    ):
+        assert message in str(scoring_fault(spoilt, shapes, 1000))
 
 
 def test_the_norm_is_that_of_the_difference() -> None:

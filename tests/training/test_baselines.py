@@ -1,0 +1,57 @@
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from teledx_fed.model.network import build
+from teledx_fed.records import Site
+from teledx_fed.settings import Settings
+from teledx_fed.training.baselines import committees
+from teledx_fed.training.worker import SiteModel, Worker
+
+
+def trained(
+    sites: dict[str, Site], settings: Settings, folder: Path, seen: list[int]
+) -> dict[str, dict[str, list[SiteModel]]]:
+    worker = Worker(build(settings.model, settings.seed))
+    return committees(sites, worker, settings, folder, lambda name, site, epoch, epochs: seen.append(epoch))
+
+
+def test_a_finished_baseline_is_not_trained_again(
+    tiny_settings: Callable[..., Settings], tiny_site: Callable[..., Site], tmp_path: Path
+) -> None:
+    sites = {name: tiny_site(name) for name in ("north", "south")}
+    first: list[int] = []
+    again: list[int] = []
+    found = trained(sites, tiny_settings(), tmp_path, first)
+    assert first == [1, 2] * 3
+    (tmp_path / "local-south.safetensors").unlink()
+    repeated = trained(sites, tiny_settings(), tmp_path, again)
+    assert again == [1, 2]
+    assert repeated["local"]["south"][0].weights.equal(found["local"]["south"][0].weights)
+    assert [len(found[name]["north"]) for name in ("local", "ensemble", "centralised")] == [1, 2, 1]
+
+
+def test_where_no_score_is_defined_the_last_epoch_counts_and_not_the_untrained_model(
+    tiny_settings: Callable[..., Settings], tiny_site: Callable[..., Site], tmp_path: Path
+) -> None:
+    site = tiny_site("north")
+    healthy = tuple(example for example in site.shard.validation if example.grade == 0)
+    site = replace(site, shard=replace(site.shard, validation=healthy))
+    settings = tiny_settings(baselines=["local"])
+    found = trained({"north": site}, settings, tmp_path, [])["local"]["north"][0]
+    worker = Worker(build(settings.model, settings.seed))
+    expected = worker.initial
+    for round in (1, 2):
+        expected = worker.train(site, expected, settings.local_training(round), round).model
+    assert found.weights.equal(expected.weights)
+
+
+def test_nothing_holds_a_baseline_near_a_federation(
+    tiny_settings: Callable[..., Settings], tiny_site: Callable[..., Site], tmp_path: Path
+) -> None:
+    sites = {"north": tiny_site("north")}
+    found = [
+        trained(sites, tiny_settings(training__proximal_mu=mu), tmp_path / str(mu), [])["local"]["north"][0].weights
+        for mu in (0.0, 9.0)
+    ]
+    assert found[0].equal(found[1])
