@@ -67,7 +67,7 @@ def simulate(settings: Settings, folder: Path) -> None:
         display.phase("baselines")
         models = {
             "federated": federation.committees,
-            **committees(sites, worker, settings, folder, display.baseline),
+            **committees(sites, worker, settings, folder / "baselines", display.baseline),
         }
         display.phase("test")
         federation.conclude()
