@@ -1,0 +1,71 @@
+"""What the main job must show, on the data it is meant for."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
+
+
+def run(folder: Path, *overrides: str) -> Path:
+    command = [sys.executable, str(ROOT / "run_simulation.py"), *overrides, f"folder={folder}"]
+    done = subprocess.run(command, cwd=folder.parent, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == f"run folder: {folder}"
+    return folder
+
+
+def report(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "report.json").read_text())  # type: ignore[no-any-return]
+
+
+def auroc(found: dict[str, Any], model: str) -> float:
+    return float(found[model]["mean_of_sites"]["referable_auroc"]["value"])
+
+
+def test_federation_pays_at_synthetic_hospitals(tmp_path: Path) -> None:
+    found = report(run(tmp_path / "quick", "experiment=quick", f"data.cache={tmp_path / 'cache'}"))
+    gain = found["differences"]["local"]["mean_of_sites"]["referable_auroc"]
+    assert auroc(found, "federated") >= 0.85
+    assert gain["value"] > 0.03
+    assert gain["low"] > 0
+    assert abs(auroc(found, "federated") - auroc(found, "centralised")) <= 0.03
+    assert 0.87 <= auroc(found, "centralised") <= 0.97
+
+
+def test_real_hospitals_learn_from_each_other_and_the_easy_one_keeps_its_own(real_data: Path, tmp_path: Path) -> None:
+    overrides = ["experiment=real_hospitals", f"data_root={real_data}", "baselines=[local]"]
+    found = report(run(tmp_path / "real", *overrides, f"data.cache={tmp_path / 'cache'}"))
+    aptos = {model: found[model]["sites"]["aptos2019"]["referable_auroc"]["value"] for model in ("federated", "local")}
+    assert aptos["federated"] >= aptos["local"] - 0.02
+    assert auroc(found, "federated") >= 0.78
+    assert {name: site["patients_known"] for name, site in found["sites"].items()} == {
+        "aptos2019": "unknown",
+        "eyepacs": "given",
+        "messidor2_a": "inferred",
+        "messidor2_b": "inferred",
+    }
+    assert found["label_noise"]["aptos2019"] == {"duplicate_groups": 123, "conflicting_groups": 30}
+    names = {path.stem for path in (real_data / "eyepacs" / "train").iterdir()}
+    for file in ("report.json", "report.html", "rounds.jsonl", "test.json"):
+        text = (tmp_path / "real" / file).read_text()
+        assert str(real_data) not in text
+        assert not any(f"{name}." in text for name in names)
+
+
+@pytest.mark.parametrize("experiment", ["quick", "quick_full"])
+def test_the_same_seed_gives_the_same_bytes(experiment: str, tmp_path: Path) -> None:
+    small = ["~data.hospitals.island", "~data.hospitals.valley", "data.hospitals.harbour.patients=40"]
+    few = ["data.hospitals.north.patients=30", "federation.rounds=2", "baselines=[]", "evaluation.replicates=20"]
+    folders = [
+        run(tmp_path / name, f"experiment={experiment}", *small, *few, f"data.cache={tmp_path / name}-cache")
+        for name in ("once", "twice")
+    ]
+    assert (folders[0] / "model.safetensors").read_bytes() == (folders[1] / "model.safetensors").read_bytes()
+    assert str(tmp_path).encode() not in (folders[0] / "model.safetensors").read_bytes()
