@@ -40,8 +40,11 @@ SHAPES = {
 grade × predicted grade, histograms are (not so, so) × score, `referable_sums` are of squared error and of score. The
 last three are for five grades and are not sent by a head with one output."""
 
-OF_ANY_HEAD = frozenset({"eyes", "patients", "called", "severe_called", "referable_scores", "referable_sums"})
-HEADS = (OF_ANY_HEAD, frozenset(SHAPES))
+OF_FIVE_GRADES = ("vision_threatening_scores", "confusion", "grade_scores")
+SHAPES_OF_HEAD = {
+    "grade": SHAPES,
+    "seed": {name: shape for name, shape in SHAPES.items() if name not in OF_FIVE_GRADES},
+}
 
 UNBINNED = ("calibration_slope", "calibration_intercept", "ece")
 BOUNDS = ("referable_auroc_bound", "vision_threatening_auroc_bound", "macro_auroc_bound")
@@ -76,12 +79,8 @@ def table(predictions: Predictions, threshold: float, min_patients: int) -> Tabl
 
 
 def inconsistency(tables: Tables, most_eyes: int) -> str | None:
-    """Why these cannot be the counts of one evaluation; arrays of other names than SHAPES are left alone."""
+    """Why these, all that a head gives, cannot be the counts of one evaluation."""
     there = set(tables) & set(SHAPES)
-    if not there:
-        return None if not tables else "tables must come with the counts that they belong to"
-    if there not in HEADS:
-        return f"tables must be all of one head's, got {sorted(there)}"
     if any(not np.isfinite(table).all() or (table < 0).any() for table in tables.values()):
         return "tables must hold counts and sums that are finite and not negative"
     counts = [tables[name] for name in there - {"referable_sums"}]

@@ -8,7 +8,7 @@ from statistics import median
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
 
-from teledx_fed.evaluation.tables import SHAPES
+from teledx_fed.evaluation.tables import SHAPES_OF_HEAD
 from teledx_fed.federation import messages as wire
 from teledx_fed.federation.checkpoint import Progress
 from teledx_fed.federation.exchange import Replies, exchange, named_sites, sampled
@@ -68,7 +68,7 @@ def _expected(round: int, progress: Progress, settings: Settings) -> Expected:
     if progress.norms:
         parameters, statistics = (median(column) for column in zip(*progress.norms, strict=True))
         limits = (federation.norm_multiple * parameters, federation.norm_multiple * statistics)
-    return Expected(round, progress.weights, limits, federation.max_examples, SHAPES)
+    return Expected(round, progress.weights, limits, federation.max_examples, SHAPES_OF_HEAD[settings.model.head])
 
 
 def _median_norms(updates: Iterable[LocalUpdate], start: Weights) -> tuple[float, float]:

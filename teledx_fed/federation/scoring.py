@@ -8,7 +8,7 @@ from flwr.app import Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
 from teledx_fed.evaluation.intervals import Estimate, table_intervals
-from teledx_fed.evaluation.tables import SHAPES, scores
+from teledx_fed.evaluation.tables import SHAPES_OF_HEAD, scores
 from teledx_fed.federation import messages as wire
 from teledx_fed.federation.checkpoint import Progress, Scored
 from teledx_fed.federation.exchange import Replies, exchange, named_sites
@@ -30,7 +30,9 @@ def ask_for_scores(grid: Grid, model: GlobalModel, split: str, settings: Setting
         }
     )
     sent = [Message(content, dst_node_id=node, message_type=MessageType.EVALUATE) for node in nodes]
-    shapes = SHAPES if split == "validation" else {**SHAPES, wire.DESIGN_EFFECTS: (len(wire.EFFECTS),)}
+    shapes = {**SHAPES_OF_HEAD[settings.model.head]}
+    if split == "test":
+        shapes[wire.DESIGN_EFFECTS] = (len(wire.EFFECTS),)
     limit = settings.federation.max_examples
     return exchange(grid, sent, nodes, settings, lambda reply: scoring_fault(reply, shapes, limit))
 

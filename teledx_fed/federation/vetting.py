@@ -129,16 +129,20 @@ def _scores(content: RecordDict, expected: Expected) -> str | None:
 
 
 def _tables(tables: ArrayRecord, shapes: Shapes, max_examples: int) -> str | None:
-    """What `SHAPES` names may come; then the counts must agree with each other."""
-    if not set(tables) <= set(shapes):
-        return f"tables must be among {sorted(shapes)}, got {sorted(set(tables) - set(shapes))[:5]}"
+    """None at all, from a site with few patients, or all of them; and the counts must agree with each other."""
+    if not tables:
+        return None
+    if set(tables) != set(shapes):
+        return f"tables must be none or all that this head gives, wrong are {sorted(set(tables) ^ set(shapes))[:5]}"
     shaped = ((name, array, "float64", shapes[name]) for name, array in tables.items())
     found = next((found for args in shaped if (found := _array(*args)) is not None), None)
-    values = {name: array.numpy() for name, array in tables.items()} if found is None else {}
+    if found is not None:
+        return found
+    values = {name: array.numpy() for name, array in tables.items()}
     effects = values.get(DESIGN_EFFECTS, np.ones(1))
     if not ((effects >= 1) & (effects <= LARGEST_EFFECT)).all():
         return f"design effects must lie in 1…{LARGEST_EFFECT}"
-    return found or inconsistency(values, max_examples)
+    return inconsistency(values, max_examples)
 
 
 def variances(layout: Layout) -> NDArray[np.bool_]:
