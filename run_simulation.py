@@ -60,7 +60,7 @@ def simulate(settings: Settings, folder: Path) -> None:
         display.phase("photographs")
         with clock("preparation"):
             sites = hospitals(settings, folder, display.advance, display.say)
-            network = build(settings.model, settings.seed).to(device(settings.simulation, display.say))
+            network = build(settings.model, settings.seed).to(device(settings, display.say))
         worker = Worker(network, clock)
         display.phase("rounds")
         federation = federate(sites, worker, settings, folder, display.round)

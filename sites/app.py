@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 def _hospitals(settings_json: str) -> dict[str, Hospital]:
     settings = build(json.loads(settings_json))
     folder = Path(settings.data.cache) / "site"
-    worker = Worker(build_network(settings.model, settings.seed).to(device(settings.simulation, log.info)))
+    worker = Worker(build_network(settings.model, settings.seed).to(device(settings, log.info)))
     return {
         name: Hospital(site, worker, settings, folder / name)
         for name, site in hospitals(settings, folder, lambda done, total: None, log.info).items()

@@ -4,21 +4,20 @@ from collections.abc import Callable
 
 import torch
 
-from teledx_fed.settings import SimulationSettings
+from teledx_fed.settings import Settings
 
 
-def device(settings: SimulationSettings, say: Callable[[str], None]) -> torch.device:
-    """The device asked for, with threads set; `auto` takes a GPU where there is one and says where there is none."""
-    torch.set_num_threads(settings.threads)
+def device(settings: Settings, say: Callable[[str], None]) -> torch.device:
+    """The device asked for, with threads set; `auto` takes a GPU where there is one, and says what it does without."""
+    asked = settings.simulation.device
+    torch.set_num_threads(settings.simulation.threads)
     torch.backends.cudnn.benchmark = False  # its choice of algorithm would differ from run to run
-    if settings.device == "cuda" and not torch.cuda.is_available():
+    if asked == "cuda" and not torch.cuda.is_available():
         raise ValueError("simulation.device must be a device of this machine, got cuda. Choose auto or cpu.")
-    if settings.device == "cpu" or not torch.cuda.is_available():
-        say(f"computing on the CPU with {settings.threads} threads" + _why(settings))
-        return torch.device("cpu")
-    say(f"computing on {torch.cuda.get_device_name()}")
-    return torch.device("cuda")
-
-
-def _why(settings: SimulationSettings) -> str:
-    return "" if settings.device == "cpu" else ": no GPU was found"
+    if asked != "cpu" and torch.cuda.is_available():
+        say(f"computing on {torch.cuda.get_device_name()}")
+        return torch.device("cuda")
+    say(f"computing on the CPU, threads: {settings.simulation.threads}" + ("" if asked == "cpu" else "; no GPU found"))
+    if settings.training.mixed_precision:
+        say("training.mixed_precision needs a GPU: computing in float32")
+    return torch.device("cpu")
