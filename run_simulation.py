@@ -2,6 +2,7 @@
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import hydra
@@ -29,7 +30,7 @@ def _settings(composed: DictConfig, folder: Path) -> Settings:
     """As composed, and kept in the run folder; a resumed run keeps what it was begun with."""
     kept = folder / "config.yaml"
     if composed.resume is None:
-        settings = settings_of.build(composed)
+        settings = replace(settings_of.build(composed), folder=str(folder))
         if kept.exists():
             raise ValueError(f"folder must be new, got {folder}, which holds a run. Say resume={folder}, or another.")
         settings_of.save(settings, kept)

@@ -208,7 +208,9 @@ class StrategySettings:
 
 @dataclass
 class FederationSettings:
-    """`norm_limit` is absolute and holds until a round was accepted; from then on `norm_multiple` × the median."""
+    """`norm_limit` bounds how far an update may move the parameters until a round was accepted; from then on, and for
+    BatchNorm statistics, it is `norm_multiple` × the median of the accepted (at first, of the statistics' own norm).
+    """
 
     rounds: int = 10
     fraction_train: float = 1.0

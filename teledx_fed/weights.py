@@ -32,6 +32,12 @@ class Layout:
         return {**_slices(self.parameters), **_slices(self.statistics)}
 
     @cached_property
+    def variances(self) -> NDArray[np.bool_]:
+        """Which entries of `statistics` are variances."""
+        sizes = [prod(shape) for _, shape in self.statistics]
+        return np.repeat([name.endswith("running_var") for name, _ in self.statistics], sizes).astype(bool)
+
+    @cached_property
     def sizes(self) -> tuple[int, int]:
         return _size(self.parameters), _size(self.statistics)
 

@@ -67,5 +67,6 @@ def test_the_same_seed_gives_the_same_bytes(experiment: str, tmp_path: Path) -> 
         run(tmp_path / name, f"experiment={experiment}", *small, *few, f"data.cache={tmp_path / name}-cache")
         for name in ("once", "twice")
     ]
+    assert not any(refused for refused in report(folders[0])["refused"].values())
     assert (folders[0] / "model.safetensors").read_bytes() == (folders[1] / "model.safetensors").read_bytes()
     assert str(tmp_path).encode() not in (folders[0] / "model.safetensors").read_bytes()

@@ -218,5 +218,6 @@ def test_killed_in_any_phase_and_resumed_it_is_as_if_never_killed(strategy: str,
         assert (killed / file).read_bytes() == (whole / file).read_bytes()
     reports = [json.loads((folder / "report.json").read_text()) for folder in (whole, killed)]
     for report in reports:
+        assert report["refused"] == {"harbour": {}, "north": {}}
         del report["seconds"]
     assert reports[0] == reports[1]

@@ -63,8 +63,9 @@ def _score_last(grid: Grid, progress: Progress, settings: Settings) -> tuple[Pro
 
 
 def _expected(round: int, progress: Progress, settings: Settings) -> Expected:
+    """Statistics have the scale of activations, so their first limit is a multiple of their own norm."""
     federation = settings.federation
-    limits = (federation.norm_limit, federation.norm_limit)
+    limits = (federation.norm_limit, federation.norm_multiple * norm(progress.weights.statistics))
     if progress.norms:
         parameters, statistics = (median(column) for column in zip(*progress.norms, strict=True))
         limits = (federation.norm_multiple * parameters, federation.norm_multiple * statistics)

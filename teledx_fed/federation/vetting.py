@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, RecordDict
-from numpy.typing import NDArray
 
 from teledx_fed.evaluation.tables import inconsistency
 from teledx_fed.federation.messages import DESIGN_EFFECTS, METRICS, PARAMETERS, STATISTICS, TABLES
-from teledx_fed.weights import Layout, Weights, norm
+from teledx_fed.weights import Weights, norm
 
 NUMPY = "numpy.ndarray"
 LARGEST = 2**63
@@ -110,7 +109,7 @@ def _values(content: RecordDict, expected: Expected) -> str | None:
         if not np.isfinite(content.array_records[name][name].numpy()).all():
             return f"{name} must be finite, got NaN or infinity"
     statistics = content.array_records[STATISTICS][STATISTICS].numpy()
-    if (statistics[variances(expected.start.layout)] <= 0).any():
+    if (statistics[expected.start.layout.variances] <= 0).any():
         return "statistics must hold positive variances, got one that is 0 or less"
     return None
 
@@ -143,9 +142,3 @@ def _tables(tables: ArrayRecord, shapes: Shapes, max_examples: int) -> str | Non
     if not ((effects >= 1) & (effects <= LARGEST_EFFECT)).all():
         return f"design effects must lie in 1…{LARGEST_EFFECT}"
     return inconsistency(values, max_examples)
-
-
-def variances(layout: Layout) -> NDArray[np.bool_]:
-    """Which entries of `statistics` are variances."""
-    sizes = [math.prod(shape) for _, shape in layout.statistics]
-    return np.repeat([name.endswith("running_var") for name, _ in layout.statistics], sizes).astype(bool)

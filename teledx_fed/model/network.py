@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import safetensors.torch
 import timm
 import torch
@@ -19,6 +20,9 @@ from teledx_fed.randomness import generator
 from teledx_fed.records import GRADES
 from teledx_fed.settings import ModelSettings
 from teledx_fed.weights import Layout, Weights
+
+SMALLEST_VARIANCE = np.float32(1e-20)
+"""Beside the epsilon of any BatchNorm it is nothing, to the last bit."""
 
 BatchNorm = nn.modules.batchnorm._BatchNorm
 
@@ -109,8 +113,11 @@ _HEADS: dict[str, Callable[[int], nn.Module]] = {
 
 
 def pack(network: Grader, layout: Layout) -> Weights:
+    """`layout`'s part of the network, every variance positive: 0 is what a channel that never fires has measured."""
     state = {name: tensor.detach().cpu().numpy() for name, tensor in _tensors(network)}
-    return Weights.pack(state, layout)
+    weights = Weights.pack(state, layout)
+    np.maximum(weights.statistics, SMALLEST_VARIANCE, out=weights.statistics, where=layout.variances)
+    return weights
 
 
 @torch.no_grad()

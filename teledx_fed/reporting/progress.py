@@ -62,7 +62,9 @@ class Display:
         started = [f"{METRICS[name]} {number(report.metrics.get(name), '.3f')}" for name in WATCHED]
         last = report.round > rounds
         told = [
-            f"last model: {', '.join(started)}" if last else f"round {report.round}/{rounds} from {', '.join(started)}",
+            f"last model: {', '.join(started)}"
+            if last
+            else f"round {report.round}/{rounds}, started at {', '.join(started)}",
             f"accepted {', '.join(report.accepted) or 'none'}",
             *(f"refused {site}: {reason}" for site, reason in report.refused.items()),
             *(f"silent {site}" for site in report.silent),

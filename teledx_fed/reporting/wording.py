@@ -93,9 +93,9 @@ def mean_of(sites: int, defined: int) -> str:
 def _against(difference: Estimate | None, baseline: str) -> str:
     match difference:
         case {"value": float(value), "low": float(low), "high": float(high)} if low > 0:
-            return f"{number(value)} ({number(low)}–{number(high)}) above {baseline}"
+            return f"{number(value)} ({number(low)}–{number(high)}) above {baseline} on average"
         case {"value": float(value), "low": float(low), "high": float(high)} if high < 0:
-            return f"{number(-value)} ({number(-high)}–{number(-low)}) below {baseline}"
+            return f"{number(-value)} ({number(-high)}–{number(-low)}) below {baseline} on average"
         case {"value": float(value)}:
             return f"no clear difference from {baseline}, {number(value)} {between(difference)}"
         case _:

@@ -86,6 +86,20 @@ def test_load_undoes_pack_bit_for_bit() -> None:
         assert first(photographs()).equal(second(photographs()))
 
 
+def test_a_dead_channel_has_a_positive_variance_and_the_same_function() -> None:
+    """Lite0 has channels that never fire: their measured variance is exactly 0."""
+    network, images = build(ModelSettings(), seed=0), photographs(2, 96)
+    dead = sum(int((module.running_var == 0).sum()) for module in network.modules() if isinstance(module, BatchNorm))
+    with torch.inference_mode():
+        before = network(images)
+        weights = pack(network, network.layout)
+        load(network, weights)
+        after = network(images)
+    assert dead > 0
+    assert (weights.statistics[network.layout.variances] > 0).all()
+    assert after.equal(before)
+
+
 def test_the_same_seed_gives_the_same_bits_and_no_global_generator_moves() -> None:
     state = torch.get_rng_state()
     first, second = build(tiny(), seed=3), build(tiny(), seed=3)

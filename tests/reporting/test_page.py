@@ -69,7 +69,8 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Page:
 
 def test_a_full_run_is_told_from_verdict_to_footer(full: Page) -> None:
     assert (
-        "Federated referable AUROC 0.91 (0.88–0.94), mean of 4 hospitals; 0.05 (0.02–0.08) above each hospital alone; "
+        "Federated referable AUROC 0.91 (0.88–0.94), mean of 4 hospitals; "
+        "0.05 (0.02–0.08) above each hospital alone on average; "
         "no clear difference from all data in one place, −0.01 (−0.04 to 0.02)." in full.text
     )
     assert full.headings == [

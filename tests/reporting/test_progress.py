@@ -30,7 +30,7 @@ def test_a_round_is_one_line_whatever_a_site_wrote(lines: Lines) -> None:
     with Display() as display:
         display.round(REPORT, 10)
     assert lines() == [
-        "round 3/10 from Referable AUROC 0.812, QWK – · accepted aravind, eyepacs · "
+        "round 3/10, started at Referable AUROC 0.812, QWK – · accepted aravind, eyepacs · "
         "refused messidor: parameters must be finite, got  [31mNaN [bold]:smile: · silent ddr · 12.3 s"
     ]
 

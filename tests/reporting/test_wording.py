@@ -34,8 +34,8 @@ def test_durations(seconds: float, told: str) -> None:
 @pytest.mark.parametrize(
     ("difference", "told"),
     [
-        (estimate(0.05), "; 0.05 (0.02–0.08) above each hospital alone."),
-        (estimate(-0.05), "; 0.05 (0.02–0.08) below each hospital alone."),
+        (estimate(0.05), "; 0.05 (0.02–0.08) above each hospital alone on average."),
+        (estimate(-0.05), "; 0.05 (0.02–0.08) below each hospital alone on average."),
         (estimate(0.01), "; no clear difference from each hospital alone, 0.01 (−0.02 to 0.04)."),
         (None, "mean of 1 hospital."),
     ],
