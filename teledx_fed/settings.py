@@ -343,4 +343,13 @@ def save(settings: Settings, path: Path) -> None:
     write_text(path, OmegaConf.to_yaml(OmegaConf.create(asdict(settings))))
 
 
+def without_places(settings: Settings) -> str:
+    """As YAML that can be shown around: where things lie on this machine is left out."""
+    shown = asdict(settings)
+    del shown["data_root"], shown["folder"], shown["resume"], shown["data"]["cache"], shown["model"]["file"]
+    for source in shown["data"]["sources"].values():
+        del source["root"]
+    return OmegaConf.to_yaml(OmegaConf.create(shown))
+
+
 ConfigStore.instance().store("schema", Settings)

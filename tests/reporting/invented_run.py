@@ -122,5 +122,11 @@ def write_run(folder: Path, report: Json) -> Path:
     lines = "".join(json.dumps(line) + "\n" for line in rounds(report))
     (folder / "report.json").write_text(json.dumps(report), encoding="utf-8")
     (folder / "rounds.jsonl").write_text(lines, encoding="utf-8")
-    (folder / "config.yaml").write_text("seed: 0\nstrategy:\n  name: fedavg\n", encoding="utf-8")
+    config = {
+        "seed": 12345,
+        "data_root": "/ward/7",
+        "folder": str(folder),
+        "data": {"cache": "/ward/7/kept", "sources": {"eyepacs": {"layout": "eyepacs", "root": "/ward/7/eyepacs"}}},
+    }
+    (folder / "config.yaml").write_text(json.dumps(config), encoding="utf-8")
     return folder

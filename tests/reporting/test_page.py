@@ -202,3 +202,11 @@ def test_a_report_of_another_version_is_refused(tmp_path: Path) -> None:
     (folder / "report.json").write_text(json.dumps(report() | {"schema": "teledx_fed.report/9"}))
     with pytest.raises(ValueError, match=r"report\.json must have schema 'teledx_fed.report/1', got"):
         write_page(folder)
+
+
+def test_the_page_tells_the_settings_but_not_where_things_lie(tmp_path: Path) -> None:
+    text = page(tmp_path, report()).text
+    assert "seed: 12345" in text
+    assert "layout: eyepacs" in text
+    assert "/ward" not in text
+    assert str(tmp_path) not in text
