@@ -143,7 +143,9 @@ class LocalTraining:
     proximal_mu: float
     clip_norm: float
     augment: bool
+    views: int
     mixed_precision: bool
+    compression: str
     seed: int
 
 

@@ -149,6 +149,8 @@ class ModelSettings:
 
 @dataclass
 class TrainingSettings:
+    """`views` augmented views of each photograph are kept behind a frozen part; 0 augments anew each time."""
+
     epochs: int = 1
     batch_size: int = 32
     optimizer: str = "adamw"
@@ -161,6 +163,7 @@ class TrainingSettings:
     proximal_mu: float = 0.0
     clip_norm: float = 0.0
     augment: bool = True
+    views: int = 0
     mixed_precision: bool = False
 
     def __post_init__(self) -> None:
@@ -168,6 +171,7 @@ class TrainingSettings:
         one_of("training.schedule", self.schedule, ("constant", "cosine"))
         one_of("training.class_balance", self.class_balance, ("none", "weights", "sampling"))
         within("training.epochs", self.epochs, 1, 1000)
+        within("training.views", self.views, 0, 1000)
         within("training.batch_size", self.batch_size, 1, 4096)
         must(self.learning_rate > 0, "training.learning_rate", "be positive", self.learning_rate, "Try 1e-3.")
         for name in ("weight_decay", "proximal_mu", "clip_norm"):
@@ -221,6 +225,7 @@ class FederationSettings:
     norm_limit: float = 1000.0
     norm_multiple: float = 10.0
     max_examples: int = 1_000_000
+    compression: str = "none"
 
     def __post_init__(self) -> None:
         within("federation.rounds", self.rounds, 1, 100_000)
@@ -238,6 +243,7 @@ class FederationSettings:
         for name in ("norm_limit", "norm_multiple"):
             must(getattr(self, name) > 0, f"federation.{name}", "be positive", getattr(self, name), "")
         within("federation.max_examples", self.max_examples, 1, 1e12)
+        one_of("federation.compression", self.compression, ("none", "float16", "int8"))
 
 
 @dataclass
@@ -262,12 +268,20 @@ class EvaluationSettings:
 
 @dataclass
 class SimulationSettings:
-    """`threads` per site is kept with the run: bits are equal at equal threads on one kind of CPU."""
+    """`threads` per site is kept with the run: bits are equal at equal threads on one kind of CPU, for any `workers`.
 
+    `compile` hands the network to torch.compile: about a minute before the first step, and again for each new shape.
+    """
+
+    backend: str = "in_process"
+    workers: int = 1
     threads: int = 2
     device: str = "auto"
+    compile: bool = False
 
     def __post_init__(self) -> None:
+        one_of("simulation.backend", self.backend, ("in_process", "ray"))
+        within("simulation.workers", self.workers, 1, 1024)
         within("simulation.threads", self.threads, 1, 1024)
         one_of("simulation.device", self.device, ("auto", "cpu", "cuda"))
 
@@ -316,7 +330,7 @@ class Settings:
         asked = asdict(self.training)
         if asked.pop("schedule") == "cosine":
             asked["learning_rate"] *= 0.5 * (1 + math.cos(math.pi * (round - 1) / self.federation.rounds))
-        return LocalTraining(**asked, seed=self.seed)
+        return LocalTraining(**asked, compression=self.federation.compression, seed=self.seed)
 
 
 def build(composed: Mapping[str, Any] | DictConfig) -> Settings:

@@ -24,7 +24,9 @@ ASKED = LocalTraining(
     proximal_mu=0.0,
     clip_norm=0.0,
     augment=False,
+    views=0,
     mixed_precision=False,
+    compression="none",
     seed=0,
 )
 
