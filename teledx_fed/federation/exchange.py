@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
@@ -15,14 +16,14 @@ log = logging.getLogger(__name__)
 
 LONGEST_REASON = 200
 
-Vet = Callable[[RecordDict], str | None]
+Vetted = TypeVar("Vetted")
 
 
 @dataclass(frozen=True)
 class Replies:
-    """By site, in the order of names: so every sum over sites has one order."""
+    """Who answered how; what they sent was taken as it came and is not kept."""
 
-    accepted: Mapping[str, RecordDict]
+    accepted: tuple[str, ...]
     refused: Mapping[str, str]
     silent: tuple[str, ...]
     bytes_up: int
@@ -49,9 +50,16 @@ def sampled(nodes: Mapping[int, str], round: int, settings: Settings) -> dict[in
     return {node: name for node, name in nodes.items() if name in drawn.tolist()}
 
 
-def exchange(grid: Grid, sent: Sequence[Message], nodes: Mapping[int, str], settings: Settings, vet: Vet) -> Replies:
-    """Send, wait until the deadline, and vet each reply; one site's fault is its own."""
-    accepted: dict[str, RecordDict] = {}
+def exchange(
+    grid: Grid,
+    sent: Sequence[Message],
+    nodes: Mapping[int, str],
+    settings: Settings,
+    vet: Callable[[RecordDict], Vetted | str],
+    take: Callable[[str, Vetted], None],
+) -> Replies:
+    """Send, wait until the deadline, vet each reply as it comes, `take` the accepted; one site's fault is its own."""
+    accepted: set[str] = set()
     refused: dict[str, str] = {}
     bytes_up = 0
     for message in grid.send_and_receive(sent, timeout=settings.federation.deadline_seconds):
@@ -63,13 +71,14 @@ def exchange(grid: Grid, sent: Sequence[Message], nodes: Mapping[int, str], sett
             refused[site] = _told(message.error.reason or "no reason given")
             continue
         bytes_up += wire.size(message.content)
-        fault = vet(message.content)
-        if fault is None:
-            accepted[site] = message.content
+        found = vet(message.content)
+        if isinstance(found, str):
+            refused[site] = _told(found)
         else:
-            refused[site] = _told(fault)
+            accepted.add(site)
+            take(site, found)
     return Replies(
-        accepted=dict(sorted(accepted.items())),
+        accepted=tuple(sorted(accepted)),
         refused=dict(sorted(refused.items())),
         silent=tuple(name for name in sorted(nodes.values()) if name not in accepted and name not in refused),
         bytes_up=bytes_up,

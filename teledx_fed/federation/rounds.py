@@ -1,7 +1,7 @@
 """The round loop: one message a round to each sampled site, vetted replies to the strategy, a report a round."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from statistics import median
 
@@ -13,11 +13,11 @@ from teledx_fed.federation import messages as wire
 from teledx_fed.federation.checkpoint import Progress
 from teledx_fed.federation.exchange import Replies, exchange, named_sites, sampled
 from teledx_fed.federation.scoring import ask_for_scores, choose
-from teledx_fed.federation.strategies import aggregate, configure, remembered, remind
-from teledx_fed.federation.vetting import Expected, fault
-from teledx_fed.records import GlobalModel, LocalUpdate, RoundReport
+from teledx_fed.federation.strategies import Fold, aggregate, configure, remembered, remind
+from teledx_fed.federation.vetting import Expected, Vetted, vetted
+from teledx_fed.records import GlobalModel, RoundReport, Tables
 from teledx_fed.settings import Settings
-from teledx_fed.weights import Weights, norm
+from teledx_fed.weights import norm
 
 
 def rounds(
@@ -38,25 +38,30 @@ def _round(grid: Grid, strategy: FedAvg, progress: Progress, settings: Settings)
     nodes = sampled(named_sites(grid), round, settings)
     config = wire.asking(GlobalModel(round, start, progress.trained_in), settings.local_training(round))
     sent = configure(strategy, round, start, config, nodes)
+    statistics = wire.vector(start.statistics, wire.STATISTICS)
     for message in sent:
-        message.content[wire.STATISTICS] = wire.vector(start.statistics, wire.STATISTICS)
+        message.content[wire.STATISTICS] = statistics
     expected = _expected(round, progress, settings)
-    replies = exchange(grid, sent, nodes, settings, lambda content: fault(content, expected))
-    updates = {site: wire.update_of(content, start.layout) for site, content in replies.accepted.items()}
-    progress, metrics = choose(progress, {site: update.tables for site, update in updates.items()}, settings)
-    if len(updates) >= settings.federation.quorum and not progress.finished:
-        weights = aggregate(strategy, round, list(updates.values()), settings.strategy.weighting, start, sent[0])
-        norms = (*progress.norms, _median_norms(updates.values(), start))
+    fold, tables, moved = Fold(start, settings.strategy.weighting), dict[str, Tables](), list[tuple[float, float]]()
+
+    def take(site: str, reply: Vetted) -> None:
+        fold.add(reply.update)
+        tables[site] = reply.update.tables
+        moved.append(reply.moved)
+
+    replies = exchange(grid, sent, nodes, settings, lambda content: vetted(content, expected), take)
+    progress, metrics = choose(progress, tables, settings)
+    if len(replies.accepted) >= settings.federation.quorum and not progress.finished:
+        weights = aggregate(strategy, round, fold, start, sent[0])
         memory = remembered(strategy, settings.strategy.name)
-        progress = replace(progress, weights=weights, trained_in=round, memory=memory, norms=norms)
+        progress = replace(progress, weights=weights, trained_in=round, memory=memory, norms=_with(progress, moved))
     return replace(progress, round=round), _report(round, replies, metrics, time.monotonic() - began)
 
 
 def _score_last(grid: Grid, progress: Progress, settings: Settings) -> tuple[Progress, RoundReport]:
     began = time.monotonic()
     model = GlobalModel(progress.round, progress.weights, progress.trained_in)
-    replies = ask_for_scores(grid, model, "validation", settings)
-    tables = {site: wire.tables_of(content) for site, content in replies.accepted.items()}
+    replies, tables = ask_for_scores(grid, model, "validation", settings)
     progress, metrics = choose(progress, tables, settings)
     report = _report(progress.round + 1, replies, metrics, time.monotonic() - began)
     return replace(progress, finished=True), report
@@ -69,21 +74,20 @@ def _expected(round: int, progress: Progress, settings: Settings) -> Expected:
     if progress.norms:
         parameters, statistics = (median(column) for column in zip(*progress.norms, strict=True))
         limits = (federation.norm_multiple * parameters, federation.norm_multiple * statistics)
-    return Expected(round, progress.weights, limits, federation.max_examples, SHAPES_OF_HEAD[settings.model.head])
+    tables = SHAPES_OF_HEAD[settings.model.head]
+    return Expected(round, progress.weights, limits, federation.max_examples, tables, federation.compression)
 
 
-def _median_norms(updates: Iterable[LocalUpdate], start: Weights) -> tuple[float, float]:
-    moved = [
-        (norm(u.weights.parameters - start.parameters), norm(u.weights.statistics - start.statistics)) for u in updates
-    ]
+def _with(progress: Progress, moved: Sequence[tuple[float, float]]) -> tuple[tuple[float, float], ...]:
+    """The norms so far and the median of this round's."""
     parameters, statistics = (median(column) for column in zip(*moved, strict=True))
-    return parameters, statistics
+    return (*progress.norms, (parameters, statistics))
 
 
 def _report(round: int, replies: Replies, metrics: Mapping[str, float | None], seconds: float) -> RoundReport:
     return RoundReport(
         round=round,
-        accepted=tuple(replies.accepted),
+        accepted=replies.accepted,
         refused=replies.refused,
         silent=replies.silent,
         metrics=metrics,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from statistics import fmean
 
 from flwr.app import Message, MessageType, RecordDict
@@ -12,7 +13,7 @@ from teledx_fed.evaluation.tables import SHAPES_OF_HEAD, scores
 from teledx_fed.federation import messages as wire
 from teledx_fed.federation.checkpoint import Progress, Scored
 from teledx_fed.federation.exchange import Replies, exchange, named_sites
-from teledx_fed.federation.vetting import scoring_fault
+from teledx_fed.federation.vetting import vetted_tables
 from teledx_fed.randomness import generator
 from teledx_fed.records import GlobalModel, Tables
 from teledx_fed.settings import Settings
@@ -20,7 +21,8 @@ from teledx_fed.settings import Settings
 Means = dict[str, float | None]
 
 
-def ask_for_scores(grid: Grid, model: GlobalModel, split: str, settings: Settings) -> Replies:
+def ask_for_scores(grid: Grid, model: GlobalModel, split: str, settings: Settings) -> tuple[Replies, dict[str, Tables]]:
+    """Who answered, and by site what they sent."""
     nodes = named_sites(grid)
     content = RecordDict(
         {
@@ -34,23 +36,24 @@ def ask_for_scores(grid: Grid, model: GlobalModel, split: str, settings: Setting
     if split == "test":
         shapes[wire.DESIGN_EFFECTS] = (len(wire.EFFECTS),)
     limit = settings.federation.max_examples
-    return exchange(grid, sent, nodes, settings, lambda reply: scoring_fault(reply, shapes, limit))
+    tables: dict[str, Tables] = {}
+    vet = partial(vetted_tables, shapes=shapes, max_examples=limit)
+    return exchange(grid, sent, nodes, settings, vet, tables.__setitem__), dict(sorted(tables.items()))
 
 
 def scores_on_test(grid: Grid, progress: Progress, settings: Settings) -> dict[str, Estimate | None]:
     """What a coordinator learns of the best round's model on the test sets of all hospitals together, from counts."""
     best = progress.best
-    replies = ask_for_scores(grid, GlobalModel(progress.round, best.weights, best.round), "test", settings)
-    sent = [wire.tables_of(content) for content in replies.accepted.values()]
-    effects = [wire.effects_of(tables) for tables in sent]
-    tables = [{name: table for name, table in found.items() if name != wire.DESIGN_EFFECTS} for found in sent]
+    _, sent = ask_for_scores(grid, GlobalModel(progress.round, best.weights, best.round), "test", settings)
+    effects = [wire.effects_of(found) for found in sent.values()]
+    tables = [{name: table for name, table in found.items() if name != wire.DESIGN_EFFECTS} for found in sent.values()]
     drawn = generator(settings.seed, purpose="resampled tables")
     return table_intervals(tables, effects, settings.evaluation.replicates, drawn)
 
 
 def choose(progress: Progress, tables: Mapping[str, Tables], settings: Settings) -> tuple[Progress, Means]:
     """Score the current model, keep it where it is the best so far, and stop where none was for long."""
-    found = {site: scores(table) for site, table in tables.items() if table}
+    found = {site: scores(table) for site, table in sorted(tables.items()) if table}
     by, quorum = settings.federation.choose_by, settings.federation.quorum
     here = {site: value for site, metrics in found.items() if (value := metrics.get(by)) is not None}
     progress = _compared(progress, here, quorum)

@@ -2,30 +2,35 @@
 
 import hashlib
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
+from numpy.typing import NDArray
 
 from teledx_fed.evaluation.intervals import design_effects
 from teledx_fed.evaluation.metrics import operating_point
 from teledx_fed.evaluation.tables import table
+from teledx_fed.federation.compression import decode, encode
+from teledx_fed.federation.keepsakes import Keepsakes
 from teledx_fed.federation.messages import (
     CONFIG,
     DESIGN_EFFECTS,
     EFFECTS,
+    PARAMETERS,
     TABLES,
+    arrays,
     model_of,
     reply,
-    tables_record,
     training_of,
 )
-from teledx_fed.files import write_array, write_text
+from teledx_fed.files import write_text
 from teledx_fed.randomness import generator
-from teledx_fed.records import LocalUpdate, Site, Tables
+from teledx_fed.records import GlobalModel, LocalUpdate, Site, Tables
 from teledx_fed.settings import Settings
 from teledx_fed.training.examination import examine
 from teledx_fed.training.worker import SiteModel, Worker
@@ -40,7 +45,10 @@ LOSS_DECIMALS = 2
 
 @dataclass(frozen=True)
 class Hospital:
-    """A site, the worker that trains for it, and the folder in which what it keeps (local BatchNorm) lives."""
+    """A site, the worker that trains for it, and the folder of what it keeps from round to round.
+
+    Kept are BatchNorm statistics that are the site's own, and what compression has not yet let it send.
+    """
 
     site: Site
     worker: Worker
@@ -50,21 +58,24 @@ class Hospital:
     def train(self, message: Message) -> RecordDict:
         """Score the model that came, on validation; train it; answer with both."""
         model = model_of(message.content, self.worker.network.layout)
+        asked = training_of(message.content)
         start = self.model_after(model.trained_in, model.weights)
         tables = self._tables(start)
-        trained = self.worker.train(self.site, start, training_of(message.content), model.round)
-        self._keep(model.round, trained.model.kept)
+        trained = self.worker.train(self.site, start, asked, model.round)
+        if trained.model.kept.statistics.size:
+            self._statistics.keep(model.round, trained.model.kept.statistics)
         train = self.site.shard.train
         labelled = sum(example.oedema is not None for example in train)
         loss = round(trained.loss, LOSS_DECIMALS)
-        return reply(LocalUpdate(model.round, trained.model.weights, len(train), labelled, loss, tables))
+        update = LocalUpdate(model.round, trained.model.weights, len(train), labelled, loss, tables)
+        return reply(update, self._travelling(update.weights, model, asked.compression))
 
     def evaluate(self, message: Message) -> RecordDict:
         """Score the model that came, on validation, or on the test set and with design effects."""
         model = model_of(message.content, self.worker.network.layout)
         kept = self.model_after(model.trained_in, model.weights)
         testing = message.content.config_records[CONFIG]["split"] == "test"
-        return RecordDict({TABLES: tables_record(self._tested(kept) if testing else self._tables(kept))})
+        return RecordDict({TABLES: arrays(self._tested(kept) if testing else self._tables(kept))})
 
     def model_after(self, round: int, weights: Weights) -> SiteModel:
         return SiteModel(weights, self._kept(round))
@@ -90,22 +101,31 @@ class Hospital:
         effects = design_effects(found, called, self.settings.evaluation.replicates, drawn)
         return {**tables, DESIGN_EFFECTS: np.array([effects[name] for name in EFFECTS])}
 
+    def _travelling(self, trained: Weights, model: GlobalModel, compression: str) -> Mapping[str, NDArray[Any]]:
+        """Parameters as they go up. What is lost to compression is sent in later rounds (Seide et al. 2014)."""
+        if compression == "none":
+            return {PARAMETERS: trained.parameters}
+        owed = trained.parameters - model.weights.parameters
+        if (unsent := self._unsent.latest(model.trained_in)) is not None:
+            owed += unsent
+            self._unsent.forget_before(model.trained_in)
+        sent = encode(owed, trained.layout, compression)
+        self._unsent.keep(model.round, owed - decode(sent, trained.layout))
+        return sent
+
     def _kept(self, round: int) -> Weights:
         """The statistics that round `round` left here; a site that took no part goes on from its latest before."""
-        layout = self.worker.network.kept
-        if not layout.statistics:
-            return self.worker.initial.kept
-        rounds = sorted(int(path.stem) for path in self.folder.glob("*.npy"))
-        earlier = [kept for kept in rounds if kept <= round]
-        if not earlier:
-            return self.worker.initial.kept
-        if earlier[-1] != round:
-            log.warning("%s has no state of round %d and goes on from round %d", self.site.name, round, earlier[-1])
-        return Weights(np.empty(0, np.float32), np.load(self.folder / f"{earlier[-1]}.npy"), layout)
+        initial = self.worker.initial.kept
+        statistics = self._statistics.latest(round) if initial.statistics.size else None
+        return initial if statistics is None else replace(initial, statistics=statistics)
 
-    def _keep(self, round: int, kept: Weights) -> None:
-        if kept.layout.statistics:
-            write_array(self.folder / f"{round}.npy", kept.statistics)
+    @property
+    def _statistics(self) -> Keepsakes:
+        return Keepsakes(self.folder / "statistics")
+
+    @property
+    def _unsent(self) -> Keepsakes:
+        return Keepsakes(self.folder / "unsent")
 
 
 def client_app(hospital: Callable[[Context], Hospital]) -> ClientApp:

@@ -1,20 +1,19 @@
 """Flower's own strategies, each with the arrays that it must remember from round to round."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp.strategy import FedAdam, FedAvg, FedProx
-from numpy.typing import NDArray
 
 from teledx_fed.federation.in_process import SampledGrid
-from teledx_fed.federation.messages import CONFIG, PARAMETERS, vector
+from teledx_fed.federation.messages import CONFIG, PARAMETERS, values, vector
 from teledx_fed.model.network import oedema_slice
 from teledx_fed.records import LocalUpdate
 from teledx_fed.settings import Settings
-from teledx_fed.weights import Vector, Weights, mean
+from teledx_fed.weights import Mean, Vector, Weights
 
 logging.getLogger("flwr").setLevel(logging.WARNING)  # what it says of each round, the round's report says
 
@@ -68,44 +67,45 @@ def configure(
     return list(strategy.configure_train(round, arrays, config, SampledGrid(nodes)))  # type: ignore[arg-type]
 
 
-def aggregate(
-    strategy: FedAvg,
-    round: int,
-    updates: Sequence[LocalUpdate],
-    weighting: str,
-    start: Weights,
-    carrier: Message,
-) -> Weights:
-    """The next global weights.
+class Fold:
+    """The accepted updates of a round as one reply, folded as they come, in any order.
 
-    The mean is folded here, in float64 and in the order of the sites, and the strategy steps from that one reply; so
-    the oedema output can be averaged by labelled counts, and statistics plainly, under any averaging strategy.
+    The mean is taken here, so that the oedema output can be averaged by labelled counts, and statistics plainly, under
+    any averaging strategy.
     """
-    by = [WEIGHTINGS[weighting](update.examples) for update in updates]
-    parameters = mean([update.weights.parameters for update in updates], by)
-    if (oedema := oedema_slice(start.layout)) is not None:
-        parameters[oedema] = _labelled_mean(updates, oedema, weighting, start)
-    reply = RecordDict(
-        {
-            PARAMETERS: vector(parameters, PARAMETERS),
-            "metrics": MetricRecord({"num-examples": float(sum(by)), "train_loss": _loss(updates, by)}),
-        }
-    )
+
+    def __init__(self, start: Weights, weighting: str) -> None:
+        self._start, self._weigh = start, WEIGHTINGS[weighting]
+        self._parameters, self._statistics = (Mean(size) for size in start.layout.sizes)
+        self._oedema = oedema_slice(start.layout) or slice(0, 0)
+        self._labelled = Mean(self._oedema.stop - self._oedema.start)
+        self._loss = Mean(1)
+
+    def add(self, update: LocalUpdate) -> None:
+        by = self._weigh(update.examples)
+        self._parameters.add(update.weights.parameters, by)
+        self._statistics.add(update.weights.statistics, by)
+        self._loss.add(np.array([update.train_loss], np.float32), by)
+        if update.oedema_examples:
+            self._labelled.add(update.weights.parameters[self._oedema], self._weigh(update.oedema_examples))
+
+    def parameters(self) -> Vector:
+        """By examples; the oedema output by labelled counts, so that a site without labels moves it by nothing."""
+        found = self._parameters.value()
+        found[self._oedema] = self._labelled.value() if self._labelled.by else self._start.parameters[self._oedema]
+        return found
+
+    def statistics(self) -> Vector:
+        return self._statistics.value()
+
+    def metrics(self) -> MetricRecord:
+        return MetricRecord({"num-examples": self._parameters.by, "train_loss": float(self._loss.value()[0])})
+
+
+def aggregate(strategy: FedAvg, round: int, fold: Fold, start: Weights, carrier: Message) -> Weights:
+    """The next global weights: the strategy steps from the one reply that the round was folded into."""
+    reply = RecordDict({PARAMETERS: vector(fold.parameters(), PARAMETERS), "metrics": fold.metrics()})
     arrays, _ = strategy.aggregate_train(round, [Message(reply, reply_to=carrier)])
     assert isinstance(arrays, ArrayRecord)
-    stepped: NDArray[Any] = arrays[PARAMETERS].numpy()
-    statistics = mean([update.weights.statistics for update in updates], by)
-    return Weights(stepped.astype(np.float32, copy=False), statistics, start.layout)
-
-
-def _labelled_mean(updates: Sequence[LocalUpdate], oedema: slice, weighting: str, start: Weights) -> Vector:
-    """By labelled counts: a site without oedema labels moves this output by exactly nothing."""
-    labelled = [update for update in updates if update.oedema_examples]
-    if not labelled:
-        return start.parameters[oedema]
-    by = [WEIGHTINGS[weighting](update.oedema_examples) for update in labelled]
-    return mean([update.weights.parameters[oedema] for update in labelled], by)
-
-
-def _loss(updates: Sequence[LocalUpdate], by: Sequence[float]) -> float:
-    return float(np.average([update.train_loss for update in updates], weights=by))
+    stepped = values(arrays[PARAMETERS])
+    return Weights(stepped.astype(np.float32, copy=False), fold.statistics(), start.layout)

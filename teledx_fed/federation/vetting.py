@@ -1,20 +1,29 @@
-"""The fault in an update, or None: the one door between what a site sends and the model."""
+"""The one door between what a site sends and the model: an update that was vetted, or why it was refused."""
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
-from io import BytesIO
 from typing import Any
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, RecordDict
 
 from teledx_fed.evaluation.tables import inconsistency
-from teledx_fed.federation.messages import DESIGN_EFFECTS, METRICS, PARAMETERS, STATISTICS, TABLES
-from teledx_fed.weights import Weights, norm
+from teledx_fed.federation.compression import Forms, form
+from teledx_fed.federation.messages import (
+    DESIGN_EFFECTS,
+    METRICS,
+    NUMPY,
+    PARAMETERS,
+    STATISTICS,
+    TABLES,
+    header,
+    tables_of,
+    update_of,
+)
+from teledx_fed.records import LocalUpdate, Tables
+from teledx_fed.weights import Weights, distance
 
-NUMPY = "numpy.ndarray"
 LARGEST = 2**63
 LARGEST_LOSS = 1e6
 LARGEST_EFFECT = 100
@@ -34,19 +43,35 @@ class Expected:
     norm_limits: tuple[float, float]
     max_examples: int
     tables: Shapes = field(default_factory=dict)
+    compression: str = "none"
 
 
-def fault(content: RecordDict, expected: Expected) -> str | None:
-    """Why an update must not reach the model; every check is made on what was sent, before anything is summed."""
-    checks = (_names, _arrays, _metrics, _values, _norm, _scores)
-    return next((found for check in checks if (found := check(content, expected)) is not None), None)
+@dataclass(frozen=True)
+class Vetted:
+    """`moved`: how far parameters and statistics lie from those that the round started from."""
+
+    update: LocalUpdate
+    moved: tuple[float, float]
 
 
-def scoring_fault(content: RecordDict, tables: Shapes, max_examples: int) -> str | None:
-    """The fault in a reply that holds scores alone."""
+def vetted(content: RecordDict, expected: Expected) -> Vetted | str:
+    """The update in a reply, or why it must not reach the model. Its form is checked before anything is decoded."""
+    for check in (_names, _arrays, _metrics, _scores):
+        if (found := check(content, expected)) is not None:
+            return found
+    update, start = update_of(content, expected.start), expected.start
+    moved = (
+        distance(update.weights.parameters, start.parameters),
+        distance(update.weights.statistics, start.statistics),
+    )
+    return _values(update.weights, moved, expected) or Vetted(update, moved)
+
+
+def vetted_tables(content: RecordDict, shapes: Shapes, max_examples: int) -> Tables | str:
+    """The tables of a reply that holds scores alone, or the fault in it."""
     if {TABLES} != set(content) or {TABLES} != set(content.array_records):
         return f"records must be [{TABLES}], got {sorted(content)[:10]}"
-    return _tables(content.array_records[TABLES], tables, max_examples)
+    return _tables(content, shapes, max_examples) or tables_of(content)
 
 
 def _names(content: RecordDict, expected: Expected) -> str | None:
@@ -55,35 +80,36 @@ def _names(content: RecordDict, expected: Expected) -> str | None:
         return f"records must be {sorted(wanted)}, got {sorted(content)[:10]}"
     if set(content.array_records) != wanted - {METRICS} or set(content.metric_records) != {METRICS}:
         return "records must be arrays, and metrics a MetricRecord"
-    for name in (PARAMETERS, STATISTICS):
-        if list(content.array_records[name]) != [name]:
-            return f"{name} must hold one array of that name, got {list(content.array_records[name])[:5]}"
+    for name, arrays in _forms(expected).items():
+        if set(content.array_records[name]) != set(arrays):
+            return f"{name} must hold the arrays {sorted(arrays)}, got {sorted(content.array_records[name])[:5]}"
     return None
 
 
 def _arrays(content: RecordDict, expected: Expected) -> str | None:
-    sizes = zip((PARAMETERS, STATISTICS), expected.start.layout.sizes, strict=True)
-    shapes = ((name, content.array_records[name][name], "float32", (size,)) for name, size in sizes)
-    return next((found for args in shapes if (found := _array(*args)) is not None), None)
+    shaped = (
+        (name, content.array_records[record][name], dtype, shape)
+        for record, arrays in _forms(expected).items()
+        for name, (dtype, shape) in arrays.items()
+    )
+    return next((found for args in shaped if (found := _array(*args)) is not None), None)
+
+
+def _forms(expected: Expected) -> dict[str, Forms]:
+    layout = expected.start.layout
+    statistics: Forms = {STATISTICS: ("float32", layout.sizes[1:])}
+    return {PARAMETERS: form(layout, expected.compression), STATISTICS: statistics}
 
 
 def _array(name: str, array: Array, dtype: str, shape: tuple[int, ...]) -> str | None:
     """Only the very bytes that such an array has: nothing that a site sent is parsed."""
     if array.dtype != dtype or tuple(array.shape) != shape or array.stype != NUMPY:
         return f"{name} must be {dtype} {shape}, got {array.dtype[:20]} {tuple(array.shape)[:5]}"
-    header = _header(dtype, shape)
-    size = len(header) + math.prod(shape) * np.dtype(dtype).itemsize
-    if len(array.data) != size or not array.data.startswith(header):
+    start = header(dtype, shape)
+    size = len(start) + math.prod(shape) * np.dtype(dtype).itemsize
+    if len(array.data) != size or not array.data.startswith(start):
         return f"{name} must be an array of {size} bytes in the form that it declares, got {len(array.data)} bytes"
     return None
-
-
-@cache
-def _header(dtype: str, shape: tuple[int, ...]) -> bytes:
-    written = BytesIO()
-    form = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(written, form)
-    return written.getvalue()
 
 
 def _metrics(content: RecordDict, expected: Expected) -> str | None:
@@ -104,31 +130,24 @@ def _metrics(content: RecordDict, expected: Expected) -> str | None:
     return None
 
 
-def _values(content: RecordDict, expected: Expected) -> str | None:
-    for name in (PARAMETERS, STATISTICS):
-        if not np.isfinite(content.array_records[name][name].numpy()).all():
+def _values(weights: Weights, moved: tuple[float, float], expected: Expected) -> str | None:
+    for name, norm, limit in zip((PARAMETERS, STATISTICS), moved, expected.norm_limits, strict=True):
+        if not math.isfinite(norm):
             return f"{name} must be finite, got NaN or infinity"
-    statistics = content.array_records[STATISTICS][STATISTICS].numpy()
-    if (statistics[expected.start.layout.variances] <= 0).any():
+        if norm > limit:
+            return f"{name} must move by at most {limit:.4g}, moved by {norm:.4g}"
+    if (weights.statistics[weights.layout.variances] <= 0).any():
         return "statistics must hold positive variances, got one that is 0 or less"
     return None
 
 
-def _norm(content: RecordDict, expected: Expected) -> str | None:
-    starts = (expected.start.parameters, expected.start.statistics)
-    for name, start, limit in zip((PARAMETERS, STATISTICS), starts, expected.norm_limits, strict=True):
-        moved = norm(content.array_records[name][name].numpy().astype(np.float64) - start)
-        if moved > limit:
-            return f"{name} must move by at most {limit:.4g}, moved by {moved:.4g}"
-    return None
-
-
 def _scores(content: RecordDict, expected: Expected) -> str | None:
-    return _tables(content.array_records[TABLES], expected.tables, expected.max_examples)
+    return _tables(content, expected.tables, expected.max_examples)
 
 
-def _tables(tables: ArrayRecord, shapes: Shapes, max_examples: int) -> str | None:
+def _tables(content: RecordDict, shapes: Shapes, max_examples: int) -> str | None:
     """None at all, from a site with few patients, or all of them; and the counts must agree with each other."""
+    tables: ArrayRecord = content.array_records[TABLES]
     if not tables:
         return None
     if set(tables) != set(shapes):
@@ -137,7 +156,7 @@ def _tables(tables: ArrayRecord, shapes: Shapes, max_examples: int) -> str | Non
     found = next((found for args in shaped if (found := _array(*args)) is not None), None)
     if found is not None:
         return found
-    values = {name: array.numpy() for name, array in tables.items()}
+    values = tables_of(content)
     effects = values.get(DESIGN_EFFECTS, np.ones(1))
     if not ((effects >= 1) & (effects <= LARGEST_EFFECT)).all():
         return f"design effects must lie in 1…{LARGEST_EFFECT}"

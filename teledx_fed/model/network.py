@@ -122,10 +122,13 @@ def pack(network: Grader, layout: Layout) -> Weights:
 
 @torch.no_grad()
 def load(network: Grader, weights: Weights) -> None:
-    """Overwrite in place: no tensor is made anew."""
+    """Overwrite in place: no tensor of the network is made anew, and a vector goes to its device in one piece."""
     state = dict(_tensors(network))
-    for name, values in weights.unpack().items():
-        state[name].copy_(torch.from_numpy(values))
+    layout = weights.layout
+    for vector, tensors in ((weights.parameters, layout.parameters), (weights.statistics, layout.statistics)):
+        flat = torch.tensor(vector, device=network.device)
+        for name, shape in tensors:
+            state[name].copy_(flat[layout.slices[name]].view(shape))
 
 
 def save(network: Grader, path: Path) -> None:

@@ -1,6 +1,8 @@
 """Whole federations of tiny hospitals, behind Flower's Grid."""
 
+import gc
 import json
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -8,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from flwr.app import Context, Error, Message, RecordDict
+from flwr.app import Array, Context, Error, Message, RecordDict
 
 from teledx_fed.evaluation.cross_site import compare
 from teledx_fed.federation import checkpoint
@@ -227,7 +229,7 @@ def test_a_void_round_leaves_local_statistics_with_the_weights_they_belong_to(wo
     _, second, third, _ = (progress for progress, _ in here.run(voided))
     assert second.trained_in == 1
     for name in NAMES:
-        (here.folder / "sites" / name / "2.npy").unlink()
+        (here.folder / "sites" / name / "statistics" / "2.npy").unlink()
     again = next(here.run(start=second))[0]
     assert again.weights.equal(third.weights)
 
@@ -237,12 +239,12 @@ def test_a_hospital_tests_one_model_and_no_other(world: Callable[..., World]) ->
     final = list(here.run())[-1][0]
     hospital = Hospital(here.sites["north"], here.worker, here.settings, here.folder / "sites" / "north")
     grid = InProcessGrid(client_app(lambda context: hospital), ["north"])
-    first, again = (ask_for_scores(grid, model_of(final), "test", here.settings) for _ in range(2))
+    (first, _), (again, _) = (ask_for_scores(grid, model_of(final), "test", here.settings) for _ in range(2))
     assert first.accepted
     assert again.accepted
     other = replace(final, weights=here.worker.initial.weights)
-    assert ask_for_scores(grid, model_of(other), "test", here.settings).refused == {"north": "ValueError"}
-    assert ask_for_scores(grid, model_of(other), "validation", here.settings).accepted
+    assert ask_for_scores(grid, model_of(other), "test", here.settings)[0].refused == {"north": "ValueError"}
+    assert ask_for_scores(grid, model_of(other), "validation", here.settings)[0].accepted
 
 
 def model_of(progress: Progress) -> GlobalModel:
@@ -300,21 +302,52 @@ def test_the_best_round_is_kept_and_patience_ends_a_run(world: Callable[..., Wor
     assert final.best.weights.equal(best.weights)
 
 
+@pytest.mark.parametrize("compression", ["none", "int8"])
 @pytest.mark.parametrize("batch_norm", ["average", "local"])
 @pytest.mark.parametrize("strategy", ["fedavg", "fedadam"])
 def test_any_round_can_be_asked_again_with_the_same_bits(
-    strategy: str, batch_norm: str, world: Callable[..., World]
+    strategy: str, batch_norm: str, compression: str, world: Callable[..., World]
 ) -> None:
-    whole = world(strategy__name=strategy, federation__rounds=3, model__batch_norm=batch_norm)
+    settings = {"model__batch_norm": batch_norm, "federation__compression": compression, "federation__rounds": 3}
+    whole, killed = (world(strategy__name=strategy, **settings) for _ in range(2))
     ran = [progress for progress, _ in whole.run()]
-    path = whole.folder / "checkpoint.safetensors"
-    checkpoint.write(ran[0], path)
-    resumed = [progress for progress, _ in whole.run(start=checkpoint.read(path, whole.worker.network.layout))]
+    killed.folder = whole.folder / "killed"
+    rounds = killed.run()
+    path = killed.folder / "checkpoint.safetensors"
+    checkpoint.write(next(rounds)[0], path)
+    next(rounds)  # round 2 came to its end at the sites, and was lost
+    resumed = [progress for progress, _ in killed.run(start=checkpoint.read(path, whole.worker.network.layout))]
     assert [progress.round for progress in resumed] == [2, 3, 3]
     for before, after in zip(ran[1:], resumed, strict=True):
         assert after.weights.equal(before.weights)
         assert after.best.weights.equal(before.best.weights)
         assert after.norms == before.norms
+
+
+@pytest.mark.parametrize("compression", ["float16", "int8"])
+def test_a_compressed_federation_learns_as_much_from_fewer_bytes(compression: str, world: Callable[..., World]) -> None:
+    settings = {"federation__rounds": 6, "training__epochs": 2}
+    whole, small = (list(world(federation__compression=name, **settings).run())[-2:] for name in ("none", compression))
+    assert small[-1][1].metrics["referable_auroc"] > 0.9
+    assert small[0][1].bytes_up < whole[0][1].bytes_up
+    assert all(not report.refused for _, report in small)
+
+
+def test_no_reply_is_held_once_it_was_folded(world: Callable[..., World]) -> None:
+    """A server's memory does not grow with its hospitals."""
+    here, alive, most = world(federation__rounds=1), weakref.WeakSet[Array](), 0
+
+    def watch(site: str, round: int, reply: Message) -> Message:
+        nonlocal most
+        if PARAMETERS in reply.content:
+            alive.add(reply.content.array_records[PARAMETERS][PARAMETERS])
+        gc.collect()
+        most = max(most, len(alive))
+        return reply
+
+    here.sites = {f"{name}-{copy}": site for copy in range(4) for name, site in here.sites.items()}
+    list(here.run(watch))
+    assert most <= 2
 
 
 def test_a_checkpoint_of_another_network_is_refused(world: Callable[..., World]) -> None:
@@ -329,7 +362,7 @@ def test_a_checkpoint_of_another_network_is_refused(world: Callable[..., World])
 def test_local_statistics_never_travel_and_differ_by_site(world: Callable[..., World]) -> None:
     here = world(model__batch_norm="local")
     list(here.run())
-    kept = {name: np.load(here.folder / "sites" / name / "2.npy") for name in NAMES}
+    kept = {name: np.load(here.folder / "sites" / name / "statistics" / "2.npy") for name in NAMES}
     assert not np.array_equal(kept["east"], kept["west"])
     assert here.worker.network.layout.sizes[1] == 0
 

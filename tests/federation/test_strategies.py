@@ -13,6 +13,7 @@ from teledx_fed.federation.messages import PARAMETERS, vector
 from teledx_fed.federation.strategies import (
     EVERY_SAMPLED_NODE,
     STRATEGIES,
+    Fold,
     aggregate,
     configure,
     remembered,
@@ -42,7 +43,10 @@ def update(values: list[float], examples: int, layout: Layout = PLAIN, oedema: i
 
 def stepped(strategy: FedAvg, start: Weights, updates: list[LocalUpdate], weighting: str, round: int = 1) -> Weights:
     sent = configure(strategy, round, start, ConfigRecord({}), NODES)
-    return aggregate(strategy, round, updates, weighting, start, sent[0])
+    fold = Fold(start, weighting)
+    for update in updates:
+        fold.add(update)
+    return aggregate(strategy, round, fold, start, sent[0])
 
 
 def test_fedavg_weighs_as_it_is_told(tiny_settings: Callable[..., Settings]) -> None:

@@ -17,11 +17,11 @@ from teledx_fed.federation.messages import (
     PARAMETERS,
     STATISTICS,
     TABLES,
+    arrays,
     reply,
-    tables_record,
     vector,
 )
-from teledx_fed.federation.vetting import Expected, fault, scoring_fault
+from teledx_fed.federation.vetting import Expected, vetted, vetted_tables
 from teledx_fed.records import Example, LocalUpdate
 from teledx_fed.weights import Layout, Weights
 
@@ -38,7 +38,12 @@ def honest_tables() -> dict[str, np.ndarray]:
 
 def right() -> RecordDict:
     weights = Weights(np.full(6, 0.5, np.float32), np.array([0.1, 0.1, 1.5, 0.5], np.float32), LAYOUT)
-    return reply(LocalUpdate(3, weights, 100, 40, 0.7, honest_tables()))
+    return reply(LocalUpdate(3, weights, 100, 40, 0.7, honest_tables()), {PARAMETERS: weights.parameters})
+
+
+def fault(content: RecordDict, expected: Expected) -> str | None:
+    found = vetted(content, expected)
+    return found if isinstance(found, str) else None
 
 
 Spoil = Callable[[RecordDict], object]
@@ -60,10 +65,10 @@ def statistics(*values: float) -> Spoil:
     return lambda content: content.__setitem__(STATISTICS, vector(np.float32(values), STATISTICS))
 
 
-def tables(**arrays: np.ndarray | None) -> Spoil:
+def tables(**changed: np.ndarray | None) -> Spoil:
     """The honest tables, but for some that are others, or `None`: not there."""
-    spoilt = {name: array for name, array in {**honest_tables(), **arrays}.items() if array is not None}
-    return lambda content: content.__setitem__(TABLES, tables_record(spoilt))
+    spoilt = {name: array for name, array in {**honest_tables(), **changed}.items() if array is not None}
+    return lambda content: content.__setitem__(TABLES, arrays(spoilt))
 
 
 def forged(dtype: str, shape: tuple[int, ...], data: bytes, stype: str = "numpy.ndarray") -> Spoil:
@@ -104,11 +109,11 @@ FAULTS: dict[str, tuple[Spoil, str]] = {
     "another byte order": (forged("float32", (6,), HONEST.replace(b"<f4", b">f4")), "must be an array of"),
     "other array name": (
         lambda c: c.__setitem__(PARAMETERS, vector(np.zeros(6, np.float32), "weights")),
-        "one array of that name",
+        "parameters must hold the arrays",
     ),
     "a second array": (
         lambda c: c.array_records[PARAMETERS].__setitem__("more", Array(np.zeros(1))),
-        "one array of that name",
+        "parameters must hold the arrays",
     ),
     "a record missing": (lambda c: c.__delitem__(STATISTICS), "records must be"),
     "a record too many": (lambda c: c.__setitem__("extra", ConfigRecord({"patient": "Ann"})), "records must be"),
@@ -164,17 +169,17 @@ def test_every_fault_is_named(name: str) -> None:
 def test_scores_alone_are_vetted_as_strictly() -> None:
     shapes = {**SHAPES, DESIGN_EFFECTS: (len(EFFECTS),)}
     honest = {**honest_tables(), DESIGN_EFFECTS: np.full(len(EFFECTS), 1.5)}
-    sound = RecordDict({TABLES: tables_record(honest)})
-    assert scoring_fault(sound, shapes, 1000) is None
+    sound = RecordDict({TABLES: arrays(honest)})
+    assert set(vetted_tables(sound, shapes, 1000)) == set(honest)
     for spoilt, message in (
         (RecordDict({TABLES: MetricRecord({})}), "records must be"),
         (RecordDict({}), "records must be"),
-        (RecordDict({TABLES: tables_record({DESIGN_EFFECTS: honest[DESIGN_EFFECTS]})}), "none or all"),
-        (RecordDict({TABLES: tables_record({**honest, DESIGN_EFFECTS: 0 * honest[DESIGN_EFFECTS]})}), "design effects"),
-        (RecordDict({TABLES: tables_record({**honest, DESIGN_EFFECTS: 1e9 * honest[DESIGN_EFFECTS]})}), "design eff"),
-        (RecordDict({TABLES: tables_record({**honest, "eyes": np.zeros(1)})}), "at least 1"),
+        (RecordDict({TABLES: arrays({DESIGN_EFFECTS: honest[DESIGN_EFFECTS]})}), "none or all"),
+        (RecordDict({TABLES: arrays({**honest, DESIGN_EFFECTS: 0 * honest[DESIGN_EFFECTS]})}), "design effects"),
+        (RecordDict({TABLES: arrays({**honest, DESIGN_EFFECTS: 1e9 * honest[DESIGN_EFFECTS]})}), "design eff"),
+        (RecordDict({TABLES: arrays({**honest, "eyes": np.zeros(1)})}), "at least 1"),
     ):
-        assert message in str(scoring_fault(spoilt, shapes, 1000))
+        assert message in str(vetted_tables(spoilt, shapes, 1000))
 
 
 def test_the_norm_is_that_of_the_difference() -> None:

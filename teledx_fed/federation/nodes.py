@@ -1,0 +1,33 @@
+"""Which hospital a Flower node is: built from the settings that travel, never sent."""
+
+import json
+import logging
+from functools import cache
+from pathlib import Path
+
+from flwr.app import Context
+
+from teledx_fed.data.hospitals import hospitals
+from teledx_fed.federation.site import Hospital
+from teledx_fed.model.network import build as build_network
+from teledx_fed.settings import build
+from teledx_fed.training.compute import device
+from teledx_fed.training.worker import Worker
+
+log = logging.getLogger(__name__)
+
+
+def hospital_of(context: Context) -> Hospital:
+    """`site` in the node's configuration names it among the hospitals of the settings."""
+    return _hospitals(str(context.run_config["settings"]))[str(context.node_config["site"])]
+
+
+@cache
+def _hospitals(settings_json: str) -> dict[str, Hospital]:
+    settings = build(json.loads(settings_json))
+    folder = Path(settings.folder or settings.data.cache)
+    worker = Worker(build_network(settings.model, settings.seed).to(device(settings, log.info)))
+    return {
+        name: Hospital(site, worker, settings, folder / "sites" / name)
+        for name, site in hospitals(settings, folder, lambda done, total: None, log.info).items()
+    }

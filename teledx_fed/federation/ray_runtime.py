@@ -1,0 +1,117 @@
+"""Every site in an actor of Flower's Ray runtime, on this machine or on a cluster: the same rounds, the same bits."""
+
+import json
+import logging
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, replace
+from importlib.util import find_spec
+from pathlib import Path
+
+from flwr.app import Context, Message
+from flwr.clientapp import ClientApp
+from flwr.common.constant import PARTITION_ID_KEY
+from flwr.server.superlink.fleet.vce.backend import Backend, BackendConfig
+from flwr.serverapp import Grid
+
+from teledx_fed.federation.in_process import InProcessGrid
+from teledx_fed.settings import Settings
+from teledx_fed.training.compute import device
+
+log = logging.getLogger(__name__)
+
+WITHOUT_LIMIT = -1
+
+
+@contextmanager
+def ray_grid(app: ClientApp, sites: Sequence[str], settings: Settings, folder: Path) -> Iterator[Grid]:
+    """A grid with a node a site, on the cluster that RAY_ADDRESS names, or else on a Ray of its own on this machine.
+
+    `folder` is the run's: what a site keeps from round to round must be there for whichever actor it comes to next.
+    A `ValueError` where Ray is not installed, or no machine of the cluster has room for a site.
+    """
+    if find_spec("ray") is None:
+        raise ValueError(
+            "simulation.backend must be in_process where Ray is not installed, got ray. "
+            "For ray say pip install teledx-fed[ray]."
+        )
+    from flwr.server.superlink.fleet.vce.backend.raybackend import RayBackend
+
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # the device is in the settings, not hidden
+    settings = travelling(settings, folder)
+    backend = RayBackend(_config(settings))
+    try:
+        _start_actors(backend, app, settings)
+        yield RayGrid(backend, sites, settings)
+    finally:
+        backend.terminate()
+
+
+class RayGrid(InProcessGrid):
+    """As many sites at once as there are actors; their replies come as they are ready.
+
+    `timeout` holds for each turn of the actors, so that a site is not late for having waited for one.
+    """
+
+    def __init__(self, backend: Backend, sites: Sequence[str], settings: Settings) -> None:
+        def on_an_actor(message: Message, context: Context) -> Message:
+            numbered = {**context.node_config, PARTITION_ID_KEY: context.node_id}  # Flower's runtime asks for it
+            return backend.process_message(message, replace(context, node_config=numbered))[0]
+
+        super().__init__(on_an_actor, sites, {"settings": json.dumps(asdict(settings))})
+        self._actors = backend.num_workers
+        self._threads = ThreadPoolExecutor(self._actors)  # one waits for each actor, into the next round if it must
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterator[Message]:
+        awaited = {self._threads.submit(self._answer, message) for message in messages}
+        turns = -(-len(awaited) // self._actors)
+        try:
+            with suppress(TimeoutError):
+                for answered in as_completed(awaited, timeout and timeout * turns):
+                    awaited.discard(answered)
+                    yield answered.result()
+        finally:
+            for late in awaited:
+                late.cancel()
+
+
+def travelling(settings: Settings, folder: Path) -> Settings:
+    """The settings for a process in another working directory, which may not choose its own device."""
+
+    def absolute(path: str) -> str:
+        return str(Path(path).absolute())
+
+    sources = {name: replace(source, root=absolute(source.root)) for name, source in settings.data.sources.items()}
+    return replace(
+        settings,
+        folder=str(folder.absolute()),
+        data=replace(settings.data, sources=sources, cache=absolute(settings.data.cache)),
+        model=replace(settings.model, file=settings.model.file and absolute(settings.model.file)),
+        simulation=replace(settings.simulation, device=device(settings, log.info).type),
+    )
+
+
+def _config(settings: Settings) -> BackendConfig:
+    simulation, address = settings.simulation, os.environ.get("RAY_ADDRESS", "local")
+    here = {"num_cpus": simulation.workers * simulation.threads} if address == "local" else {}
+    return {
+        "init_args": {"address": address, "logging_level": logging.WARNING, **here},
+        "client_resources": {
+            "num_cpus": simulation.threads,
+            "num_gpus": int(simulation.device == "cuda"),
+            "max_restarts": WITHOUT_LIMIT,
+        },
+    }
+
+
+def _start_actors(backend: Backend, app: ClientApp, settings: Settings) -> None:
+    try:
+        backend.build(lambda: app)
+    except ValueError as error:
+        simulation = settings.simulation
+        raise ValueError(
+            f"simulation.threads and simulation.device must fit a machine of the Ray cluster, "
+            f"got {simulation.threads} and {simulation.device}. Ask for less, or add a machine that has it."
+        ) from error

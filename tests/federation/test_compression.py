@@ -1,0 +1,115 @@
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from flwr.app import ArrayRecord
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays as numpy_arrays
+
+from teledx_fed.federation import messages as wire
+from teledx_fed.federation.compression import CODECS, decode, encode
+from teledx_fed.federation.keepsakes import Keepsakes
+from teledx_fed.federation.vetting import Expected, Vetted, vetted
+from teledx_fed.records import LocalUpdate
+from teledx_fed.weights import Layout, Weights
+
+LAYOUT = Layout((("conv.weight", (3, 2)), ("head.bias", (4,))), (("bn.running_var", (2,)),))
+START = Weights(np.arange(10, dtype=np.float32), np.ones(2, np.float32), LAYOUT)
+STEP = {"float16": 2.0**-11, "int8": 0.5 / 127}
+"""What rounding may cost an entry, of the largest in its tensor."""
+
+differences = numpy_arrays(np.float32, 10, elements=st.floats(-8, 8, width=32))
+
+
+@pytest.mark.parametrize("compression", CODECS)
+@given(difference=differences)
+def test_what_is_decoded_is_as_near_as_the_bits_allow(compression: str, difference: np.ndarray) -> None:
+    found = decode(encode(difference, LAYOUT, compression), LAYOUT)
+    for name, _ in LAYOUT.parameters:
+        tensor, back = difference[LAYOUT.slices[name]], found[LAYOUT.slices[name]]
+        assert np.abs(back - tensor).max() <= 1.01 * STEP[compression] * np.abs(tensor).max() + 1e-37
+
+
+def test_a_small_tensor_keeps_its_precision_beside_a_large_one() -> None:
+    difference = np.float32([1000] * 6 + [1e-6, 2e-6, -3e-6, 0])
+    found = decode(encode(difference, LAYOUT, "int8"), LAYOUT)
+    np.testing.assert_allclose(found[6:], difference[6:], atol=2e-8)
+
+
+def reply(compression: str, **spoilt: np.ndarray) -> Vetted | str:
+    difference = np.linspace(-0.1, 0.1, 10, dtype=np.float32)
+    update = LocalUpdate(1, START, 10, 0, 0.5, {})
+    content = wire.reply(update, {**encode(difference, LAYOUT, compression), **spoilt})
+    return vetted(content, Expected(1, START, (10.0, 10.0), 100, {}, compression))
+
+
+@pytest.mark.parametrize("compression", CODECS)
+def test_an_update_is_decoded_before_it_is_vetted(compression: str) -> None:
+    found = reply(compression)
+    assert isinstance(found, Vetted)
+    expected = START.parameters + np.linspace(-0.1, 0.1, 10, dtype=np.float32)
+    np.testing.assert_allclose(found.update.weights.parameters, expected, atol=1e-3)
+    assert found.moved[0] == pytest.approx(np.linalg.norm(np.linspace(-0.1, 0.1, 10)), rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "reason"),
+    [
+        ({"scales": np.float32([np.nan, 1])}, "parameters must be finite"),
+        ({"scales": np.float32([np.inf, 1])}, "parameters must be finite"),
+        ({"scales": np.float32([1, 1e6])}, "parameters must move by at most 10"),
+        ({"scales": np.ones(2)}, r"scales must be float32 \(2,\), got float64"),
+        ({"scales": np.ones(3, np.float32)}, r"scales must be float32 \(2,\)"),
+        ({"parameters": np.zeros(10, np.float32)}, r"parameters must be int8 \(10,\), got float32"),
+        ({"patients": np.zeros(1)}, "parameters must hold the arrays"),
+    ],
+)
+def test_every_fault_of_a_compressed_update_is_named(spoilt: dict[str, np.ndarray], reason: str) -> None:
+    found = reply("int8", **spoilt)
+    assert isinstance(found, str)
+    assert re.search(reason, found), found
+
+
+def test_the_server_chooses_the_compression() -> None:
+    update = LocalUpdate(1, START, 10, 0, 0.5, {})
+    whole = wire.reply(update, {wire.PARAMETERS: START.parameters})
+    assert isinstance(vetted(whole, Expected(1, START, (10.0, 10.0), 100, {}, "int8")), str)
+    small = wire.reply(update, encode(START.parameters * 0, LAYOUT, "int8"))
+    assert isinstance(vetted(small, Expected(1, START, (10.0, 10.0), 100, {}, "none")), str)
+
+
+def test_what_is_lost_in_one_round_is_sent_in_later_ones() -> None:
+    """A tiny gradient beside a large one: without the kept error it would never arrive."""
+    owed, unsent, arrived = np.float32([1.0] + [1e-3] * 5 + [0] * 4), np.zeros(10, np.float32), np.zeros(10, np.float32)
+    for _ in range(100):
+        sent = decode(encode(owed + unsent, LAYOUT, "int8"), LAYOUT)
+        unsent += owed - sent
+        arrived += sent
+    np.testing.assert_allclose(arrived, 100 * owed, atol=0.01)
+    assert decode(encode(owed, LAYOUT, "int8"), LAYOUT)[1] == 0
+
+
+def test_a_site_keeps_what_a_resumed_round_would_look_at(tmp_path: Path) -> None:
+    kept = Keepsakes(tmp_path)
+    for round in (1, 2, 3):
+        kept.keep(round, np.full(2, round, np.float32))
+    kept.forget_before(2)
+    assert kept.latest(1) is None
+    assert [found.tolist() for round in (2, 3) if (found := kept.latest(round)) is not None] == [[2, 2], [3, 3]]
+
+
+@pytest.mark.parametrize(
+    "array", [np.arange(5, dtype=np.float32), np.zeros((2, 3)), np.zeros((0,), np.float32), np.int8([[1], [2]])]
+)
+def test_arrays_travel_as_flower_packs_them(array: np.ndarray) -> None:
+    packed = wire.vector(array, "x")["x"]
+    expected = ArrayRecord([array])["0"]
+    assert (packed.dtype, tuple(packed.shape), packed.stype, packed.data) == (
+        expected.dtype,
+        tuple(expected.shape),
+        expected.stype,
+        expected.data,
+    )
+    np.testing.assert_array_equal(wire.values(packed), array)
