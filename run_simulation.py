@@ -61,18 +61,19 @@ def simulate(settings: Settings, folder: Path) -> None:
         display.phase("photographs")
         with clock("preparation"):
             sites = hospitals(settings, folder, display.advance, display.say)
-            network = build(settings.model, settings.seed).to(device(settings, display.say))
-        worker = Worker(network, clock)
+            place = device(settings, display.say)
+            networks = [build(settings.model, settings.seed).to(place) for _ in range(settings.simulation.workers)]
+        workers = [Worker(network, clock) for network in networks]
         display.phase("rounds")
-        federation = federate(sites, worker, settings, folder, display.round)
+        federation = federate(sites, workers, settings, folder, display.round)
         display.phase("baselines")
         models = {
             "federated": federation.committees,
-            **committees(sites, worker, settings, folder / "baselines", display.baseline),
+            **committees(sites, workers[0], settings, folder / "baselines", display.baseline),
         }
         display.phase("test")
         federation.conclude()
-        examination = examine(worker, sites, models, settings)
+        examination = examine(workers[0], sites, models, settings)
         display.phase("report")
         write_report(folder, settings, sites, examination, federation.best_round, clock)
         write_page(folder)

@@ -47,9 +47,10 @@ def begin(weights: Weights) -> Progress:
 
 
 def write(progress: Progress, path: Path) -> None:
+    best = progress.best.weights
     arrays = {
         **_arrays("weights", progress.weights),
-        **_arrays("best", progress.best.weights),
+        **(_arrays("best", best) if best is not progress.weights else {}),
         **{f"memory.{name}": array for name, array in progress.memory.items()},
     }
     state = {
@@ -71,10 +72,12 @@ def read(path: Path, layout: Layout) -> Progress:
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
     if state["layout"] != layout.digest:
         raise ValueError(f"{path} must hold the network of this run, got another layout. Resume the run it belongs to.")
+    weights = _weights("weights", arrays, layout)
+    best = _weights("best", arrays, layout) if "best.parameters" in arrays else weights
     return Progress(
         round=state["round"],
-        weights=_weights("weights", arrays, layout),
-        best=Scored(state["best"]["round"], _weights("best", arrays, layout), state["best"]["scores"]),
+        weights=weights,
+        best=Scored(state["best"]["round"], best, state["best"]["scores"]),
         memory={name.removeprefix("memory."): a for name, a in arrays.items() if name.startswith("memory.")},
         norms=tuple((parameters, statistics) for parameters, statistics in state["norms"]),
         trained_in=state["trained_in"],

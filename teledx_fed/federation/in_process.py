@@ -1,7 +1,10 @@
 """Every site in this process, behind Flower's own Grid: what runs here runs unchanged over a network."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import NoReturn
 
 from flwr.app import Context, Error, Message, RecordDict, UserConfig
@@ -15,18 +18,21 @@ CRASHED = 1
 
 
 class InProcessGrid(Grid):
-    """One node a site, asked one after the other.
+    """One node a site; as many are asked at a time as there are apps, and replies keep the order of the messages.
 
     `timeout` holds for each site by itself, as if all had run at once: one that takes longer stays silent.
     """
 
-    def __init__(self, app: ClientApp, sites: Sequence[str], run_config: UserConfig | None = None) -> None:
+    def __init__(self, apps: Sequence[ClientApp], sites: Sequence[str], run_config: UserConfig | None = None) -> None:
         TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = (
             1,
             SERVER,
             1,
         )  # Message asks for these
-        self._app = app
+        self._idle: SimpleQueue[ClientApp] = SimpleQueue()
+        for app in apps:
+            self._idle.put(app)
+        self._at_a_time = len(apps)
         self._contexts = {
             node: Context(1, node, {"site": name}, RecordDict(), run_config or {})
             for node, name in enumerate(sites, start=SERVER + 1)
@@ -41,20 +47,39 @@ class InProcessGrid(Grid):
         ]
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
-        for message in messages:
-            began = time.monotonic()
-            reply = self._answer(message)
-            if timeout is None or time.monotonic() - began <= timeout:
+        for reply, seconds in self._answers(messages):
+            if timeout is None or seconds <= timeout:
                 yield reply
 
+    def _answers(self, messages: Iterable[Message]) -> Iterator[tuple[Message, float]]:
+        """No more replies are under way than there are apps: a server that folds slowly is not run over."""
+        if self._at_a_time == 1:
+            yield from map(self._timed, messages)
+            return
+        with ThreadPoolExecutor(self._at_a_time) as pool:
+            under_way: deque[Future[tuple[Message, float]]] = deque()
+            for message in messages:
+                if len(under_way) == self._at_a_time:
+                    yield under_way.popleft().result()
+                under_way.append(pool.submit(self._timed, message))
+            while under_way:
+                yield under_way.popleft().result()
+
+    def _timed(self, message: Message) -> tuple[Message, float]:
+        began = time.monotonic()
+        return self._answer(message), time.monotonic() - began
+
     def _answer(self, message: Message) -> Message:
+        app = self._idle.get()
         try:
-            reply: object = self._app(message, self._contexts[message.metadata.dst_node_id])
+            reply: object = app(message, self._contexts[message.metadata.dst_node_id])
             if not isinstance(reply, Message):
                 raise TypeError("a ClientApp must answer with a Message")
             return reply
         except Exception as error:  # noqa: BLE001 - as Flower's runtime: an app that crashes is an error reply
             return Message(Error(CRASHED, type(error).__name__), reply_to=message)
+        finally:
+            self._idle.put(app)
 
     def set_run(self, run: object) -> NoReturn:
         raise NotImplementedError("InProcessGrid is its own run")

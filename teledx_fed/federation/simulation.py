@@ -1,10 +1,12 @@
 """A whole federation in this process: rounds into a run folder, from wherever it stands."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
+from flwr.app import Context
 from flwr.serverapp import Grid
 
 from teledx_fed.federation import checkpoint
@@ -35,15 +37,19 @@ class Federation:
 
 def federate(
     sites: Mapping[str, Site],
-    worker: Worker,
+    workers: Sequence[Worker],
     settings: Settings,
     folder: Path,
     watch: Callable[[RoundReport, int], None],
 ) -> Federation:
     """Run what is left of the rounds, and write `model.safetensors` (the best round) and `last.safetensors`."""
-    hospitals = {name: Hospital(site, worker, settings, folder / "sites" / name) for name, site in sites.items()}
-    app = client_app(lambda context: hospitals[str(context.node_config["site"])])
-    grid = InProcessGrid(app, list(sites))
+    worker, *_ = workers
+    crews = [
+        {name: Hospital(site, one, settings, folder / "sites" / name) for name, site in sites.items()}
+        for one in workers
+    ]
+    grid = InProcessGrid([client_app(partial(_hospital, hospitals)) for hospitals in crews], list(sites))
+    hospitals = crews[0]
     last = coordinate(grid, worker, settings, folder, watch)
     best = last.best
     models = {name: hospital.model_after(best.round, best.weights) for name, hospital in hospitals.items()}
@@ -51,6 +57,10 @@ def federate(
     worker.save(final, folder / "last.safetensors")
     worker.save(list(models.values()), folder / "model.safetensors")
     return Federation(best.round, models, lambda: conclude(grid, last, settings, folder))
+
+
+def _hospital(hospitals: Mapping[str, Hospital], context: Context) -> Hospital:
+    return hospitals[str(context.node_config["site"])]
 
 
 def coordinate(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from threading import Barrier
 
 import numpy as np
 import pytest
@@ -55,7 +56,7 @@ class World:
             round = int(str(message.content.config_records["config"]["round"]))
             return spoil(str(context.node_config["site"]), round, reply) if spoil is not None else reply
 
-        grid = InProcessGrid(spoiled if spoil is not None else app, list(self.sites))  # type: ignore[arg-type]
+        grid = InProcessGrid([spoiled if spoil is not None else app], list(self.sites))  # type: ignore[list-item]
         strategy = STRATEGIES[self.settings.strategy.name](self.settings)
         yield from rounds(grid, strategy, start or begin(self.worker.initial.weights), self.settings)
 
@@ -238,7 +239,7 @@ def test_a_hospital_tests_one_model_and_no_other(world: Callable[..., World]) ->
     here = world()
     final = list(here.run())[-1][0]
     hospital = Hospital(here.sites["north"], here.worker, here.settings, here.folder / "sites" / "north")
-    grid = InProcessGrid(client_app(lambda context: hospital), ["north"])
+    grid = InProcessGrid([client_app(lambda context: hospital)], ["north"])
     (first, _), (again, _) = (ask_for_scores(grid, model_of(final), "test", here.settings) for _ in range(2))
     assert first.accepted
     assert again.accepted
@@ -252,7 +253,7 @@ def model_of(progress: Progress) -> GlobalModel:
 
 
 def test_two_sites_of_one_name_are_refused(world: Callable[..., World]) -> None:
-    grid = InProcessGrid(lambda message, context: message, ["north", "north"])  # type: ignore[arg-type]
+    grid = InProcessGrid([lambda message, context: message], ["north", "north"])  # type: ignore[list-item]
     with pytest.raises(ValueError, match="sites must have names of their own"):
         named_sites(grid)
 
@@ -263,14 +264,14 @@ def test_a_finished_run_writes_the_same_model_again(
     written = []
     for _ in range(2):
         here = World(tiny_settings(), [tiny_site("north"), tiny_site("south")], tmp_path)
-        federate(here.sites, here.worker, here.settings, tmp_path, lambda report, total: None)
+        federate(here.sites, [here.worker], here.settings, tmp_path, lambda report, total: None)
         written.append([(tmp_path / f"{name}.safetensors").read_bytes() for name in ("model", "last")])
     assert written[0] == written[1]
 
 
 def test_counts_alone_give_the_scores_of_the_patients(world: Callable[..., World]) -> None:
     here = world()
-    federation = federate(here.sites, here.worker, here.settings, here.folder, lambda report, total: None)
+    federation = federate(here.sites, [here.worker], here.settings, here.folder, lambda report, total: None)
     federation.conclude()
     told = json.loads((here.folder / "test.json").read_text())
     examination = examine(here.worker, here.sites, {"federated": federation.committees}, here.settings)
@@ -333,6 +334,33 @@ def test_a_compressed_federation_learns_as_much_from_fewer_bytes(compression: st
     assert all(not report.refused for _, report in small)
 
 
+@pytest.mark.parametrize("workers", [2, 3])
+def test_the_number_of_workers_changes_no_bit(workers: int, world: Callable[..., World]) -> None:
+    weights = []
+    for number in (1, workers):
+        here = world(model__batch_norm="local", training__augment=True)
+        crew = [Worker(build(here.settings.model, here.settings.seed)) for _ in range(number)]
+        folder = here.folder / str(number)
+        federate(here.sites, crew, here.settings, folder, lambda report, total: None)
+        weights.append([(folder / f"{name}.safetensors").read_bytes() for name in ("model", "last")])
+    assert weights[0] == weights[1]
+
+
+def test_sites_are_asked_at_a_time_and_answer_in_order() -> None:
+    """Each of two waits for the other: were they asked one after the other, none would ever answer."""
+    met = Barrier(2, timeout=30)
+
+    def meet(message: Message, context: Context) -> Message:
+        met.wait()
+        return Message(RecordDict(), reply_to=message)
+
+    grid = InProcessGrid([meet, meet], ["a", "b", "c", "d"])  # type: ignore[list-item]
+    sent = [Message(RecordDict(), dst_node_id=node, message_type="train") for node in grid.get_node_ids()]
+    replies = list(grid.send_and_receive(sent))
+    assert [reply.metadata.src_node_id for reply in replies] == list(grid.get_node_ids())
+    assert not any(reply.has_error() for reply in replies)
+
+
 def test_no_reply_is_held_once_it_was_folded(world: Callable[..., World]) -> None:
     """A server's memory does not grow with its hospitals."""
     here, alive, most = world(federation__rounds=1), weakref.WeakSet[Array](), 0
@@ -390,7 +418,7 @@ def test_federate_leaves_the_best_and_the_last_model(world: Callable[..., World]
     here = world()
     seen: list[int] = []
     federation = federate(
-        here.sites, here.worker, here.settings, here.folder, lambda report, total: seen.append(report.round)
+        here.sites, [here.worker], here.settings, here.folder, lambda report, total: seen.append(report.round)
     )
     assert seen == [1, 2, 3]
     lines = [json.loads(line) for line in (here.folder / "rounds.jsonl").read_text().splitlines()]

@@ -30,7 +30,7 @@ NODES = {2: "north", 3: "south"}
 
 @pytest.fixture(autouse=True)
 def grid() -> None:
-    InProcessGrid(lambda message, context: message, list(NODES.values()))  # type: ignore[arg-type]
+    InProcessGrid([lambda message, context: message], list(NODES.values()))  # type: ignore[list-item]
 
 
 def weights(values: list[float], layout: Layout = PLAIN, statistics: list[float] = [1, 1]) -> Weights:  # noqa: B006
