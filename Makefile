@@ -3,7 +3,7 @@ PYTHON ?= $(firstword $(foreach name,python3.12 python3.11 python3.13 python3,$(
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup simulate test test-slow check bench lock clean
+.PHONY: setup simulate test test-slow check bench bench-peers lock clean
 
 setup: $(READY)
 
@@ -30,7 +30,19 @@ check: $(READY)
 	$(BIN)/mypy
 
 bench: $(READY)
-	@for module in benchmarks/[a-z]*.py; do $(BIN)/python -m benchmarks.$$(basename $$module .py) || exit 1; done
+	$(BIN)/python -m benchmarks
+
+bench-peers: .venv-peers/flower/.ready .venv-peers/nvflare/.ready .venv-peers/pfl/.ready
+
+.venv-peers/flower/.ready: PEER := flwr[simulation]==1.41.*
+.venv-peers/nvflare/.ready: PEER := nvflare==2.9.0
+.venv-peers/pfl/.ready: PEER := pfl==0.6.0
+
+.venv-peers/%/.ready: requirements.txt $(READY)
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-peers/$*
+	$(BIN)/uv pip install --quiet --python .venv-peers/$*/bin/python --requirement requirements.txt '$(PEER)'
+	$(BIN)/uv pip install --quiet --python .venv-peers/$*/bin/python --no-deps --editable .
+	@touch $@
 
 lock: $(READY)
 	$(BIN)/uv pip compile --quiet --universal --upgrade --no-emit-index-url --no-header --no-annotate \

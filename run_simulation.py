@@ -79,6 +79,28 @@ def simulate(settings: Settings, folder: Path) -> None:
         write_page(folder)
 
 
+def usage() -> str:
+    """What can be said on the command line; Hydra takes twice as long to tell it."""
+    groups = sorted(group for group in (Path(__file__).parent / "conf").iterdir() if group.is_dir())
+    choices = [
+        f"  {group.name}=" + "|".join(sorted(file.stem for file in group.glob("*.yaml")))
+        for group in groups
+        if group.name != "hydra"
+    ]
+    return "\n".join(
+        [
+            f"{__doc__}\n\nChoices, each a file in conf/:",
+            *choices,
+            "\nSettings with their defaults, which choices change, and you: federation.rounds=3",
+            OmegaConf.to_yaml(OmegaConf.structured(Settings)),
+            "--cfg job shows what a command comes to; seed=0,1,2 --multirun runs three; --hydra-help tells more",
+        ]
+    )
+
+
 if __name__ == "__main__":
+    if {"-h", "--help"} & set(sys.argv):
+        print(usage())
+        sys.exit()
     os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
     main()

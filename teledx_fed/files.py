@@ -12,22 +12,26 @@ from numpy.typing import NDArray
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Write to the yielded file; when the block ends well, and only then, it takes the place of `path`."""
+def replacing(path: Path, lasting: bool = True) -> Iterator[BinaryIO]:
+    """Write to the yielded file; when the block ends well, and only then, it takes the place of `path`.
+
+    Not `lasting`, it may be cut short should the power fail: for what carries a checksum and can be made again.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
         with temporary.open("xb") as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
+            if lasting:
+                file.flush()
+                os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    with replacing(path) as file:
+def write_bytes(path: Path, content: bytes, lasting: bool = True) -> None:
+    with replacing(path, lasting) as file:
         file.write(content)
 
 

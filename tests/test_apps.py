@@ -1,17 +1,21 @@
-"""The two apps that Flower runs, behind the in-process grid: the same bits as the simulation."""
+"""The two apps that Flower runs, in one process and on Ray: the same bits as the simulation."""
 
 import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from flwr.app import Context, RecordDict
+from flwr.app import Context, RecordDict, UserConfig
+from flwr.serverapp import Grid
 
 from server.app import app as server_app
 from sites.app import app as site_app
 from teledx_fed.data.hospitals import hospitals
+from teledx_fed.federation.checkpoint import Progress
 from teledx_fed.federation.in_process import InProcessGrid
+from teledx_fed.federation.ray_runtime import ray_grid
 from teledx_fed.federation.simulation import federate, standing
 from teledx_fed.model.network import build
 from teledx_fed.settings import Settings
@@ -24,15 +28,32 @@ def settings(tiny_settings: Callable[..., Settings], tmp_path: Path) -> Settings
     return tiny_settings(data__hospitals=patients, folder=str(tmp_path / "served"))
 
 
-def test_the_apps_that_flower_runs_give_the_bits_of_the_simulation(settings: Settings, tmp_path: Path) -> None:
-    config = {"settings": json.dumps(asdict(settings))}
-    grid = InProcessGrid([site_app], ["north", "south"], config)
+@pytest.fixture
+def simulated(settings: Settings, tmp_path: Path) -> Progress:
+    worker, folder = Worker(build(settings.model, settings.seed)), tmp_path / "simulated"
+    federate(hospitals(settings, folder, lambda done, total: None, print), [worker], settings, folder, lambda *_: None)
+    return standing(folder, worker)
+
+
+def serve(grid: Grid, settings: Settings) -> Progress:
+    config: UserConfig = {"settings": json.dumps(asdict(settings))}
     server_app(grid=grid, context=Context(1, 1, {}, RecordDict(), config))
-    worker = Worker(build(settings.model, settings.seed))
-    folder = tmp_path / "simulated"
-    sites = hospitals(settings, folder, lambda done, total: None, print)
-    federate(sites, [worker], settings, folder, lambda report, rounds: None)
-    served, simulated = standing(tmp_path / "served", worker), standing(folder, worker)
+    return standing(Path(str(settings.folder)), Worker(build(settings.model, settings.seed)))
+
+
+def test_the_apps_that_flower_runs_give_the_bits_of_the_simulation(settings: Settings, simulated: Progress) -> None:
+    config: UserConfig = {"settings": json.dumps(asdict(settings))}
+    served = serve(InProcessGrid([site_app], ["north", "south"], config), settings)
+    assert served.round == simulated.round == 2
+    assert served.weights.equal(simulated.weights)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install teledx-fed[ray]")
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_the_same_apps_give_the_same_bits_on_ray(settings: Settings, simulated: Progress) -> None:
+    with ray_grid(site_app, ["north", "south"], settings, Path(str(settings.folder))) as grid:
+        served = serve(grid, settings)
     assert served.round == simulated.round == 2
     assert served.weights.equal(simulated.weights)
 

@@ -33,6 +33,8 @@ DOORS = {
     "sklearn": ("teledx_fed/evaluation/",),
     "matplotlib": ("teledx_fed/reporting/plots.py",),
     "jinja2": ("teledx_fed/reporting/", "teledx_fed/diagnosis/"),
+    "ray": ("teledx_fed/federation/ray_runtime.py",),
+    "typer": ("sites/__main__.py", "server/__main__.py"),
     "rich": ("teledx_fed/reporting/progress.py", "sites/__main__.py", "server/__main__.py"),
 }
 

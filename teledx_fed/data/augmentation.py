@@ -1,11 +1,11 @@
 """Small changes that a photographer and a camera make, drawn anew for every image of a batch."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2 import functional
+from torch.nn import functional
+
+AUGMENTATION_VERSION = 1
+"""Raise it whenever the same image and draws give other pixels."""
 
 DEGREES = 15.0
 SHIFT = 0.04
@@ -17,26 +17,46 @@ SATURATION = 0.15
 
 
 def augment(batch: Tensor, generator: torch.Generator) -> Tensor:
-    """b × 3 × s × s, uint8 or float in 0…1, to the same; all that is random comes from `generator`."""
-    draws = (2 * torch.rand((len(batch), 8), generator=generator, dtype=torch.float64) - 1).tolist()
-    return torch.stack([_augment(image, draw) for image, draw in zip(batch, draws, strict=True)])
+    """b × 3 × s × s, uint8 or float in 0…1, to the same; all that is random comes from `generator`.
 
-
-def _augment(image: Tensor, draw: Sequence[float]) -> Tensor:
-    """`draw`: eight numbers in −1…1."""
-    mirrored, turned, right, down, scaled, brightness, contrast, saturation = draw
-    side = image.shape[-1]
-    if mirrored < 0:
-        image = functional.horizontal_flip(image)
-    image = functional.affine(
-        image,
-        angle=DEGREES * turned,
-        translate=[SHIFT * side * right, SHIFT * side * down],
+    For a whole batch what torchvision's affine, brightness, contrast and saturation do to one image.
+    """
+    draws = 2 * torch.rand((len(batch), 8, 1, 1), generator=generator, dtype=torch.float64) - 1
+    mirrored, turned, right, down, scaled, *coloured = draws.to(batch.device, torch.float32).unbind(1)
+    moved = _moved(
+        batch if batch.is_floating_point() else batch / 255,
+        flip=torch.where(mirrored < 0, -1.0, 1.0),
+        angle=torch.deg2rad(DEGREES * turned),
+        right=SHIFT * right,
+        down=SHIFT * down,
         scale=1 + SCALE * scaled,
-        shear=[0.0, 0.0],
-        interpolation=InterpolationMode.BILINEAR,
     )
-    image = functional.adjust_brightness(image, 1 + BRIGHTNESS * brightness)
-    image = functional.adjust_contrast(image, 1 + CONTRAST * contrast)
-    coloured: Tensor = functional.adjust_saturation(image, 1 + SATURATION * saturation)
-    return coloured
+    brightness, contrast, saturation = (draw[:, None] for draw in coloured)
+    changed = _coloured(moved, 1 + BRIGHTNESS * brightness, 1 + CONTRAST * contrast, 1 + SATURATION * saturation)
+    return changed if batch.is_floating_point() else changed.mul_(255).round_().to(torch.uint8)
+
+
+def _moved(images: Tensor, flip: Tensor, angle: Tensor, right: Tensor, down: Tensor, scale: Tensor) -> Tensor:
+    """Mirrored, then turned and scaled about the centre, then shifted: each (b, 1, 1), the shifts in sides."""
+    side = images.shape[-1]
+    centres = torch.linspace(1 / side - 1, 1 - 1 / side, side, device=images.device)  # of pixels, as grid_sample counts
+    x, y = centres - 2 * right, centres[:, None] - 2 * down
+    cosine, sine = torch.cos(angle) / scale, torch.sin(angle) / scale
+    grid = torch.stack([flip * cosine * x + flip * sine * y, cosine * y - sine * x], dim=-1)
+    return functional.grid_sample(images, grid, align_corners=False)
+
+
+def _coloured(images: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor) -> Tensor:
+    images = images.mul_(brightness).clamp_(0, 1)
+    images = _away_from(_grey(images).mean(dim=(1, 2, 3), keepdim=True), images, contrast)
+    return _away_from(_grey(images), images, saturation)
+
+
+def _away_from(grey: Tensor, images: Tensor, factor: Tensor) -> Tensor:
+    """grey + factor × (images − grey), within 0…1."""
+    return images.sub_(grey).mul_(factor).add_(grey).clamp_(0, 1)
+
+
+def _grey(images: Tensor) -> Tensor:
+    red, green, blue = images.split(1, dim=1)
+    return (0.2989 * red).add_(green, alpha=0.587).add_(blue, alpha=0.114)

@@ -11,12 +11,16 @@ from scipy.fft import dctn
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from teledx_fed.data.recollection import recall
 from teledx_fed.records import Collection, Example, Images, Reason, SetAside
 
 Pair = tuple[str, str]
 
 FREQUENCIES = 24
-"""Squared, less one, the bits of a hash. The usual 8 do not tell one fundus from another."""
+"""The usual 8 do not tell one fundus from another."""
+BITS = FREQUENCIES**2 - 1
+HASH_VERSION = 1
+"""Raise it whenever the same prepared photograph gives other bits."""
 
 NEAR = 0.18
 """The share of differing bits up to which two photographs show one eye in one view. Looked at on four real hospitals,
@@ -95,10 +99,26 @@ def _set_aside(group: Sequence[Example]) -> list[SetAside]:
 def _links(groups: Sequence[Sequence[Example]], images: Images) -> list[Pair]:
     """Pairs of patients who share a photograph."""
     firsts = [group[0] for group in groups]
-    hashes = [perceptual_hash(images.batch(firsts[start : start + BLOCK])) for start in range(0, len(firsts), BLOCK)]
-    near = near_duplicates(np.concatenate(hashes)) if hashes else ()
     copies = [(group[0].patient, copy.patient) for group in groups for copy in group[1:]]
+    near = near_duplicates(_hashes(firsts, images))
     return copies + [(firsts[i].patient, firsts[j].patient) for i, j in near]
+
+
+def _hashes(examples: Sequence[Example], images: Images) -> NDArray[np.bool_]:
+    """Of distinct photographs, kept beside what they were made from."""
+    by_digest = {example.image.digest(): example for example in examples}
+
+    def find(missing: Sequence[str]) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for start in range(0, len(missing), BLOCK):
+            block = missing[start : start + BLOCK]
+            bits = np.packbits(perceptual_hash(images.batch([by_digest[digest] for digest in block])), axis=1)
+            found |= {digest: row.tobytes().hex() for digest, row in zip(block, bits, strict=True)}
+        return found
+
+    known = recall(images.folder / f"hashes-v{HASH_VERSION}.json", by_digest, find)
+    rows = np.frombuffer(bytes.fromhex("".join(known[digest] for digest in by_digest)), np.uint8)
+    return np.unpackbits(rows.reshape(-1, -(-BITS // 8)), axis=1, count=BITS).astype(bool)
 
 
 def _merge(links: Sequence[Pair]) -> Mapping[str, str]:

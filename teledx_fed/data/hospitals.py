@@ -10,11 +10,12 @@ from teledx_fed.data.image_cache import ImageCache
 from teledx_fed.data.layouts import read
 from teledx_fed.data.partition import assign, split
 from teledx_fed.data.problems import BadData, Problem
+from teledx_fed.data.recollection import with_digests
 from teledx_fed.data.synthetic import hospital
 from teledx_fed.files import write_text
 from teledx_fed.randomness import generator
 from teledx_fed.records import Collection, Images, Reason, SetAside, Shard, Site
-from teledx_fed.settings import Settings
+from teledx_fed.settings import DataSettings, Settings, SourceSettings
 
 Advance = Callable[[int, int], None]
 Say = Callable[[str], None]
@@ -22,6 +23,13 @@ Say = Callable[[str], None]
 
 def hospitals(settings: Settings, folder: Path, advance: Advance, say: Say) -> dict[str, Site]:
     """Every hospital of a simulation, by name. `folder` keeps how each was split. `BadData` names all that is wrong."""
+    distinct, images = collections(settings, advance, say)
+    dealt = assign(distinct, settings.partition, settings.seed)
+    return {name: _site(name, dealt[name], images, settings, folder) for name in sorted(dealt)}
+
+
+def collections(settings: Settings, advance: Advance, say: Say) -> tuple[dict[str, Collection], ImageCache]:
+    """What can be learned from, by source, prepared. `BadData` names all that is wrong."""
     sources = _sources(settings)
     images = ImageCache(Path(settings.data.cache), settings.data)
     photographs = [example for collection, _ in sources.values() for example in collection.examples]
@@ -33,16 +41,19 @@ def hospitals(settings: Settings, folder: Path, advance: Advance, say: Say) -> d
         listed = "; ".join(str(problem) for problem in problems[:3])
         say(f"{len(problems)} problems in the data are set aside (data.on_bad=skip), the first of them: {listed}")
     usable = {name: _usable(collection, found, torn) for name, (collection, found) in sources.items()}
-    distinct = {name: deduplicate(collection, images) for name, collection in usable.items()}
-    dealt = assign(distinct, settings.partition, settings.seed)
-    return {name: _site(name, dealt[name], images, settings, folder) for name in sorted(dealt)}
+    return {name: deduplicate(collection, images) for name, collection in usable.items()}, images
 
 
 def _sources(settings: Settings) -> dict[str, tuple[Collection, tuple[Problem, ...]]]:
     if settings.data.hospitals:
         return {name: (hospital(name, drawn, settings.seed), ()) for name, drawn in settings.data.hospitals.items()}
-    grading, pattern = settings.data.grading, settings.data.file_pattern
-    return {name: read(name, source, grading, pattern) for name, source in settings.data.sources.items()}
+    return {name: _read(name, source, settings.data) for name, source in settings.data.sources.items()}
+
+
+def _read(name: str, source: SourceSettings, settings: DataSettings) -> tuple[Collection, tuple[Problem, ...]]:
+    collection, problems = read(name, source, settings.grading, settings.file_pattern)
+    digests = Path(settings.cache) / "digests" / f"{name}.json"
+    return replace(collection, examples=with_digests(collection.examples, digests, settings.workers)), problems
 
 
 def _usable(collection: Collection, unread: Sequence[Problem], torn: Sequence[Problem]) -> Collection:

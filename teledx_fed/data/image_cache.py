@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from teledx_fed.data.preprocessing import prepare
+from teledx_fed.data.preprocessing import prepare_photograph
 from teledx_fed.data.problems import Problem
 from teledx_fed.files import write_bytes
 from teledx_fed.records import Example, Photograph
 from teledx_fed.settings import DataSettings
 
-PREPARATION_VERSION = 1
+PREPARATION_VERSION = 2
 """Raise it whenever the same photograph and settings give other pixels."""
 
 CHECKSUM_BYTES = 4
@@ -42,10 +42,11 @@ class ImageCache:
         `advance` hears how many of how many are done.
         """
         photographs = list(dict.fromkeys(example.image for example in examples))
+        missing = [photograph for photograph in photographs if not self._is_stored(photograph)]
         problems = []
         # Decoding, resizing and drawing release the interpreter lock: threads are as fast as processes.
         with ThreadPoolExecutor(self.settings.workers) as pool:
-            for done, problem in enumerate(pool.map(self._problem, photographs), start=1):
+            for done, problem in enumerate(pool.map(self._problem, missing), start=1 + len(photographs) - len(missing)):
                 problems += [problem] if problem else []
                 advance(done, len(photographs))
         return tuple(problems)
@@ -57,6 +58,13 @@ class ImageCache:
         for image, example in zip(images, examples, strict=True):
             image[:] = self._prepared(example.image)
         return images
+
+    def _is_stored(self, photograph: Photograph) -> bool:
+        """Whether whole, the first use will tell."""
+        try:
+            return self._path(photograph).exists()
+        except ValueError:  # an unreadable file is a problem to name, like any other
+            return False
 
     def _problem(self, photograph: Photograph) -> Problem | None:
         try:
@@ -71,7 +79,7 @@ class ImageCache:
         if stored is not None:
             return stored
         options = self.settings
-        image = prepare(photograph.read(), options.image_size, options.ben_graham, options.clahe)
+        image = prepare_photograph(photograph, options.image_size, options.ben_graham, options.clahe)
         _save(path, image)
         return image
 
@@ -85,7 +93,7 @@ class ImageCache:
 def _save(path: Path, image: NDArray[np.uint8]) -> None:
     buffer = io.BytesIO()
     np.save(buffer, image)
-    write_bytes(path, buffer.getvalue() + _checksum(buffer.getvalue()))
+    write_bytes(path, buffer.getvalue() + _checksum(buffer.getvalue()), lasting=False)
 
 
 def _load(path: Path) -> NDArray[np.uint8] | None:

@@ -4,7 +4,9 @@ import hashlib
 import io
 import struct
 import warnings
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from zipfile import BadZipFile
@@ -28,9 +30,13 @@ warnings.simplefilter("error", Image.DecompressionBombWarning)
 
 @dataclass(frozen=True)
 class PhotographFile:
-    """A JPEG, PNG, TIFF or BMP file, upright as its EXIF orientation says: as the grader saw it."""
+    """A JPEG, PNG, TIFF or BMP file, upright as its EXIF orientation says: as the grader saw it.
+
+    `known_digest` spares reading the file where its digest was found before.
+    """
 
     path: Path
+    known_digest: str | None = field(default=None, compare=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -38,16 +44,36 @@ class PhotographFile:
         return str(self.path)
 
     def digest(self) -> str:
-        return hashlib.sha256(self._content()).hexdigest()
+        return self.known_digest or hashlib.sha256(self._content()).hexdigest()
+
+    def state(self) -> str:
+        """What changes whenever somebody writes to the file, or where it is gone; nothing of it is read."""
+        try:
+            stat = self.path.stat()
+        except OSError as error:
+            return f"{self.name} {error.strerror}"
+        return f"{self.path.absolute()} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
 
     def read(self) -> NDArray[np.uint8]:
+        with self._opened() as image:
+            return _upright(image)
+
+    def reduced(self, side: int) -> NDArray[np.uint8] | None:
+        """At 1/2, 1/4 or 1/8 of its size, no side below `side`: for a JPEG less work. None where that cannot be had."""
+        with self._opened() as image:
+            whole = image.size
+            image.draft(None, (side, side))
+            return _upright(image) if image.size != whole else None
+
+    @contextmanager
+    def _opened(self) -> Iterator[Image.Image]:
         content = self._content()
         if _is_cut_jpeg(content):
             raise self._refused("whole", "no end of image", "Copy it again from its source")
         try:
             with Image.open(io.BytesIO(content), formats=FORMATS) as image:
                 self._check_mode(image.mode)
-                return np.array(ImageOps.exif_transpose(image).convert("RGB"))
+                yield image
         except BOMB as error:
             raise self._refused(
                 f"at most {Image.MAX_IMAGE_PIXELS} pixels", "more in its header", "Scale it down"
@@ -72,6 +98,11 @@ class PhotographFile:
 
     def _refused(self, requirement: str, got: object, remedy: str) -> ValueError:
         return ValueError(f"{self.name} must be {requirement}, got {got}. {remedy}, or leave it out.")
+
+
+def _upright(image: Image.Image) -> NDArray[np.uint8]:
+    ImageOps.exif_transpose(image, in_place=True)
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def _is_cut_jpeg(content: bytes) -> bool:

@@ -6,6 +6,7 @@ metric is (B,), NaN where it is undefined.
 
 import logging
 import math
+from functools import cache
 
 import numpy as np
 
@@ -68,14 +69,17 @@ def metric(name: str, predictions: Predictions, threshold: float = DEFAULT_THRES
 def operating_point(validation: Predictions, target_sensitivity: float) -> float:
     """The highest threshold that calls at least that share of the referable eyes; `score >= threshold` is called.
 
-    Without a referable eye there is nothing to choose by: 0.5, and a warning in the log.
+    Without a referable eye there is nothing to choose by: 0.5, and a warning in the log, the first time.
     """
     scores = np.sort(validation.referable_score[validation.referable])[::-1]
     if scores.size == 0:
-        log.warning("no referable eye to choose an operating point by: %s is taken", DEFAULT_THRESHOLD)
+        _say_once("a site has no referable eye to choose an operating point by: %s is taken", DEFAULT_THRESHOLD)
         return DEFAULT_THRESHOLD
     needed = max(1, math.ceil(target_sensitivity * scores.size - 1e-9))
     return float(scores[needed - 1])
+
+
+_say_once = cache(log.warning)
 
 
 def confusion(truth: Integers | Booleans, said: Integers | Booleans, classes: int, multiplicity: Floats) -> Floats:

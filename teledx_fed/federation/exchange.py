@@ -47,7 +47,8 @@ def sampled(nodes: Mapping[int, str], round: int, settings: Settings) -> dict[in
             f"of {len(nodes)}. Lower it, or wait for more sites."
         )
     drawn = generator(settings.seed, "", round, "sampled sites").choice(sorted(nodes.values()), count, replace=False)
-    return {node: name for node, name in nodes.items() if name in drawn.tolist()}
+    chosen = set(drawn.tolist())
+    return {node: name for node, name in nodes.items() if name in chosen}
 
 
 def exchange(

@@ -11,7 +11,7 @@ from teledx_fed.data.hospitals import hospitals
 from teledx_fed.federation.site import Hospital
 from teledx_fed.model.network import build as build_network
 from teledx_fed.settings import build
-from teledx_fed.training.compute import device
+from teledx_fed.training.compute import place
 from teledx_fed.training.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ def hospital_of(context: Context) -> Hospital:
 def _hospitals(settings_json: str) -> dict[str, Hospital]:
     settings = build(json.loads(settings_json))
     folder = Path(settings.folder or settings.data.cache)
-    worker = Worker(build_network(settings.model, settings.seed).to(device(settings, log.info)))
+    worker = Worker(place(build_network(settings.model, settings.seed), settings, log.info))
     return {
         name: Hospital(site, worker, settings, folder / "sites" / name)
         for name, site in hospitals(settings, folder, lambda done, total: None, log.info).items()

@@ -3,11 +3,9 @@
 import json
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
-from importlib.util import find_spec
 from pathlib import Path
 
 from flwr.app import Context, Message
@@ -32,49 +30,36 @@ def ray_grid(app: ClientApp, sites: Sequence[str], settings: Settings, folder: P
     `folder` is the run's: what a site keeps from round to round must be there for whichever actor it comes to next.
     A `ValueError` where Ray is not installed, or no machine of the cluster has room for a site.
     """
-    if find_spec("ray") is None:
+    try:
+        import ray
+        from flwr.server.superlink.fleet.vce.backend.raybackend import RayBackend
+    except ImportError as error:
         raise ValueError(
             "simulation.backend must be in_process where Ray is not installed, got ray. "
             "For ray say pip install teledx-fed[ray]."
-        )
-    from flwr.server.superlink.fleet.vce.backend.raybackend import RayBackend
-
+        ) from error
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # the device is in the settings, not hidden
     settings = travelling(settings, folder)
-    backend = RayBackend(_config(settings))
     try:
+        backend = RayBackend(_config(settings))
         _start_actors(backend, app, settings)
-        yield RayGrid(backend, sites, settings)
+        apps = [ActorApp(backend)] * backend.num_workers
+        yield InProcessGrid(apps, sites, {"settings": json.dumps(asdict(settings))})
     finally:
-        backend.terminate()
+        ray.shutdown()
 
 
-class RayGrid(InProcessGrid):
-    """As many sites at once as there are actors; their replies come as they are ready.
+class ActorApp(ClientApp):
+    """The app that the backend was built with, as it answers in one of the actors."""
 
-    `timeout` holds for each turn of the actors, so that a site is not late for having waited for one.
-    """
+    def __init__(self, backend: Backend) -> None:
+        super().__init__()
+        self._backend = backend
 
-    def __init__(self, backend: Backend, sites: Sequence[str], settings: Settings) -> None:
-        def on_an_actor(message: Message, context: Context) -> Message:
-            numbered = {**context.node_config, PARTITION_ID_KEY: context.node_id}  # Flower's runtime asks for it
-            return backend.process_message(message, replace(context, node_config=numbered))[0]
-
-        super().__init__(on_an_actor, sites, {"settings": json.dumps(asdict(settings))})
-        self._actors = backend.num_workers
-        self._threads = ThreadPoolExecutor(self._actors)  # one waits for each actor, into the next round if it must
-
-    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterator[Message]:
-        awaited = {self._threads.submit(self._answer, message) for message in messages}
-        turns = -(-len(awaited) // self._actors)
-        try:
-            with suppress(TimeoutError):
-                for answered in as_completed(awaited, timeout and timeout * turns):
-                    awaited.discard(answered)
-                    yield answered.result()
-        finally:
-            for late in awaited:
-                late.cancel()
+    def __call__(self, message: Message, context: Context) -> Message:
+        numbered = {**context.node_config, PARTITION_ID_KEY: context.node_id}  # Flower's runtime asks for it
+        reply, _ = self._backend.process_message(message, replace(context, node_config=numbered))
+        return reply
 
 
 def travelling(settings: Settings, folder: Path) -> Settings:
@@ -102,6 +87,7 @@ def _config(settings: Settings) -> BackendConfig:
             "num_cpus": simulation.threads,
             "num_gpus": int(simulation.device == "cuda"),
             "max_restarts": WITHOUT_LIMIT,
+            "max_task_retries": 1,  # a round asked for twice gives the same bytes
         },
     }
 
@@ -112,6 +98,6 @@ def _start_actors(backend: Backend, app: ClientApp, settings: Settings) -> None:
     except ValueError as error:
         simulation = settings.simulation
         raise ValueError(
-            f"simulation.threads and simulation.device must fit a machine of the Ray cluster, "
+            "simulation.threads and simulation.device must fit a machine of the Ray cluster, "
             f"got {simulation.threads} and {simulation.device}. Ask for less, or add a machine that has it."
         ) from error

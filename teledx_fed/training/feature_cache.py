@@ -1,60 +1,102 @@
-"""A frozen backbone sees each photograph once: its features are kept, by image and by weights."""
+"""A frozen part sees each photograph once: what it made of it is kept, by image, by view and by weights."""
 
 import hashlib
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from teledx_fed.files import write_array
+from teledx_fed.data.array_store import ArrayStore
+from teledx_fed.data.augmentation import AUGMENTATION_VERSION, augment
+from teledx_fed.model.export import EXPORT_VERSION, export
 from teledx_fed.model.network import Grader
+from teledx_fed.model.runtime import Runtime, has_cuda, identity
+from teledx_fed.randomness import torch_generator
 from teledx_fed.records import Example, Images, Photograph
 
 BATCH = 32
 
+View = int | None
+"""Which augmented view of a photograph, or the photograph as it is."""
+
+Views = tuple[View, ...]
+PLAIN: Views = (None,)
+
+Gather = Callable[[Tensor, Tensor], Tensor]
+"""Given b indices of views and b of examples, their features (b, d) or feature maps (b, c, h, w)."""
+
 
 class FeatureCache:
-    """Keyed by the backbone's weights, the photograph's content and, through `folder`, how it was prepared.
+    """Keyed by the frozen part, by what computes it, by content and view, and, through `images`, by preparation.
 
-    Every batch has the same size, padded where need be, so that a feature's bits do not depend on its company.
+    Every batch has the same size, so that a feature's bits do not depend on its company.
     """
 
-    def __init__(self, folder: Path, network: Grader) -> None:
-        self.network = network
-        self.folder = folder / f"features-{_digest(network)}"
-        self._rows: dict[Photograph, NDArray[np.float32]] = {}
+    def __init__(self, images: Images, network: Grader) -> None:
+        self._images, self._network = images, network
+        self._cuda = network.device.type == "cuda" and has_cuda()
+        self._store = ArrayStore(images.folder / f"features-{_digest(network, self._cuda)}")
+        self._runtime: Runtime | None = None
 
-    def features(self, examples: Sequence[Example], images: Images) -> NDArray[np.float32]:
-        """(n, d) in the order of `examples`."""
-        unknown = {example.image: example for example in examples if example.image not in self._rows}
-        paths = {photograph: self._path(photograph) for photograph in unknown}
-        missing = [example for photograph, example in unknown.items() if not paths[photograph].exists()]
+    def gather(self, examples: Sequence[Example], views: Views) -> Gather:
+        """Computes what is missing. Pooled features are held in memory; maps stay on disk until they are asked for."""
+        self._complete(examples, views)
+        device = self._network.device
+        if self._read(examples[0], views[0]).ndim > 1:
+            return lambda view, index: self._maps(
+                [examples[i] for i in index.tolist()], [views[v] for v in view.tolist()]
+            ).to(device, memory_format=torch.channels_last)
+        rows = np.array([[self._read(example, view) for example in examples] for view in views])
+        features = torch.from_numpy(rows).to(device)
+        return lambda view, index: features[view, index]
+
+    def _maps(self, examples: Sequence[Example], views: Sequence[View]) -> Tensor:
+        read = [self._read(example, view) for example, view in zip(examples, views, strict=True)]
+        return torch.from_numpy(np.stack(read))
+
+    def _read(self, example: Example, view: View) -> NDArray[np.float32]:
+        return self._store.read(example.image, _part(view))
+
+    def _complete(self, examples: Sequence[Example], views: Views) -> None:
+        wanted = {(example.image, view): example for view in views for example in examples}
+        missing = [
+            (example, view)
+            for (photograph, view), example in wanted.items()
+            if not self._store.holds(photograph, _part(view))
+        ]
         for start in range(0, len(missing), BATCH):
             batch = missing[start : start + BATCH]
-            for example, row in zip(batch, self._computed(batch, images), strict=True):
-                write_array(paths[example.image], row)
-        self._rows |= {photograph: np.load(path) for photograph, path in paths.items()}
-        return np.stack([self._rows[example.image] for example in examples])
+            for (example, view), row in zip(batch, self._computed(batch), strict=False):
+                self._store.write(row, example.image, _part(view))
 
-    def _path(self, photograph: Photograph) -> Path:
-        digest = photograph.digest()
-        return self.folder / digest[:2] / f"{digest}.npy"
-
-    @torch.inference_mode()
-    def _computed(self, examples: Sequence[Example], images: Images) -> NDArray[np.float32]:
-        padded = [*examples, *[examples[-1]] * (BATCH - len(examples))]
-        pixels = torch.from_numpy(images.batch(padded)).permute(0, 3, 1, 2).to(self.network.device)
-        features: NDArray[np.float32] = self.network.eval().features(pixels).cpu().numpy()
-        return features[: len(examples)]
+    def _computed(self, wanted: Sequence[tuple[Example, View]]) -> NDArray[np.float32]:
+        """`BATCH` rows, the first of them those wanted."""
+        pixels = self._images.batch([example for example, _ in wanted])
+        for image, (example, view) in zip(pixels, wanted, strict=True):
+            if view is not None:
+                image[:] = augmented(image, example.image, view)
+        if self._runtime is None:
+            graph = export(self._network.frozen, pixels.shape[1])
+            self._runtime = Runtime(graph, torch.get_num_threads(), self._cuda)
+        return self._runtime(np.resize(pixels, (BATCH, *pixels.shape[1:])))  # filled up with the first ones again
 
 
-def _digest(network: Grader) -> str:
-    digest = hashlib.sha256(network.device.type.encode())
-    for name, tensor in network.backbone.state_dict().items():
-        digest.update(name.encode())
-        digest.update(tensor.cpu().contiguous().numpy().tobytes())
-    for scale in (network.mean, network.deviation):
-        digest.update(scale.cpu().numpy().tobytes())
+def _part(view: View) -> str:
+    return "plain" if view is None else f"view-{view}-v{AUGMENTATION_VERSION}"
+
+
+def augmented(image: NDArray[np.uint8], photograph: Photograph, view: int) -> NDArray[np.uint8]:
+    """View `view` of a prepared photograph (s, s, 3): the same whatever the seed and wherever it trains."""
+    drawn = torch_generator(0, photograph.digest(), view, "view")
+    return augment(torch.from_numpy(image).permute(2, 0, 1)[None], drawn)[0].permute(1, 2, 0).numpy()
+
+
+def _digest(network: Grader, on_cuda: bool) -> str:
+    frozen = network.frozen
+    about = f"{frozen!r} {identity(on_cuda)} export {EXPORT_VERSION}"
+    digest = hashlib.sha256(about.encode())
+    for tensor in (*frozen.parameters(), *frozen.buffers()):
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]

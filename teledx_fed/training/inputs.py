@@ -1,7 +1,8 @@
-"""What a network is fed: photographs, or, behind a frozen backbone, features computed once."""
+"""What a network is fed: photographs, or, behind a frozen part, what that made of them once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -12,8 +13,10 @@ from torch import Tensor
 from teledx_fed.data.augmentation import augment
 from teledx_fed.model.network import Grader
 from teledx_fed.records import Example, Images
+from teledx_fed.training.feature_cache import Gather
 
 Index = NDArray[np.int64]
+CPU = torch.device("cpu")
 
 
 class Inputs(Protocol):
@@ -25,30 +28,46 @@ class Inputs(Protocol):
 
 @dataclass(frozen=True)
 class PhotographInputs:
-    """Prepared photographs, augmented where a generator is given."""
+    """Prepared photographs, augmented where a generator is given. On a GPU they stay in its memory."""
 
     images: Images
     examples: Sequence[Example]
+    device: torch.device = CPU
 
     def __len__(self) -> int:
         return len(self.examples)
 
     def logits(self, network: Grader, index: Index, augmentation: torch.Generator | None) -> Tensor:
-        pixels = torch.from_numpy(self.images.batch([self.examples[i] for i in index])).permute(0, 3, 1, 2)
+        pixels = self._pixels(index).permute(0, 3, 1, 2)
         if augmentation is not None:
             pixels = augment(pixels, augmentation)
-        logits: Tensor = network(pixels.to(network.device, non_blocking=True))
+        logits: Tensor = network(pixels)
         return logits
+
+    def _pixels(self, index: Index) -> Tensor:
+        if self.device.type == "cuda":
+            return self._resident[torch.from_numpy(index).to(self.device)]
+        return torch.from_numpy(self.images.batch([self.examples[i] for i in index]))
+
+    @cached_property
+    def _resident(self) -> Tensor:
+        return torch.from_numpy(self.images.batch(self.examples)).to(self.device)
 
 
 @dataclass(frozen=True)
 class FeatureInputs:
-    """Features (n, d) of a frozen backbone."""
+    """What a frozen part made of `examples` examples, of each in `views` views; a generator chooses among them."""
 
-    features: Tensor
+    gather: Gather
+    examples: int
+    views: int = 1
 
     def __len__(self) -> int:
-        return len(self.features)
+        return self.examples
 
     def logits(self, network: Grader, index: Index, augmentation: torch.Generator | None) -> Tensor:
-        return network.classify(self.features[torch.from_numpy(index)])
+        if augmentation is None:
+            view = torch.zeros(len(index), dtype=torch.int64)
+        else:
+            view = torch.randint(self.views, (len(index),), generator=augmentation)
+        return network.learned(self.gather(view, torch.from_numpy(index)))

@@ -16,9 +16,11 @@ from teledx_fed.records import GRADES, Example, LocalTraining
 from teledx_fed.training.inputs import Index, Inputs
 
 OPTIMIZERS: dict[str, Callable[[list[nn.Parameter], LocalTraining], torch.optim.Optimizer]] = {
-    "adamw": lambda p, a: torch.optim.AdamW(p, lr=a.learning_rate, weight_decay=a.weight_decay),
-    "adam": lambda p, a: torch.optim.Adam(p, lr=a.learning_rate, weight_decay=a.weight_decay),
-    "sgd": lambda p, a: torch.optim.SGD(p, lr=a.learning_rate, momentum=a.momentum, weight_decay=a.weight_decay),
+    "adamw": lambda p, a: torch.optim.AdamW(p, lr=a.learning_rate, weight_decay=a.weight_decay, fused=True),
+    "adam": lambda p, a: torch.optim.Adam(p, lr=a.learning_rate, weight_decay=a.weight_decay, fused=True),
+    "sgd": lambda p, a: torch.optim.SGD(
+        p, lr=a.learning_rate, momentum=a.momentum, weight_decay=a.weight_decay, fused=True
+    ),
 }
 
 
@@ -48,14 +50,14 @@ class Targets:
 
 def learn(network: Grader, inputs: Inputs, targets: Targets, asked: LocalTraining, site: str, round: int) -> float:
     """Train `network` in place; returns the mean loss, without the proximal term, of the last epoch."""
-    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    trained = network.trained
     start = [parameter.detach().clone() for parameter in trained]
     optimizer = OPTIMIZERS[asked.optimizer](trained, asked)
     objective = _objective(network, targets, asked)
     order = generator(asked.seed, site, round, "batches")
     augmentation = torch_generator(asked.seed, site, round, "augmentation") if asked.augment else None
     network.train()
-    losses: list[float] = []
+    losses: list[Tensor] = []
     for _ in range(asked.epochs):
         losses.clear()
         for index in _batches(targets, asked, order):
@@ -66,9 +68,9 @@ def learn(network: Grader, inputs: Inputs, targets: Targets, asked: LocalTrainin
             if asked.clip_norm:
                 nn.utils.clip_grad_norm_(trained, asked.clip_norm)
             optimizer.step()
-            losses.append(float(loss.detach()) * len(index))
+            losses.append(loss.detach().double() * len(index))
     network.eval()
-    return sum(losses) / len(targets.labels)
+    return float(torch.stack(losses).sum()) / len(targets.labels)
 
 
 def _batches(targets: Targets, asked: LocalTraining, order: np.random.Generator) -> Iterator[Index]:

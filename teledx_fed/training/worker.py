@@ -12,7 +12,7 @@ from teledx_fed.clock import Clock
 from teledx_fed.evaluation.predictions import Predictions, predictions
 from teledx_fed.model.network import Grader, load, pack, save
 from teledx_fed.records import GRADES, Example, Images, LocalTraining, Site
-from teledx_fed.training.feature_cache import FeatureCache
+from teledx_fed.training.feature_cache import PLAIN, FeatureCache, Views
 from teledx_fed.training.inputs import FeatureInputs, Inputs, PhotographInputs
 from teledx_fed.training.local import Targets, learn
 from teledx_fed.weights import Weights, mean
@@ -41,7 +41,8 @@ class Worker:
     network: Grader
     clock: Clock = field(default_factory=Clock)
     initial: SiteModel = field(init=False)
-    _features: FeatureCache | None = field(default=None, init=False)
+    _caches: dict[Path, FeatureCache] = field(default_factory=dict, init=False)
+    _known: dict[tuple[Path, tuple[Example, ...], Views | None], Inputs] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         self.initial = self._model()
@@ -50,7 +51,7 @@ class Worker:
         with self.clock("training"):
             self._load(model)
             targets = Targets.of(site.shard.train, self.network.settings.head)
-            inputs = self._inputs(site.images, site.shard.train, asked.augment)
+            inputs = self._inputs(site.images, site.shard.train, _views(asked))
             loss = learn(self.network, inputs, targets, asked, site.name, round)
             return Trained(self._model(), loss)
 
@@ -58,7 +59,7 @@ class Worker:
         """Scores per eye."""
         with self.clock("evaluation"):
             self._load(model)
-            logits = self._logits(self._inputs(images, examples, augment=False))
+            logits = self._logits(self._inputs(images, examples))
         if self.network.settings.head == "seed":
             return predictions(examples, _sigmoid(logits[:, 0]))
         oedema = _sigmoid(logits[:, GRADES]) if self.network.oedema is not None else None
@@ -78,13 +79,21 @@ class Worker:
         load(self.network, model.weights)
         load(self.network, model.kept)
 
-    def _inputs(self, images: Images, examples: Sequence[Example], augment: bool) -> Inputs:
-        if not self.network.frozen_backbone or augment:
-            return PhotographInputs(images, examples)
-        if self._features is None:
-            self._features = FeatureCache(images.folder, self.network)
-        features = self._features.features(examples, images)
-        return FeatureInputs(torch.from_numpy(features).to(self.network.device))
+    def _inputs(self, images: Images, examples: Sequence[Example], views: Views | None = PLAIN) -> Inputs:
+        """Photographs where no `views` are kept or nothing is frozen; made once, so that rounds find them resident."""
+        key = images.folder, tuple(examples), views
+        if key not in self._known:
+            if views is None or not self.network.has_frozen_stages:
+                self._known[key] = PhotographInputs(images, examples, self.network.device)
+            else:
+                gather = self._features(images).gather(examples, views)
+                self._known[key] = FeatureInputs(gather, len(examples), len(views))
+        return self._known[key]
+
+    def _features(self, images: Images) -> FeatureCache:
+        if images.folder not in self._caches:
+            self._caches[images.folder] = FeatureCache(images, self.network)
+        return self._caches[images.folder]
 
     @torch.inference_mode()
     def _logits(self, inputs: Inputs) -> NDArray[np.float64]:
@@ -92,6 +101,13 @@ class Worker:
         chunks = np.array_split(np.arange(len(inputs)), max(1, -(-len(inputs) // SCORING_BATCH)))
         logits = [inputs.logits(self.network, index, None).cpu().double().numpy() for index in chunks]
         return np.concatenate(logits)
+
+
+def _views(asked: LocalTraining) -> Views | None:
+    """None asks for photographs, augmented anew each time."""
+    if not asked.augment:
+        return PLAIN
+    return tuple(range(asked.views)) or None
 
 
 def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:

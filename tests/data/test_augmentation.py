@@ -1,7 +1,9 @@
 import pytest
 import torch
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional
 
-from teledx_fed.data.augmentation import augment
+from teledx_fed.data.augmentation import BRIGHTNESS, CONTRAST, DEGREES, SATURATION, SCALE, SHIFT, augment
 
 
 def batch(count: int = 8) -> torch.Tensor:
@@ -48,3 +50,39 @@ def test_kind_is_kept(dtype: torch.dtype) -> None:
 def test_prepared_photographs_need_not_be_contiguous() -> None:
     channels_last = batch().permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
     assert torch.equal(augment(channels_last, seeded(6)), augment(batch(), seeded(6)))
+
+
+def one_by_one(image: torch.Tensor, draw: list[float]) -> torch.Tensor:
+    """torchvision's functions, in the order of `augment`; `draw` holds eight numbers in −1…1."""
+    mirrored, turned, right, down, scaled, brightness, contrast, saturation = draw
+    side = image.shape[-1]
+    image = functional.horizontal_flip(image) if mirrored < 0 else image
+    image = functional.affine(
+        image,
+        angle=DEGREES * turned,
+        translate=[SHIFT * side * right, SHIFT * side * down],
+        scale=1 + SCALE * scaled,
+        shear=[0.0, 0.0],
+        interpolation=InterpolationMode.BILINEAR,
+    )
+    image = functional.adjust_brightness(image, 1 + BRIGHTNESS * brightness)
+    image = functional.adjust_contrast(image, 1 + CONTRAST * contrast)
+    return functional.adjust_saturation(image, 1 + SATURATION * saturation)
+
+
+@pytest.mark.parametrize("side", [48, 49])
+def test_a_batch_is_what_torchvision_makes_of_its_images(side: int) -> None:
+    coarse = torch.rand((16, 3, 6, 6), generator=seeded(7))
+    images = torch.nn.functional.interpolate(coarse, side, mode="bilinear")
+    draws = (2 * torch.rand((16, 8), generator=seeded(8), dtype=torch.float64) - 1).tolist()
+    expected = torch.stack([one_by_one(image, draw) for image, draw in zip(images, draws, strict=True)])
+    torch.testing.assert_close(augment(images, seeded(8)), expected, rtol=0, atol=1e-4)
+    rounded = augment((255 * images).round().to(torch.uint8), seeded(8))
+    torch.testing.assert_close(rounded / 255, expected, rtol=0, atol=0.006)  # torchvision rounds at every step
+
+
+def test_what_comes_is_left_as_it_is() -> None:
+    for given in (batch().clone(), batch() / 255):
+        before = given.clone()
+        augment(given, seeded(9))
+        assert given.equal(before)

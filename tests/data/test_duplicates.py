@@ -35,9 +35,17 @@ class Scene:
         return np.clip(image + grain, 0, 255).astype(np.uint8)
 
 
+@dataclass(frozen=True)
 class Scenes:
+    folder: Path
+
     def batch(self, examples: Sequence[Example]) -> NDArray[np.uint8]:
         return np.stack([example.image.read() for example in examples])
+
+
+@pytest.fixture
+def scenes(tmp_path: Path) -> Scenes:
+    return Scenes(tmp_path)
 
 
 def collection(*examples: Example) -> Collection:
@@ -48,26 +56,26 @@ def kept(collection: Collection) -> list[tuple[str, str]]:
     return [(example.image.name, example.patient) for example in collection.examples]
 
 
-def test_of_exact_duplicates_the_first_by_name_is_kept() -> None:
+def test_of_exact_duplicates_the_first_by_name_is_kept(scenes: Scenes) -> None:
     given = collection(Example(Scene("b", 1), 2, "p"), Example(Scene("c", 2), 0, "q"), Example(Scene("a", 1), 2, "p"))
-    distinct = deduplicate(given, Scenes())
+    distinct = deduplicate(given, scenes)
     assert kept(distinct) == [("a", "p"), ("c", "q")]
     assert distinct.set_aside == (*given.set_aside, SetAside("b", Reason.DUPLICATE, "equals a"))
     assert label_noise(distinct.set_aside) == {"duplicate_groups": 1, "conflicting_groups": 0}
 
 
-def test_the_order_of_files_does_not_matter() -> None:
+def test_the_order_of_files_does_not_matter(scenes: Scenes) -> None:
     examples = [Example(Scene(name, number), 1, name) for name, number in zip("edcba", (1, 2, 1, 3, 2), strict=True)]
-    assert deduplicate(collection(*examples), Scenes()) == deduplicate(collection(*examples[::-1]), Scenes())
+    assert deduplicate(collection(*examples), scenes) == deduplicate(collection(*examples[::-1]), scenes)
 
 
-def test_duplicates_with_conflicting_grades_are_all_set_aside() -> None:
+def test_duplicates_with_conflicting_grades_are_all_set_aside(scenes: Scenes) -> None:
     distinct = deduplicate(
         collection(
             Example(Scene("a", 1), 2, "p"), Example(Scene("b", 1), 3, "q"), Example(Scene("c", 1), 2, "r"),
             Example(Scene("d", 2), 0, "s"), Example(Scene("e", 2), 0, "t"),
         ),
-        Scenes(),
+        scenes,
     )  # fmt: skip
     assert kept(distinct) == [("d", "s")]
     assert [aside.reason for aside in distinct.set_aside[1:]] == [Reason.CONFLICTING_GRADES] * 3 + [Reason.DUPLICATE]
@@ -75,35 +83,43 @@ def test_duplicates_with_conflicting_grades_are_all_set_aside() -> None:
     assert label_noise(distinct.set_aside) == {"duplicate_groups": 2, "conflicting_groups": 1}
 
 
-def test_near_duplicates_stay_and_their_patients_become_one() -> None:
+def test_near_duplicates_stay_and_their_patients_become_one(scenes: Scenes) -> None:
     distinct = deduplicate(
         collection(
             Example(Scene("a", 1), 2, "p3"), Example(Scene("b", 1, grain=1), 3, "p2"),
             Example(Scene("c", 2), 0, "p2"), Example(Scene("d", 2, grain=2), 0, "p1"),
             Example(Scene("e", 3), 0, "p0"),
         ),
-        Scenes(),
+        scenes,
     )  # fmt: skip
     assert kept(distinct) == [("a", "p1"), ("b", "p1"), ("c", "p1"), ("d", "p1"), ("e", "p0")]
 
 
 @pytest.mark.parametrize("grade", [0, 4])
-def test_who_shares_an_exact_duplicate_is_one_patient(grade: int) -> None:
+def test_who_shares_an_exact_duplicate_is_one_patient(grade: int, scenes: Scenes) -> None:
     """Whether one copy is kept or, for their grades, none: the other photographs show the same eyes."""
     distinct = deduplicate(
         collection(
             Example(Scene("a", 1), 0, "p"), Example(Scene("b", 1), grade, "q"),
             Example(Scene("c", 2), 0, "p"), Example(Scene("d", 3), 0, "q"),
         ),
-        Scenes(),
+        scenes,
     )  # fmt: skip
     assert {patient for _, patient in kept(distinct)} == {"p"}
 
 
-def test_nothing_to_do_is_no_change() -> None:
+def test_nothing_to_do_is_no_change(scenes: Scenes) -> None:
     given = collection(*(Example(Scene(f"{number}", number), 0, f"p{number}") for number in range(8)))
-    assert deduplicate(given, Scenes()) == given
-    assert deduplicate(collection(), Scenes()) == collection()
+    assert deduplicate(given, scenes) == given
+    assert deduplicate(collection(), scenes) == collection()
+
+
+def test_a_second_look_reads_no_photograph(scenes: Scenes, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = collection(*(Example(Scene(f"{number}", number // 2, number % 2), 0, f"p{number}") for number in range(8)))
+    first = deduplicate(given, scenes)
+    monkeypatch.setattr(Scenes, "batch", lambda self, examples: pytest.fail("a photograph was read again"))
+    assert deduplicate(given, scenes) == first
+    assert len({patient for _, patient in kept(first)}) == 4
 
 
 def test_pairs_are_found_across_blocks() -> None:

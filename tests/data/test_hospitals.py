@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from teledx_fed.data.hospitals import hospitals
+from teledx_fed.data.photographs import PhotographFile
 from teledx_fed.data.problems import BadData
-from teledx_fed.records import Reason
+from teledx_fed.records import Reason, Site
 from teledx_fed.settings import Settings
 
 
@@ -56,6 +57,21 @@ def test_skipping_says_how_many_and_loses_nothing_else(of: Callable[..., Setting
     assert len([*shard.train, *shard.validation, *shard.test]) == 29
     assert [aside.reason for aside in site.set_aside] == [Reason.BAD] * 3
     assert "data.on_bad=skip" in said[0]
+
+
+def test_a_second_start_reads_no_photograph_and_finds_the_same(
+    of: Callable[..., Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(run: str) -> Site:
+        return hospitals(of(), tmp_path / run, lambda done, total: None, print)["clinic"]
+
+    for wrong in ("absent,1\n", "eye0x,9\n", "eye7,2\n"):
+        table = tmp_path / "aptos" / "train.csv"
+        table.write_text(table.read_text().replace(wrong, ""))
+    first = start("first")
+    monkeypatch.setattr(PhotographFile, "_content", lambda self: pytest.fail(f"{self.name} was read again"))
+    second = start("second")
+    assert (second.shard, second.set_aside) == (first.shard, first.set_aside)
 
 
 def test_a_hospital_too_small_to_split_is_named(tiny_settings: Callable[..., Settings], tmp_path: Path) -> None:

@@ -20,6 +20,9 @@ def encoded(image: Image.Image, file_format: str, **options: object) -> bytes:
     return buffer.getvalue()
 
 
+JPEG = encoded(Image.fromarray(PIXELS), "JPEG")
+
+
 def stored(folder: Path, content: bytes, name: str = "photograph") -> PhotographFile:
     (folder / name).write_bytes(content)
     return PhotographFile(folder / name)
@@ -55,14 +58,40 @@ def test_turns_a_photograph_upright(tmp_path: Path) -> None:
     np.testing.assert_array_equal(photograph.read(), np.rot90(PIXELS, -1))
 
 
+@pytest.mark.parametrize(("side", "size"), [(21, None), (20, (20, 30)), (11, (20, 30)), (10, (10, 15)), (1, (5, 8))])
+def test_a_jpeg_is_reduced_to_no_less_than_asked(tmp_path: Path, side: int, size: tuple[int, int] | None) -> None:
+    photograph = stored(tmp_path, JPEG)
+    reduced = photograph.reduced(side)
+    assert (reduced.shape[:2] if reduced is not None else None) == size
+
+
+def test_a_reduced_photograph_is_upright_and_refused_as_the_whole_one(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    smooth = Image.fromarray(np.linspace(0, 255, 40 * 60 * 3).reshape(40, 60, 3).astype(np.uint8))
+    reduced = stored(tmp_path, encoded(smooth, "JPEG", exif=exif)).reduced(20)
+    assert reduced is not None
+    assert reduced.shape == (30, 20, 3)
+    assert np.abs(reduced - np.rot90(smooth.reduce(2), -1).astype(float)).mean() < 3
+    with pytest.raises(ValueError, match="must be whole"):
+        stored(tmp_path, JPEG[:-2]).reduced(20)
+    assert stored(tmp_path, encoded(smooth, "PNG")).reduced(20) is None
+
+
+def test_a_files_state_tells_whether_somebody_wrote_to_it(tmp_path: Path) -> None:
+    photograph = stored(tmp_path, JPEG)
+    before = photograph.state()
+    assert photograph.state() == before
+    stored(tmp_path, JPEG[:-3] + b"?" + JPEG[-2:])
+    assert photograph.state() != before
+    assert "No such file" in PhotographFile(tmp_path / "gone.png").state()
+
+
 def test_equal_content_has_equal_digests(tmp_path: Path) -> None:
     content = encoded(Image.fromarray(PIXELS), "PNG")
     first, copy = stored(tmp_path, content, "a.png"), stored(tmp_path, content, "b.png")
     other = stored(tmp_path, encoded(Image.fromarray(PIXELS[::-1]), "PNG"), "c.png")
     assert first.digest() == copy.digest() != other.digest()
-
-
-JPEG = encoded(Image.fromarray(PIXELS), "JPEG")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from numpy.typing import NDArray
 
 from teledx_fed.data.photographs import PhotographFile
-from teledx_fed.data.preprocessing import fundus_mask, prepare
+from teledx_fed.data.preprocessing import fundus_mask, prepare, prepare_photograph
 
 Image = NDArray[np.uint8]
 
@@ -17,6 +17,12 @@ def disc(height: int = 300, width: int = 400, centre: tuple[int, int] = (200, 15
     cv2.circle(image, centre, radius, (170, 90, 40), -1)
     cv2.circle(image, (centre[0] + radius // 2, centre[1]), radius // 8, (250, 220, 150), -1)
     return image
+
+
+def jpeg(folder: Path, image: Image) -> PhotographFile:
+    path = folder / "photograph.jpg"
+    cv2.imwrite(str(path), image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
+    return PhotographFile(path)
 
 
 def box(image: Image) -> tuple[int, int, int, int]:
@@ -78,6 +84,24 @@ def test_dead_pixels_are_no_fundus() -> None:
 @pytest.mark.parametrize("shape", [(1, 1, 3), (2, 3000, 3), (5, 4, 3)])
 def test_odd_shapes_are_no_crash(shape: tuple[int, int, int]) -> None:
     assert prepare(np.full(shape, 90, dtype=np.uint8), 32).shape == (32, 32, 3)
+
+
+def test_a_large_file_decoded_at_a_fraction_looks_the_same(tmp_path: Path) -> None:
+    texture = cv2.GaussianBlur(np.random.default_rng(0).normal(0, 800, (900, 1200, 3)), (0, 0), 12)
+    image = np.where(disc(900, 1200, (600, 450), 440) > 0, np.clip(120 + texture, 20, 250), 0).astype(np.uint8)
+    file = jpeg(tmp_path, image)
+    assert file.reduced(2 * 100) is not None
+    whole, quick = prepare(file.read(), 100), prepare_photograph(file, 100)
+    assert (whole != quick).any(), "it was decoded at a fraction"
+    inside = np.s_[20:80, 20:80]
+    assert cv2.PSNR(whole[inside], quick[inside]) > 30, "but for the rim, which lies a pixel aside"
+
+
+@pytest.mark.parametrize("radius", [90, 60])
+def test_a_small_disc_in_a_large_file_is_decoded_whole(tmp_path: Path, radius: int) -> None:
+    file = jpeg(tmp_path, disc(1000, 1000, (500, 500), radius))
+    assert file.reduced(2 * 100) is not None
+    np.testing.assert_array_equal(prepare_photograph(file, 100), prepare(file.read(), 100))
 
 
 def test_the_local_average_takes_the_illumination_away() -> None:

@@ -373,7 +373,7 @@ def test_no_reply_is_held_once_it_was_folded(world: Callable[..., World]) -> Non
         most = max(most, len(alive))
         return reply
 
-    here.sites = {f"{name}-{copy}": site for copy in range(4) for name, site in here.sites.items()}
+    here.sites = {f"{name}-{copy}": site for copy in range(2) for name, site in here.sites.items()}
     list(here.run(watch))
     assert most <= 2
 

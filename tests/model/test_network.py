@@ -26,10 +26,10 @@ def training_batch_norms(network: torch.nn.Module) -> int:
 def test_b0_computes_exactly_the_features_of_lite0() -> None:
     lite0 = timm.create_model("tf_efficientnet_lite0", num_classes=0)
     lite0.load_state_dict(lite0_state(lite0.state_dict()))
-    network, images = build(ModelSettings(), seed=0), photographs(2, 224)
+    network, images = build(ModelSettings(freeze="backbone"), seed=0), photographs(2, 224)
     with torch.inference_mode():
         expected = lite0.eval()((images / 255 - 0.5) / 0.5)
-        torch.testing.assert_close(network.features(images), expected, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(network.frozen(images), expected, rtol=1e-4, atol=1e-4)
     assert expected.std() > 0.1
 
 
@@ -139,6 +139,17 @@ def test_a_saved_network_is_read_back_and_another_is_refused(tmp_path: Path) -> 
         build(tiny(initial="file", file=str(tmp_path / "absent.safetensors")), seed=1)
 
 
+def test_a_saved_network_keeps_the_activations_and_the_pixels_that_it_was_begun_with(tmp_path: Path) -> None:
+    """Read back into SiLU, or with another scale of pixels, the same weights would be another function."""
+    network = build(ModelSettings(), seed=0)
+    save(network, tmp_path / "model.safetensors")
+    again = build(ModelSettings(initial="file", file=str(tmp_path / "model.safetensors")), seed=1)
+    with torch.inference_mode():
+        assert torch.equal(again(photographs()), network(photographs()))
+    save(again, tmp_path / "again.safetensors")
+    assert (tmp_path / "again.safetensors").read_bytes() == (tmp_path / "model.safetensors").read_bytes()
+
+
 def test_saved_bytes_depend_on_the_weights_alone(tmp_path: Path) -> None:
     for name in ("a", "b"):
         save(build(tiny(), seed=0), tmp_path / name)
@@ -155,5 +166,4 @@ def test_an_unreachable_hub_is_an_error_and_never_a_fallback(monkeypatch: pytest
 def test_normalisation_is_the_networks_own() -> None:
     grey = torch.full((1, 3, 8, 8), 128, dtype=torch.uint8)
     network = build(ModelSettings(freeze="backbone"), seed=0)
-    pixels = (grey / 255 - network.mean) / network.deviation
-    assert np.allclose(pixels.numpy(), 2 * 128 / 255 - 1, atol=1e-6)
+    assert np.allclose(network.normalise(grey).numpy(), 2 * 128 / 255 - 1, atol=1e-6)

@@ -3,8 +3,12 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from teledx_fed.settings import Settings
-from teledx_fed.training.compute import device
+from teledx_fed.model.network import Grader, build
+from teledx_fed.records import Site
+from teledx_fed.settings import ModelSettings, Settings
+from teledx_fed.training import compute
+from teledx_fed.training.compute import device, place
+from teledx_fed.training.worker import Worker
 
 
 def test_what_is_missing_is_said(tiny_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -21,3 +25,56 @@ def test_what_is_missing_is_said(tiny_settings: Callable[..., Settings], monkeyp
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_a_gpu_is_taken_where_there_is_one(tiny_settings: Callable[..., Settings]) -> None:
     assert device(tiny_settings(), print).type == "cuda"
+
+
+def tiny(freeze: str = "none") -> Grader:
+    return build(ModelSettings(name="test_efficientnet", initial="none", freeze=freeze), seed=0)
+
+
+def test_what_compiling_costs_is_said_where_it_is_asked_for(
+    tiny_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[Grader] = []
+    monkeypatch.setattr(Grader, "compile_learned", lambda self: compiled.append(self))
+    said: list[str] = []
+    place(tiny(), tiny_settings(), said.append)
+    assert (compiled, [line for line in said if "compiling" in line]) == ([], [])
+    network = place(tiny(), tiny_settings(simulation__compile=True), said.append)
+    assert compiled == [network]
+    assert "minutes" in said[-1]
+
+
+@pytest.mark.parametrize(("freeze", "cuda", "expected"), [("2", False, 1), ("none", False, 0), ("2", True, 0)])
+def test_a_gpu_that_onnxruntime_cannot_use_is_said(
+    freeze: str,
+    cuda: bool,
+    expected: int,
+    tiny_settings: Callable[..., Settings],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(compute, "has_cuda", lambda: cuda)
+    monkeypatch.setattr(Grader, "device", torch.device("cuda"))
+    said: list[str] = []
+    place(tiny(freeze), tiny_settings(simulation__device="cpu"), said.append)
+    assert sum("no CUDA provider" in line for line in said) == expected
+
+
+@pytest.mark.slow
+def test_a_compiled_network_computes_the_same(tiny_settings: Callable[..., Settings]) -> None:
+    images = torch.randint(0, 256, (6, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    compiled = place(tiny(), tiny_settings(simulation__compile=True), lambda line: None)
+    with torch.inference_mode():
+        torch.testing.assert_close(compiled(images), tiny()(images), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("freeze", ["none", "2", "backbone"])
+@pytest.mark.parametrize("augment", [False, True])
+def test_a_gpu_learns_what_the_cpu_learns(
+    freeze: str, augment: bool, tiny_settings: Callable[..., Settings], tiny_site: Callable[..., Site]
+) -> None:
+    settings, site = tiny_settings(model__freeze=freeze, training__augment=augment), tiny_site("north")
+    workers = (Worker(build(settings.model, 0).to(device)) for device in ("cpu", "cuda"))
+    cpu, gpu = (w.train(site, w.initial, settings.local_training(1), 1).loss for w in workers)
+    assert gpu == pytest.approx(cpu, rel=1e-2)

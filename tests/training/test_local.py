@@ -54,7 +54,14 @@ def test_one_full_batch_step_of_the_head_is_gradient_descent(site: Site) -> None
     weight = learner.head.weight.detach().clone().requires_grad_()  # type: ignore[union-attr,operator]
     bias = learner.head.bias.detach().clone().requires_grad_()  # type: ignore[union-attr,operator]
     functional.cross_entropy(features @ weight.T + bias, targets.labels).backward()
-    learn(learner, FeatureInputs(features), targets, replace(ASKED, batch_size=20), "north", 1)
+    learn(
+        learner,
+        FeatureInputs(lambda view, index: features[index], 20),
+        targets,
+        replace(ASKED, batch_size=20),
+        "north",
+        1,
+    )
     torch.testing.assert_close(learner.head.weight.detach(), (weight - 0.1 * weight.grad).detach())
     torch.testing.assert_close(learner.head.bias.detach(), (bias - 0.1 * bias.grad).detach())
 
@@ -75,7 +82,8 @@ def test_no_global_generator_moves(site: Site) -> None:
 @pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd"])
 @pytest.mark.parametrize("balance", ["none", "weights", "sampling"])
 def test_it_learns(site: Site, optimizer: str, balance: str) -> None:
-    asked = replace(ASKED, epochs=15, optimizer=optimizer, class_balance=balance, learning_rate=0.02)
+    rate = 0.02 if optimizer == "sgd" else 0.002
+    asked = replace(ASKED, epochs=15, optimizer=optimizer, class_balance=balance, learning_rate=rate)
     assert trained(site, asked)[1] < 0.8 * trained(site, replace(asked, epochs=1))[1]
 
 
@@ -98,7 +106,14 @@ def test_the_proximal_term_is_the_squared_norm(site: Site) -> None:
         hand.requires_grad_()
         (gradient,) = torch.autograd.grad(functional.cross_entropy(design @ hand.T, targets.labels), hand)
         hand = (hand - 0.1 * (gradient + 0.7 * (hand - start))).detach()
-    learn(learner, FeatureInputs(features), targets, replace(ASKED, epochs=2, batch_size=20, proximal_mu=0.7), "n", 1)
+    learn(
+        learner,
+        FeatureInputs(lambda view, index: features[index], 20),
+        targets,
+        replace(ASKED, epochs=2, batch_size=20, proximal_mu=0.7),
+        "n",
+        1,
+    )
     torch.testing.assert_close(learner.head.weight.detach(), hand[:, :-1])
 
 

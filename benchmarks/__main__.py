@@ -1,0 +1,82 @@
+"""Every measurement, or those named, into docs/results/performance.md: `python -m benchmarks [NAME …]`."""
+
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measure import alone, machine
+
+PAGE = Path(__file__).parents[1] / "docs" / "results" / "performance.md"
+BEGIN, END = "<!-- measured: written by make bench -->", "<!-- end of what was measured -->"
+HEAD = ("| benchmark | ratio | measured | bar | sides |", "|---|---|---|---|---|")
+MEASUREMENTS = (
+    "simulation_overhead",
+    "training_throughput",
+    "peers",
+    "frozen_rounds",
+    "inference",
+    "aggregation",
+    "scaling",
+    "update_size",
+    "preparation",
+    "startup",
+    "drawing",
+)
+
+Result = Mapping[str, Any]
+
+
+def main(names: Sequence[str]) -> int:
+    failed = []
+    for name in names or MEASUREMENTS:
+        print(f"benchmarks.{name} …", flush=True)
+        try:
+            result = alone(f"benchmarks.{name}")
+        except subprocess.CalledProcessError:
+            failed.append(name)
+            continue
+        print("\n".join(rows(result)))
+        PAGE.write_text(with_result(PAGE.read_text(), machine(), result))
+    if failed:
+        print(f"not measured, for what was said above: {', '.join(failed)}")
+    return len(failed)
+
+
+def rows(result: Result) -> list[str]:
+    """One line a ratio; the sides, from which the ratios were computed, stand beside the first."""
+    sides = ", ".join(f"{name.replace('_', ' ')} {_short(value)}" for name, value in result["sides"].items())
+    lines = []
+    for name, value in result["ratios"].items():
+        bar, ceiling = result["bars"].get(name), name in result.get("ceilings", ())
+        met = bar is None or (value <= bar if ceiling else value >= bar)
+        shown = _short(value) if met else f"**{_short(value)}**, missed"
+        wanted = "" if bar is None else f"{'≤' if ceiling else '≥'} {bar:g}"
+        lines.append(f"| `{result['benchmark']}` | {name} | {shown} | {wanted} | {sides} |")
+        sides = ""
+    return lines
+
+
+def with_result(page: str, machine: str, result: Result) -> str:
+    """The page with this result in the place of its earlier one; results of another machine are dropped."""
+    before, _, rest = page.partition(BEGIN)
+    measured, _, after = rest.partition(END)
+    earlier = measured.splitlines() if f"On {machine}." in measured else []
+    others = [line for line in earlier if line.startswith("| `") and f"| `{result['benchmark']}` |" not in line]
+    table = sorted([*others, *rows(result)], key=_order)
+    return "\n".join([before + BEGIN, "", f"On {machine}.", "", *HEAD, *table, "", END + after])
+
+
+def _order(row: str) -> int:
+    return MEASUREMENTS.index(row.split("`")[1])
+
+
+def _short(value: float | str) -> str:
+    if isinstance(value, str):
+        return value
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,106 @@
+"""The server's part of a round: its memory, with many sites and with few, and the work on one update.
+
+The updates have the size of EfficientNet-B0's; each is made when the server pulls it, and not before. Memory is
+measured in a process of its own for each number of sites.
+"""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from flwr.app import Context, Message, RecordDict
+from flwr.clientapp import ClientApp
+
+from benchmarks.measure import alone, alternate, peak_memory, tell
+from teledx_fed.federation import messages as wire
+from teledx_fed.federation.in_process import InProcessGrid
+from teledx_fed.federation.simulation import coordinate
+from teledx_fed.federation.strategies import Fold
+from teledx_fed.federation.vetting import Expected, vetted
+from teledx_fed.model.network import build
+from teledx_fed.randomness import generator
+from teledx_fed.records import LocalUpdate
+from teledx_fed.settings import DataSettings, FederationSettings, HospitalSettings, ModelSettings, Settings
+from teledx_fed.training.worker import Worker
+from teledx_fed.weights import Weights
+
+MANY, FEW = 256, 8
+REPEATS = 3
+SETTINGS = Settings(
+    data=DataSettings(hospitals={"stub": HospitalSettings()}),
+    model=ModelSettings(initial="none"),
+    federation=FederationSettings(rounds=2),
+)
+
+
+def moved(start: Weights, site: str) -> RecordDict:
+    """The reply of a site that moved every parameter a little."""
+    noise = generator(0, site).standard_normal(len(start.parameters), dtype=np.float32)
+    weights = Weights(start.parameters + 1e-3 * noise, start.statistics, start.layout)
+    update = LocalUpdate(1, weights, examples=100, oedema_examples=0, train_loss=1.0, tables={})
+    return wire.reply(update, {wire.PARAMETERS: weights.parameters})
+
+
+def server(sites: int) -> None:
+    """Two rounds; the last line tells the memory."""
+    worker = Worker(build(SETTINGS.model, seed=0))
+    app = ClientApp()
+
+    @app.train()
+    def train(message: Message, context: Context) -> Message:
+        model = wire.model_of(message.content, worker.network.layout)
+        reply = moved(model.weights, str(context.node_config["site"]))
+        reply.metric_records[wire.METRICS]["round"] = model.round
+        return Message(reply, reply_to=message)
+
+    @app.evaluate()
+    def evaluate(message: Message, context: Context) -> Message:
+        return Message(RecordDict({wire.TABLES: wire.arrays({})}), reply_to=message)
+
+    with TemporaryDirectory() as folder:
+        grid = InProcessGrid([app], [f"site-{number:03d}" for number in range(sites)])
+        accepted: list[int] = []
+        coordinate(grid, worker, SETTINGS, Path(folder), lambda report, rounds: accepted.append(len(report.accepted)))
+    assert accepted == [sites] * (SETTINGS.federation.rounds + 1)
+    tell("aggregation.server", {}, sides={"mib": peak_memory()})
+
+
+def one_update() -> dict[str, float]:
+    start = Worker(build(SETTINGS.model, seed=0)).initial.weights
+    content, expected = moved(start, "site"), Expected(1, start, (1e3, 1e3), max_examples=1000)
+    fold = Fold(start, "examples")
+    into = [np.empty_like(vector) for vector in (start.parameters, start.statistics)]
+
+    def take() -> None:
+        found = vetted(content, expected)
+        assert not isinstance(found, str), found
+        fold.add(found.update)
+
+    def copy() -> None:
+        for target, vector in zip(into, (start.parameters, start.statistics), strict=True):
+            np.copyto(target, vector)
+
+    sides: dict[str, Callable[[], None]] = {"update": take, "copy": copy}
+    return alternate(sides, repeats=50)
+
+
+def main() -> None:
+    taken = one_update()
+    memory = {
+        sites: median(alone("benchmarks.aggregation", sites)["sides"]["mib"] for _ in range(REPEATS))
+        for sites in (MANY, FEW)
+    }
+    tell(
+        "aggregation",
+        {"memory": memory[MANY] / memory[FEW], "update": taken["update"] / taken["copy"]},
+        at_most={"memory": 1.2, "update": 15},
+        sides={f"{sites}_sites_mib": value for sites, value in memory.items()}
+        | {f"{name}_ms": 1000 * value for name, value in taken.items()},
+    )
+
+
+if __name__ == "__main__":
+    server(int(sys.argv[1])) if len(sys.argv) > 1 else main()

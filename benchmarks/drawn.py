@@ -1,0 +1,42 @@
+"""What is measured on: drawn hospitals, and drawn photographs as JPEG files."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from teledx_fed.data.hospitals import hospitals
+from teledx_fed.data.synthetic import hospital
+from teledx_fed.records import Example, Shard, Site
+from teledx_fed.settings import DataSettings, HospitalSettings, Settings
+
+CAMERA = "topcon"
+CACHE = Path(__file__).parents[1] / ".teledx_cache" / "benchmarks"
+
+
+def jpegs(folder: Path, patients: int, side: int) -> list[Example]:
+    """Written as `folder`/NAME.jpg, `side` pixels wide and high."""
+    folder.mkdir(parents=True)
+    examples = hospital("clinic", HospitalSettings(patients, CAMERA), seed=0).examples
+    for example in examples:
+        enlarged = Image.fromarray(example.image.read()).resize((side, side), Image.Resampling.BICUBIC)
+        enlarged.save(folder / f"{example.image.name}.jpg", quality=90)
+    return list(examples)
+
+
+def federation(
+    sites: int, train: int, validation: int, image_size: int, **groups: Any
+) -> tuple[Settings, Mapping[str, Site]]:
+    """`sites` hospitals of so many photographs, drawn once and then kept; `groups` are those of the settings."""
+    patients = (train + validation + 1) // 2  # each has two photographs, or more
+    drawn = {f"site-{number}": HospitalSettings(patients, CAMERA) for number in range(sites)}
+    settings = Settings(data=DataSettings(hospitals=drawn, image_size=image_size, cache=str(CACHE)), **groups)
+    found = hospitals(settings, CACHE / "splits" / f"{patients}", lambda done, total: None, print)
+    return settings, {name: replace(site, shard=_cut(site.shard, train, validation)) for name, site in found.items()}
+
+
+def _cut(shard: Shard, train: int, validation: int) -> Shard:
+    examples = (*shard.train, *shard.validation, *shard.test)
+    return Shard(examples[:train], examples[train : train + validation], ())

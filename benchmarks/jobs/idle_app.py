@@ -1,0 +1,48 @@
+"""Our own ClientApp around a worker that does not train; in a module of its own, for Ray's actors to import."""
+
+from collections.abc import Sequence
+from functools import cache
+
+import numpy as np
+import torch
+from flwr.app import Context
+
+from benchmarks.jobs.task import CACHE, settings, sites
+from teledx_fed.evaluation.predictions import Predictions, predictions
+from teledx_fed.federation.site import Hospital
+from teledx_fed.model.network import build
+from teledx_fed.records import GRADES, Example, Images, LocalTraining, Site
+from teledx_fed.training.worker import SiteModel, Trained, Worker
+
+
+class Idle(Worker):
+    """Loads what comes and packs what it sends; the head moves a little, so that an update is one."""
+
+    def train(self, site: Site, model: SiteModel, asked: LocalTraining, round: int) -> Trained:
+        self._load(model)
+        with torch.no_grad():
+            next(self.network.head.parameters()).add_(1e-3)
+        return Trained(self._model(), 0.0)
+
+    def predictions(self, images: Images, model: SiteModel, examples: Sequence[Example]) -> Predictions:
+        self._load(model)
+        return predictions(examples, np.full((len(examples), GRADES), 1 / GRADES))
+
+
+def idle() -> Idle:
+    return Idle(build(settings().model, settings().seed))
+
+
+def hospital_of(worker: Worker, context: Context) -> Hospital:
+    name = str(context.node_config["site"])
+    site = next(site for site in sites() if site.name == name)
+    return Hospital(site, worker, settings(), CACHE / "sites" / name)
+
+
+@cache
+def resident() -> Idle:
+    return idle()
+
+
+def hospital_on_an_actor(context: Context) -> Hospital:
+    return hospital_of(resident(), context)

@@ -1,0 +1,65 @@
+"""A job in a process of its own, in the virtual environment of its peer."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+
+from benchmarks.jobs.task import ROOT
+
+QUIET = {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1", "RAY_USAGE_STATS_ENABLED": "0"}
+
+
+@dataclass(frozen=True)
+class Job:
+    """A module of this package, and the name of the file that it leaves its result in.
+
+    `environment` is a folder of `.venv-peers`, none that of this project; `threads` are those of one torch process.
+    """
+
+    module: str
+    result: str
+    environment: str | None = None
+    threads: int = 1
+
+    def run(self, folder: Path, *arguments: str) -> Path:
+        """The file with the result. A `RuntimeError` shows what the job printed where it failed."""
+        command = [self._python(), "-m", f"benchmarks.jobs.{self.module}", *arguments, str(folder)]
+        environment = {**os.environ, **QUIET, "OMP_NUM_THREADS": str(self.threads)}
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+        results = sorted(folder.rglob(self.result))
+        if done.returncode or not results:
+            raise RuntimeError(f"{' '.join(command)} failed: {done.stdout[-5000:]}{done.stderr[-5000:]}")
+        return results[0]
+
+    def _python(self) -> str:
+        if self.environment is None:
+            return sys.executable
+        python = ROOT / ".venv-peers" / self.environment / "bin" / "python"
+        if not python.exists():
+            raise ValueError(f"{python.relative_to(ROOT)} must exist, got no such file. Run make bench-peers first.")
+        return str(python)
+
+
+def seconds_to_final_weights(job: Job, *arguments: str) -> float:
+    """From the start of the job's process until its last weights lie on disk."""
+    with TemporaryDirectory() as folder:
+        began = time.time()
+        return job.run(Path(folder), *arguments).stat().st_mtime - began
+
+
+def seconds_told(job: Job, *arguments: str) -> float:
+    """Those that the job itself took the time of."""
+    with TemporaryDirectory() as folder:
+        return float(job.run(Path(folder), *arguments).read_text())
+
+
+def medians(sides: Mapping[str, Callable[[], float]], repeats: int) -> dict[str, float]:
+    """Of what each side measured; the sides take turns."""
+    taken = [{name: measure() for name, measure in sides.items()} for _ in range(repeats)]
+    return {name: median(turn[name] for turn in taken) for name in sides}

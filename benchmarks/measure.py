@@ -1,0 +1,85 @@
+"""How every measurement is made: the sides take turns in one run, medians are quoted, one JSON line tells them."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+Act = Callable[[], object]
+
+
+def alternate(sides: Mapping[str, Act], repeats: int) -> dict[str, float]:
+    """Median seconds of each side; each is called once before anything counts."""
+    for act in sides.values():
+        act()
+    taken: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(repeats):
+        for name, act in sides.items():
+            taken[name].append(seconds(act))
+    return {name: median(values) for name, values in taken.items()}
+
+
+def seconds(act: Act) -> float:
+    began = time.perf_counter()
+    act()
+    return time.perf_counter() - began
+
+
+def peak_memory() -> float:
+    """MiB that this process has held at most, on Linux; for what a part holds, run it in a process of its own."""
+    status = Path("/proc/self/status").read_text()  # unlike getrusage's, this peak is not inherited from the parent
+    return int(status.partition("VmHWM:")[2].split()[0]) / 2**10
+
+
+def alone(module: str, *arguments: object) -> dict[str, Any]:
+    """What `python -m module arguments` prints as its last line, a JSON object; its errors are shown as they come."""
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    printed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+    return dict(json.loads(printed.splitlines()[-1]))
+
+
+def tell(
+    benchmark: str,
+    ratios: Mapping[str, float],
+    *,
+    at_least: Mapping[str, float] = {},
+    at_most: Mapping[str, float] = {},
+    sides: Mapping[str, float | str],
+) -> None:
+    """Print the result as one line. `ceilings` are the bars that a ratio may not exceed; others it must reach."""
+    result = {
+        "benchmark": benchmark,
+        "ratios": _rounded(ratios),
+        "bars": {**at_least, **at_most},
+        "ceilings": list(at_most),
+        "sides": _rounded(sides),
+    }
+    print(json.dumps(result), flush=True)
+
+
+def machine() -> str:
+    """One line: processor, cores, memory, system and the libraries that count."""
+    gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    libraries = ", ".join(f"{name} {version(name)}" for name in ("torch", "onnxruntime", "flwr", "numpy"))
+    return (
+        f"{_processor()}, {os.cpu_count()} cores, {gib:.0f} GiB; {platform.system()} {platform.machine()}, "
+        f"Python {platform.python_version()}, {libraries}"
+    )
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines: Sequence[str] = cpuinfo.read_text().splitlines() if cpuinfo.exists() else ()
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor())
+
+
+def _rounded(values: Mapping[str, float | str]) -> dict[str, float | str]:
+    return {name: float(f"{value:.4g}") if isinstance(value, float) else value for name, value in values.items()}

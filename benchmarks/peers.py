@@ -1,0 +1,46 @@
+"""One fine-tuning job, 8 sites × 5 rounds, by this project and its peers: seconds from start to final weights.
+
+Each peer does it twice: with the training loop that its own examples teach, and with ours inside. The network
+(EfficientNet-B0 at 96 px), photographs (prepared beforehand), augmentation, batches, steps and two cores are the same.
+
+- Flower 1.41, Ray runtime, after its quickstart-pytorch: two sites at a time, one thread each.
+- NVFlare 2.9.0, simulator, after its hello-pt: a process a site, one thread each.
+- pfl-research 0.6.0, simulated backend, after its image benchmarks: one process, two threads.
+- A plain loop, channels-last, two threads: the same steps with no federation around them, as the limit.
+"""
+
+from functools import partial
+
+from benchmarks.jobs.launch import Job, medians, seconds_to_final_weights
+from benchmarks.jobs.task import CORES, sites
+from benchmarks.measure import tell
+
+REPEATS = 3
+
+OURS = Job("ours", "model.safetensors")
+PLAIN = Job("plain", "final_model.pt", threads=CORES)
+PEERS = {
+    "flower_ray": Job("flower_ray", "final_model.pt", "flower"),
+    "nvflare": Job("nvflare_simulator", "FL_global_model.pt", "nvflare"),
+    "pfl": Job("pfl_research", "checkpoint.pt", "pfl", threads=CORES),
+}
+BARS = {"flower_ray": 1.5, "nvflare": 1.5, "pfl": 1.1}
+BAR_INSIDE = 0.97
+
+
+def main() -> None:
+    sites()  # draws and prepares the photographs before any clock runs
+    own = {name: partial(seconds_to_final_weights, job, "own") for name, job in PEERS.items()}
+    inside = {f"{name}_inside": partial(seconds_to_final_weights, job, "inside") for name, job in PEERS.items()}
+    limits = {"ours": partial(seconds_to_final_weights, OURS), "plain": partial(seconds_to_final_weights, PLAIN)}
+    seconds = medians({**limits, **own, **inside}, REPEATS)
+    tell(
+        "peers",
+        {name: seconds[name] / seconds["ours"] for name in (*own, *inside)},
+        at_least=BARS | dict.fromkeys(inside, BAR_INSIDE),
+        sides={f"{name}_seconds": taken for name, taken in seconds.items()},
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""How small an update travels, and whether eight bits a parameter cost accuracy: six full simulations, a while.
+
+The change of QWK is that of the validation sets' mean over the last half of the rounds: one round's alone moves by
+more than what is looked for.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import fmean
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from benchmarks.measure import tell
+from teledx_fed.federation import messages as wire
+from teledx_fed.federation.compression import encode
+from teledx_fed.model.network import build
+from teledx_fed.randomness import generator
+from teledx_fed.records import LocalUpdate
+from teledx_fed.settings import ModelSettings
+from teledx_fed.training.worker import Worker
+
+ROOT = Path(__file__).parents[1]
+SEEDS = (0, 1, 2)
+
+
+def update_bytes(freeze: str, compression: str) -> int:
+    """Bytes of a reply's arrays, score tables left out: they are the same few kilobytes always."""
+    start = Worker(build(ModelSettings(initial="none", freeze=freeze), seed=0)).initial.weights
+    difference = generator(0, purpose="benchmark").standard_normal(len(start.parameters), dtype=np.float32)
+    whole = {wire.PARAMETERS: start.parameters + difference}
+    travelling = whole if compression == "none" else encode(difference, start.layout, compression)
+    update = LocalUpdate(1, start, examples=1, oedema_examples=0, train_loss=0.0, tables={})
+    return wire.size(wire.reply(update, travelling))
+
+
+def simulated(seed: int, compression: str) -> dict[str, float]:
+    with TemporaryDirectory() as parent:
+        folder = Path(parent) / "run"
+        asked = (f"seed={seed}", f"federation.compression={compression}", f"folder={folder}")
+        command = [sys.executable, "run_simulation.py", "experiment=quick_full", "evaluation.replicates=10", *asked]
+        subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
+        rounds = [json.loads(line) for line in (folder / "rounds.jsonl").read_text().splitlines()]
+    return {
+        "qwk": fmean(round["metrics"]["qwk"] for round in rounds[len(rounds) // 2 :]),
+        "bytes_up": fmean(round["bytes_up"] for round in rounds[:-1]),
+    }
+
+
+def main() -> None:
+    sizes = {"full": update_bytes("none", "none"), "head": update_bytes("backbone", "none")}
+    runs: Mapping[str, list[dict[str, float]]] = {"none": [], "int8": []}
+    for seed in SEEDS:
+        for compression, found in runs.items():
+            found.append(simulated(seed, compression))
+    means = {name: {key: fmean(run[key] for run in by_seed) for key in by_seed[0]} for name, by_seed in runs.items()}
+    sides = {f"{name}_bytes": float(size) for name, size in sizes.items()}
+    for name, mean in means.items():
+        sides |= {f"{name}_qwk": mean["qwk"], f"{name}_bytes_a_round": mean["bytes_up"]}
+    tell(
+        "update_size",
+        {
+            "head_only": sizes["head"] / sizes["full"],
+            "int8": means["int8"]["bytes_up"] / means["none"]["bytes_up"],
+            "qwk_change": abs(means["int8"]["qwk"] - means["none"]["qwk"]),
+        },
+        at_most={"head_only": 0.01, "int8": 0.27, "qwk_change": 0.01},
+        sides=sides,
+    )
+
+
+if __name__ == "__main__":
+    main()

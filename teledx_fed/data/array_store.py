@@ -1,0 +1,62 @@
+"""Arrays on disk, one a photograph: what can be computed again, so that damage costs time and nothing else."""
+
+import io
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from teledx_fed.files import write_bytes
+from teledx_fed.records import Photograph
+
+CHECKSUM_BYTES = 4
+
+
+class ArrayStore:
+    """A `.npy` file by photograph and `part`, keyed by the photograph's content, a checksum behind the array.
+
+    Any number of processes may share `folder`: files appear whole or not at all. A process checks each file once.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._digests: dict[Photograph, str] = {}
+        self._whole: set[Path] = set()
+
+    def holds(self, photograph: Photograph, part: str = "") -> bool:
+        """False where the file is missing, short or damaged."""
+        path = self._path(photograph, part)
+        if path not in self._whole and _is_whole(path):
+            self._whole.add(path)
+        return path in self._whole
+
+    def read(self, photograph: Photograph, part: str = "") -> NDArray[Any]:
+        """What is held."""
+        array: NDArray[Any] = np.load(self._path(photograph, part))
+        return array
+
+    def write(self, array: NDArray[Any], photograph: Photograph, part: str = "") -> None:
+        buffer = io.BytesIO()
+        np.save(buffer, array)
+        content = buffer.getvalue()
+        write_bytes(self._path(photograph, part), content + _checksum(content), lasting=False)
+
+    def _path(self, photograph: Photograph, part: str) -> Path:
+        if photograph not in self._digests:
+            self._digests[photograph] = photograph.digest()
+        digest = self._digests[photograph]
+        return self._folder / part / digest[:2] / f"{digest}.npy"
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return False
+    return content[-CHECKSUM_BYTES:] == _checksum(content[:-CHECKSUM_BYTES])
+
+
+def _checksum(content: bytes) -> bytes:
+    return zlib.crc32(content).to_bytes(CHECKSUM_BYTES, "big")

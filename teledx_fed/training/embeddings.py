@@ -1,0 +1,66 @@
+"""What a frozen backbone and a few rulers make of a hospital's photographs: a table for its own use."""
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from teledx_fed.data.quality import Quality, quality
+from teledx_fed.files import write_array, write_text
+from teledx_fed.model.network import Grader
+from teledx_fed.records import Example, Images, Photograph
+from teledx_fed.training.feature_cache import PLAIN, FeatureCache
+
+ABOUT = ("photograph", "patient", "eye", "grade", "oedema", "camera")
+MEASURED = tuple(field.name for field in fields(Quality))
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """`features` (n, d) and `qualities`, a row an example. Of patients: they stay at the site."""
+
+    examples: Sequence[Example]
+    features: NDArray[np.float32]
+    qualities: Sequence[Quality]
+
+    def write(self, folder: Path) -> None:
+        """`embeddings.npy` (n, d), and `photographs.csv` with a row for each of its rows."""
+        table = io.StringIO()
+        rows = csv.writer(table)
+        rows.writerow((*ABOUT, *MEASURED))
+        for example, measured in zip(self.examples, self.qualities, strict=True):
+            oedema = "" if example.oedema is None else int(example.oedema)
+            about = (example.image.name, example.patient, example.eye, example.grade, oedema, example.camera)
+            rows.writerow((*about, *(f"{value:.4f}" for value in astuple(measured))))
+        write_array(folder / "embeddings.npy", self.features)
+        write_text(folder / "photographs.csv", table.getvalue())
+
+
+def embeddings(
+    network: Grader, images: Images, examples: Sequence[Example], threads: int, advance: Callable[[int, int], None]
+) -> Embeddings:
+    """Of a network whose backbone is frozen; kept where a run on the same photographs looks for them."""
+    photographs = [example.image for example in examples]
+    qualities = []
+    with ThreadPoolExecutor(threads) as pool:
+        for measured in pool.map(_quality, photographs):
+            qualities.append(measured)
+            advance(len(qualities), len(photographs))
+    return Embeddings(examples, features(network, images, examples), qualities)
+
+
+def features(network: Grader, images: Images, examples: Sequence[Example]) -> NDArray[np.float32]:
+    """(n, d), pooled, in the order of `examples`."""
+    gather = FeatureCache(images, network).gather(examples, PLAIN)
+    rows = torch.arange(len(examples))
+    return gather(torch.zeros_like(rows), rows).cpu().numpy()
+
+
+def _quality(photograph: Photograph) -> Quality:
+    return quality(photograph.read())

@@ -1,0 +1,40 @@
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pytest
+
+from teledx_fed.model.export import export
+from teledx_fed.model.network import build
+from teledx_fed.model.runtime import Runtime, has_cuda, identity
+from teledx_fed.settings import ModelSettings
+
+
+@pytest.fixture(scope="module")
+def graph() -> bytes:
+    return export(build(ModelSettings(name="test_efficientnet", initial="none"), seed=0), 32)
+
+
+def test_threads_do_not_change_bits(graph: bytes) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
+    one, two = (Runtime(graph, threads)(images) for threads in (1, 2))
+    assert one.tobytes() == two.tobytes()
+
+
+@pytest.mark.skipif(has_cuda(), reason="onnxruntime has CUDA here")
+def test_cuda_is_never_replaced_by_the_cpu_in_silence(graph: bytes) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(ValueError, match=r"simulation.device must be one on which ONNX Runtime starts, got cuda"):
+            Runtime(graph, threads=1, cuda=True)
+
+
+def test_where_it_is_computed_is_part_of_its_identity() -> None:
+    assert identity(cuda=True) != identity(cuda=False)
+
+
+def test_it_needs_no_pytorch() -> None:
+    code = "import sys, teledx_fed.model.runtime; print('torch' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "False"

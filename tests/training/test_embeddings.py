@@ -1,0 +1,58 @@
+"""The linear probe against scikit-learn: the same penalised likelihood has one optimum, whoever finds it."""
+
+import csv
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+
+from teledx_fed.data.image_cache import ImageCache
+from teledx_fed.data.synthetic import hospital
+from teledx_fed.model.network import build
+from teledx_fed.records import Site
+from teledx_fed.settings import DataSettings, HospitalSettings, ModelSettings, Settings
+from teledx_fed.training.embeddings import MEASURED, embeddings, features
+from teledx_fed.training.worker import Worker
+
+FROZEN = ModelSettings(name="test_efficientnet", initial="none", freeze="backbone")
+
+
+def test_a_linear_probe_is_the_logistic_regression_of_scikit_learn(
+    tiny_site: Callable[..., Site], tiny_settings: Callable[..., Settings]
+) -> None:
+    site, penalty = tiny_site("north", 20), 1e-3
+    worker = Worker(build(FROZEN, seed=0))
+    learned = {"optimizer": "adam", "learning_rate": 0.1, "class_balance": "none", "weight_decay": penalty}
+    asked = replace(tiny_settings().local_training(1), **learned, epochs=600, batch_size=4096)
+    model = worker.train(site, worker.initial, asked, round=1).model
+    asked = replace(asked, learning_rate=0.01)
+    model = worker.train(site, model, asked, round=2).model
+    ours = worker.predictions(site.images, model, site.shard.test)
+
+    train = features(worker.network, site.images, site.shard.train)
+    test = features(worker.network, site.images, site.shard.test)
+    probe = LogisticRegression(C=1 / (len(train) * penalty), max_iter=10_000, tol=1e-8)
+    probe.fit(train, [example.grade for example in site.shard.train])
+    reference = probe.predict_proba(test)
+    assert ours.probabilities is not None
+    np.testing.assert_allclose(ours.probabilities, reference, atol=0.01)
+
+
+def test_the_table_of_a_hospital_has_a_row_for_every_photograph(tmp_path: Path) -> None:
+    examples = hospital("north", HospitalSettings(3, "canon"), seed=0).examples
+    settings = DataSettings(image_size=64, cache=str(tmp_path))
+    told: list[tuple[int, int]] = []
+    network = build(FROZEN, seed=0)
+    table = embeddings(network, ImageCache(tmp_path, settings), examples, 2, lambda *done: told.append(done))
+    table.write(tmp_path / "out")
+    rows = list(csv.DictReader((tmp_path / "out" / "photographs.csv").read_text().splitlines()))
+    kept = np.load(tmp_path / "out" / "embeddings.npy")
+    assert [row["photograph"] for row in rows] == [example.image.name for example in examples]
+    assert [int(row["grade"]) for row in rows] == [example.grade for example in examples]
+    assert all(0 < float(row[name]) < 10 for row in rows for name in MEASURED if name != "clipped")
+    assert kept.shape == (len(examples), network.backbone.num_features)
+    assert told[-1] == (len(examples), len(examples))
+    reversed_ = features(network, ImageCache(tmp_path, settings), examples[::-1])
+    assert reversed_.tobytes() == kept[::-1].tobytes()
