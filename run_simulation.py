@@ -47,23 +47,19 @@ def simulate(settings: Settings, folder: Path) -> None:
     from teledx_fed.clock import Clock
     from teledx_fed.data.hospitals import hospitals
     from teledx_fed.federation.simulation import federate
-    from teledx_fed.model.network import build
     from teledx_fed.reporting.page import write_page
     from teledx_fed.reporting.progress import Display
     from teledx_fed.reporting.report import write_report
     from teledx_fed.training.baselines import committees
-    from teledx_fed.training.compute import device
     from teledx_fed.training.examination import examine
-    from teledx_fed.training.worker import Worker
+    from teledx_fed.training.worker import crew
 
     clock = Clock()
     with Display() as display:
         display.phase("photographs")
         with clock("preparation"):
             sites = hospitals(settings, folder, display.advance, display.say)
-            place = device(settings, display.say)
-            networks = [build(settings.model, settings.seed).to(place) for _ in range(settings.simulation.workers)]
-        workers = [Worker(network, clock) for network in networks]
+            workers = crew(settings, clock, display.say)
         display.phase("rounds")
         federation = federate(sites, workers, settings, folder, display.round)
         display.phase("baselines")

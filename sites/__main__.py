@@ -36,7 +36,7 @@ def features(
     from teledx_fed.model.network import build
     from teledx_fed.reporting.progress import Display
     from teledx_fed.settings import DataSettings, ModelSettings, Settings, SourceSettings
-    from teledx_fed.training.compute import device
+    from teledx_fed.training.compute import place
     from teledx_fed.training.embeddings import embeddings
 
     try:
@@ -49,7 +49,7 @@ def features(
         with Display() as display:
             display.phase("photographs")
             found, images = collections(settings, display.advance, display.say)
-            network = build(settings.model, settings.seed).to(device(settings, display.say))
+            network = place(build(settings.model, settings.seed), settings, display.say)
             display.phase("features")
             table = embeddings(network, images, found["site"].examples, workers, display.advance)
     except (ValueError, ConnectionError) as error:

@@ -135,7 +135,10 @@ class Mean:
         return float(self._by)
 
     def value(self) -> Vector:
-        return ((self._sum + self._carried) / self.by).astype(np.float32)
+        found, by = np.empty(len(self._sum), np.float32), self.by
+        for part in blocks(len(found)):
+            found[part] = (self._sum[part] + self._carried[part]) / by
+        return found
 
 
 def mean(vectors: Sequence[Vector], by: Sequence[float]) -> Vector:

@@ -70,6 +70,30 @@ class Grader(nn.Module):
         learning = nn.ModuleList([self._parts[1], head] + ([oedema] if oedema is not None else []))
         self._moving = [module for module in learning.modules() if not _is_fixed(module, settings.batch_norm)]
         super().train(False)
+        self._lay_out()
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Grader":
+        """Wherever torch moved the tensors to, they are laid out again."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self._lay_out()
+        return self
+
+    @torch.no_grad()
+    def _lay_out(self) -> None:
+        """What travels, or is kept, lies in a vector of parameters and one of statistics: tensors are views of them."""
+        self.vectors = {layout: self._vectors(layout) for layout in (self.layout, self.kept)}
+
+    def _vectors(self, layout: Layout) -> tuple[Tensor, Tensor]:
+        parameters, statistics = (
+            torch.cat([self.normalise.mean.new_empty(0), *(self.tensor(name).reshape(-1) for name, _ in tensors)])
+            for tensors in (layout.parameters, layout.statistics)
+        )
+        for name, shape in layout.parameters:
+            self.tensor(name).data = parameters[layout.slices[name]].view(shape)
+        for name, shape in layout.statistics:
+            module, _, buffer = name.rpartition(".")
+            setattr(attrgetter(module)(self), buffer, statistics[layout.slices[name]].view(shape))
+        return parameters, statistics
 
     @property
     def frozen(self) -> nn.Sequential:
@@ -162,25 +186,20 @@ _HEADS: dict[str, Callable[[int], nn.Module]] = {
 }
 
 
-@torch.no_grad()
 def pack(network: Grader, layout: Layout) -> Weights:
     """`layout`'s part of the network, every variance positive: 0 is what a channel that never fires has measured."""
-    parameters, statistics = (np.empty(size, np.float32) for size in layout.sizes)
-    weights = Weights(parameters, statistics, layout)
-    for name, values in weights.unpack().items():
-        torch.from_numpy(values).copy_(network.tensor(name))
-    np.maximum(weights.statistics, SMALLEST_VARIANCE, out=weights.statistics, where=layout.variances)
-    return weights
+    parameters, statistics = (vector.cpu().numpy().copy() for vector in network.vectors[layout])
+    np.maximum(statistics, SMALLEST_VARIANCE, out=statistics, where=layout.variances)
+    return Weights(parameters, statistics, layout)
 
 
-@torch.no_grad()
 def load(network: Grader, weights: Weights) -> None:
     """Overwrite in place: no tensor of the network is made anew, and a vector goes to its device in one piece."""
-    layout = weights.layout
-    for vector, tensors in ((weights.parameters, layout.parameters), (weights.statistics, layout.statistics)):
-        flat = torch.tensor(vector, device=network.device)
-        for name, shape in tensors:
-            network.tensor(name).copy_(flat[layout.slices[name]].view(shape))
+    for there, vector in zip(network.vectors[weights.layout], (weights.parameters, weights.statistics), strict=True):
+        if there.device.type == "cpu":
+            np.copyto(there.numpy(), vector)
+        else:
+            there.copy_(torch.tensor(vector))
 
 
 def save(network: Grader, path: Path) -> None:
@@ -189,7 +208,7 @@ def save(network: Grader, path: Path) -> None:
     about["initial"] = network.begun
     state = {
         # how many batches this process has seen is no part of the model
-        name: torch.zeros_like(tensor) if name.endswith("num_batches_tracked") else tensor.detach().cpu().contiguous()
+        name: torch.zeros_like(tensor) if name.endswith("num_batches_tracked") else tensor.detach().cpu().clone()
         for name, tensor in network.state_dict().items()
     }
     write_bytes(path, safetensors.torch.save(state, metadata={"model": json.dumps(about)}))

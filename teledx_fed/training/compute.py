@@ -9,9 +9,10 @@ from teledx_fed.model.runtime import has_cuda
 from teledx_fed.settings import Settings
 
 
-def place(network: Grader, settings: Settings, say: Callable[[str], None]) -> Grader:
-    """On the device asked for, and compiled where that is asked for."""
-    network = network.to(device(settings, say))
+def place(network: Grader, settings: Settings, say: Callable[[str], None], number: int = 0) -> Grader:
+    """On the device asked for, the next one for each `number`, and compiled where that is asked for."""
+    here = device(settings, say)
+    network = network.to(torch.device("cuda", number % torch.cuda.device_count()) if here.type == "cuda" else here)
     if network.device.type == "cuda" and network.has_frozen_stages and not has_cuda():
         say("onnxruntime has no CUDA provider: frozen parts are computed on the CPU (install onnxruntime-gpu)")
     if settings.simulation.compile:

@@ -1,6 +1,6 @@
 """One resident network that every site of this process trains and scores with: overwritten, never rebuilt."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 from teledx_fed.clock import Clock
 from teledx_fed.evaluation.predictions import Predictions, predictions
-from teledx_fed.model.network import Grader, load, pack, save
+from teledx_fed.model.network import Grader, build, load, pack, save
 from teledx_fed.records import GRADES, Example, Images, LocalTraining, Site
+from teledx_fed.settings import Settings
+from teledx_fed.training.compute import place
 from teledx_fed.training.feature_cache import PLAIN, FeatureCache, Views
 from teledx_fed.training.inputs import FeatureInputs, Inputs, PhotographInputs
 from teledx_fed.training.local import Targets, learn
@@ -41,6 +43,7 @@ class Worker:
     network: Grader
     clock: Clock = field(default_factory=Clock)
     initial: SiteModel = field(init=False)
+    _loaded: SiteModel | None = field(default=None, init=False)
     _caches: dict[Path, FeatureCache] = field(default_factory=dict, init=False)
     _known: dict[tuple[Path, tuple[Example, ...], Views | None], Inputs] = field(default_factory=dict, init=False)
 
@@ -50,6 +53,7 @@ class Worker:
     def train(self, site: Site, model: SiteModel, asked: LocalTraining, round: int) -> Trained:
         with self.clock("training"):
             self._load(model)
+            self._loaded = None
             targets = Targets.of(site.shard.train, self.network.settings.head)
             inputs = self._inputs(site.images, site.shard.train, _views(asked))
             loss = learn(self.network, inputs, targets, asked, site.name, round)
@@ -76,8 +80,11 @@ class Worker:
         save(self.network, path)
 
     def _load(self, model: SiteModel) -> None:
-        load(self.network, model.weights)
-        load(self.network, model.kept)
+        """Unless it is the one that was scored just now."""
+        if model is not self._loaded:
+            load(self.network, model.weights)
+            load(self.network, model.kept)
+            self._loaded = model
 
     def _inputs(self, images: Images, examples: Sequence[Example], views: Views | None = PLAIN) -> Inputs:
         """Photographs where no `views` are kept or nothing is frozen; made once, so that rounds find them resident."""
@@ -101,6 +108,16 @@ class Worker:
         chunks = np.array_split(np.arange(len(inputs)), max(1, -(-len(inputs) // SCORING_BATCH)))
         logits = [inputs.logits(self.network, index, None).cpu().double().numpy() for index in chunks]
         return np.concatenate(logits)
+
+
+def crew(settings: Settings, clock: Clock, say: Callable[[str], None]) -> list[Worker]:
+    """As many as are asked for, each with a network of its own; what is the same for all is said once."""
+    networks = [build(settings.model, settings.seed) for _ in range(settings.simulation.workers)]
+    told = [say, *[lambda line: None] * len(networks)]
+    return [
+        Worker(place(network, settings, hear, number), clock)
+        for number, (network, hear) in enumerate(zip(networks, told, strict=False))
+    ]
 
 
 def _views(asked: LocalTraining) -> Views | None:
