@@ -40,7 +40,8 @@ bench-peers: .venv-peers/flower/.ready .venv-peers/nvflare/.ready .venv-peers/pf
 
 .venv-peers/%/.ready: requirements.txt $(READY)
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-peers/$*
-	$(BIN)/uv pip install --quiet --python .venv-peers/$*/bin/python --requirement requirements.txt '$(PEER)'
+	$(BIN)/uv pip install --quiet --python .venv-peers/$*/bin/python --requirement requirements.txt
+	$(BIN)/uv pip install --quiet --python .venv-peers/$*/bin/python '$(PEER)' # a version that it asks for goes before ours
 	$(BIN)/uv pip install --quiet --python .venv-peers/$*/bin/python --no-deps --editable .
 	@touch $@
 

@@ -25,29 +25,29 @@ class ArrayStore:
         self._digests: dict[Photograph, str] = {}
         self._whole: set[Path] = set()
 
+    def path(self, photograph: Photograph, part: str = "") -> Path:
+        if photograph not in self._digests:
+            self._digests[photograph] = photograph.digest()
+        digest = self._digests[photograph]
+        return self._folder / part / digest[:2] / f"{digest}.npy"
+
     def holds(self, photograph: Photograph, part: str = "") -> bool:
         """False where the file is missing, short or damaged."""
-        path = self._path(photograph, part)
+        path = self.path(photograph, part)
         if path not in self._whole and _is_whole(path):
             self._whole.add(path)
         return path in self._whole
 
     def read(self, photograph: Photograph, part: str = "") -> NDArray[Any]:
         """What is held."""
-        array: NDArray[Any] = np.load(self._path(photograph, part))
+        array: NDArray[Any] = np.load(self.path(photograph, part))
         return array
 
     def write(self, array: NDArray[Any], photograph: Photograph, part: str = "") -> None:
         buffer = io.BytesIO()
         np.save(buffer, array)
         content = buffer.getvalue()
-        write_bytes(self._path(photograph, part), content + _checksum(content), lasting=False)
-
-    def _path(self, photograph: Photograph, part: str) -> Path:
-        if photograph not in self._digests:
-            self._digests[photograph] = photograph.digest()
-        digest = self._digests[photograph]
-        return self._folder / part / digest[:2] / f"{digest}.npy"
+        write_bytes(self.path(photograph, part), content + _checksum(content), lasting=False)
 
 
 def _is_whole(path: Path) -> bool:

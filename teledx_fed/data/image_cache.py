@@ -1,7 +1,5 @@
 """Prepared photographs on disk: each is decoded once, whoever asks and however often."""
 
-import io
-import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,30 +7,24 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from teledx_fed.data.array_store import ArrayStore
 from teledx_fed.data.preprocessing import prepare_photograph
 from teledx_fed.data.problems import Problem
-from teledx_fed.files import write_bytes
 from teledx_fed.records import Example, Photograph
 from teledx_fed.settings import DataSettings
 
 PREPARATION_VERSION = 2
 """Raise it whenever the same photograph and settings give other pixels."""
 
-CHECKSUM_BYTES = 4
-
 
 class ImageCache:
-    """One memory-mapped `.npy` file a photograph, keyed by its content and by how it was prepared.
-
-    Any number of processes may share `folder`: files appear whole or not at all, and one whose checksum
-    does not fit is written anew.
-    """
+    """Keyed by content and by how it was prepared; a damaged file is written anew. Processes may share `folder`."""
 
     def __init__(self, folder: Path, settings: DataSettings) -> None:
         self.settings = settings
         options = "".join(f"-{name}" for name in ("ben_graham", "clahe") if getattr(settings, name))
         self.folder = folder / f"{settings.image_size}px{options}-v{PREPARATION_VERSION}"
-        self._paths: dict[Photograph, Path] = {}
+        self._store = ArrayStore(self.folder)
 
     def prepare(
         self, examples: Sequence[Example], advance: Callable[[int, int], None] = lambda done, total: None
@@ -62,7 +54,7 @@ class ImageCache:
     def _is_stored(self, photograph: Photograph) -> bool:
         """Whether whole, the first use will tell."""
         try:
-            return self._path(photograph).exists()
+            return self._store.path(photograph).exists()
         except ValueError:  # an unreadable file is a problem to name, like any other
             return False
 
@@ -74,37 +66,9 @@ class ImageCache:
         return None
 
     def _prepared(self, photograph: Photograph) -> NDArray[np.uint8]:
-        path = self._path(photograph)
-        stored = _load(path)
-        if stored is not None:
-            return stored
+        if self._store.holds(photograph):
+            return self._store.read(photograph)
         options = self.settings
         image = prepare_photograph(photograph, options.image_size, options.ben_graham, options.clahe)
-        _save(path, image)
+        self._store.write(image, photograph)
         return image
-
-    def _path(self, photograph: Photograph) -> Path:
-        if photograph not in self._paths:
-            digest = photograph.digest()
-            self._paths[photograph] = self.folder / digest[:2] / f"{digest}.npy"
-        return self._paths[photograph]
-
-
-def _save(path: Path, image: NDArray[np.uint8]) -> None:
-    buffer = io.BytesIO()
-    np.save(buffer, image)
-    write_bytes(path, buffer.getvalue() + _checksum(buffer.getvalue()), lasting=False)
-
-
-def _load(path: Path) -> NDArray[np.uint8] | None:
-    """None where the file is missing, short or damaged."""
-    try:
-        content = np.memmap(path, mode="r")
-    except (FileNotFoundError, ValueError):  # numpy refuses to map an empty file
-        return None
-    whole = content[-CHECKSUM_BYTES:].tobytes() == _checksum(content[:-CHECKSUM_BYTES].data)
-    return np.load(path, mmap_mode="r") if whole else None
-
-
-def _checksum(content: bytes | memoryview) -> bytes:
-    return zlib.crc32(content).to_bytes(CHECKSUM_BYTES, "big")

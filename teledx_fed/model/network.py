@@ -208,10 +208,15 @@ def save(network: Grader, path: Path) -> None:
     about["initial"] = network.begun
     state = {
         # how many batches this process has seen is no part of the model
-        name: torch.zeros_like(tensor) if name.endswith("num_batches_tracked") else tensor.detach().cpu().clone()
+        name: torch.zeros_like(tensor) if name.endswith("num_batches_tracked") else _apart(tensor)
         for name, tensor in network.state_dict().items()
     }
     write_bytes(path, safetensors.torch.save(state, metadata={"model": json.dumps(about)}))
+
+
+def _apart(tensor: Tensor) -> Tensor:
+    """A view of the network's one vector as a tensor of its own, in the order of its shape."""
+    return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
 
 
 def oedema_slice(layout: Layout) -> slice | None:

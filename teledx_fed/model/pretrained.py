@@ -42,7 +42,7 @@ def origin(path: Path) -> str:
     try:
         with safe_open(path, framework="pt") as file:
             about: dict[str, str] = json.loads((file.metadata() or {}).get("model", "{}"))
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, ValueError) as error:
         raise ValueError(f"model.file must be a safetensors file, got {path}: {error}. Correct the path.") from error
     return about.get("initial", "hub")
 

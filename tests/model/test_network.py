@@ -139,11 +139,14 @@ def test_a_saved_network_is_read_back_and_another_is_refused(tmp_path: Path) -> 
         build(tiny(initial="file", file=str(tmp_path / "absent.safetensors")), seed=1)
 
 
-def test_a_saved_network_keeps_the_activations_and_the_pixels_that_it_was_begun_with(tmp_path: Path) -> None:
+@pytest.mark.parametrize("freeze", ["none", "backbone"])
+def test_a_saved_network_keeps_the_activations_and_the_pixels_that_it_was_begun_with(
+    freeze: str, tmp_path: Path
+) -> None:
     """Read back into SiLU, or with another scale of pixels, the same weights would be another function."""
-    network = build(ModelSettings(), seed=0)
+    network = build(ModelSettings(freeze=freeze), seed=0)
     save(network, tmp_path / "model.safetensors")
-    again = build(ModelSettings(initial="file", file=str(tmp_path / "model.safetensors")), seed=1)
+    again = build(ModelSettings(initial="file", file=str(tmp_path / "model.safetensors"), freeze=freeze), seed=1)
     with torch.inference_mode():
         assert torch.equal(again(photographs()), network(photographs()))
     save(again, tmp_path / "again.safetensors")
