@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 LIBRARY = ROOT / "teledx_fed"
 
 LAYERS = [
-    {"settings", "records", "weights", "randomness", "files", "clock"},
+    {"settings", "records", "weights", "randomness", "files", "clock", "amounts"},
     {"data", "model", "evaluation"},
     {"privacy", "store"},
     {"training"},

@@ -8,6 +8,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from teledx_fed.amounts import duration, number, size
 from teledx_fed.files import write_text
 from teledx_fed.records import GRADES
 from teledx_fed.reporting import plots, wording
@@ -67,7 +68,7 @@ def _template() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    named = (wording.number, wording.between, wording.size, wording.duration)
+    named = (number, size, duration, wording.between)
     environment.filters.update({function.__name__: function for function in (any, *named)})
     constants = {"MEAN": MEAN, "ALL": ALL, "MODELS": MODELS, "METRICS": METRICS, "FORMS": wording.FORMS}
     return environment.get_template("report.html.jinja", globals=constants | {"PALETTE": plots.PALETTE})

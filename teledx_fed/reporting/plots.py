@@ -13,7 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from teledx_fed.reporting.wording import Estimate, number
+from teledx_fed.amounts import number
+from teledx_fed.reporting.wording import Estimate
 
 PALETTE = {
     "federated": "#0072b2",

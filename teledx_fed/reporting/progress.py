@@ -8,8 +8,9 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from teledx_fed.amounts import duration, number
 from teledx_fed.records import RoundReport
-from teledx_fed.reporting.wording import METRICS, MODELS, duration, number
+from teledx_fed.reporting.wording import METRICS, MODELS
 
 WATCHED = ("referable_auroc", "qwk")
 

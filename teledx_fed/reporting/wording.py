@@ -1,8 +1,9 @@
-"""Numbers as a reader meets them, in the page, its plots and the progress on the terminal."""
+"""What the report says in words, in the page, its plots and the progress on the terminal."""
 
 from collections.abc import Mapping
-from math import log10
 from typing import Any
+
+from teledx_fed.amounts import number
 
 SCHEMA = "teledx_fed.report/1"
 """Of report.json."""
@@ -43,30 +44,12 @@ Estimate = Mapping[str, float | None]
 """`value` with its 95 % interval `low` to `high`; a mean over sites also says over how many `sites`."""
 
 
-def number(value: float | None, form: str = ".2f") -> str:
-    return "–" if value is None else f"{value:z{form}}".replace("-", "−")
-
-
 def between(estimate: Estimate | None, form: str = ".2f") -> str:
     """The interval in brackets, "to" where a dash would stand beside a minus sign."""
     if estimate is None or estimate["low"] is None or estimate["high"] is None:
         return ""
     dash = "–" if estimate["low"] >= 0 else " to "
     return f"({number(estimate['low'], form)}{dash}{number(estimate['high'], form)})"
-
-
-def size(count: float) -> str:
-    units = ("B", "kB", "MB", "GB", "TB")
-    step = min(int(log10(max(count, 1)) / 3), len(units) - 1)
-    return f"{count / 1000**step:.{1 if step else 0}f} {units[step]}"
-
-
-def duration(seconds: float) -> str:
-    if round(seconds, 1) < 60:
-        return f"{seconds:.1f} s"
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {seconds:02} s"
 
 
 def verdict(report: Mapping[str, Any]) -> str:
