@@ -46,6 +46,9 @@ class Noise:
     def digest(self) -> str:
         return hashlib.sha256(self.name.encode()).hexdigest()
 
+    def size(self) -> tuple[int, int]:
+        return SIZE, SIZE
+
     def read(self) -> NDArray[np.uint8]:
         return generator(0, self.name).integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)
 

@@ -46,6 +46,9 @@ class Photograph(Protocol):
     def digest(self) -> str:
         """Hexadecimal hash of the content: equal for exact duplicates wherever they lie."""
 
+    def size(self) -> tuple[int, int]:
+        """Height and width as they are stored, from the header alone. A `ValueError` where that cannot be had."""
+
     def read(self) -> NDArray[np.uint8]:
         """Height × width × 3, RGB. A `ValueError` says what is wrong with the file."""
 
@@ -186,3 +189,17 @@ class RoundReport:
     bytes_up: int = 0
     bytes_down: int = 0
     seconds: float = 0.0
+
+
+Counts = Mapping[str, Mapping[str, int]]
+"""What a site tells of its data before training: by table and cell."""
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """Whether a site, or all of them together, can train: `reasons` against it come before mere warnings."""
+
+    name: str
+    go: bool
+    reasons: tuple[str, ...] = ()
+    counts: Counts = field(default_factory=dict)

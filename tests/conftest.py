@@ -36,6 +36,9 @@ class TinyPhotograph:
     def digest(self) -> str:
         return hashlib.sha256(self.name.encode()).hexdigest()
 
+    def size(self) -> tuple[int, int]:
+        return 64, 64
+
     def read(self) -> NDArray[np.uint8]:
         noise = generator(0, self.name).integers(0, 40, (64, 64, 3))
         return (noise + 40 * self.grade).astype(np.uint8)

@@ -131,8 +131,12 @@ def test_one_function_reads_the_test_sets() -> None:
         for node in ast.walk(function)
         if isinstance(node, ast.Attribute) and node.attr == "test" and "shard" in ast.unparse(node.value)
     }
-    # `_about` counts the examples of each split for the report and reads no image
-    assert readers == {"teledx_fed/training/examination.py:examine", "teledx_fed/reporting/report.py:_about"}
+    # `_about` and `summary` count examples, for the report and before training, and read no image
+    assert readers == {
+        "teledx_fed/training/examination.py:examine",
+        "teledx_fed/reporting/report.py:_about",
+        "teledx_fed/data/summary.py:summary",
+    }
 
 
 def test_nothing_is_instantiated_from_configuration() -> None:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import IO
 from zipfile import BadZipFile
 
 import numpy as np
@@ -54,6 +55,14 @@ class PhotographFile:
             return f"{self.name} {error.strerror}"
         return f"{self.path.absolute()} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
 
+    def size(self) -> tuple[int, int]:
+        try:
+            file = self.path.open("rb")
+        except OSError as error:
+            raise self._unreadable(error) from error
+        with file, self._identified(file) as image:
+            return image.height, image.width
+
     def read(self) -> NDArray[np.uint8]:
         with self._opened() as image:
             return _upright(image)
@@ -70,8 +79,13 @@ class PhotographFile:
         content = self._content()
         if _is_cut_jpeg(content):
             raise self._refused("whole", "no end of image", "Copy it again from its source")
+        with self._identified(io.BytesIO(content)) as image:
+            yield image
+
+    @contextmanager
+    def _identified(self, file: IO[bytes]) -> Iterator[Image.Image]:
         try:
-            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            with Image.open(file, formats=FORMATS) as image:
                 self._check_mode(image.mode)
                 yield image
         except BOMB as error:
@@ -87,7 +101,7 @@ class PhotographFile:
         try:
             content = self.path.read_bytes()
         except OSError as error:
-            raise self._refused("readable", error.strerror, "Check the path and its permissions") from error
+            raise self._unreadable(error) from error
         if not content:
             raise self._refused("an image", "an empty file", "Copy it again from its source")
         return content
@@ -95,6 +109,9 @@ class PhotographFile:
     def _check_mode(self, mode: str) -> None:
         if mode not in MODES:
             raise self._refused("8 bits a channel", f"mode {mode}", "Convert it")
+
+    def _unreadable(self, error: OSError) -> ValueError:
+        return self._refused("readable", error.strerror, "Check the path and its permissions")
 
     def _refused(self, requirement: str, got: object, remedy: str) -> ValueError:
         return ValueError(f"{self.name} must be {requirement}, got {got}. {remedy}, or leave it out.")
@@ -125,6 +142,10 @@ class ArrayPhotograph:
     def digest(self) -> str:
         image = self.read()
         return hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()
+
+    def size(self) -> tuple[int, int]:
+        height, width = self.read().shape[:2]
+        return height, width
 
     def read(self) -> NDArray[np.uint8]:
         try:

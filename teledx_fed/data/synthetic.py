@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from teledx_fed.data import anatomy, drawing
-from teledx_fed.data.cameras import CAMERAS, CENTRE, Camera, View
+from teledx_fed.data.cameras import CAMERAS, CENTRE, SIZE, Camera, View
 from teledx_fed.data.lesions import LESIONS, OEDEMA, OF_THE_EYE, OF_THE_PHOTOGRAPH, Finding, Kind
 from teledx_fed.data.placement import Sight, findings
 from teledx_fed.randomness import generator
@@ -47,6 +47,9 @@ class SyntheticPhotograph:
         """Every lesion of retinopathy in the photograph, in its pixels; distractors are none."""
         eye = self._anatomy()
         return tuple(finding for finding in self._found(eye, self._view(eye)) if finding.kind in LESIONS)
+
+    def size(self) -> tuple[int, int]:
+        return SIZE, SIZE
 
     def read(self) -> NDArray[np.uint8]:
         eye = self._anatomy()

@@ -44,6 +44,21 @@ def test_reads_what_was_written(tmp_path: Path, file_format: str) -> None:
     np.testing.assert_array_equal(photograph.read(), PIXELS)
 
 
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "TIFF", "BMP"])
+def test_the_size_stands_in_the_header(tmp_path: Path, file_format: str) -> None:
+    content = encoded(Image.fromarray(PIXELS), file_format)
+    assert stored(tmp_path, content).size() == (40, 60)
+    if file_format == "JPEG":
+        assert stored(tmp_path, content[:-100]).size() == (40, 60)
+
+
+def test_a_size_that_cannot_be_had_names_the_photograph(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"away\.png must be readable"):
+        PhotographFile(tmp_path / "away.png").size()
+    with pytest.raises(ValueError, match="photograph must be a JPEG"):
+        stored(tmp_path, b"no image").size()
+
+
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA"])
 def test_every_usual_mode_becomes_rgb(tmp_path: Path, mode: str) -> None:
     image = Image.fromarray(PIXELS).convert(mode)

@@ -1,0 +1,124 @@
+"""What a site tells of its data before training: counts in cells, none of which shows a patient.
+
+Every count is rounded down to a multiple of the cell: a small count that was left blank instead would come back from any
+total. Rounded tables can still tell on each other, where one adds up to more than the next: what the next lacks then lies
+in its cells. So all tables of photographs are lowered to one total, and what they say together is true as well of a
+hospital that has up to `cell - 1` photographs more, whichever cells these fall into.
+"""
+
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from teledx_fed.records import GRADES, Counts, Example, Patients, Reason, Site, Tables
+
+Floats = NDArray[np.float64]
+
+MAKERS = ("canon", "centervue", "kowa", "nidek", "nikon", "optomed", "optos", "optovue", "phelcom", "topcon", "zeiss")
+"""A camera leaves a site as one of these or as `other`: what else its name may hold stays."""
+
+SIDES = (0, 128, 224, 384, 512, 768, 1024, 2048)
+"""Of the smaller side of a photograph, pixels: where each bin begins."""
+
+CELLS: Mapping[str, tuple[str, ...]] = {
+    "grades": tuple(str(grade) for grade in range(GRADES)),
+    "oedema": ("no", "yes", "unknown"),
+    "cameras": (*MAKERS, "other", "unknown"),
+    "sides": (*(f"{low}–{high - 1}" for low, high in pairwise(SIDES)), f"{SIDES[-1]}–"),
+    "patients": tuple(Patients),
+    "set_aside": tuple(Reason),
+}
+"""Each table, and what its cells count; patients lie in the one cell that says how they are known."""
+
+SHAPES = {name: (len(cells),) for name, cells in CELLS.items()}
+
+
+def summary(site: Site, cell: int) -> Tables:
+    """Every table of CELLS, over the whole shard; photographs of fewer than `cell` patients in a cell do not count."""
+    shard = site.shard
+    examples = (*shard.train, *shard.validation, *shard.test)
+    tables = {name: _photographs(examples, name, cell_of, cell) for name, cell_of in CELL_OF.items()}
+    people = len({(example.source, example.patient) for example in examples})
+    return suppressed(
+        tables
+        | {
+            "patients": _counted([tuple(Patients).index(site.patients)] * people, "patients"),
+            "set_aside": _counted([tuple(Reason).index(aside.reason) for aside in site.set_aside], "set_aside"),
+        },
+        cell,
+    )
+
+
+def suppressed(counts: Tables, cell: int) -> Tables:
+    """The counts as they may leave. There are no more patients than photographs, so neither are there here."""
+    rounded = {name: np.asarray(count // cell * cell) for name, count in counts.items()}
+    total = min(rounded[name].sum() for name in CELL_OF)
+    return {name: count if name == "set_aside" else _lowered(count, total, cell) for name, count in rounded.items()}
+
+
+def inconsistency(tables: Tables, most_photographs: int) -> str | None:
+    """Why these tables cannot be such a summary."""
+    if any(not np.isfinite(table).all() or (table < 0).any() or (table % 1).any() for table in tables.values()):
+        return "tables must hold whole counts"
+    total = tables["grades"].sum()
+    if max(table.sum() for table in tables.values()) > most_photographs:
+        return f"tables must count at most {most_photographs} photographs"
+    if any(tables[name].sum() != total for name in CELL_OF):
+        return "tables of photographs must add up to one total"
+    if np.count_nonzero(tables["patients"]) > 1 or tables["patients"].sum() > total:
+        return "patients must be known in one way, and be no more than photographs"
+    return None
+
+
+def by_cell(tables: Tables) -> Counts:
+    """For people to read: `{"oedema": {"no": 120, …}, …}`."""
+    return {
+        name: {label: int(count) for label, count in zip(labels, tables[name], strict=True)}
+        for name, labels in CELLS.items()
+    }
+
+
+def _photographs(examples: Sequence[Example], name: str, cell_of: Callable[[Example], int], least: int) -> Floats:
+    found = [cell_of(example) for example in examples]
+    patients = {(at, example.source, example.patient) for at, example in zip(found, examples, strict=True)}
+    enough = _counted([at for at, _, _ in patients], name) >= least
+    return _counted(found, name) * enough
+
+
+def _counted(found: Sequence[int], name: str) -> Floats:
+    return np.bincount(np.array(found, np.int64), minlength=len(CELLS[name])).astype(np.float64)
+
+
+def _lowered(counts: Floats, total: float, cell: int) -> Floats:
+    """To at most `total`, from the largest counts down."""
+    lowered = counts.copy()
+    while lowered.sum() > total:
+        lowered[lowered.argmax()] -= cell
+    return lowered
+
+
+def _oedema(example: Example) -> int:
+    return {False: 0, True: 1, None: 2}[example.oedema]
+
+
+def _camera(example: Example) -> int:
+    if example.camera == "unknown":
+        return CELLS["cameras"].index("unknown")
+    name = example.camera.casefold()
+    return next((at for at, maker in enumerate(MAKERS) if maker in name), len(MAKERS))
+
+
+def _side(example: Example) -> int:
+    return bisect_right(SIDES, min(example.image.size())) - 1
+
+
+CELL_OF: Mapping[str, Callable[[Example], int]] = {
+    "grades": lambda example: example.grade,
+    "oedema": _oedema,
+    "cameras": _camera,
+    "sides": _side,
+}
+"""Where a photograph counts, in each table that counts every photograph once."""

@@ -1,0 +1,191 @@
+"""What leaves of a hospital's counts, and what cannot be had back from it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from teledx_fed.data.photographs import ArrayPhotograph
+from teledx_fed.data.summary import CELL_OF, CELLS, MAKERS, SHAPES, by_cell, inconsistency, summary, suppressed
+from teledx_fed.records import Example, Patients, Reason, SetAside, Shard, Site, Tables
+
+
+@dataclass(frozen=True)
+class Sized:
+    side: int
+    name: str = "sized"
+
+    def digest(self) -> str:
+        raise AssertionError("a summary reads headers alone")
+
+    def size(self) -> tuple[int, int]:
+        return self.side + 100, self.side
+
+    def read(self) -> NDArray[np.uint8]:
+        raise AssertionError("a summary reads headers alone")
+
+
+def hospital(*examples: Example, patients: Patients = Patients.GIVEN, set_aside: tuple[SetAside, ...] = ()) -> Site:
+    return Site("north", Shard(examples[::3], examples[1::3], examples[2::3]), None, patients, set_aside)  # type: ignore[arg-type]
+
+
+def example(patient: int, grade: int = 0, side: int = 512, **about: object) -> Example:
+    return Example(Sized(side), grade, f"p{patient}", **about)  # type: ignore[arg-type]
+
+
+def nonzero(tables: Tables) -> dict[str, dict[str, int]]:
+    return {name: {cell: n for cell, n in cells.items() if n} for name, cells in by_cell(tables).items()}
+
+
+def test_every_table_counts_the_whole_shard() -> None:
+    examples = [
+        example(patient, grade=patient % 5, side=(100, 600)[patient % 2], oedema=(None, False, True)[patient % 3])
+        for patient in range(30)
+        for _ in ("left", "right")
+    ]
+    aside = tuple(SetAside("x", reason) for reason in (Reason.UNGRADABLE, Reason.UNGRADABLE, Reason.BAD))
+    tables = summary(hospital(*examples, set_aside=aside), 1)
+    assert {name: table.shape for name, table in tables.items()} == SHAPES
+    assert nonzero(tables) == {
+        "grades": dict.fromkeys("01234", 12),
+        "oedema": {"no": 20, "yes": 20, "unknown": 20},
+        "cameras": {"unknown": 60},
+        "sides": {"0–127": 30, "512–767": 30},
+        "patients": {"given": 30},
+        "set_aside": {"ungradable": 2, "bad": 1},
+    }
+
+
+@pytest.mark.parametrize(
+    ("camera", "told"),
+    [
+        ("Canon CR2", "canon"),
+        ("NIKON NF5050", "nikon"),
+        ("Carl ZEISS Visucam of ward 7", "zeiss"),
+        ("handheld", "other"),
+        ("Jane Doe", "other"),
+        ("", "other"),
+        ("unknown", "unknown"),
+    ],
+)
+def test_a_camera_is_one_of_a_known_list(camera: str, told: str) -> None:
+    assert nonzero(summary(hospital(example(0, camera=camera)), 1))["cameras"] == {told: 1}
+
+
+@pytest.mark.parametrize(("side", "told"), [(1, "0–127"), (127, "0–127"), (128, "128–223"), (9000, "2048–")])
+def test_the_smaller_side_counts(side: int, told: str) -> None:
+    assert nonzero(summary(hospital(example(0, side=side)), 1))["sides"] == {told: 1}
+
+
+def test_the_size_of_an_array_is_that_of_its_rows(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", images=np.zeros((2, 28, 30), np.uint8))
+    assert ArrayPhotograph(tmp_path / "a.npz", "images", 1).size() == (28, 30)
+
+
+def test_patients_of_two_sources_are_not_confused() -> None:
+    site = hospital(example(1, source="a"), example(1, source="b"), patients=Patients.INFERRED)
+    assert nonzero(summary(site, 1))["patients"] == {"inferred": 2}
+
+
+def test_many_photographs_of_few_patients_do_not_count() -> None:
+    severe = [example(0, grade=4) for _ in range(20)]
+    healthy = [example(patient) for patient in range(1, 21)]
+    assert nonzero(summary(hospital(*healthy, *severe), 5))["grades"] == {"0": 20}
+
+
+def test_an_empty_hospital_counts_nothing() -> None:
+    assert not any(nonzero(summary(hospital(), 5)).values())
+
+
+@st.composite
+def hospitals(draw: st.DrawFn) -> Site:
+    one = st.builds(
+        example,
+        st.integers(0, 60),
+        grade=st.integers(0, 4),
+        side=st.sampled_from((100, 300, 600)),
+        oedema=st.sampled_from((None, False, True)),
+        camera=st.sampled_from(("unknown", "Canon", "home-made")),
+    )
+    aside = st.builds(SetAside, st.just("x"), st.sampled_from(Reason))
+    return hospital(
+        *draw(st.lists(one, max_size=120)),
+        patients=draw(st.sampled_from(Patients)),
+        set_aside=tuple(draw(st.lists(aside, max_size=20))),
+    )
+
+
+cells = st.integers(1, 8)
+
+
+@given(hospitals(), cells)
+def test_every_count_is_a_multiple_below_the_truth_and_small_ones_are_nothing(site: Site, cell: int) -> None:
+    truth, told = summary(site, 1), summary(site, cell)
+    for name in CELLS:
+        assert (told[name] % cell == 0).all()
+        assert (told[name] <= truth[name]).all()
+        assert (told[name][truth[name] < cell] == 0).all()
+    assert inconsistency(told, 1000) is None
+
+
+@given(hospitals(), cells, st.data())
+def test_no_total_gives_a_count_back(site: Site, cell: int, data: st.DataObject) -> None:
+    """Whatever is told, each cell of each table may hold any number from what it reads up to the next multiple."""
+    told = summary(site, cell)
+    more = data.draw(st.integers(0, cell - 1))
+    where = {name: data.draw(st.integers(0, len(CELLS[name]) - 1)) for name in CELL_OF}
+    other = {name: table.copy() for name, table in told.items()}
+    for name, at in where.items():
+        other[name][at] += more
+    assert all(np.array_equal(table, told[name]) for name, table in suppressed(other, cell).items())
+
+
+@given(hospitals(), cells, st.integers(0, 4), st.integers(1, 900))
+def test_one_patient_with_one_photograph_moves_no_count_by_more_than_a_multiple(
+    site: Site, cell: int, grade: int, side: int
+) -> None:
+    """Where each has but one: with more of them, a patient counts in as many."""
+    alone = [replace(example, patient=str(n)) for n, example in enumerate(everyone(site))]
+    before = summary(hospital(*alone, patients=site.patients), cell)
+    after = summary(hospital(*alone, example(999, grade, side), patients=site.patients), cell)
+    assert all((np.abs(after[name] - before[name]) <= cell).all() for name in CELLS)
+
+
+def everyone(site: Site) -> list[Example]:
+    return [*site.shard.train, *site.shard.validation, *site.shard.test]
+
+
+def changed(table: str, *values: float) -> Callable[[dict[str, NDArray[np.float64]]], object]:
+    return lambda tables: tables.update({table: np.array(values, np.float64)})
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (changed("grades", 5, 5, 5, 5, np.nan), "whole counts"),
+        (changed("grades", 10, 10, -5, 5, 10), "whole counts"),
+        (changed("grades", 9.5, 10.5, 0, 0, 10), "whole counts"),
+        (changed("grades", 10, 10, 0, 0, 5), "one total"),
+        (changed("set_aside", 5000, 0, 0, 0, 0), "at most 1000 photographs"),
+        (changed("patients", 5, 5, 0), "known in one way"),
+        (changed("patients", 35, 0, 0), "no more than photographs"),
+    ],
+)
+def test_tables_that_cannot_be_are_named(
+    change: Callable[[dict[str, NDArray[np.float64]]], object], fault: str
+) -> None:
+    tables = dict(summary(hospital(*(example(n, grade=n % 3) for n in range(30))), 5))
+    assert inconsistency(tables, 1000) is None
+    change(tables)
+    assert fault in str(inconsistency(tables, 1000))
+
+
+def test_labels_say_what_each_cell_counts() -> None:
+    assert len(set(MAKERS)) == len(MAKERS)
+    assert CELLS["sides"][:2] == ("0–127", "128–223")
+    assert CELLS["sides"][-1] == "2048–"
