@@ -1,8 +1,8 @@
 """What a site tells of its data before training: counts in cells, none of which shows a patient.
 
-Every count is rounded down to a multiple of the cell: a small count that was left blank instead would come back from any
-total. Rounded tables can still tell on each other, where one adds up to more than the next: what the next lacks then lies
-in its cells. So all tables of photographs are lowered to one total, and what they say together is true as well of a
+Every count is rounded down to a multiple of the cell: a small count that was left blank instead would come back from a
+total. Rounded tables can still tell on each other, where one adds up to more than the next: what the next lacks lies in
+its cells. So all tables of photographs are lowered to one total, and what they say together is true as well of a
 hospital that has up to `cell - 1` photographs more, whichever cells these fall into.
 """
 

@@ -12,6 +12,7 @@ from flwr.app import Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 
+from teledx_fed.data.summary import summary
 from teledx_fed.evaluation.intervals import design_effects
 from teledx_fed.evaluation.metrics import operating_point
 from teledx_fed.evaluation.tables import table
@@ -77,6 +78,10 @@ class Hospital:
         testing = message.content.config_records[CONFIG]["split"] == "test"
         return RecordDict({TABLES: arrays(self._tested(kept) if testing else self._tables(kept))})
 
+    def statistics(self, message: Message) -> RecordDict:
+        """Count what there is to learn from; nothing of it depends on the message."""
+        return RecordDict({TABLES: arrays(summary(self.site, self.settings.outbound.min_patients))})
+
     def model_after(self, round: int, weights: Weights) -> SiteModel:
         return SiteModel(weights, self._kept(round))
 
@@ -139,6 +144,10 @@ def client_app(hospital: Callable[[Context], Hospital]) -> ClientApp:
     @app.evaluate()
     def evaluate(message: Message, context: Context) -> Message:
         return _answer(message, lambda: hospital(context).evaluate(message))
+
+    @app.query("statistics")
+    def statistics(message: Message, context: Context) -> Message:
+        return _answer(message, lambda: hospital(context).statistics(message))
 
     return app
 

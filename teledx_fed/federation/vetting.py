@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from flwr.app import Array, ArrayRecord, RecordDict
 
+from teledx_fed.data import summary
 from teledx_fed.evaluation.tables import inconsistency
 from teledx_fed.federation.compression import Forms, form
 from teledx_fed.federation.messages import (
@@ -69,9 +70,15 @@ def vetted(content: RecordDict, expected: Expected) -> Vetted | str:
 
 def vetted_tables(content: RecordDict, shapes: Shapes, max_examples: int) -> Tables | str:
     """The tables of a reply that holds scores alone, or the fault in it."""
-    if {TABLES} != set(content) or {TABLES} != set(content.array_records):
-        return f"records must be [{TABLES}], got {sorted(content)[:10]}"
-    return _tables(content, shapes, max_examples) or tables_of(content)
+    return _tables_alone(content) or _tables(content, shapes, max_examples) or tables_of(content)
+
+
+def vetted_summary(content: RecordDict, max_examples: int) -> Tables | str:
+    """The counts of a site's data in a reply that holds nothing else, or the fault in it."""
+    if (found := _tables_alone(content) or _shaped(content, summary.SHAPES)) is not None:
+        return found
+    tables = tables_of(content)
+    return summary.inconsistency(tables, max_examples) or tables
 
 
 def _names(content: RecordDict, expected: Expected) -> str | None:
@@ -141,20 +148,30 @@ def _values(weights: Weights, moved: tuple[float, float], expected: Expected) ->
     return None
 
 
+def _tables_alone(content: RecordDict) -> str | None:
+    if {TABLES} != set(content) or {TABLES} != set(content.array_records):
+        return f"records must be [{TABLES}], got {sorted(content)[:10]}"
+    return None
+
+
+def _shaped(content: RecordDict, shapes: Shapes) -> str | None:
+    """Every table by its name and in its shape."""
+    tables: ArrayRecord = content.array_records[TABLES]
+    if set(tables) != set(shapes):
+        return f"tables must be all that were asked for, wrong are {sorted(set(tables) ^ set(shapes))[:5]}"
+    shaped = ((name, array, "float64", shapes[name]) for name, array in tables.items())
+    return next((found for args in shaped if (found := _array(*args)) is not None), None)
+
+
 def _scores(content: RecordDict, expected: Expected) -> str | None:
     return _tables(content, expected.tables, expected.max_examples)
 
 
 def _tables(content: RecordDict, shapes: Shapes, max_examples: int) -> str | None:
     """None at all, from a site with few patients, or all of them; and the counts must agree with each other."""
-    tables: ArrayRecord = content.array_records[TABLES]
-    if not tables:
+    if not content.array_records[TABLES]:
         return None
-    if set(tables) != set(shapes):
-        return f"tables must be none or all that this head gives, wrong are {sorted(set(tables) ^ set(shapes))[:5]}"
-    shaped = ((name, array, "float64", shapes[name]) for name, array in tables.items())
-    found = next((found for args in shaped if (found := _array(*args)) is not None), None)
-    if found is not None:
+    if (found := _shaped(content, shapes)) is not None:
         return found
     values = tables_of(content)
     effects = values.get(DESIGN_EFFECTS, np.ones(1))

@@ -1,0 +1,91 @@
+"""Federated statistics before training: what every site has, and whether that is enough to begin."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+from flwr.app import Message, MessageType, RecordDict
+from flwr.serverapp import Grid
+
+from teledx_fed.data.summary import SIDES, by_cell
+from teledx_fed.federation.exchange import Replies, exchange, named_sites
+from teledx_fed.federation.vetting import vetted_summary
+from teledx_fed.records import Counts, Patients, Readiness, Reason, Tables
+from teledx_fed.settings import Settings
+
+LEAST_PATIENTS = 50
+LEAST_REFERABLE = 5
+"""Photographs to be expected on each side that scores: fewer, and one eye moves sensitivity by a fifth and more."""
+MOST_UNGRADABLE = 0.5
+MOST_SMALL = 0.5
+"""The share of photographs that may be smaller than what the network sees."""
+
+
+def ask_for_statistics(grid: Grid, settings: Settings) -> tuple[Replies, dict[str, Tables]]:
+    """Who answered, and by site the tables of `data.summary`."""
+    nodes = named_sites(grid)
+    sent = [Message(RecordDict(), dst_node_id=node, message_type=f"{MessageType.QUERY}.statistics") for node in nodes]
+    tables: dict[str, Tables] = {}
+    vet = partial(vetted_summary, max_examples=settings.federation.max_examples)
+    return exchange(grid, sent, nodes, settings, vet, tables.__setitem__), dict(sorted(tables.items()))
+
+
+def readiness(replies: Replies, tables: Mapping[str, Tables], settings: Settings) -> list[Readiness]:
+    """Of every site that was asked, by name."""
+    found = [
+        *(_of_site(name, by_cell(tables[name]), settings) for name in replies.accepted),
+        *(Readiness(name, False, (f"its answer was refused: {reason}",)) for name, reason in replies.refused.items()),
+        *(Readiness(name, False, ("it did not answer in time",)) for name in replies.silent),
+    ]
+    return sorted(found, key=lambda site: site.name)
+
+
+def together(sites: Sequence[Readiness], settings: Settings) -> Readiness:
+    """Whether the federation can begin: it needs a quorum of sites that can."""
+    ready, quorum = sum(site.go for site in sites), settings.federation.quorum
+    return Readiness("federation", ready >= quorum, (f"{ready} of {len(sites)} sites are ready, {quorum} needed",))
+
+
+def _of_site(name: str, counts: Counts, settings: Settings) -> Readiness:
+    checks = (_patients(counts), *_referable(counts, settings), _gradable(counts), _large(counts, settings))
+    against = tuple(filter(None, checks))
+    warnings = tuple(filter(None, [_known(counts)]))
+    return Readiness(name, not against, against + warnings, counts)
+
+
+def _patients(counts: Counts) -> str | None:
+    patients = _sum(counts["patients"])
+    return f"{LEAST_PATIENTS} patients are needed, it has {patients}" if patients < LEAST_PATIENTS else None
+
+
+def _referable(counts: Counts, settings: Settings) -> list[str]:
+    referable = sum(count for grade, count in counts["grades"].items() if int(grade) >= 2)
+    shares = {"validate": settings.partition.validation, "test": settings.partition.test}
+    needed = f"{LEAST_REFERABLE} referable photographs are needed to"
+    return [
+        f"{needed} {use} on, {share:g} of {referable} is {share * referable:g}"
+        for use, share in shares.items()
+        if share * referable < LEAST_REFERABLE
+    ]
+
+
+def _gradable(counts: Counts) -> str | None:
+    graded, ungradable = _sum(counts["grades"]), counts["set_aside"][Reason.UNGRADABLE]
+    share = ungradable / max(graded + ungradable, 1)
+    return f"at most {MOST_UNGRADABLE:.0%} may be ungradable, {share:.0%} are" if share > MOST_UNGRADABLE else None
+
+
+def _large(counts: Counts, settings: Settings) -> str | None:
+    """A bin that the size lies in is given the benefit of the doubt."""
+    size, sides = settings.data.image_size, list(counts["sides"].values())
+    small = sum(count for count, end in zip(sides, SIDES[1:], strict=False) if end <= size)
+    share = small / max(sum(sides), 1)
+    return f"at most {MOST_SMALL:.0%} may be smaller than {size} px, {share:.0%} are" if share > MOST_SMALL else None
+
+
+def _known(counts: Counts) -> str | None:
+    unknown = counts["patients"][Patients.UNKNOWN]
+    return "patients are unknown: one with two photographs may be trained and tested on" if unknown else None
+
+
+def _sum(cells: Mapping[str, int]) -> int:
+    return sum(cells.values())

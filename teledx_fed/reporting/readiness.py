@@ -1,0 +1,41 @@
+"""Whether a federation can begin, site by site, as rows of plain text."""
+
+from collections.abc import Sequence
+
+from teledx_fed.records import Counts, Readiness, Reason
+
+HEADER = ("site", "", "patients", "photographs", "grades 0–4", "oedema", "ungradable", "cameras")
+GAP = "  "
+
+
+def table(readiness: Sequence[Readiness]) -> str:
+    """A row each; below it, the reasons. Counts are what a site has at least, since it rounds them down."""
+    rows = [HEADER, *(_row(one) for one in readiness)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    reasons = [(), *(one.reasons for one in readiness)]
+    return "\n".join(
+        line
+        for row, below in zip(rows, reasons, strict=True)
+        for line in (_padded(row, widths), *(f"{GAP}{reason}" for reason in below))
+    )
+
+
+def _padded(row: Sequence[str], widths: Sequence[int]) -> str:
+    return GAP.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def _row(one: Readiness) -> tuple[str, ...]:
+    figures = _figures(one.counts) if one.counts else ("",) * (len(HEADER) - 2)
+    return (one.name, "go" if one.go else "no-go", *figures)
+
+
+def _figures(counts: Counts) -> tuple[str, ...]:
+    grades, oedema = counts["grades"], counts["oedema"]
+    return (
+        str(sum(counts["patients"].values())),
+        str(sum(grades.values())),
+        " / ".join(map(str, grades.values())),
+        f"{oedema['yes']} of {oedema['yes'] + oedema['no']}",
+        str(counts["set_aside"][Reason.UNGRADABLE]),
+        ", ".join(f"{maker} {count}" for maker, count in counts["cameras"].items() if count),
+    )
