@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from flwr.app import Context, Error, Message, RecordDict
+from flwr.app import Context, Error, Message, MessageType, RecordDict
 from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 
@@ -40,6 +40,9 @@ from teledx_fed.weights import Weights
 log = logging.getLogger(__name__)
 
 FAILED = 2
+STATISTICS = f"{MessageType.QUERY}.statistics"
+"""The type of a message that asks what there is to learn from."""
+
 LOSS_DECIMALS = 2
 """A loss of full precision would tell labels apart, as a sum of scores would."""
 

@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from flwr.app import Message, MessageType, RecordDict
+from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
 from teledx_fed.data.summary import SIDES, by_cell
 from teledx_fed.federation.exchange import Replies, exchange, named_sites
+from teledx_fed.federation.site import STATISTICS
 from teledx_fed.federation.vetting import vetted_summary
 from teledx_fed.records import Counts, Patients, Readiness, Reason, Tables
 from teledx_fed.settings import Settings
@@ -23,7 +24,7 @@ MOST_SMALL = 0.5
 def ask_for_statistics(grid: Grid, settings: Settings) -> tuple[Replies, dict[str, Tables]]:
     """Who answered, and by site the tables of `data.summary`."""
     nodes = named_sites(grid)
-    sent = [Message(RecordDict(), dst_node_id=node, message_type=f"{MessageType.QUERY}.statistics") for node in nodes]
+    sent = [Message(RecordDict(), dst_node_id=node, message_type=STATISTICS) for node in nodes]
     tables: dict[str, Tables] = {}
     vet = partial(vetted_summary, max_examples=settings.federation.max_examples)
     return exchange(grid, sent, nodes, settings, vet, tables.__setitem__), dict(sorted(tables.items()))
