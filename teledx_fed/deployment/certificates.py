@@ -1,0 +1,345 @@
+"""Who is who: the coordinator's authority and server certificate, a hospital's key pair, and secrets.
+
+`certificates` is a folder of ca.crt, ca.key, server.crt and server.key. Where a PKI of one's own takes the authority's
+place, there is no ca.key.
+"""
+
+import hashlib
+import os
+import re
+import secrets
+import ssl
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+from uuid import uuid4
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives import serialization as form
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from teledx_fed.settings import must, within
+
+PRIVATE, PUBLIC = 0o600, 0o644
+CURVE = ec.SECP384R1()
+LOOPBACK = ("localhost", "127.0.0.1")
+"""By these the coordinator's own commands reach its server."""
+SLOW_CLOCK = timedelta(minutes=5)
+LABEL = re.compile(r"\w([\w-]{0,61}\w)?", re.ASCII)
+USAGES = (
+    "digital_signature",
+    "content_commitment",
+    "key_encipherment",
+    "data_encipherment",
+    "key_agreement",
+    "key_cert_sign",
+    "crl_sign",
+    "encipher_only",
+    "decipher_only",
+)
+NEW_PAIR = "Ask the hospital for the site.pub that `python -m sites init` made."
+EXPOSED = (
+    "It must not leave the hospital: send it to nobody, delete the copies, and make another pair with "
+    "`python -m sites init` if it was sent. The public key is the file that ends in .pub."
+)
+
+
+def create_authority(certificates: Path, days: int = 3650) -> None:
+    """ca.crt, which hospitals get, and ca.key. A `ValueError` where one is there already."""
+    within("days", days, 1, 36500)
+    _all_new(certificates / "ca.crt", certificates / "ca.key")
+    key = ec.generate_private_key(CURVE)
+    identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+    name = _name(f"teledx_fed authority {identifier.digest.hex()[:8]}")
+    certificate = (
+        _draft(name, name, key, _now() + timedelta(days=days))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_usage("key_cert_sign", "crl_sign"), critical=True)
+        .sign(key, hashes.SHA384())
+    )
+    _write(certificates / "ca.crt", _pem(certificate), PUBLIC)
+    _write(certificates / "ca.key", _pem_of_key(key))
+
+
+def issue_server_certificate(certificates: Path, hosts: Sequence[str], days: int = 365) -> None:
+    """server.crt for `hosts` and the loopback, in the place of any before it. A `ValueError` without an authority.
+
+    server.key is made once and stays: whenever the power fails, key and certificate belong together.
+    """
+    within("days", days, 1, 36500)
+    names = [_general_name(host) for host in dict.fromkeys((*hosts, *LOOPBACK))]
+    authority, signer = _authority(certificates)
+    key = _lasting_key(certificates / "server.key")
+    ends = min(_now() + timedelta(days=days), authority.not_valid_after_utc)
+    above = authority.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    certificate = (
+        _draft(_name("teledx_fed server"), authority.subject, key, ends)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_usage("digital_signature"), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(above), critical=False)
+        .sign(signer, hashes.SHA384())
+    )
+    _write(certificates / "server.crt", _pem(certificate), PUBLIC, replace=True)
+
+
+def adopt(certificates: Path, certificate: Path, key: Path, authority: Path, hosts: Sequence[str]) -> None:
+    """Take a certificate from a PKI of one's own, or the one that renews it. A `ValueError` says what is amiss.
+
+    The file `certificate` holds the server's own first, then any between it and `authority`.
+    """
+    chain, roots, secret = _certificates(certificate), _certificates(authority), _private_key(key)
+    if chain[0].public_key() != secret.public_key():
+        raise ValueError(
+            f"{key} must belong to the first certificate in {certificate}, got another's key. "
+            "Give the two that were made together."
+        )
+    _in_time(certificate)
+    _in_time(authority)
+    _withstands(certificate, key, roots, None, f"Append those between it and the one in {authority}.")
+    for host in hosts:
+        _withstands(certificate, key, roots, host, "Ask the PKI for one with this among its alternative names.")
+    _settle_authority(certificates / "ca.crt", _pem(*roots))
+    _write(certificates / "server.key", _pem_of_key(secret), replace=True)
+    _write(certificates / "server.crt", _pem(*chain), PUBLIC, replace=True)
+
+
+def create_site_keys(private: Path, public: Path, comment: str) -> None:
+    """A hospital's pair, written as Flower reads it. A `ValueError` where one is there already."""
+    must(comment.isascii() and comment.isprintable(), "comment", "be one line of ASCII", comment, "Write it as that.")
+    _all_new(private, public)
+    key = ec.generate_private_key(CURVE)
+    line = key.public_key().public_bytes(form.Encoding.OpenSSH, form.PublicFormat.OpenSSH)
+    _write(public, line + f" {comment}\n".encode(), PUBLIC)
+    _write(private, _pem_of_key(key, form.PrivateFormat.OpenSSH))
+
+
+def public_key_bytes(path: Path) -> bytes:
+    """A hospital's public key as Flower registers it. A `ValueError` for any other file, a private key above all."""
+    key = _public_key(_read(path), path)
+    got = key.curve.name if isinstance(key, ec.EllipticCurvePublicKey) else type(key).__name__
+    must(got == CURVE.name, str(path), f"be an ECDSA key on {CURVE.name}", got, NEW_PAIR)
+    return key.public_bytes(form.Encoding.PEM, form.PublicFormat.SubjectPublicKeyInfo)
+
+
+def fingerprint(source: Path | bytes) -> str:
+    """Of a public key, or of a certificate's, to compare over the telephone. A `ValueError` where there is none.
+
+    The first half of the SHA-256 of its SubjectPublicKeyInfo in DER.
+    """
+    content, name = (source, "key") if isinstance(source, bytes) else (_read(source), source)
+    certified = b"-----BEGIN CERTIFICATE-----" in content
+    key = _certificates_in(content, name)[0].public_key() if certified else _public_key(content, name)
+    der = key.public_bytes(form.Encoding.DER, form.PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(der).digest()[:16].hex(" ", 2)
+
+
+def expires(certificate: Path) -> datetime:
+    """When the first of the file's certificates expires, in UTC. A `ValueError` where it holds none."""
+    return min(one.not_valid_after_utc for one in _certificates(certificate))
+
+
+def days_left(certificate: Path, now: datetime | None = None) -> int:
+    """Whole days until it expires, negative afterwards. A `ValueError` where the file holds no certificate."""
+    return (expires(certificate) - (now or _now())).days
+
+
+def create_secret(path: Path) -> None:
+    """256 random bits in hexadecimal, without a line end. A `ValueError` where a file is there already."""
+    _write(path, secrets.token_hex(32).encode())
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _name(common: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
+
+
+def _usage(*wanted: str) -> x509.KeyUsage:
+    return x509.KeyUsage(**{usage: usage in wanted for usage in USAGES})
+
+
+def _draft(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, ends: datetime
+) -> x509.CertificateBuilder:
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(_now() - SLOW_CLOCK)
+        .not_valid_after(ends)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+    )
+
+
+def _general_name(host: str) -> x509.IPAddress | x509.DNSName:
+    with suppress(ValueError):
+        return x509.IPAddress(ip_address(host.strip("[]")))
+    name = ""
+    with suppress(UnicodeError):
+        name = host.encode("idna").decode()
+    labels = name.split(".")
+    good = len(name) < 254 and all(map(LABEL.fullmatch, labels)) and not labels[-1].isdecimal()
+    must(good, "hosts", "be names or addresses", host, "Leave out protocol, port and path.")
+    return x509.DNSName(name)
+
+
+def _authority(certificates: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+    """What signs. A `ValueError` where its key is elsewhere or another's, or its time is over."""
+    certificate, key = certificates / "ca.crt", certificates / "ca.key"
+    if not key.exists():
+        raise ValueError(
+            f"{key} must be there to sign with, got no file. Put it back; or, where the certificate came from a PKI "
+            "of your own, ask that for a new one and adopt it."
+        )
+    _in_time(certificate)
+    authority, signer = _certificates(certificate)[0], _ecdsa_key(key)
+    if authority.public_key() != signer.public_key():
+        raise ValueError(f"{key} must belong to {certificate}, got another's key. Put back the two made together.")
+    return authority, signer
+
+
+def _lasting_key(path: Path) -> ec.EllipticCurvePrivateKey:
+    if not path.exists():
+        _write(path, _pem_of_key(ec.generate_private_key(CURVE)))
+    return _ecdsa_key(path)
+
+
+def _ecdsa_key(path: Path) -> ec.EllipticCurvePrivateKey:
+    key = _private_key(path)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise ValueError(f"{path} must be an ECDSA key, got {type(key).__name__}. Put back the one made here.")
+    return key
+
+
+def _in_time(certificate: Path) -> None:
+    ends = expires(certificate)
+    if ends <= _now():
+        raise ValueError(
+            f"{certificate} must not have expired, got one that did on {ends:%Y-%m-%d}. "
+            "Have a new one made; a new authority goes to every hospital first."
+        )
+
+
+def _withstands(certificate: Path, key: Path, roots: Sequence[x509.Certificate], host: str | None, remedy: str) -> None:
+    """Shake hands in memory, as a site that knows `roots` does. A `ValueError` with its objection."""
+    server, site = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    site.check_hostname = host is not None
+    site.load_verify_locations(cadata=_pem(*roots).decode())
+    up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
+    try:
+        server.load_cert_chain(certificate, key)
+        asks = site.wrap_bio(down, up, server_hostname=host if host is None else str(_general_name(host).value))
+        answers = server.wrap_bio(up, down, server_side=True)
+        for end in (asks, answers, asks):
+            with suppress(ssl.SSLWantReadError):
+                end.do_handshake()
+    except ssl.SSLError as error:
+        objection = getattr(error, "verify_message", error.reason)
+        raise ValueError(
+            f"{certificate} must be good for {host or 'a site'}, got the objection: {objection}. {remedy}"
+        ) from error
+
+
+def _settle_authority(path: Path, roots: bytes) -> None:
+    if not path.exists():
+        _write(path, roots, PUBLIC)
+    elif _read(path) != roots:
+        raise ValueError(
+            f"{path} must be the authority that hospitals hold already, got another. "
+            "Send them the new one, move this one away, and adopt again."
+        )
+
+
+def _public_key(content: bytes, name: Path | str) -> PublicKeyTypes:
+    if b"PRIVATE KEY-----" in content or content.startswith(b"PuTTY-User-Key-File"):
+        raise ValueError(f"{name} must be a public key, got a PRIVATE key. {EXPOSED}")
+    pem = content.lstrip().startswith(b"-----BEGIN")
+    try:
+        return form.load_pem_public_key(content) if pem else form.load_ssh_public_key(content.strip())
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise ValueError(f"{name} must be a public key, got a file that is none. {NEW_PAIR}") from error
+
+
+def _private_key(path: Path) -> PrivateKeyTypes:
+    content = _read(path)
+    try:
+        return form.load_pem_private_key(content, password=None)
+    except TypeError as error:
+        raise ValueError(
+            f"{path} must open without a passphrase, got one that asks for it. Nobody is there when a server restarts: "
+            "decrypt it with `openssl pkey`."
+        ) from error
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise ValueError(f"{path} must be a private key in PEM, got none. Convert it with `openssl pkey`.") from error
+
+
+def _certificates(path: Path) -> list[x509.Certificate]:
+    return _certificates_in(_read(path), path)
+
+
+def _certificates_in(content: bytes, name: Path | str) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(content)
+    except ValueError as error:
+        raise ValueError(
+            f"{name} must hold certificates in PEM, got none. Convert DER with `openssl x509 -inform der`, "
+            "PFX with `openssl pkcs12`."
+        ) from error
+
+
+def _pem(*certificates: x509.Certificate) -> bytes:
+    return b"".join(one.public_bytes(form.Encoding.PEM) for one in certificates)
+
+
+def _pem_of_key(key: PrivateKeyTypes, written: form.PrivateFormat = form.PrivateFormat.PKCS8) -> bytes:
+    return key.private_bytes(form.Encoding.PEM, written, form.NoEncryption())
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ValueError(
+            f"{path} must be readable, got: {error.strerror}. Check the path and its permissions."
+        ) from error
+
+
+def _all_new(*paths: Path) -> None:
+    for path in paths:
+        if path.exists():
+            raise _taken(path)
+
+
+def _taken(path: Path) -> ValueError:
+    return ValueError(f"{path} must be new, got a file that is there. Nothing is overwritten: move it away first.")
+
+
+def _write(path: Path, content: bytes, mode: int = PRIVATE, replace: bool = False) -> None:
+    """Whole or absent, and never open to more than `mode` says. A `ValueError` for one that may not be replaced."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}")
+    try:
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        if replace:
+            temporary.replace(path)
+        else:
+            path.hardlink_to(temporary)
+    except FileExistsError as error:
+        raise _taken(path) from error
+    finally:
+        temporary.unlink(missing_ok=True)
