@@ -1,22 +1,20 @@
-"""The Flower ServerApp of the coordinator: the rounds of the settings that the run was started with."""
+"""The Flower ServerApp of the coordinator: conducts the run that `python -m server run` ordered."""
 
-import json
+import os
+from dataclasses import fields
 from pathlib import Path
 
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from teledx_fed.federation.simulation import conclude, coordinate
-from teledx_fed.model.network import build as build_network
-from teledx_fed.settings import build
-from teledx_fed.training.worker import Worker
+from teledx_fed.deployment.control import Order
+from teledx_fed.deployment.coordinator import conduct
+from teledx_fed.deployment.server_settings import HOME, ServerHome
 
 app = ServerApp()
 
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
-    settings = build(json.loads(str(context.run_config["settings"])))
-    worker = Worker(build_network(settings.model, settings.seed))
-    folder = Path(settings.folder or f"run-{context.run_id}")
-    conclude(grid, coordinate(grid, worker, settings, folder), settings, folder)
+    order = Order(**{field.name: str(context.run_config[field.name]) for field in fields(Order)})
+    conduct(grid, order, ServerHome(Path(os.environ[HOME])))

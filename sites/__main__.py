@@ -1,17 +1,139 @@
-"""What a hospital does with its own photographs: `python -m sites --help`."""
+"""What a hospital does: `python -m sites --help`."""
 
+import json
+import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+audit = typer.Typer(no_args_is_help=True)
+app.add_typer(audit, name="audit", help="The log of all that was asked of this hospital, and all that left it.")
+
+Home = Annotated[Path, typer.Option("--dir", help="The hospital's folder, as init laid it out.")]
+AsJson = Annotated[bool, typer.Option("--json", help="For scripts: JSON on standard output.")]
+HERE = Path()
 
 
 @app.callback()
 def site() -> None:
-    """What a hospital runs. Nothing that a command writes leaves this machine."""
+    """What a hospital runs. It trains on its own photographs; none of them leaves."""
+
+
+@contextmanager
+def told_plainly() -> Iterator[None]:
+    """What a person can mend is one line on standard error, and exit code 1."""
+    try:
+        yield
+    except (ValueError, ConnectionError) as error:
+        sys.exit(f"error: {error}")
+
+
+def tell(as_json: bool, line: str, **facts: Any) -> None:
+    typer.echo(json.dumps(facts) if as_json else line)
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="A new folder for all that the site client keeps.")],
+    name: Annotated[str, typer.Option(help="By which the coordinator admits this hospital.")],
+    server: Annotated[str, typer.Option(help="HOST:PORT of the coordinator's server.")],
+    ca: Annotated[Path, typer.Option(help="ca.crt, as the coordinator gave it.")],
+    as_json: AsJson = False,
+) -> None:
+    """Lay out the hospital's folder: keys, site.yaml. The private key never leaves it."""
+    with told_plainly():
+        from teledx_fed.deployment.certificates import fingerprint
+        from teledx_fed.deployment.layout import init_site
+        from teledx_fed.deployment.site_settings import SiteHome
+
+        home = SiteHome(folder)
+        init_site(home, name, server, ca)
+        shown = fingerprint(home.public_key)
+        line = f"Send {home.public_key} to the coordinator, and compare by telephone: {shown}"
+        then = f"Then fill in {folder}/site.yaml"
+        tell(as_json, f"{line}\n{then}", folder=str(folder), public_key=str(home.public_key), fingerprint=shown)
+
+
+@app.command()
+def join(home: Home = HERE) -> None:
+    """Take part until stopped: answer what the coordinator asks, by the terms of site.yaml."""
+    with told_plainly():
+        from teledx_fed.deployment.joining import join as take_part
+        from teledx_fed.deployment.site_settings import SiteHome
+
+        logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
+        take_part(SiteHome(home), lambda line: typer.echo(line, err=True))
+
+
+@app.command()
+def leave(home: Home = HERE) -> None:
+    """End join; what was learned here stays here."""
+    with told_plainly():
+        from teledx_fed.deployment.joining import leave as end
+        from teledx_fed.deployment.site_settings import SiteHome
+
+        end(SiteHome(home))
+        typer.echo("left")
+
+
+@app.command()
+def exclude(patient: str, home: Home = HERE, as_json: AsJson = False) -> None:
+    """Leave a patient out from now on, and remove what was prepared of their photographs."""
+    with told_plainly():
+        from teledx_fed.deployment import lineage as kept
+        from teledx_fed.deployment.site_settings import SiteHome
+
+        photographs = kept.exclude(SiteHome(home), patient)
+        rounds = kept.rounds_of(SiteHome(home), patient)
+        line = f"left out, {photographs} photographs; trained on in rounds: {rounds or 'none'}"
+        tell(as_json, line, photographs=photographs, rounds=rounds)
+
+
+@app.command()
+def lineage(patient: str, home: Home = HERE, as_json: AsJson = False) -> None:
+    """The runs and rounds that a patient was trained on."""
+    with told_plainly():
+        from teledx_fed.deployment import lineage as kept
+        from teledx_fed.deployment.site_settings import SiteHome
+
+        rounds = kept.rounds_of(SiteHome(home), patient)
+        tell(as_json, "\n".join(f"{run} round {round}" for run, round in rounds) or "none", rounds=rounds)
+
+
+@audit.command()
+def show(home: Home = HERE) -> None:
+    """Every entry, a JSON line each."""
+    with told_plainly():
+        from teledx_fed.deployment.audit import entries
+        from teledx_fed.deployment.site_settings import SiteHome
+
+        for entry in entries(SiteHome(home).audit):
+            typer.echo(json.dumps(entry))
+
+
+@audit.command()
+def verify(
+    against: Annotated[Path | None, typer.Option(help="The coordinator's log, to compare with.")] = None,
+    home: Home = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Whether anything in the log was changed; exit code 1 where it was."""
+    with told_plainly():
+        from teledx_fed.deployment import receipts
+        from teledx_fed.deployment.audit import verify as faults_in
+        from teledx_fed.deployment.site_settings import SiteHome
+
+        here = SiteHome(home)
+        faults = faults_in(here.audit)
+        if against is not None:
+            faults += receipts.unmatched(here.audit, against, here.settings.name)
+        tell(as_json, "\n".join(faults) or "nothing was changed", faults=faults)
+        sys.exit(int(bool(faults)))
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """Files that are whole or absent, whatever dies and whoever else writes."""
 
+import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +29,18 @@ def replacing(path: Path, lasting: bool = True) -> Iterator[BinaryIO]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Only one process at a time; a dead one's hold is gone with it. A `ValueError` where another is at it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ValueError(f"{path.parent} must be free, got one in use. Stop what works in it.") from error
+        yield
 
 
 def write_bytes(path: Path, content: bytes, lasting: bool = True) -> None:

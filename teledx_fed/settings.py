@@ -1,17 +1,23 @@
 """Every setting with its default and its check. YAML holds only what a choice changes."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
+import hydra
+from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from teledx_fed.files import write_text
 from teledx_fed.records import GRADES, LocalTraining
+
+CONF = Path(__file__).parents[1] / "conf"
 
 
 def must(condition: bool, name: str, requirement: str, got: object, remedy: str) -> None:
@@ -309,7 +315,7 @@ class Settings:
     def __post_init__(self) -> None:
         within("seed", self.seed, 0, 2**32 - 1)
         must(
-            bool(self.data.sources) != bool(self.data.hospitals),
+            not (self.data.sources and self.data.hospitals),
             "data",
             "name either sources on disk or hospitals to draw",
             {"sources": list(self.data.sources), "hospitals": list(self.data.hospitals)},
@@ -333,6 +339,20 @@ class Settings:
         return LocalTraining(**asked, compression=self.federation.compression, seed=self.seed)
 
 
+Schema = TypeVar("Schema")
+
+
+def read(path: Path, schema: type[Schema]) -> Schema:
+    """A settings file of its own, such as a hospital's: unknown names, wrong types and bad values are errors."""
+    try:
+        values = OmegaConf.merge(OmegaConf.structured(schema), OmegaConf.load(path))
+        return cast(Schema, OmegaConf.to_object(values))
+    except FileNotFoundError as error:
+        raise ValueError(f"{path} must be a file, got none. Write it with init, or say --dir.") from error
+    except (OmegaConfBaseException, YAMLError, ValueError) as error:
+        raise ValueError(f"{path}: {str(error).splitlines()[0]}") from error
+
+
 def build(composed: Mapping[str, Any] | DictConfig) -> Settings:
     """Settings from what Hydra composed, or from a file: unknown names, wrong types and bad values are errors."""
     values = composed if isinstance(composed, DictConfig) else OmegaConf.create(dict(composed))
@@ -347,6 +367,18 @@ def build(composed: Mapping[str, Any] | DictConfig) -> Settings:
         return cast(Settings, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Settings), values)))
     except (OmegaConfBaseException, ValueError) as error:
         raise ValueError(str(error).splitlines()[0]) from error
+
+
+def compose(overrides: Sequence[str]) -> Settings:
+    """What a coordinator asks of hospitals, whose data are their own to name. A `ValueError` says what is wrong."""
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            composed = hydra.compose("config", list(overrides))
+    except HydraException as error:
+        raise ValueError(str(error)) from error
+    composed.data.sources, composed.data.hospitals = {}, {}
+    composed.folder = composed.resume = None
+    return build(composed)
 
 
 def load(path: Path) -> Settings:

@@ -1,4 +1,4 @@
-"""The two apps that Flower runs, in one process and on Ray: the same bits as the simulation."""
+"""The app that Flower runs for a hospital, in one process and on Ray: the same bits as the simulation."""
 
 import json
 from collections.abc import Callable
@@ -7,16 +7,15 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from flwr.app import Context, RecordDict, UserConfig
+from flwr.app import UserConfig
 from flwr.serverapp import Grid
 
-from server.app import app as server_app
 from sites.app import app as site_app
 from teledx_fed.data.hospitals import hospitals
 from teledx_fed.federation.checkpoint import Progress
 from teledx_fed.federation.in_process import InProcessGrid
 from teledx_fed.federation.ray_runtime import ray_grid
-from teledx_fed.federation.simulation import federate, standing
+from teledx_fed.federation.simulation import conclude, coordinate, federate, standing
 from teledx_fed.model.network import build
 from teledx_fed.settings import Settings
 from teledx_fed.training.worker import Worker
@@ -36,12 +35,12 @@ def simulated(settings: Settings, tmp_path: Path) -> Progress:
 
 
 def serve(grid: Grid, settings: Settings) -> Progress:
-    config: UserConfig = {"settings": json.dumps(asdict(settings))}
-    server_app(grid=grid, context=Context(1, 1, {}, RecordDict(), config))
-    return standing(Path(str(settings.folder)), Worker(build(settings.model, settings.seed)))
+    folder, worker = Path(str(settings.folder)), Worker(build(settings.model, settings.seed))
+    conclude(grid, coordinate(grid, worker, settings, folder), settings, folder)
+    return standing(folder, worker)
 
 
-def test_the_apps_that_flower_runs_give_the_bits_of_the_simulation(settings: Settings, simulated: Progress) -> None:
+def test_the_app_that_flower_runs_gives_the_bits_of_the_simulation(settings: Settings, simulated: Progress) -> None:
     config: UserConfig = {"settings": json.dumps(asdict(settings))}
     served = serve(InProcessGrid([site_app], ["north", "south"], config), settings)
     assert served.round == simulated.round == 2
@@ -51,7 +50,7 @@ def test_the_apps_that_flower_runs_give_the_bits_of_the_simulation(settings: Set
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install teledx-fed[ray]")
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-def test_the_same_apps_give_the_same_bits_on_ray(settings: Settings, simulated: Progress) -> None:
+def test_the_same_app_gives_the_same_bits_on_ray(settings: Settings, simulated: Progress) -> None:
     with ray_grid(site_app, ["north", "south"], settings, Path(str(settings.folder))) as grid:
         served = serve(grid, settings)
     assert served.round == simulated.round == 2
@@ -61,6 +60,6 @@ def test_the_same_apps_give_the_same_bits_on_ray(settings: Settings, simulated: 
 def test_a_site_of_another_network_refuses_and_the_run_goes_on(settings: Settings, tmp_path: Path) -> None:
     other = replace(settings, model=replace(settings.model, head="seed"))
     grid = InProcessGrid([site_app], ["north", "south"], {"settings": json.dumps(asdict(other))})
-    server_app(grid=grid, context=Context(1, 1, {}, RecordDict(), {"settings": json.dumps(asdict(settings))}))
+    serve(grid, settings)
     lines = [json.loads(line) for line in (tmp_path / "served" / "rounds.jsonl").read_text().splitlines()]
     assert [line["refused"] for line in lines] == [{"north": "ValueError", "south": "ValueError"}] * 3

@@ -15,22 +15,35 @@ from teledx_fed.data.synthetic import hospital
 from teledx_fed.files import write_text
 from teledx_fed.randomness import generator
 from teledx_fed.records import Collection, Images, Reason, SetAside, Shard, Site
-from teledx_fed.settings import DataSettings, Settings, SourceSettings
+from teledx_fed.settings import DataSettings, Settings, SourceSettings, must
 
 Advance = Callable[[int, int], None]
 Say = Callable[[str], None]
 
 
-def hospitals(settings: Settings, folder: Path, advance: Advance, say: Say) -> dict[str, Site]:
-    """Every hospital of a simulation, by name. `folder` keeps how each was split. `BadData` names all that is wrong."""
-    distinct, images = collections(settings, advance, say)
+def hospitals(
+    settings: Settings,
+    folder: Path,
+    advance: Advance,
+    say: Say,
+    key: bytes | None = None,
+    without: frozenset[str] = frozenset(),
+) -> dict[str, Site]:
+    """Every hospital of a simulation, by name. `folder` keeps how each was split. `BadData` names all that is wrong.
+
+    A real hospital has a secret `key` that its split follows from; in a simulation it comes from the seed. Patients
+    `without` whom it goes on, as the hospital's own files name them, are left out before anything is read of them.
+    """
+    distinct, images = collections(settings, advance, say, without)
     dealt = assign(distinct, settings.partition, settings.seed)
-    return {name: _site(name, dealt[name], images, settings, folder) for name in sorted(dealt)}
+    return {name: _site(name, dealt[name], images, settings, folder, key) for name in sorted(dealt)}
 
 
-def collections(settings: Settings, advance: Advance, say: Say) -> tuple[dict[str, Collection], ImageCache]:
+def collections(
+    settings: Settings, advance: Advance, say: Say, without: frozenset[str] = frozenset()
+) -> tuple[dict[str, Collection], ImageCache]:
     """What can be learned from, by source, prepared. `BadData` names all that is wrong."""
-    sources = _sources(settings)
+    sources = {name: (_left(collection, without), found) for name, (collection, found) in _sources(settings).items()}
     images = ImageCache(Path(settings.data.cache), settings.data)
     photographs = [example for collection, _ in sources.values() for example in collection.examples]
     torn = images.prepare(photographs, advance)
@@ -45,6 +58,13 @@ def collections(settings: Settings, advance: Advance, say: Say) -> tuple[dict[st
 
 
 def _sources(settings: Settings) -> dict[str, tuple[Collection, tuple[Problem, ...]]]:
+    must(
+        bool(settings.data.sources or settings.data.hospitals),
+        "data",
+        "name sources on disk or hospitals to draw",
+        None,
+        "Choose some with data=NAME (see conf/data).",
+    )
     if settings.data.hospitals:
         return {name: (hospital(name, drawn, settings.seed), ()) for name, drawn in settings.data.hospitals.items()}
     return {name: _read(name, source, settings.data) for name, source in settings.data.sources.items()}
@@ -54,6 +74,10 @@ def _read(name: str, source: SourceSettings, settings: DataSettings) -> tuple[Co
     collection, problems = read(name, source, settings.grading, settings.file_pattern)
     digests = Path(settings.cache) / "digests" / f"{name}.json"
     return replace(collection, examples=with_digests(collection.examples, digests, settings.workers)), problems
+
+
+def _left(collection: Collection, without: frozenset[str]) -> Collection:
+    return replace(collection, examples=tuple(e for e in collection.examples if e.patient not in without))
 
 
 def _usable(collection: Collection, unread: Sequence[Problem], torn: Sequence[Problem]) -> Collection:
@@ -72,10 +96,12 @@ def _usable(collection: Collection, unread: Sequence[Problem], torn: Sequence[Pr
     return replace(collection, examples=whole, set_aside=(*collection.set_aside, *aside))
 
 
-def _site(name: str, collection: Collection, images: Images, settings: Settings, folder: Path) -> Site:
+def _site(
+    name: str, collection: Collection, images: Images, settings: Settings, folder: Path, key: bytes | None
+) -> Site:
     stored = folder / "splits" / f"{name}.json"
     earlier = json.loads(stored.read_text()) if stored.exists() else None
-    key = generator(settings.seed, name, purpose="split").bytes(32)
+    key = key or generator(settings.seed, name, purpose="split").bytes(32)
     try:
         shard, now = split(collection.examples, settings.partition, key, earlier)
     except ValueError as error:

@@ -30,6 +30,7 @@ from teledx_fed.federation.messages import (
     training_of,
 )
 from teledx_fed.files import write_text
+from teledx_fed.privacy.outbound import EFFECT_DECIMALS
 from teledx_fed.randomness import generator
 from teledx_fed.records import GlobalModel, LocalUpdate, Site, Tables
 from teledx_fed.settings import Settings
@@ -107,7 +108,7 @@ class Hospital:
         drawn = generator(self.settings.seed, self.site.name, purpose="design effects")
         called = found.referable_score >= threshold
         effects = design_effects(found, called, self.settings.evaluation.replicates, drawn)
-        return {**tables, DESIGN_EFFECTS: np.array([effects[name] for name in EFFECTS])}
+        return {**tables, DESIGN_EFFECTS: np.round([effects[name] for name in EFFECTS], EFFECT_DECIMALS)}
 
     def _travelling(self, trained: Weights, model: GlobalModel, compression: str) -> Mapping[str, NDArray[Any]]:
         """Parameters as they go up. What is lost to compression is sent in later rounds (Seide et al. 2014)."""

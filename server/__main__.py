@@ -1,0 +1,171 @@
+"""What a coordinator does: `python -m server --help`."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+Home = Annotated[Path, typer.Option("--dir", help="The coordinator's folder, as init laid it out.")]
+AsJson = Annotated[bool, typer.Option("--json", help="For scripts: JSON on standard output.")]
+HERE = Path()
+
+
+@app.callback()
+def coordinator() -> None:
+    """The aggregation server of a federation of hospitals."""
+
+
+@contextmanager
+def told_plainly() -> Iterator[None]:
+    """What a person can mend is one line on standard error, and exit code 1."""
+    try:
+        yield
+    except (ValueError, ConnectionError, FileExistsError) as error:
+        sys.exit(f"error: {error}")
+
+
+def tell(as_json: bool, line: str, **facts: Any) -> None:
+    typer.echo(json.dumps(facts) if as_json else line)
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="A new folder for all that the server keeps.")],
+    host: Annotated[list[str], typer.Option(help="A name or address by which hospitals reach it; say it for each.")],
+    cert: Annotated[Path | None, typer.Option(help="Your own server certificate, PEM.")] = None,
+    key: Annotated[Path | None, typer.Option(help="Its private key.")] = None,
+    ca: Annotated[Path | None, typer.Option(help="The authority that it goes back to.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Lay out the server's folder: certificates, server.yaml, directories. Nothing is overwritten."""
+    with told_plainly():
+        from teledx_fed.deployment.layout import init_server
+        from teledx_fed.deployment.server_settings import ServerHome
+
+        home = ServerHome(folder)
+        init_server(home, host, (cert, key, ca))
+        line = (
+            f"{folder} is laid out. Give {home.authority} to each hospital, then: python -m server start --dir {folder}"
+        )
+        tell(as_json, line, folder=str(folder), authority=str(home.authority))
+
+
+@app.command()
+def start(home: Home = HERE, as_json: AsJson = False) -> None:
+    """Serve until stopped; says that it is up once it answers hospitals and this machine."""
+    with told_plainly():
+        from teledx_fed.deployment.server_settings import ServerHome
+        from teledx_fed.deployment.superlink import serve
+
+        here = ServerHome(home)
+        port = here.settings.port
+        serve(here, lambda: tell(as_json, f"up: hospitals reach it on port {port}", up=True, port=port))
+
+
+@app.command()
+def admit(
+    public_key: Annotated[Path, typer.Argument(help="The file that the hospital sent.")],
+    name: Annotated[str, typer.Option(help="By which the hospital goes here.")],
+    home: Home = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Let a hospital take part."""
+    with told_plainly():
+        from teledx_fed.deployment import control
+        from teledx_fed.deployment.certificates import fingerprint
+        from teledx_fed.deployment.server_settings import ServerHome
+
+        control.admit(ServerHome(home), name, public_key)
+        shown = fingerprint(public_key)
+        tell(as_json, f"{name} is admitted; its key is {shown}: compare it by telephone", name=name, fingerprint=shown)
+
+
+@app.command()
+def expel(name: str, home: Home = HERE, as_json: AsJson = False) -> None:
+    """Turn a hospital away from now on."""
+    with told_plainly():
+        from teledx_fed.deployment import control
+        from teledx_fed.deployment.server_settings import ServerHome
+
+        control.expel(ServerHome(home), name)
+        tell(as_json, f"{name} is expelled", name=name)
+
+
+@app.command()
+def run(
+    asked: Annotated[list[str], typer.Argument(help="An experiment of conf/experiment, then settings as NAME=VALUE.")],
+    name: Annotated[str | None, typer.Option(help="The run's; the time of day without.")] = None,
+    detach: Annotated[bool, typer.Option(help="Do not stay to watch.")] = False,
+    home: Home = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Compose and check what is asked of the hospitals, start it, and watch its rounds."""
+    with told_plainly():
+        from teledx_fed.deployment.orders import order_of
+        from teledx_fed.deployment.server_settings import ServerHome
+
+        here = ServerHome(home)
+        _conduct(here, order_of(here, asked, name or f"{datetime.now():%Y-%m-%d_%H-%M-%S}"), detach, as_json)
+
+
+@app.command()
+def resume(run: str, detach: bool = False, home: Home = HERE, as_json: AsJson = False) -> None:
+    """Go on with a run from its last completed round."""
+    with told_plainly():
+        from teledx_fed.deployment.orders import kept_order
+        from teledx_fed.deployment.server_settings import ServerHome
+
+        here = ServerHome(home)
+        _conduct(here, kept_order(here, run), detach, as_json)
+
+
+def _conduct(home: Any, order: Any, detach: bool, as_json: bool) -> None:
+    from teledx_fed.deployment.orders import place, watch
+    from teledx_fed.reporting.progress import Display
+
+    place(home, order)
+    tell(as_json, f"run {order.run} is started", run=order.run)
+    if detach:
+        return
+    if as_json:
+        watch(home, order.run, lambda report, rounds: typer.echo(json.dumps(asdict(report))))
+        return
+    with Display() as display:
+        display.phase("rounds")
+        watch(home, order.run, display.round)
+    typer.echo(f"run folder: {home.run(order.run)}")
+
+
+@app.command()
+def stop(run: str, home: Home = HERE, as_json: AsJson = False) -> None:
+    """Stop a run; what it has completed stays, and can be resumed."""
+    with told_plainly():
+        from teledx_fed.deployment import control
+        from teledx_fed.deployment.server_settings import ServerHome
+
+        control.stop(ServerHome(home), run)
+        tell(as_json, f"run {run} is stopped", run=run)
+
+
+@app.command("list")
+def listed(home: Home = HERE, as_json: AsJson = False) -> None:
+    """Every run, the newest first."""
+    with told_plainly():
+        from teledx_fed.deployment import control
+        from teledx_fed.deployment.server_settings import ServerHome
+
+        runs = control.runs(ServerHome(home))
+        lines = [f"{found.run}  {found.status}  {found.details}".rstrip() for found in runs]
+        tell(as_json, "\n".join(lines) or "no run yet", runs=[asdict(found) for found in runs])
+
+
+if __name__ == "__main__":
+    app(prog_name="python -m server")

@@ -1,0 +1,33 @@
+"""A run on the coordinator's machine: from the order that Flower hands to its app, to a model on disk."""
+
+import json
+import logging
+
+from flwr.serverapp import Grid
+
+from teledx_fed.deployment.audit import AuditLog
+from teledx_fed.deployment.control import Order, nodes
+from teledx_fed.deployment.grid import NetworkGrid
+from teledx_fed.deployment.server_settings import ServerHome
+from teledx_fed.federation.simulation import conclude, coordinate
+from teledx_fed.files import exclusive
+from teledx_fed.model.network import build as build_network
+from teledx_fed.settings import build
+from teledx_fed.training.worker import SiteModel, Worker
+
+log = logging.getLogger(__name__)
+
+
+def conduct(grid: Grid, order: Order, home: ServerHome) -> None:
+    """Rounds from wherever the run stands, into its folder. A `ValueError` where another process is at it."""
+    settings, folder = build(json.loads(order.settings)), home.run(order.run)
+    sites = [node.name for node in nodes(home)]
+    quorum, seconds = settings.federation.quorum, home.settings.wait_seconds
+    with exclusive(folder / "lock"):
+        network = NetworkGrid(grid, AuditLog(home.audit), log.warning, sites, quorum, seconds)
+        worker = Worker(build_network(settings.model, settings.seed))
+        last = coordinate(network, worker, settings, folder)
+        conclude(network, last, settings, folder)
+        kept = worker.initial.kept
+        worker.save([SiteModel(last.weights, kept)], folder / "last.safetensors")
+        worker.save([SiteModel(last.best.weights, kept)], folder / "model.safetensors")

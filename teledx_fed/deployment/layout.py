@@ -1,0 +1,56 @@
+"""The folders that `init` lays out. Nothing that is there already is touched."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from string import Template
+
+from teledx_fed.deployment.certificates import (
+    adopt,
+    create_authority,
+    create_secret,
+    create_site_keys,
+    issue_server_certificate,
+)
+from teledx_fed.deployment.server_settings import ServerHome
+from teledx_fed.deployment.site_settings import SiteHome, checked_address, checked_name
+from teledx_fed.files import write_bytes, write_text
+from teledx_fed.settings import CONF, must
+
+OwnCertificate = tuple[Path | None, Path | None, Path | None]
+
+
+def init_server(home: ServerHome, hosts: Sequence[str], own: OwnCertificate) -> None:
+    """`own`: certificate, key and authority of the coordinator's own PKI, or three times None."""
+    _must_be_new(home.folder / "server.yaml")
+    create_authority(home.loopback)
+    issue_server_certificate(home.loopback, [])
+    certificate, key, authority = own
+    if certificate and key and authority:
+        adopt(home.certificates, certificate, key, authority, hosts)
+    else:
+        must(not any(own), "--cert, --key and --ca", "be given together", own, "Give all three, or none.")
+        create_authority(home.certificates)
+        issue_server_certificate(home.certificates, hosts)
+    home.runs.mkdir(exist_ok=True)
+    _write("server/server.yaml", home.folder / "server.yaml", hosts="\n".join(f"  - {host}" for host in hosts))
+
+
+def init_site(home: SiteHome, name: str, server: str, authority: Path) -> None:
+    checked_name("--name", name)
+    checked_address("--server", server)
+    must(authority.is_file(), "--ca", "be the file that the coordinator gave", str(authority), "Ask for ca.crt.")
+    _must_be_new(home.folder / "site.yaml")
+    create_site_keys(home.private_key, home.public_key, name)
+    for secret in (home.split_key, home.executor_key):
+        create_secret(secret)
+    write_bytes(home.authority, authority.read_bytes())
+    home.state.mkdir(exist_ok=True, mode=0o700)
+    _write("site/site.yaml", home.folder / "site.yaml", name=name, server=server)
+
+
+def _must_be_new(file: Path) -> None:
+    must(not file.exists(), str(file.parent), "be a new folder", f"one with {file.name}", "Name another.")
+
+
+def _write(template: str, file: Path, **values: str) -> None:
+    write_text(file, Template((CONF / template).read_text(encoding="utf-8")).substitute(values))

@@ -1,0 +1,69 @@
+"""Which patients trained which rounds, and who has withdrawn: kept at the hospital, told to nobody."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from teledx_fed.data.layouts import read
+from teledx_fed.deployment.site_settings import SiteHome
+from teledx_fed.files import write_text
+from teledx_fed.records import Example
+from teledx_fed.settings import SourceSettings, must
+
+
+def record(home: SiteHome, run: str, round: int, day: date, train: Sequence[Example]) -> None:
+    """That these patients train this round; their names are written once for each set of them."""
+    patients = "\n".join(sorted({example.patient.removeprefix(f"{example.source}/") for example in train}))
+    digest = hashlib.sha256(patients.encode()).hexdigest()
+    if not (shard := _shard(home, digest)).exists():
+        write_text(shard, patients)
+    folder = home.run(run)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lineage.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"run": run, "round": round, "day": day.isoformat(), "shard": digest}) + "\n")
+
+
+def rounds_on(home: SiteHome, day: date) -> int:
+    return sum(entry["day"] == day.isoformat() for entry in _entries(home))
+
+
+def rounds_of(home: SiteHome, patient: str) -> list[tuple[str, int]]:
+    """Run and round, each that the patient was trained on."""
+    used = {entry["shard"] for entry in _entries(home)}
+    holding = {digest for digest in used if patient in _shard(home, digest).read_text().split("\n")}
+    return sorted({(entry["run"], entry["round"]) for entry in _entries(home) if entry["shard"] in holding})
+
+
+def excluded(home: SiteHome) -> frozenset[str]:
+    if not home.excluded.exists():
+        return frozenset()
+    return frozenset(line for line in home.excluded.read_text(encoding="utf-8").splitlines() if line)
+
+
+def exclude(home: SiteHome, patient: str) -> int:
+    """Leave a patient out from the next message on, and remove what was prepared of them; returns how many photographs.
+
+    A `ValueError` where the hospital's data name no such patient.
+    """
+    own = home.settings
+    source = SourceSettings(own.data.layout, own.data.root)
+    collection, _ = read(own.name, source, own.data.grading, own.data.file_pattern)
+    images = [example.image for example in collection.examples if example.patient == patient]
+    must(bool(images), "PATIENT", "be one whom the data name", patient, "Write it as the hospital's files do.")
+    write_text(home.excluded, "".join(f"{name}\n" for name in sorted({*excluded(home), patient})))
+    for image in images:
+        for prepared in home.cache.rglob(f"{image.digest()}.npy"):
+            prepared.unlink()
+    return len(images)
+
+
+def _entries(home: SiteHome) -> Iterator[dict[str, Any]]:
+    for file in sorted(home.state.glob("runs/*/lineage.jsonl")):
+        yield from (json.loads(line) for line in file.read_text(encoding="utf-8").splitlines())
+
+
+def _shard(home: SiteHome, digest: str) -> Path:
+    return home.state / "shards" / f"{digest}.txt"

@@ -1,0 +1,112 @@
+"""Flower's SuperLink with two doors: hospitals reach its fleet calls alone, this machine reaches all of it."""
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import uvicorn
+from flwr.common.constant import ISOLATION_MODE_SUBPROCESS, TRANSPORT_TYPE_GRPC_RERE
+from flwr.superlink.auth_plugin import NoOpControlAuthnPlugin
+from flwr.superlink.cli.flower_superlink import SuperLinkLifespan
+from flwr.superlink.config_loader import SuperLinkLifespanConfig
+from flwr.superlink.main import create_app
+from uvicorn.config import LifespanType
+
+from teledx_fed.deployment.audit import AuditLog
+from teledx_fed.deployment.control import is_up
+from teledx_fed.deployment.door import ASGIApp, Door
+from teledx_fed.deployment.server_settings import HOME, LOOPBACK, ServerHome
+
+ENVIRONMENT = {
+    "FLWR_TELEMETRY_ENABLED": "0",
+    "FLWR_DISABLE_UPDATE_CHECK": "1",
+    "NO_PROXY": "127.0.0.1,localhost",
+}
+START_SECONDS = 60.0
+POLL_SECONDS = 0.2
+
+
+def serve(home: ServerHome, when_up: Callable[[], None]) -> None:
+    """Until a signal ends it; `when_up` is called once it answers on both ports.
+
+    A `ValueError` where a port is taken or a certificate is missing.
+    """
+    settings = home.settings
+    commands = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # where flower-superexec lies
+    os.environ.update(ENVIRONMENT, FLWR_HOME=str(home.flower.absolute()), PATH=commands)
+    os.environ[HOME] = str(home.folder.absolute())
+    home.database.parent.mkdir(parents=True, exist_ok=True)
+    app = create_app(_config(home), SuperLinkLifespan)
+    audit = AuditLog(home.audit)
+    door = Door(
+        app,
+        largest=int(settings.largest_request_mib * 2**20),
+        a_second=settings.requests_a_second,
+        refuse=lambda reason: audit.append("refused", what="request", reason=reason),
+    )
+    public = _server(door, home.certificates, settings.listen, settings.port, lifespan="off")
+    private = _server(app, home.loopback, LOOPBACK, settings.control_port, lifespan="on")
+    threading.Thread(target=public.run, name="hospitals", daemon=True).start()
+    threading.Thread(target=_wait, args=(home, public, when_up), name="health", daemon=True).start()
+    private.run()
+    public.should_exit = True
+    if not private.started:
+        raise ValueError(
+            f"port and control_port must be free, got {settings.port} and {settings.control_port}. See above."
+        )
+
+
+def _wait(home: ServerHome, public: uvicorn.Server, when_up: Callable[[], None]) -> None:
+    until = time.monotonic() + START_SECONDS
+    while time.monotonic() < until:
+        if public.started and is_up(home):
+            when_up()
+            return
+        time.sleep(POLL_SECONDS)
+
+
+def _server(app: ASGIApp, certificates: Path, host: str, port: int, lifespan: LifespanType) -> uvicorn.Server:
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        lifespan=lifespan,
+        ssl_certfile=str(certificates / "server.crt"),
+        ssl_keyfile=str(certificates / "server.key"),
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=5,
+    )
+    return uvicorn.Server(config)
+
+
+def _config(home: ServerHome) -> SuperLinkLifespanConfig:
+    """What `flower-superlink` makes of its command line, with TLS and site keys required; it is the loopback's."""
+    authority, certificate, key = (home.loopback / name for name in ("ca.crt", "server.crt", "server.key"))
+    return SuperLinkLifespanConfig(
+        control_address=f"{LOOPBACK}:{home.settings.control_port}",
+        health_server_address=None,
+        host=LOOPBACK,
+        port=home.settings.control_port,
+        insecure=False,
+        certificates=(authority.read_bytes(), certificate.read_bytes(), key.read_bytes()),
+        superexec_auth_secret=None,
+        authn_plugin=NoOpControlAuthnPlugin(),
+        event_log_plugin=None,
+        fleet_event_log_plugin=None,
+        enable_event_log=False,
+        artifact_provider=None,
+        enable_supernode_auth=True,
+        fleet_api_type=TRANSPORT_TYPE_GRPC_RERE,
+        fleet_api_address=None,
+        simulation=False,
+        ssl_ca_certfile=str(authority.absolute()),
+        ssl_certfile=str(certificate.absolute()),
+        ssl_keyfile=str(key.absolute()),
+        database=str(home.database.absolute()),
+        isolation=ISOLATION_MODE_SUBPROCESS,
+        runtime_dependency_install=False,
+    )

@@ -1,0 +1,56 @@
+"""Flower's SuperNode beside the worker: it talks to the server, sees no photograph, and runs nothing of what comes."""
+
+import os
+import subprocess
+import sys
+from urllib.parse import urlsplit
+
+from teledx_fed.deployment.site_settings import SiteHome, checked_address
+
+QUIET = {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"}
+LOOPBACK = "127.0.0.1"
+HERE = "127.0.0.1,localhost"
+
+
+def launch(home: SiteHome, port: int) -> subprocess.Popen[bytes]:
+    """A child that ends when this process does, however it ends; its API for the worker answers on `port` here."""
+    command = [sys.executable, "-m", "teledx_fed.deployment.supernode", str(os.getpid()), *arguments(home, port)]
+    environment = {**os.environ, **QUIET, "FLWR_HOME": str(home.state.absolute() / "flwr")}
+    with home.node_log.open("ab") as log:
+        return subprocess.Popen(
+            command, env=environment | proxied(home.settings.proxy), stdin=subprocess.DEVNULL, stdout=log, stderr=log
+        )
+
+
+def arguments(home: SiteHome, port: int) -> list[str]:
+    host, server_port = checked_address("server", home.settings.server)
+    return [
+        *("--superlink", f"{host}:{server_port}"),
+        *("--root-certificates", str(home.authority)),
+        *("--auth-supernode-private-key", str(home.private_key)),
+        *("--isolation", "process"),
+        *("--superexec-auth-secret-file", str(home.executor_key)),
+        *("--host", LOOPBACK),
+        *("--port", str(port)),
+    ]
+
+
+def proxied(proxy: str | None) -> dict[str, str]:
+    """Where a hospital leaves through a proxy: `http://user:password@host:port`; never for this machine itself."""
+    if proxy is None:
+        return {"NO_PROXY": HERE, "no_proxy": HERE}
+    if urlsplit(proxy).scheme not in ("http", "https") or not urlsplit(proxy).hostname:
+        raise ValueError("proxy must be http://[user:password@]host:port, got something else. Correct site.yaml.")
+    return {"HTTPS_PROXY": proxy, "https_proxy": proxy, "NO_PROXY": HERE, "no_proxy": HERE}
+
+
+def main(parent: int) -> None:
+    from flwr.supercore.app_utils import start_parent_process_monitor
+    from flwr.supernode.cli import flower_supernode
+
+    start_parent_process_monitor(parent)
+    flower_supernode()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv.pop(1)))

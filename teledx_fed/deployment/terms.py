@@ -1,0 +1,84 @@
+"""What a hospital lets be asked of it: each refusal has a word of its own, and nothing else is told."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from math import ceil, inf
+
+from teledx_fed.deployment.site_settings import SiteSettings
+from teledx_fed.records import LocalTraining
+
+
+class Refusal(StrEnum):
+    """All that a refused coordinator learns. `NOT_NOW` is no fault: ask again another hour."""
+
+    NOT_NOW = "not now"
+    NOT_APPROVED = "no approval in force"
+    EXPERIMENT = "experiment not approved"
+    RELEASE = "release too far from this site's"
+    REQUEST = "request not understood"
+    NETWORK = "initial weights not to be had at a hospital"
+    EPOCHS = "more epochs than limits.epochs"
+    BATCHES = "more batches than limits.batches"
+    ROUNDS = "more rounds today than limits.rounds_a_day"
+    EPSILON = "more privacy spent than limits.epsilon"
+    OUTBOUND = "reply stopped by the outbound rules"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a message wants of a hospital; `training` is None where nothing is to be trained."""
+
+    experiment: str
+    release: str
+    training: LocalTraining | None
+
+
+def refusal(asked: Asked, own: SiteSettings, release: str, trained_today: int, now: datetime) -> Refusal | None:
+    """Before any data is touched. `release` is the hospital's own, `now` its local time."""
+    if not neighbours(asked.release, release):
+        return Refusal.RELEASE
+    if asked.training is None:
+        return None
+    if not own.approval.given(now.date()):
+        return Refusal.NOT_APPROVED
+    if asked.experiment not in own.approval.experiments:
+        return Refusal.EXPERIMENT
+    if not within_hours(own, now):
+        return Refusal.NOT_NOW
+    limits = own.limits
+    if limits.epochs is not None and asked.training.epochs > limits.epochs:
+        return Refusal.EPOCHS
+    if limits.rounds_a_day is not None and trained_today >= limits.rounds_a_day:
+        return Refusal.ROUNDS
+    if limits.epsilon is not None and epsilon(asked.training) > limits.epsilon:
+        return Refusal.EPSILON
+    return None
+
+
+def too_many_batches(asked: LocalTraining, examples: int, own: SiteSettings) -> bool:
+    limit = own.limits.batches
+    return limit is not None and asked.epochs * ceil(examples / asked.batch_size) > limit
+
+
+def epsilon(asked: LocalTraining) -> float:
+    """What training as asked spends of privacy: without bound, until there is training with noise."""
+    return inf
+
+
+def within_hours(own: SiteSettings, now: datetime) -> bool:
+    window = own.limits.window()
+    if window is None:
+        return True
+    begin, end = window
+    here = now.time()
+    return begin <= here < end if begin <= end else here >= begin or here < end
+
+
+def neighbours(one: str, other: str) -> bool:
+    """Whether two releases are at most one minor apart: such sites can still take part."""
+    try:
+        (major, minor), (other_major, other_minor) = (tuple(map(int, text.split(".")[:2])) for text in (one, other))
+    except ValueError:
+        return False
+    return major == other_major and abs(minor - other_minor) <= 1

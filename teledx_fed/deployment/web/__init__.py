@@ -1,0 +1,1 @@
+"""The coordinator's page: where a federation stands, in a browser."""

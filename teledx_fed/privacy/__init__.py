@@ -1,0 +1,1 @@
+"""What keeps a patient from being told by what a hospital sends."""

@@ -1,0 +1,184 @@
+"""What may leave a hospital, checked at its door: exactly the agreed names, types, shapes and values, and nothing else.
+
+Nothing textual may leave at all, and nothing with an axis that was not agreed, such as one of images. Where a value
+could be anything, as in a weight, this door sees that it is a finite number and no more: what the numbers of a
+trained model tell of its patients is for differential privacy to bound.
+"""
+
+import builtins
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import inf
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from teledx_fed.evaluation.tables import SHAPES_OF_HEAD, SUM_DECIMALS, inconsistency
+from teledx_fed.records import Tables
+
+EFFECT_DECIMALS = 2
+LARGEST_EFFECT = 100
+SHOWN = 40
+"""Characters of a name that a refusal repeats."""
+
+PLAIN = {"int64": int, "float64": float}
+ERRORS = frozenset(
+    kind for kind in vars(builtins).values() if isinstance(kind, type) and issubclass(kind, BaseException)
+)
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Outgoing:
+    """A message as its values, by record and name; `others` are the names of records that hold neither."""
+
+    arrays: Mapping[str, Arrays]
+    numbers: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    others: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Form:
+    """What an array, or without a shape a number, may be; it is finite in any case."""
+
+    dtype: str
+    shape: tuple[int, ...] = ()
+    low: float = -inf
+    high: float = inf
+    multiple_of: int | None = None
+    decimals: int | None = None
+
+
+def nothing_more(arrays: Arrays) -> str | None:
+    return None
+
+
+@dataclass(frozen=True)
+class Group:
+    """A record of arrays: all of them, or where it is `optional` none; `disagreement` is a fault of all together."""
+
+    forms: Mapping[str, Form]
+    optional: bool = False
+    disagreement: Callable[[Arrays], str | None] = nothing_more
+
+
+@dataclass(frozen=True)
+class Allowed:
+    arrays: Mapping[str, Group]
+    numbers: Mapping[str, Mapping[str, Form]] = field(default_factory=dict)
+
+
+def weights(forms: Mapping[str, tuple[str, tuple[int, ...]]]) -> Group:
+    """Whole or compressed, as a layout gives their dtypes and shapes."""
+    return Group({name: Form(dtype, shape) for name, (dtype, shape) in forms.items()})
+
+
+def counts(shapes: Mapping[str, tuple[int, ...]], cell: int, most: int) -> Group:
+    """Tables in which every count is 0 or a multiple of `cell`."""
+    return Group({name: Form("float64", shape, 0, most, multiple_of=cell) for name, shape in shapes.items()})
+
+
+def scores(head: str, min_patients: int, most_eyes: int, effects: Mapping[str, int] | None = None) -> Group:
+    """Score tables of enough patients, or none; `effects` names design effects beside them, and says how many."""
+    forms = {name: Form("float64", shape, 0, most_eyes, multiple_of=1) for name, shape in SHAPES_OF_HEAD[head].items()}
+    forms["referable_sums"] = Form("float64", forms["referable_sums"].shape, 0, most_eyes + 1, decimals=SUM_DECIMALS)
+    for name, number in (effects or {}).items():
+        forms[name] = Form("float64", (number,), 1, LARGEST_EFFECT, decimals=EFFECT_DECIMALS)
+    counted = SHAPES_OF_HEAD[head].keys() - {"referable_sums"}
+
+    def disagreement(tables: Tables) -> str | None:
+        if tables["patients"][0] < min_patients:
+            return f"tables must count at least {min_patients} patients, got {tables['patients'][0]:g}"
+        eyes = tables["eyes"][0]
+        every_grade = tables["grade_scores"].sum(axis=(1, 2)) if "grade_scores" in tables else eyes
+        if any((tables[name] > eyes).any() for name in counted) or (every_grade != eyes).any():
+            return "tables must count every eye once"
+        return inconsistency(tables, most_eyes)
+
+    return Group(forms, optional=True, disagreement=disagreement)
+
+
+def refusal(outgoing: Outgoing, allowed: Allowed) -> str | None:
+    """Why this must not leave, or `None`. The reason repeats names, so it is for the site's own eyes."""
+    return next(_faults(outgoing, allowed), None)
+
+
+def kind_of(error: BaseException) -> str:
+    """A word for an error that may leave: the built-in class that it is one of, never a name that code made up."""
+    return next(kind.__name__ for kind in type(error).__mro__ if kind in ERRORS)
+
+
+def _faults(outgoing: Outgoing, allowed: Allowed) -> Iterator[str]:
+    """The first is the one to go by: the others may come of it."""
+    if outgoing.others:
+        yield f"records must hold arrays or numbers, got others: {_shown(outgoing.others)}"
+    yield from _misnamed("records of arrays", outgoing.arrays, allowed.arrays)
+    yield from _misnamed("records of numbers", outgoing.numbers, allowed.numbers)
+    for record, group in allowed.arrays.items():
+        yield from _group(record, outgoing.arrays[record], group)
+    for record, forms in allowed.numbers.items():
+        numbers = outgoing.numbers[record]
+        yield from _misnamed(record, numbers, forms)
+        for name, form in forms.items():
+            yield from _number(f"{record}.{name}", numbers[name], form)
+
+
+def _misnamed(what: str, found: Collection[object], wanted: Collection[str]) -> Iterator[str]:
+    """A name is plain text: a class of its own may claim to be equal to another."""
+    more = [name for name in found if type(name) is not str or name not in wanted]
+    missing = [name for name in wanted if name not in found]
+    if more or missing:
+        yield f"{what} must be those agreed, not agreed: {_shown(more)}, missing: {_shown(missing)}"
+
+
+def _shown(names: Collection[object]) -> str:
+    listed = sorted(repr(name)[:SHOWN] for name in names)
+    return (", ".join(listed[:5]) or "none") + (f" and {len(listed) - 5} more" if len(listed) > 5 else "")
+
+
+def _group(record: str, arrays: Arrays, group: Group) -> Iterator[str]:
+    if group.optional and not arrays:
+        return
+    yield from _misnamed(record, arrays, group.forms)
+    for name, form in group.forms.items():
+        yield from _array(f"{record}.{name}", arrays[name], form)
+    if (found := group.disagreement(arrays)) is not None:
+        yield found
+
+
+def _number(name: str, value: object, form: Form) -> Iterator[str]:
+    """Of the plain type itself: a subclass could carry more than a number."""
+    kind = PLAIN[form.dtype]
+    if type(value) is kind:
+        yield from _array(name, np.asarray(value), form)
+    else:
+        yield f"{name} must be {kind.__name__}, got {type(value).__name__}"
+
+
+def _array(name: str, array: object, form: Form) -> Iterator[str]:
+    if type(array) is not np.ndarray:
+        yield f"{name} must be an array, got {type(array).__name__}"
+        return
+    dtype = np.dtype(form.dtype)
+    if array.dtype != dtype or array.dtype.metadata or array.shape != form.shape:
+        yield f"{name} must be {dtype} {form.shape}, got {str(array.dtype)[:SHOWN]} {array.shape}"
+    elif not np.isfinite(array).all():
+        yield f"{name} must be finite, got NaN or infinity"
+    else:
+        yield from _values(name, array, form)
+
+
+def _values(name: str, array: NDArray[Any], form: Form) -> Iterator[str]:
+    if ((array < form.low) | (array > form.high)).any():
+        yield f"{name} must lie in {form.low:g}…{form.high:g}"
+    if form.low >= 0 and np.signbit(array).any():
+        yield f"{name} must not hold a zero that is negative"
+    if form.multiple_of is not None and (array % form.multiple_of).any():
+        yield f"{name} must hold multiples of {form.multiple_of}"
+    if form.decimals is not None:
+        with np.errstate(over="ignore", invalid="ignore"):
+            rounded = np.round(array, form.decimals)
+        if (rounded != array).any():
+            yield f"{name} must be rounded to {form.decimals} decimals"
