@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, PlainTextResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -73,6 +74,13 @@ def app(overview: Callable[[], Overview], token: str) -> FastAPI:
         return Response((HERE / "page.js").read_bytes(), media_type="text/javascript")
 
     return site
+
+
+def server(overview: Callable[[], Overview], token: str, host: str, port: int) -> uvicorn.Server:
+    """To be run; it logs no address that was asked for, since one holds the token."""
+    return uvicorn.Server(
+        uvicorn.Config(app(overview, token), host, port, ws="none", access_log=False, log_level="warning")
+    )
 
 
 def _same(given: str | None, token: str) -> bool:

@@ -1,0 +1,75 @@
+"""A coordinator's folder with a run in it, written as a server writes it."""
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from teledx_fed.deployment.overview import Node
+from teledx_fed.deployment.server_settings import ServerHome
+from teledx_fed.records import RoundReport
+from teledx_fed.settings import FederationSettings
+
+NOW = datetime(2026, 11, 23, 14, 3, 20, tzinfo=UTC)
+SITES = ("aravind", "ddr", "eyepacs", "messidor")
+HOSTILE = "<script>document.title='owned'</script><img src=x onerror=alert(1)>"
+
+
+@dataclass(frozen=True)
+class Known:
+    """A run as the server knows it."""
+
+    run: str
+    status: str = "running"
+    details: str = ""
+
+
+NODES = tuple(
+    Node(name, name != "messidor", f"2026-11-23T{hour:02}:14:05+00:00")
+    for name, hour in zip(SITES, (6, 9, 9, 1), strict=True)
+)
+
+
+def home(folder: Path) -> ServerHome:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "server.yaml").write_text("hosts: [fl.example.org]\n")
+    return ServerHome(folder)
+
+
+def report(round: int, refused: Iterable[str] = (), silent: Iterable[str] = (), reason: str = HOSTILE) -> RoundReport:
+    """The scores of round 1 are those of the initial model: they follow one curve."""
+    learned = 1 - 0.75**round
+    return RoundReport(
+        round=round,
+        accepted=tuple(name for name in SITES if name not in {*refused, *silent}),
+        refused=dict.fromkeys(refused, reason),
+        silent=tuple(silent),
+        metrics={"referable_auroc": 0.48 + 0.42 * learned, "qwk": -0.1 + 0.8 * learned},
+        bytes_up=62_000_000,
+        bytes_down=64_000_000,
+        seconds=48.2 + round,
+    )
+
+
+def night() -> tuple[RoundReport, ...]:
+    """Twelve rounds: one site goes away, another's reply is refused with a reason of its own."""
+    troubled = {7: report(7, silent=["messidor"]), 12: report(12, refused=["ddr"], silent=["messidor"])}
+    return tuple(troubled.get(round, report(round)) for round in range(1, 13))
+
+
+def run(
+    server: ServerHome, name: str, reports: Sequence[RoundReport], rounds: int = 20, ended: float = 40, lines: str = ""
+) -> Path:
+    """Whose last round ended `ended` seconds before `NOW`; `lines` follow its reports."""
+    folder = server.run(name)
+    folder.mkdir(parents=True)
+    settings = json.dumps({"federation": asdict(FederationSettings(rounds=rounds))})
+    (folder / "order.json").write_text(json.dumps({"run": name, "experiment": "deployed", "settings": settings}))
+    told = "".join(json.dumps(asdict(report)) + "\n" for report in reports)
+    (folder / "rounds.jsonl").write_text(told + lines)
+    then = (NOW - timedelta(seconds=ended)).timestamp()
+    for path in folder.iterdir():
+        os.utime(path, (then, then))
+    return folder
