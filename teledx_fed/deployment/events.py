@@ -101,19 +101,18 @@ class Watcher:
 
     def __init__(self, owner: str, memory: Path, webhook: str | None) -> None:
         self._owner, self._memory, self._webhook = owner, memory, webhook
+        self._told = _remembered(memory)
 
     def tell(self, events: Collection[Event]) -> None:
         """An event that the webhook did not take is told at the next call, before any that is newer."""
-        told = self._told() & {event.name for event in events}
+        self._keep(self._told & {event.name for event in events})
         for event in events:
-            if event.name not in told:
+            if event.name not in self._told:
                 if (failure := self._post(event)) is not None:
                     log.warning("%s (%s); the webhook did not take it: %s", event.name, event.detail, failure)
                     break
                 log.warning("%s (%s)", event.name, event.detail)
-                told.add(event.name)
-                self._remember(told)
-        self._remember(told)
+                self._keep(self._told | {event.name})
 
     def _post(self, event: Event) -> str | None:
         """What went wrong; the address may hold a secret and is not in it."""
@@ -127,11 +126,17 @@ class Watcher:
             return type(error).__name__
         return None if response.is_success else f"it answered {response.status_code}"
 
-    def _told(self) -> set[str]:
-        with suppress(FileNotFoundError, json.JSONDecodeError):
-            return set(json.loads(self._memory.read_text("utf-8")))
-        return set()
+    def _keep(self, told: set[str]) -> None:
+        """On a full disk for this process alone."""
+        if told != self._told:
+            self._told = told
+            try:
+                write_text(self._memory, json.dumps(sorted(told), ensure_ascii=False) + "\n")
+            except OSError as error:
+                log.warning("what was told could not be written down: %s", error)
 
-    def _remember(self, told: set[str]) -> None:
-        if told != self._told():
-            write_text(self._memory, json.dumps(sorted(told), ensure_ascii=False) + "\n")
+
+def _remembered(memory: Path) -> set[str]:
+    with suppress(FileNotFoundError, json.JSONDecodeError):
+        return set(json.loads(memory.read_text("utf-8")))
+    return set()

@@ -201,6 +201,20 @@ def test_without_a_webhook_each_event_is_logged_once(tmp_path: Path, caplog: pyt
     ]
 
 
+def test_on_a_full_disk_it_tells_once_all_the_same(
+    hook: Hook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(path: Path, content: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("teledx_fed.deployment.events.write_text", full)
+    watcher = Watcher("here", tmp_path / "told.json", hook.address)
+    watcher.tell(TROUBLE)
+    watcher.tell(TROUBLE)
+    assert len(hook.told) == 2
+    assert "No space left" in caplog.text
+
+
 def test_a_memory_that_was_cut_short_tells_again(hook: Hook, tmp_path: Path) -> None:
     (tmp_path / "told.json").write_text('["silent si')
     Watcher("here", tmp_path / "told.json", hook.address).tell(TROUBLE[:1])
