@@ -59,15 +59,30 @@ def init(
 
 
 @app.command()
-def start(home: Home = HERE, as_json: AsJson = False) -> None:
+def start(
+    home: Home = HERE,
+    service: Annotated[bool, typer.Option(help="Print a systemd unit that does this, and end.")] = False,
+    as_json: AsJson = False,
+) -> None:
     """Serve until stopped; says that it is up once it answers hospitals and this machine."""
     with told_plainly():
+        if service:
+            _print_unit(home)
+            return
         from teledx_fed.deployment.server_settings import ServerHome
         from teledx_fed.deployment.superlink import serve
 
         here = ServerHome(home)
         port = here.settings.port
         serve(here, lambda: tell(as_json, f"up: hospitals reach it on port {port}", up=True, port=port))
+
+
+def _print_unit(folder: Path) -> None:
+    from teledx_fed.deployment.server_settings import ServerHome
+    from teledx_fed.deployment.service import server_unit
+
+    assert ServerHome(folder).settings.hosts
+    typer.echo(server_unit(folder), nl=False)
 
 
 @app.command()

@@ -60,14 +60,63 @@ def init(
 
 
 @app.command()
-def join(home: Home = HERE) -> None:
+def check(
+    home: Home = HERE,
+    offline: Annotated[bool, typer.Option("--offline", help="Leave out what needs the network.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """What must hold before joining, a line each with what to do; exit code 1 where anything fails."""
+    with told_plainly():
+        from dataclasses import asdict
+
+        from rich.console import Console
+        from rich.text import Text
+
+        from teledx_fed.deployment.checks.check import State
+        from teledx_fed.deployment.checks.every import checks
+        from teledx_fed.deployment.site_settings import SiteHome
+
+        colours = {State.OK: "green", State.WARN: "yellow", State.FAIL: "bold red"}
+        console, failed = Console(soft_wrap=True), 0
+        for line in checks(SiteHome(home), offline, _counting):
+            failed += line.state is State.FAIL
+            if as_json:
+                typer.echo(json.dumps(asdict(line)))
+                continue
+            console.print(Text(f"{line.state:5}", colours[line.state]) + Text(f"{line.name:12} {line.found}"))
+            if line.remedy:
+                console.print(Text(f"{'':18}{line.remedy}", "italic"))
+        sys.exit(int(failed > 0))
+
+
+def _counting(done: int, total: int) -> None:
+    """On a terminal alone, and wiped once all are done."""
+    if sys.stderr.isatty():
+        typer.echo("\r\033[K" + (f"  photographs {done} of {total}" if done < total else ""), nl=False, err=True)
+
+
+@app.command()
+def join(
+    home: Home = HERE,
+    service: Annotated[bool, typer.Option(help="Print a systemd unit that does this, and end.")] = False,
+) -> None:
     """Take part until stopped: answer what the coordinator asks, by the terms of site.yaml."""
     with told_plainly():
+        if service:
+            _print_unit(home)
+            return
         from teledx_fed.deployment.joining import join as take_part
         from teledx_fed.deployment.site_settings import SiteHome
 
         logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
         take_part(SiteHome(home), lambda line: typer.echo(line, err=True))
+
+
+def _print_unit(folder: Path) -> None:
+    from teledx_fed.deployment.service import site_unit
+    from teledx_fed.deployment.site_settings import SiteHome
+
+    typer.echo(site_unit(folder, SiteHome(folder).settings.name), nl=False)
 
 
 @app.command()
