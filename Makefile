@@ -3,7 +3,7 @@ PYTHON ?= $(firstword $(foreach name,python3.12 python3.11 python3.13 python3,$(
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup simulate test test-slow check bench bench-peers lock clean
+.PHONY: setup simulate test test-slow check bench bench-peers bundle-offline lock clean
 
 setup: $(READY)
 
@@ -45,9 +45,22 @@ bench-peers: .venv-peers/flower/.ready .venv-peers/nvflare/.ready .venv-peers/pf
 	$(BIN)/uv pip install --quiet --python .venv-peers/$*/bin/python --no-deps --editable .
 	@touch $@
 
+# For machines without an index, of this platform and Python: 3 GB; with PIP_EXTRA_INDEX_URL=(of CPU-only wheels) half a GB.
+bundle-offline: dist/offline/SHA256SUMS
+
+dist/offline/SHA256SUMS: $(READY) packaging/install.sh $(shell find conf server sites teledx_fed -type f ! -name '*.pyc')
+	rm -rf dist/offline
+	mkdir -p dist/offline/wheels
+	$(BIN)/python -m pip wheel --quiet --constraint requirements.txt --wheel-dir dist/offline/wheels .
+	echo teledx-fed | $(BIN)/uv pip compile --quiet --python $(BIN)/python --no-index --find-links dist/offline/wheels \
+	  --generate-hashes --no-header --no-annotate --output-file dist/offline/requirements.txt -
+	$(BIN)/python -c 'import sys, sysconfig; print("%d.%d" % sys.version_info[:2], sysconfig.get_platform())' > dist/offline/PLATFORM
+	cp packaging/install.sh dist/offline
+	cd dist/offline && find . -type f | LC_ALL=C sort | xargs sha256sum > ../SHA256SUMS && mv ../SHA256SUMS .
+
 lock: $(READY)
 	$(BIN)/uv pip compile --quiet --universal --upgrade --no-emit-index-url --no-header --no-annotate \
 	  --python-version 3.11 --extra dev pyproject.toml --output-file requirements.txt
 
 clean:
-	rm -rf .venv .teledx_cache runs .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .teledx_cache dist runs .mypy_cache .ruff_cache .pytest_cache .hypothesis
