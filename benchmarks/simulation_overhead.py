@@ -10,7 +10,7 @@ from functools import partial
 from benchmarks.jobs.launch import Job, medians, seconds_told
 from benchmarks.measure import tell
 
-REPEATS = 5
+REPEATS = 3
 
 
 def main() -> None:

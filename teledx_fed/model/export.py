@@ -11,13 +11,14 @@ import torch
 from numpy.typing import NDArray
 from timm.layers.conv2d_same import Conv2dSame
 from timm.layers.padding import get_same_padding
+from timm.models._efficientnet_blocks import SqueezeExcite
 from torch import Tensor, nn
 from torch.nn import functional
 
 from teledx_fed.model.runtime import IMAGES, Runtime
 from teledx_fed.randomness import generator
 
-EXPORT_VERSION = 1
+EXPORT_VERSION = 2
 """Raise it whenever the same module gives another graph."""
 
 TOLERANCE = 1e-4
@@ -42,7 +43,7 @@ def export(module: nn.Module, size: int) -> bytes:
     A `ValueError` where ONNX Runtime, on a CPU, computes something else than PyTorch.
     """
     reference = _Exported(deepcopy(module)).cpu().eval()
-    graph = _graph(_with_static_padding(deepcopy(reference)), _images(2, size))
+    graph = _graph(_for_runtime(deepcopy(reference)), _images(2, size))
     images = _images(3, size)
     with torch.inference_mode():
         expected = reference(torch.from_numpy(images)).numpy()
@@ -66,12 +67,20 @@ def _graph(exported: nn.Module, images: NDArray[np.uint8]) -> bytes:
     return file.getvalue()
 
 
-def _with_static_padding(exported: nn.Module) -> nn.Module:
-    """TensorFlow's "same" padding as constants, which ONNX Runtime fuses into the convolutions: a quarter faster."""
+def _for_runtime(exported: nn.Module) -> nn.Module:
+    """The same in words that ONNX Runtime fuses: padding as constants, squeezing as the pooling that it is."""
     for module in exported.modules():
         if isinstance(module, Conv2dSame):
             module.forward = partial(_padded_statically, module)  # type: ignore[method-assign]
+        elif isinstance(module, SqueezeExcite):
+            module.forward = partial(_excited, module)  # type: ignore[method-assign]
     return exported
+
+
+def _excited(module: SqueezeExcite, x: Tensor) -> Tensor:
+    squeezed = functional.adaptive_avg_pool2d(x, 1)
+    gates: Tensor = module.gate(module.conv_expand(module.act1(module.conv_reduce(squeezed))))
+    return x * gates
 
 
 def _padded_statically(conv: Conv2dSame, x: Tensor) -> Tensor:
@@ -80,7 +89,7 @@ def _padded_statically(conv: Conv2dSame, x: Tensor) -> Tensor:
         side = int(x.shape[2 + dimension])
         total = get_same_padding(side, conv.kernel_size[dimension], conv.stride[dimension], conv.dilation[dimension])
         padding += [total // 2, total - total // 2]
-    padded = functional.pad(x, padding)
+    padded = functional.pad(x, padding, value=0.0)  # said aloud, or ONNX Runtime leaves it beside the convolution
     return functional.conv2d(padded, conv.weight, conv.bias, conv.stride, 0, conv.dilation, conv.groups)
 
 

@@ -22,6 +22,12 @@ def test_threads_do_not_change_bits(graph: bytes) -> None:
     assert one.tobytes() == two.tobytes()
 
 
+def test_an_image_gets_the_same_bits_alone_and_in_a_batch(graph: bytes) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
+    runtime = Runtime(graph, threads=2)
+    assert np.concatenate([runtime(image[None]) for image in images]).tobytes() == runtime(images).tobytes()
+
+
 @pytest.mark.skipif(has_cuda(), reason="onnxruntime has CUDA here")
 def test_cuda_is_never_replaced_by_the_cpu_in_silence(graph: bytes) -> None:
     with warnings.catch_warnings():
