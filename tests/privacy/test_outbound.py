@@ -1,0 +1,296 @@
+"""An attacker who writes the training code tries what it can to get something out of the hospital."""
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from teledx_fed.evaluation.predictions import predictions
+from teledx_fed.evaluation.tables import table
+from teledx_fed.privacy.outbound import Allowed, Form, Outgoing, counts, kind_of, refusal, scores, weights
+from teledx_fed.records import Example
+
+EYES, MOST_EYES = 20, 30
+ALLOWED = Allowed(
+    arrays={
+        "parameters": weights({"parameters": ("int8", (6,)), "scales": ("float32", (2,))}),
+        "statistics": weights({"statistics": ("float32", (4,))}),
+        "tables": scores("grade", 5, MOST_EYES, effects={"design_effects": 3}),
+    },
+    numbers={
+        "metrics": {
+            "round": Form("int64", low=3, high=3),
+            "examples": Form("int64", low=1, high=100),
+            "train_loss": Form("float64", low=0, high=1e6, decimals=2),
+        }
+    },
+)
+
+
+def score_tables() -> dict[str, np.ndarray]:
+    examples = [Example(None, n % 5, str(n)) for n in range(EYES)]  # type: ignore[arg-type]
+    drawn = np.random.default_rng(0).dirichlet(np.ones(5), EYES)
+    found = table(predictions(examples, drawn), threshold=0.5, min_patients=1)
+    return {**found, "design_effects": np.array([1, 1.25, 1.5])}
+
+
+def honest() -> Outgoing:
+    return Outgoing(
+        arrays={
+            "parameters": {
+                "parameters": np.array([-127, 0, 1, 2, 3, 127], np.int8),
+                "scales": np.array([0.5, 0], np.float32),
+            },
+            "statistics": {"statistics": np.array([-0.0, 1e-30, 1, 3e4], np.float32)},
+            "tables": score_tables(),
+        },
+        numbers={"metrics": {"round": 3, "examples": 100, "train_loss": 0.29}},
+    )
+
+
+class Text(str):
+    """Equal to whatever is expected, and says something else."""
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    def __hash__(self) -> int:
+        return hash("parameters")
+
+
+class Integer(int):
+    patient = "Ann"
+
+
+class Float(float):
+    patient = "Ann"
+
+
+class Subclass(np.ndarray):
+    pass
+
+
+Spoil = Callable[[Any], object]
+
+
+def array(record: str, name: str, value: object) -> Spoil:
+    return lambda arrays: arrays.arrays[record].__setitem__(name, value)
+
+
+def number(name: str, value: object) -> Spoil:
+    return lambda message: message.numbers["metrics"].__setitem__(name, value)
+
+
+def cell(name: str, value: float, at: int = 0) -> Spoil:
+    return lambda message: message.arrays["tables"][name].reshape(-1).__setitem__(at, value)
+
+
+def scales(*values: float) -> np.ndarray:
+    return np.array(values, np.float32)
+
+
+ones = np.ones(2, np.float32)
+payload = np.array([0x7FC0_1234, 0], np.uint32).view(np.float32)
+annotated = np.dtype("float32", metadata={"patient": "Ann"})
+
+TRICKS: dict[str, tuple[Spoil, str]] = {
+    "one more array": (array("parameters", "features", ones), "parameters must be .*features"),
+    "one more record of arrays": (lambda m: m.arrays.__setitem__("x", {"x": ones}), "records of arrays must be"),
+    "an empty record too many": (lambda m: m.arrays.__setitem__("Ann", {}), "records of arrays must be .*Ann"),
+    "a record missing": (lambda m: m.arrays.__delitem__("statistics"), "records of arrays must be"),
+    "an array missing": (lambda m: m.arrays["parameters"].__delitem__("scales"), "parameters must be"),
+    "an empty record of weights": (lambda m: m.arrays["statistics"].clear(), "statistics must be"),
+    "an array under another name": (
+        lambda m: m.arrays["parameters"].__setitem__("Ann", m.arrays["parameters"].pop("scales")),
+        "parameters must be .*Ann",
+    ),
+    "a name that claims to be another": (
+        lambda m: m.arrays.__setitem__("parameters", {Text("Ann"): ones, "scales": ones}),
+        "parameters must be .*Ann",
+    ),
+    "a name of bytes": (array("parameters", b"scales", ones), "parameters must be"),  # type: ignore[arg-type]
+    "one more record of numbers": (lambda m: m.numbers.__setitem__("more", {"a": 1}), "records of numbers must be"),
+    "one more number": (number("age", 47), "metrics must be .*age"),
+    "a number missing": (lambda m: m.numbers["metrics"].__delitem__("examples"), "metrics must be"),
+    "text": (array("parameters", "scales", "Ann"), "parameters.scales must be an array, got str"),
+    "bytes": (array("parameters", "scales", b"Ann"), "must be an array, got bytes"),
+    "a list": (array("parameters", "scales", [1.0, 2.0]), "must be an array, got list"),
+    "text for a number": (number("examples", "100"), "metrics.examples must be int, got str"),
+    "bytes for a number": (number("examples", b"100"), "must be int, got bytes"),
+    "several numbers for one": (number("train_loss", [0.29]), "must be float, got list"),
+    "nothing for a number": (number("train_loss", None), "must be float, got NoneType"),
+    "an array of text": (array("parameters", "scales", np.array(["A", "nn"])), "must be float32"),
+    "an array of bytes": (array("parameters", "scales", np.array([b"A", b"nn"])), "must be float32"),
+    "an array of objects": (array("parameters", "scales", np.array([1.0, "Ann"], object)), "must be float32"),
+    "an array of moments": (array("parameters", "scales", np.zeros(2, "datetime64[s]")), "must be float32"),
+    "fields inside an entry": (array("parameters", "scales", np.zeros(2, "f4,f4")), "must be float32"),
+    "more bits": (array("parameters", "scales", np.ones(2)), r"must be float32 \(2,\), got float64"),
+    "as many bits of another type": (array("parameters", "scales", np.ones(2, np.int32)), "must be float32"),
+    "another byte order": (array("parameters", "scales", np.ones(2, ">f4")), "must be float32"),
+    "a note on the dtype": (array("parameters", "scales", np.ones(2, annotated)), "must be float32"),
+    "an array of a class of its own": (array("parameters", "scales", ones.view(Subclass)), "must be an array"),
+    "values behind a mask": (array("parameters", "scales", np.ma.array(ones, mask=[0, 1])), "must be an array"),
+    "one entry more": (array("statistics", "statistics", np.ones(5, np.float32)), r"must be float32 \(4,\)"),
+    "an entry for each image": (array("statistics", "statistics", np.ones(100, np.float32)), r"got float32 \(100,\)"),
+    "an axis of images": (array("statistics", "statistics", np.ones((100, 4), np.float32)), r"got float32 \(100, 4\)"),
+    "an axis of one": (array("statistics", "statistics", np.ones((1, 4), np.float32)), r"got float32 \(1, 4\)"),
+    "no entry": (array("statistics", "statistics", np.ones(0, np.float32)), r"got float32 \(0,\)"),
+    "no axis": (array("statistics", "statistics", np.array(1, np.float32)), r"got float32 \(\)"),
+    "a model that diverged": (array("parameters", "scales", scales(np.inf, 1)), "must be finite"),
+    "a model of NaN": (array("statistics", "statistics", scales(1, 1, np.nan, 1)), "must be finite"),
+    "bits in a NaN": (array("parameters", "scales", payload), "must be finite"),
+    "a table of NaN": (cell("confusion", np.nan), "tables.confusion must be finite"),
+    "a truth value": (number("examples", True), "must be int, got bool"),
+    "more than a number": (number("examples", Integer(100)), "must be int, got Integer"),
+    "more than a fraction": (number("train_loss", Float(0.29)), "must be float, got Float"),
+    "a numpy fraction": (number("train_loss", np.float64(0.29)), "must be float, got float64"),
+    "a whole number for a fraction": (number("train_loss", 0), "must be float, got int"),
+    "a fraction for a whole number": (number("examples", 100.0), "must be int, got float"),
+    "a complex number": (number("train_loss", 0.29 + 1j), "must be float, got complex"),
+    "a number of a megabyte": (number("examples", 1 << 8_000_000), "metrics.examples must be int64"),
+    "a number just beyond 64 bits": (number("examples", 2**63), "metrics.examples must be int64"),
+    "another round": (number("round", 4), r"metrics.round must lie in 3…3"),
+    "more examples than can be": (number("examples", 101), r"must lie in 1…100"),
+    "digits behind a loss": (number("train_loss", 0.2900001), "must be rounded to 2 decimals"),
+    "the last bit of a loss": (number("train_loss", float(np.nextafter(0.29, 1))), "must be rounded to 2 decimals"),
+    "the sign of a zero": (number("train_loss", -0.0), "must not hold a zero"),
+    "a loss of NaN": (number("train_loss", float("nan")), "must be finite"),
+    "a loss without bound": (number("train_loss", 1e300), "must lie in"),
+    "the sign of a cell of zero": (cell("grade_scores", -0.0), "must not hold a zero"),
+    "a cell below zero": (cell("confusion", -1), "must lie in 0…30"),
+    "half an eye": (cell("confusion", 0.5), "tables.confusion must hold multiples of 1"),
+    "the last bits of a cell": (cell("confusion", 1 + 2**-52), "must hold multiples of 1"),
+    "digits behind a sum": (cell("referable_sums", 1.234567), "must be rounded to 2 decimals"),
+    "digits behind a design effect": (cell("design_effects", 1.234567), "must be rounded to 2 decimals"),
+    "a design effect that is none": (cell("design_effects", 0.5), "must lie in 1…100"),
+    "a cell beyond what a site has": (cell("severe_called", 31), "must lie in 0…30"),
+    "a cell beyond the eyes": (cell("severe_called", 21), "tables must count every eye once"),
+    "more patients than eyes": (cell("patients", 21), "tables must count every eye once"),
+    "an eye in two cells": (cell("confusion", 20), "tables must count every eye once"),
+    "an eye in two bins of a grade": (cell("grade_scores", 20), "tables must count every eye once"),
+    "fewer patients than agreed": (cell("patients", 4), "tables must count at least 5 patients, got 4"),
+    "a table missing": (lambda m: m.arrays["tables"].__delitem__("eyes"), "tables must be"),
+    "a table too many": (array("tables", "replicates", np.ones((1000, 1))), "tables must be .*replicates"),
+}
+
+
+def spoilt(spoil: Spoil) -> Outgoing:
+    message = honest()
+    spoil(message)
+    return message
+
+
+def test_what_was_agreed_may_leave() -> None:
+    assert refusal(honest(), ALLOWED) is None
+
+
+def test_a_site_with_few_patients_may_send_no_table() -> None:
+    assert refusal(spoilt(lambda m: m.arrays["tables"].clear()), ALLOWED) is None
+
+
+@pytest.mark.parametrize("name", TRICKS)
+def test_every_trick_is_refused(name: str) -> None:
+    spoil, reason = TRICKS[name]
+    found = refusal(spoilt(spoil), ALLOWED)
+    assert found is not None
+    assert re.search(reason, found), found
+
+
+def test_a_record_of_any_other_kind_is_refused_by_name() -> None:
+    found = refusal(replace(honest(), others=["config", "x" * 10**6]), ALLOWED)
+    assert found is not None
+    assert "config" in found
+    assert len(found) < 200
+
+
+def test_a_view_of_a_larger_buffer_is_its_values() -> None:
+    larger = np.ones((2, 100), np.float32)
+    assert refusal(spoilt(array("parameters", "scales", larger[:, 50])), ALLOWED) is None
+
+
+def test_nothing_is_agreed_by_default() -> None:
+    assert refusal(Outgoing({}), Allowed({})) is None
+    assert refusal(honest(), Allowed({})) is not None
+    assert refusal(Outgoing({}), ALLOWED) is not None
+
+
+names = st.text(min_size=1, max_size=12)
+dtypes = st.sampled_from([*np.typecodes["AllInteger"], *np.typecodes["AllFloat"], "?", "S3", "U3", "O", "V4", ">f4"])
+shapes = st.lists(st.integers(0, 7), max_size=3).map(tuple)
+texts = st.text() | st.binary()
+places = st.sampled_from([(record, name) for record, group in ALLOWED.arrays.items() for name in group.forms])
+
+
+@given(place=places, name=names)
+def test_any_name_more_or_less_or_other_is_refused(place: tuple[str, str], name: str) -> None:
+    record, there = place
+    for change in ("more", "less", "other"):
+        message = honest()
+        arrays: dict[str, Any] = message.arrays[record]  # type: ignore[assignment]
+        if change == "more" and name not in arrays:
+            arrays[name] = arrays[there]
+        elif change == "less":
+            del arrays[there]
+        elif name not in arrays:
+            arrays[name] = arrays.pop(there)
+        else:
+            continue
+        assert refusal(message, ALLOWED) is not None
+
+
+@given(place=places, dtype=dtypes)
+def test_any_other_dtype_is_refused(place: tuple[str, str], dtype: str) -> None:
+    record, name = place
+    form = ALLOWED.arrays[record].forms[name]
+    if np.dtype(dtype) != np.dtype(form.dtype):
+        assert refusal(spoilt(array(record, name, np.zeros(form.shape, dtype))), ALLOWED) is not None
+
+
+@given(place=places, shape=shapes)
+def test_any_other_shape_is_refused(place: tuple[str, str], shape: tuple[int, ...]) -> None:
+    record, name = place
+    form = ALLOWED.arrays[record].forms[name]
+    if shape != form.shape:
+        assert refusal(spoilt(array(record, name, np.ones(shape, form.dtype))), ALLOWED) is not None
+
+
+@given(place=places, text=texts, number_name=st.sampled_from(sorted(ALLOWED.numbers["metrics"])))
+def test_any_text_anywhere_is_refused(place: tuple[str, str], text: str | bytes, number_name: str) -> None:
+    for spoil in (array(*place, text), array(*place, np.array(text)), number(number_name, text)):
+        assert refusal(spoilt(spoil), ALLOWED) is not None
+    assert refusal(replace(honest(), others=[str(text)]), ALLOWED) is not None
+
+
+@given(value=st.floats())
+def test_no_float_but_a_rounded_one_passes_for_a_loss(value: float) -> None:
+    fits = 0 <= value <= 1e6 and value == round(value, 2) and str(value) != "-0.0"
+    assert (refusal(spoilt(number("train_loss", value)), ALLOWED) is None) == fits
+
+
+SUMMARY = Allowed({"tables": counts({"grades": (5,), "patients": (1,)}, cell=10, most=200)})
+
+
+def summary(*grades: float) -> Outgoing:
+    return Outgoing({"tables": {"grades": np.array(grades, np.float64), "patients": np.array([50.0])}})
+
+
+def test_counts_leave_in_whole_cells() -> None:
+    assert refusal(summary(0, 10, 20, 0, 200), SUMMARY) is None
+    for wrong in (1, 9, 11, 10.5, -10, -0.0, 210, np.nan, np.inf):
+        assert refusal(summary(0, wrong, 20, 0, 200), SUMMARY) is not None, wrong
+    assert "multiples of 10" in str(refusal(summary(0, 11, 20, 0, 200), SUMMARY))
+    empty = summary(0, 0, 0, 0, 0)
+    empty.arrays["tables"].clear()  # type: ignore[attr-defined]
+    assert refusal(empty, SUMMARY) is not None
+
+
+def test_an_error_leaves_as_a_word_that_was_there_before() -> None:
+    patient = type("AnnBornIn1947", (FileNotFoundError,), {"__module__": "builtins"})
+    assert kind_of(patient()) == "FileNotFoundError"
+    assert kind_of(type("Ann", (Exception,), {})()) == "Exception"
+    assert kind_of(ValueError("Ann")) == "ValueError"
