@@ -11,6 +11,7 @@ import secrets
 import ssl
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -121,6 +122,17 @@ def create_site_keys(private: Path, public: Path, comment: str) -> None:
     _write(private, _pem_of_key(key, form.PrivateFormat.OpenSSH))
 
 
+def site_key(private: Path) -> ec.EllipticCurvePrivateKey:
+    """What `create_site_keys` wrote. A `ValueError` for any other file."""
+    try:
+        key = form.load_ssh_private_key(_read(private), password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise ValueError(f"{private} must be the key that init made, got another file. Put it back.") from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise ValueError(f"{private} must be the key that init made, got {type(key).__name__}. Put it back.")
+    return key
+
+
 def public_key_bytes(path: Path) -> bytes:
     """A hospital's public key as Flower registers it. A `ValueError` for any other file, a private key above all."""
     key = _public_key(_read(path), path)
@@ -139,6 +151,34 @@ def fingerprint(source: Path | bytes) -> str:
     key = _certificates_in(content, name)[0].public_key() if certified else _public_key(content, name)
     der = key.public_bytes(form.Encoding.DER, form.PublicFormat.SubjectPublicKeyInfo)
     return hashlib.sha256(der).digest()[:16].hex(" ", 2)
+
+
+@dataclass(frozen=True)
+class Claims:
+    """What a certificate says of itself, believed or not: whose it is, who issued it, for which hosts, until when."""
+
+    subject: str
+    issuer: str
+    hosts: tuple[str, ...]
+    ends: datetime
+
+
+def claims(source: Path | bytes) -> Claims:
+    """Of the first certificate in a file, or of one in DER. A `ValueError` where there is none."""
+    pem = ssl.DER_cert_to_PEM_cert(source).encode() if isinstance(source, bytes) else _read(source)
+    certificate = _certificates_in(pem, "certificate" if isinstance(source, bytes) else source)[0]
+    hosts: tuple[str, ...] = ()
+    with suppress(x509.ExtensionNotFound):
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        addresses = map(str, names.get_values_for_type(x509.IPAddress))
+        hosts = (*names.get_values_for_type(x509.DNSName), *addresses)
+    return Claims(_spoken(certificate.subject), _spoken(certificate.issuer), hosts, certificate.not_valid_after_utc)
+
+
+def _spoken(name: x509.Name) -> str:
+    """As people call it."""
+    called = name.get_attributes_for_oid(NameOID.COMMON_NAME) or name.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
+    return str(called[0].value) if called else name.rfc4514_string()
 
 
 def expires(certificate: Path) -> datetime:

@@ -1,0 +1,55 @@
+"""One line of `sites check`."""
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeVar
+
+Found = TypeVar("Found")
+
+
+class State(StrEnum):
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True)
+class Check:
+    """How a thing stands, what was found, and what to do about it; a line each, whatever a foreign server wrote."""
+
+    name: str
+    state: State
+    found: str
+    remedy: str = ""
+
+    def __post_init__(self) -> None:
+        for part in ("found", "remedy"):
+            object.__setattr__(self, part, "".join(c if c.isprintable() else " " for c in getattr(self, part)))
+
+
+Checks = Generator[Check, None, None]
+
+
+def ok(name: str, found: str) -> Check:
+    return Check(name, State.OK, found)
+
+
+def warn(name: str, found: str, remedy: str) -> Check:
+    return Check(name, State.WARN, found, remedy)
+
+
+def fail(name: str, found: str, remedy: str) -> Check:
+    return Check(name, State.FAIL, found, remedy)
+
+
+def guarded(name: str, checks: Generator[Check, None, Found]) -> Generator[Check, None, Found | None]:
+    """What goes wrong in one part is a line of its own, and no end to the others."""
+    try:
+        return (yield from checks)
+    except ValueError as error:
+        yield fail(name, str(error), "")
+    except Exception as error:  # noqa: BLE001 - whatever it is, the other parts are still worth checking
+        found = f"{type(error).__name__}: {error}"
+        yield fail(name, found, "This was not foreseen: tell those who look after teledx_fed.")
+    return None

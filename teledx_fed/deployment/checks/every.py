@@ -1,0 +1,47 @@
+"""All checks of a hospital, the cheap ones first, each as it comes."""
+
+from collections.abc import Callable
+
+from teledx_fed.deployment.checks import own, server
+from teledx_fed.deployment.checks.check import Checks, fail, guarded, ok, warn
+from teledx_fed.deployment.site_settings import SiteHome
+from teledx_fed.settings import Settings
+
+OWN = {
+    "secrets": own.secrets,
+    "key": own.key,
+    "authority": own.authority,
+    "approval": own.approval,
+    "limits": own.limits,
+    "cores": own.cores,
+    "memory": own.memory,
+}
+
+
+def checks(home: SiteHome, offline: bool, advance: Callable[[int, int], None], asked: Settings | None = None) -> Checks:
+    """`asked` is what a coordinator might ask to be trained; `advance` hears how many photographs are prepared."""
+    try:
+        settings = home.settings
+    except ValueError as error:
+        yield fail("site.yaml", str(error), "Nothing else can be checked before.")
+        return
+    yield ok("site.yaml", f"{settings.name}, for the server {settings.server}")
+    for name, part in OWN.items():
+        yield from guarded(name, part(home))
+    if offline:
+        yield warn("network", "not checked (--offline)", "Check without it before joining.")
+    else:
+        yield from guarded("network", server.checks(home))
+    yield from _computing(home, advance, asked or Settings())
+
+
+def _computing(home: SiteHome, advance: Callable[[int, int], None], asked: Settings) -> Checks:
+    """PyTorch takes seconds to load: every line before this one is there without it."""
+    from teledx_fed.deployment.checks import computing, data
+    from teledx_fed.deployment.hospital import own_settings
+
+    settings = own_settings(asked, home)
+    yield from guarded("device", computing.device(home))
+    site = yield from guarded("data", data.checks(home, settings, advance))
+    if site is not None:
+        yield from guarded("training", computing.training(home, site, settings))

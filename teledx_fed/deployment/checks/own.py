@@ -1,0 +1,117 @@
+"""What lies in the hospital's folder, and the machine beneath it."""
+
+import os
+from datetime import date, datetime
+from math import inf
+from pathlib import Path
+from stat import S_IMODE
+
+from flwr.supercore.primitives.asymmetric import public_key_to_bytes
+
+from teledx_fed.amounts import size
+from teledx_fed.deployment.certificates import days_left, fingerprint, public_key_bytes, site_key
+from teledx_fed.deployment.checks.check import Checks, fail, ok, warn
+from teledx_fed.deployment.site_settings import SiteHome
+from teledx_fed.deployment.terms import within_hours
+
+SOON_DAYS = 30
+TIGHT_BYTES, LEAST_BYTES = 4e9, 2e9
+"""Training the default network on a CPU takes about 3 GB."""
+CGROUP = Path("/sys/fs/cgroup")
+
+
+def secrets(home: SiteHome) -> Checks:
+    files = (home.private_key, home.split_key, home.executor_key)
+    for file in files:
+        if not file.exists():
+            yield fail("secrets", f"{file} is missing", "Put it back from the copy that you keep.")
+        elif (mode := S_IMODE(file.stat().st_mode)) & 0o077:
+            yield fail("secrets", f"{file} is open to others on this machine (mode {mode:04o})", f"chmod 600 {file}")
+        else:
+            yield ok("secrets", f"{file}, for its owner alone")
+
+
+def key(home: SiteHome) -> Checks:
+    public = public_key_to_bytes(site_key(home.private_key).public_key())
+    if public == public_key_bytes(home.public_key):
+        yield ok("key", f"fingerprint {fingerprint(home.public_key)}")
+    else:
+        yield fail("key", f"{home.public_key} does not belong to {home.private_key}", "Put back the two made together.")
+
+
+def authority(home: SiteHome) -> Checks:
+    days, shown = days_left(home.authority), fingerprint(home.authority)
+    found = f"fingerprint {shown}, {days} days left"
+    if days < 0:
+        yield fail("authority", f"{home.authority} has expired", "Ask the coordinator for the new one.")
+    elif days < SOON_DAYS:
+        yield warn("authority", found, "Ask the coordinator for the new one.")
+    else:
+        yield ok("authority", found)
+
+
+def approval(home: SiteHome) -> Checks:
+    given, today = home.settings.approval, date.today()
+    missing = [name for name in ("reference", "purpose", "experiments", "expires") if not getattr(given, name)]
+    if missing:
+        yield warn(
+            "approval", f"without {', '.join(missing)}: all that is asked is refused", "Fill it in in site.yaml."
+        )
+        return
+    days = (date.fromisoformat(given.expires) - today).days
+    if not given.given(today):
+        yield warn("approval", f"expired on {given.expires}: all that is asked is refused", "Have it renewed.")
+    elif days < SOON_DAYS:
+        yield warn("approval", f"{given.reference}, {days} days left", "Have it renewed.")
+    else:
+        yield ok("approval", f"{given.reference}, for {', '.join(given.experiments)}, {days} days left")
+
+
+def limits(home: SiteHome) -> Checks:
+    own = home.settings.limits
+    window = own.window()
+    if window is not None and window[0] == window[1]:
+        yield fail("limits", f"limits.hours {own.hours} holds no time", "Correct it, or write null for no limit.")
+    elif own.epsilon is not None:
+        yield warn(
+            "limits",
+            f"limits.epsilon {own.epsilon:g} refuses every training, which adds no noise yet",
+            "Leave it null unless this is what you want.",
+        )
+    else:
+        told = {"epochs": own.epochs, "batches": own.batches, "rounds a day": own.rounds_a_day, "hours": own.hours}
+        listed = ", ".join(f"{name} {value}" for name, value in told.items() if value is not None)
+        now = "" if within_hours(home.settings, datetime.now()) else " (not now)"
+        yield ok("limits", f"{listed or 'none'}{now}")
+
+
+def cores(home: SiteHome) -> Checks:
+    asked, there = home.settings.limits.cores, len(os.sched_getaffinity(0))
+    if asked > there:
+        yield warn("cores", f"limits.cores {asked}, of {there} here", f"Write {there}: more would wait for each other.")
+    else:
+        yield ok("cores", f"{asked} of {there}")
+
+
+def memory(home: SiteHome) -> Checks:
+    """Of the machine, or what is left of the share that its unit or container may take."""
+    free = min(_free_of_machine(), _free_of_unit())
+    found = f"{size(free)} free"
+    if free < LEAST_BYTES:
+        yield fail("memory", found, f"Training takes about 3 GB: give it {size(TIGHT_BYTES)}.")
+    elif free < TIGHT_BYTES:
+        yield warn("memory", found, f"Training takes about 3 GB: better give it {size(TIGHT_BYTES)}.")
+    else:
+        yield ok("memory", found)
+
+
+def _free_of_machine() -> float:
+    lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    return 1024.0 * int(lines["MemAvailable"].split()[0])
+
+
+def _free_of_unit() -> float:
+    limit, used = CGROUP / "memory.max", CGROUP / "memory.current"
+    if not limit.exists() or limit.read_text().strip() == "max":
+        return inf
+    return float(limit.read_text()) - float(used.read_text())

@@ -1,0 +1,89 @@
+"""What a hospital hears of its own folder and machine."""
+
+import json
+from collections.abc import Callable
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+from loopback import HOST, coordinator, named, states
+
+from teledx_fed.deployment import certificates as pki
+from teledx_fed.deployment.checks import every, own, server
+from teledx_fed.deployment.checks.check import Checks, State, ok
+from teledx_fed.deployment.site_settings import SiteHome
+
+DAY = timedelta(days=1)
+
+Write = Callable[..., SiteHome]
+
+
+def test_a_key_that_others_can_read(write: Write) -> None:
+    home = write()
+    assert {check.state for check in own.secrets(home)} == {State.OK}
+    home.private_key.chmod(0o644)
+    home.split_key.unlink()
+    found = [check for check in own.secrets(home) if check.state is State.FAIL]
+    assert [check.remedy for check in found] == [
+        f"chmod 600 {home.private_key}",
+        "Put it back from the copy that you keep.",
+    ]
+
+
+def test_a_key_that_belongs_to_another(write: Write, tmp_path: Path) -> None:
+    home = write()
+    assert named(own.key(home))["key"] == ok("key", f"fingerprint {pki.fingerprint(home.public_key)}")
+    pki.create_site_keys(tmp_path / "other.key", tmp_path / "other.pub", "south")
+    home.public_key.write_bytes((tmp_path / "other.pub").read_bytes())
+    assert named(own.key(home))["key"].state is State.FAIL
+    home.private_key.write_text("no key")
+    found = named(every.guarded("key", own.key(home)))["key"]
+    assert "must be the key that init made" in found.found
+
+
+def test_an_authority_that_is_none(write: Write) -> None:
+    home = write()
+    assert named(own.authority(home))["authority"].state is State.OK
+    home.authority.write_text("")
+    for found in (named(every.guarded("authority", own.authority(home))), named(every.guarded("x", reach(home)))):
+        assert any("must hold certificates" in check.found for check in found.values())
+
+
+def reach(home: SiteHome) -> Checks:
+    with coordinator(home.folder.parent / "certificates") as port:
+        (home.folder / "site.yaml").write_text(json.dumps({"name": "north", "server": f"{HOST}:{port}"}))
+        yield from server.checks(SiteHome(home.folder))
+
+
+@pytest.mark.parametrize(
+    ("days", "changed", "told"),
+    [
+        (200, {}, "EC 12/26, for quick, night, 200 days left"),
+        (5, {}, "5 days left"),
+        (-1, {}, "expired"),
+        (200, {"reference": "", "experiments": []}, "without reference, experiments: all that is asked is refused"),
+    ],
+)
+def test_approval(write: Write, days: int, changed: dict[str, object], told: str) -> None:
+    given = {"reference": "EC 12/26", "purpose": "grading", "experiments": ["quick", "night"]}
+    ends = (date.today() + days * DAY).isoformat()
+    found = named(own.approval(write(approval={**given, "expires": ends, **changed})))["approval"]
+    assert told in found.found
+    assert (found.state is State.OK) == (days == 200 and not changed)
+
+
+@pytest.mark.parametrize(
+    ("limits", "state"),
+    [({}, "ok"), ({"hours": "20:00-06:00"}, "ok"), ({"hours": "20:00-20:00"}, "fail"), ({"epsilon": 3}, "warn")],
+)
+def test_limits(write: Write, limits: dict[str, object], state: str) -> None:
+    assert states(named(own.limits(write(limits=limits)))) == {"limits": state}
+
+
+def test_the_machine(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert states(named(own.cores(write(limits={"cores": 1})))) == {"cores": "ok"}
+    assert states(named(own.cores(write(limits={"cores": 1000})))) == {"cores": "warn"}
+    for free, state in ((8e9, "ok"), (3e9, "warn"), (1e9, "fail")):
+        monkeypatch.setattr(own, "_free_of_unit", lambda free=free: free)
+        monkeypatch.setattr(own, "_free_of_machine", lambda: 8e9)
+        assert states(named(own.memory(write()))) == {"memory": state}
