@@ -121,8 +121,8 @@ def _seconds(site: Site, part: Site, settings: Settings, took: dict[str, float])
     epoch, scoring = a_photograph * len(whole.train), took["evaluation"] * len(whole.validation) / len(few.validation)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     found = (
-        f"{1000 * a_photograph:.0f} ms a photograph; a round of one epoch takes about {duration(epoch + scoring)}, "
-        f"{duration(scoring)} of it for validation; {size(peak)} of memory at most"
+        f"{1000 * a_photograph:.0f} ms a photograph; a round of one epoch over {len(whole.train)} takes about "
+        f"{duration(epoch + scoring)}, {duration(scoring)} of it for validation; {size(peak)} of memory at the peak"
     )
     deadline = settings.federation.deadline_seconds
     if epoch + scoring > deadline:

@@ -59,7 +59,7 @@ def test_good_data_and_a_round_on_them(write: Write, photographs: Path, asked: S
     assert found["patients"].found.startswith("29, unknown: ")
     assert found["copies"].found == "1 copies set aside, 2 whose copies have another grade"
     assert found["device"].found == "the CPU"
-    assert "ms a photograph; a round of one epoch takes about" in found["training"].found
+    assert "ms a photograph; a round of one epoch over " in found["training"].found
     assert "needed for 32 photographs" in found["disk"].found
     assert not (home.state / "splits").exists()
     assert not (home.state / "runs").exists()

@@ -83,7 +83,7 @@ def test_limits(write: Write, limits: dict[str, object], state: str) -> None:
 def test_the_machine(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     assert states(named(own.cores(write(limits={"cores": 1})))) == {"cores": "ok"}
     assert states(named(own.cores(write(limits={"cores": 1000})))) == {"cores": "warn"}
-    for free, state in ((8e9, "ok"), (3e9, "warn"), (1e9, "fail")):
+    for free, state in ((8e9, "ok"), (5e9, "warn"), (1e9, "fail")):
         monkeypatch.setattr(own, "_free_of_unit", lambda free=free: free)
         monkeypatch.setattr(own, "_free_of_machine", lambda: 8e9)
         assert states(named(own.memory(write()))) == {"memory": state}
