@@ -22,6 +22,7 @@ MEASUREMENTS = (
     "update_size",
     "preparation",
     "startup",
+    "deployed_round",
     "drawing",
 )
 

@@ -40,7 +40,7 @@ def update_bytes(freeze: str, compression: str) -> int:
 def simulated(seed: int, compression: str) -> dict[str, float]:
     with TemporaryDirectory() as parent:
         folder = Path(parent) / "run"
-        asked = (f"seed={seed}", f"federation.compression={compression}", f"folder={folder}")
+        asked = (f"seed={seed}", f"federation.compression={compression}", "simulation.threads=1", f"folder={folder}")
         command = [sys.executable, "run_simulation.py", "experiment=quick_full", "evaluation.replicates=10", *asked]
         subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
         rounds = [json.loads(line) for line in (folder / "rounds.jsonl").read_text().splitlines()]

@@ -22,7 +22,8 @@ here=$("$python" -c 'import sys, sysconfig; print("%d.%d" % sys.version_info[:2]
   fail "a file is not as it was packed. Copy the folder again, or ask the coordinator."
 
 "$python" -m venv "$1"
-"$1/bin/python" -m pip --isolated install --quiet --disable-pip-version-check --no-cache-dir --no-index \
-  --find-links "$bundle/wheels" --require-hashes --requirement "$bundle/requirements.txt"
+"$1/bin/python" -m pip --isolated install --quiet --disable-pip-version-check --no-index "$bundle"/wheels/uv-*.whl
+"$1/bin/uv" pip install --quiet --no-config --no-cache --no-index --find-links "$bundle/wheels" --compile-bytecode \
+  --require-hashes --requirement "$bundle/requirements.txt" --python "$1/bin/python"
 "$1/bin/python" -m sites --help > /dev/null
 echo "installed into $1"

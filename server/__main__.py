@@ -2,8 +2,9 @@
 
 import json
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -74,7 +75,39 @@ def start(
 
         here = ServerHome(home)
         port = here.settings.port
-        serve(here, lambda: tell(as_json, f"up: hospitals reach it on port {port}", up=True, port=port))
+        with _watched(here):
+            serve(here, lambda: tell(as_json, f"up: hospitals reach it on port {port}", up=True, port=port))
+
+
+@contextmanager
+def _watched(home: Any) -> Iterator[None]:
+    """Health, metrics and the webhook, beside the server."""
+    from teledx_fed.deployment.control import is_up
+    from teledx_fed.deployment.events import Watcher, disk, server_events
+    from teledx_fed.deployment.metrics import server_metrics
+    from teledx_fed.deployment.monitoring import repeatedly, watched
+
+    watch = home.settings.watch
+    watcher = Watcher(home.settings.hosts[0], home.folder / "told.json", watch.webhook)
+
+    def metrics() -> bytes:
+        return server_metrics(_seen(home))
+
+    def tell_of_events() -> None:
+        watcher.tell(server_events(_seen(home), disk(home.folder)))
+
+    with watched(watch.listen, metrics, lambda: {"superlink": is_up(home)}), repeatedly(tell_of_events):
+        yield
+
+
+def _seen(home: Any) -> Any:
+    from teledx_fed.deployment import control
+    from teledx_fed.deployment.overview import overview
+
+    try:
+        return overview(home, control.nodes(home), control.runs(home))
+    except ConnectionError:
+        return overview(home, None, ())
 
 
 def _print_unit(folder: Path) -> None:
@@ -151,11 +184,11 @@ def _conduct(home: Any, order: Any, detach: bool, as_json: bool) -> None:
     if detach:
         return
     if as_json:
-        watch(home, order.run, lambda report, rounds: typer.echo(json.dumps(asdict(report))))
+        watch(home, order, lambda report, rounds: typer.echo(json.dumps(asdict(report))))
         return
     with Display() as display:
         display.phase("rounds")
-        watch(home, order.run, display.round)
+        watch(home, order, display.round)
     typer.echo(f"run folder: {home.run(order.run)}")
 
 
@@ -180,6 +213,123 @@ def listed(home: Home = HERE, as_json: AsJson = False) -> None:
         runs = control.runs(ServerHome(home))
         lines = [f"{found.run}  {found.status}  {found.details}".rstrip() for found in runs]
         tell(as_json, "\n".join(lines) or "no run yet", runs=[asdict(found) for found in runs])
+
+
+@app.command()
+def readiness(
+    asked: Annotated[list[str], typer.Argument(help="An experiment of conf/experiment, then settings as NAME=VALUE.")],
+    home: Home = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Ask each hospital what it has, in rounded counts, and say who can begin; exit code 1 where too few can."""
+    with told_plainly():
+        from teledx_fed.deployment.control import READINESS
+        from teledx_fed.deployment.orders import answers, order_of, place, watch
+        from teledx_fed.deployment.server_settings import ServerHome
+        from teledx_fed.reporting.readiness import table
+
+        here = ServerHome(home)
+        order = order_of(here, asked, f"readiness-{datetime.now():%Y-%m-%d_%H-%M-%S}", READINESS)
+        place(here, order)
+        watch(here, order)
+        found = answers(here, order)
+        tell(as_json, table(found), sites=[asdict(one) for one in found])
+        sys.exit(int(not found[-1].go))
+
+
+@app.command()
+def status(
+    watch: Annotated[bool, typer.Option(help="Show it anew every two seconds, until Ctrl-C.")] = False,
+    home: Home = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Sites, the current round, metrics, bytes, and when the certificate expires."""
+    with told_plainly():
+        from rich.console import Console
+        from rich.live import Live
+
+        from teledx_fed.deployment.server_settings import ServerHome
+
+        here = ServerHome(home)
+        if as_json:
+            typer.echo(json.dumps(asdict(_seen(here))))
+            return
+        if not watch:
+            Console().print(_standing(_seen(here)))
+            return
+        with Live(_standing(_seen(here)), auto_refresh=False) as live, suppress(KeyboardInterrupt):
+            while True:
+                live.update(_standing(_seen(here)), refresh=True)
+                time.sleep(2)
+
+
+def _standing(seen: Any) -> Any:
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    from teledx_fed.amounts import number, size
+
+    run = seen.run
+    told = "no run yet"
+    if run is not None:
+        scores = ", ".join(f"{name} {number(run.metrics.get(name), '.3f')}" for name in ("referable_auroc", "qwk"))
+        traffic = f"{size(run.bytes_up)} up, {size(run.bytes_down)} down"
+        epsilon = "epsilon unbounded" if run.epsilon is None else f"epsilon {run.epsilon:.2f}"
+        told = f"run {run.name} is {run.state}: round {run.round} of {run.rounds}, {scores}, {traffic}, {epsilon}"
+    sites = Table("site", "online since", "last reply", "last fault", box=None, pad_edge=False)
+    for site in seen.sites:
+        replied = f"round {site.last_reply.round}" if site.last_reply else ""
+        fault = f"round {site.last_fault.round}: {site.last_fault.reason}" if site.last_fault else ""
+        sites.add_row(*map(Text, (site.name, site.online_since or "offline", replied, fault)))
+    days = f"the certificate expires in {seen.certificate_days} days"
+    return Group(Text("the server is up" if seen.up else "the server does not answer"), Text(told), sites, Text(days))
+
+
+@app.command()
+def page(
+    listen: Annotated[str, typer.Option(help="HOST:PORT where it is shown.")] = "127.0.0.1:9095",
+    home: Home = HERE,
+) -> None:
+    """Show the same as a page, behind a token, until Ctrl-C."""
+    with told_plainly():
+        from secrets import token_urlsafe
+
+        from teledx_fed.deployment.server_settings import ServerHome
+        from teledx_fed.deployment.site_settings import checked_address
+        from teledx_fed.deployment.web.page import server
+
+        (host, port), token, here = checked_address("--listen", listen), token_urlsafe(32), ServerHome(home)
+        typer.echo(f"http://{host}:{port}/?token={token}")
+        server(lambda: _seen(here), token, host, port).run()
+
+
+@app.command()
+def renew(
+    cert: Annotated[Path | None, typer.Option(help="Your own server certificate, PEM.")] = None,
+    key: Annotated[Path | None, typer.Option(help="Its private key.")] = None,
+    home: Home = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """A new server certificate from the same authority, for the hosts in server.yaml; a running server takes it up."""
+    with told_plainly():
+        from teledx_fed.deployment.layout import renew_server
+        from teledx_fed.deployment.server_settings import ServerHome
+
+        days = renew_server(ServerHome(home), cert, key)
+        tell(as_json, f"the certificate now expires in {days} days; a running server takes it up", days=days)
+
+
+@app.command()
+def verify(home: Home = HERE, as_json: AsJson = False) -> None:
+    """Whether anything in the audit log was changed; exit code 1 where it was."""
+    with told_plainly():
+        from teledx_fed.deployment.audit import verify as faults_in
+        from teledx_fed.deployment.server_settings import ServerHome
+
+        faults = faults_in(ServerHome(home).audit)
+        tell(as_json, "\n".join(faults) or "nothing was changed", faults=faults)
+        sys.exit(int(bool(faults)))
 
 
 if __name__ == "__main__":

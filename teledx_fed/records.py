@@ -110,6 +110,9 @@ class Shard:
     validation: tuple[Example, ...]
     test: tuple[Example, ...]
 
+    def __len__(self) -> int:
+        return len(self.train) + len(self.validation) + len(self.test)
+
 
 class Images(Protocol):
     """Prepared photographs by example; `folder` is this preparation's own, for what is derived from it."""

@@ -45,17 +45,23 @@ clientapp = "sites.app:app"
 settings = ""
 run = ""
 experiment = ""
+kind = ""
 release = ""
 """
+TRAINING, READINESS = "training", "readiness"
 
 
 @dataclass(frozen=True)
 class Order:
-    """A run as it is asked for; `settings` are JSON, `release` is that of the coordinator's library."""
+    """A run as it is asked for; `settings` are JSON, `release` is that of the coordinator's library.
+
+    `kind`: rounds of training, or one question to each site, what it has.
+    """
 
     run: str
     experiment: str
     settings: str
+    kind: str = TRAINING
     release: str = RELEASE
 
 

@@ -17,12 +17,28 @@ KEY, TIMESTAMP = b"flwr-public-key", b"flwr-timestamp"
 REPLAY_SECONDS = 330.0
 """Flower takes a signature for 305 seconds; remembered a little longer, none is taken twice."""
 FLOOD_SECONDS = 10.0
+LONGEST_NUMBER = 18
+SELDOM_SECONDS = 60.0
 
 
 class Refused(Exception):
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
         self.status, self.reason = status, reason
+
+
+class Seldom:
+    """Tells of the same thing once a minute: who floods the server does not flood its log."""
+
+    def __init__(self, tell: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
+        self._tell, self._clock = tell, clock
+        self._told: dict[str, float] = {}
+
+    def __call__(self, reason: str) -> None:
+        now = self._clock()
+        if reason not in self._told or now >= self._told[reason] + SELDOM_SECONDS:
+            self._told[reason] = now
+            self._tell(reason)
 
 
 class Door:
@@ -55,9 +71,12 @@ class Door:
     def _check(self, scope: Scope) -> None:
         headers, now = dict(scope["headers"]), self._clock()
         if not scope["path"].startswith(FLEET):
-            raise Refused(404, f"{scope['path'][:100]} is not for hospitals")
-        if int(headers.get(b"content-length", b"0")) > self._largest:
-            raise Refused(413, f"a request of {headers[b'content-length'].decode()} bytes is too large")
+            raise Refused(404, "a call that is not for hospitals")
+        length = headers.get(b"content-length", b"0")
+        if not length.isdigit() or len(length) > LONGEST_NUMBER:
+            raise Refused(400, "a request whose length is no number")
+        if int(length) > self._largest:
+            raise Refused(413, "a request that is too large")
         if self._floods(scope["client"][0], now):
             raise Refused(429, "too many requests from one address")
         if self._is_replayed(_signed(headers), now):
@@ -72,7 +91,7 @@ class Door:
             message = await receive()
             left -= len(message.get("body", b""))
             if left < 0:
-                raise Refused(413, f"a request of more than {self._largest} bytes is too large")
+                raise Refused(413, "a request that is too large")
             return message
 
         return bounded

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime
 from importlib.metadata import version
@@ -12,13 +13,16 @@ from flwr.app import Context, Error, Message, MessageType
 from teledx_fed.data.hospitals import hospitals
 from teledx_fed.deployment import lineage
 from teledx_fed.deployment.audit import AuditLog
+from teledx_fed.deployment.metrics import Outcome, Tally
 from teledx_fed.deployment.outgoing import outgoing, rules, told
 from teledx_fed.deployment.receipts import RECEIVED, SENT
 from teledx_fed.deployment.site_settings import SiteHome, checked_name
 from teledx_fed.deployment.terms import Asked, Refusal, refusal, too_many_batches
+from teledx_fed.federation import messages as wire
 from teledx_fed.federation.messages import training_of
-from teledx_fed.federation.site import STATISTICS, Hospital, client_app
+from teledx_fed.federation.site import FAILED, STATISTICS, Hospital, client_app
 from teledx_fed.model.network import build as build_network
+from teledx_fed.privacy.outbound import kind_of
 from teledx_fed.privacy.outbound import refusal as stopped
 from teledx_fed.settings import (
     DataSettings,
@@ -36,6 +40,8 @@ log = logging.getLogger(__name__)
 
 REFUSED = 3
 """As the code of an error reply, beside `site.FAILED`."""
+REFUSED_EVENT, FAILED_EVENT = "refused", "failed"
+OUTCOMES: Mapping[str, Outcome] = {SENT: "answered", REFUSED_EVENT: "refused", FAILED_EVENT: "failed"}
 RELEASE = version("teledx-fed")
 OFFLINE = ("lite0", "none")
 """Initial weights that need no file of the coordinator's and no model hub."""
@@ -51,8 +57,8 @@ class Refused(Exception):
 class Gate:
     """Answers messages for the hospital in `home`, by its site.yaml as it stands at that moment."""
 
-    def __init__(self, home: SiteHome, audit: AuditLog) -> None:
-        self._folder, self._audit = home.folder, audit
+    def __init__(self, home: SiteHome, audit: AuditLog, tally: Tally) -> None:
+        self._folder, self._audit, self._tally = home.folder, audit, tally
         self._app = client_app(self._hospital)
         self._held: tuple[tuple[str, str, frozenset[str]], Hospital] | None = None
 
@@ -64,7 +70,13 @@ class Gate:
         except Refused as refused:
             log.warning("refused: %s", refused)
             reply = Message(Error(REFUSED, refused.reason.value), reply_to=message)
-        self._audit.append(_event(reply), site=site, **told(reply))
+        except Exception as error:
+            log.exception("a message could not be answered")
+            reply = Message(Error(FAILED, kind_of(error)), reply_to=message)
+        event = _event(reply)
+        self._audit.append(event, site=site, **told(reply))
+        sent = wire.size(reply.content) if reply.has_content() else 0
+        self._tally.count(message.metadata.message_type, OUTCOMES[event], sent)
         return reply
 
     def _answer(self, message: Message, context: Context) -> Message:
@@ -153,4 +165,4 @@ def _asked(message: Message, context: Context) -> Asked:
 def _event(reply: Message) -> str:
     if not reply.has_error():
         return SENT
-    return "refused" if reply.error.code == REFUSED else "failed"
+    return REFUSED_EVENT if reply.error.code == REFUSED else FAILED_EVENT

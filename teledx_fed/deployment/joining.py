@@ -12,9 +12,13 @@ from threading import Event, Thread
 from types import FrameType
 
 from teledx_fed.deployment.audit import AuditLog
+from teledx_fed.deployment.certificates import days_left
+from teledx_fed.deployment.events import Watcher, disk, site_events
 from teledx_fed.deployment.hospital import Gate
+from teledx_fed.deployment.metrics import Tally, site_metrics
+from teledx_fed.deployment.monitoring import repeatedly, watched
 from teledx_fed.deployment.site_settings import SiteHome
-from teledx_fed.deployment.supernode import LOOPBACK, launch
+from teledx_fed.deployment.supernode import LOOPBACK, launch, why_it_ended
 from teledx_fed.deployment.worker import serve
 from teledx_fed.files import exclusive, write_text
 
@@ -27,15 +31,31 @@ def join(home: SiteHome, say: Callable[[str], None]) -> None:
     assert home.settings.name
     with exclusive(home.state / "join.lock"), stopped_by_signal() as stop:
         write_text(_pid(home), str(os.getpid()))
-        port = _free_port()
-        keeper = Thread(target=_keep_up, args=(home, port, stop, say), name="supernode")
-        keeper.start()
+        companion, tally = Companion(home, stop, say), Tally()
+        companion.start()
         try:
-            serve(port, home.executor_key, Gate(home, AuditLog(home.audit)), lambda: not stop.is_set())
+            with _watched(home, companion, tally):
+                gate = Gate(home, AuditLog(home.audit), tally)
+                serve(companion.port, home.executor_key, gate, lambda: not stop.is_set())
         finally:
             stop.set()
-            keeper.join()
+            companion.join()
             _pid(home).unlink(missing_ok=True)
+
+
+@contextmanager
+def _watched(home: SiteHome, companion: "Companion", tally: Tally) -> Iterator[None]:
+    watch = home.settings.watch
+    watcher = Watcher(home.settings.name, home.state / "told.json", watch.webhook)
+
+    def tell() -> None:
+        watcher.tell(site_events(companion.up, tally.failing, days_left(home.authority), disk(home.folder)))
+
+    def metrics() -> bytes:
+        return site_metrics(tally, companion.up, disk(home.folder))
+
+    with watched(watch.listen, metrics, lambda: {"supernode": companion.up}), repeatedly(tell):
+        yield
 
 
 def leave(home: SiteHome) -> None:
@@ -66,20 +86,32 @@ def stopped_by_signal() -> Iterator[Event]:
             signal.signal(number, handler)
 
 
-def _keep_up(home: SiteHome, port: int, stop: Event, say: Callable[[str], None]) -> None:
-    """A SuperNode that ends is started again, each time after a longer pause while it does not last."""
-    pause = FIRST_PAUSE
-    while not stop.is_set():
-        began = time.monotonic()
-        node = launch(home, port)
-        while node.poll() is None and not stop.wait(0.2):
-            pass
-        if stop.is_set():
-            _end(node)
-            return
-        pause = FIRST_PAUSE if time.monotonic() - began > LONGEST_PAUSE else min(2 * pause, LONGEST_PAUSE)
-        say(f"the connection ended ({node.returncode}), see {home.node_log}; it is tried again in {pause:g} s")
-        stop.wait(pause)
+class Companion(Thread):
+    """The SuperNode: one that ends is started again, each time after a longer pause while it does not last."""
+
+    def __init__(self, home: SiteHome, stop: Event, say: Callable[[str], None]) -> None:
+        super().__init__(name="supernode")
+        self.port = _free_port()
+        self._home, self._stop, self._say = home, stop, say
+        self._node: subprocess.Popen[bytes] | None = None
+
+    @property
+    def up(self) -> bool:
+        return self._node is not None and self._node.poll() is None
+
+    def run(self) -> None:
+        pause = FIRST_PAUSE
+        while not self._stop.is_set():
+            began = time.monotonic()
+            self._node = launch(self._home, self.port)
+            while self._node.poll() is None and not self._stop.wait(0.2):
+                pass
+            if self._stop.is_set():
+                _end(self._node)
+                return
+            pause = FIRST_PAUSE if time.monotonic() - began > LONGEST_PAUSE else min(2 * pause, LONGEST_PAUSE)
+            self._say(f"{why_it_ended(self._home)} It is tried again in {pause:g} s.")
+            self._stop.wait(pause)
 
 
 def _end(node: subprocess.Popen[bytes]) -> None:

@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from string import Template
 
+from teledx_fed.deployment.audit import AuditLog
 from teledx_fed.deployment.certificates import (
     adopt,
     create_authority,
     create_secret,
     create_site_keys,
+    days_left,
     issue_server_certificate,
 )
 from teledx_fed.deployment.server_settings import ServerHome
@@ -32,7 +34,19 @@ def init_server(home: ServerHome, hosts: Sequence[str], own: OwnCertificate) -> 
         create_authority(home.certificates)
         issue_server_certificate(home.certificates, hosts)
     home.runs.mkdir(exist_ok=True)
+    AuditLog(home.audit).append("laid out", hosts=list(hosts))
     _write("server/server.yaml", home.folder / "server.yaml", hosts="\n".join(f"  - {host}" for host in hosts))
+
+
+def renew_server(home: ServerHome, certificate: Path | None, key: Path | None) -> int:
+    """By our authority, or with what the coordinator's own PKI issued; returns for how many days."""
+    issue_server_certificate(home.loopback, [])
+    if certificate and key:
+        adopt(home.certificates, certificate, key, home.authority, home.settings.hosts)
+    else:
+        must(not (certificate or key), "--cert and --key", "be given together", None, "Give both, or none.")
+        issue_server_certificate(home.certificates, home.settings.hosts)
+    return days_left(home.certificate)
 
 
 def init_site(home: SiteHome, name: str, server: str, authority: Path) -> None:
@@ -45,6 +59,7 @@ def init_site(home: SiteHome, name: str, server: str, authority: Path) -> None:
         create_secret(secret)
     write_bytes(home.authority, authority.read_bytes())
     home.state.mkdir(exist_ok=True, mode=0o700)
+    AuditLog(home.audit).append("laid out", name=name, server=server)
     _write("site/site.yaml", home.folder / "site.yaml", name=name, server=server)
 
 

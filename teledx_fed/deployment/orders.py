@@ -7,63 +7,78 @@ from dataclasses import asdict
 from pathlib import Path
 
 from teledx_fed.deployment import control
-from teledx_fed.deployment.control import Order
+from teledx_fed.deployment.control import READINESS, TRAINING, FlowerRun, Order
 from teledx_fed.deployment.server_settings import ServerHome
 from teledx_fed.deployment.site_settings import checked_name
 from teledx_fed.files import write_text
-from teledx_fed.records import RoundReport
+from teledx_fed.records import Readiness, RoundReport
 from teledx_fed.settings import build, compose, save
 
 ENDED = ("completed", "failed", "stopped")
 POLL_SECONDS = 0.5
 
 
-def order_of(home: ServerHome, asked: Sequence[str], run: str) -> Order:
+def order_of(home: ServerHome, asked: Sequence[str], run: str, kind: str = TRAINING) -> Order:
     """`asked` is an experiment's name and settings as NAME=VALUE. A `ValueError` says which of them is wrong."""
-    if home.run(run).exists():
-        raise ValueError(f"--name must be new, got {run!r}, which was run. Choose another, or say resume {run}.")
     experiment, *overrides = asked
     if "=" in experiment:
         raise ValueError(f"the first word must name an experiment, got {experiment!r}. See conf/experiment.")
     settings = compose([f"experiment={experiment}", *overrides])
-    return Order(checked_name("name", run), experiment, json.dumps(asdict(settings)))
+    order = Order(checked_name("name", run), experiment, json.dumps(asdict(settings)), kind)
+    if folder_of(home, order).exists():
+        raise ValueError(f"--name must be new, got {run!r}, which was run. Choose another, or say resume {run}.")
+    return order
+
+
+def folder_of(home: ServerHome, order: Order) -> Path:
+    return home.run(order.run) if order.kind == TRAINING else home.folder / READINESS / order.run
 
 
 def place(home: ServerHome, order: Order) -> None:
     """Write it down, then have it started; what is left of the same run from before is stopped first."""
     control.stop(home, order.run)
-    write_text(_file(home, order.run), json.dumps(asdict(order), indent=1) + "\n")
-    save(build(json.loads(order.settings)), home.run(order.run) / "config.yaml")
+    folder = folder_of(home, order)
+    write_text(folder / "order.json", json.dumps(asdict(order), indent=1) + "\n")
+    save(build(json.loads(order.settings)), folder / "config.yaml")
     control.start(home, order)
 
 
 def kept_order(home: ServerHome, run: str) -> Order:
     """As it was placed, whatever release resumes it."""
-    file = _file(home, run)
+    file = home.run(run) / "order.json"
     if not file.exists():
         raise ValueError(f"run must be one that was started here, got {run!r}. See list.")
     kept = json.loads(file.read_text())
     return Order(kept["run"], kept["experiment"], kept["settings"])
 
 
-def _file(home: ServerHome, run: str) -> Path:
-    return home.run(run) / "order.json"
-
-
-def watch(home: ServerHome, run: str, told: Callable[[RoundReport, int], None]) -> None:
+def watch(
+    home: ServerHome, order: Order, told: Callable[[RoundReport, int], None] = lambda report, rounds: None
+) -> None:
     """Each round as it comes, until the run ends. A `ValueError` says how, where it did not complete."""
-    rounds = int(json.loads(kept_order(home, run).settings)["federation"]["rounds"])
-    lines = _lines(home.run(run) / "rounds.jsonl")
+    rounds = int(json.loads(order.settings)["federation"]["rounds"])
+    lines = _lines(folder_of(home, order) / "rounds.jsonl")
     while True:
-        found = control.runs(home)
-        newest = next(flower for flower in found if flower.run == run)
+        newest = _newest(home, order.run)
         for line in next(lines):
             told(RoundReport(**json.loads(line)), rounds)
         if newest.status in ENDED:
             break
         time.sleep(POLL_SECONDS)
     if newest.status != "completed":
-        raise ValueError(f"run {run} {newest.status}: {newest.details or 'no reason is known'}. Resume it with resume.")
+        raise ValueError(
+            f"run {order.run} {newest.status}: {newest.details or 'the server says no more'}. Go on with resume."
+        )
+
+
+def answers(home: ServerHome, order: Order) -> list[Readiness]:
+    """What a question of the kind `READINESS` came to: each site, and last of all the federation."""
+    found = json.loads((folder_of(home, order) / "readiness.json").read_text())
+    return [Readiness(**{**one, "reasons": tuple(one["reasons"])}) for one in found]
+
+
+def _newest(home: ServerHome, run: str) -> FlowerRun:
+    return next(found for found in control.runs(home) if found.run == run)
 
 
 def _lines(file: Path) -> Iterator[list[str]]:

@@ -1,19 +1,20 @@
 """A Flower message as plain values: what the log tells of it, and what the rules of leaving are held against."""
 
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from flwr.app import Message, MessageType, RecordDict
 
 from teledx_fed.data.summary import SHAPES as COUNTS
+from teledx_fed.data.summary import inconsistency
 from teledx_fed.deployment.receipts import Packed, Records, contents, digest
 from teledx_fed.federation import messages as wire
 from teledx_fed.federation.compression import form
-from teledx_fed.federation.site import STATISTICS, Hospital
+from teledx_fed.federation.site import LOSS_DECIMALS, STATISTICS, Hospital
 from teledx_fed.privacy.outbound import Allowed, Form, Group, Outgoing, counts, scores, weights
 from teledx_fed.records import LocalTraining
 
-MOST = 2**53
-"""The largest count that a float64 tells from its neighbours."""
 LARGEST_LOSS = 1e6
 
 
@@ -35,40 +36,51 @@ def _records(content: RecordDict) -> Records:
 
 
 def outgoing(reply: Message) -> Outgoing:
+    """An array that is more than its values, such as text in its header, is told apart and named."""
     content = reply.content
+    records = content.array_records
+    hiding = [
+        f"{name}.{key}" for name, record in records.items() for key in record if not wire.well_formed(record[key])
+    ]
     return Outgoing(
         arrays={
-            name: {key: wire.values(array) for key, array in record.items()}
-            for name, record in content.array_records.items()
+            name: {key: wire.values(array) for key, array in record.items() if wire.well_formed(array)}
+            for name, record in records.items()
         },
         numbers={name: dict(record) for name, record in content.metric_records.items()},
-        others=list(content.config_records),
+        others=[*content.config_records, *hiding],
     )
 
 
 def rules(asked: Message, hospital: Hospital, training: LocalTraining | None) -> Allowed:
-    """What may leave in answer to a message."""
-    fewest, head = hospital.settings.outbound.min_patients, hospital.settings.model.head
+    """What may leave in answer to a message: no count above what the hospital has."""
+    fewest, head, site = hospital.settings.outbound.min_patients, hospital.settings.model.head, hospital.site
+    held = len(site.shard) + len(site.set_aside)
     if training is not None:
-        return _update(hospital, training, scores(head, fewest, MOST))
+        return _update(asked, hospital, training, scores(head, fewest, held))
     if asked.metadata.message_type == STATISTICS:
-        return Allowed({wire.TABLES: counts(COUNTS, fewest, MOST)})
+        counted = replace(counts(COUNTS, fewest, held), disagreement=partial(inconsistency, most_photographs=held))
+        return Allowed({wire.TABLES: counted})
     testing = asked.metadata.message_type == MessageType.EVALUATE and asked.content[wire.CONFIG]["split"] == "test"
     effects = {wire.DESIGN_EFFECTS: len(wire.EFFECTS)} if testing else None
-    return Allowed({wire.TABLES: scores(head, fewest, MOST, effects)})
+    return Allowed({wire.TABLES: scores(head, fewest, held, effects)})
 
 
-def _update(hospital: Hospital, training: LocalTraining, tables: Group) -> Allowed:
-    layout, count = hospital.worker.network.layout, Form("int64", (), 0, MOST)
+def _update(asked: Message, hospital: Hospital, training: LocalTraining, tables: Group) -> Allowed:
+    layout, examples = hospital.worker.network.layout, len(hospital.site.shard.train)
     parameters = form(layout, training.compression)
     statistics = {wire.STATISTICS: ("float32", layout.sizes[1:])}
     numbers = {
-        "round": count,
-        "examples": count,
-        "oedema-examples": count,
-        "train_loss": Form("float64", (), -LARGEST_LOSS, LARGEST_LOSS),
+        "round": _exactly(int(str(asked.content[wire.CONFIG]["round"]))),
+        "examples": _exactly(examples),
+        "oedema-examples": Form("int64", (), 0, examples),
+        "train_loss": Form("float64", (), 0, LARGEST_LOSS, decimals=LOSS_DECIMALS),
     }
     return Allowed(
         {wire.PARAMETERS: weights(parameters), wire.STATISTICS: weights(statistics), wire.TABLES: tables},
         {wire.METRICS: numbers},
     )
+
+
+def _exactly(value: int) -> Form:
+    return Form("int64", (), value, value)

@@ -83,7 +83,7 @@ class LimitSettings:
 
 @dataclass
 class ApprovalSettings:
-    """The hospital's consent; without `reference`, `purpose` and a day to come in `expires`, it does not train."""
+    """The hospital's consent; without `reference`, `purpose` and a day to come in `expires`, it answers nothing."""
 
     reference: str = ""
     purpose: str = ""

@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import uvicorn
@@ -17,7 +18,8 @@ from uvicorn.config import LifespanType
 
 from teledx_fed.deployment.audit import AuditLog
 from teledx_fed.deployment.control import is_up
-from teledx_fed.deployment.door import ASGIApp, Door
+from teledx_fed.deployment.door import ASGIApp, Door, Seldom
+from teledx_fed.deployment.monitoring import repeatedly
 from teledx_fed.deployment.server_settings import HOME, LOOPBACK, ServerHome
 
 ENVIRONMENT = {
@@ -45,13 +47,14 @@ def serve(home: ServerHome, when_up: Callable[[], None]) -> None:
         app,
         largest=int(settings.largest_request_mib * 2**20),
         a_second=settings.requests_a_second,
-        refuse=lambda reason: audit.append("refused", what="request", reason=reason),
+        refuse=Seldom(lambda reason: audit.append("refused", what="request", reason=reason)),
     )
     public = _server(door, home.certificates, settings.listen, settings.port, lifespan="off")
     private = _server(app, home.loopback, LOOPBACK, settings.control_port, lifespan="on")
     threading.Thread(target=public.run, name="hospitals", daemon=True).start()
     threading.Thread(target=_wait, args=(home, public, when_up), name="health", daemon=True).start()
-    private.run()
+    with repeatedly(partial(_renew, public, home.certificates)):
+        private.run()
     public.should_exit = True
     if not private.started:
         raise ValueError(
@@ -66,6 +69,12 @@ def _wait(home: ServerHome, public: uvicorn.Server, when_up: Callable[[], None])
             when_up()
             return
         time.sleep(POLL_SECONDS)
+
+
+def _renew(server: uvicorn.Server, certificates: Path) -> None:
+    """From now on hospitals are shown the certificate that lies there now; none is cut off."""
+    if (context := getattr(server.config, "ssl", None)) is not None:
+        context.load_cert_chain(certificates / "server.crt", certificates / "server.key")
 
 
 def _server(app: ASGIApp, certificates: Path, host: str, port: int, lifespan: LifespanType) -> uvicorn.Server:

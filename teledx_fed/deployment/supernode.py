@@ -10,6 +10,7 @@ from teledx_fed.deployment.site_settings import SiteHome, checked_address
 QUIET = {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"}
 LOOPBACK = "127.0.0.1"
 HERE = "127.0.0.1,localhost"
+TOLD = 4000
 
 
 def launch(home: SiteHome, port: int) -> subprocess.Popen[bytes]:
@@ -42,6 +43,23 @@ def proxied(proxy: str | None) -> dict[str, str]:
     if urlsplit(proxy).scheme not in ("http", "https") or not urlsplit(proxy).hostname:
         raise ValueError("proxy must be http://[user:password@]host:port, got something else. Correct site.yaml.")
     return {"HTTPS_PROXY": proxy, "https_proxy": proxy, "NO_PROXY": HERE, "no_proxy": HERE}
+
+
+ENDINGS = {
+    "nvalid SuperNode authentication": "The server does not know this site's key: send the coordinator keys/site.pub.",
+    "certificate has expired": "The server's certificate has expired: the coordinator renews it.",
+    "Hostname mismatch": "The server's certificate is made out to another name than the one in site.yaml.",
+    "CERTIFICATE_VERIFY_FAILED": "The server's certificate does not go back to ca.crt: ask the coordinator for theirs.",
+    "407": "The proxy asks for credentials: write them into proxy in site.yaml.",
+    "Name or service not known": "The server's name is not known here: check server in site.yaml, and the DNS.",
+}
+
+
+def why_it_ended(home: SiteHome) -> str:
+    """From what it said last."""
+    last = home.node_log.read_text(errors="replace")[-TOLD:] if home.node_log.exists() else ""
+    found = (meaning for sign, meaning in ENDINGS.items() if sign in last)
+    return next(found, f"The connection to the server ended: see {home.node_log}, and run check.")
 
 
 def main(parent: int) -> None:

@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 from math import ceil, inf
 
-from teledx_fed.deployment.site_settings import SiteSettings
+from teledx_fed.deployment.site_settings import LimitSettings, SiteSettings
 from teledx_fed.records import LocalTraining
 
 
@@ -38,20 +38,21 @@ def refusal(asked: Asked, own: SiteSettings, release: str, trained_today: int, n
     """Before any data is touched. `release` is the hospital's own, `now` its local time."""
     if not neighbours(asked.release, release):
         return Refusal.RELEASE
-    if asked.training is None:
-        return None
     if not own.approval.given(now.date()):
         return Refusal.NOT_APPROVED
     if asked.experiment not in own.approval.experiments:
         return Refusal.EXPERIMENT
     if not within_hours(own, now):
         return Refusal.NOT_NOW
-    limits = own.limits
-    if limits.epochs is not None and asked.training.epochs > limits.epochs:
+    return _above_limits(asked.training, own.limits, trained_today) if asked.training is not None else None
+
+
+def _above_limits(asked: LocalTraining, limits: LimitSettings, trained_today: int) -> Refusal | None:
+    if limits.epochs is not None and asked.epochs > limits.epochs:
         return Refusal.EPOCHS
     if limits.rounds_a_day is not None and trained_today >= limits.rounds_a_day:
         return Refusal.ROUNDS
-    if limits.epsilon is not None and epsilon(asked.training) > limits.epsilon:
+    if limits.epsilon is not None and epsilon(asked) > limits.epsilon:
         return Refusal.EPSILON
     return None
 

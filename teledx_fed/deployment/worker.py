@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from threading import Lock, Thread
 from typing import Protocol
 
 import httpx
@@ -40,11 +41,15 @@ class Answer(Protocol):
 
 
 def serve(port: int, executor_key: Path, answer: Answer, still: Callable[[], bool]) -> None:
-    """Answer messages one by one for as long as `still` says so; a SuperNode that is away is waited for."""
+    """Answer messages one by one for as long as `still` says so; a SuperNode that is away is waited for.
+
+    Each is fetched in a thread of its own: one whose server died while it came would keep all others waiting.
+    """
     secret = load_superexec_auth_secret(secret_file=str(executor_key))
     assert secret is not None
     signed = SuperExecAuthHttpInterceptor(master_secret=secret, protected_methods=ACQUIRE)
     wanted = AcquireTaskRequest(supported_task_types=[TaskType.CLIENT_APP])
+    one_at_a_time = Lock()
     with _client(port, signed) as client:
         while still():
             try:
@@ -52,19 +57,21 @@ def serve(port: int, executor_key: Path, answer: Answer, still: Callable[[], boo
             except httpx.HTTPError:
                 found = None
             if found is not None and found.token:
-                _answer_one(port, found.token, answer)
+                Thread(target=_answer_one, args=(port, found.token, answer, one_at_a_time), daemon=True).start()
             else:
                 time.sleep(POLL_SECONDS)
 
 
-def _answer_one(port: int, token: str, answer: Answer) -> None:
+def _answer_one(port: int, token: str, answer: Answer, one_at_a_time: Lock) -> None:
     """While it takes, the SuperNode hears that it is worked on. What fails here stays here, and the next is taken."""
     with _client(port, RuntimeTokenHttpInterceptor(token)) as client:
         heartbeat = HeartbeatSender(make_task_heartbeat_fn_http(client))
         heartbeat.start()
         try:
             message, context, _, _ = pull_task_input(client)
-            push_message(client, answer(message, context), context)
+            with one_at_a_time:
+                reply = answer(message, context)
+            push_message(client, reply, context)
             push_task_output(client, context, SubStatus.COMPLETED, "")
         except Exception:
             log.exception("a message could not be answered")

@@ -1,5 +1,6 @@
 """What crosses the network, as Flower records: a model down, an update up."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from functools import cache
@@ -44,6 +45,18 @@ def values(array: Array) -> NDArray[Any]:
     return np.frombuffer(array.data, np.dtype(array.dtype), offset=len(header(array.dtype, shape))).reshape(shape)
 
 
+def well_formed(array: Array) -> bool:
+    """Whether these are the very bytes that such an array has, and no others beside them."""
+    try:
+        dtype, shape = np.dtype(array.dtype), tuple(array.shape)
+    except TypeError:
+        return False
+    if array.stype != NUMPY or str(dtype) != array.dtype or dtype.hasobject or min(shape, default=0) < 0:
+        return False
+    start = header(array.dtype, shape)
+    return len(array.data) == len(start) + math.prod(shape) * dtype.itemsize and array.data.startswith(start)
+
+
 @cache
 def header(dtype: str, shape: tuple[int, ...]) -> bytes:
     """What numpy writes before the bytes of such an array."""
@@ -75,6 +88,9 @@ def model_of(content: RecordDict, layout: Layout) -> GlobalModel:
             "The server and this site are configured with different networks."
         )
     parameters, statistics = (values(content.array_records[name][name]) for name in (PARAMETERS, STATISTICS))
+    got = [(str(vector.dtype), vector.size) for vector in (parameters, statistics)]
+    if got != [("float32", size) for size in layout.sizes]:
+        raise ValueError(f"message vectors must be float32 of sizes {layout.sizes}, got {got}. The server is at fault.")
     weights = Weights(parameters, statistics, layout)
     return GlobalModel(int(str(config["round"])), weights, int(str(config["trained-in"])))
 

@@ -30,7 +30,7 @@ from teledx_fed.federation.messages import (
     training_of,
 )
 from teledx_fed.files import write_text
-from teledx_fed.privacy.outbound import EFFECT_DECIMALS
+from teledx_fed.privacy.outbound import EFFECT_DECIMALS, kind_of
 from teledx_fed.randomness import generator
 from teledx_fed.records import GlobalModel, LocalUpdate, Site, Tables
 from teledx_fed.settings import Settings
@@ -162,4 +162,4 @@ def _answer(message: Message, act: Callable[[], RecordDict]) -> Message:
         return Message(act(), reply_to=message)
     except Exception as error:
         log.exception("a message of type %s failed", message.metadata.message_type)
-        return Message(Error(FAILED, type(error).__name__), reply_to=message)
+        return Message(Error(FAILED, kind_of(error)), reply_to=message)

@@ -18,9 +18,9 @@ from teledx_fed.federation.messages import (
     PARAMETERS,
     STATISTICS,
     TABLES,
-    header,
     tables_of,
     update_of,
+    well_formed,
 )
 from teledx_fed.records import LocalUpdate, Tables
 from teledx_fed.weights import Weights, distance
@@ -112,10 +112,8 @@ def _array(name: str, array: Array, dtype: str, shape: tuple[int, ...]) -> str |
     """Only the very bytes that such an array has: nothing that a site sent is parsed."""
     if array.dtype != dtype or tuple(array.shape) != shape or array.stype != NUMPY:
         return f"{name} must be {dtype} {shape}, got {array.dtype[:20]} {tuple(array.shape)[:5]}"
-    start = header(dtype, shape)
-    size = len(start) + math.prod(shape) * np.dtype(dtype).itemsize
-    if len(array.data) != size or not array.data.startswith(start):
-        return f"{name} must be an array of {size} bytes in the form that it declares, got {len(array.data)} bytes"
+    if not well_formed(array):
+        return f"{name} must be an array in the form that it declares, got {len(array.data)} bytes in another"
     return None
 
 

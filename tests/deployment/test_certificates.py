@@ -279,6 +279,7 @@ def pem(key: Key, passphrase: bytes = b"") -> bytes:
         (pem(ec.generate_private_key(pki.CURVE)), "got a PRIVATE key. It must not leave the hospital: send it to nob"),
         (b"PuTTY-User-Key-File-3: ecdsa-sha2-nistp384", "got a PRIVATE key. It must not leave the hospital"),
     ],
+    ids=["ed25519", "rsa", "another curve", "text", "empty", "bytes", "private", "private for PuTTY"],
 )
 def test_what_is_no_hospitals_public_key_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "site.pub"

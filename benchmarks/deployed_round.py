@@ -1,0 +1,94 @@
+"""A round over a real SuperLink and SuperNodes where nobody trains: ours, and apps that Flower starts for each message.
+
+Two hospitals, EfficientNet-B0, TLS and keys, one machine. Ours answers from the resident worker. Against it stand
+Flower's quickstart (named arrays, train and evaluate) and our own one-vector app, each in a process of its own.
+"""
+
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+
+from benchmarks.jobs.deployed import Federation, free_port, running
+from benchmarks.jobs.deployed_apps import FOLDER, SITES
+from benchmarks.jobs.task import ROOT, ROUNDS, sites
+from benchmarks.measure import tell
+
+REPEATS = 3
+ASKED = ("quick_full", "data.image_size=96", "model.initial=none", "federation.quorum=2", f"federation.rounds={ROUNDS}")
+
+
+def ours(folder: Path) -> float:
+    """Seconds of a round, the first left out: it prepares."""
+    with running(folder) as federation:
+        for name in SITES:
+            federation.enrol(name, patients=20)
+            federation.join(name, module="benchmarks.jobs.idle_join")
+        federation.command("server", "run", *ASKED, "--name", "idle", "--detach", "--dir", federation.server)
+        federation.wait_until_done("idle", seconds=300)
+        return median(line["seconds"] for line in federation.rounds("idle")[1:ROUNDS])
+
+
+def in_processes_of_their_own(app: str, folder: Path) -> float:
+    with running(folder, environment={FOLDER: str(folder)}) as federation, supernodes(federation):
+        federation.python_code(START.format(app=app, server=str(federation.server)))
+        seconds = folder / "seconds"
+        federation.wait(seconds.exists, f"the rounds of {app}", 1800)
+        return float(seconds.read_text()) / ROUNDS
+
+
+START = """
+from pathlib import Path
+from flwr.cli.build import build_fab_from_files
+from teledx_fed.deployment import control
+from teledx_fed.deployment.control import Order
+from teledx_fed.deployment.server_settings import ServerHome
+source = "from benchmarks.jobs.deployed_apps import {app}\\nserver_app, app = {app}()\\n".encode()
+app = control.APP.replace("server.app:app", "apps:server_app").replace("sites.app:app", "apps:app")
+files = {{"pyproject.toml": app.encode(), "apps.py": source}}
+control.bundle = lambda: build_fab_from_files(files)[0]
+control.start(ServerHome(Path({server!r})), Order("{app}", "", ""))
+"""
+
+
+@contextmanager
+def supernodes(federation: Federation) -> Iterator[None]:
+    """As Flower starts them, one for each site."""
+    with ExitStack() as stack:
+        for number, name in enumerate(SITES):
+            federation.enrol(name, patients=5)
+            command = [
+                *(Path(sys.executable).with_name("flower-supernode"), "--superlink", f"localhost:{federation.port}"),
+                *("--root-certificates", federation.server / "certificates" / "ca.crt"),
+                *("--auth-supernode-private-key", federation.site(name) / "keys" / "site.key"),
+                *("--port", free_port(), "--node-config", f'partition-id={number} site="{name}"'),
+            ]
+            home = {"FLWR_HOME": str(federation.folder / f"flwr-{name}")}
+            node = subprocess.Popen(list(map(str, command)), env=federation.environment() | home, cwd=ROOT)
+            stack.callback(node.wait)
+            stack.callback(node.terminate)
+        yield
+
+
+def main() -> None:
+    sites()  # draws and prepares the photographs before any clock runs
+    taken: Mapping[str, list[float]] = {"ours": [], "named": [], "vector": []}
+    for _ in range(REPEATS):
+        for name, seconds in taken.items():
+            with TemporaryDirectory() as folder:
+                side = ours(Path(folder)) if name == "ours" else in_processes_of_their_own(name, Path(folder))
+                seconds.append(side)
+    medians = {name: median(seconds) for name, seconds in taken.items()}
+    tell(
+        "deployed_round",
+        {name: medians["ours"] / medians[name] for name in ("named", "vector")},
+        at_most={"named": 0.35, "vector": 0.7},
+        sides={f"{name}_seconds": seconds for name, seconds in medians.items()},
+    )
+
+
+if __name__ == "__main__":
+    main()

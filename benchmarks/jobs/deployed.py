@@ -1,0 +1,267 @@
+"""A whole federation on this machine, as its people start it: a server, hospitals, TLS, keys; and what befalls them."""
+
+import json
+import os
+import resource
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from omegaconf import OmegaConf
+from PIL import Image
+
+from teledx_fed.randomness import generator
+from teledx_fed.records import GRADES
+
+ROOT = Path(__file__).parents[2]
+PATIENCE = 120.0
+
+
+def draw_photographs(folder: Path, name: str, patients: int, side: int = 64) -> None:
+    """Noise within a disc whose brightness tells the grade, in the layout `folder`."""
+    rows, columns = np.mgrid[:side, :side] - (side - 1) / 2
+    disc = (rows**2 + columns**2 < (side / 2 - 2) ** 2)[..., None]
+    for patient in range(patients):
+        grade = patient % GRADES
+        noise = generator(0, name, patient, "photograph").integers(0, 60, (side, side, 3))
+        (folder / str(grade)).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(((noise + 35 * grade) * disc).astype(np.uint8)).save(
+            folder / str(grade) / f"{name}-{patient}.png"
+        )
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Federation:
+    """Its folders under `folder`; every process of it ends with the context that `running` opens."""
+
+    folder: Path
+    python: str = sys.executable
+    port: int = field(default_factory=free_port)
+    variables: Mapping[str, str] = field(default_factory=dict)
+    hosts: Sequence[str] = ("localhost",)
+    within: dict[str, Sequence[str]] = field(default_factory=dict)
+    """What the command line of a hospital begins with: `ip netns exec NAME`, say."""
+    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    @property
+    def server(self) -> Path:
+        return self.folder / "server"
+
+    def site(self, name: str) -> Path:
+        return self.folder / name
+
+    def run_folder(self, run: str) -> Path:
+        return self.server / "runs" / run
+
+    def command(self, module: str, *arguments: object) -> str:
+        """What `python -m module arguments` prints; a `RuntimeError` with what it complains of where it fails."""
+        done = subprocess.run(self._line(module, *arguments), env=self.environment(), capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(done.stderr.strip() or done.stdout.strip())
+        return done.stdout
+
+    def python_code(self, code: str) -> None:
+        done = subprocess.run([self.python, "-c", code], env=self.environment(), capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(done.stderr)
+
+    def say_to_server(self, request: bytes) -> bytes:
+        """Bytes as they are, over TLS, and what comes back."""
+        with (
+            socket.create_connection(("127.0.0.1", self.port), timeout=10) as connection,
+            self._trusting().wrap_socket(connection, server_hostname="localhost") as server,
+        ):
+            server.sendall(request)
+            return server.recv(1 << 16)
+
+    def serve(self) -> None:
+        if not self.server.exists():
+            hosts = [word for host in self.hosts for word in ("--host", host)]
+            self.command("server", "init", self.server, *hosts)
+            self.change("server", port=self.port, control_port=free_port(), wait_seconds=60, watch={"listen": None})
+        already = self.said("server").count("up:")
+        process = self._start("server", "server", "start", "--dir", self.server)
+        until = time.monotonic() + PATIENCE
+        while self.said("server").count("up:") == already:
+            if time.monotonic() > until or process.poll() is not None:
+                raise RuntimeError(f"the server is not up: {self.said('server')}")
+            time.sleep(0.2)
+
+    def enrol(
+        self,
+        name: str,
+        patients: int = 30,
+        port: int | None = None,
+        admit: bool = True,
+        within: Sequence[str] = (),
+        **own: Any,
+    ) -> None:
+        """Draw its photographs, lay out its folder, admit it."""
+        self.within[name] = within
+        photographs = self.folder / "photographs" / name
+        draw_photographs(photographs, name, patients)
+        address = f"localhost:{port or self.port}"
+        authority = self.server / "certificates" / "ca.crt"
+        self.command("sites", "init", self.site(name), "--name", name, "--server", address, "--ca", authority)
+        approval = {"reference": "R1", "purpose": "test", "experiments": ["quick_full"], "expires": "2099-01-01"}
+        limits = {"cores": 1}
+        data = {"root": str(photographs)}
+        self.change(
+            name, data=data, device="cpu", approval=approval, limits=limits, outbound={"min_patients": 2}, **own
+        )
+        if admit:
+            self.admit(name)
+
+    def admit(self, name: str) -> None:
+        self.command("server", "admit", self.site(name) / "keys" / "site.pub", "--name", name, "--dir", self.server)
+
+    def wait_until_online(self, name: str) -> None:
+        def online() -> bool:
+            sites = json.loads(self.command("server", "status", "--json", "--dir", self.server))["sites"]
+            return any(site["name"] == name and site["online"] for site in sites)
+
+        self.wait(online, f"{name} to be online", PATIENCE)
+
+    def shown_certificate(self) -> bytes | None:
+        with (
+            socket.create_connection(("127.0.0.1", self.port), timeout=10) as connection,
+            self._trusting().wrap_socket(connection, server_hostname="localhost") as server,
+        ):
+            return server.getpeercert(binary_form=True)
+
+    def _trusting(self) -> ssl.SSLContext:
+        return ssl.create_default_context(cafile=self.server / "certificates" / "ca.crt")
+
+    def change(self, who: str, **settings: Any) -> None:
+        """Rewrite a settings file with these values in the place of its own."""
+        file = self.server / "server.yaml" if who == "server" else self.site(who) / "site.yaml"
+        OmegaConf.save(OmegaConf.merge(OmegaConf.load(file), settings), file)
+
+    def join(self, name: str, largest_file: int | None = None, module: str = "sites") -> None:
+        """With `largest_file` bytes, no file that it writes can grow beyond: what a full disk does."""
+
+        def limit() -> None:
+            if largest_file is not None:
+                signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+                resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+
+        self._start(name, module, "join", "--dir", self.site(name), before=limit)
+
+    def empty_cache(self, name: str) -> None:
+        shutil.rmtree(self.site(name) / "cache", ignore_errors=True)
+
+    def order(self, run: str, *overrides: str) -> None:
+        asked = ("quick_full", "data.image_size=64", "outbound.min_patients=2", "evaluation.replicates=20", *overrides)
+        self.command("server", "run", *asked, "--name", run, "--detach", "--dir", self.server)
+
+    def resume(self, run: str) -> None:
+        self.command("server", "resume", run, "--detach", "--dir", self.server)
+
+    def status(self, run: str) -> str:
+        runs = json.loads(self.command("server", "list", "--json", "--dir", self.server))["runs"]
+        return str(next((found["status"] for found in runs if found["run"] == run), "unknown"))
+
+    def rounds(self, run: str) -> list[dict[str, Any]]:
+        file = self.run_folder(run) / "rounds.jsonl"
+        lines = file.read_text().splitlines(keepends=True) if file.exists() else []
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
+    def wait_for_rounds(self, run: str, count: int, seconds: float = PATIENCE) -> None:
+        self.wait(lambda: len(self.rounds(run)) >= count, f"{count} rounds of {run}", seconds)
+
+    def wait_until_done(self, run: str, seconds: float = PATIENCE) -> Path:
+        """The model that it came to."""
+        model = self.run_folder(run) / "model.safetensors"
+        self.wait(model.exists, f"the end of {run}", seconds)
+        return model
+
+    def wait_until_said(self, who: str, text: str, seconds: float = PATIENCE) -> None:
+        self.wait(lambda: text in self.said(who), f"{who} to say {text!r}", seconds)
+
+    def wait(self, met: Callable[[], bool], what: str, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while not met():
+            if time.monotonic() > until:
+                told = {who: self.said(who)[-3000:] for who in self.processes}
+                raise TimeoutError(f"waited {seconds:g} s for {what}; {json.dumps(told, indent=1)}")
+            time.sleep(0.3)
+
+    def said(self, who: str) -> str:
+        """All that a process printed, and for a hospital its SuperNode."""
+        logs = [self.folder / f"{who}.log", self.site(who) / "state" / "supernode.log"]
+        return "".join(log.read_text(errors="replace") for log in logs if log.exists())
+
+    def kill(self, who: str, number: signal.Signals = signal.SIGKILL) -> None:
+        """The process alone, not those that it started."""
+        process = self.processes[who]
+        process.send_signal(number)
+        if number in (signal.SIGKILL, signal.SIGTERM):
+            process.wait(30)
+
+    def kill_child(self, who: str, command: str) -> None:
+        """The process that `who` started and whose command line holds `command`."""
+        found = [child for child in descendants(self.processes[who].pid) if command in _command_line(child)]
+        for child in found:
+            os.kill(child, signal.SIGKILL)
+        assert found, f"{who} has no process {command}"
+
+    def _start(
+        self, who: str, module: str, *arguments: object, before: Callable[[], None] = lambda: None
+    ) -> subprocess.Popen[bytes]:
+        with (self.folder / f"{who}.log").open("ab") as log:
+            line = [*self.within.get(who, ()), *self._line(module, *arguments)]
+            self.processes[who] = subprocess.Popen(
+                line, env=self.environment(), stdout=log, stderr=log, cwd=self.folder, preexec_fn=before
+            )
+        return self.processes[who]
+
+    def environment(self) -> dict[str, str]:
+        here = {"PYTHONPATH": str(ROOT), "NO_PROXY": "127.0.0.1,localhost", "OMP_NUM_THREADS": "1"}
+        return {**os.environ, **here, **self.variables}
+
+    def _line(self, module: str, *arguments: object) -> Sequence[str]:
+        return [self.python, "-m", module, *map(str, arguments)]
+
+
+@contextmanager
+def running(
+    folder: Path, environment: Mapping[str, str] = {}, hosts: Sequence[str] = ("localhost",)
+) -> Iterator[Federation]:
+    """With a server that is up."""
+    folder.mkdir(parents=True, exist_ok=True)
+    federation = Federation(folder, variables=environment, hosts=hosts)
+    try:
+        federation.serve()
+        yield federation
+    finally:
+        for process in reversed(federation.processes.values()):
+            process.send_signal(signal.SIGCONT)
+            process.kill()
+            process.wait()
+
+
+def descendants(process: int) -> Iterator[int]:
+    for thread in Path(f"/proc/{process}/task").iterdir():
+        for child in map(int, (thread / "children").read_text().split()):
+            yield child
+            yield from descendants(child)
+
+
+def _command_line(process: int) -> str:
+    return Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ").decode()

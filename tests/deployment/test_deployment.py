@@ -1,0 +1,72 @@
+"""A real federation on this machine: SuperLink, SuperNodes, TLS and keys; the bits of the simulation."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from benchmarks.jobs.deployed import Federation, running
+from teledx_fed.data.hospitals import hospitals
+from teledx_fed.federation.simulation import federate
+from teledx_fed.model.network import build as build_network
+from teledx_fed.randomness import generator
+from teledx_fed.settings import SimulationSettings, SourceSettings, build
+from teledx_fed.training.worker import Worker
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+SITES = ("north", "south", "east")
+TINY = ("model.name=test_efficientnet", "model.initial=none")
+
+
+@pytest.fixture(scope="module")
+def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
+    with running(tmp_path_factory.mktemp("federation")) as started:
+        for name in SITES:
+            started.enrol(name)
+            key = generator(0, name, purpose="split").bytes(32)  # as a simulation of seed 0 splits
+            (started.site(name) / "secrets" / "split.key").write_bytes(key)
+            started.join(name)
+        yield started
+
+
+def simulated(federation: Federation, run: str, folder: Path) -> bytes:
+    """The model of the same settings in one process."""
+    order = json.loads((federation.run_folder(run) / "order.json").read_text())
+    asked = build(json.loads(order["settings"]))
+    sources = {name: SourceSettings(root=str(federation.folder / "photographs" / name)) for name in SITES}
+    settings = replace(
+        asked,
+        data=replace(asked.data, sources=sources, cache=str(folder / "cache")),
+        simulation=SimulationSettings(threads=1, device="cpu"),
+    )
+    worker = Worker(build_network(settings.model, settings.seed))
+    sites = hospitals(settings, folder, lambda done, total: None, print)
+    federate(sites, [worker], settings, folder, lambda report, rounds: None)
+    return (folder / "model.safetensors").read_bytes()
+
+
+def test_the_final_weights_are_those_of_the_simulation_bit_for_bit(federation: Federation, tmp_path: Path) -> None:
+    federation.order("whole", "federation.rounds=2", "federation.quorum=3")
+    model = federation.wait_until_done("whole", seconds=300)
+    assert [line["accepted"] for line in federation.rounds("whole")] == [sorted(SITES)] * 3
+    assert model.read_bytes() == simulated(federation, "whole", tmp_path)
+
+
+def test_a_killed_server_goes_on_to_the_same_weights(federation: Federation, tmp_path: Path) -> None:
+    federation.order("killed", *TINY, "federation.rounds=4", "federation.quorum=3")
+    federation.wait_for_rounds("killed", 1)
+    federation.kill("server")
+    federation.serve()
+    federation.resume("killed")
+    model = federation.wait_until_done("killed")
+    assert model.read_bytes() == simulated(federation, "killed", tmp_path)
+
+
+def test_both_sides_wrote_down_the_same(federation: Federation) -> None:
+    log = federation.server / "audit.jsonl"
+    for name in SITES:
+        verified = federation.command("sites", "audit", "verify", "--against", log, "--dir", federation.site(name))
+        assert verified == "nothing was changed\n"

@@ -1,0 +1,106 @@
+"""What the server's outer door lets through, over real HTTP semantics: an ASGI app that is called as uvicorn would."""
+
+import asyncio
+from base64 import b64encode
+from collections.abc import Sequence
+from typing import Any
+
+from teledx_fed.deployment.door import REPLAY_SECONDS, Door, Receive, Scope, Send
+
+PULL = "/v1/fleet/pull-messages"
+
+
+class Inner:
+    """Answers 200 once it has read the whole body, and counts."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        while (await receive()).get("more_body"):
+            pass
+        self.calls += 1
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+
+class Caller:
+    """One site; every call is signed at another moment unless it says when."""
+
+    def __init__(self, largest: int = 100, a_second: float = 1000.0) -> None:
+        self.inner, self.now, self.reasons = Inner(), 0.0, list[str]()
+        self.door = Door(self.inner, largest, a_second, self.reasons.append, clock=lambda: self.now)
+        self.signed = 0
+
+    def call(
+        self,
+        path: str = PULL,
+        body: Sequence[bytes] = (b"",),
+        when: str | None = None,
+        key: bytes | None = b"key",
+        address: str = "10.0.0.1",
+        length: int | None = None,
+    ) -> int:
+        self.signed += 1
+        headers = [(b"flwr-timestamp", (when or f"moment {self.signed}").encode())]
+        headers += [(b"flwr-public-key", b64encode(key))] if key is not None else []
+        headers += [(b"content-length", str(length).encode())] if length is not None else []
+        scope = {"type": "http", "path": path, "headers": headers, "client": (address, 1)}
+        pieces = [{"type": "http.request", "body": piece, "more_body": True} for piece in body]
+        pieces[-1]["more_body"] = False
+        answers: list[Any] = []
+
+        async def receive() -> Any:
+            return pieces.pop(0)
+
+        async def send(message: Any) -> None:
+            answers.append(message)
+
+        asyncio.run(self.door(scope, receive, send))
+        return int(answers[0]["status"])
+
+
+def test_hospitals_reach_fleet_calls_and_nothing_else() -> None:
+    caller = Caller()
+    assert caller.call() == 200
+    others = ["/v1/control/start-run", "/v1/control/register-node", "/v1/runtime/acquire-task", "/docs", "/health", "/"]
+    assert [caller.call(path) for path in others] == [404] * len(others)
+    assert caller.inner.calls == 1
+
+
+def test_a_message_comes_once() -> None:
+    caller = Caller()
+    assert caller.call(when="noon") == 200
+    assert caller.call(when="noon") == 401
+    assert caller.call(when="noon", key=b"another") == 200
+    assert "a message that came before" in caller.reasons
+
+
+def test_a_moment_is_remembered_for_longer_than_flower_takes_it() -> None:
+    caller = Caller()
+    caller.call(when="noon")
+    caller.now = 311.0
+    assert caller.call(when="noon") == 401
+    caller.now = REPLAY_SECONDS + 1
+    assert caller.call(when="noon") == 200  # which Flower turns away, as too old
+
+
+def test_what_nobody_signed_is_turned_away() -> None:
+    assert Caller().call(key=None) == 401
+
+
+def test_a_large_body_is_refused_by_its_length_and_by_its_bytes() -> None:
+    caller = Caller(largest=100)
+    assert caller.call(length=101) == 413
+    assert caller.call(body=[b"x" * 60, b"x" * 60]) == 413
+    assert caller.call(body=[b"x" * 60, b"x" * 40]) == 200
+    assert caller.inner.calls == 1
+
+
+def test_a_flood_from_one_address_leaves_the_others_alone() -> None:
+    caller = Caller(a_second=1.0)
+    statuses = [caller.call() for _ in range(12)]
+    assert statuses == [200] * 10 + [429] * 2
+    assert caller.call(address="10.0.0.2") == 200
+    caller.now = 11.0
+    assert caller.call() == 200

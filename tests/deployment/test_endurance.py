@@ -1,0 +1,72 @@
+"""Twelve hospitals and twenty rounds on one machine: memory, open files and processes are at the end what they were."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from benchmarks.jobs.deployed import Federation, descendants, running
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+
+SITES = [f"hospital-{number}" for number in range(12)]
+ROUNDS, SETTLED = 20, 8
+TINY = ("model.name=test_efficientnet", "model.initial=none")
+
+
+@dataclass(frozen=True)
+class Held:
+    """By a process and all that it started; memory in MiB."""
+
+    memory: float
+    files: int
+    processes: int
+
+    @classmethod
+    def of(cls, process: int) -> "Held":
+        family = [process, *descendants(process)]
+        memory = sum(_resident(member) for member in family)
+        return cls(memory, sum(len(list(Path(f"/proc/{member}/fd").iterdir())) for member in family), len(family))
+
+
+def _resident(process: int) -> float:
+    status = Path(f"/proc/{process}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0]) / 2**10
+
+
+@pytest.fixture(scope="module")
+def held(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[Held, Held]]]:
+    """By the server and by each hospital, once all has settled and at the end."""
+    with running(tmp_path_factory.mktemp("endurance")) as federation:
+        for name in SITES:
+            federation.enrol(name, patients=15)
+            federation.join(name)
+        federation.order("long", *TINY, f"federation.rounds={ROUNDS}", f"federation.quorum={len(SITES)}")
+        federation.wait_for_rounds("long", SETTLED, seconds=600)
+        settled = _of_all(federation)
+        federation.wait_for_rounds("long", ROUNDS, seconds=600)
+        ended = _of_all(federation)
+        federation.wait_until_done("long")
+        assert [len(line["accepted"]) for line in federation.rounds("long")] == [len(SITES)] * (ROUNDS + 1)
+        yield {name: (settled[name], ended[name]) for name in settled}
+
+
+def _of_all(federation: Federation) -> dict[str, Held]:
+    return {name: Held.of(process.pid) for name, process in federation.processes.items()}
+
+
+def test_no_memory_leaks(held: dict[str, tuple[Held, Held]]) -> None:
+    grown = {name: round(after.memory / before.memory, 2) for name, (before, after) in held.items()}
+    assert max(grown.values()) < 1.15, grown
+
+
+def test_no_files_stay_open(held: dict[str, tuple[Held, Held]]) -> None:
+    grown = {name: after.files - before.files for name, (before, after) in held.items()}
+    assert max(grown.values()) < 20, grown
+
+
+def test_no_processes_stay(held: dict[str, tuple[Held, Held]]) -> None:
+    assert {name: after.processes - before.processes for name, (before, after) in held.items()} == dict.fromkeys(
+        held, 0
+    )

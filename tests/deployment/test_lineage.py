@@ -1,0 +1,81 @@
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from benchmarks.jobs.deployed import draw_photographs
+from teledx_fed.data.hospitals import hospitals
+from teledx_fed.deployment import lineage
+from teledx_fed.deployment.hospital import own_settings
+from teledx_fed.deployment.layout import init_site
+from teledx_fed.deployment.site_settings import SiteHome
+from teledx_fed.records import Site
+from teledx_fed.settings import Settings
+
+DAY = date(2026, 11, 25)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> SiteHome:
+    draw_photographs(tmp_path / "photographs", "north", 20)
+    (tmp_path / "ca.crt").write_text("")
+    made = SiteHome(tmp_path / "site")
+    init_site(made, "north", "localhost:9092", tmp_path / "ca.crt")
+    terms = OmegaConf.load(made.folder / "site.yaml")
+    OmegaConf.save(OmegaConf.merge(terms, {"data": {"root": str(tmp_path / "photographs")}}), made.folder / "site.yaml")
+    return made
+
+
+def site(home: SiteHome, settings: Settings) -> Site:
+    own = own_settings(settings, home)
+    key, without = home.split_key.read_bytes(), lineage.excluded(home)
+    return hospitals(own, home.state, lambda done, total: None, print, key, without)["north"]
+
+
+def sides(site: Site) -> dict[str, str]:
+    shard = site.shard
+    return {
+        example.patient: side
+        for side, examples in (("train", shard.train), ("validation", shard.validation), ("test", shard.test))
+        for example in examples
+    }
+
+
+def test_a_patient_who_withdraws_is_in_no_shard_and_no_cache(
+    home: SiteHome, tiny_settings: Callable[..., Settings]
+) -> None:
+    before = site(home, tiny_settings())
+    leaving = before.shard.train[0]
+    patient = leaving.patient.removeprefix("north/")
+    (prepared,) = home.cache.rglob(f"{leaving.image.digest()}.npy")
+    assert lineage.exclude(home, patient) == 1
+    assert not prepared.exists()
+    after = site(home, tiny_settings())
+    assert sides(after) == {name: side for name, side in sides(before).items() if name != leaving.patient}
+    assert not list(home.cache.rglob(prepared.name))
+
+
+def test_lineage_names_the_rounds_that_a_patient_trained(
+    home: SiteHome, tiny_settings: Callable[..., Settings]
+) -> None:
+    train = site(home, tiny_settings()).shard.train
+    patient = train[0].patient.removeprefix("north/")
+    for round in (1, 2):
+        lineage.record(home, "first", round, DAY, train)
+    lineage.record(home, "second", 1, DAY, train[1:])
+    assert lineage.rounds_of(home, patient) == [("first", 1), ("first", 2)]
+    assert lineage.rounds_of(home, train[1].patient.removeprefix("north/")) == [
+        *[("first", r) for r in (1, 2)],
+        ("second", 1),
+    ]
+    assert lineage.rounds_of(home, "nobody") == []
+    assert lineage.rounds_on(home, DAY) == 3
+    assert lineage.rounds_on(home, date(2026, 11, 26)) == 0
+
+
+def test_a_patient_whom_the_data_do_not_name_is_an_error(home: SiteHome) -> None:
+    with pytest.raises(ValueError, match="PATIENT must be one whom the data name, got 'nobody'"):
+        lineage.exclude(home, "nobody")
+    assert lineage.excluded(home) == frozenset()

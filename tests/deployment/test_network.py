@@ -1,0 +1,146 @@
+"""A hospital behind a wall: a network namespace from which one address can be reached, and every attempt is seen."""
+
+import os
+import shutil
+import socket
+import struct
+import subprocess
+import threading
+from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from benchmarks.jobs.deployed import Federation, running
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(os.geteuid() != 0 or shutil.which("ip") is None, reason="network namespaces need root and ip"),
+]
+
+OUTSIDE, INSIDE = "10.77.0.1", "10.77.0.2"
+BEHIND_THE_PROXY = "10.78.0.1"
+NAMESPACE, LINK = "teledx-hospital", "teledx0"
+TINY = ("model.name=test_efficientnet", "model.initial=none")
+CREDENTIALS = "radiology:s3cret"
+
+
+def ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True)
+
+
+@contextmanager
+def walled() -> Iterator[list[tuple[str, int]]]:
+    """The namespace; yields the destinations that were tried from it, as (address, port), while it stands."""
+    tried: list[tuple[str, int]] = []
+    ip("netns", "add", NAMESPACE)
+    try:
+        ip("link", "add", LINK, "type", "veth", "peer", "name", "eth0", "netns", NAMESPACE)
+        ip("address", "add", f"{OUTSIDE}/30", "dev", LINK)
+        ip("address", "add", f"{BEHIND_THE_PROXY}/32", "dev", LINK)
+        ip("link", "set", LINK, "up")
+        for words in (
+            ("address", "add", f"{INSIDE}/30", "dev", "eth0"),
+            ("link", "set", "eth0", "up"),
+            ("link", "set", "lo", "up"),
+        ):
+            ip("-n", NAMESPACE, *words)
+        # whatever is sent anywhere comes out here, and is seen
+        ip("-n", NAMESPACE, "route", "add", "default", "via", OUTSIDE)
+        with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800)) as sniffer:
+            sniffer.bind((LINK, 0))
+            threading.Thread(target=_watch, args=(sniffer, tried), daemon=True).start()
+            yield tried
+    finally:
+        ip("netns", "delete", NAMESPACE)
+
+
+def _watch(sniffer: socket.socket, tried: list[tuple[str, int]]) -> None:
+    with suppress(OSError):
+        while frame := sniffer.recv(1 << 16):
+            packet = frame[14:]
+            if socket.inet_ntoa(packet[12:16]) != INSIDE:
+                continue
+            header = 4 * (packet[0] & 15)
+            (port,) = struct.unpack("!H", packet[header + 2 : header + 4])
+            tried.append((socket.inet_ntoa(packet[16:20]), port))
+
+
+@contextmanager
+def walled_federation(folder: Path) -> Iterator[tuple[Federation, list[tuple[str, int]]]]:
+    with walled() as tried, running(folder, hosts=(OUTSIDE, BEHIND_THE_PROXY)) as federation:
+        federation.enrol("north", within=("ip", "netns", "exec", NAMESPACE))
+        yield federation, tried
+
+
+def finish_a_round(federation: Federation) -> None:
+    federation.join("north")
+    federation.order("walled", *TINY, "federation.rounds=1")
+    federation.wait_until_done("walled")
+    assert federation.rounds("walled")[0]["accepted"] == ["north"]
+
+
+def test_a_round_takes_one_destination_and_no_open_port(tmp_path: Path) -> None:
+    with walled_federation(tmp_path) as (federation, tried):
+        federation.change("north", server=f"{OUTSIDE}:{federation.port}")
+        finish_a_round(federation)
+        assert set(tried) == {(OUTSIDE, federation.port)}
+        listening = subprocess.run(
+            ["ip", "netns", "exec", NAMESPACE, "ss", "-Htln"], capture_output=True, text=True, check=True
+        ).stdout
+        addresses = [line.split()[3].rsplit(":", 1)[0] for line in listening.splitlines()]
+        assert addresses
+        assert set(addresses) == {"127.0.0.1"}
+
+
+def test_a_round_through_a_proxy_that_asks_for_credentials(tmp_path: Path) -> None:
+    with walled_federation(tmp_path) as (federation, tried), proxied() as (port, asked):
+        server = f"{BEHIND_THE_PROXY}:{federation.port}"
+        federation.change("north", server=server, proxy=f"http://{CREDENTIALS}@{OUTSIDE}:{port}")
+        finish_a_round(federation)
+        assert set(tried) == {(OUTSIDE, port)}
+        assert set(asked) == {server}
+
+
+@contextmanager
+def proxied() -> Iterator[tuple[int, list[str]]]:
+    """An HTTP proxy that knows CONNECT and one user; its port, and what it was asked for."""
+    asked: list[str] = []
+    with socket.create_server((OUTSIDE, 0)) as listener:
+        threading.Thread(target=_accept, args=(listener, asked), daemon=True).start()
+        yield listener.getsockname()[1], asked
+
+
+def _accept(listener: socket.socket, asked: list[str]) -> None:
+    with suppress(OSError):
+        while True:
+            client, _ = listener.accept()
+            threading.Thread(target=_tunnel, args=(client, asked), daemon=True).start()
+
+
+def _tunnel(client: socket.socket, asked: list[str]) -> None:
+    with suppress(OSError), client:
+        request = b""
+        while b"\r\n\r\n" not in request:
+            request += client.recv(4096)
+        target = request.split()[1].decode()
+        if b64encode(CREDENTIALS.encode()) not in request:
+            client.sendall(b"HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic\r\n\r\n")
+            return
+        asked.append(target)
+        host, _, port = target.rpartition(":")
+        with socket.create_connection((host, int(port))) as server:
+            client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            back = threading.Thread(target=_copy, args=(server, client), daemon=True)
+            back.start()
+            _copy(client, server)
+
+
+def _copy(source: socket.socket, sink: socket.socket) -> None:
+    with suppress(OSError):
+        while piece := source.recv(1 << 16):
+            sink.sendall(piece)
+        sink.shutdown(socket.SHUT_WR)

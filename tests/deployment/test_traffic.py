@@ -1,0 +1,125 @@
+"""What crosses the network, read in the clear, as whoever runs the server could."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks.jobs.deployed import Federation, running
+from benchmarks.jobs.wire_tap import WireTap, tapped
+from teledx_fed.files import write_text
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+CANARY = "Kanarienvogel-4711"
+TINY = ("model.name=test_efficientnet", "model.initial=none")
+RUN_OF_PIXELS = 24
+
+
+@pytest.fixture(scope="module")
+def tapped_federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Federation, WireTap]]:
+    """Two hospitals behind the tap; the name of one photograph, and so of its patient, is a canary."""
+    with (
+        running(tmp_path_factory.mktemp("tapped")) as federation,
+        tapped(federation.server / "certificates", federation.port) as tap,
+    ):
+        for name in ("north", "south"):
+            federation.enrol(name, port=tap.port)
+        photographs = federation.folder / "photographs" / "north"
+        next(photographs.rglob("north-7.png")).rename(photographs / "2" / f"{CANARY}.png")
+        for name in ("north", "south"):
+            federation.join(name)
+        federation.order("recorded", *TINY, "federation.rounds=2", "federation.quorum=2")
+        federation.wait_until_done("recorded")
+        yield federation, tap
+
+
+def test_models_passed_the_tap(tapped_federation: tuple[Federation, WireTap]) -> None:
+    _, tap = tapped_federation
+    assert b"/v1/fleet/push-object" in tap.recorded
+    assert len(tap.recorded) > 10**6
+
+
+def test_no_name_of_a_file_or_patient_or_folder(tapped_federation: tuple[Federation, WireTap]) -> None:
+    federation, tap = tapped_federation
+    names = [path.stem for path in (federation.folder / "photographs").rglob("*.png")]
+    assert CANARY in names
+    found = [name for name in (*names, str(federation.folder), "photographs") if name.encode() in tap.recorded]
+    assert found == []
+
+
+def test_no_run_of_pixels(tapped_federation: tuple[Federation, WireTap]) -> None:
+    federation, tap = tapped_federation
+    recorded = bytes(tap.recorded)
+    for path in (federation.folder / "photographs").rglob("*.png"):
+        pixels = np.asarray(Image.open(path))
+        row = pixels[len(pixels) // 2].tobytes()
+        middle = row[len(row) // 2 :][:RUN_OF_PIXELS]
+        as_floats = np.frombuffer(middle, np.uint8).astype(np.float32).tobytes()
+        assert middle not in recorded, path
+        assert as_floats not in recorded, path
+        assert path.read_bytes()[64 : 64 + RUN_OF_PIXELS] not in recorded, path
+
+
+def test_the_bundle_that_came_is_not_unpacked_at_a_site(tapped_federation: tuple[Federation, WireTap]) -> None:
+    federation, _ = tapped_federation
+    unpacked = [path for name in ("north", "south") for path in federation.site(name).rglob("app.py")]
+    assert unpacked == []
+    assert list((federation.server / "flwr").rglob("app.py"))
+
+
+def test_a_bundle_of_the_servers_own_making_never_runs(tapped_federation: tuple[Federation, WireTap]) -> None:
+    """The server ships an app that would write a file at every hospital; rounds go on, and it is not written."""
+    federation, _ = tapped_federation
+    victim = federation.folder / "written by the server's code"
+    malicious = federation.folder / "malicious"
+    source = (Path(__file__).parents[2] / "sites" / "app.py").read_text()
+    write_text(malicious / "app.py", f"open({str(victim)!r}, 'w').close()\n{source}")
+    script = f"""
+import sys
+from pathlib import Path
+from teledx_fed.deployment import control, orders
+from teledx_fed.deployment.server_settings import ServerHome
+from flwr.cli.build import build_fab_from_files
+from importlib.util import find_spec
+files = {{"pyproject.toml": control.APP.encode(), "sites/app.py": Path({str(malicious / "app.py")!r})}}
+files["server/app.py"] = Path(find_spec("server.app").origin)
+control.bundle = lambda: build_fab_from_files(files)[0]
+home = ServerHome(Path({str(federation.server)!r}))
+asked = ["quick_full", "data.image_size=64", "federation.rounds=1", *{TINY!r}]
+orders.place(home, orders.order_of(home, asked, "malicious"))
+"""
+    federation.python_code(script)
+    federation.wait_until_done("malicious")
+    assert federation.rounds("malicious")[0]["accepted"] == ["north", "south"]
+    assert not victim.exists()
+
+
+@pytest.mark.parametrize(
+    "call", ["/v1/control/start-run", "/v1/control/register-node", "/v1/control/list-nodes", "/v1/runtime/acquire-task"]
+)
+def test_a_hospital_reaches_none_of_the_coordinators_calls(
+    tapped_federation: tuple[Federation, WireTap], call: str
+) -> None:
+    import httpx
+
+    federation, _ = tapped_federation
+    authority = str(federation.server / "certificates" / "ca.crt")
+    reply = httpx.post(f"https://localhost:{federation.port}{call}", verify=authority, trust_env=False)
+    assert reply.status_code == 404
+
+
+def test_a_recorded_request_is_not_taken_again(tapped_federation: tuple[Federation, WireTap]) -> None:
+    """As if TLS had been broken: a heartbeat of a hospital, sent once more by somebody else."""
+    federation, tap = tapped_federation
+    request = re.search(rb"POST /v1/fleet/pull-messages HTTP/1.1\r\n(?:.+\r\n)+\r\n", bytes(tap.recorded))
+    assert request is not None
+    header = request[0]
+    length = int(re.search(rb"(?i)content-length: (\d+)", header)[1])  # type: ignore[index]
+    body = bytes(tap.recorded)[request.end() : request.end() + length]
+    assert federation.say_to_server(header + body).startswith(b"HTTP/1.1 401")
+    log = (federation.server / "audit.jsonl").read_text()
+    assert "a message that came before" in log

@@ -1,0 +1,88 @@
+"""Who may not take part is told why, on both sides; the server and the others go on."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmarks.jobs.deployed import Federation, running
+from teledx_fed.deployment.certificates import create_authority
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="module")
+def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
+    with running(tmp_path_factory.mktemp("turned-away")) as started:
+        yield started
+
+
+def test_a_key_that_was_not_admitted(federation: Federation) -> None:
+    federation.enrol("stranger", admit=False)
+    federation.join("stranger")
+    federation.wait_until_said("stranger", "The server does not know this site's key")
+    federation.admit("stranger")
+    federation.wait_until_online("stranger")
+
+
+def test_a_certificate_of_another_authority(federation: Federation, tmp_path: Path) -> None:
+    federation.enrol("deceived")
+    create_authority(tmp_path)
+    (federation.site("deceived") / "ca.crt").write_bytes((tmp_path / "ca.crt").read_bytes())
+    federation.join("deceived")
+    federation.wait_until_said("deceived", "does not go back to ca.crt")
+
+
+def test_a_wrong_host_name(federation: Federation) -> None:
+    federation.enrol("lost")
+    federation.change("lost", server=f"127.0.0.2:{federation.port}")
+    federation.join("lost")
+    federation.wait_until_said("lost", "made out to another name")
+
+
+def test_an_expelled_site_goes_and_does_not_come_back(federation: Federation) -> None:
+    federation.enrol("leaving")
+    federation.join("leaving")
+    federation.wait_until_online("leaving")
+    federation.command("server", "expel", "leaving", "--dir", federation.server)
+    federation.wait_until_said("leaving", "The server does not know this site's key")
+    with pytest.raises(RuntimeError, match=r"must be of an admitted site, got 'leaving'"):
+        federation.command("server", "expel", "leaving", "--dir", federation.server)
+
+
+def test_a_key_twice_a_name_twice_and_what_is_no_key(federation: Federation) -> None:
+    federation.enrol("first")
+    key = federation.site("first") / "keys" / "site.pub"
+    admit = ("server", "admit", key, "--dir", federation.server)
+    with pytest.raises(RuntimeError, match=r"must hold a new key, got that of 'first'"):
+        federation.command(*admit, "--name", "second")
+    federation.enrol("third", admit=False)
+    with pytest.raises(RuntimeError, match=r"name must be of one site, got 'first', which is admitted"):
+        federation.command(
+            "server",
+            "admit",
+            federation.site("third") / "keys" / "site.pub",
+            "--dir",
+            federation.server,
+            "--name",
+            "first",
+        )
+    with pytest.raises(RuntimeError, match="must be a public key, got a PRIVATE key"):
+        federation.command(
+            "server",
+            "admit",
+            federation.site("third") / "keys" / "site.key",
+            "--dir",
+            federation.server,
+            "--name",
+            "third",
+        )
+
+
+def test_a_renewed_certificate_is_shown_without_a_restart(federation: Federation) -> None:
+    before = federation.shown_certificate()
+    federation.command("server", "renew", "--dir", federation.server)
+    federation.wait(lambda: federation.shown_certificate() != before, "the new certificate to be shown", 60)
+    federation.enrol("after")
+    federation.join("after")
+    federation.wait_until_online("after")

@@ -1,0 +1,199 @@
+"""The coordinator's and the hospital's guide, followed to the letter: each on a machine of its own, turn by turn."""
+
+import re
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from machines import Machine, federation
+from PIL import Image
+
+from teledx_fed.randomness import generator
+
+ROOT = Path(__file__).parents[1]
+GUIDES = {name: (ROOT / "docs" / f"{name}.md").read_text("utf-8") for name in ("coordinator", "hospital")}
+HOST = "fl.example.org"
+HOSPITALS = ("north", "south")
+PATIENTS = 60
+PATIENCE_SECONDS = 120.0
+GIVEN = {
+    5: ("coordinator", "server/certificates/ca.crt", "hospital", "ca.crt"),
+    7: ("hospital", "site/keys/site.pub", "coordinator", "{hospital}.pub"),
+    13: ("coordinator", "server/audit.jsonl", "hospital", "coordinator.jsonl"),
+}
+"""What changes hands before a turn."""
+
+MARK = re.compile(
+    r"<!-- turn (?P<number>\d+)(?:, (?P<how>[^>]+?))? -->\n```(?P<language>\w+)\n(?P<block>.*?)```", re.DOTALL
+)
+SEEN = re.compile(r"\n\n```text\n(?P<lines>.*?)```", re.DOTALL)
+FENCE = re.compile(r"^```(?:sh|yaml)\n", re.MULTILINE)
+COMMAND = re.compile(r"python -m (?P<module>server|sites) (?P<words>[a-z][^`\n]*)")
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one of the two does next, and what they should see then."""
+
+    number: int
+    who: str
+    how: str
+    language: str
+    block: str
+    seen: tuple[str, ...]
+
+
+def turns() -> list[Turn]:
+    found = [
+        Turn(
+            int(match["number"]), who, match["how"] or "", match["language"], match["block"], _seen(text[match.end() :])
+        )
+        for who, text in GUIDES.items()
+        for match in MARK.finditer(text)
+    ]
+    return sorted(found, key=lambda turn: turn.number)
+
+
+def _seen(after: str) -> tuple[str, ...]:
+    match = SEEN.match(after)
+    return tuple(match["lines"].splitlines()) if match else ()
+
+
+def missing(expected: tuple[str, ...], said: str) -> str | None:
+    """The first expected line that does not come after those before it; `…` stands for anything."""
+    lines = iter(said.splitlines())
+    for line in expected:
+        pattern = re.compile(".*".join(map(re.escape, line.split("…"))))
+        if not any(pattern.fullmatch(other.rstrip()) for other in lines):
+            return line
+    return None
+
+
+def commands(module: str) -> dict[str, Any]:
+    from importlib import import_module
+
+    from typer.main import get_command
+
+    return get_command(import_module(f"{module}.__main__").app).commands  # type: ignore[attr-defined, no-any-return]
+
+
+@pytest.mark.parametrize("name", GUIDES)
+def test_each_block_has_its_turn(name: str) -> None:
+    assert len(FENCE.findall(GUIDES[name])) == len(MARK.findall(GUIDES[name]))
+
+
+def test_turns_follow_each_other() -> None:
+    numbers = sorted({turn.number for turn in turns()})
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+@pytest.mark.parametrize("name", [*GUIDES, "README"])
+def test_each_command_that_is_named_exists(name: str) -> None:
+    text = GUIDES.get(name) or (ROOT / "README.md").read_text("utf-8")
+    for match in COMMAND.finditer(text):
+        word, *rest = match["words"].split("#")[0].split()
+        known = commands(match["module"])
+        assert word in known, match[0]
+        command = known[word].commands[rest.pop(0)] if hasattr(known[word], "commands") else known[word]
+        options = {option for parameter in command.params for option in parameter.opts}
+        assert {part for part in rest if part.startswith("--")} <= options, match[0]
+
+
+@pytest.mark.parametrize("name", GUIDES)
+def test_each_message_that_is_explained_is_said_somewhere(name: str) -> None:
+    sources = [*(ROOT / "teledx_fed").rglob("*.py"), ROOT / "packaging" / "install.sh"]
+    said = re.sub(r'"\s*\n\s*f?"', "", "\n".join(path.read_text("utf-8") for path in sources))
+    table = GUIDES[name].split("| message | meaning | do |")[1].split("\n\n")[0]
+    for row in table.splitlines()[2:]:
+        for message in re.findall(r"`([^`]+)`", row.split("|")[1]):
+            for part in message.removeprefix("install.sh: ").removeprefix("fail ").split("…"):
+                assert part.strip("() ;") in said, message
+
+
+def draw_photographs(root: Path, hospital: str) -> None:
+    """Noisy discs whose brightness tells the grade, in the layout of EyePACS."""
+    rows, columns = np.mgrid[:96, :96] - 47.5
+    disc = (rows**2 + columns**2 < 46**2)[..., None]
+    (root / "train").mkdir(parents=True)
+    lines = ["image,level"]
+    for patient in range(PATIENTS):
+        for eye in ("left", "right"):
+            noise = generator(0, hospital, patient, eye).integers(0, 60, (96, 96, 3))
+            picture = Image.fromarray(((noise + 35 * (patient % 5)) * disc).astype(np.uint8))
+            picture.save(root / "train" / f"{patient}_{eye}.jpeg", quality=95)
+            lines.append(f"{patient}_{eye},{patient % 5}")
+    (root / "trainLabels.csv").write_text("\n".join(lines) + "\n")
+
+
+@pytest.fixture
+def machines(tmp_path: Path) -> Iterator[dict[str, Machine]]:
+    subprocess.run(["make", "--silent", "bundle-offline"], cwd=ROOT, check=True)
+    with federation(tmp_path, HOST, HOSPITALS) as made:
+        for name, machine in made.items():
+            machine.path("/srv/teledx").mkdir()
+            machine.terminal.run(f"cd '{ROOT}'" if name == "coordinator" else "cd /srv/teledx")
+        for name in HOSPITALS:
+            draw_photographs(made[name].path("/srv/retina"), name)
+            made[name].shows(ROOT / "dist" / "offline", "/media/teledx")
+        yield made
+
+
+def hand_over(machines: dict[str, Machine], sender: str, what: str, receiver: str, called: str) -> None:
+    for hospital in HOSPITALS:
+        here, there = (
+            machines[hospital if who == "hospital" else who].path("/srv/teledx") for who in (sender, receiver)
+        )
+        (there / called.format(hospital=hospital)).write_bytes((here / what).read_bytes())
+
+
+def lend_installation(machines: dict[str, Machine]) -> None:
+    """A third one would only cost time."""
+    machines["south"].shows(machines["north"].path("/srv/teledx/venv"), "/srv/teledx/venv")
+    machines["south"].terminal.run(". /srv/teledx/venv/bin/activate")
+
+
+def follow(machine: Machine, turn: Turn, name: str) -> None:
+    """By `name`, who is not always whom the guide speaks of."""
+    block, seen = turn.block, turn.seen
+    if name not in ("coordinator", "north"):
+        block, seen = block.replace("north", name), tuple(line.replace("north", name) for line in seen)
+    if turn.how.startswith("into "):
+        fill_in(machine.path("/srv/teledx") / turn.how.removeprefix("into "), yaml.safe_load(block))
+        return
+    patient, until = turn.how == "until it holds", monotonic() + PATIENCE_SECONDS
+    failed, said = machine.terminal.run(block, may_fail=patient)
+    while patient and (failed or missing(seen, said)) and monotonic() < until:
+        sleep(1)
+        failed, said = machine.terminal.run(block, may_fail=True)
+    assert not failed, f"{name}, turn {turn.number}: {said}"
+    assert missing(seen, said) is None, f"{name}, turn {turn.number}: no line {missing(seen, said)!r} in\n{said}"
+
+
+def fill_in(file: Path, values: dict[str, Any]) -> None:
+    settings = yaml.safe_load(file.read_text())
+    for name, value in values.items():
+        settings[name] = {**settings[name], **value} if isinstance(value, dict) else value
+    file.write_text(yaml.safe_dump(settings))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_both_guides_lead_from_nothing_to_a_finished_round(machines: dict[str, Machine]) -> None:
+    for turn in turns():
+        if turn.number in GIVEN:
+            hand_over(machines, *GIVEN[turn.number])
+        for name in HOSPITALS if turn.who == "hospital" or turn.how == "for each hospital" else ("coordinator",):
+            if "install.sh" in turn.block and name == "south":
+                lend_installation(machines)
+                continue
+            follow(machines[name if turn.who == "hospital" else "coordinator"], turn, name)
+    server = machines["coordinator"].path("/srv/teledx/server")
+    assert (server / "runs" / "first" / "model.safetensors").stat().st_size > 0
+    rounds = [yaml.safe_load(line) for line in (server / "runs" / "first" / "rounds.jsonl").read_text().splitlines()]
+    assert [line["accepted"] for line in rounds[:3]] == [sorted(HOSPITALS)] * 3
