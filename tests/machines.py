@@ -9,6 +9,7 @@ import sys
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,9 @@ CLEAN = ("PYTHON", "VIRTUAL_ENV", "PIP_", "UV_", "MAKE", "MFLAGS", "COVERAGE")
 class Terminal:
     """A shell on a machine; where one starts and what one sets lasts from block to block."""
 
-    def __init__(self, shell: subprocess.Popen[str]) -> None:
-        self._shell, self._end = shell, f"end {uuid.uuid4().hex}"
+    def __init__(self, shell: subprocess.Popen[str], log: Path) -> None:
+        """`log` keeps all that was said."""
+        self._shell, self._log, self._end = shell, log, f"end {uuid.uuid4().hex}"
 
     def run(self, block: str, may_fail: bool = False) -> tuple[int, str]:
         """Its exit status and output. An `AssertionError` with what was said where a command fails that must not."""
@@ -35,17 +37,20 @@ class Terminal:
     def _read(self, block: str) -> tuple[int, str]:
         assert self._shell.stdout is not None
         said = ""
-        for line in self._shell.stdout:
-            if line.startswith(self._end):
-                return int(line.split()[-1]), said
-            said += line
+        with self._log.open("a") as log:
+            log.write(f"\n{datetime.now():%H:%M:%S}\n{block.rstrip()}\n")
+            for line in self._shell.stdout:
+                if line.startswith(self._end):
+                    return int(line.split()[-1]), said
+                log.write(line)
+                said += line
         raise AssertionError(f"this ended badly:\n{block}\nIt said:\n{said}")
 
 
 class Machine:
     def __init__(self, name: str, folder: Path, shell: subprocess.Popen[str]) -> None:
         self.name, self.folder, self.process = name, folder, shell.pid
-        self.terminal = Terminal(shell)
+        self.terminal = Terminal(shell, folder / "terminal.log")
 
     def path(self, path: str) -> Path:
         """A place under /srv or /media, as it is seen from outside."""

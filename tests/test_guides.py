@@ -25,7 +25,7 @@ PATIENCE_SECONDS = 120.0
 GIVEN = {
     5: ("coordinator", "server/certificates/ca.crt", "hospital", "ca.crt"),
     7: ("hospital", "site/keys/site.pub", "coordinator", "{hospital}.pub"),
-    13: ("coordinator", "server/audit.jsonl", "hospital", "coordinator.jsonl"),
+    14: ("coordinator", "server/audit.jsonl", "hospital", "coordinator.jsonl"),
 }
 """What changes hands before a turn."""
 
@@ -175,6 +175,19 @@ def follow(machine: Machine, turn: Turn, name: str) -> None:
     assert missing(seen, said) is None, f"{name}, turn {turn.number}: no line {missing(seen, said)!r} in\n{said}"
 
 
+def is_confined(machine: Machine) -> bool:
+    """The worker, as its unit says: it changes nothing but its own folder, and can become nobody else."""
+    process = machine.path("/srv/teledx/site/state/join.pid").read_text()
+    _, said = machine.terminal.run(f"cat /proc/{process}/status /proc/{process}/mountinfo")
+    mounts = {fields[4]: fields[5][:2] for line in said.splitlines() if len(fields := line.split()) > 6}
+    state = dict(line.split(":\t") for line in said.splitlines() if ":\t" in line)
+    powers = [state[name] for name in ("CapEff", "CapBnd", "NoNewPrivs", "Seccomp")]
+    writable = {
+        place for place, how in mounts.items() if how == "rw" and not place.startswith(("/dev", "/proc", "/sys"))
+    }
+    return powers == ["0" * 16, "0" * 16, "1", "2"] and writable == {"/srv/teledx/site", "/tmp"}
+
+
 def fill_in(file: Path, values: dict[str, Any]) -> None:
     settings = yaml.safe_load(file.read_text())
     for name, value in values.items():
@@ -193,6 +206,8 @@ def test_both_guides_lead_from_nothing_to_a_finished_round(machines: dict[str, M
                 lend_installation(machines)
                 continue
             follow(machines[name if turn.who == "hospital" else "coordinator"], turn, name)
+            if turn.who == "hospital" and "audit show" in turn.block:
+                assert is_confined(machines[name])
     server = machines["coordinator"].path("/srv/teledx/server")
     assert (server / "runs" / "first" / "model.safetensors").stat().st_size > 0
     rounds = [yaml.safe_load(line) for line in (server / "runs" / "first" / "rounds.jsonl").read_text().splitlines()]
