@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -145,6 +146,8 @@ def machines(tmp_path: Path) -> Iterator[dict[str, Machine]]:
             draw_photographs(made[name].path("/srv/retina"), name)
             made[name].shows(ROOT / "dist" / "offline", "/media/teledx")
         yield made
+    for machine in made.values():  # 6 GB each
+        shutil.rmtree(machine.path("/srv/teledx/venv"), ignore_errors=True)
 
 
 def hand_over(machines: dict[str, Machine], sender: str, what: str, receiver: str, called: str) -> None:
