@@ -85,7 +85,7 @@ class Federation:
         """Bytes as they are, over TLS, and what comes back."""
         with (
             socket.create_connection(("127.0.0.1", self.port), timeout=10) as connection,
-            self._trusting().wrap_socket(connection, server_hostname="localhost") as server,
+            self.trusting().wrap_socket(connection, server_hostname="localhost") as server,
         ):
             server.sendall(request)
             return server.recv(1 << 16)
@@ -141,11 +141,11 @@ class Federation:
     def shown_certificate(self) -> bytes | None:
         with (
             socket.create_connection(("127.0.0.1", self.port), timeout=10) as connection,
-            self._trusting().wrap_socket(connection, server_hostname="localhost") as server,
+            self.trusting().wrap_socket(connection, server_hostname="localhost") as server,
         ):
             return server.getpeercert(binary_form=True)
 
-    def _trusting(self) -> ssl.SSLContext:
+    def trusting(self) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=self.server / "certificates" / "ca.crt")
 
     def change(self, who: str, **settings: Any) -> None:

@@ -1,8 +1,9 @@
 """Between hospitals and their server: what passes, in the clear; and a cut, wherever and whenever one is wanted."""
 
-import socket
+import asyncio
 import ssl
 import threading
+from asyncio import StreamReader, StreamWriter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -21,69 +22,51 @@ class WireTap:
     bytes_until_cut: int | None = None
     """Of what hospitals send; the connection that sends the last of them is cut, and so is each that begins then."""
     cut: threading.Event = field(default_factory=threading.Event)
-
-    def __post_init__(self) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._lock = threading.Lock()
-        self._inner = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._inner.load_cert_chain(self.certificates / "server.crt", self.certificates / "server.key")
-        self._outer = ssl.create_default_context(cafile=self.certificates / "ca.crt")
-
-    @property
-    def port(self) -> int:
-        return int(self._listener.getsockname()[1])
+    port: int = 0
+    listening: threading.Event = field(default_factory=threading.Event)
 
     def mend(self) -> None:
         self.bytes_until_cut = None
         self.cut.clear()
 
-    def run(self) -> None:
-        while True:
-            try:
-                accepted, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(accepted,), daemon=True).start()
+    async def listen(self) -> None:
+        inner = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        inner.load_cert_chain(self.certificates / "server.crt", self.certificates / "server.key")
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=inner)
+        self.port = int(server.sockets[0].getsockname()[1])
+        self.listening.set()
+        async with server:
+            await server.serve_forever()
 
-    def close(self) -> None:
-        self._listener.close()
+    async def _serve(self, site: StreamReader, to_site: StreamWriter) -> None:
+        with suppress(OSError, ssl.SSLError):
+            if not self.cut.is_set():
+                outer = ssl.create_default_context(cafile=self.certificates / "ca.crt")
+                address = ("127.0.0.1", self.server_port)
+                server, to_server = await asyncio.open_connection(*address, ssl=outer, server_hostname="localhost")
+                await asyncio.gather(self._pass(site, to_server, True), self._pass(server, to_site, False))
+        to_site.close()
 
-    def _serve(self, accepted: socket.socket) -> None:
-        with suppress(OSError), accepted:
-            if self.cut.is_set():
-                return
-            with (
-                self._inner.wrap_socket(accepted, server_side=True) as site,
-                socket.create_connection(("127.0.0.1", self.server_port)) as connection,
-                self._outer.wrap_socket(connection, server_hostname="localhost") as server,
-            ):
-                back = threading.Thread(target=self._pass, args=(server, site, False), daemon=True)
-                back.start()
-                self._pass(site, server, True)
-
-    def _pass(self, source: ssl.SSLSocket, sink: ssl.SSLSocket, upward: bool) -> None:
-        with suppress(OSError):
-            while (piece := source.recv(PIECE)) and not (upward and self._is_cut(len(piece))):
-                with self._lock:
-                    self.recorded += piece
-                sink.sendall(piece)
-            for end in (source, sink):
-                end.shutdown(socket.SHUT_RDWR)
+    async def _pass(self, source: StreamReader, sink: StreamWriter, upward: bool) -> None:
+        with suppress(OSError, ssl.SSLError):
+            while (piece := await source.read(PIECE)) and not (upward and self._is_cut(len(piece))):
+                self.recorded += piece
+                sink.write(piece)
+                await sink.drain()
+        sink.close()
 
     def _is_cut(self, size: int) -> bool:
-        with self._lock:
-            if self.bytes_until_cut is not None:
-                self.bytes_until_cut -= size
-                if self.bytes_until_cut <= 0:
-                    self.cut.set()
+        if self.bytes_until_cut is not None:
+            self.bytes_until_cut -= size
+            if self.bytes_until_cut <= 0:
+                self.cut.set()
         return self.cut.is_set()
 
 
 @contextmanager
 def tapped(certificates: Path, server_port: int) -> Iterator[WireTap]:
+    """In a thread that ends with this process."""
     tap = WireTap(certificates, server_port)
-    threading.Thread(target=tap.run, daemon=True).start()
-    try:
-        yield tap
-    finally:
-        tap.close()
+    threading.Thread(target=lambda: asyncio.run(tap.listen()), daemon=True).start()
+    tap.listening.wait(10)
+    yield tap

@@ -85,14 +85,15 @@ class NetworkGrid(Grid):
         self._overdue |= under_way
 
     def _push(self, messages: Iterable[Message]) -> dict[str, Sent]:
-        """One by one: a message is as large as the model."""
+        """One by one: a message is as large as the model. It is written down before it goes."""
         activated = self._activated()
         under_way = {}
         for message in messages:
+            sent = Sent(message, activated.get(message.metadata.dst_node_id, ""))
+            self._note(SENT, message, sent)
             (identity,) = self._grid.push_messages([message])
             if identity is not None:
-                under_way[identity] = Sent(message, activated.get(message.metadata.dst_node_id, ""))
-                self._note(SENT, message, under_way[identity])
+                under_way[identity] = sent
         return under_way
 
     def _pulled(self, identities: list[str]) -> Iterator[Message]:

@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
 from types import FrameType
@@ -26,35 +27,57 @@ FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 GRACE_SECONDS = 10.0
 
 
-def join(home: SiteHome, say: Callable[[str], None]) -> None:
-    """Until a signal ends it. A `ValueError` where site.yaml is wrong, or the hospital has joined already."""
+def join(home: SiteHome, say: Callable[[str], None], node: int | None = None) -> None:
+    """Until a signal ends it. A `ValueError` where site.yaml is wrong, or the hospital has joined already.
+
+    `node` is the port of a SuperNode that another user keeps up with `connect`.
+    """
     assert home.settings.name
     with exclusive(home.state / "join.lock"), stopped_by_signal() as stop:
         write_text(_pid(home), str(os.getpid()))
-        companion, tally = Companion(home, stop, say), Tally()
-        companion.start()
+        tally = Tally()
         try:
-            with _watched(home, companion, tally):
+            with _supernode(home, stop, say, node) as supernode, _watched(home, supernode, tally):
                 gate = Gate(home, AuditLog(home.audit), tally)
-                serve(companion.port, home.executor_key, gate, lambda: not stop.is_set())
+                serve(supernode.port, home.executor_key, gate, lambda: not stop.is_set())
         finally:
-            stop.set()
-            companion.join()
             _pid(home).unlink(missing_ok=True)
 
 
+def connect(home: SiteHome, port: int, say: Callable[[str], None]) -> None:
+    """Keep the SuperNode up until a signal ends it, for a worker of another user: no photograph is needed here."""
+    with exclusive(home.state / "connect.lock"), stopped_by_signal() as stop:
+        Companion(home, port, stop, say).run()
+
+
 @contextmanager
-def _watched(home: SiteHome, companion: "Companion", tally: Tally) -> Iterator[None]:
+def _supernode(
+    home: SiteHome, stop: Event, say: Callable[[str], None], node: int | None
+) -> Iterator["Companion | Elsewhere"]:
+    if node is not None:
+        yield Elsewhere(node)
+        return
+    companion = Companion(home, _free_port(), stop, say)
+    companion.start()
+    try:
+        yield companion
+    finally:
+        stop.set()
+        companion.join()
+
+
+@contextmanager
+def _watched(home: SiteHome, supernode: "Companion | Elsewhere", tally: Tally) -> Iterator[None]:
     watch = home.settings.watch
     watcher = Watcher(home.settings.name, home.state / "told.json", watch.webhook)
 
     def tell() -> None:
-        watcher.tell(site_events(companion.up, tally.failing, days_left(home.authority), disk(home.folder)))
+        watcher.tell(site_events(supernode.up, tally.failing, days_left(home.authority), disk(home.folder)))
 
     def metrics() -> bytes:
-        return site_metrics(tally, companion.up, disk(home.folder))
+        return site_metrics(tally, supernode.up, disk(home.folder))
 
-    with watched(watch.listen, metrics, lambda: {"supernode": companion.up}), repeatedly(tell):
+    with watched(watch.listen, metrics, lambda: {"supernode": supernode.up}), repeatedly(tell):
         yield
 
 
@@ -89,9 +112,9 @@ def stopped_by_signal() -> Iterator[Event]:
 class Companion(Thread):
     """The SuperNode: one that ends is started again, each time after a longer pause while it does not last."""
 
-    def __init__(self, home: SiteHome, stop: Event, say: Callable[[str], None]) -> None:
+    def __init__(self, home: SiteHome, port: int, stop: Event, say: Callable[[str], None]) -> None:
         super().__init__(name="supernode")
-        self.port = _free_port()
+        self.port = port
         self._home, self._stop, self._say = home, stop, say
         self._node: subprocess.Popen[bytes] | None = None
 
@@ -112,6 +135,18 @@ class Companion(Thread):
             pause = FIRST_PAUSE if time.monotonic() - began > LONGEST_PAUSE else min(2 * pause, LONGEST_PAUSE)
             self._say(f"{why_it_ended(self._home)} It is tried again in {pause:g} s.")
             self._stop.wait(pause)
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """A SuperNode that another user of this machine keeps up."""
+
+    port: int
+
+    @property
+    def up(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex((LOOPBACK, self.port)) == 0
 
 
 def _end(node: subprocess.Popen[bytes]) -> None:

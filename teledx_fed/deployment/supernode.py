@@ -45,10 +45,12 @@ def proxied(proxy: str | None) -> dict[str, str]:
     return {"HTTPS_PROXY": proxy, "https_proxy": proxy, "NO_PROXY": HERE, "no_proxy": HERE}
 
 
+WRONG_NAME = "The server's certificate is made out to another name than the one in site.yaml."
 ENDINGS = {
-    "nvalid SuperNode authentication": "The server does not know this site's key: send the coordinator keys/site.pub.",
+    "[code: 2004]": "The server does not know this site's key: send the coordinator keys/site.pub.",
     "certificate has expired": "The server's certificate has expired: the coordinator renews it.",
-    "Hostname mismatch": "The server's certificate is made out to another name than the one in site.yaml.",
+    "Hostname mismatch": WRONG_NAME,
+    "IP address mismatch": WRONG_NAME,
     "CERTIFICATE_VERIFY_FAILED": "The server's certificate does not go back to ca.crt: ask the coordinator for theirs.",
     "407": "The proxy asks for credentials: write them into proxy in site.yaml.",
     "Name or service not known": "The server's name is not known here: check server in site.yaml, and the DNS.",

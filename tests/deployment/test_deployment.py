@@ -55,6 +55,13 @@ def test_the_final_weights_are_those_of_the_simulation_bit_for_bit(federation: F
     assert model.read_bytes() == simulated(federation, "whole", tmp_path)
 
 
+def test_both_sides_wrote_down_the_same(federation: Federation) -> None:
+    log = federation.server / "audit.jsonl"
+    for name in SITES:
+        verified = federation.command("sites", "audit", "verify", "--against", log, "--dir", federation.site(name))
+        assert verified == "nothing was changed\n"
+
+
 def test_a_killed_server_goes_on_to_the_same_weights(federation: Federation, tmp_path: Path) -> None:
     federation.order("killed", *TINY, "federation.rounds=4", "federation.quorum=3")
     federation.wait_for_rounds("killed", 1)
@@ -63,10 +70,3 @@ def test_a_killed_server_goes_on_to_the_same_weights(federation: Federation, tmp
     federation.resume("killed")
     model = federation.wait_until_done("killed")
     assert model.read_bytes() == simulated(federation, "killed", tmp_path)
-
-
-def test_both_sides_wrote_down_the_same(federation: Federation) -> None:
-    log = federation.server / "audit.jsonl"
-    for name in SITES:
-        verified = federation.command("sites", "audit", "verify", "--against", log, "--dir", federation.site(name))
-        assert verified == "nothing was changed\n"

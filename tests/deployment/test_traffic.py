@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 from PIL import Image
@@ -104,11 +105,8 @@ orders.place(home, orders.order_of(home, asked, "malicious"))
 def test_a_hospital_reaches_none_of_the_coordinators_calls(
     tapped_federation: tuple[Federation, WireTap], call: str
 ) -> None:
-    import httpx
-
     federation, _ = tapped_federation
-    authority = str(federation.server / "certificates" / "ca.crt")
-    reply = httpx.post(f"https://localhost:{federation.port}{call}", verify=authority, trust_env=False)
+    reply = httpx.post(f"https://localhost:{federation.port}{call}", verify=federation.trusting(), trust_env=False)
     assert reply.status_code == 404
 
 

@@ -1,0 +1,76 @@
+"""Who speaks with the network sees no photograph, and who holds the photographs has no key to the network."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmarks.jobs.deployed import Federation, free_port, running
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(os.geteuid() != 0, reason="only root can work as two users"),
+]
+
+WORKER, NETWORK = 20_001, 20_002
+TINY = ("model.name=test_efficientnet", "model.initial=none", "federation.rounds=1")
+
+
+def as_user(user: int) -> tuple[str, ...]:
+    return "setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"
+
+
+def can_read(user: int, file: Path) -> bool:
+    return subprocess.run([*as_user(user), "cat", str(file)], capture_output=True).returncode == 0
+
+
+def give(folder: Path, user: int) -> None:
+    for path in (folder, *folder.rglob("*")):
+        os.chown(path, user, user)
+    folder.chmod(0o700)
+
+
+@pytest.fixture
+def federation() -> Iterator[Federation]:
+    if subprocess.run([*as_user(WORKER), sys.executable, "-c", ""], capture_output=True).returncode:
+        pytest.skip("other users cannot run this Python")
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+        Path(folder).chmod(0o711)
+        with running(Path(folder)) as started:
+            yield started
+
+
+def part(federation: Federation, site: Path, network: Path) -> None:
+    """The network's user gets the key and what it needs beside it; the worker keeps the rest."""
+    for name in ("keys", "secrets", "state"):
+        (network / name).mkdir(parents=True)
+    (site / "keys" / "site.key").rename(network / "keys" / "site.key")
+    for name in ("site.yaml", "ca.crt", "secrets/executor.key"):
+        shutil.copy(site / name, network / name)
+    give(site, WORKER)
+    give(federation.folder / "photographs", WORKER)
+    give(network, NETWORK)
+
+
+def test_a_round_completes_though_neither_user_can_read_what_is_the_others(federation: Federation) -> None:
+    federation.enrol("north")
+    site, network, port = federation.site("north"), federation.site("network"), free_port()
+    part(federation, site, network)
+    photograph = next((federation.folder / "photographs").rglob("*.png"))
+    assert can_read(WORKER, photograph)
+    assert not can_read(NETWORK, photograph)
+    assert not can_read(NETWORK, site / "secrets" / "split.key")
+    assert can_read(NETWORK, network / "keys" / "site.key")
+    assert not can_read(WORKER, network / "keys" / "site.key")
+    federation.within.update(network=as_user(NETWORK), north=as_user(WORKER))
+    federation._start("network", "sites", "connect", port, "--dir", network)
+    federation._start("north", "sites", "join", "--node", port, "--dir", site)
+    federation.order("parted", *TINY)
+    assert federation.wait_until_done("parted").exists()
+    assert [line["accepted"] for line in federation.rounds("parted")] == [["north"]] * 2
