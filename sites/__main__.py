@@ -99,6 +99,7 @@ def _counting(done: int, total: int) -> None:
 def join(
     home: Home = HERE,
     service: Annotated[bool, typer.Option(help="Print a systemd unit that does this, and end.")] = False,
+    node: Annotated[int | None, typer.Option(help="The port that connect serves, as another user.")] = None,
 ) -> None:
     """Take part until stopped: answer what the coordinator asks, by the terms of site.yaml."""
     with told_plainly():
@@ -109,7 +110,19 @@ def join(
         from teledx_fed.deployment.site_settings import SiteHome
 
         logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
-        take_part(SiteHome(home), lambda line: typer.echo(line, err=True))
+        take_part(SiteHome(home), lambda line: typer.echo(line, err=True), node)
+
+
+@app.command()
+def connect(
+    port: Annotated[int, typer.Argument(help="On this machine, where join --node finds it.")], home: Home = HERE
+) -> None:
+    """Keep the connection to the server and nothing else, for a join that another user runs."""
+    with told_plainly():
+        from teledx_fed.deployment.joining import connect as keep_up
+        from teledx_fed.deployment.site_settings import SiteHome
+
+        keep_up(SiteHome(home), port, lambda line: typer.echo(line, err=True))
 
 
 def _print_unit(folder: Path) -> None:

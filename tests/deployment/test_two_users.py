@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,8 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="only root can work as two users"),
 ]
 
+ROOT = Path(__file__).parents[2]
+PYTHON = shutil.which(f"python3.{sys.version_info.minor}", path="/usr/local/bin:/usr/bin")
 WORKER, NETWORK = 20_001, 20_002
 TINY = ("model.name=test_efficientnet", "model.initial=none", "federation.rounds=1")
 
@@ -38,11 +41,14 @@ def give(folder: Path, user: int) -> None:
 
 @pytest.fixture
 def federation() -> Iterator[Federation]:
-    if subprocess.run([*as_user(WORKER), sys.executable, "-c", ""], capture_output=True).returncode:
-        pytest.skip("other users cannot run this Python")
+    """Beneath a folder that other users may pass through, with a Python that they may run."""
+    if PYTHON is None:
+        pytest.skip("there is no Python that every user can run")
+    packages = {"PYTHONPATH": os.pathsep.join((str(ROOT), sysconfig.get_path("purelib")))}
     with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
         Path(folder).chmod(0o711)
-        with running(Path(folder)) as started:
+        with running(Path(folder), packages) as started:
+            started.python = PYTHON
             yield started
 
 
