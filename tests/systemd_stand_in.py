@@ -74,6 +74,7 @@ def confined(name: str) -> None:
         resource.setrlimit(which, (size, size))
     _renounce()
     _filter(allowed)
+    os.environ.update([unit["Environment"].split("=")])
     command = unit["ExecStart"].split()
     os.execv(command[0], command)
 

@@ -38,6 +38,7 @@ def test_a_unit_confines_what_it_runs(units: dict[str, str]) -> None:
     for unit in units.values():
         service = parsed(unit)["Service"]
         assert service["Restart"] == "always"
+        assert service["Environment"] == "ORT_DISABLE_TELEMETRY=1"
         assert service["ProtectSystem"] == "strict"
         assert service["UMask"] == "0077"
         assert service["NoNewPrivileges"] == service["PrivateTmp"] == "yes"
