@@ -26,6 +26,8 @@ BEHIND_THE_PROXY = "10.78.0.1"
 NAMESPACE, LINK = "teledx-hospital", "teledx0"
 TINY = ("model.name=test_efficientnet", "model.initial=none")
 CREDENTIALS = "radiology:s3cret"
+SYN, SYN_ACK = 0x02, 0x12
+"""The flags of a TCP segment that opens a connection: what answers an older one is no attempt."""
 
 
 def ip(*words: str) -> None:
@@ -55,6 +57,7 @@ def walled() -> Iterator[list[tuple[str, int]]]:
             threading.Thread(target=_watch, args=(sniffer, tried), daemon=True).start()
             yield tried
     finally:
+        ip("link", "delete", LINK)  # a namespace goes in its own time, and would keep the name until then
         ip("netns", "delete", NAMESPACE)
 
 
@@ -62,9 +65,10 @@ def _watch(sniffer: socket.socket, tried: list[tuple[str, int]]) -> None:
     with suppress(OSError):
         while frame := sniffer.recv(1 << 16):
             packet = frame[14:]
-            if socket.inet_ntoa(packet[12:16]) != INSIDE:
-                continue
             header = 4 * (packet[0] & 15)
+            begins = packet[9] != socket.IPPROTO_TCP or packet[header + 13] & SYN_ACK == SYN
+            if socket.inet_ntoa(packet[12:16]) != INSIDE or not begins:
+                continue
             (port,) = struct.unpack("!H", packet[header + 2 : header + 4])
             tried.append((socket.inet_ntoa(packet[16:20]), port))
 
