@@ -70,44 +70,14 @@ def start(
         if service:
             _print_unit(home)
             return
+        from teledx_fed.deployment.oversight import overseen
         from teledx_fed.deployment.server_settings import ServerHome
         from teledx_fed.deployment.superlink import serve
 
         here = ServerHome(home)
         port = here.settings.port
-        with _watched(here):
+        with overseen(here):
             serve(here, lambda: tell(as_json, f"up: hospitals reach it on port {port}", up=True, port=port))
-
-
-@contextmanager
-def _watched(home: Any) -> Iterator[None]:
-    """Health, metrics and the webhook, beside the server."""
-    from teledx_fed.deployment.control import is_up
-    from teledx_fed.deployment.events import Watcher, disk, server_events
-    from teledx_fed.deployment.metrics import server_metrics
-    from teledx_fed.deployment.monitoring import repeatedly, watched
-
-    watch = home.settings.watch
-    watcher = Watcher(home.settings.hosts[0], home.folder / "told.json", watch.webhook)
-
-    def metrics() -> bytes:
-        return server_metrics(_seen(home))
-
-    def tell_of_events() -> None:
-        watcher.tell(server_events(_seen(home), disk(home.folder)))
-
-    with watched(watch.listen, metrics, lambda: {"superlink": is_up(home)}), repeatedly(tell_of_events):
-        yield
-
-
-def _seen(home: Any) -> Any:
-    from teledx_fed.deployment import control
-    from teledx_fed.deployment.overview import overview
-
-    try:
-        return overview(home, control.nodes(home), control.runs(home))
-    except ConnectionError:
-        return overview(home, None, ())
 
 
 def _print_unit(folder: Path) -> None:
@@ -248,18 +218,19 @@ def status(
         from rich.console import Console
         from rich.live import Live
 
+        from teledx_fed.deployment.oversight import seen
         from teledx_fed.deployment.server_settings import ServerHome
 
         here = ServerHome(home)
         if as_json:
-            typer.echo(json.dumps(asdict(_seen(here))))
+            typer.echo(json.dumps(asdict(seen(here))))
             return
         if not watch:
-            Console().print(_standing(_seen(here)))
+            Console().print(_standing(seen(here)))
             return
-        with Live(_standing(_seen(here)), auto_refresh=False) as live, suppress(KeyboardInterrupt):
+        with Live(_standing(seen(here)), auto_refresh=False) as live, suppress(KeyboardInterrupt):
             while True:
-                live.update(_standing(_seen(here)), refresh=True)
+                live.update(_standing(seen(here)), refresh=True)
                 time.sleep(2)
 
 
@@ -295,13 +266,14 @@ def page(
     with told_plainly():
         from secrets import token_urlsafe
 
+        from teledx_fed.deployment.oversight import seen
         from teledx_fed.deployment.server_settings import ServerHome
         from teledx_fed.deployment.site_settings import checked_address
         from teledx_fed.deployment.web.page import server
 
         (host, port), token, here = checked_address("--listen", listen), token_urlsafe(32), ServerHome(home)
         typer.echo(f"http://{host}:{port}/?token={token}")
-        server(lambda: _seen(here), token, host, port).run()
+        server(lambda: seen(here), token, host, port).run()
 
 
 @app.command()

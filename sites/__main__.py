@@ -152,7 +152,8 @@ def exclude(patient: str, home: Home = HERE, as_json: AsJson = False) -> None:
 
         photographs = kept.exclude(SiteHome(home), patient)
         rounds = kept.rounds_of(SiteHome(home), patient)
-        line = f"left out, {photographs} photographs; trained on in rounds: {rounds or 'none'}"
+        used = ", ".join(f"{run} round {round}" for run, round in rounds)
+        line = f"left out, {photographs} photographs; trained on in: {used or 'no round'}"
         tell(as_json, line, photographs=photographs, rounds=rounds)
 
 

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import NoReturn
 
 from flwr.app import Message
 from flwr.proto.node_pb2 import NodeInfo
@@ -12,6 +11,7 @@ from flwr.serverapp import Grid
 from teledx_fed.deployment.audit import AuditLog
 from teledx_fed.deployment.outgoing import told
 from teledx_fed.deployment.receipts import RECEIVED, SENT
+from teledx_fed.federation.in_process import AnsweringGrid
 
 POLL_SECONDS = 0.25
 ROLL_CALL_SECONDS = 2.0
@@ -27,7 +27,7 @@ class Sent:
     activated: str
 
 
-class NetworkGrid(Grid):
+class NetworkGrid(AnsweringGrid):
     """What `rounds` sees of Flower's grid over a network. Every message is written into `audit`."""
 
     def __init__(
@@ -130,22 +130,6 @@ class NetworkGrid(Grid):
 
     def _note(self, event: str, message: Message, sent: Sent) -> None:
         self._audit.append(event, site=self._name(sent), **told(message))
-
-    def set_run(self, run: object) -> NoReturn:
-        raise NotImplementedError("NetworkGrid serves the run of the grid that it was made of")
-
-    @property
-    def run(self) -> NoReturn:
-        raise NotImplementedError("NetworkGrid serves the run of the grid that it was made of")
-
-    def create_message(self, *_: object, **__: object) -> NoReturn:
-        raise NotImplementedError("NetworkGrid takes messages made by flwr.app.Message")
-
-    def push_messages(self, messages: Iterable[Message]) -> NoReturn:
-        raise NotImplementedError("NetworkGrid answers in send_and_receive")
-
-    def pull_messages(self, message_ids: Iterable[str]) -> NoReturn:
-        raise NotImplementedError("NetworkGrid answers in send_and_receive")
 
 
 def _anew(message: Message) -> Message:

@@ -17,7 +17,27 @@ SERVER = 1
 CRASHED = 1
 
 
-class InProcessGrid(Grid):
+class AnsweringGrid(Grid):
+    """A grid for one run, whose every question is answered in `send_and_receive`."""
+
+    def set_run(self, run: object) -> NoReturn:
+        raise NotImplementedError("this grid has a run of its own")
+
+    @property
+    def run(self) -> NoReturn:
+        raise NotImplementedError("this grid has a run of its own")
+
+    def create_message(self, *_: object, **__: object) -> NoReturn:
+        raise NotImplementedError("this grid takes messages made by flwr.app.Message")
+
+    def push_messages(self, messages: Iterable[Message]) -> NoReturn:
+        raise NotImplementedError("this grid answers in send_and_receive")
+
+    def pull_messages(self, message_ids: Iterable[str]) -> NoReturn:
+        raise NotImplementedError("this grid answers in send_and_receive")
+
+
+class InProcessGrid(AnsweringGrid):
     """One node a site; as many are asked at a time as there are apps, and replies keep the order of the messages.
 
     `timeout` holds for each site by itself, as if all had run at once: one that takes longer stays silent.
@@ -80,22 +100,6 @@ class InProcessGrid(Grid):
             return Message(Error(CRASHED, type(error).__name__), reply_to=message)
         finally:
             self._idle.put(app)
-
-    def set_run(self, run: object) -> NoReturn:
-        raise NotImplementedError("InProcessGrid is its own run")
-
-    @property
-    def run(self) -> NoReturn:
-        raise NotImplementedError("InProcessGrid is its own run")
-
-    def create_message(self, *_: object, **__: object) -> NoReturn:
-        raise NotImplementedError("InProcessGrid takes messages made by flwr.app.Message")
-
-    def push_messages(self, messages: Iterable[Message]) -> NoReturn:
-        raise NotImplementedError("InProcessGrid answers in send_and_receive")
-
-    def pull_messages(self, message_ids: Iterable[str]) -> NoReturn:
-        raise NotImplementedError("InProcessGrid answers in send_and_receive")
 
 
 class SampledGrid:
