@@ -12,6 +12,7 @@ import pytest
 from loopback import HOST, named, states
 
 from teledx_fed.deployment import control
+from teledx_fed.deployment.audit import entries
 from teledx_fed.deployment.checks import server
 from teledx_fed.deployment.server_settings import ServerHome
 from teledx_fed.deployment.site_settings import SiteHome
@@ -58,4 +59,4 @@ def test_a_real_server_tells_whom_it_admitted_and_nothing_changes(
     (node,) = control.nodes(superlink)
     assert not node.online
     assert node.online_since is None
-    assert not superlink.audit.exists()
+    assert [entry["event"] for entry in entries(superlink.audit)] == ["laid out"]
