@@ -1,7 +1,8 @@
 """One fine-tuning job, 8 sites × 5 rounds, by this project and its peers: seconds from start to final weights.
 
-Each peer does it twice: with the training loop that its own examples teach, and with ours inside. The network
-(EfficientNet-B0 at 96 px), photographs (prepared beforehand), augmentation, batches, steps and two cores are the same.
+Each peer does it twice: with the training loop that its own examples teach, and with ours inside, where every site also
+scores a model each round. The network (EfficientNet-B0 at 96 px), photographs (prepared beforehand), augmentation,
+batches, steps and two cores are the same.
 
 - Flower 1.41, Ray runtime, after its quickstart-pytorch: two sites at a time, one thread each.
 - NVFlare 2.9.0, simulator, after its hello-pt: a process a site, one thread each.

@@ -12,6 +12,7 @@ from teledx_fed.evaluation.predictions import Predictions, predictions
 from teledx_fed.federation.site import Hospital
 from teledx_fed.model.network import build
 from teledx_fed.records import GRADES, Example, Images, LocalTraining, Site
+from teledx_fed.training.compute import place
 from teledx_fed.training.worker import SiteModel, Trained, Worker
 
 
@@ -30,7 +31,7 @@ class Idle(Worker):
 
 
 def idle() -> Idle:
-    return Idle(build(settings().model, settings().seed))
+    return Idle(place(build(settings().model, settings().seed), settings(), lambda line: None))
 
 
 def hospital_of(worker: Worker, context: Context) -> Hospital:

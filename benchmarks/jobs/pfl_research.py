@@ -33,10 +33,11 @@ normalised = v2.Compose(NORMALISED)
 
 
 class OursInside(FederatedAveraging):
-    """Our training function where pfl's own SGD stands."""
+    """Our training function where pfl's own SGD stands; a site scores what came first, as in every other runtime."""
 
     def train_one_user(self, initial_model_state: Any, model: Any, user_dataset: Any, central_context: Any) -> Any:
         round = central_context.current_central_iteration + 1
+        LOOPS["inside"].test(model.pytorch_model, int(user_dataset.user_id))
         LOOPS["inside"].train(model.pytorch_model, int(user_dataset.user_id), round)
         return model.get_model_difference(initial_model_state), Metrics()
 

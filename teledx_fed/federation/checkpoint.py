@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import safe_open
-from safetensors.numpy import save
+from safetensors.numpy import save_file
 
-from teledx_fed.files import write_bytes
+from teledx_fed.files import replacing
 from teledx_fed.weights import Layout, Vector, Weights
 
 
@@ -62,7 +62,8 @@ def write(progress: Progress, path: Path) -> None:
         "finished": progress.finished,
         "layout": progress.weights.layout.digest,
     }
-    write_bytes(path, save(arrays, metadata={"state": json.dumps(state)}))
+    with replacing(path) as file:
+        save_file(arrays, file.name, metadata={"state": json.dumps(state)})
 
 
 def read(path: Path, layout: Layout) -> Progress:

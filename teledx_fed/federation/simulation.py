@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -23,6 +24,8 @@ from teledx_fed.files import write_text
 from teledx_fed.records import RoundReport, Site
 from teledx_fed.settings import Settings
 from teledx_fed.training.worker import SiteModel, Worker
+
+LINES, CHECKPOINT = "rounds.jsonl", "checkpoints/latest.safetensors"
 
 
 @dataclass(frozen=True)
@@ -76,17 +79,25 @@ def coordinate(
     watch: Callable[[RoundReport, int], None] = lambda report, rounds: None,
 ) -> Progress:
     """The coordinator's part: rounds over any grid, each with its line in `rounds.jsonl` and its checkpoint."""
-    saved, lines = folder / "checkpoints" / "latest.safetensors", folder / "rounds.jsonl"
     folder.mkdir(parents=True, exist_ok=True)
     last = standing(folder, worker)
-    _forget_after(lines, last)
-    for progress, report in rounds(grid, STRATEGIES[settings.strategy.name](settings), last, settings):
-        with lines.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(report)) + "\n")
-        checkpoint.write(progress, saved)
-        last = progress
-        watch(report, settings.federation.rounds)
+    _forget_after(folder / LINES, last)
+    with ThreadPoolExecutor(1) as scribe:
+        written = scribe.submit(lambda: None)
+        for progress, report in rounds(grid, STRATEGIES[settings.strategy.name](settings), last, settings):
+            written.result()
+            written = scribe.submit(_keep, folder, progress, report, partial(watch, report, settings.federation.rounds))
+            last = progress
+        written.result()
     return last
+
+
+def _keep(folder: Path, progress: Progress, report: RoundReport, told: Callable[[], None]) -> None:
+    """A round is told of once it would survive; the next one goes on meanwhile."""
+    with (folder / LINES).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(asdict(report)) + "\n")
+    checkpoint.write(progress, folder / CHECKPOINT)
+    told()
 
 
 def conclude(grid: Grid, last: Progress, settings: Settings, folder: Path) -> None:
@@ -98,8 +109,7 @@ def conclude(grid: Grid, last: Progress, settings: Settings, folder: Path) -> No
 
 def standing(folder: Path, worker: Worker) -> Progress:
     """Where the federation in `folder` stands."""
-    saved = folder / "checkpoints" / "latest.safetensors"
-    if saved.exists():
+    if (saved := folder / CHECKPOINT).exists():
         return checkpoint.read(saved, worker.initial.weights.layout)
     return checkpoint.begin(worker.initial.weights)
 
