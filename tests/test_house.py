@@ -30,7 +30,7 @@ DOORS = {
     "PIL": ("teledx_fed/data/",),
     "torchvision": ("teledx_fed/data/",),
     "pydicom": ("teledx_fed/data/dicom.py",),
-    "cryptography": ("teledx_fed/deployment/certificates.py",),
+    "cryptography": ("teledx_fed/deployment/certificates.py", "teledx_fed/deployment/keys.py"),
     "sklearn": ("teledx_fed/evaluation/",),
     "matplotlib": ("teledx_fed/reporting/plots.py",),
     "jinja2": ("teledx_fed/reporting/", "teledx_fed/diagnosis/", "teledx_fed/deployment/web/"),

@@ -1,13 +1,11 @@
-"""Who is who: the coordinator's authority and server certificate, a hospital's key pair, and secrets.
+"""Who is the server: the coordinator's authority and what it signs, or what another PKI signed.
 
 `certificates` is a folder of ca.crt, ca.key, server.crt and server.key. Where a PKI of one's own takes the authority's
 place, there is no ca.key.
 """
 
 import hashlib
-import os
 import re
-import secrets
 import ssl
 from collections.abc import Sequence
 from contextlib import suppress
@@ -15,20 +13,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
-from uuid import uuid4
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives import serialization as form
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from teledx_fed.deployment.keys import CURVE, ecdsa_key, lasting_key, pem_of_key, private_key, public_key
+from teledx_fed.deployment.private_files import PUBLIC, all_new, read, write
 from teledx_fed.settings import must, within
 
-PRIVATE, PUBLIC = 0o600, 0o644
-CURVE = ec.SECP384R1()
 LOOPBACK = ("localhost", "127.0.0.1")
 """By these the coordinator's own commands reach its server."""
 SLOW_CLOCK = timedelta(minutes=5)
@@ -44,17 +39,12 @@ USAGES = (
     "encipher_only",
     "decipher_only",
 )
-NEW_PAIR = "Ask the hospital for the site.pub that `python -m sites init` made."
-EXPOSED = (
-    "It must not leave the hospital: send it to nobody, delete the copies, and make another pair with "
-    "`python -m sites init` if it was sent. The public key is the file that ends in .pub."
-)
 
 
 def create_authority(certificates: Path, days: int = 3650) -> None:
     """ca.crt, which hospitals get, and ca.key. A `ValueError` where one is there already."""
     within("days", days, 1, 36500)
-    _all_new(certificates / "ca.crt", certificates / "ca.key")
+    all_new(certificates / "ca.crt", certificates / "ca.key")
     key = ec.generate_private_key(CURVE)
     identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
     name = _name(f"teledx_fed authority {identifier.digest.hex()[:8]}")
@@ -64,8 +54,8 @@ def create_authority(certificates: Path, days: int = 3650) -> None:
         .add_extension(_usage("key_cert_sign", "crl_sign"), critical=True)
         .sign(key, hashes.SHA384())
     )
-    _write(certificates / "ca.crt", _pem(certificate), PUBLIC)
-    _write(certificates / "ca.key", _pem_of_key(key))
+    write(certificates / "ca.crt", _pem(certificate), PUBLIC)
+    write(certificates / "ca.key", pem_of_key(key))
 
 
 def issue_server_certificate(certificates: Path, hosts: Sequence[str], days: int = 365) -> None:
@@ -76,7 +66,7 @@ def issue_server_certificate(certificates: Path, hosts: Sequence[str], days: int
     within("days", days, 1, 36500)
     names = [_general_name(host) for host in dict.fromkeys((*hosts, *LOOPBACK))]
     authority, signer = _authority(certificates)
-    key = _lasting_key(certificates / "server.key")
+    key = lasting_key(certificates / "server.key")
     ends = min(_now() + timedelta(days=days), authority.not_valid_after_utc)
     above = authority.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     certificate = (
@@ -88,7 +78,7 @@ def issue_server_certificate(certificates: Path, hosts: Sequence[str], days: int
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(above), critical=False)
         .sign(signer, hashes.SHA384())
     )
-    _write(certificates / "server.crt", _pem(certificate), PUBLIC, replace=True)
+    write(certificates / "server.crt", _pem(certificate), PUBLIC, replace=True)
 
 
 def adopt(certificates: Path, certificate: Path, key: Path, authority: Path, hosts: Sequence[str]) -> None:
@@ -96,7 +86,7 @@ def adopt(certificates: Path, certificate: Path, key: Path, authority: Path, hos
 
     The file `certificate` holds the server's own first, then any between it and `authority`.
     """
-    chain, roots, secret = _certificates(certificate), _certificates(authority), _private_key(key)
+    chain, roots, secret = _certificates(certificate), _certificates(authority), private_key(key)
     if chain[0].public_key() != secret.public_key():
         raise ValueError(
             f"{key} must belong to the first certificate in {certificate}, got another's key. "
@@ -108,37 +98,8 @@ def adopt(certificates: Path, certificate: Path, key: Path, authority: Path, hos
     for host in hosts:
         _withstands(certificate, key, roots, host, "Ask the PKI for one with this among its alternative names.")
     _settle_authority(certificates / "ca.crt", _pem(*roots))
-    _write(certificates / "server.key", _pem_of_key(secret), replace=True)
-    _write(certificates / "server.crt", _pem(*chain), PUBLIC, replace=True)
-
-
-def create_site_keys(private: Path, public: Path, comment: str) -> None:
-    """A hospital's pair, written as Flower reads it. A `ValueError` where one is there already."""
-    must(comment.isascii() and comment.isprintable(), "comment", "be one line of ASCII", comment, "Write it as that.")
-    _all_new(private, public)
-    key = ec.generate_private_key(CURVE)
-    line = key.public_key().public_bytes(form.Encoding.OpenSSH, form.PublicFormat.OpenSSH)
-    _write(public, line + f" {comment}\n".encode(), PUBLIC)
-    _write(private, _pem_of_key(key, form.PrivateFormat.OpenSSH))
-
-
-def site_key(private: Path) -> ec.EllipticCurvePrivateKey:
-    """What `create_site_keys` wrote. A `ValueError` for any other file."""
-    try:
-        key = form.load_ssh_private_key(_read(private), password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise ValueError(f"{private} must be the key that init made, got another file. Put it back.") from error
-    if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise ValueError(f"{private} must be the key that init made, got {type(key).__name__}. Put it back.")
-    return key
-
-
-def public_key_bytes(path: Path) -> bytes:
-    """A hospital's public key as Flower registers it. A `ValueError` for any other file, a private key above all."""
-    key = _public_key(_read(path), path)
-    got = key.curve.name if isinstance(key, ec.EllipticCurvePublicKey) else type(key).__name__
-    must(got == CURVE.name, str(path), f"be an ECDSA key on {CURVE.name}", got, NEW_PAIR)
-    return key.public_bytes(form.Encoding.PEM, form.PublicFormat.SubjectPublicKeyInfo)
+    write(certificates / "server.key", pem_of_key(secret), replace=True)
+    write(certificates / "server.crt", _pem(*chain), PUBLIC, replace=True)
 
 
 def fingerprint(source: Path | bytes) -> str:
@@ -146,9 +107,9 @@ def fingerprint(source: Path | bytes) -> str:
 
     The first half of the SHA-256 of its SubjectPublicKeyInfo in DER.
     """
-    content, name = (source, "key") if isinstance(source, bytes) else (_read(source), source)
+    content, name = (source, "key") if isinstance(source, bytes) else (read(source), source)
     certified = b"-----BEGIN CERTIFICATE-----" in content
-    key = _certificates_in(content, name)[0].public_key() if certified else _public_key(content, name)
+    key = _certificates_in(content, name)[0].public_key() if certified else public_key(content, name)
     der = key.public_bytes(form.Encoding.DER, form.PublicFormat.SubjectPublicKeyInfo)
     return hashlib.sha256(der).digest()[:16].hex(" ", 2)
 
@@ -165,7 +126,7 @@ class Claims:
 
 def claims(source: Path | bytes) -> Claims:
     """Of the first certificate in a file, or of one in DER. A `ValueError` where there is none."""
-    pem = ssl.DER_cert_to_PEM_cert(source).encode() if isinstance(source, bytes) else _read(source)
+    pem = ssl.DER_cert_to_PEM_cert(source).encode() if isinstance(source, bytes) else read(source)
     certificate = _certificates_in(pem, "certificate" if isinstance(source, bytes) else source)[0]
     hosts: tuple[str, ...] = ()
     with suppress(x509.ExtensionNotFound):
@@ -189,11 +150,6 @@ def expires(certificate: Path) -> datetime:
 def days_left(certificate: Path, now: datetime | None = None) -> int:
     """Whole days until it expires, negative afterwards. A `ValueError` where the file holds no certificate."""
     return (expires(certificate) - (now or _now())).days
-
-
-def create_secret(path: Path) -> None:
-    """256 random bits in hexadecimal, without a line end. A `ValueError` where a file is there already."""
-    _write(path, secrets.token_hex(32).encode())
 
 
 def _now() -> datetime:
@@ -244,23 +200,10 @@ def _authority(certificates: Path) -> tuple[x509.Certificate, ec.EllipticCurvePr
             "of your own, ask that for a new one and adopt it."
         )
     _in_time(certificate)
-    authority, signer = _certificates(certificate)[0], _ecdsa_key(key)
+    authority, signer = _certificates(certificate)[0], ecdsa_key(key)
     if authority.public_key() != signer.public_key():
         raise ValueError(f"{key} must belong to {certificate}, got another's key. Put back the two made together.")
     return authority, signer
-
-
-def _lasting_key(path: Path) -> ec.EllipticCurvePrivateKey:
-    if not path.exists():
-        _write(path, _pem_of_key(ec.generate_private_key(CURVE)))
-    return _ecdsa_key(path)
-
-
-def _ecdsa_key(path: Path) -> ec.EllipticCurvePrivateKey:
-    key = _private_key(path)
-    if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise ValueError(f"{path} must be an ECDSA key, got {type(key).__name__}. Put back the one made here.")
-    return key
 
 
 def _in_time(certificate: Path) -> None:
@@ -294,39 +237,16 @@ def _withstands(certificate: Path, key: Path, roots: Sequence[x509.Certificate],
 
 def _settle_authority(path: Path, roots: bytes) -> None:
     if not path.exists():
-        _write(path, roots, PUBLIC)
-    elif _read(path) != roots:
+        write(path, roots, PUBLIC)
+    elif read(path) != roots:
         raise ValueError(
             f"{path} must be the authority that hospitals hold already, got another. "
             "Send them the new one, move this one away, and adopt again."
         )
 
 
-def _public_key(content: bytes, name: Path | str) -> PublicKeyTypes:
-    if b"PRIVATE KEY-----" in content or content.startswith(b"PuTTY-User-Key-File"):
-        raise ValueError(f"{name} must be a public key, got a PRIVATE key. {EXPOSED}")
-    pem = content.lstrip().startswith(b"-----BEGIN")
-    try:
-        return form.load_pem_public_key(content) if pem else form.load_ssh_public_key(content.strip())
-    except (ValueError, UnsupportedAlgorithm) as error:
-        raise ValueError(f"{name} must be a public key, got a file that is none. {NEW_PAIR}") from error
-
-
-def _private_key(path: Path) -> PrivateKeyTypes:
-    content = _read(path)
-    try:
-        return form.load_pem_private_key(content, password=None)
-    except TypeError as error:
-        raise ValueError(
-            f"{path} must open without a passphrase, got one that asks for it. Nobody is there when a server restarts: "
-            "decrypt it with `openssl pkey`."
-        ) from error
-    except (ValueError, UnsupportedAlgorithm) as error:
-        raise ValueError(f"{path} must be a private key in PEM, got none. Convert it with `openssl pkey`.") from error
-
-
 def _certificates(path: Path) -> list[x509.Certificate]:
-    return _certificates_in(_read(path), path)
+    return _certificates_in(read(path), path)
 
 
 def _certificates_in(content: bytes, name: Path | str) -> list[x509.Certificate]:
@@ -341,45 +261,3 @@ def _certificates_in(content: bytes, name: Path | str) -> list[x509.Certificate]
 
 def _pem(*certificates: x509.Certificate) -> bytes:
     return b"".join(one.public_bytes(form.Encoding.PEM) for one in certificates)
-
-
-def _pem_of_key(key: PrivateKeyTypes, written: form.PrivateFormat = form.PrivateFormat.PKCS8) -> bytes:
-    return key.private_bytes(form.Encoding.PEM, written, form.NoEncryption())
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ValueError(
-            f"{path} must be readable, got: {error.strerror}. Check the path and its permissions."
-        ) from error
-
-
-def _all_new(*paths: Path) -> None:
-    for path in paths:
-        if path.exists():
-            raise _taken(path)
-
-
-def _taken(path: Path) -> ValueError:
-    return ValueError(f"{path} must be new, got a file that is there. Nothing is overwritten: move it away first.")
-
-
-def _write(path: Path, content: bytes, mode: int = PRIVATE, replace: bool = False) -> None:
-    """Whole or absent, and never open to more than `mode` says. A `ValueError` for one that may not be replaced."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid4().hex}")
-    try:
-        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        if replace:
-            temporary.replace(path)
-        else:
-            path.hardlink_to(temporary)
-    except FileExistsError as error:
-        raise _taken(path) from error
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -26,7 +26,7 @@ from flwr.supercore.error import FlowerError
 from flwr.supercore.fab import Fab
 from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
 
-from teledx_fed.deployment.certificates import public_key_bytes
+from teledx_fed.deployment.keys import public_key_bytes
 from teledx_fed.deployment.overview import Node
 from teledx_fed.deployment.server_settings import LOOPBACK, ServerHome
 from teledx_fed.deployment.site_settings import checked_name

@@ -5,14 +5,9 @@ from pathlib import Path
 from string import Template
 
 from teledx_fed.deployment.audit import AuditLog
-from teledx_fed.deployment.certificates import (
-    adopt,
-    create_authority,
-    create_secret,
-    create_site_keys,
-    days_left,
-    issue_server_certificate,
-)
+from teledx_fed.deployment.certificates import adopt, create_authority, days_left, issue_server_certificate
+from teledx_fed.deployment.keys import create_secret, create_site_keys
+from teledx_fed.deployment.private_files import PRIVATE_FOLDER
 from teledx_fed.deployment.server_settings import ServerHome
 from teledx_fed.deployment.site_settings import SiteHome, checked_address, checked_name
 from teledx_fed.files import write_bytes, write_text
@@ -23,7 +18,7 @@ OwnCertificate = tuple[Path | None, Path | None, Path | None]
 
 def init_server(home: ServerHome, hosts: Sequence[str], own: OwnCertificate) -> None:
     """`own`: certificate, key and authority of the coordinator's own PKI, or three times None."""
-    _must_be_new(home.folder / "server.yaml")
+    _begin(home.folder, "server.yaml")
     create_authority(home.loopback)
     issue_server_certificate(home.loopback, [])
     certificate, key, authority = own
@@ -53,18 +48,21 @@ def init_site(home: SiteHome, name: str, server: str, authority: Path) -> None:
     checked_name("--name", name)
     checked_address("--server", server)
     must(authority.is_file(), "--ca", "be the file that the coordinator gave", str(authority), "Ask for ca.crt.")
-    _must_be_new(home.folder / "site.yaml")
+    _begin(home.folder, "site.yaml")
     create_site_keys(home.private_key, home.public_key, name)
     for secret in (home.split_key, home.executor_key):
         create_secret(secret)
     write_bytes(home.authority, authority.read_bytes())
-    home.state.mkdir(exist_ok=True, mode=0o700)
+    home.state.mkdir(exist_ok=True)
     AuditLog(home.audit).append("laid out", name=name, server=server)
     _write("site/site.yaml", home.folder / "site.yaml", name=name, server=server)
 
 
-def _must_be_new(file: Path) -> None:
-    must(not file.exists(), str(file.parent), "be a new folder", f"one with {file.name}", "Name another.")
+def _begin(folder: Path, settings: str) -> None:
+    """For its owner alone: prepared photographs, names of patients and the proxy's password will lie in it."""
+    must(not (folder / settings).exists(), str(folder), "be a new folder", f"one with {settings}", "Name another.")
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(PRIVATE_FOLDER)
 
 
 def _write(template: str, file: Path, **values: str) -> None:

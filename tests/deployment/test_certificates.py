@@ -21,6 +21,7 @@ from flwr.supercore.auth.superexec_secret import load_superexec_auth_secret
 from flwr.supercore.primitives.asymmetric import bytes_to_public_key, sign_message, verify_signature
 
 from teledx_fed.deployment import certificates as pki
+from teledx_fed.deployment import keys, private_files
 
 Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
@@ -170,8 +171,8 @@ def test_nothing_is_signed_with_the_key_of_another(folder: Path, tmp_path: Path)
 def test_who_may_read(folder: Path, tmp_path: Path) -> None:
     site = tmp_path / "site"
     found(folder)
-    pki.create_site_keys(site / "keys" / "site.key", site / "keys" / "site.pub", "north")
-    pki.create_secret(site / "secrets" / "split.key")
+    keys.create_site_keys(site / "keys" / "site.key", site / "keys" / "site.pub", "north")
+    keys.create_secret(site / "secrets" / "split.key")
     assert {mode(private) for private in (folder, site / "keys", site / "secrets")} == {0o700}
     assert {path.name: mode(path) for root in (folder, site) for path in root.rglob("*.*")} == {
         **dict.fromkeys(("ca.crt", "server.crt", "site.pub"), 0o644),
@@ -189,9 +190,9 @@ def test_a_key_is_private_from_its_first_byte_and_whole_or_absent(
         raise OSError("no space left")
 
     folder.mkdir(parents=True)
-    monkeypatch.setattr(pki.os, "fsync", power_fails)
+    monkeypatch.setattr(private_files.os, "fsync", power_fails)
     with pytest.raises(OSError, match="no space left"):
-        pki.create_secret(folder / "executor.key")
+        keys.create_secret(folder / "executor.key")
     assert seen == [0o600]
     assert list(folder.iterdir()) == []
 
@@ -203,7 +204,7 @@ def test_a_failed_renewal_leaves_the_certificate_as_it_was(folder: Path, monkeyp
     def power_fails(file: int) -> None:
         raise OSError("no space left")
 
-    monkeypatch.setattr(pki.os, "fsync", power_fails)
+    monkeypatch.setattr(private_files.os, "fsync", power_fails)
     with pytest.raises(OSError, match="no space left"):
         pki.issue_server_certificate(folder, HOSTS)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
@@ -211,8 +212,8 @@ def test_a_failed_renewal_leaves_the_certificate_as_it_was(folder: Path, monkeyp
 
 MAKERS: list[tuple[Callable[[Path], None], tuple[str, ...]]] = [
     (pki.create_authority, ("ca.crt", "ca.key")),
-    (lambda folder: pki.create_site_keys(folder / "site.key", folder / "site.pub", "north"), ("site.key", "site.pub")),
-    (lambda folder: pki.create_secret(folder / "split.key"), ("split.key",)),
+    (lambda folder: keys.create_site_keys(folder / "site.key", folder / "site.pub", "north"), ("site.key", "site.pub")),
+    (lambda folder: keys.create_secret(folder / "split.key"), ("split.key",)),
 ]
 
 
@@ -228,31 +229,31 @@ def test_nothing_is_overwritten(tmp_path: Path, make: Callable[[Path], None], th
 def test_a_link_to_nowhere_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "split.key").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(ValueError, match="must be new"):
-        pki.create_secret(tmp_path / "split.key")
+        keys.create_secret(tmp_path / "split.key")
     assert not (tmp_path / "elsewhere").exists()
 
 
 def test_flower_reads_the_keys(tmp_path: Path) -> None:
     private, public = tmp_path / "site.key", tmp_path / "site.pub"
-    pki.create_site_keys(private, public, "north hospital")
+    keys.create_site_keys(private, public, "north hospital")
     key = form.load_ssh_private_key(private.read_bytes(), None)
     assert isinstance(key, ec.EllipticCurvePrivateKey)
     assert private.read_bytes().startswith(b"-----BEGIN OPENSSH PRIVATE KEY-----")
     assert re.fullmatch(r"ecdsa-sha2-nistp384 \S+ north hospital\n", public.read_text())
-    registered = pki.public_key_bytes(public)
+    registered = keys.public_key_bytes(public)
     assert registered == try_load_public_key(public)
     assert verify_signature(bytes_to_public_key(registered), b"now", sign_message(key, b"now"))
 
 
 def test_a_comment_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="comment must be one line of ASCII"):
-        pki.create_site_keys(tmp_path / "site.key", tmp_path / "site.pub", "north\necdsa-sha2-nistp384 AAAA")
+        keys.create_site_keys(tmp_path / "site.key", tmp_path / "site.pub", "north\necdsa-sha2-nistp384 AAAA")
 
 
 def test_flower_reads_the_secret(tmp_path: Path) -> None:
     one, other = tmp_path / "executor.key", tmp_path / "split.key"
-    pki.create_secret(one)
-    pki.create_secret(other)
+    keys.create_secret(one)
+    keys.create_secret(other)
     assert load_superexec_auth_secret(str(one)) == one.read_bytes()
     assert re.fullmatch(b"[0-9a-f]{64}", one.read_bytes())
     assert one.read_bytes() != other.read_bytes()
@@ -276,7 +277,7 @@ def pem(key: Key, passphrase: bytes = b"") -> bytes:
         (b"Dear colleague, please find the key attached.", "must be a public key, got a file that is none"),
         (b"", "must be a public key, got a file that is none"),
         (b"\x00\xff" * 100, "must be a public key, got a file that is none"),
-        (pem(ec.generate_private_key(pki.CURVE)), "got a PRIVATE key. It must not leave the hospital: send it to nob"),
+        (pem(ec.generate_private_key(keys.CURVE)), "got a PRIVATE key. It must not leave the hospital: send it to nob"),
         (b"PuTTY-User-Key-File-3: ecdsa-sha2-nistp384", "got a PRIVATE key. It must not leave the hospital"),
     ],
     ids=["ed25519", "rsa", "another curve", "text", "empty", "bytes", "private", "private for PuTTY"],
@@ -285,13 +286,13 @@ def test_what_is_no_hospitals_public_key_is_refused(tmp_path: Path, content: byt
     path = tmp_path / "site.pub"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=re.escape(message)) as caught:
-        pki.public_key_bytes(path)
+        keys.public_key_bytes(path)
     assert str(caught.value).startswith(str(path))
 
 
 def test_the_private_key_instead_of_the_public_is_refused_loudly(tmp_path: Path) -> None:
-    pki.create_site_keys(tmp_path / "site.key", tmp_path / "site.pub", "north")
-    for ask in (pki.public_key_bytes, pki.fingerprint):
+    keys.create_site_keys(tmp_path / "site.key", tmp_path / "site.pub", "north")
+    for ask in (keys.public_key_bytes, pki.fingerprint):
         with pytest.raises(
             ValueError, match=r"site\.key must be a public key, got a PRIVATE key\. .*send it to nobody"
         ):
@@ -301,17 +302,17 @@ def test_the_private_key_instead_of_the_public_is_refused_loudly(tmp_path: Path)
 def test_neither_an_authority_nor_an_absent_file_is_admitted(folder: Path) -> None:
     pki.create_authority(folder)
     with pytest.raises(ValueError, match="must be a public key, got a file that is none"):
-        pki.public_key_bytes(folder / "ca.crt")
+        keys.public_key_bytes(folder / "ca.crt")
     with pytest.raises(ValueError, match=r"site\.pub must be readable, got: No such file or directory"):
-        pki.public_key_bytes(folder / "site.pub")
+        keys.public_key_bytes(folder / "site.pub")
 
 
 def test_a_fingerprint_is_the_same_however_the_key_is_written(tmp_path: Path) -> None:
     found(tmp_path)
-    pki.create_site_keys(tmp_path / "site.key", tmp_path / "site.pub", "north")
+    keys.create_site_keys(tmp_path / "site.key", tmp_path / "site.pub", "north")
     told = pki.fingerprint(tmp_path / "site.pub")
     assert re.fullmatch(r"([0-9a-f]{4} ){7}[0-9a-f]{4}", told)
-    assert pki.fingerprint(pki.public_key_bytes(tmp_path / "site.pub")) == told
+    assert pki.fingerprint(keys.public_key_bytes(tmp_path / "site.pub")) == told
     assert len({told, pki.fingerprint(tmp_path / "ca.crt"), pki.fingerprint(tmp_path / "server.crt")}) == 3
 
 

@@ -9,8 +9,9 @@ from stat import S_IMODE
 from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 
 from teledx_fed.amounts import size
-from teledx_fed.deployment.certificates import days_left, fingerprint, public_key_bytes, site_key
+from teledx_fed.deployment.certificates import days_left, fingerprint
 from teledx_fed.deployment.checks.check import Check, Checks, fail, ok, warn
+from teledx_fed.deployment.keys import public_key_bytes, site_key
 from teledx_fed.deployment.site_settings import SiteHome
 from teledx_fed.deployment.terms import within_hours
 
@@ -21,7 +22,7 @@ CGROUP = Path("/sys/fs/cgroup")
 
 
 def secrets(home: SiteHome) -> Checks:
-    files = (home.private_key, home.split_key, home.executor_key)
+    files = (home.folder, home.private_key, home.split_key, home.executor_key)
     wrong = [found for file in files if (found := _exposed(file)) is not None]
     yield from wrong or [ok("secrets", f"{', '.join(file.name for file in files)}: for their owner alone")]
 
@@ -30,7 +31,8 @@ def _exposed(file: Path) -> Check | None:
     if not file.exists():
         return fail("secrets", f"{file} is missing", "Put it back from the copy that you keep.")
     if (mode := S_IMODE(file.stat().st_mode)) & 0o077:
-        return fail("secrets", f"{file} is open to others on this machine (mode {mode:04o})", f"chmod 600 {file}")
+        found = f"{file} is open to others on this machine (mode {mode:04o})"
+        return fail("secrets", found, f"chmod {'700' if file.is_dir() else '600'} {file}")
     return None
 
 

@@ -20,10 +20,11 @@ from flwr.supercore.protobuf.constants import PROTOBUF_MEDIA_TYPE
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
 from teledx_fed.amounts import number
-from teledx_fed.deployment.certificates import fingerprint, site_key
+from teledx_fed.deployment.certificates import fingerprint
 from teledx_fed.deployment.checks.check import Check, Checks, fail, ok, warn
 from teledx_fed.deployment.checks.trust import certificate, objection, trusting
 from teledx_fed.deployment.checks.way import Barred, Way, Witness, connected, passed, resolved, stopped
+from teledx_fed.deployment.keys import site_key
 from teledx_fed.deployment.site_settings import SiteHome
 
 CALL = "/flwr.proto.Fleet/ActivateNode"

@@ -9,6 +9,7 @@ import pytest
 from loopback import HOST, coordinator, named, states
 
 from teledx_fed.deployment import certificates as pki
+from teledx_fed.deployment import keys
 from teledx_fed.deployment.checks import every, own, server
 from teledx_fed.deployment.checks.check import Checks, State, ok
 from teledx_fed.deployment.site_settings import SiteHome
@@ -33,7 +34,7 @@ def test_a_key_that_others_can_read(write: Write) -> None:
 def test_a_key_that_belongs_to_another(write: Write, tmp_path: Path) -> None:
     home = write()
     assert named(own.key(home))["key"] == ok("key", f"fingerprint {pki.fingerprint(home.public_key)}")
-    pki.create_site_keys(tmp_path / "other.key", tmp_path / "other.pub", "south")
+    keys.create_site_keys(tmp_path / "other.key", tmp_path / "other.pub", "south")
     home.public_key.write_bytes((tmp_path / "other.pub").read_bytes())
     assert named(own.key(home))["key"].state is State.FAIL
     home.private_key.write_text("no key")

@@ -1,0 +1,45 @@
+"""Files that hold keys: never overwritten unasked, never open to more people than they should be."""
+
+import os
+from pathlib import Path
+from uuid import uuid4
+
+PRIVATE, PUBLIC, PRIVATE_FOLDER = 0o600, 0o644, 0o700
+
+
+def read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ValueError(
+            f"{path} must be readable, got: {error.strerror}. Check the path and its permissions."
+        ) from error
+
+
+def all_new(*paths: Path) -> None:
+    for path in paths:
+        if path.exists():
+            raise _taken(path)
+
+
+def _taken(path: Path) -> ValueError:
+    return ValueError(f"{path} must be new, got a file that is there. Nothing is overwritten: move it away first.")
+
+
+def write(path: Path, content: bytes, mode: int = PRIVATE, replace: bool = False) -> None:
+    """Whole or absent, and never open to more than `mode` says. A `ValueError` for one that may not be replaced."""
+    path.parent.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}")
+    try:
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        if replace:
+            temporary.replace(path)
+        else:
+            path.hardlink_to(temporary)
+    except FileExistsError as error:
+        raise _taken(path) from error
+    finally:
+        temporary.unlink(missing_ok=True)
