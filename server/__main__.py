@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -77,7 +78,8 @@ def start(
         here = ServerHome(home)
         port = here.settings.port
         with overseen(here):
-            serve(here, lambda: tell(as_json, f"up: hospitals reach it on port {port}", up=True, port=port))
+            up = partial(tell, as_json, f"up: hospitals reach it on port {port}", up=True, port=port)
+            serve(here, up, partial(typer.echo, err=True))
 
 
 def _print_unit(folder: Path) -> None:
@@ -250,7 +252,7 @@ def _standing(seen: Any) -> Any:
         told = f"run {run.name} is {run.state}: round {run.round} of {run.rounds}, {scores}, {traffic}, {epsilon}"
     sites = Table("site", "online since", "last reply", "last fault", box=None, pad_edge=False)
     for site in seen.sites:
-        replied = f"round {site.last_reply.round}" if site.last_reply else ""
+        replied = f"round {site.last_reply.round}, {site.last_reply.time}" if site.last_reply else ""
         fault = f"round {site.last_fault.round}: {site.last_fault.reason}" if site.last_fault else ""
         sites.add_row(*map(Text, (site.name, site.online_since or "offline", replied, fault)))
     days = f"the certificate expires in {seen.certificate_days} days"

@@ -1,10 +1,12 @@
 """Flower's grid as our rounds want it: replies one by one as they come, late ones told apart, lost ones asked again."""
 
+import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from flwr.app import Message
+import httpx
+from flwr.app import Error, Message
 from flwr.proto.node_pb2 import NodeInfo
 from flwr.serverapp import Grid
 
@@ -13,10 +15,12 @@ from teledx_fed.deployment.outgoing import told
 from teledx_fed.deployment.receipts import RECEIVED, SENT
 from teledx_fed.federation.in_process import AnsweringGrid
 
+log = logging.getLogger(__name__)
+
 POLL_SECONDS = 0.25
 ROLL_CALL_SECONDS = 2.0
-AT_ONCE = 8
-"""Replies that are asked for, and so perhaps held, at a time."""
+AMISS = 4
+"""As the code of an error reply, beside those that a site gives itself."""
 
 
 @dataclass(frozen=True)
@@ -73,11 +77,10 @@ class NetworkGrid(AnsweringGrid):
         under_way = self._push(messages)
         roll_call = time.monotonic()
         while under_way and time.monotonic() < until:
-            for reply in self._pulled(list(under_way)):
-                sent = under_way.pop(reply.metadata.reply_to_message_id, None)
-                if sent is not None:
-                    self._note(RECEIVED, reply, sent)
-                    yield reply
+            for identity, reply in self._pulled(under_way):
+                sent = under_way.pop(identity)
+                self._note(RECEIVED, reply, sent)
+                yield reply
             self._drop_late()
             if time.monotonic() > roll_call + ROLL_CALL_SECONDS:
                 under_way, roll_call = self._asked_again(under_way), time.monotonic()
@@ -96,15 +99,25 @@ class NetworkGrid(AnsweringGrid):
                 under_way[identity] = sent
         return under_way
 
-    def _pulled(self, identities: list[str]) -> Iterator[Message]:
-        for start in range(0, len(identities), AT_ONCE):
-            yield from self._grid.pull_messages(identities[start : start + AT_ONCE])
+    def _pulled(self, asked: Mapping[str, Sent]) -> Iterator[tuple[str, Message]]:
+        """One by one: what a site sent amiss is its own fault, and takes no other's reply with it."""
+        for identity, sent in list(asked.items()):
+            try:
+                found = list(self._grid.pull_messages([identity]))
+            except httpx.HTTPError:
+                raise
+            except Exception as error:
+                log.exception("a reply could not be read")
+                yield identity, _amiss(sent, f"a reply that cannot be read: {type(error).__name__}")
+                continue
+            for reply in found:
+                yield identity, reply if _is_to(reply, sent) else _amiss(sent, _why(reply))
 
     def _drop_late(self) -> None:
         """A reply to an earlier exchange: nobody waits for it any more."""
-        for reply in self._pulled(list(self._overdue)):
-            sent = self._overdue.pop(reply.metadata.reply_to_message_id, None)
-            if sent is not None and reply.has_content():
+        for identity, reply in self._pulled(self._overdue):
+            sent = self._overdue.pop(identity)
+            if reply.has_content():
                 self._note("late", reply, sent)
                 self._say(f"a reply of {self._name(sent)} came too late and is dropped")
 
@@ -130,6 +143,19 @@ class NetworkGrid(AnsweringGrid):
 
     def _note(self, event: str, message: Message, sent: Sent) -> None:
         self._audit.append(event, site=self._name(sent), **told(message))
+
+
+def _is_to(reply: Message, sent: Sent) -> bool:
+    """From the site that was asked: who wrote the reply could name another in it."""
+    return reply.metadata.src_node_id == sent.message.metadata.dst_node_id
+
+
+def _why(reply: Message) -> str:
+    return (reply.has_error() and reply.error.reason) or "a reply in the name of another site"
+
+
+def _amiss(sent: Sent, reason: str) -> Message:
+    return Message(Error(AMISS, reason), reply_to=sent.message)
 
 
 def _anew(message: Message) -> Message:

@@ -25,7 +25,7 @@ class ServerSettings:
     port: int = 9092
     control_port: int = 9093
     wait_seconds: float = 600.0
-    largest_request_mib: float = 64.0
+    largest_request_mib: float = 16.0
     requests_a_second: float = 100.0
     watch: WatchSettings = field(default_factory=WatchSettings)
 

@@ -1,6 +1,7 @@
 """Flower's SuperLink with two doors: hospitals reach its fleet calls alone, this machine reaches all of it."""
 
 import os
+import ssl
 import sys
 import threading
 import time
@@ -27,12 +28,18 @@ ENVIRONMENT = {
     "FLWR_DISABLE_UPDATE_CHECK": "1",
     "NO_PROXY": "127.0.0.1,localhost",
 }
+OBJECTIONS = {
+    "TLSV1_ALERT_UNKNOWN_CA": "a hospital holds the ca.crt of another authority",
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": "to a hospital the server's certificate has expired",
+    "SSLV3_ALERT_BAD_CERTIFICATE": "a hospital calls the server by a name that is not in its certificate",
+}
+"""What a client holds against the server's certificate, by the alert with which it hangs up (RFC 8446, 6.2)."""
 START_SECONDS = 60.0
 POLL_SECONDS = 0.2
 
 
-def serve(home: ServerHome, when_up: Callable[[], None]) -> None:
-    """Until a signal ends it; `when_up` is called once it answers on both ports.
+def serve(home: ServerHome, when_up: Callable[[], None], say: Callable[[str], None]) -> None:
+    """Until a signal ends it; `when_up` is called once it answers on both ports, `say` hears whom it turned away.
 
     A `ValueError` where a port is taken or a certificate is missing.
     """
@@ -43,13 +50,18 @@ def serve(home: ServerHome, when_up: Callable[[], None]) -> None:
     home.database.parent.mkdir(parents=True, exist_ok=True)
     app = create_app(_config(home), SuperLinkLifespan)
     audit = AuditLog(home.audit)
-    door = Door(
-        app,
-        largest=int(settings.largest_request_mib * 2**20),
-        a_second=settings.requests_a_second,
-        refuse=Seldom(lambda reason: audit.append("refused", what="request", reason=reason)),
-    )
-    public = _server(door, home.certificates, settings.listen, settings.port, lifespan="off")
+
+    def turned_away(reason: str) -> None:
+        audit.append("refused", what="request", reason=reason)
+        say(f"turned away: {reason}")
+
+    def is_admitted(key: bytes) -> bool:
+        return app.state.linkstate_factory.state().get_node_id_by_public_key(key) is not None
+
+    refuse = Seldom(turned_away)
+    largest, a_second = int(settings.largest_request_mib * 2**20), settings.requests_a_second
+    door = Door(app, is_admitted, largest, a_second, refuse)
+    public = _server(door, home.certificates, settings.listen, settings.port, lifespan="off", refuse=refuse)
     private = _server(app, home.loopback, LOOPBACK, settings.control_port, lifespan="on")
     threading.Thread(target=public.run, name="hospitals", daemon=True).start()
     threading.Thread(target=_wait, args=(home, public, when_up), name="health", daemon=True).start()
@@ -77,7 +89,19 @@ def _renew(server: uvicorn.Server, certificates: Path) -> None:
         context.load_cert_chain(certificates / "server.crt", certificates / "server.key")
 
 
-def _server(app: ASGIApp, certificates: Path, host: str, port: int, lifespan: LifespanType) -> uvicorn.Server:
+def _server(
+    app: ASGIApp,
+    certificates: Path,
+    host: str,
+    port: int,
+    lifespan: LifespanType,
+    refuse: Callable[[str], None] = lambda reason: None,
+) -> uvicorn.Server:
+    def listening(config: uvicorn.Config, usual: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
+        context = usual()
+        context.sslobject_class = _telling(refuse)
+        return context
+
     config = uvicorn.Config(
         app,
         host=host,
@@ -85,11 +109,27 @@ def _server(app: ASGIApp, certificates: Path, host: str, port: int, lifespan: Li
         lifespan=lifespan,
         ssl_certfile=str(certificates / "server.crt"),
         ssl_keyfile=str(certificates / "server.key"),
+        ssl_context_factory=listening,
         log_level="warning",
         access_log=False,
         timeout_graceful_shutdown=5,
     )
     return uvicorn.Server(config)
+
+
+def _telling(refuse: Callable[[str], None]) -> type[ssl.SSLObject]:
+    """Who objects to the certificate hangs up before a request is heard; without this, the server would say nothing."""
+
+    class Handshake(ssl.SSLObject):
+        def do_handshake(self) -> None:
+            try:
+                super().do_handshake()
+            except ssl.SSLError as error:
+                if (objection := OBJECTIONS.get(error.reason or "")) is not None:
+                    refuse(objection)
+                raise
+
+    return Handshake
 
 
 def _config(home: ServerHome) -> SuperLinkLifespanConfig:

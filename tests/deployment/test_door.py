@@ -5,7 +5,20 @@ from base64 import b64encode
 from collections.abc import Sequence
 from typing import Any
 
-from teledx_fed.deployment.door import REPLAY_SECONDS, Door, Receive, Scope, Send
+from flwr.supercore.primitives.asymmetric import generate_key_pairs, public_key_to_bytes, sign_message
+
+from teledx_fed.deployment.certificates import fingerprint
+from teledx_fed.deployment.door import (
+    KNOCK,
+    KNOCK_BYTES,
+    MOST_TOLD,
+    REPLAY_SECONDS,
+    Door,
+    Receive,
+    Scope,
+    Seldom,
+    Send,
+)
 
 PULL = "/v1/fleet/pull-messages"
 
@@ -24,28 +37,42 @@ class Inner:
         await send({"type": "http.response.body", "body": b""})
 
 
+KEYS = [generate_key_pairs() for _ in range(3)]
+NORTH, SOUTH, STRANGER = range(3)
+
+
+def public(key: int) -> bytes:
+    return public_key_to_bytes(KEYS[key][1])
+
+
 class Caller:
-    """One site; every call is signed at another moment unless it says when."""
+    """Two hospitals that are admitted and a stranger; every call is signed at another moment unless it says when."""
 
     def __init__(self, largest: int = 100, a_second: float = 1000.0) -> None:
         self.inner, self.now, self.reasons = Inner(), 0.0, list[str]()
-        self.door = Door(self.inner, largest, a_second, self.reasons.append, clock=lambda: self.now)
+        known = {public(NORTH), public(SOUTH)}.__contains__
+        self.door = Door(self.inner, known, largest, a_second, self.reasons.append, clock=lambda: self.now)
         self.signed = 0
+
+    def headers(self, when: str, key: int = NORTH) -> list[tuple[bytes, bytes]]:
+        signature = sign_message(KEYS[key][0], when.encode())
+        signed = {b"flwr-public-key": b64encode(public(key)), b"flwr-timestamp": when.encode()}
+        return [*signed.items(), (b"flwr-signature", b64encode(signature))]
 
     def call(
         self,
         path: str = PULL,
         body: Sequence[bytes] = (b"",),
         when: str | None = None,
-        key: bytes | None = b"key",
+        key: int = NORTH,
+        headers: Sequence[tuple[bytes, bytes]] | None = None,
         address: str = "10.0.0.1",
         length: int | None = None,
     ) -> int:
         self.signed += 1
-        headers = [(b"flwr-timestamp", (when or f"moment {self.signed}").encode())]
-        headers += [(b"flwr-public-key", b64encode(key))] if key is not None else []
-        headers += [(b"content-length", str(length).encode())] if length is not None else []
-        scope = {"type": "http", "path": path, "headers": headers, "client": (address, 1)}
+        said = [(b"content-length", str(length).encode())] if length is not None else []
+        signed = self.headers(when or f"moment {self.signed}", key) if headers is None else headers
+        scope = {"type": "http", "path": path, "headers": [*signed, *said], "client": (address, 1)}
         pieces = [{"type": "http.request", "body": piece, "more_body": True} for piece in body]
         pieces[-1]["more_body"] = False
         answers: list[Any] = []
@@ -72,7 +99,7 @@ def test_a_message_comes_once() -> None:
     caller = Caller()
     assert caller.call(when="noon") == 200
     assert caller.call(when="noon") == 401
-    assert caller.call(when="noon", key=b"another") == 200
+    assert caller.call(when="noon", key=SOUTH) == 200
     assert "a message that came before" in caller.reasons
 
 
@@ -85,8 +112,41 @@ def test_a_moment_is_remembered_for_longer_than_flower_takes_it() -> None:
     assert caller.call(when="noon") == 200  # which Flower turns away, as too old
 
 
-def test_what_nobody_signed_is_turned_away() -> None:
-    assert Caller().call(key=None) == 401
+def test_what_nobody_signed_is_turned_away_before_its_body_is_read() -> None:
+    caller = Caller()
+    key, moment, signature = caller.headers("noon")
+    forged = (b"flwr-signature", b64encode(b"scribble"))
+    later, other = (b"flwr-timestamp", b"later"), (b"flwr-public-key", b64encode(public(SOUTH)))
+    for headers in ([], [key, moment], [key, moment, forged], [key, later, signature], [other, moment, signature]):
+        assert caller.call(headers=headers, body=[b"x" * 1000]) == 401
+    assert caller.inner.calls == 0
+    assert set(caller.reasons) == {"a request that no site signed"}
+
+
+def test_a_header_twice_is_not_read_two_ways() -> None:
+    caller = Caller()
+    signed = caller.headers("noon")
+    assert caller.call(headers=signed) == 200
+    assert caller.call(headers=[*signed, (b"flwr-timestamp", b"later")]) == 401
+
+
+def test_a_stranger_may_knock_and_no_more_and_the_coordinator_learns_the_fingerprint() -> None:
+    caller = Caller(largest=10**6)
+    assert caller.call(key=STRANGER) == 401
+    assert caller.call(KNOCK, key=STRANGER, body=[b"x" * (KNOCK_BYTES + 1)]) == 413
+    assert caller.inner.calls == 0
+    assert caller.call(KNOCK, key=STRANGER) == 200
+    assert caller.inner.calls == 1
+    told = f"a key that is not admitted: {fingerprint(public(STRANGER))}"
+    assert caller.reasons == [told, told, "a request that is too large", told]
+
+
+def test_a_flood_of_strangers_does_not_flood_the_log() -> None:
+    told: list[str] = []
+    seldom = Seldom(told.append, clock=lambda: 0.0)
+    for number in range(1000):
+        seldom(f"stranger {number}")
+    assert len(told) == MOST_TOLD
 
 
 def test_a_large_body_is_refused_by_its_length_and_by_its_bytes() -> None:

@@ -1,12 +1,14 @@
 """Who may not take part is told why, on both sides; the server and the others go on."""
 
+import ssl
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from benchmarks.jobs.deployed import Federation, running
-from teledx_fed.deployment.certificates import create_authority
+from teledx_fed.deployment import certificates
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -21,16 +23,19 @@ def test_a_key_that_was_not_admitted(federation: Federation) -> None:
     federation.enrol("stranger", admit=False)
     federation.join("stranger")
     federation.wait_until_said("stranger", "The server does not know this site's key")
+    key = certificates.fingerprint(federation.site("stranger") / "keys" / "site.pub")
+    federation.wait_until_said("server", f"turned away: a key that is not admitted: {key}")
     federation.admit("stranger")
     federation.wait_until_online("stranger")
 
 
 def test_a_certificate_of_another_authority(federation: Federation, tmp_path: Path) -> None:
     federation.enrol("deceived")
-    create_authority(tmp_path)
+    certificates.create_authority(tmp_path)
     (federation.site("deceived") / "ca.crt").write_bytes((tmp_path / "ca.crt").read_bytes())
     federation.join("deceived")
     federation.wait_until_said("deceived", "does not go back to ca.crt")
+    federation.wait_until_said("server", "turned away: a hospital holds the ca.crt of another authority")
 
 
 def test_a_wrong_host_name(federation: Federation) -> None:
@@ -38,6 +43,7 @@ def test_a_wrong_host_name(federation: Federation) -> None:
     federation.change("lost", server=f"127.0.0.2:{federation.port}")
     federation.join("lost")
     federation.wait_until_said("lost", "made out to another name")
+    federation.wait_until_said("server", "turned away: a hospital calls the server by a name that is not in its certif")
 
 
 def test_an_expelled_site_goes_and_does_not_come_back(federation: Federation) -> None:
@@ -86,3 +92,23 @@ def test_a_renewed_certificate_is_shown_without_a_restart(federation: Federation
     federation.enrol("after")
     federation.join("after")
     federation.wait_until_online("after")
+
+
+def test_a_certificate_that_has_expired(federation: Federation, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as long_ago:
+        long_ago.setattr(certificates, "_now", lambda: datetime.now(UTC) - timedelta(days=400))
+        certificates.issue_server_certificate(federation.server / "certificates", ["localhost"])
+    federation.wait(lambda: not shows_a_valid_one(federation), "the expired certificate to be shown", 60)
+    federation.enrol("punctual")
+    federation.join("punctual")
+    federation.wait_until_said("punctual", "The server's certificate has expired: the coordinator renews it.")
+    federation.wait_until_said("server", "turned away: to a hospital the server's certificate has expired")
+    federation.command("server", "renew", "--dir", federation.server)
+    federation.wait_until_online("punctual")
+
+
+def shows_a_valid_one(federation: Federation) -> bool:
+    try:
+        return federation.shown_certificate() is not None
+    except ssl.SSLCertVerificationError:
+        return False
