@@ -3,6 +3,7 @@
 Without a name all of them, and docs/results/reliability.md is written anew.
 """
 
+import resource
 import signal
 import sys
 import time
@@ -95,7 +96,7 @@ def cache_is_emptied(scene: Scene) -> None:
 def disk_is_full(scene: Scene) -> None:
     """No file of the hospital's can grow; then there is room again."""
     scene.federation.kill("north")
-    scene.federation.join("north", largest_file=0)
+    scene.federation.join("north", {resource.RLIMIT_FSIZE: 0})
     scene.federation.wait_for_rounds(scene.run, 2, seconds=180)
     scene.federation.kill("north")
     scene.federation.join("north")

@@ -1,6 +1,8 @@
 """Every setting with its default and its check. YAML holds only what a choice changes."""
 
+import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -123,6 +125,13 @@ class ModelSettings:
         one_of("model.initial", self.initial, ("lite0", "hub", "file", "none"))
         one_of("model.head", self.head, ("grade", "seed"))
         one_of("model.batch_norm", self.batch_norm, ("average", "local", "frozen"))
+        must(
+            re.fullmatch(r"\w+(\.\w+)?", self.name) is not None,
+            "model.name",
+            "be a network that timm has by name",
+            self.name,
+            "No address and no path; see timm.list_models().",
+        )
         must(
             self.freeze in ("none", "backbone") or (self.freeze.isdecimal() and int(self.freeze) > 0),
             "model.freeze",
@@ -355,6 +364,8 @@ def read(path: Path, schema: type[Schema]) -> Schema:
 
 def build(composed: Mapping[str, Any] | DictConfig) -> Settings:
     """Settings from what Hydra composed, or from a file: unknown names, wrong types and bad values are errors."""
+    if not isinstance(composed, DictConfig):
+        must("${" not in json.dumps(composed), "settings", "hold plain values", "an interpolation", "Resolve it first.")
     values = composed if isinstance(composed, DictConfig) else OmegaConf.create(dict(composed))
     must(
         values.get("data_root") is not None or not values.get("data", {}).get("sources"),

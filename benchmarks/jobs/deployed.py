@@ -71,15 +71,17 @@ class Federation:
 
     def command(self, module: str, *arguments: object) -> str:
         """What `python -m module arguments` prints; a `RuntimeError` with what it complains of where it fails."""
-        done = subprocess.run(self._line(module, *arguments), env=self.environment(), capture_output=True, text=True)
+        return self._run(self._line(module, *arguments))
+
+    def python_code(self, code: str) -> None:
+        self._run([self.python, "-c", code])
+
+    def _run(self, line: Sequence[str]) -> str:
+        """In a folder without code, so that none is found but where `PYTHONPATH` says."""
+        done = subprocess.run(line, env=self.environment(), cwd=self.folder, capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError(done.stderr.strip() or done.stdout.strip())
         return done.stdout
-
-    def python_code(self, code: str) -> None:
-        done = subprocess.run([self.python, "-c", code], env=self.environment(), capture_output=True, text=True)
-        if done.returncode:
-            raise RuntimeError(done.stderr)
 
     def say_to_server(self, request: bytes) -> bytes:
         """Bytes as they are, over TLS, and what comes back."""
@@ -120,11 +122,8 @@ class Federation:
         authority = self.server / "certificates" / "ca.crt"
         self.command("sites", "init", self.site(name), "--name", name, "--server", address, "--ca", authority)
         approval = {"reference": "R1", "purpose": "test", "experiments": ["quick_full"], "expires": "2099-01-01"}
-        limits = {"cores": 1}
-        data = {"root": str(photographs)}
-        self.change(
-            name, data=data, device="cpu", approval=approval, limits=limits, outbound={"min_patients": 2}, **own
-        )
+        self.change(name, data={"root": str(photographs)}, device="cpu", approval=approval, limits={"cores": 1})
+        self.change(name, outbound={"min_patients": 2}, watch={"listen": None}, **own)
         if admit:
             self.admit(name)
 
@@ -153,15 +152,20 @@ class Federation:
         file = self.server / "server.yaml" if who == "server" else self.site(who) / "site.yaml"
         OmegaConf.save(OmegaConf.merge(OmegaConf.load(file), settings), file)
 
-    def join(self, name: str, largest_file: int | None = None, module: str = "sites") -> None:
-        """With `largest_file` bytes, no file that it writes can grow beyond: what a full disk does."""
+    def join(self, name: str, limits: Mapping[int, int] = {}, module: str = "sites") -> None:
+        """`limits` by their number in `resource`: no file can grow beyond RLIMIT_FSIZE, as on a full disk."""
 
         def limit() -> None:
-            if largest_file is not None:
-                signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-                resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            for resource_, most in limits.items():
+                resource.setrlimit(resource_, (most, most))
 
         self._start(name, module, "join", "--dir", self.site(name), before=limit)
+
+    def leave(self, name: str) -> int:
+        """What the process of a hospital that was told to leave returned."""
+        self.command("sites", "leave", "--dir", self.site(name))
+        return self.processes.pop(name).wait(30)
 
     def empty_cache(self, name: str) -> None:
         shutil.rmtree(self.site(name) / "cache", ignore_errors=True)

@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from importlib.metadata import version
 
@@ -11,13 +11,13 @@ import torch
 from flwr.app import Context, Error, Message, MessageType
 
 from teledx_fed.data.hospitals import hospitals
-from teledx_fed.deployment import lineage
+from teledx_fed.deployment import day_count, lineage
 from teledx_fed.deployment.audit import AuditLog
 from teledx_fed.deployment.metrics import Outcome, Tally
 from teledx_fed.deployment.outgoing import outgoing, rules, told
 from teledx_fed.deployment.receipts import RECEIVED, SENT
 from teledx_fed.deployment.site_settings import SiteHome, checked_name
-from teledx_fed.deployment.terms import Asked, Refusal, refusal, too_many_batches
+from teledx_fed.deployment.terms import Asked, Refusal, Today, as_ordered, refusal, too_many_batches
 from teledx_fed.federation import messages as wire
 from teledx_fed.federation.messages import training_of
 from teledx_fed.federation.site import FAILED, STATISTICS, Hospital, client_app
@@ -26,7 +26,6 @@ from teledx_fed.privacy.outbound import kind_of
 from teledx_fed.privacy.outbound import refusal as stopped
 from teledx_fed.settings import (
     DataSettings,
-    OutboundSettings,
     PartitionSettings,
     Settings,
     SimulationSettings,
@@ -43,6 +42,7 @@ REFUSED = 3
 REFUSED_EVENT, FAILED_EVENT = "refused", "failed"
 OUTCOMES: Mapping[str, Outcome] = {SENT: "answered", REFUSED_EVENT: "refused", FAILED_EVENT: "failed"}
 RELEASE = version("teledx-fed")
+MOST_REPLICATES = 2000
 OFFLINE = ("lite0", "none")
 """Initial weights that need no file of the coordinator's and no model hub."""
 
@@ -81,16 +81,20 @@ class Gate:
 
     def _answer(self, message: Message, context: Context) -> Message:
         home, now = SiteHome(self._folder), datetime.now()
-        asked = _asked(message, context)
-        if (reason := refusal(asked, home.settings, RELEASE, lineage.rounds_on(home, now.date()), now)) is not None:
+        asked, day = _asked(message, context), now.date()
+        today = Today(lineage.rounds_on(home, day), day_count.answered_on(home, day))
+        if (reason := refusal(asked, home.settings, RELEASE, today, now)) is not None:
             raise Refused(reason)
+        day_count.count(home, day)
         hospital = self._hospital(context)
         train = hospital.site.shard.train
         if asked.training is not None and too_many_batches(asked.training, len(train), home.settings):
             raise Refused(Refusal.BATCHES)
         if asked.training is not None:
             run, round = str(context.run_config["run"]), int(str(message.content["config"]["round"]))
-            lineage.record(home, run, round, now.date(), train)
+            if not as_ordered(asked.training, hospital.settings.local_training(round)):
+                raise Refused(Refusal.REQUEST, f"training that the run's settings do not ask for: {asked.training}")
+            lineage.record(home, run, round, day, train)
         reply = self._app(message, context)
         if reply.has_content() and (stop := stopped(outgoing(reply), rules(message, hospital, asked.training))):
             raise Refused(Refusal.OUTBOUND, stop)
@@ -106,6 +110,8 @@ class Gate:
             raise Refused(Refusal.REQUEST, str(error)) from error
         if asked.model.initial not in OFFLINE:
             raise Refused(Refusal.NETWORK)
+        if asked.data.image_size > home.settings.limits.image_size:
+            raise Refused(Refusal.IMAGE_SIZE)
         wanted = run, json.dumps(asdict(settings)), lineage.excluded(home)
         if self._held is None or self._held[0] != wanted:
             self._held = None  # the old network goes before the new one comes
@@ -143,8 +149,8 @@ def own_settings(asked: Settings, home: SiteHome) -> Settings:
         training=asked.training,
         strategy=asked.strategy,
         federation=asked.federation,
-        outbound=OutboundSettings(max(own.outbound.min_patients, asked.outbound.min_patients)),
-        evaluation=asked.evaluation,
+        outbound=own.outbound,  # asked for cells of many sizes, the same counts would be rounded away one by one
+        evaluation=replace(asked.evaluation, replicates=min(asked.evaluation.replicates, MOST_REPLICATES)),
         simulation=SimulationSettings(threads=own.limits.cores, device=own.device),
         baselines=[],
     )

@@ -115,7 +115,7 @@ class Companion(Thread):
     def __init__(self, home: SiteHome, port: int, stop: Event, say: Callable[[str], None]) -> None:
         super().__init__(name="supernode")
         self.port = port
-        self._home, self._stop, self._say = home, stop, say
+        self._home, self._told_to_stop, self._say = home, stop, say
         self._node: subprocess.Popen[bytes] | None = None
 
     @property
@@ -124,17 +124,17 @@ class Companion(Thread):
 
     def run(self) -> None:
         pause = FIRST_PAUSE
-        while not self._stop.is_set():
+        while not self._told_to_stop.is_set():
             began = time.monotonic()
             self._node = launch(self._home, self.port)
-            while self._node.poll() is None and not self._stop.wait(0.2):
+            while self._node.poll() is None and not self._told_to_stop.wait(0.2):
                 pass
-            if self._stop.is_set():
+            if self._told_to_stop.is_set():
                 _end(self._node)
                 return
             pause = FIRST_PAUSE if time.monotonic() - began > LONGEST_PAUSE else min(2 * pause, LONGEST_PAUSE)
             self._say(f"{why_it_ended(self._home)} It is tried again in {pause:g} s.")
-            self._stop.wait(pause)
+            self._told_to_stop.wait(pause)
 
 
 @dataclass(frozen=True)

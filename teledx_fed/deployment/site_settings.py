@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import date, time
 from functools import cached_property
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from teledx_fed.settings import OutboundSettings, must, one_of, read, within
 
@@ -46,20 +47,23 @@ class OwnDataSettings:
 class LimitSettings:
     """What a coordinator may ask for at most; null sets no limit.
 
-    `epochs` and `batches` are those of one round; `hours` are in local time, `20:00-06:00` goes on past midnight.
+    `epochs` and `batches` are those of one round; `questions_a_day` are of any kind, for each tells something of the
+    data; photographs are prepared at `image_size` at most; `hours` are in local time, `20:00-06:00` goes past midnight.
     `epsilon` bounds what a run may spend: training without differential privacy spends without bound.
     """
 
     epochs: int | None = 50
     batches: int | None = None
     rounds_a_day: int | None = None
+    questions_a_day: int | None = 200
+    image_size: int = 1024
     epsilon: float | None = None
     hours: str | None = None
     cores: int = 2
     gpu_memory: float = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batches", "rounds_a_day"):
+        for name in ("epochs", "batches", "rounds_a_day", "questions_a_day", "image_size"):
             if (value := getattr(self, name)) is not None:
                 within(f"limits.{name}", value, 1, 1e9)
         if self.epsilon is not None:
@@ -113,6 +117,10 @@ class WatchSettings:
     def __post_init__(self) -> None:
         if self.listen is not None:
             checked_address("watch.listen", self.listen)
+        if self.webhook is not None:
+            url = urlsplit(self.webhook)
+            good = url.scheme in ("http", "https") and bool(url.hostname)
+            must(good, "watch.webhook", "be an http:// or https:// address", "another", "Correct it, or say null.")
 
 
 @dataclass
@@ -169,6 +177,10 @@ class SiteHome:
     @property
     def state(self) -> Path:
         return self.folder / "state"
+
+    @property
+    def answered(self) -> Path:
+        return self.state / "answered.json"
 
     def run(self, name: str) -> Path:
         """What is kept from round to round of one run."""

@@ -1,9 +1,9 @@
 """What a hospital lets be asked of it: each refusal has a word of its own, and nothing else is told."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
-from math import ceil, inf
+from math import ceil, inf, isclose
 
 from teledx_fed.deployment.site_settings import LimitSettings, SiteSettings
 from teledx_fed.records import LocalTraining
@@ -21,6 +21,8 @@ class Refusal(StrEnum):
     EPOCHS = "more epochs than limits.epochs"
     BATCHES = "more batches than limits.batches"
     ROUNDS = "more rounds today than limits.rounds_a_day"
+    QUESTIONS = "more questions today than limits.questions_a_day"
+    IMAGE_SIZE = "larger images than limits.image_size"
     EPSILON = "more privacy spent than limits.epsilon"
     OUTBOUND = "reply stopped by the outbound rules"
 
@@ -34,7 +36,15 @@ class Asked:
     training: LocalTraining | None
 
 
-def refusal(asked: Asked, own: SiteSettings, release: str, trained_today: int, now: datetime) -> Refusal | None:
+@dataclass(frozen=True)
+class Today:
+    """What was asked of a hospital since its midnight: rounds of training, and questions of any kind."""
+
+    rounds: int
+    questions: int
+
+
+def refusal(asked: Asked, own: SiteSettings, release: str, today: Today, now: datetime) -> Refusal | None:
     """Before any data is touched. `release` is the hospital's own, `now` its local time."""
     if not neighbours(asked.release, release):
         return Refusal.RELEASE
@@ -44,7 +54,9 @@ def refusal(asked: Asked, own: SiteSettings, release: str, trained_today: int, n
         return Refusal.EXPERIMENT
     if not within_hours(own, now):
         return Refusal.NOT_NOW
-    return _above_limits(asked.training, own.limits, trained_today) if asked.training is not None else None
+    if own.limits.questions_a_day is not None and today.questions >= own.limits.questions_a_day:
+        return Refusal.QUESTIONS
+    return _above_limits(asked.training, own.limits, today.rounds) if asked.training is not None else None
 
 
 def _above_limits(asked: LocalTraining, limits: LimitSettings, trained_today: int) -> Refusal | None:
@@ -58,8 +70,15 @@ def _above_limits(asked: LocalTraining, limits: LimitSettings, trained_today: in
 
 
 def too_many_batches(asked: LocalTraining, examples: int, own: SiteSettings) -> bool:
+    """Views of a photograph count like epochs: each passes the network, if only its frozen part."""
     limit = own.limits.batches
-    return limit is not None and asked.epochs * ceil(examples / asked.batch_size) > limit
+    return limit is not None and max(asked.epochs, asked.views) * ceil(examples / asked.batch_size) > limit
+
+
+def as_ordered(asked: LocalTraining, ordered: LocalTraining) -> bool:
+    """Whether a round asks for what the run's settings, which were checked, ask for; a last bit may differ."""
+    rate = isclose(asked.learning_rate, ordered.learning_rate, rel_tol=1e-9, abs_tol=1e-15)
+    return rate and replace(asked, learning_rate=ordered.learning_rate) == ordered
 
 
 def epsilon(asked: LocalTraining) -> float:

@@ -83,20 +83,24 @@ class Hospital:
         return RecordDict({TABLES: arrays(self._tested(kept) if testing else self._tables(kept))})
 
     def statistics(self, message: Message) -> RecordDict:
-        """Count what there is to learn from; nothing of it depends on the message."""
+        """Count what there is to learn from; nothing of it depends on what is asked."""
         return RecordDict({TABLES: arrays(summary(self.site, self.settings.outbound.min_patients))})
 
     def model_after(self, round: int, weights: Weights) -> SiteModel:
         return SiteModel(weights, self._kept(round))
 
     def _tables(self, model: SiteModel) -> Tables:
-        found = self.worker.predictions(self.site.images, model, self.site.shard.validation)
+        examples, fewest = self.site.shard.validation, self.settings.outbound.min_patients
+        if len({example.patient for example in examples}) < fewest:
+            return {}  # before any is scored: whether that fails would tell of one
+        found = self.worker.predictions(self.site.images, model, examples)
         threshold = operating_point(found, self.settings.evaluation.target_sensitivity)
-        return table(found, threshold, self.settings.outbound.min_patients)
+        return table(found, threshold, fewest)
 
     def _tested(self, model: SiteModel) -> Tables:
         """The test set answers for one model: whoever could ask again would choose by it, or solve for patients."""
-        asked, file = hashlib.sha256(model.weights.parameters.tobytes()).hexdigest(), self.folder / "tested"
+        weights, file = model.weights, self.folder / "tested"
+        asked = hashlib.sha256(weights.parameters.tobytes() + weights.statistics.tobytes()).hexdigest()
         if file.exists() and file.read_text() != asked:
             raise ValueError("message.split must be validation, got test for a second model. A run tests one model.")
         write_text(file, asked)

@@ -26,7 +26,7 @@ from teledx_fed.federation.site import FAILED, Hospital
 from teledx_fed.federation.statistics import ask_for_statistics
 from teledx_fed.model.network import build as build_network
 from teledx_fed.records import GlobalModel
-from teledx_fed.settings import Settings
+from teledx_fed.settings import OutboundSettings, Settings
 from teledx_fed.training.worker import Worker
 
 NORTH = SERVER + 1
@@ -132,6 +132,59 @@ def test_terms_count_from_the_message_after_they_were_written(rig: Rig, terms: d
 def test_a_day_has_so_many_rounds(rig: Rig) -> None:
     rig.change(limits={"rounds_a_day": 2})
     assert [rig.answer(rig.content()).has_error() for _ in range(3)] == [False, False, True]
+
+
+def test_a_day_has_so_many_questions_of_any_kind_and_a_restart_forgets_none(rig: Rig) -> None:
+    rig.change(limits={"questions_a_day": 3})
+    assert not rig.answer(rig.content()).has_error()
+    assert not rig.answer(RecordDict(), "query.statistics").has_error()
+    assert_refused(rig.answer(rig.content(), run="../.."), Refusal.REQUEST)
+    rig.gate = Gate(rig.home, AuditLog(rig.home.audit), Tally())
+    assert_refused(rig.answer(RecordDict(), "query.statistics"), Refusal.QUESTIONS)
+
+
+def test_training_other_than_the_runs_settings_ask_for(rig: Rig) -> None:
+    for config in ({"views": 10**9}, {"batch_size": 10**6}, {"learning_rate": 1e9}):
+        assert_refused(rig.answer(rig.content(**config)), Refusal.REQUEST)
+    assert_still_alive(rig)
+
+
+def test_counts_are_rounded_by_the_hospitals_own_cell_whatever_is_asked(rig: Rig) -> None:
+    """Asked by 2, 3, 4 and so on, the same counts would come out exactly."""
+    told = {}
+    for cell in (2, 3, 7):
+        asked = replace(rig.asked, outbound=OutboundSettings(cell))
+        _, tables = ask_for_statistics(rig.grid(settings=json.dumps(asdict(asked))), asked)
+        told[cell] = tables["north"]["grades"].tolist()
+    assert told[2] == told[3] == told[7]
+
+
+def test_images_larger_than_the_limit(rig: Rig) -> None:
+    asked = replace(rig.asked, data=replace(rig.asked.data, image_size=2048))
+    reply = rig.answer(RecordDict(), "query.statistics", settings=json.dumps(asdict(asked)))
+    assert_refused(reply, Refusal.IMAGE_SIZE)
+    assert not rig.home.cache.exists()
+
+
+def test_a_network_from_an_address_or_a_path_and_settings_that_read_the_environment(rig: Rig) -> None:
+    asked = asdict(rig.asked)
+    for model in ("hf-hub:stranger/network", "local-dir:/etc", "a/b", "${oc.env:HOME}"):
+        settings = json.dumps(asked | {"model": asked["model"] | {"name": model}})
+        assert_refused(rig.answer(rig.content(), settings=settings), Refusal.REQUEST)
+    assert_refused(rig.answer(rig.content(), settings=json.dumps(asked | {"seed": "${oc.env:UID}"})), Refusal.REQUEST)
+    assert_still_alive(rig)
+
+
+def test_the_test_set_answers_for_one_model_whatever_of_it_is_changed(rig: Rig) -> None:
+    def tested(statistics: float) -> Message:
+        content = rig.content(split="test")
+        weights = rig.worker.initial.weights
+        content[wire.STATISTICS] = wire.vector(weights.statistics + np.float32(statistics), wire.STATISTICS)
+        return rig.answer(content, "evaluate")
+
+    assert not tested(0.0).has_error()
+    assert not tested(0.0).has_error()
+    assert tested(0.01).has_error()
 
 
 def test_more_epochs_than_the_limit(rig: Rig) -> None:

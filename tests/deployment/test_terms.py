@@ -6,10 +6,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from teledx_fed.deployment.site_settings import ApprovalSettings, LimitSettings, SiteSettings
-from teledx_fed.deployment.terms import Asked, Refusal, neighbours, refusal, too_many_batches, within_hours
+from teledx_fed.deployment.terms import (
+    Asked,
+    Refusal,
+    Today,
+    as_ordered,
+    neighbours,
+    refusal,
+    too_many_batches,
+    within_hours,
+)
 from teledx_fed.records import LocalTraining
 from teledx_fed.settings import Settings
 
+FRESH = Today(0, 0)
 NOON = datetime(2026, 11, 25, 12)
 APPROVED = ApprovalSettings("R1", "screening", ["quick"], "2026-11-25")
 TRAINING = Settings().local_training(1)
@@ -23,8 +33,8 @@ def asked(training: LocalTraining | None = TRAINING, experiment: str = "quick", 
     return Asked(experiment, release, training)
 
 
-def found(asked: Asked, own: SiteSettings, trained_today: int = 0, now: datetime = NOON) -> Refusal | None:
-    return refusal(asked, own, "0.1.3", trained_today, now)
+def found(asked: Asked, own: SiteSettings, today: Today = FRESH, now: datetime = NOON) -> Refusal | None:
+    return refusal(asked, own, "0.1.3", today, now)
 
 
 def test_what_is_within_the_terms_is_not_refused() -> None:
@@ -53,28 +63,37 @@ def test_an_approval_holds_for_its_experiments_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("limits", "training", "trained_today", "refused"),
+    ("limits", "training", "today", "refused"),
     [
-        ({"epochs": 2}, replace(TRAINING, epochs=3), 0, Refusal.EPOCHS),
-        ({"rounds_a_day": 4}, TRAINING, 4, Refusal.ROUNDS),
-        ({"epsilon": 8.0}, TRAINING, 0, Refusal.EPSILON),
-        ({"hours": "20:00-06:00"}, TRAINING, 0, Refusal.NOT_NOW),
+        ({"epochs": 2}, replace(TRAINING, epochs=3), Today(0, 0), Refusal.EPOCHS),
+        ({"rounds_a_day": 4}, TRAINING, Today(4, 4), Refusal.ROUNDS),
+        ({"questions_a_day": 30}, None, Today(4, 30), Refusal.QUESTIONS),
+        ({}, None, Today(0, 200), Refusal.QUESTIONS),
+        ({"epsilon": 8.0}, TRAINING, Today(0, 0), Refusal.EPSILON),
+        ({"hours": "20:00-06:00"}, TRAINING, Today(0, 0), Refusal.NOT_NOW),
     ],
 )
 def test_more_than_the_limits_is_refused_with_its_reason(
-    limits: dict[str, object], training: LocalTraining, trained_today: int, refused: Refusal
+    limits: dict[str, object], training: LocalTraining | None, today: Today, refused: Refusal
 ) -> None:
-    assert found(asked(training), own(**limits), trained_today) is refused
+    assert found(asked(training), own(**limits), today) is refused
 
 
 def test_limits_on_training_do_not_stop_a_score() -> None:
-    assert found(asked(training=None), own(epochs=1, rounds_a_day=1, epsilon=1.0), trained_today=9) is None
+    assert found(asked(training=None), own(epochs=1, rounds_a_day=1, epsilon=1.0), Today(9, 9)) is None
+
+
+def test_a_round_asks_for_what_the_settings_of_its_run_do() -> None:
+    assert as_ordered(replace(TRAINING, learning_rate=TRAINING.learning_rate * (1 + 1e-15)), TRAINING)
+    for other in ({"views": 10**9}, {"batch_size": 10**6}, {"learning_rate": 0.5}, {"seed": 1}):
+        assert not as_ordered(replace(TRAINING, **other), TRAINING)  # type: ignore[arg-type]
 
 
 def test_batches_are_those_of_the_shard_that_the_site_has() -> None:
     training = replace(TRAINING, epochs=2, batch_size=10)
     assert not too_many_batches(training, 45, own(batches=10))
     assert too_many_batches(training, 51, own(batches=10))
+    assert too_many_batches(replace(training, views=3), 45, own(batches=10))
     assert not too_many_batches(training, 10**6, own())
 
 
