@@ -182,9 +182,10 @@ class LocalUpdate:
 
 @dataclass(frozen=True)
 class RoundReport:
-    """One JSON line a round; `metrics` are those of the model that the round started from."""
+    """One JSON line a round; `metrics` are those of the model that the round started from, `ended` is ISO 8601."""
 
     round: int
+    ended: str
     accepted: tuple[str, ...]
     refused: Mapping[str, str] = field(default_factory=dict)
     silent: tuple[str, ...] = ()

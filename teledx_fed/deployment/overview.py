@@ -57,10 +57,10 @@ class KnownRun(Protocol):
 
 @dataclass(frozen=True)
 class Reply:
-    """The last one that was accepted; its time is known of the last round alone."""
+    """The last one that was accepted; `time` is when its round ended."""
 
     round: int
-    time: str | None
+    time: str
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ def overview(
         certificate_days=days_left(home.certificate, now) if home.certificate.exists() else None,
         runs=tuple(runs),
         rounds=rounds,
-        sites=tuple(_sites(_asked(rounds) if nodes is None else nodes, rounds, runs[0].changed if runs else None)),
+        sites=tuple(_sites(_asked(rounds) if nodes is None else nodes, rounds)),
     )
 
 
@@ -191,9 +191,9 @@ def _federation(folder: Path) -> Mapping[str, Any]:
     return json.loads(json.loads(order.read_text("utf-8"))["settings"])["federation"] if order.exists() else {}
 
 
-def _sites(nodes: Iterable[Node], rounds: Sequence[RoundReport], ended: str | None) -> Iterable[SiteStanding]:
+def _sites(nodes: Iterable[Node], rounds: Sequence[RoundReport]) -> Iterable[SiteStanding]:
     for node in sorted(nodes, key=lambda node: node.name):
-        reply, fault = _reply(node.name, rounds, ended), _fault(node.name, rounds)
+        reply, fault = _reply(node.name, rounds), _fault(node.name, rounds)
         yield SiteStanding(node.name, node.online, node.online_since, reply, fault)
 
 
@@ -202,9 +202,8 @@ def _asked(rounds: Sequence[RoundReport]) -> list[Node]:
     return [Node(name, online=False) for name in names]
 
 
-def _reply(name: str, rounds: Sequence[RoundReport], ended: str | None) -> Reply | None:
-    round = next((report.round for report in reversed(rounds) if name in report.accepted), None)
-    return None if round is None else Reply(round, ended if round == rounds[-1].round else None)
+def _reply(name: str, rounds: Sequence[RoundReport]) -> Reply | None:
+    return next((Reply(report.round, report.ended) for report in reversed(rounds) if name in report.accepted), None)
 
 
 def _fault(name: str, rounds: Sequence[RoundReport]) -> Fault | None:

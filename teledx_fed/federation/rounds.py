@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from statistics import median
 
 from flwr.serverapp import Grid
@@ -87,6 +88,7 @@ def _with(progress: Progress, moved: Sequence[tuple[float, float]]) -> tuple[tup
 def _report(round: int, replies: Replies, metrics: Mapping[str, float | None], seconds: float) -> RoundReport:
     return RoundReport(
         round=round,
+        ended=datetime.now(UTC).isoformat(timespec="seconds"),
         accepted=replies.accepted,
         refused=replies.refused,
         silent=replies.silent,

@@ -43,6 +43,7 @@ def report(round: int, refused: Iterable[str] = (), silent: Iterable[str] = (), 
     learned = 1 - 0.75**round
     return RoundReport(
         round=round,
+        ended=(NOW - timedelta(seconds=40, minutes=12 - round)).isoformat(),
         accepted=tuple(name for name in SITES if name not in {*refused, *silent}),
         refused=dict.fromkeys(refused, reason),
         silent=tuple(silent),

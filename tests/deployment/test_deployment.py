@@ -1,7 +1,10 @@
 """A real federation on this machine: SuperLink, SuperNodes, TLS and keys; the bits of the simulation."""
 
 import json
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,19 +20,35 @@ from teledx_fed.training.worker import Worker
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
+ROOT = Path(__file__).parents[2]
 SITES = ("north", "south", "east")
 TINY = ("model.name=test_efficientnet", "model.initial=none")
 
 
-@pytest.fixture(scope="module")
-def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
-    with running(tmp_path_factory.mktemp("federation")) as started:
+@contextmanager
+def of_three(folder: Path, environment: Mapping[str, str] = {}) -> Iterator[Federation]:
+    with running(folder, environment) as started:
         for name in SITES:
             started.enrol(name)
             key = generator(0, name, purpose="split").bytes(32)  # as a simulation of seed 0 splits
             (started.site(name) / "secrets" / "split.key").write_bytes(key)
             started.join(name)
         yield started
+
+
+@pytest.fixture(scope="module")
+def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
+    with of_three(tmp_path_factory.mktemp("federation")) as started:
+        yield started
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Path:
+    """The folder that the project's wheel is installed into: its code without its repository."""
+    pip, wheels = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"), tmp_path / "wheels"
+    subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", wheels, ROOT], check=True)
+    subprocess.run([*pip, "install", "--no-deps", "--target", tmp_path / "here", *wheels.iterdir()], check=True)
+    return tmp_path / "here"
 
 
 def simulated(federation: Federation, run: str, folder: Path) -> bytes:
@@ -70,3 +89,13 @@ def test_a_killed_server_goes_on_to_the_same_weights(federation: Federation, tmp
     federation.resume("killed")
     model = federation.wait_until_done("killed")
     assert model.read_bytes() == simulated(federation, "killed", tmp_path)
+
+
+def test_installed_from_its_wheel_it_does_the_same(installed: Path, tmp_path: Path) -> None:
+    with of_three(tmp_path / "federation", {"PYTHONPATH": str(installed)}) as federation:
+        for module in ("server", "sites", "teledx_fed.settings"):
+            code = f"import {module} as found; assert found.__file__.startswith({str(installed)!r}), found.__file__"
+            federation.python_code(code)
+        federation.order("installed", *TINY, "federation.rounds=2", "federation.quorum=3")
+        model = federation.wait_until_done("installed")
+        assert model.read_bytes() == simulated(federation, "installed", tmp_path / "simulated")

@@ -8,6 +8,7 @@ from teledx_fed.reporting.progress import Display
 Lines = Callable[[], list[str]]
 REPORT = RoundReport(
     round=3,
+    ended="2026-11-23T09:14:05+00:00",
     accepted=("aravind", "eyepacs"),
     refused={"messidor": "parameters must be finite,\ngot \x1b[31mNaN [bold]:smile:"},
     silent=("ddr",),

@@ -1,0 +1,107 @@
+"""A server of bad faith, sent as the server's half of a bundle: what it asks of a hospital that it should not."""
+
+import json
+import os
+import pickle
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
+from flwr.serverapp import Grid, ServerApp
+
+from teledx_fed.deployment.server_settings import HOME
+from teledx_fed.federation import messages as wire
+from teledx_fed.model.network import build as build_network
+from teledx_fed.records import GlobalModel
+from teledx_fed.settings import Settings, build
+from teledx_fed.training.worker import Worker
+
+HUGE = "HOSTILE_GIB"
+"""The variable with the size of a payload: nothing else is asked where it is set."""
+SECONDS = 120.0
+
+app = ServerApp()
+
+
+class Bomb:
+    """Writes a file when it is unpickled."""
+
+    def __reduce__(self) -> tuple[object, tuple[str, str]]:
+        return open, (str(victim()), "w")
+
+
+def victim() -> Path:
+    return Path(os.environ[HOME]).parent / "written by the server's payload"
+
+
+def honest(settings: Settings, **changes: int) -> RecordDict:
+    start = Worker(build_network(settings.model, settings.seed)).initial.weights
+    config = wire.asking(GlobalModel(1, start, 0), replace(settings.local_training(1), **changes))
+    parameters, statistics = start.parameters, start.statistics
+    return RecordDict(
+        {
+            wire.PARAMETERS: wire.vector(parameters, wire.PARAMETERS),
+            wire.STATISTICS: wire.vector(statistics, wire.STATISTICS),
+            wire.CONFIG: config,
+        }
+    )
+
+
+def test_scores(settings: Settings, shift: float) -> RecordDict:
+    content = honest(settings)
+    moved = wire.values(content.array_records[wire.PARAMETERS][wire.PARAMETERS]) + np.float32(shift)
+    content[wire.PARAMETERS] = wire.vector(moved, wire.PARAMETERS)
+    content[wire.CONFIG] = ConfigRecord({**content.config_records[wire.CONFIG], "split": "test"})
+    return content
+
+
+def with_parameters(settings: Settings, array: Array) -> RecordDict:
+    content = honest(settings)
+    content[wire.PARAMETERS] = ArrayRecord({wire.PARAMETERS: array})
+    return content
+
+
+def with_code(settings: Settings) -> RecordDict:
+    content = honest(settings)
+    content["code"] = ConfigRecord({"train": f"open({str(victim())!r}, 'w').close()"})
+    return content
+
+
+def pickled() -> Array:
+    return Array("object", (1,), wire.NUMPY, pickle.dumps(Bomb()))
+
+
+Demands = dict[str, tuple[str, Callable[[Settings], RecordDict]]]
+DEMANDS: Demands = {
+    "more epochs": ("train", lambda settings: honest(settings, epochs=50)),
+    "raw features": ("query.features", honest),
+    "photographs": ("query.photographs", honest),
+    "a function by its name": ("train.exec", with_code),
+    "nothing at all": ("train", lambda settings: RecordDict()),
+    "a pickled payload": ("train", lambda settings: with_parameters(settings, pickled())),
+    "wrong shapes": ("train", lambda settings: with_parameters(settings, wire.vector(np.ones(3, "f4"), "a")["a"])),
+    "test scores of a model": ("evaluate", lambda settings: test_scores(settings, 0.0)),
+    "test scores of another": ("evaluate", lambda settings: test_scores(settings, 0.1)),
+}
+
+
+def huge(settings: Settings) -> RecordDict:
+    size = int(float(os.environ[HUGE]) * 2**28)
+    return with_parameters(settings, wire.vector(np.ones(size, np.float32), "a")["a"])
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    settings = build(json.loads(str(context.run_config["settings"])))
+    demands: Demands = {"huge": ("train", huge)} if HUGE in os.environ else DEMANDS
+    (node,) = grid.get_node_ids()
+    told = {}
+    for name, (kind, content) in demands.items():
+        message = Message(content(settings), dst_node_id=node, message_type=kind)
+        replies = list(grid.send_and_receive([message], timeout=SECONDS))
+        told[name] = [reply.error.reason if reply.has_error() else sorted(reply.content) for reply in replies]
+    file = Path(os.environ[HOME]) / f"{context.run_config['run']}.json"
+    file.with_suffix(".part").write_text(json.dumps(told))
+    file.with_suffix(".part").replace(file)

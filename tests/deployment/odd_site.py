@@ -1,0 +1,46 @@
+"""`python -m sites` at a hospital that is not as it should be: the variable ODD_SITE says how."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from unittest.mock import patch
+
+import numpy as np
+
+from sites.__main__ import app
+from teledx_fed.training.worker import Trained, Worker
+from teledx_fed.weights import Vector
+
+train = Worker.train
+
+
+@contextmanager
+def sending(parameters: Callable[[Vector], Vector]) -> Iterator[None]:
+    """Past rules of its own, which would keep some of this in."""
+
+    def poisoned(worker: Worker, *asked: object) -> Trained:
+        trained = train(worker, *asked)  # type: ignore[arg-type]
+        weights = trained.model.weights
+        changed = replace(weights, parameters=parameters(weights.parameters).astype(np.float32))
+        return replace(trained, model=replace(trained.model, weights=changed))
+
+    with patch.object(Worker, "train", poisoned), patch("teledx_fed.deployment.hospital.stopped", return_value=None):
+        yield
+
+
+def release(name: str) -> AbstractContextManager[object]:
+    return patch("teledx_fed.deployment.hospital.RELEASE", name)
+
+
+ODDITIES: dict[str, Callable[[], AbstractContextManager[object]]] = {
+    "nan": lambda: sending(lambda parameters: np.where(np.arange(len(parameters)) == 7, np.nan, parameters)),
+    "larger": lambda: sending(lambda parameters: parameters * 1e6),
+    "longer": lambda: sending(lambda parameters: np.append(parameters, [0.0, 0.0])),
+    "far-ahead": lambda: release("7.0.0"),
+    "one-ahead": lambda: release("0.2.0"),
+}
+
+if __name__ == "__main__":
+    with ODDITIES[os.environ["ODD_SITE"]]():
+        app()

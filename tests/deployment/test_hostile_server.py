@@ -1,0 +1,90 @@
+"""What a server of bad faith asks for is refused, and the hospital lives on."""
+
+import json
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.jobs.deployed import Federation, running
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+TINY = ("model.name=test_efficientnet", "model.initial=none", "federation.rounds=1", "federation.quorum=1")
+PLACED = """
+from importlib.util import find_spec
+from pathlib import Path
+from flwr.cli.build import build_fab_from_files
+from teledx_fed.deployment import control, orders
+from teledx_fed.deployment.server_settings import ServerHome
+app = control.APP.replace("server.app:app", "hostile_server:app")
+files = {{"pyproject.toml": app.encode(), "hostile_server.py": Path({app!r})}}
+files["sites/app.py"] = Path(find_spec("sites.app").origin)
+control.bundle = lambda: build_fab_from_files(files)[0]
+home = ServerHome(Path({home!r}))
+orders.place(home, orders.order_of(home, ["quick_full", "data.image_size=64", *{tiny!r}], {run!r}))
+"""
+
+
+def demanded(federation: Federation, run: str, seconds: float = 300) -> dict[str, Any]:
+    """What a hostile server got, by what it asked for."""
+    app = Path(__file__).with_name("hostile_server.py")
+    federation.python_code(PLACED.format(app=str(app), home=str(federation.server), tiny=TINY, run=run))
+    told = federation.server / f"{run}.json"
+    federation.wait(told.exists, f"the end of {run}", seconds)
+    return dict(json.loads(told.read_text()))
+
+
+def trains(federation: Federation, run: str) -> None:
+    federation.order(run, *TINY)
+    federation.wait_until_done(run, seconds=240)
+    assert federation.rounds(run)[0]["accepted"] == ["prey"]
+
+
+@pytest.fixture(scope="module")
+def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
+    with running(tmp_path_factory.mktemp("hostile-server")) as started:
+        started.enrol("prey")
+        started.change("prey", limits={"epochs": 2})
+        started.join("prey")
+        started.wait_until_online("prey")
+        yield started
+
+
+def test_each_demand_is_refused_in_words_that_tell_nothing_else(federation: Federation) -> None:
+    told = demanded(federation, "demands")
+    assert told.pop("test scores of a model") == [["tables"]]
+    assert told == {
+        "more epochs": ["more epochs than limits.epochs"],
+        "raw features": ["request not understood"],
+        "photographs": ["request not understood"],
+        "a function by its name": ["request not understood"],
+        "nothing at all": ["request not understood"],
+        "a pickled payload": ["ValueError"],
+        "wrong shapes": ["ValueError"],
+        "test scores of another": ["ValueError"],
+    }
+    assert not (federation.folder / "written by the server's payload").exists()
+
+
+def test_the_hospital_wrote_down_what_was_asked(federation: Federation) -> None:
+    shown = federation.command("sites", "audit", "show", "--dir", federation.site("prey"))
+    assert "query.photographs" in shown
+    assert "more epochs than limits.epochs" in shown
+
+
+def test_the_hospital_lives_on(federation: Federation) -> None:
+    trains(federation, "honest")
+
+
+def test_a_payload_beyond_its_memory_costs_a_hospital_its_connection_and_no_more(tmp_path: Path) -> None:
+    """What MemoryMax of the unit does, by rlimit: 3 GiB come, and no process of the hospital may hold two."""
+    with running(tmp_path, environment={"HOSTILE_GIB": "3"}) as federation:
+        federation.enrol("prey")
+        federation.join("prey", {resource.RLIMIT_DATA: 2 * 2**30})
+        federation.wait_until_online("prey")
+        assert demanded(federation, "huge", seconds=600) == {"huge": ["ClientApp stopped responding."]}
+        federation.wait_until_online("prey")
+        trains(federation, "afterwards")
