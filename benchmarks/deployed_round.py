@@ -4,6 +4,7 @@ Two hospitals, EfficientNet-B0, TLS and keys, one machine. Ours answers from the
 Flower's quickstart (named arrays, train and evaluate) and our own one-vector app, each in a process of its own.
 """
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -17,7 +18,7 @@ from benchmarks.jobs.deployed_apps import FOLDER, SITES
 from benchmarks.jobs.task import ROOT, ROUNDS, sites
 from benchmarks.measure import tell
 
-REPEATS = 3
+REPEATS = 2
 ASKED = ("quick_full", "data.image_size=96", "model.initial=none", "federation.quorum=2", f"federation.rounds={ROUNDS}")
 
 
@@ -66,8 +67,9 @@ def supernodes(federation: Federation) -> Iterator[None]:
                 *("--auth-supernode-private-key", federation.site(name) / "keys" / "site.key"),
                 *("--port", free_port(), "--node-config", f'partition-id={number} site="{name}"'),
             ]
-            home = {"FLWR_HOME": str(federation.folder / f"flwr-{name}")}
-            node = subprocess.Popen(list(map(str, command)), env=federation.environment() | home, cwd=ROOT)
+            programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # where flower-superexec lies
+            own = {"FLWR_HOME": str(federation.folder / f"flwr-{name}"), "PATH": programs}
+            node = subprocess.Popen(list(map(str, command)), env=federation.environment() | own, cwd=ROOT)
             stack.callback(node.wait)
             stack.callback(node.terminate)
         yield

@@ -153,7 +153,7 @@ class Federation:
         OmegaConf.save(OmegaConf.merge(OmegaConf.load(file), settings), file)
 
     def join(self, name: str, limits: Mapping[int, int] = {}, module: str = "sites") -> None:
-        """`limits` by their number in `resource`: no file can grow beyond RLIMIT_FSIZE, as on a full disk."""
+        """`limits` by their number in `resource`."""
 
         def limit() -> None:
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -217,6 +217,13 @@ class Federation:
         process.send_signal(number)
         if number in (signal.SIGKILL, signal.SIGTERM):
             process.wait(30)
+
+    def bound(self, who: str, limit: int, most: int) -> None:
+        """A limit by its number in `resource`, on a process at work and all that it started."""
+        process = self.processes[who].pid
+        for member in (process, *descendants(process)):
+            _, hard = resource.prlimit(member, limit)
+            resource.prlimit(member, limit, (most, hard))
 
     def kill_child(self, who: str, command: str) -> None:
         """The process that `who` started and whose command line holds `command`."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import httpx
 from flwr.app import Error, Message
+from flwr.common.constant import ErrorCode
 from flwr.proto.node_pb2 import NodeInfo
 from flwr.serverapp import Grid
 
@@ -19,6 +20,8 @@ log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.25
 ROLL_CALL_SECONDS = 2.0
+RETURN_SECONDS = 90.0
+"""A SuperNode that dies is missed after 60 s, and before that no other can take its place: it tries each 30 s."""
 AMISS = 4
 """As the code of an error reply, beside those that a site gives itself."""
 
@@ -29,6 +32,15 @@ class Sent:
 
     message: Message
     activated: str
+
+
+@dataclass(frozen=True)
+class Away:
+    """What a site was asked that went away, the server's word for it, and until when it may come back."""
+
+    sent: Sent
+    reply: Message
+    until: float
 
 
 class NetworkGrid(AnsweringGrid):
@@ -74,18 +86,29 @@ class NetworkGrid(AnsweringGrid):
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
         until = time.monotonic() + timeout if timeout is not None else float("inf")
-        under_way = self._push(messages)
+        under_way, away = self._push(messages), list[Away]()
         roll_call = time.monotonic()
-        while under_way and time.monotonic() < until:
+        while (under_way or away) and time.monotonic() < until:
             for identity, reply in self._pulled(under_way):
                 sent = under_way.pop(identity)
-                self._note(RECEIVED, reply, sent)
-                yield reply
+                if reply.has_error() and reply.error.code == ErrorCode.NODE_UNAVAILABLE:
+                    away.append(Away(sent, reply, time.monotonic() + RETURN_SECONDS))
+                else:
+                    yield self._received(reply, sent)
+            for gone in [one for one in away if time.monotonic() > one.until]:
+                away.remove(gone)
+                yield self._received(gone.reply, gone.sent)
             self._drop_late()
             if time.monotonic() > roll_call + ROLL_CALL_SECONDS:
-                under_way, roll_call = self._asked_again(under_way), time.monotonic()
+                under_way, roll_call = self._asked_again(under_way, away), time.monotonic()
             time.sleep(POLL_SECONDS)
         self._overdue |= under_way
+        for gone in away:
+            yield self._received(gone.reply, gone.sent)
+
+    def _received(self, reply: Message, sent: Sent) -> Message:
+        self._audit.append(RECEIVED, site=self._name(sent), **told(reply))
+        return reply
 
     def _push(self, messages: Iterable[Message]) -> dict[str, Sent]:
         """One by one: a message is as large as the model. It is written down before it goes."""
@@ -93,7 +116,7 @@ class NetworkGrid(AnsweringGrid):
         under_way = {}
         for message in messages:
             sent = Sent(message, activated.get(message.metadata.dst_node_id, ""))
-            self._note(SENT, message, sent)
+            self._audit.append(SENT, site=self._name(sent), **told(message))
             (identity,) = self._grid.push_messages([message])
             if identity is not None:
                 under_way[identity] = sent
@@ -108,31 +131,32 @@ class NetworkGrid(AnsweringGrid):
                 raise
             except Exception as error:
                 log.exception("a reply could not be read")
-                yield identity, _amiss(sent, f"a reply that cannot be read: {type(error).__name__}")
-                continue
-            for reply in found:
-                yield identity, reply if _is_to(reply, sent) else _amiss(sent, _why(reply))
+                reason = f"a reply that cannot be read: {type(error).__name__}"
+                found = [Message(Error(AMISS, reason), reply_to=sent.message)]
+            yield from ((identity, _of_its_own(reply, sent)) for reply in found)
 
     def _drop_late(self) -> None:
         """A reply to an earlier exchange: nobody waits for it any more."""
         for identity, reply in self._pulled(self._overdue):
             sent = self._overdue.pop(identity)
             if reply.has_content():
-                self._note("late", reply, sent)
+                self._audit.append("late", site=self._name(sent), **told(reply))
                 self._say(f"a reply of {self._name(sent)} came too late and is dropped")
 
-    def _asked_again(self, under_way: Mapping[str, Sent]) -> dict[str, Sent]:
+    def _asked_again(self, under_way: Mapping[str, Sent], away: list[Away]) -> dict[str, Sent]:
         """A site that has come back since lost what it was asked; asked again, it answers the same bytes."""
-        activated, still = self._activated(), {}
-        for identity, sent in under_way.items():
-            since = activated.get(sent.message.metadata.dst_node_id, sent.activated)
-            if since == sent.activated:
-                still[identity] = sent
-                continue
+        activated = self._activated()
+
+        def is_back(sent: Sent) -> bool:
+            return activated.get(sent.message.metadata.dst_node_id, sent.activated) != sent.activated
+
+        back = [sent for sent in under_way.values() if is_back(sent)] + [one.sent for one in away if is_back(one.sent)]
+        self._overdue |= {identity: sent for identity, sent in under_way.items() if is_back(sent)}
+        away[:] = [one for one in away if not is_back(one.sent)]
+        for sent in back:
             self._say(f"{self._name(sent)} came back and is asked again")
-            self._overdue[identity] = sent
-            still |= self._push([_anew(sent.message)])
-        return still
+        still = {identity: sent for identity, sent in under_way.items() if not is_back(sent)}
+        return still | self._push([_anew(sent.message) for sent in back])
 
     def _activated(self) -> dict[int, str]:
         return {node.node_id: node.last_activated_at for node in self._grid.get_nodes()}
@@ -141,21 +165,13 @@ class NetworkGrid(AnsweringGrid):
         node = sent.message.metadata.dst_node_id
         return next((info.name for info in self._grid.get_nodes() if info.node_id == node), f"node {node}")
 
-    def _note(self, event: str, message: Message, sent: Sent) -> None:
-        self._audit.append(event, site=self._name(sent), **told(message))
 
-
-def _is_to(reply: Message, sent: Sent) -> bool:
-    """From the site that was asked: who wrote the reply could name another in it."""
-    return reply.metadata.src_node_id == sent.message.metadata.dst_node_id
-
-
-def _why(reply: Message) -> str:
-    return (reply.has_error() and reply.error.reason) or "a reply in the name of another site"
-
-
-def _amiss(sent: Sent, reason: str) -> Message:
-    return Message(Error(AMISS, reason), reply_to=sent.message)
+def _of_its_own(reply: Message, sent: Sent) -> Message:
+    """As from the site that was asked: who wrote the reply could name another in it; an error may be the server's."""
+    if reply.metadata.src_node_id == sent.message.metadata.dst_node_id:
+        return reply
+    error = reply.error if reply.has_error() else Error(AMISS, "a reply in the name of another site")
+    return Message(error, reply_to=sent.message)
 
 
 def _anew(message: Message) -> Message:
