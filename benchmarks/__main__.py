@@ -1,4 +1,4 @@
-"""Every measurement, or those named, into docs/results/performance.md: `python -m benchmarks [NAME …]`."""
+"""Every measurement, or those named, into docs/results/: `python -m benchmarks [NAME …]`."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.measure import alone, machine
 
-PAGE = Path(__file__).parents[1] / "docs" / "results" / "performance.md"
+RESULTS = Path(__file__).parents[1] / "docs" / "results"
 BEGIN, END = "<!-- measured: written by make bench -->", "<!-- end of what was measured -->"
 HEAD = ("| benchmark | ratio | measured | bar | sides |", "|---|---|---|---|---|")
 MEASUREMENTS = (
@@ -25,6 +25,7 @@ MEASUREMENTS = (
     "deployed_round",
     "drawing",
 )
+ON_A_GPU = ("gpu_training", "gpu_real_hospitals")
 
 Result = Mapping[str, Any]
 
@@ -38,8 +39,9 @@ def main(names: Sequence[str]) -> int:
         except subprocess.CalledProcessError:
             failed.append(name)
             continue
+        page, chip = RESULTS / ("gpu.md" if name in ON_A_GPU else "performance.md"), result["sides"].pop("chip", "")
         print("\n".join(rows(result)))
-        PAGE.write_text(with_result(PAGE.read_text(), machine(), result))
+        page.write_text(with_result(page.read_text(), machine(chip), result))
     if failed:
         print(f"not measured, for what was said above: {', '.join(failed)}")
     return len(failed)
@@ -70,7 +72,7 @@ def with_result(page: str, machine: str, result: Result) -> str:
 
 
 def _order(row: str) -> int:
-    return MEASUREMENTS.index(row.split("`")[1])
+    return (*MEASUREMENTS, *ON_A_GPU).index(row.split("`")[1])
 
 
 def _short(value: float | str) -> str:

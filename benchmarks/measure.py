@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import version
+from importlib import import_module
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -64,14 +64,13 @@ def tell(
     print(json.dumps(result), flush=True)
 
 
-def machine() -> str:
-    """One line: processor, cores, memory, system and the libraries that count."""
+def machine(gpu: str = "") -> str:
+    """One line: processor, cores, memory, GPU, system and the libraries that count."""
     gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    libraries = ", ".join(f"{name} {version(name)}" for name in ("torch", "onnxruntime", "flwr", "numpy"))
-    return (
-        f"{_processor()}, {os.cpu_count()} cores, {gib:.0f} GiB; {platform.system()} {platform.machine()}, "
-        f"Python {platform.python_version()}, {libraries}"
-    )
+    libraries = (f"{name} {import_module(name).__version__}" for name in ("torch", "onnxruntime", "flwr", "numpy"))
+    parts = [_processor(), f"{os.cpu_count()} cores", f"{gib:.0f} GiB", *([f"one {gpu}"] if gpu else [])]
+    system = f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
+    return f"{', '.join(parts)}; {', '.join([system, *libraries])}"
 
 
 def _processor() -> str:

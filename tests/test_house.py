@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 LIBRARY = ROOT / "teledx_fed"
 
 LAYERS = [
-    {"settings", "records", "weights", "randomness", "files", "clock", "amounts"},
+    {"settings", "records", "weights", "randomness", "files", "clock", "amounts", "devices"},
     {"data", "model", "evaluation"},
     {"privacy", "store"},
     {"training"},

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from teledx_fed.devices import sent
+
 AUGMENTATION_VERSION = 1
 """Raise it whenever the same image and draws give other pixels."""
 
@@ -21,28 +23,30 @@ def augment(batch: Tensor, generator: torch.Generator) -> Tensor:
 
     For a whole batch what torchvision's affine, brightness, contrast and saturation do to one image.
     """
-    draws = 2 * torch.rand((len(batch), 8, 1, 1), generator=generator, dtype=torch.float64) - 1
-    mirrored, turned, right, down, scaled, *coloured = draws.to(batch.device, torch.float32).unbind(1)
-    moved = _moved(
-        batch if batch.is_floating_point() else batch / 255,
-        flip=torch.where(mirrored < 0, -1.0, 1.0),
-        angle=torch.deg2rad(DEGREES * turned),
-        right=SHIFT * right,
-        down=SHIFT * down,
-        scale=1 + SCALE * scaled,
-    )
-    brightness, contrast, saturation = (draw[:, None] for draw in coloured)
-    changed = _coloured(moved, 1 + BRIGHTNESS * brightness, 1 + CONTRAST * contrast, 1 + SATURATION * saturation)
+    draws = 2 * torch.rand((len(batch), 8), generator=generator, dtype=torch.float64) - 1
+    *moves, brightness, contrast, saturation = draws.float().unbind(1)
+    colours = 1 + BRIGHTNESS * brightness, 1 + CONTRAST * contrast, 1 + SATURATION * saturation
+    factors = sent(torch.stack([*_turns(*moves), *colours]), batch.device)[:, :, None, None].unbind()
+    moved = _moved(batch if batch.is_floating_point() else batch / 255, *factors[:6])
+    changed = _coloured(moved, *(factor[:, None] for factor in factors[6:]))
     return changed if batch.is_floating_point() else changed.mul_(255).round_().to(torch.uint8)
 
 
-def _moved(images: Tensor, flip: Tensor, angle: Tensor, right: Tensor, down: Tensor, scale: Tensor) -> Tensor:
-    """Mirrored, then turned and scaled about the centre, then shifted: each (b, 1, 1), the shifts in sides."""
+def _turns(mirrored: Tensor, turned: Tensor, right: Tensor, down: Tensor, scaled: Tensor) -> tuple[Tensor, ...]:
+    """What `_moved` takes, from draws in -1…1: mirrored, then turned and scaled about the centre, then shifted."""
+    angle, scale = torch.deg2rad(DEGREES * turned), 1 + SCALE * scaled
+    cosine, sine, flip = torch.cos(angle) / scale, torch.sin(angle) / scale, torch.where(mirrored < 0, -1.0, 1.0)
+    return flip * cosine, flip * sine, cosine, sine, 2 * SHIFT * right, 2 * SHIFT * down
+
+
+def _moved(
+    images: Tensor, across: Tensor, along: Tensor, cosine: Tensor, sine: Tensor, right: Tensor, down: Tensor
+) -> Tensor:
+    """Where each pixel comes from is a linear map of where it goes: all factors (b, 1, 1), the shifts in half sides."""
     side = images.shape[-1]
     centres = torch.linspace(1 / side - 1, 1 - 1 / side, side, device=images.device)  # of pixels, as grid_sample counts
-    x, y = centres - 2 * right, centres[:, None] - 2 * down
-    cosine, sine = torch.cos(angle) / scale, torch.sin(angle) / scale
-    grid = torch.stack([flip * cosine * x + flip * sine * y, cosine * y - sine * x], dim=-1)
+    x, y = centres - right, centres[:, None] - down
+    grid = torch.stack([across * x + along * y, cosine * y - sine * x], dim=-1)
     return functional.grid_sample(images, grid, align_corners=False)
 
 

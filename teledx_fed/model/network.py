@@ -80,7 +80,10 @@ class Grader(nn.Module):
 
     @torch.no_grad()
     def _lay_out(self) -> None:
-        """What travels, or is kept, lies in a vector of parameters and one of statistics: tensors are views of them."""
+        """What travels, or is kept, lies in a vector of parameters and one of statistics: tensors are views of them.
+
+        By `data`, or autograd would take a change of one for a change of all.
+        """
         self.vectors = {layout: self._vectors(layout) for layout in (self.layout, self.kept)}
 
     def _vectors(self, layout: Layout) -> tuple[Tensor, Tensor]:
@@ -92,7 +95,7 @@ class Grader(nn.Module):
             self.tensor(name).data = parameters[layout.slices[name]].view(shape)
         for name, shape in layout.statistics:
             module, _, buffer = name.rpartition(".")
-            setattr(attrgetter(module)(self), buffer, statistics[layout.slices[name]].view(shape))
+            setattr(attrgetter(module)(self), buffer, statistics[layout.slices[name]].view(shape).data)
         return parameters, statistics
 
     @property
@@ -117,7 +120,7 @@ class Grader(nn.Module):
 
     def compile_learned(self) -> None:
         """At the first batch of each shape; changes bits, not what is computed."""
-        self._parts[1].compile()
+        self.learned = torch.compile(self.learned)  # type: ignore[method-assign]
 
     @property
     def trained(self) -> list[nn.Parameter]:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from teledx_fed.data.array_store import ArrayStore
 from teledx_fed.data.augmentation import AUGMENTATION_VERSION, augment
+from teledx_fed.devices import sent
 from teledx_fed.model.export import EXPORT_VERSION, export
 from teledx_fed.model.network import Grader
 from teledx_fed.model.runtime import Runtime, has_cuda, identity
@@ -50,7 +51,7 @@ class FeatureCache:
             ).to(device, memory_format=torch.channels_last)
         rows = np.array([[self._read(example, view) for example in examples] for view in views])
         features = torch.from_numpy(rows).to(device)
-        return lambda view, index: features[view, index]
+        return lambda view, index: features[sent(view, device), sent(index, device)]
 
     def _maps(self, examples: Sequence[Example], views: Sequence[View]) -> Tensor:
         read = [self._read(example, view) for example, view in zip(examples, views, strict=True)]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from teledx_fed.data.augmentation import augment
+from teledx_fed.devices import sent
 from teledx_fed.model.network import Grader
 from teledx_fed.records import Example, Images
 from teledx_fed.training.feature_cache import Gather
@@ -46,7 +47,7 @@ class PhotographInputs:
 
     def _pixels(self, index: Index) -> Tensor:
         if self.device.type == "cuda":
-            return self._resident[torch.from_numpy(index).to(self.device)]
+            return self._resident[sent(torch.from_numpy(index), self.device)]
         return torch.from_numpy(self.images.batch([self.examples[i] for i in index]))
 
     @cached_property

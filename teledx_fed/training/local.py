@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from teledx_fed.devices import sent
 from teledx_fed.model.network import Grader
 from teledx_fed.randomness import generator, torch_generator
 from teledx_fed.records import GRADES, Example, LocalTraining
@@ -51,7 +52,7 @@ class Targets:
 def learn(network: Grader, inputs: Inputs, targets: Targets, asked: LocalTraining, site: str, round: int) -> float:
     """Train `network` in place; returns the mean loss, without the proximal term, of the last epoch."""
     trained = network.trained
-    start = [parameter.detach().clone() for parameter in trained]
+    start = [parameter.detach().clone() for parameter in trained] if asked.proximal_mu else []
     optimizer = OPTIMIZERS[asked.optimizer](trained, asked)
     objective = _objective(network, targets, asked)
     order = generator(asked.seed, site, round, "batches")
@@ -64,7 +65,7 @@ def learn(network: Grader, inputs: Inputs, targets: Targets, asked: LocalTrainin
             optimizer.zero_grad()
             with _precision(network, asked):
                 loss = objective(inputs.logits(network, index, augmentation), index)
-            (loss + asked.proximal_mu / 2 * _squared_distance(trained, start, asked)).backward()
+            (loss + asked.proximal_mu / 2 * _squared_distance(trained, start) if start else loss).backward()
             if asked.clip_norm:
                 nn.utils.clip_grad_norm_(trained, asked.clip_norm)
             optimizer.step()
@@ -86,6 +87,7 @@ def _batches(targets: Targets, asked: LocalTraining, order: np.random.Generator)
 
 def _objective(network: Grader, targets: Targets, asked: LocalTraining) -> Callable[[Tensor, Index], Tensor]:
     device = network.device
+    all_labels, all_oedema = targets.labels.to(device), targets.oedema.to(device)
     balance = targets.balance.to(device) if asked.class_balance == "weights" else None
 
     def binary(logits: Tensor, labels: Tensor) -> Tensor:
@@ -101,10 +103,10 @@ def _objective(network: Grader, targets: Targets, asked: LocalTraining) -> Calla
     grading = binary if targets.classes == 2 else graded
 
     def objective(logits: Tensor, index: Index) -> Tensor:
-        rows = torch.from_numpy(index)
-        loss = grading(logits, targets.labels[rows].to(device))
+        rows = sent(torch.from_numpy(index), device)
+        loss = grading(logits, all_labels[rows])
         if network.oedema is not None:
-            loss = loss + _masked_oedema(logits[:, GRADES].float(), targets.oedema[rows].to(device))
+            loss = loss + _masked_oedema(logits[:, GRADES].float(), all_oedema[rows])
         return loss
 
     return objective
@@ -117,10 +119,8 @@ def _masked_oedema(logits: Tensor, oedema: Tensor) -> Tensor:
     return (losses * labelled).sum() / labelled.sum().clamp(min=1)
 
 
-def _squared_distance(trained: Sequence[Tensor], start: Sequence[Tensor], asked: LocalTraining) -> Tensor:
+def _squared_distance(trained: Sequence[Tensor], start: Sequence[Tensor]) -> Tensor:
     """‖w − wᵗ‖², FedProx's proximal term (Li et al. 2020, eq. 2)."""
-    if asked.proximal_mu == 0:
-        return torch.zeros(())
     return torch.stack([(now - then).square().sum() for now, then in zip(trained, start, strict=True)]).sum()
 
 

@@ -36,6 +36,14 @@ def test_cuda_is_never_replaced_by_the_cpu_in_silence(graph: bytes) -> None:
             Runtime(graph, threads=1, cuda=True)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not has_cuda(), reason="onnxruntime has no CUDA here")
+def test_cuda_computes_what_the_cpu_does(graph: bytes) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
+    on_cpu = Runtime(graph, threads=1)(images)
+    np.testing.assert_allclose(Runtime(graph, threads=1, cuda=True)(images), on_cpu, rtol=1e-3, atol=1e-5)
+
+
 def test_where_it_is_computed_is_part_of_its_identity() -> None:
     assert identity(cuda=True) != identity(cuda=False)
 

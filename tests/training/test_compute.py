@@ -60,6 +60,16 @@ def test_a_gpu_that_onnxruntime_cannot_use_is_said(
 
 
 @pytest.mark.slow
+def test_a_compiled_network_learns_the_same(
+    tiny_settings: Callable[..., Settings], tiny_site: Callable[..., Site]
+) -> None:
+    settings, site = tiny_settings(simulation__compile=True), tiny_site("north")
+    workers = Worker(place(tiny(), settings, lambda line: None)), Worker(tiny())
+    compiled, plain = (w.train(site, w.initial, settings.local_training(1), 1).loss for w in workers)
+    assert compiled == pytest.approx(plain, rel=1e-3)
+
+
+@pytest.mark.slow
 def test_a_compiled_network_computes_the_same(tiny_settings: Callable[..., Settings]) -> None:
     images = torch.randint(0, 256, (6, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     compiled = place(tiny(), tiny_settings(simulation__compile=True), lambda line: None)
