@@ -58,8 +58,8 @@ def simulate(settings: Settings, folder: Path) -> None:
     with Display() as display:
         display.phase("photographs")
         with clock("preparation"):
+            workers = crew(settings, clock, display.say)  # first: what cannot be had here is said before hours go by
             sites = hospitals(settings, folder, display.advance, display.say)
-            workers = crew(settings, clock, display.say)
         display.phase("rounds")
         federation = federate(sites, workers, settings, folder, display.round)
         display.phase("baselines")
