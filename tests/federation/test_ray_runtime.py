@@ -92,6 +92,7 @@ def left(folder: Path) -> dict[str, object]:
     report = json.loads((folder / "report.json").read_text())
     for timed in (*rounds, report):
         del timed["seconds"]
+        timed.pop("ended", None)
     states = {str(path.relative_to(folder)): path.read_bytes() for path in (folder / "sites").rglob("*.*")}
     models = {name: (folder / f"{name}.safetensors").read_bytes() for name in ("model", "last")}
     return {"rounds": rounds, "report": report, **states, **models}
