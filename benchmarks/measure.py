@@ -67,7 +67,8 @@ def tell(
 def machine(gpu: str = "") -> str:
     """One line: processor, cores, memory, GPU, system and the libraries that count."""
     gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    libraries = (f"{name} {import_module(name).__version__}" for name in ("torch", "onnxruntime", "flwr", "numpy"))
+    versions = {name: import_module(name).__version__ for name in ("torch", "onnxruntime", "flwr", "numpy")}
+    libraries = (f"{name} {version.partition('+')[0]}" for name, version in versions.items())
     parts = [_processor(), f"{os.cpu_count()} cores", f"{gib:.0f} GiB", *([f"one {gpu}"] if gpu else [])]
     system = f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
     return f"{', '.join(parts)}; {', '.join([system, *libraries])}"
