@@ -11,7 +11,7 @@ $(READY): pyproject.toml requirements.txt
 	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or newer was found. Install one, or say PYTHON=/path/to/python3."; exit 1; }
 	$(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --requirement requirements.txt
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --requirement requirements.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@touch $@
 
@@ -40,8 +40,8 @@ bench-peers: .venv-peers/flower/.ready .venv-peers/nvflare/.ready .venv-peers/pf
 
 .venv-peers/%/.ready: requirements.txt $(READY)
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-peers/$*
-	$(BIN)/uv pip install --quiet --python .venv-peers/$*/bin/python --requirement requirements.txt
-	$(BIN)/uv pip install --quiet --python .venv-peers/$*/bin/python '$(PEER)' # a version that it asks for goes before ours
+	$(BIN)/uv pip install --quiet --compile-bytecode --python .venv-peers/$*/bin/python --requirement requirements.txt
+	$(BIN)/uv pip install --quiet --compile-bytecode --python .venv-peers/$*/bin/python '$(PEER)' # a version that it asks for goes before ours
 	$(BIN)/uv pip install --quiet --python .venv-peers/$*/bin/python --no-deps --editable .
 	@touch $@
 
@@ -52,7 +52,7 @@ dist/offline/SHA256SUMS: $(READY) packaging/install.sh $(shell find conf server 
 	rm -rf dist/offline
 	mkdir -p dist/offline/wheels
 	$(BIN)/python -m pip wheel --quiet --constraint requirements.txt --wheel-dir dist/offline/wheels .
-	echo teledx-fed | $(BIN)/uv pip compile --quiet --python $(BIN)/python --no-index --find-links dist/offline/wheels \
+	echo teledx-fed | $(BIN)/uv pip compile --quiet --no-cache --python $(BIN)/python --no-index --find-links dist/offline/wheels \
 	  --generate-hashes --no-header --no-annotate --output-file dist/offline/requirements.txt -
 	$(BIN)/python -c 'import sys, sysconfig; print("%d.%d" % sys.version_info[:2], sysconfig.get_platform())' > dist/offline/PLATFORM
 	cp packaging/install.sh dist/offline

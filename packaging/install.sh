@@ -23,7 +23,9 @@ here=$("$python" -c 'import sys, sysconfig; print("%d.%d" % sys.version_info[:2]
 
 "$python" -m venv "$1"
 "$1/bin/python" -m pip --isolated install --quiet --disable-pip-version-check --no-index "$bundle"/wheels/uv-*.whl
-"$1/bin/uv" pip install --quiet --no-config --no-cache --no-index --find-links "$bundle/wheels" --compile-bytecode \
-  --require-hashes --requirement "$bundle/requirements.txt" --python "$1/bin/python"
+# Beside its target, what uv unpacks is linked, not copied: half the disk.
+"$1/bin/uv" pip install --quiet --no-config --cache-dir "$1/unpacked" --no-index --find-links "$bundle/wheels" \
+  --compile-bytecode --require-hashes --requirement "$bundle/requirements.txt" --python "$1/bin/python"
+rm -rf "$1/unpacked"
 "$1/bin/python" -m sites --help > /dev/null
 echo "installed into $1"
