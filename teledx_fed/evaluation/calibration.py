@@ -1,9 +1,12 @@
-"""Whether a score of 0.3 comes true three times in ten. `multiplicity` as in metrics.py."""
+"""Whether a score of 0.3 comes true three times in ten, and how to make it so. `multiplicity` as in metrics.py."""
+
+import math
 
 import numpy as np
-from scipy.special import expit, logit
+from scipy.optimize import minimize_scalar
+from scipy.special import expit, logit, softmax
 
-from teledx_fed.evaluation.predictions import Booleans, Floats
+from teledx_fed.evaluation.predictions import Booleans, Floats, Integers
 
 RELIABILITY_BINS = 15
 NEWTON_STEPS = 100
@@ -35,6 +38,42 @@ def reliability(truth: Booleans, scores: Floats, multiplicity: Floats) -> Floats
 def expected_calibration_error(bins: Floats) -> Floats:
     rows, predicted, observed = bins[:, 0], bins[:, 1], bins[:, 2]
     return np.asarray(np.abs(predicted - observed).sum(axis=1) / rows.sum(axis=1))
+
+
+def temperature(probabilities: Floats, grade: Integers) -> float:
+    """What to divide logits by, that the true grades (n,) become likeliest (Guo et al., arXiv 1706.04599)."""
+    rows = np.arange(grade.size)
+
+    def surprise(log_temperature: float) -> float:
+        tempered_rows = tempered(probabilities, math.exp(log_temperature))
+        return -float(np.log(np.maximum(tempered_rows[rows, grade], 1e-12)).mean())
+
+    found = minimize_scalar(surprise, bounds=(math.log(0.05), math.log(20)), method="bounded")
+    return math.exp(float(found.x))
+
+
+def tempered(probabilities: Floats, temperature: float) -> Floats:
+    """`probabilities` (n, k), as if their logits had been divided by `temperature`."""
+    return np.asarray(softmax(np.log(np.maximum(probabilities, 1e-12)) / temperature, axis=-1))
+
+
+def conformal_threshold(probabilities: Floats, grade: Integers, coverage: float) -> float:
+    """Grades at least so probable hold the true one in `coverage` of new eyes of the same hospital.
+
+    Split conformal prediction with the score 1 − p (Sadinle et al., JASA 2019;114:223-34). 0, so that nothing is ruled
+    out, where too few eyes are at hand to promise that.
+    """
+    needed = math.ceil((grade.size + 1) * coverage)
+    if needed > grade.size:
+        return 0.0
+    scores = np.sort(1 - probabilities[np.arange(grade.size), grade])
+    return float(1 - scores[needed - 1])
+
+
+def conformal_set(probabilities: Floats, threshold: float) -> Booleans:
+    """(n, k): the grades that cannot be ruled out; the likeliest never is."""
+    likeliest = probabilities == probabilities.max(axis=-1, keepdims=True)
+    return np.asarray((probabilities >= threshold) | likeliest)
 
 
 def _overlap(truth: Booleans, x: Floats, multiplicity: Floats) -> Booleans:

@@ -104,12 +104,20 @@ class Grader(nn.Module):
         return self._parts[0]
 
     def learned(self, x: Tensor) -> Tensor:
-        x = self._parts[1](x)
-        outputs = [self.head(x)] + ([self.oedema(x)] if self.oedema is not None else [])
+        return self._of_heads(self._parts[1](x))
+
+    def _of_heads(self, pooled: Tensor) -> Tensor:
+        outputs = [self.head(pooled)] + ([self.oedema(pooled)] if self.oedema is not None else [])
         return torch.cat(outputs, dim=1)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.learned(self.frozen(images))
+
+    def forward_mapped(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (b, k), and the feature maps (b, c, h, w) whose means over height and width the heads take."""
+        maps = self.backbone.forward_features(self.normalise(images))  # type: ignore[operator]
+        pooled = self.backbone.forward_head(maps, pre_logits=True)  # type: ignore[operator]
+        return self._of_heads(pooled), maps
 
     def train(self, mode: bool = True) -> "Grader":
         """As usual, but what is frozen stays in evaluation mode, so that its statistics never move."""

@@ -39,7 +39,11 @@ class Runtime:
             )
 
     def __call__(self, images: Images) -> NDArray[np.float32]:
-        """Of uint8 images (b, s, s, 3), as `Images.batch` gives them."""
+        """The first output for uint8 images (b, s, s, 3), as `Images.batch` gives them."""
+        return self.outputs(images)[0]
+
+    def outputs(self, images: Images) -> list[NDArray[np.float32]]:
+        """Every output, in the order in which the exported module returned them."""
         if len(images) > 1:
             return _outputs(self._session, images)
         if not self._measured:
@@ -57,9 +61,8 @@ def _session(graph: bytes, threads: int, cuda: bool) -> onnxruntime.InferenceSes
     return onnxruntime.InferenceSession(graph, options, providers=providers)
 
 
-def _outputs(session: onnxruntime.InferenceSession, images: Images) -> NDArray[np.float32]:
-    (outputs,) = session.run(None, {IMAGES: images})
-    return np.asarray(outputs)
+def _outputs(session: onnxruntime.InferenceSession, images: Images) -> list[NDArray[np.float32]]:
+    return [np.asarray(output) for output in session.run(None, {IMAGES: images})]
 
 
 def _seconds(session: onnxruntime.InferenceSession, images: Images) -> float:

@@ -1,0 +1,1 @@
+"""From a patient's photographs to a signed report."""

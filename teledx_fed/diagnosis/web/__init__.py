@@ -1,0 +1,1 @@
+"""The clinician's page, and the interface that devices and portals submit to."""

@@ -1,0 +1,131 @@
+"""What a hospital diagnoses with: a folder that is of one piece, and says what it was made for and for whom."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
+
+from teledx_fed.model.runtime import Runtime
+from teledx_fed.records import GRADES
+
+FORMAT = 1
+MANIFEST, WEIGHTS, GRAPH = "bundle.json", "model.safetensors", "model.onnx"
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How photographs become what the network sees; `version` is that of the code that does it."""
+
+    version: int
+    image_size: int
+    ben_graham: bool
+    clahe: bool
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """On one hospital's validation set, of so many `eyes` and `patients`.
+
+    Logits are divided by `temperature`. Grades at least as probable as `possible` hold the true one in `coverage` of
+    eyes. An eye whose probability of referable disease is at least `refers` is referred, at the set's `sensitivity`;
+    one whose probability of vision-threatening disease is at least `urgent` is urgent.
+    """
+
+    temperature: float
+    coverage: float
+    possible: float
+    sensitivity: float
+    refers: float
+    urgent: float
+    eyes: int
+    patients: int
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What was seen in training: cameras where they are known, and the shortest side of a photograph in pixels."""
+
+    cameras: tuple[str, ...]
+    shortest_side: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """`trained` tells people of the training; `demonstration`: on drawn eyes, not for patients."""
+
+    site: str
+    release: str
+    demonstration: bool
+    preparation: Preparation
+    calibration: Calibration
+    scope: Scope
+    trained: Mapping[str, str | int | float | None]
+    format: int = FORMAT
+    files: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 by name."""
+
+
+MANIFESTS = TypeAdapter(Manifest)
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Of b images: logits (b, 5), those of oedema (b) where there are any, and feature maps (b, c, h, w)."""
+
+    logits: NDArray[np.float32]
+    oedema: NDArray[np.float32] | None
+    maps: NDArray[np.float32]
+
+
+class Bundle:
+    """Computes without PyTorch. A `ValueError` where a file is missing or changed, or another version wrote it."""
+
+    def __init__(self, folder: Path, threads: int) -> None:
+        self.folder, self._threads = folder, threads
+        written = _content(folder, MANIFEST)
+        self.digest = hashlib.sha256(written).hexdigest()
+        try:
+            self.manifest = MANIFESTS.validate_json(written)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise _refused(folder, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        if self.manifest.format != FORMAT:
+            raise _refused(folder, f"format {self.manifest.format}, not {FORMAT}")
+        if missing := {WEIGHTS, GRAPH} - set(self.manifest.files):
+            raise _refused(folder, f"no hash of {min(missing)}")
+        for name, digest in self.manifest.files.items():
+            if hashlib.sha256(_content(folder, name)).hexdigest() != digest:
+                raise _refused(folder, f"{name} is not as it was written")
+
+    def __call__(self, images: NDArray[np.uint8]) -> Outputs:
+        """Of prepared photographs (b, s, s, 3)."""
+        logits, maps = self._runtime.outputs(images)
+        return Outputs(logits[:, :GRADES], logits[:, GRADES] if logits.shape[1] > GRADES else None, maps)
+
+    @cached_property
+    def head(self) -> NDArray[np.float32]:
+        """Weights (5, c): logits are these times the feature maps' means, and a constant."""
+        return np.asarray(safetensors.numpy.load_file(self.folder / WEIGHTS)["head.weight"])
+
+    @cached_property
+    def _runtime(self) -> Runtime:
+        return Runtime(_content(self.folder, GRAPH), self._threads)
+
+
+def _content(folder: Path, name: str) -> bytes:
+    try:
+        return (folder / name).read_bytes()
+    except OSError as error:
+        raise _refused(folder, f"{name}: {error.strerror}") from error
+
+
+def _refused(folder: Path, got: str) -> ValueError:
+    return ValueError(
+        f"{folder} must be a model bundle of this version, whole, got {got}. Copy it again."
+    )

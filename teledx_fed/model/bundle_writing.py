@@ -1,0 +1,32 @@
+"""A trained network as a bundle; apart from reading one, which needs no PyTorch."""
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from teledx_fed.files import write_bytes
+from teledx_fed.model.bundle import GRAPH, MANIFEST, MANIFESTS, WEIGHTS, Manifest
+from teledx_fed.model.export import export
+from teledx_fed.model.network import Grader, save
+
+
+class _Mapped(nn.Module):
+    def __init__(self, network: Grader) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        return self.network.forward_mapped(images)
+
+
+def write_bundle(network: Grader, manifest: Manifest, folder: Path) -> None:
+    """The manifest comes last, with the others' hashes: without it there is no bundle."""
+    if network.settings.head != "grade":
+        raise ValueError(f"model.head must be grade for a bundle, got {network.settings.head}. Train five grades.")
+    (folder / MANIFEST).unlink(missing_ok=True)
+    save(network, folder / WEIGHTS)
+    write_bytes(folder / GRAPH, export(_Mapped(network), manifest.preparation.image_size))
+    files = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in (WEIGHTS, GRAPH)}
+    write_bytes(folder / MANIFEST, MANIFESTS.dump_json(replace(manifest, files=files), indent=2))

@@ -1,0 +1,1 @@
+"""The site's database: studies, suggestions, readings."""
