@@ -51,6 +51,7 @@ def simulate(settings: Settings, folder: Path) -> None:
     from teledx_fed.reporting.progress import Display
     from teledx_fed.reporting.report import write_report
     from teledx_fed.training.baselines import committees
+    from teledx_fed.training.bundling import write_bundles
     from teledx_fed.training.examination import examine
     from teledx_fed.training.worker import crew
 
@@ -73,6 +74,9 @@ def simulate(settings: Settings, folder: Path) -> None:
         display.phase("report")
         write_report(folder, settings, sites, examination, federation.best_round, clock)
         write_page(folder)
+        display.phase("bundles")
+        trained = {"network": settings.model.name, "hospitals": len(sites), "best_round": federation.best_round}
+        write_bundles(workers[0], sites, federation.models, settings, trained, folder / "bundles", display.say)
 
 
 def usage() -> str:

@@ -66,17 +66,17 @@ def metric(name: str, predictions: Predictions, threshold: float = DEFAULT_THRES
     return float(metrics(predictions, called, np.ones((1, predictions.eyes)))[name][0])
 
 
-def operating_point(validation: Predictions, target_sensitivity: float) -> float:
-    """The highest threshold that calls at least that share of the referable eyes; `score >= threshold` is called.
+def operating_point(diseased: Booleans, scores: Floats, target_sensitivity: float) -> float:
+    """The highest threshold that calls at least that share of the diseased eyes; `score >= threshold` is called.
 
-    Without a referable eye there is nothing to choose by: 0.5, and a warning in the log, the first time.
+    Without a diseased eye there is nothing to choose by: 0.5, and a warning in the log, the first time.
     """
-    scores = np.sort(validation.referable_score[validation.referable])[::-1]
-    if scores.size == 0:
-        _say_once("a site has no referable eye to choose an operating point by: %s is taken", DEFAULT_THRESHOLD)
+    falling = np.sort(scores[diseased])[::-1]
+    if falling.size == 0:
+        _say_once("a site has no diseased eye to choose an operating point by: %s is taken", DEFAULT_THRESHOLD)
         return DEFAULT_THRESHOLD
-    needed = max(1, math.ceil(target_sensitivity * scores.size - 1e-9))
-    return float(scores[needed - 1])
+    needed = max(1, math.ceil(target_sensitivity * falling.size - 1e-9))
+    return float(falling[needed - 1])
 
 
 _say_once = cache(log.warning)

@@ -60,8 +60,8 @@ def predictions(
         referable=_worst(eye, [e.referable for e in examples]) == 1,
         vision_threatening=_worst(eye, [e.vision_threatening for e in examples]) == 1,
         probabilities=mean if graded else None,
-        referable_score=_either(mean[:, 2:].sum(axis=1) if graded else mean, oedema),
-        vision_threatening_score=_either(mean[:, 3:].sum(axis=1), oedema) if graded else None,
+        referable_score=either(mean[:, 2:].sum(axis=1) if graded else mean, oedema),
+        vision_threatening_score=either(mean[:, 3:].sum(axis=1), oedema) if graded else None,
         patient=_worst(eye, patient),
     )
 
@@ -134,6 +134,6 @@ def _worst(eye: Integers, labels: Sequence[int] | Integers) -> Integers:
     return worst
 
 
-def _either(score: Floats, oedema: Floats) -> Floats:
+def either(score: Floats | float, oedema: Floats | float) -> Floats:
     """The probability of one or the other, were they independent."""
-    return np.clip(score + oedema - score * oedema, 0, 1)
+    return np.asarray(np.clip(score + oedema - score * oedema, 0, 1))

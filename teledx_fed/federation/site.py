@@ -94,7 +94,7 @@ class Hospital:
         if len({example.patient for example in examples}) < fewest:
             return {}  # before any is scored: whether that fails would tell of one
         found = self.worker.predictions(self.site.images, model, examples)
-        threshold = operating_point(found, self.settings.evaluation.target_sensitivity)
+        threshold = operating_point(found.referable, found.referable_score, self.settings.evaluation.target_sensitivity)
         return table(found, threshold, fewest)
 
     def _tested(self, model: SiteModel) -> Tables:

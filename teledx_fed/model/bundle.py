@@ -97,8 +97,8 @@ class Bundle:
             raise _refused(folder, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
         if self.manifest.format != FORMAT:
             raise _refused(folder, f"format {self.manifest.format}, not {FORMAT}")
-        if missing := {WEIGHTS, GRAPH} - set(self.manifest.files):
-            raise _refused(folder, f"no hash of {min(missing)}")
+        if set(self.manifest.files) != {WEIGHTS, GRAPH}:
+            raise _refused(folder, f"hashes of {sorted(self.manifest.files)}")
         for name, digest in self.manifest.files.items():
             if hashlib.sha256(_content(folder, name)).hexdigest() != digest:
                 raise _refused(folder, f"{name} is not as it was written")
@@ -126,6 +126,4 @@ def _content(folder: Path, name: str) -> bytes:
 
 
 def _refused(folder: Path, got: str) -> ValueError:
-    return ValueError(
-        f"{folder} must be a model bundle of this version, whole, got {got}. Copy it again."
-    )
+    return ValueError(f"{folder} must be a model bundle of this version, whole, got {got}. Copy it again.")

@@ -35,7 +35,9 @@ def examine(
             committee = committees[site_name]
             validation = _grade(worker, site, committee, site.shard.validation)
             sensitivity = settings.evaluation.target_sensitivity
-            examination.thresholds[name][site_name] = operating_point(validation, sensitivity)
+            examination.thresholds[name][site_name] = operating_point(
+                validation.referable, validation.referable_score, sensitivity
+            )
             examination.predictions[name][site_name] = _grade(worker, site, committee, site.shard.test)
     return examination
 

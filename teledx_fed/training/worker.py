@@ -59,15 +59,17 @@ class Worker:
             loss = learn(self.network, inputs, targets, asked, site.name, round)
             return Trained(self._model(), loss)
 
-    def predictions(self, images: Images, model: SiteModel, examples: Sequence[Example]) -> Predictions:
-        """Scores per eye."""
+    def predictions(
+        self, images: Images, model: SiteModel, examples: Sequence[Example], temperature: float = 1.0
+    ) -> Predictions:
+        """Scores per eye, from the logits of its photographs divided by `temperature`."""
         with self.clock("evaluation"):
             self._load(model)
             logits = self._logits(self._inputs(images, examples))
         if self.network.settings.head == "seed":
             return predictions(examples, _sigmoid(logits[:, 0]))
         oedema = _sigmoid(logits[:, GRADES]) if self.network.oedema is not None else None
-        return predictions(examples, _softmax(logits[:, :GRADES]), oedema)
+        return predictions(examples, _softmax(logits[:, :GRADES] / temperature), oedema)
 
     def _model(self) -> SiteModel:
         return SiteModel(pack(self.network, self.network.layout), pack(self.network, self.network.kept))
@@ -78,6 +80,11 @@ class Worker:
         mean_kept = replace(kept, statistics=mean([model.kept.statistics for model in models], [1] * len(models)))
         self._load(SiteModel(models[0].weights, mean_kept))
         save(self.network, path)
+
+    def holding(self, model: SiteModel) -> Grader:
+        """The network with these weights, until something else is asked of it."""
+        self._load(model)
+        return self.network
 
     def _load(self, model: SiteModel) -> None:
         """Unless it is the one that was scored just now."""

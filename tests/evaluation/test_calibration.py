@@ -3,11 +3,21 @@ import pytest
 import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from scipy.special import expit, logit
+from mapie.classification import SplitConformalClassifier
+from scipy.special import expit, logit, softmax
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression
 from torchmetrics.functional.classification import binary_calibration_error
 
-from teledx_fed.evaluation.calibration import expected_calibration_error, recalibration, reliability
+from teledx_fed.evaluation.calibration import (
+    conformal_set,
+    conformal_threshold,
+    expected_calibration_error,
+    recalibration,
+    reliability,
+    temperature,
+    tempered,
+)
 
 
 def drawn(seed: int, rows: int, replicates: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -64,3 +74,67 @@ def test_parity_of_the_calibration_error_with_torchmetrics(seed: int) -> None:
     for value, weight in zip(found, multiplicity.astype(int), strict=True):
         repeated = torch.from_numpy(np.repeat(scores, weight)), torch.from_numpy(np.repeat(truth, weight).astype(int))
         assert value == pytest.approx(binary_calibration_error(*repeated, n_bins=15, norm="l1").item(), abs=1e-5)
+
+
+def graded(seed: int, rows: int, sharpness: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    """Grades drawn from the very probabilities of a model, which then are sharpened or flattened."""
+    generator = np.random.default_rng(seed)
+    logits = generator.normal(0, 1.5, (rows, 5))
+    cumulated = softmax(logits, axis=1).cumsum(axis=1)
+    grade = (generator.random(rows)[:, None] > cumulated).sum(axis=1)
+    return softmax(sharpness * logits, axis=1), np.minimum(grade, 4)
+
+
+@pytest.mark.parametrize("sharpness", [0.5, 1.0, 3.0])
+def test_temperature_undoes_what_made_a_model_too_sure(sharpness: float) -> None:
+    probabilities, grade = graded(0, 4000, sharpness)
+    assert temperature(probabilities, grade) == pytest.approx(sharpness, rel=0.08)
+
+
+@given(st.integers(0, 99), st.floats(0.1, 10))
+def test_temperature_never_changes_the_likeliest_grade(seed: int, divisor: float) -> None:
+    probabilities, _ = graded(seed, 20)
+    changed = tempered(probabilities, divisor)
+    np.testing.assert_allclose(changed.sum(axis=1), 1)
+    np.testing.assert_array_equal(changed.argmax(axis=1), probabilities.argmax(axis=1))
+
+
+class Fixed(ClassifierMixin, BaseEstimator):
+    """What mapie takes for a trained classifier: rows are their own probabilities."""
+
+    classes_ = np.arange(5)
+    is_fitted_ = True
+
+    def fit(self, x: np.ndarray, y: np.ndarray) -> "Fixed":
+        return self
+
+    def predict_proba(self, x: np.ndarray) -> np.ndarray:
+        return x
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        return x.argmax(axis=1)
+
+
+@pytest.mark.parametrize("coverage", [0.5, 0.8, 0.9])
+def test_parity_of_conformal_sets_with_mapie(coverage: float) -> None:
+    calibration, grade = graded(1, 200)
+    new, _ = graded(2, 300)
+    reference = SplitConformalClassifier(Fixed(), coverage, "lac").conformalize(calibration, grade)
+    _, sets = reference.predict_set(new)
+    likeliest = np.eye(5, dtype=bool)[new.argmax(axis=1)]
+    found = conformal_set(new, conformal_threshold(calibration, grade, coverage))
+    np.testing.assert_array_equal(found, sets[:, :, 0] | likeliest)
+
+
+def test_conformal_sets_hold_the_true_grade_as_often_as_promised() -> None:
+    covered = []
+    for seed in range(200):
+        threshold = conformal_threshold(*graded(seed, 100), 0.9)
+        probabilities, grade = graded(10_000 + seed, 50)
+        covered.append(conformal_set(probabilities, threshold)[np.arange(50), grade].mean())
+    assert 0.895 <= np.mean(covered) <= 0.93
+
+
+def test_too_few_eyes_rule_nothing_out() -> None:
+    probabilities, grade = graded(3, 8)
+    assert conformal_set(probabilities, conformal_threshold(probabilities, grade, 0.9)).all()

@@ -110,7 +110,7 @@ def test_the_operating_point_is_the_highest_that_reaches_its_target(simulate, se
     p = simulate(seed, patients=20)
     p = replace(p, referable_score=p.referable_score.round(decimals))
     positive = p.referable_score[p.referable]
-    threshold = operating_point(p, target)
+    threshold = operating_point(p.referable, p.referable_score, target)
     assert (positive >= threshold).mean() >= target - 1e-9
     assert (positive > threshold).mean() < target
 
@@ -119,5 +119,5 @@ def test_without_a_referable_eye_the_operating_point_is_a_half_and_says_so(simul
     p = simulate(0)
     _say_once.cache_clear()
     with caplog.at_level(logging.WARNING):
-        assert {operating_point(replace(p, referable=np.zeros(p.eyes, dtype=bool)), 0.9) for _ in range(3)} == {0.5}
-    assert caplog.text.count("no referable eye") == 1
+        assert {operating_point(np.zeros(p.eyes, dtype=bool), p.referable_score, 0.9) for _ in range(3)} == {0.5}
+    assert caplog.text.count("no diseased eye") == 1

@@ -1,0 +1,121 @@
+"""From a study's photographs to a suggestion: quality, model, calibration, judgement."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit, softmax
+
+from teledx_fed.clinical import Diagnosis, Fault, Graded, OutOfScope, Study, StudyImage
+from teledx_fed.data.disc import Disc, field_of, optic_disc, side_of
+from teledx_fed.data.image_cache import PREPARATION_VERSION
+from teledx_fed.data.preprocessing import prepare_photograph
+from teledx_fed.data.quality import faults
+from teledx_fed.diagnosis.heat_map import heat_map
+from teledx_fed.diagnosis.judgement import REFERABLE, Seen, judge
+from teledx_fed.diagnosis.referral import ReferralSettings
+from teledx_fed.evaluation.calibration import conformal_set, tempered
+from teledx_fed.evaluation.predictions import either
+from teledx_fed.model.bundle import Bundle, Calibration, Outputs, Scope
+from teledx_fed.records import Eye, Field
+
+VISION_THREATENING = 3
+"""The least ICDR grade that is."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A photograph of the study, what was made of it, and where its evidence lies: `heat` h × w in 0…1 over the
+    prepared square, None where the model was not asked.
+    """
+
+    pixels: NDArray[np.uint8]
+    seen: Seen
+    disc: Disc | None
+    heat: NDArray[np.float32] | None
+
+
+def open_bundle(folder: Path, threads: int) -> Bundle:
+    """A `ValueError` where this release prepares photographs otherwise than the one that trained it."""
+    bundle = Bundle(folder, threads)
+    if (version := bundle.manifest.preparation.version) != PREPARATION_VERSION:
+        raise ValueError(
+            f"{folder} must be prepared for as this release does (version {PREPARATION_VERSION}), got version {version}. "
+            "Install the release that wrote it, or have it written again."
+        )
+    return bundle
+
+
+def diagnose(study: Study, bundle: Bundle, referral: ReferralSettings) -> tuple[Diagnosis, tuple[Picture, ...]]:
+    """A `ValueError` names the photograph that cannot be read, or that is there for both eyes."""
+    _refuse_one_photograph_for_both(study)
+    pictures = tuple(look(image, bundle) for image in study.images)
+    seen = [picture.seen for picture in pictures]
+    return judge(seen, study.record, referral, bundle.digest, bundle.manifest.demonstration), pictures
+
+
+def look(image: StudyImage, bundle: Bundle) -> Picture:
+    """One photograph, by itself."""
+    pixels = image.photograph.read()
+    found = faults(pixels)
+    if Fault.NOT_A_FUNDUS in found:
+        return Picture(pixels, Seen(image.eye, image.field, found), None, None)
+    asked = bundle.manifest.preparation
+    outputs = bundle(prepare_photograph(image.photograph, asked.image_size, asked.ben_graham, asked.clahe)[None])
+    disc = optic_disc(pixels)
+    seen = Seen(
+        eye=image.eye,
+        field=_field(image, disc),
+        faults=found,
+        outside=_outside(image, pixels, bundle.manifest.scope),
+        contradicted=_contradicts(image.eye, disc),
+        graded=grade(outputs, bundle.manifest.calibration),
+    )
+    return Picture(pixels, seen, disc, heat_map(outputs, bundle.head)[0])
+
+
+def grade(outputs: Outputs, calibration: Calibration) -> Graded:
+    """Of one photograph."""
+    probabilities = tempered(softmax(outputs.logits[0].astype(np.float64)), calibration.temperature)
+    oedema = None if outputs.oedema is None else float(expit(outputs.oedema[0]))
+    referable, threatening = (
+        float(either(probabilities[least:].sum(), oedema or 0.0)) for least in (REFERABLE, VISION_THREATENING)
+    )
+    return Graded(
+        probabilities=tuple(probabilities.tolist()),
+        grades=tuple(np.flatnonzero(conformal_set(probabilities, calibration.possible)).tolist()),
+        referable=referable,
+        vision_threatening=threatening,
+        refers=referable >= calibration.refers,
+        is_urgent=threatening >= calibration.urgent,
+        oedema=oedema,
+    )
+
+
+def _refuse_one_photograph_for_both(study: Study) -> None:
+    eyes = defaultdict(set)
+    for image in study.images:
+        eyes[image.photograph.digest()].add(image.eye)
+    for image in study.images:
+        if len(eyes[image.photograph.digest()]) > 1:
+            raise ValueError(
+                f"{image.photograph.name} must show one eye, got the same photograph for two. Send that of the other."
+            )
+
+
+def _field(image: StudyImage, disc: Disc | None) -> Field:
+    """As it was stated, or else as the disc tells."""
+    return field_of(disc) if image.field is Field.UNKNOWN and disc is not None else image.field
+
+
+def _contradicts(stated: Eye, disc: Disc | None) -> bool:
+    side = Eye.UNKNOWN if disc is None else side_of(disc)
+    return Eye.UNKNOWN not in (stated, side) and stated is not side
+
+
+def _outside(image: StudyImage, pixels: NDArray[np.uint8], scope: Scope) -> tuple[OutOfScope, ...]:
+    new = bool(scope.cameras) and image.camera not in (*scope.cameras, "unknown")
+    small = min(pixels.shape[:2]) < scope.shortest_side
+    return (OutOfScope.CAMERA,) * new + (OutOfScope.IMAGE_SIZE,) * small

@@ -1,0 +1,117 @@
+"""From what each photograph showed to what is suggested for the patient: pure, and never milder than the worse eye."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from teledx_fed.clinical import (
+    Action,
+    Certainty,
+    Diagnosis,
+    EyeDiagnosis,
+    Fault,
+    Gap,
+    Graded,
+    OutOfScope,
+    PatientRecord,
+    Reason,
+    sternest,
+)
+from teledx_fed.diagnosis.referral import ReferralSettings
+from teledx_fed.records import Eye, Field
+
+REFERABLE = 2
+"""The least referable ICDR grade."""
+
+BOTH = (Eye.RIGHT, Eye.LEFT)
+DOUBTS = (
+    Certainty.OUT_OF_SCOPE,
+    Certainty.UNGRADABLE,
+    Certainty.INCOMPLETE,
+    Certainty.UNCERTAIN,
+    Certainty.CONFIDENT,
+)
+"""The first that holds for an eye is said of the patient."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One photograph. `contradicted`: its disc lies where the other eye's does. `graded` even where it has faults, as
+    long as it shows a fundus: disease that is visible in a poor photograph is still disease.
+    """
+
+    eye: Eye
+    field: Field
+    faults: tuple[Fault, ...] = ()
+    outside: tuple[OutOfScope, ...] = ()
+    contradicted: bool = False
+    graded: Graded | None = None
+
+
+def judge(
+    seen: Sequence[Seen], record: PatientRecord, referral: ReferralSettings, model: str, demonstration: bool
+) -> Diagnosis:
+    """Of one patient's photographs."""
+    outside = referral.outside(record)
+    eyes = tuple(
+        _eye(eye, [one for one in seen if one.eye is eye], outside)
+        for eye in (*BOTH, Eye.UNKNOWN)
+        if any(one.eye is eye for one in seen)
+    )
+    gaps = _gaps({eye.eye for eye in eyes})
+    doubts = {eye.certainty for eye in eyes} | ({Certainty.INCOMPLETE} if gaps else set())
+    action = sternest([*(eye.action for eye in eyes), Action.RETAKE if gaps else Action.RESCREEN])
+    return Diagnosis(
+        eyes=eyes,
+        certainty=next(doubt for doubt in DOUBTS if doubt in doubts),
+        action=action,
+        months=_months(eyes, action, referral),
+        model=model,
+        demonstration=demonstration,
+        reasons=(*gaps, *outside),
+    )
+
+
+def _eye(eye: Eye, seen: Sequence[Seen], outside: tuple[OutOfScope, ...]) -> EyeDiagnosis:
+    """Several fields give one result: that of the field which shows most."""
+    worst = max((one.graded for one in seen if one.graded), key=_gravity, default=None)
+    certainty, floor, reasons = _doubt(seen, outside, worst)
+    decided = [Action.URGENT] * (worst is not None and worst.is_urgent)
+    decided += [Action.REFER] * (worst is not None and worst.refers)
+    return EyeDiagnosis(eye, certainty, sternest([floor, *decided]), reasons, worst)
+
+
+def _doubt(
+    seen: Sequence[Seen], outside: tuple[OutOfScope, ...], worst: Graded | None
+) -> tuple[Certainty, Action, tuple[Reason, ...]]:
+    """What stands in the way of trusting the model, the least that is done then, and why."""
+    whole = [one for one in seen if not one.faults]
+    if outside or any(one.outside for one in seen):
+        own = dict.fromkeys(reason for one in seen for reason in one.outside)
+        return Certainty.OUT_OF_SCOPE, Action.HUMAN_READ, tuple(own)
+    if worst is None or not whole:
+        return Certainty.UNGRADABLE, Action.RETAKE, tuple(dict.fromkeys(f for one in seen for f in one.faults))
+    if any(one.contradicted for one in seen):
+        return Certainty.INCOMPLETE, Action.HUMAN_READ, (Gap.EYE_CONTRADICTED,)
+    if all(one.field is Field.DISC for one in whole):
+        return Certainty.INCOMPLETE, Action.RETAKE, (Gap.NO_MACULA,)
+    if not any(one.field is Field.MACULA for one in whole):
+        return Certainty.INCOMPLETE, Action.HUMAN_READ, (Gap.NO_MACULA,)
+    if {grade >= REFERABLE for grade in worst.grades} != {worst.refers}:
+        return Certainty.UNCERTAIN, Action.HUMAN_READ, ()
+    return Certainty.CONFIDENT, Action.RESCREEN, ()
+
+
+def _gaps(eyes: set[Eye]) -> tuple[Gap, ...]:
+    unknown = (Gap.EYE_UNKNOWN,) if Eye.UNKNOWN in eyes else ()
+    return (Gap.EYE_MISSING, *unknown) if not set(BOTH) <= eyes else unknown
+
+
+def _months(eyes: Sequence[EyeDiagnosis], action: Action, referral: ReferralSettings) -> float | None:
+    if action in (Action.RETAKE, Action.HUMAN_READ):
+        return None
+    return min(referral.months_until(eye.graded) for eye in eyes if eye.graded)
+
+
+def _gravity(graded: Graded) -> tuple[bool, bool, float, int, float, tuple[int, ...]]:
+    oedema = graded.oedema or 0.0
+    return graded.is_urgent, graded.refers, graded.referable, graded.grade, oedema, graded.grades

@@ -1,0 +1,59 @@
+"""Who is seen again when, and for whom the model may speak: a site's own rules, in its referral.yaml."""
+
+from dataclasses import dataclass, field
+
+from teledx_fed.clinical import Diabetes, Graded, OutOfScope, PatientRecord
+from teledx_fed.records import GRADES
+from teledx_fed.settings import must, within
+
+ICO = (
+    "ICO Guidelines for Diabetic Eye Care, updated 2017 (Wong et al., Ophthalmology 2018;125:1608-22), "
+    "the shorter interval of each range"
+)
+SIGNS_OF_OEDEMA = 0.5
+
+
+@dataclass
+class ReferralSettings:
+    """`months`, within which a patient of each grade is photographed or seen again; where a photograph shows signs of
+    oedema, `oedema_months`, for it cannot tell whether the centre is involved. Younger patients than `youngest` (years),
+    and eyes that see worse than `acuity` (decimal), are read by people.
+    """
+
+    guideline: str = ICO
+    months: list[float] = field(default_factory=lambda: [12, 6, 3, 1, 0.5])
+    oedema_months: float = 1
+    youngest: float = 18
+    acuity: float = 0.5
+
+    def __post_init__(self) -> None:
+        falling = len(self.months) == GRADES and sorted(self.months, reverse=True) == list(self.months)
+        must(
+            falling and min(self.months) > 0,
+            "referral.months",
+            f"be {GRADES} numbers above 0, none larger than the one before",
+            self.months,
+            "Give one for each ICDR grade 0 to 4.",
+        )
+        within("referral.oedema_months", self.oedema_months, 0.01, 120)
+        within("referral.youngest", self.youngest, 0, 120)
+        within("referral.acuity", self.acuity, 0, 2)
+
+    def months_until(self, graded: Graded) -> float:
+        """The soonest that grade, decisions and signs of oedema ask for."""
+        grade = max(graded.grade, 2 if graded.refers else 0, 3 if graded.is_urgent else 0)
+        signs = graded.oedema is not None and graded.oedema >= SIGNS_OF_OEDEMA
+        return min(self.months[grade], self.oedema_months) if signs else self.months[grade]
+
+    def outside(self, record: PatientRecord) -> tuple[OutOfScope, ...]:
+        """Why the model was not made for such a patient; what nobody said counts for nothing."""
+        found = {
+            OutOfScope.AGE: record.age is not None and record.age < self.youngest,
+            OutOfScope.PREGNANCY: record.pregnant,
+            OutOfScope.NO_DIABETES: record.diabetes is Diabetes.NONE,
+            OutOfScope.TREATED: record.treated,
+            OutOfScope.KNOWN_RETINOPATHY: record.known_retinopathy,
+            OutOfScope.ACUITY: record.acuity is not None and record.acuity < self.acuity,
+            OutOfScope.SYMPTOMS: record.symptoms,
+        }
+        return tuple(reason for reason, holds in found.items() if holds)

@@ -1,0 +1,198 @@
+"""Never milder than the worse eye, over every combination of what two eyes can show."""
+
+from itertools import product
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from teledx_fed.clinical import (
+    Action,
+    Certainty,
+    Diabetes,
+    Diagnosis,
+    Fault,
+    Gap,
+    Graded,
+    OutOfScope,
+    PatientRecord,
+    sternest,
+)
+from teledx_fed.diagnosis.judgement import Seen, judge
+from teledx_fed.diagnosis.referral import ReferralSettings
+from teledx_fed.records import GRADES, Eye, Field
+
+NOTHING_KNOWN = PatientRecord()
+REFERRAL = ReferralSettings()
+EYES = (Eye.RIGHT, Eye.LEFT)
+
+
+def graded(grade: int, oedema: float | None = None, grades: tuple[int, ...] = ()) -> Graded:
+    probabilities = tuple(0.9 if other == grade else 0.025 for other in range(GRADES))
+    referable, threatening = sum(probabilities[2:]), sum(probabilities[3:])
+    signs = oedema is not None and oedema >= 0.5
+    return Graded(
+        probabilities,
+        grades or (grade,),
+        max(referable, oedema or 0),
+        max(threatening, oedema or 0),
+        grade >= 2 or signs,
+        grade >= 3 or signs,
+        oedema,
+    )
+
+
+def eye(which: Eye, shows: str | int, oedema: float | None = None, field: Field = Field.MACULA) -> list[Seen]:
+    if shows == "missing":
+        return []
+    if shows == "no fundus":
+        return [Seen(which, field, (Fault.NOT_A_FUNDUS,))]
+    if shows == "ungradable":
+        return [Seen(which, field, (Fault.BLURRED,), graded=graded(0, oedema))]
+    return [Seen(which, field, graded=graded(int(shows), oedema))]
+
+
+def judged(*seen: Seen, record: PatientRecord = NOTHING_KNOWN) -> Diagnosis:
+    return judge(seen, record, REFERRAL, "digest", False)
+
+
+SHOWN = [*range(GRADES), "ungradable", "no fundus", "missing"]
+
+
+@pytest.mark.parametrize(("right", "left"), [pair for pair in product(SHOWN, SHOWN) if pair != ("missing",) * 2])
+@pytest.mark.parametrize("oedema", [None, 0.1, 0.9])
+def test_the_patient_fares_no_better_than_the_worse_eye(right, left, oedema) -> None:
+    found = judged(*eye(Eye.RIGHT, right, oedema), *eye(Eye.LEFT, left))
+    alone = [judged(*seen).eyes[0].action for seen in (eye(Eye.RIGHT, right, oedema), eye(Eye.LEFT, left)) if seen]
+    assert sternest([found.action, *alone]) == found.action
+    grades = [shown for shown in (right, left) if isinstance(shown, int)]
+    if max(grades, default=0) >= 3:
+        assert found.action is Action.URGENT
+    elif max(grades, default=0) == 2:
+        assert sternest([found.action, Action.REFER]) == found.action
+    if {"ungradable", "no fundus", "missing"} & {right, left}:
+        assert found.action is not Action.RESCREEN
+        assert found.certainty is not Certainty.CONFIDENT
+    if found.action is Action.RESCREEN:
+        assert max(grades) <= 1
+        assert len(grades) == 2
+
+
+seen_photographs = st.builds(
+    Seen,
+    eye=st.sampled_from(list(Eye)),
+    field=st.sampled_from(list(Field)),
+    faults=st.lists(st.sampled_from(list(Fault)), max_size=2, unique=True).map(tuple),
+    outside=st.lists(st.sampled_from([OutOfScope.CAMERA, OutOfScope.IMAGE_SIZE]), max_size=1).map(tuple),
+    contradicted=st.booleans(),
+    graded=st.none()
+    | st.builds(
+        graded,
+        st.integers(0, 4),
+        st.none() | st.floats(0, 1),
+        st.lists(st.integers(0, 4), min_size=1, unique=True).map(tuple),
+    ),
+)
+
+
+@given(st.lists(seen_photographs, min_size=1, max_size=6), seen_photographs)
+def test_another_photograph_never_makes_it_milder_where_it_shows_disease(seen, more) -> None:
+    before, after = judged(*seen), judged(*seen, more)
+    if any(one.graded and one.graded.refers for one in seen):
+        assert sternest([after.action, Action.REFER]) == after.action
+    assert (before.action is Action.URGENT) <= (after.action is Action.URGENT)
+
+
+@given(st.lists(seen_photographs, min_size=1, max_size=6))
+def test_rescreening_asks_for_two_whole_eyes_that_are_centred_on_the_macula(seen) -> None:
+    found = judged(*seen)
+    if found.action is Action.RESCREEN:
+        assert {one.eye for one in seen} == set(EYES)
+        assert found.certainty is Certainty.CONFIDENT
+        for which in EYES:
+            whole = [one for one in seen if one.eye is which and not one.faults]
+            assert any(one.field is Field.MACULA for one in whole)
+        assert not any(one.graded.refers for one in seen if one.graded)
+    assert (found.months is None) == (found.action in (Action.RETAKE, Action.HUMAN_READ))
+
+
+@given(st.lists(seen_photographs, min_size=2, max_size=6), st.randoms())
+def test_the_order_of_photographs_does_not_matter(seen, random) -> None:
+    shuffled = random.sample(seen, len(seen))
+    one, other = judged(*seen), judged(*shuffled)
+    assert (one.action, one.certainty, one.months) == (other.action, other.certainty, other.months)
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        (PatientRecord(age=12), OutOfScope.AGE),
+        (PatientRecord(pregnant=True), OutOfScope.PREGNANCY),
+        (PatientRecord(diabetes=Diabetes.NONE), OutOfScope.NO_DIABETES),
+        (PatientRecord(treated=True), OutOfScope.TREATED),
+        (PatientRecord(known_retinopathy=True), OutOfScope.KNOWN_RETINOPATHY),
+        (PatientRecord(acuity=0.3), OutOfScope.ACUITY),
+        (PatientRecord(symptoms=True), OutOfScope.SYMPTOMS),
+    ],
+)
+def test_outside_its_intended_use_a_human_reads_whatever_the_model_says(record, reason) -> None:
+    found = judged(*eye(Eye.RIGHT, 0), *eye(Eye.LEFT, 0), record=record)
+    assert (found.certainty, found.action, found.reasons) == (
+        Certainty.OUT_OF_SCOPE,
+        Action.HUMAN_READ,
+        (reason,),
+    )
+    assert judged(*eye(Eye.RIGHT, 4), *eye(Eye.LEFT, 0), record=record).action is Action.URGENT
+
+
+def test_a_poor_photograph_that_shows_disease_still_refers() -> None:
+    poor = Seen(Eye.RIGHT, Field.MACULA, (Fault.TOO_DARK,), graded=graded(2))
+    found = judged(poor, *eye(Eye.LEFT, 0))
+    assert found.action is Action.REFER
+    assert found.eyes[0].certainty is Certainty.UNGRADABLE
+
+
+def test_an_eye_without_its_macula_is_incomplete() -> None:
+    disc = judged(*eye(Eye.RIGHT, 0, field=Field.DISC), *eye(Eye.LEFT, 0))
+    assert (disc.eyes[0].certainty, disc.eyes[0].action) == (Certainty.INCOMPLETE, Action.RETAKE)
+    both = judged(*eye(Eye.RIGHT, 0, field=Field.DISC), *eye(Eye.RIGHT, 0), *eye(Eye.LEFT, 0))
+    assert both.action is Action.RESCREEN
+
+
+def test_grades_on_both_sides_of_referral_are_uncertain() -> None:
+    seen = Seen(Eye.RIGHT, Field.MACULA, graded=graded(1, grades=(1, 2)))
+    found = judged(seen, *eye(Eye.LEFT, 0))
+    assert (found.certainty, found.action) == (Certainty.UNCERTAIN, Action.HUMAN_READ)
+
+
+def test_a_disc_on_the_wrong_side_asks_and_swaps_nothing() -> None:
+    seen = Seen(Eye.RIGHT, Field.MACULA, contradicted=True, graded=graded(0))
+    found = judged(seen, *eye(Eye.LEFT, 0))
+    assert found.eyes[0].eye is Eye.RIGHT
+    assert (found.eyes[0].reasons, found.action) == ((Gap.EYE_CONTRADICTED,), Action.HUMAN_READ)
+
+
+def test_an_unknown_eye_leaves_the_patient_open() -> None:
+    found = judged(*eye(Eye.UNKNOWN, 0))
+    assert (found.certainty, found.action) == (Certainty.INCOMPLETE, Action.RETAKE)
+    assert set(found.reasons) == {Gap.EYE_UNKNOWN, Gap.EYE_MISSING}
+
+
+def test_months_follow_the_worse_eye_and_signs_of_oedema() -> None:
+    assert judged(*eye(Eye.RIGHT, 0), *eye(Eye.LEFT, 0)).months == 12
+    assert judged(*eye(Eye.RIGHT, 1), *eye(Eye.LEFT, 0)).months == 6
+    assert judged(*eye(Eye.RIGHT, 1), *eye(Eye.LEFT, 4)).months == 0.5
+    assert judged(*eye(Eye.RIGHT, 1, oedema=0.9), *eye(Eye.LEFT, 0)).months == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"months": [12, 6, 3, 1]}, "referral.months must be 5 numbers above 0"),
+        ({"months": [1, 2, 3, 4, 5]}, "none larger than the one before"),
+        ({"youngest": -1}, "referral.youngest must lie in"),
+    ],
+)
+def test_rules_that_make_no_sense_are_refused(change, told) -> None:
+    with pytest.raises(ValueError, match=told):
+        ReferralSettings(**change)
