@@ -196,6 +196,11 @@ class SiteHome:
         return self.folder / "cache"
 
     @property
+    def champion(self) -> Path:
+        """The bundle that this hospital diagnoses with."""
+        return self.folder / "champion"
+
+    @property
     def audit(self) -> Path:
         return self.folder / "audit.jsonl"
 

@@ -42,8 +42,8 @@ def open_bundle(folder: Path, threads: int) -> Bundle:
     bundle = Bundle(folder, threads)
     if (version := bundle.manifest.preparation.version) != PREPARATION_VERSION:
         raise ValueError(
-            f"{folder} must be prepared for as this release does (version {PREPARATION_VERSION}), got version {version}. "
-            "Install the release that wrote it, or have it written again."
+            f"{folder} must have been trained on photographs as this release prepares them ({PREPARATION_VERSION}), "
+            f"got version {version}. Install the release that wrote it, or have it written again."
         )
     return bundle
 

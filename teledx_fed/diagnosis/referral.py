@@ -16,8 +16,8 @@ SIGNS_OF_OEDEMA = 0.5
 @dataclass
 class ReferralSettings:
     """`months`, within which a patient of each grade is photographed or seen again; where a photograph shows signs of
-    oedema, `oedema_months`, for it cannot tell whether the centre is involved. Younger patients than `youngest` (years),
-    and eyes that see worse than `acuity` (decimal), are read by people.
+    oedema, `oedema_months`, for it cannot tell whether the centre is involved. Patients younger than `youngest`
+    (years), and eyes that see worse than `acuity` (decimal), are read by people.
     """
 
     guideline: str = ICO

@@ -67,7 +67,8 @@ def calibration(worker: Worker, site: Site, model: SiteModel, sensitivity: float
         raise ValueError("model.head must be grade to be calibrated, got one output. Train five grades.")
     divisor = temperature(raw.probabilities, raw.grade)
     found = worker.predictions(site.images, model, examples, divisor)
-    assert found.probabilities is not None and found.vision_threatening_score is not None
+    assert found.probabilities is not None
+    assert found.vision_threatening_score is not None
     return Calibration(
         temperature=divisor,
         coverage=COVERAGE,

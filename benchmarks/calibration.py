@@ -1,0 +1,215 @@
+"""How far a hospital can trust what its bundle says, on real photographs: `python -m benchmarks.calibration`.
+
+The federated model of `experiment=real_hospitals`, calibrated at each hospital on its validation set and held against
+its test set; docs/results/calibration.md is written anew.
+"""
+
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import matplotlib.pyplot as plt
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import logit
+from scipy.stats import binomtest
+
+from benchmarks.measure import machine
+from teledx_fed.clock import Clock
+from teledx_fed.data.hospitals import hospitals
+from teledx_fed.evaluation.calibration import conformal_set, expected_calibration_error, reliability
+from teledx_fed.evaluation.intervals import Estimate, estimate, multiplicities
+from teledx_fed.evaluation.metrics import metrics
+from teledx_fed.evaluation.predictions import Predictions
+from teledx_fed.federation.simulation import federate
+from teledx_fed.files import write_text
+from teledx_fed.model.bundle import Calibration
+from teledx_fed.randomness import generator
+from teledx_fed.records import GRADES
+from teledx_fed.settings import Settings, SourceSettings, compose
+from teledx_fed.training.bundling import calibration
+from teledx_fed.training.worker import crew
+
+ROOT = Path(__file__).parents[1]
+DATA = ROOT.parent / "shared" / "data"
+PAGE = ROOT / "docs" / "results" / "calibration.md"
+REPLICATES = 1000
+KEPT = np.linspace(0.3, 1.0, 36)
+SOURCES = {"aptos2019": "aptos2019", "eyepacs": "eyepacs", "messidor2_a": "messidor2", "messidor2_b": "messidor2"}
+
+HEAD = """# How far the suggestion can be trusted
+
+The federated model of `experiment=real_hospitals`, as each of four hospitals would diagnose with it: temperature,
+operating point (sensitivity {sensitivity:.0%}) and conformal threshold (coverage {coverage:.0%}) come from the
+hospital's own validation set, everything below from its test set. Intervals are 95 %, by bootstrap over patients, or
+Wilson's where a share is told.
+
+```sh
+python -m benchmarks.calibration
+```
+
+On {machine}.
+
+"""
+
+CALIBRATION = """Slope 1 and intercept 0 are perfect. Below 1, a slope says that the model is surer than it should be.
+On so few eyes even a perfectly calibrated model shows an ECE, which the last column tells."""
+COVERED = """Coverage is promised over all eyes of a hospital, not grade by grade; where a grade is rare, its interval
+says so."""
+DECISIONS = """An eye is confidently decided where every possible grade lies on the side of the decision. What is
+neither confident nor referred is read by people. The curve orders eyes by how far their probability lies from the
+operating point.
+
+![Risk over coverage at four hospitals](calibration.png)"""
+
+
+def settings(folder: Path) -> Settings:
+    asked = compose(["experiment=real_hospitals", f"data_root={DATA}"])
+    sources = {name: SourceSettings(layout, str(DATA / name)) for name, layout in SOURCES.items()}
+    return replace(asked, data=replace(asked.data, sources=sources, cache=str(folder / "cache")), baselines=[])
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A hospital's test set: as the model says it, and calibrated."""
+
+    calibration: Calibration
+    raw: Predictions
+    calibrated: Predictions
+
+    @property
+    def possible(self) -> NDArray[np.bool_]:
+        assert self.calibrated.probabilities is not None
+        return conformal_set(self.calibrated.probabilities, self.calibration.possible)
+
+    @property
+    def called(self) -> NDArray[np.bool_]:
+        return self.calibrated.referable_score >= self.calibration.refers
+
+    @property
+    def confident(self) -> NDArray[np.bool_]:
+        """As `diagnosis.judgement` has it: every grade that is possible lies on the side that was called."""
+        referable = self.possible[:, 2:].any(axis=1), self.possible[:, :2].any(axis=1)
+        return np.where(self.called, referable[0] & ~referable[1], referable[1] & ~referable[0])
+
+
+def checked(folder: Path) -> dict[str, Checked]:
+    asked = settings(folder)
+    (worker,) = crew(asked, Clock(), _say)
+    sites = hospitals(asked, folder, lambda done, total: None, _say)
+    models = federate(sites, [worker], asked, folder, lambda report, rounds: _say(f"round {report.round}")).models
+    found = {}
+    for name, site in sites.items():
+        own = calibration(worker, site, models[name], asked.evaluation.target_sensitivity)
+        raw, calibrated = (
+            worker.predictions(site.images, models[name], site.shard.test, divisor)
+            for divisor in (1.0, own.temperature)
+        )
+        found[name] = Checked(own, raw, calibrated)
+    return found
+
+
+def calibration_rows(found: Mapping[str, Checked]) -> Iterator[str]:
+    yield "| hospital | eyes | temperature | | slope | intercept | Brier | ECE | ECE of a perfect model |"
+    yield "|---|---|---|---|---|---|---|---|---|"
+    for name, one in found.items():
+        for when, p in (("before", one.raw), ("after", one.calibrated)):
+            drawn = np.vstack([np.ones(p.eyes), multiplicities(p.patient, REPLICATES, generator(0, name))])
+            measured = metrics(p, one.called, drawn)
+            keys = ("calibration_slope", "calibration_intercept", "brier", "ece")
+            cells = [_interval(estimate(measured[key])) for key in keys]
+            about = (name, str(p.eyes), f"{one.calibration.temperature:.2f}") if when == "before" else ("", "", "")
+            yield _row(*about, when, *cells, f"{_ece_by_chance(p):.3f}")
+
+
+def _ece_by_chance(p: Predictions) -> float:
+    """The mean ECE where each eye is referable with exactly the probability that was said (FACTS: never 0)."""
+    rng = generator(0, purpose="null")
+    truths = rng.random((200, p.eyes)) < p.referable_score
+    ones = np.ones((1, p.eyes))
+    return float(np.mean([expected_calibration_error(reliability(t, p.referable_score, ones)) for t in truths]))
+
+
+def coverage_rows(found: Mapping[str, Checked]) -> Iterator[str]:
+    yield "| hospital | all | " + " | ".join(f"grade {grade}" for grade in range(GRADES)) + " | grades in a set |"
+    yield "|---" * (GRADES + 3) + "|"
+    for name, one in found.items():
+        grade = one.calibrated.grade
+        held = one.possible[np.arange(grade.size), grade]
+        cells = [_share(held), *(_share(held[grade == each]) for each in range(GRADES))]
+        yield _row(name, *cells, f"{one.possible.sum(axis=1).mean():.1f}")
+
+
+def decision_rows(found: Mapping[str, Checked]) -> Iterator[str]:
+    yield "| hospital | validation eyes | sensitivity | specificity | confident | of these wrong | read by people |"
+    yield "|---|---|---|---|---|---|---|"
+    for name, one in found.items():
+        truth, called, sure = one.calibrated.referable, one.called, one.confident
+        undecided = ~sure & ~called
+        yield _row(
+            name,
+            str(one.calibration.eyes),
+            _share(called[truth]),
+            _share(~called[~truth]),
+            _share(sure),
+            _share((called != truth)[sure]),
+            _share(undecided),
+        )
+
+
+def draw(found: Mapping[str, Checked], path: Path) -> None:
+    """Risk over coverage: the share of wrong referral decisions among the eyes that the model is surest of."""
+    figure, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
+    for name, one in found.items():
+        margin = np.abs(logit(one.calibrated.referable_score) - logit(one.calibration.refers))
+        wrong = (one.called != one.calibrated.referable)[np.argsort(-margin, kind="stable")]
+        risk = [wrong[: max(1, round(kept * wrong.size))].mean() for kept in KEPT]
+        axes.plot(100 * KEPT, 100 * np.array(risk), label=name)
+    axes.set(xlabel="eyes decided by the model, %", ylabel="of these wrongly referred or not, %", ylim=(0, None))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=110)
+
+
+def _interval(found: Estimate | None) -> str:
+    return "–" if found is None else f"{found.value:.2f} ({found.low:.2f} to {found.high:.2f})"
+
+
+def _share(held: NDArray[np.bool_]) -> str:
+    if held.size == 0:
+        return "–"
+    low, high = binomtest(int(held.sum()), held.size).proportion_ci(method="wilson")
+    return f"{100 * held.mean():.0f} % ({100 * low:.0f}–{100 * high:.0f})"
+
+
+def _row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def main() -> int:
+    if not DATA.is_dir():
+        print("benchmarks.calibration needs the photographs in ../shared/data.")
+        return 1
+    with TemporaryDirectory() as folder:
+        found = checked(Path(folder))
+    draw(found, PAGE.with_suffix(".png"))
+    parts = [
+        ("Calibration of the probability of referable disease", calibration_rows(found), CALIBRATION),
+        ("Does the set of possible grades hold the true one?", coverage_rows(found), COVERED),
+        ("Decisions", decision_rows(found), DECISIONS),
+    ]
+    first = next(iter(found.values())).calibration
+    head = HEAD.format(machine=machine(), sensitivity=first.sensitivity, coverage=first.coverage)
+    body = "\n".join(f"## {title}\n\n" + "\n".join(rows) + f"\n\n{remark}\n" for title, rows, remark in parts)
+    write_text(PAGE, head + body)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
