@@ -119,9 +119,10 @@ def test_nothing_reads_or_seeds_a_global_generator() -> None:
         for node in ast.walk(tree)
         if isinstance(node, ast.Call) and _is_global_draw(node)
     ]
-    # timm initialises from the global generator: it is lent one inside torch.random.fork_rng
-    assert [place for place in wrong if not place.startswith("teledx_fed/model/network.py")] == []
-    assert len(wrong) == 1
+    # timm initialises from torch's global generator, and shap draws from numpy's: both are put back as they were
+    lent = ("teledx_fed/model/network.py", "teledx_fed/diagnosis/explain.py")
+    assert [place for place in wrong if not place.startswith(lent)] == []
+    assert len(wrong) == 3
 
 
 def _is_global_draw(call: ast.Call) -> bool:

@@ -57,6 +57,22 @@ def photograph(
     return _exposed(_hazy(_lit(light, offset, camera, found, rng), rng), offset, camera, rng)
 
 
+def covered(found: Iterable[Finding]) -> NDArray[np.bool_]:
+    """Every pixel that one of these findings reaches into, SIZE × SIZE, before the camera blurs it.
+
+    A beaded vein counts by the circle around it.
+    """
+    canvas = _canvas()
+    for finding in found:
+        if finding.kind in (Kind.IRMA, Kind.NEOVASCULARISATION):
+            cv2.polylines(canvas, list(_fixed(_tangle(finding))), False, 255, 1, cv2.LINE_AA, SHIFT)
+        elif finding.kind is Kind.VENOUS_BEADING:
+            _fill(canvas, finding.centre + finding.radius * np.exp(2j * np.pi * np.arange(24) / 24)[None], 1)
+        else:
+            _fill(canvas, _blobs([finding]), 1)
+    return canvas.reshape(SIZE, FINE, SIZE, FINE).max(axis=(1, 3)) > 0
+
+
 def _in_colour(mask: Image, colour: ArrayLike) -> Image:
     return np.asarray(colour, np.float32)[:, None, None] * mask
 

@@ -27,6 +27,19 @@ class Fundus:
         return max(self.mask.shape)
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where the prepared square lies on its photograph, in the photograph's pixels; it may reach beyond them.
+
+    `mask` is the whole photograph's, as `fundus_mask` gives it.
+    """
+
+    left: int
+    top: int
+    side: int
+    mask: Image
+
+
 def prepare_photograph(photograph: Photograph, size: int, ben_graham: bool = False, clahe: bool = False) -> Image:
     """As `prepare`; a file is decoded at a fraction of its size where its disc then still is twice as wide as asked."""
     if isinstance(photograph, PhotographFile):
@@ -39,6 +52,14 @@ def prepare_photograph(photograph: Photograph, size: int, ben_graham: bool = Fal
 def prepare(image: Image, size: int, ben_graham: bool = False, clahe: bool = False) -> Image:
     """The fundus disc of a height × width × 3 RGB photograph, size × size × 3, black outside the disc."""
     return _square_of(_fundus(image), size, ben_graham, clahe)
+
+
+def place(image: Image) -> Place:
+    """Of `prepare`'s square on a height × width × 3 RGB photograph. A `ValueError` where that shows no fundus."""
+    mask = fundus_mask(image)
+    x, y, width, height = cv2.boundingRect(mask)
+    side = max(height, width)
+    return Place(x - (side - width) // 2, y - (side - height) // 2, side, mask)
 
 
 def _fundus(image: Image) -> Fundus:

@@ -48,6 +48,10 @@ class SyntheticPhotograph:
         eye = self._anatomy()
         return tuple(finding for finding in self._found(eye, self._view(eye)) if finding.kind in LESIONS)
 
+    def lesion_mask(self) -> NDArray[np.bool_]:
+        """The pixels of these lesions, SIZE × SIZE."""
+        return drawing.covered(self.lesions())
+
     def size(self) -> tuple[int, int]:
         return SIZE, SIZE
 

@@ -17,7 +17,7 @@ from timm.models import EfficientNet, group_parameters
 from torch import Tensor, nn
 
 from teledx_fed.files import write_bytes
-from teledx_fed.model.pretrained import load_file, load_hub, load_lite0, origin
+from teledx_fed.model.pretrained import about, load_file, load_hub, load_lite0, origin
 from teledx_fed.randomness import generator
 from teledx_fed.records import GRADES
 from teledx_fed.settings import ModelSettings
@@ -215,14 +215,20 @@ def load(network: Grader, weights: Weights) -> None:
 
 def save(network: Grader, path: Path) -> None:
     """The whole network as it stands; its bytes depend on its weights alone."""
-    about = {name: getattr(network.settings, name) for name in ("name", "head", "oedema", "batch_norm")}
-    about["initial"] = network.begun
+    described = {name: getattr(network.settings, name) for name in ("name", "head", "oedema", "batch_norm")}
+    described["initial"] = network.begun
     state = {
         # how many batches this process has seen is no part of the model
         name: torch.zeros_like(tensor) if name.endswith("num_batches_tracked") else _apart(tensor)
         for name, tensor in network.state_dict().items()
     }
-    write_bytes(path, safetensors.torch.save(state, metadata={"model": json.dumps(about)}))
+    write_bytes(path, safetensors.torch.save(state, metadata={"model": json.dumps(described)}))
+
+
+def saved(path: Path) -> Grader:
+    """The network that `save` wrote, whatever its settings were."""
+    known = {name: value for name, value in about(path).items() if name != "initial"}
+    return build(ModelSettings(**known, initial="file", file=str(path)), seed=0)
 
 
 def _apart(tensor: Tensor) -> Tensor:

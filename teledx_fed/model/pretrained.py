@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import timm
@@ -39,12 +40,16 @@ def load_file(network: nn.Module, path: Path) -> None:
 
 def origin(path: Path) -> str:
     """What the model in a file was begun with: its activations and its scale of pixels follow from that."""
+    return str(about(path).get("initial", "hub"))
+
+
+def about(path: Path) -> dict[str, Any]:
+    """What `network.save` wrote of the network beside its tensors; empty where another program wrote the file."""
     try:
         with safe_open(path, framework="pt") as file:
-            about: dict[str, str] = json.loads((file.metadata() or {}).get("model", "{}"))
+            return dict(json.loads((file.metadata() or {}).get("model", "{}")))
     except (OSError, SafetensorError, ValueError) as error:
         raise ValueError(f"model.file must be a safetensors file, got {path}: {error}. Correct the path.") from error
-    return about.get("initial", "hub")
 
 
 def lite0_state(names: Iterable[str]) -> dict[str, Tensor]:

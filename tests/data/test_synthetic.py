@@ -4,6 +4,7 @@ from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -172,6 +173,26 @@ def test_a_lesion_is_where_it_is_said_to_be() -> None:
     for lesion in haemorrhages:
         inside = np.abs(columns + 1j * rows - lesion.centre) < 0.6 * lesion.radius
         assert change[inside].mean() < -4
+
+
+@pytest.mark.parametrize("grade", [1, 2, 3, 4])
+def test_the_lesion_mask_holds_every_lesion_and_little_else(grade: int) -> None:
+    for photograph, counts in eyes(grade, 12):
+        mask = photograph.lesion_mask()
+        assert mask.shape == (SIZE, SIZE)
+        for lesion in photograph.lesions():
+            row, column = round(lesion.centre.imag), round(lesion.centre.real)
+            assert mask[row - 1 : row + 2, column - 1 : column + 2].any() or lesion.kind is Kind.VENOUS_BEADING
+        areas = sum(np.pi * (lesion.radius + 2) ** 2 for lesion in photograph.lesions())
+        assert 0 < mask.sum() <= areas, counts
+
+
+def test_what_lies_beyond_the_lesion_mask_looks_as_in_a_healthy_eye() -> None:
+    ill = replace(PHOTOGRAPH, grade=2, oedema=False)
+    change = np.abs(ill.read()[..., 1].astype(float) - replace(ill, grade=0).read()[..., 1])
+    beyond = ~cv2.dilate(ill.lesion_mask().astype(np.uint8), np.ones((15, 15))).astype(bool)
+    assert change[ill.lesion_mask()].mean() > 10 * change[beyond].mean()
+    assert not replace(ill, grade=0).lesion_mask().any()
 
 
 @pytest.mark.parametrize("oedema", [True, False])

@@ -5,7 +5,7 @@ import pytest
 import timm
 import torch
 
-from teledx_fed.model.network import BatchNorm, build, load, oedema_slice, pack, save
+from teledx_fed.model.network import BatchNorm, build, load, oedema_slice, pack, save, saved
 from teledx_fed.model.pretrained import lite0_state
 from teledx_fed.settings import ModelSettings
 
@@ -74,6 +74,14 @@ def test_frozen_statistics_do_not_move_in_training() -> None:
     network.train()(photographs(8))
     moved = {name for name, buffer in network.named_buffers() if name in before and not buffer.equal(before[name])}
     assert moved == {name for name, _ in network.layout.statistics}
+
+
+def test_what_was_saved_is_known_again_without_its_settings(tmp_path: Path) -> None:
+    network = build(tiny(oedema=True, freeze="2"), seed=3)
+    save(network, tmp_path / "model.safetensors")
+    images = photographs()
+    with torch.inference_mode():
+        assert saved(tmp_path / "model.safetensors")(images).equal(network(images))
 
 
 def test_load_undoes_pack_bit_for_bit() -> None:

@@ -1,0 +1,97 @@
+"""Which pixels speak for referable disease and which against it: in seconds, from the network itself.
+
+What is explained is `heat_map.referable_log_odds`; a map's values are in its unit, summed over red, green and blue, and
+together they make up how far the photograph differs from what it is compared with.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from teledx_fed.data.maps import Map
+from teledx_fed.diagnosis.heat_map import REFERABLE
+from teledx_fed.model.network import Grader
+from teledx_fed.records import GRADES
+
+Image = NDArray[np.uint8]
+
+STEPS = 32
+SAMPLES = 128
+AT_ONCE = 16
+
+
+class _LogOdds(nn.Module):
+    """On float images (b, 3, s, s), 0 to 255; nothing is computed in place, where gradients would be lost."""
+
+    def __init__(self, network: Grader) -> None:
+        super().__init__()
+        self.network = deepcopy(network).eval().requires_grad_(False)
+        for module in self.network.modules():
+            if hasattr(module, "inplace"):
+                module.inplace = False  # type: ignore[assignment]  # its stub takes any attribute for a tensor
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(b, 1)"""
+        mild, referable = self.network(images)[:, :GRADES].split((REFERABLE, GRADES - REFERABLE), dim=1)
+        return (referable.logsumexp(dim=1) - mild.logsumexp(dim=1))[:, None]
+
+
+def integrated_gradients(network: Grader, image: Image, baseline: Image, steps: int = STEPS) -> Map:
+    """Signed, (s, s), of prepared photographs (s, s, 3) (Sundararajan et al., arXiv 1703.01365)."""
+    try:
+        from captum.attr import IntegratedGradients
+    except ImportError as error:
+        raise _missing("integrated gradients", "captum") from error
+    explained = _LogOdds(network)
+    attributed = IntegratedGradients(explained).attribute(
+        _tensor(network, image[None]),
+        _tensor(network, baseline[None]),
+        target=0,
+        n_steps=steps,
+        internal_batch_size=AT_ONCE,
+    )
+    return _signed(attributed[0].detach().cpu().numpy())
+
+
+def shap_values(network: Grader, image: Image, background: NDArray[np.uint8], samples: int = SAMPLES) -> Map:
+    """Signed, (s, s), against several prepared photographs (n, s, s, 3): SHAP's expected gradients.
+
+    They are sampled, by a seed of their own (Lundberg and Lee, arXiv 1705.07874; Erion et al., arXiv 1906.10670).
+    """
+    try:
+        from shap import GradientExplainer
+    except ImportError as error:
+        raise _missing("SHAP values", "shap") from error
+    if len(background) < 2:
+        raise ValueError(f"background must hold several photographs, got {len(background)}. Give 2 or more.")
+    explainer = GradientExplainer(_LogOdds(network), _tensor(network, background), batch_size=AT_ONCE)
+    with _global_generator_as_it_was():
+        attributed = explainer.shap_values(_tensor(network, image[None]), nsamples=samples, rseed=0)
+    return _signed(np.asarray(attributed).reshape(3, *image.shape[:2]))
+
+
+@contextmanager
+def _global_generator_as_it_was() -> Iterator[None]:
+    """shap draws from numpy's global generator, which it seeds."""
+    state = np.random.get_state()  # noqa: NPY002
+    try:
+        yield
+    finally:
+        np.random.set_state(state)  # noqa: NPY002
+
+
+def _tensor(network: Grader, images: Image) -> Tensor:
+    return torch.from_numpy(images).permute(0, 3, 1, 2).to(network.device, torch.float32)
+
+
+def _signed(attributed: NDArray[np.floating]) -> Map:
+    return np.asarray(attributed.sum(axis=0), np.float32)
+
+
+def _missing(what: str, library: str) -> ValueError:
+    return ValueError(f"{what} must have {library} installed, got none. Say pip install 'teledx-fed[explain]'.")

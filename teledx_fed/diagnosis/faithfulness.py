@@ -1,0 +1,68 @@
+"""Whether a map shows what the model goes by: does the output follow where the map points, does it know lesions?"""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from teledx_fed.data.maps import Map, Mask
+
+Image = NDArray[np.uint8]
+Floats = NDArray[np.float64]
+Score = Callable[[Image], Floats]
+"""The output explained, (b,), of prepared photographs (b, s, s, 3)."""
+
+STEPS = 16
+
+
+def deletion(score: Score, image: Image, emptied: Image, map: Map, inside: Mask, steps: int = STEPS) -> float:
+    """The mean score while pixels go from `image` to `emptied`, the map's highest first: low where the map is right.
+
+    The area under the curve of Petsiuk et al., RISE, arXiv 1806.07421. Pixels not `inside` (s, s) stay as they are.
+    """
+    return _area(score(_revealed(image, emptied, map, inside, steps)))
+
+
+def insertion(score: Score, image: Image, emptied: Image, map: Map, inside: Mask, steps: int = STEPS) -> float:
+    """The same while they come from `emptied` to `image`: high where the map is right."""
+    return _area(score(_revealed(emptied, image, map, inside, steps)))
+
+
+def _revealed(before: Image, after: Image, map: Map, inside: Mask, steps: int) -> Image:
+    """(steps + 1, s, s, 3): from all of `before` to all of `after`, by as many pixels at each step."""
+    order = np.full(inside.shape, np.inf)
+    order[inside] = rankdata(-map[inside], method="ordinal")
+    shown = order <= np.linspace(0, np.count_nonzero(inside), steps + 1).round()[:, None, None]
+    return np.where(shown[..., None], after, before)
+
+
+def _area(curve: Floats) -> float:
+    return float(np.trapezoid(curve, dx=1 / (len(curve) - 1)))
+
+
+def points_at(map: Map, lesions: Mask) -> bool:
+    """Whether its highest place lies in a lesion (s, s): the pointing game (Zhang et al., arXiv 1608.00507)."""
+    return bool(lesions.flat[map.argmax()])
+
+
+def energy_inside(map: Map, lesions: Mask) -> float:
+    """The share of what speaks for the output that lies in lesions (Wang et al., Score-CAM, arXiv 1910.01279).
+
+    NaN where nothing speaks for it.
+    """
+    positive = np.maximum(map, 0).astype(np.float64)
+    total = positive.sum()
+    return float(positive[lesions].sum() / total) if total > 0 else np.nan
+
+
+def rank_correlation(first: Map, second: Map) -> float:
+    """Spearman's, NaN where a map is flat.
+
+    Near 1 between maps of a trained and of a random network, the map shows the photograph and not the model (Adebayo
+    et al., arXiv 1810.03292).
+    """
+    ranks = [rankdata(map) for map in (first.ravel(), second.ravel())]
+    if min(np.ptp(rank) for rank in ranks) == 0:
+        return np.nan
+    return float(np.corrcoef(*ranks)[0, 1])

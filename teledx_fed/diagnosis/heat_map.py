@@ -1,0 +1,117 @@
+"""Where a photograph speaks for referable disease: at once, from what the model has computed already.
+
+Grad-CAM (Selvaraju et al., arXiv 1610.02391): where a head is linear in the means of the feature maps, the gradient
+that weighs them is known in closed form. What is explained, here and in `explain`, is the log-odds of referable
+disease (a grade of 2 or more) before calibration.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import logsumexp, softmax
+
+from teledx_fed.data.maps import Map, coloured, on_photograph
+from teledx_fed.data.preprocessing import Place
+from teledx_fed.model.bundle import Outputs
+from teledx_fed.records import Eye
+
+Floats = NDArray[np.float32]
+Image = NDArray[np.uint8]
+
+REFERABLE = 2
+"""The mildest grade that is."""
+
+DISCS_A_RADIUS = 45 / 2 * 290 / 1800
+"""Disc diameters (1800 µm) in the radius of a field of 45°, at 290 µm a degree."""
+FOVEA = complex(2.5, 0.3)
+"""From the middle of the optic disc, in disc diameters: towards the temple, and down."""
+
+
+def referable_log_odds(logits: Floats) -> Floats:
+    """(b,) of logits (b, 5)."""
+    return np.asarray(logsumexp(logits[:, REFERABLE:], axis=1) - logsumexp(logits[:, :REFERABLE], axis=1))
+
+
+def heat_map(outputs: Outputs, head: Floats) -> Floats:
+    """(b, h, w), each from 0 to 1: 1 where its photograph speaks most for referable disease, however much that is.
+
+    A map is 0 where a photograph speaks for it nowhere. `head` are the weights (5, c) of `Bundle.head`.
+    """
+    weights = (_gradient(outputs.logits)[..., None] * head).sum(axis=1)
+    maps = np.maximum((weights[..., None, None] * outputs.maps).sum(axis=1), 0)
+    highest = maps.max(axis=(1, 2), keepdims=True)
+    return np.asarray(maps / np.where(highest > 0, highest, 1), np.float32)
+
+
+def _gradient(logits: Floats) -> Floats:
+    """Of the log-odds, by the logits: (b, 5)."""
+    mild, referable = softmax(logits[:, :REFERABLE], axis=1), softmax(logits[:, REFERABLE:], axis=1)
+    return np.concatenate([-mild, referable], axis=1)
+
+
+def overlay(photograph: Image, map: Map, place: Place) -> Image:
+    """The photograph (height, width, 3), coloured in its disc as a map (h, h) of its prepared square is high."""
+    return coloured(photograph, on_photograph(map, place), place.mask > 0)
+
+
+def sentence(map: Map, eye: Eye, disc: complex | None) -> str:
+    """Where the highest place of a map (h, w) of a prepared photograph lies, and how exactly that is known.
+
+    `disc` is the middle of the optic disc: x + iy, y down, in radii of the fundus from its middle. The macula follows
+    from it and the eye, for a camera with a field of 45°; where it is not in view, the place is told in words.
+    """
+    named = "The eye" if eye is Eye.UNKNOWN else f"The {eye} eye"
+    there = _highest(map)
+    if there is None:
+        return f"{named} speaks for referable disease nowhere on the map."
+    macula = _macula(eye, disc)
+    where = _in_words(there) if macula is None else _from_macula(there - macula, eye)
+    return f"{named} speaks most for referable disease {where}; {_limit(max(map.shape))}."
+
+
+def _highest(map: Map) -> complex | None:
+    """In radii from the middle; cells that lie beyond the disc altogether do not count."""
+    height, width = map.shape
+    y, x = (2 * np.arange(n) + 1 - n for n in (height, width))  # in half cells
+    points = x / width + 1j * y[:, None] / height
+    nearest = np.hypot(np.maximum(np.abs(x) - 1, 0) / width, (np.maximum(np.abs(y) - 1, 0) / height)[:, None])
+    inside = np.where(nearest < 1, map, 0)
+    return complex(points.flat[inside.argmax()]) if inside.max() > 0 else None
+
+
+def _macula(eye: Eye, disc: complex | None) -> complex | None:
+    """Where it is in view, or known at all."""
+    if disc is None or eye is Eye.UNKNOWN:
+        return None
+    macula = disc + complex(_temple(eye) * FOVEA.real, FOVEA.imag) / DISCS_A_RADIUS
+    return macula if abs(macula) < 1 else None
+
+
+def _temple(eye: Eye) -> int:
+    """Seen from in front, the right eye's temple is to the left: -1, and the left eye's to the right."""
+    return -1 if eye is Eye.RIGHT else 1
+
+
+def _from_macula(offset: complex, eye: Eye) -> str:
+    vertical = "superior" if offset.imag < 0 else "inferior"
+    horizontal = "temporal" if offset.real * _temple(eye) > 0 else "nasal"
+    diameters = round(2 * abs(offset) * DISCS_A_RADIUS) / 2
+    if diameters <= 1:
+        return "within about a disc diameter of the macula"
+    return f"in the {vertical} {horizontal} quadrant, about {diameters:g} disc diameters from the macula"
+
+
+def _in_words(there: complex) -> str:
+    vertical = ("upper", "", "lower")[_third(there.imag)]
+    horizontal = ("left", "", "right")[_third(there.real)]
+    place = " ".join(word for word in (vertical, horizontal) if word)
+    return f"in the {place} part of the photograph" if place else "in the middle of the photograph"
+
+
+def _third(share: float) -> int:
+    return min(max(math.floor(1.5 * (share + 1)), 0), 2)
+
+
+def _limit(cells: int) -> str:
+    return f"the map cannot tell apart what is closer than 1/{cells} of the photograph's width"
