@@ -96,5 +96,13 @@ def coloured(photograph: Image, map: Map, inside: Mask) -> Image:
     return np.asarray(cv2.copyTo(blended, (inside & (level > 0)).view(np.uint8), photograph.copy()))
 
 
+def layer(map: Map, place: Place) -> Image:
+    """What `coloured` adds, by itself: RGBA of the photograph's height × width, to be laid over it."""
+    level = cv2.convertScaleAbs(on_photograph(map, place), alpha=255)
+    shades = _table(np.stack([np.interp(LEVELS, STOPS, shade) for shade in BLUES], axis=1))
+    alpha = np.where(place.mask > 0, level, 0).astype(np.uint8)
+    return np.asarray(np.dstack([cv2.LUT(cv2.merge([level] * 3), shades), alpha]), np.uint8)
+
+
 def _table(values: NDArray[np.float64]) -> Image:
     return np.ascontiguousarray(np.broadcast_to(values.round(), (256, 3)), np.uint8)[:, None]

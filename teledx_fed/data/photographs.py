@@ -117,6 +117,13 @@ class PhotographFile:
         return ValueError(f"{self.name} must be {requirement}, got {got}. {remedy}, or leave it out.")
 
 
+def png(pixels: NDArray[np.uint8]) -> bytes:
+    """Pixels (height, width, 3 or 4) and nothing else: no name, no place, no date."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG", compress_level=1)
+    return file.getvalue()
+
+
 def _upright(image: Image.Image) -> NDArray[np.uint8]:
     ImageOps.exif_transpose(image, in_place=True)
     return np.array(image if image.mode == "RGB" else image.convert("RGB"))

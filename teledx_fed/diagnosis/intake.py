@@ -46,6 +46,14 @@ class Submission:
 
 
 @dataclass(frozen=True)
+class Received:
+    """`patient` as a DICOM file names them: for a pseudonym, and nothing else."""
+
+    image: StudyImage
+    patient: str | None
+
+
+@dataclass(frozen=True)
 class Unreadable:
     file: Path
     reason: str
@@ -78,7 +86,7 @@ def study_of(submission: Submission) -> tuple[Study | None, tuple[Unreadable, ..
         try:
             if number >= MOST_IMAGES:
                 raise ValueError(f"{sent.file} must be one of at most {MOST_IMAGES} of a study. Split the study.")
-            images.append(_image(sent))
+            images.append(received(sent).image)
         except ValueError as error:
             unreadable.append(Unreadable(sent.file, str(error)))
     if not images:
@@ -94,8 +102,8 @@ def eye_in(name: str) -> Eye:
     return eyes[-1] if eyes else Eye.UNKNOWN
 
 
-def _image(sent: Sent) -> StudyImage:
-    """Read once, so that what cannot be is known before the model is asked."""
+def received(sent: Sent) -> Received:
+    """Read once, so that what cannot be read is known before the model is asked."""
     if (size := sent.file.stat().st_size) > LARGEST_MIB * 2**20:
         raise ValueError(f"{sent.file} must be at most {LARGEST_MIB} MiB, got {size >> 20}. Scale it down.")
     with sent.file.open("rb") as file:
@@ -103,12 +111,11 @@ def _image(sent: Sent) -> StudyImage:
     photograph: Photograph = DicomPhotograph(sent.file) if dicom else PhotographFile(sent.file)
     photograph.read()
     if not dicom:
-        stated = sent.eye if sent.eye is not Eye.UNKNOWN else eye_in(sent.file.stem)
-        return StudyImage(photograph, stated, sent.field)
+        return Received(StudyImage(photograph, sent.eye, sent.field), None)
     header = about(sent.file)
     eye = header.eye if header.eye is not Eye.UNKNOWN else sent.eye
     field = header.field if sent.field is Field.UNKNOWN else sent.field
-    return StudyImage(photograph, eye, field, header.camera)
+    return Received(StudyImage(photograph, eye, field, header.camera), header.patient)
 
 
 def _alone(file: Path, eye: Eye) -> Submission:
