@@ -214,8 +214,9 @@ def features(
 ) -> None:
     """Write embeddings and quality features of a hospital's photographs, for its own use.
 
-    LAYOUT says how they lie (aptos2019, brset, ddr, deepdrid, eyepacs, folder, idrid, mbrset, messidor2, retinamnist),
-    ROOT in which folder; OUT will hold embeddings.npy, and photographs.csv with a row for each of its rows.
+    LAYOUT says how they lie (aptos2019, brset, ddr, deepdrid, dicom, eyepacs, folder, idrid, mbrset, messidor2,
+    retinamnist), ROOT in which folder; OUT will hold embeddings.npy, and photographs.csv with a row for each of its
+    rows.
     """
     from teledx_fed.data.hospitals import collections
     from teledx_fed.model.network import build

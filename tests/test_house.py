@@ -29,7 +29,7 @@ DOORS = {
     "cv2": ("teledx_fed/data/",),
     "PIL": ("teledx_fed/data/",),
     "torchvision": ("teledx_fed/data/",),
-    "pydicom": ("teledx_fed/data/dicom.py",),
+    "pydicom": ("teledx_fed/data/dicom", "teledx_fed/data/deidentification.py"),
     "pynetdicom": ("teledx_fed/diagnosis/receiver.py",),
     "sqlalchemy": ("teledx_fed/store/",),
     "alembic": ("teledx_fed/store/",),

@@ -3,16 +3,17 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from zipfile import BadZipFile
 
 import numpy as np
 
-from teledx_fed.data.listing import BINARY, ICDR, Entry, Listing, collect, image_files, image_folder, joined, stem
+from teledx_fed.data.dicom import DicomPhotograph, about
+from teledx_fed.data.listing import BINARY, EYES, ICDR, Entry, Listing, collect, image_files, image_folder, joined, stem
 from teledx_fed.data.pairs import messidor2_pairs
 from teledx_fed.data.photographs import ArrayPhotograph, PhotographFile
 from teledx_fed.data.problems import Problem
-from teledx_fed.data.tables import Row, code, first_on_disk, read_table
+from teledx_fed.data.tables import Row, code, first_on_disk, on_disk, read_table
 from teledx_fed.records import Collection, Field, Patients
 from teledx_fed.settings import SourceSettings, must, one_of
 
@@ -196,6 +197,36 @@ def retinamnist(root: Path) -> Listing:
     return Listing(entries, Patients.UNKNOWN)
 
 
+def dicom(root: Path) -> Listing:
+    """DICOM files below a folder, graded in a table; patient, eye, field and camera as their headers say."""
+    labels = read_table(root / "grades.csv", "file", "grade")
+    entries, problems = [], list(labels.problems)
+    for row in labels.rows:
+        try:
+            entries.append(_dicom(root, row))
+        except ValueError as error:
+            problems.append(row.problem(str(error)))
+    return Listing(entries, Patients.GIVEN, problems)
+
+
+def _dicom(root: Path, row: Row) -> Entry:
+    place = PureWindowsPath(row["file"]).as_posix()
+    file = on_disk(root / place)
+    said = about(file)
+    return Entry(
+        row,
+        place,
+        [DicomPhotograph(file)],
+        grade=row.code("grade"),
+        patient=said.patient,
+        eye=said.eye if said.eye in EYES else "",
+        field=said.field,
+        oedema=row.code("oedema"),
+        camera=said.camera,
+        acquired=said.acquired,
+    )
+
+
 def folder(root: Path, file_pattern: str | None = None) -> Listing:
     """One sub-folder a grade; patient and eye from the names of the files, where a pattern says how."""
     pattern = _with_patient(file_pattern) if file_pattern else None
@@ -228,7 +259,7 @@ def _with_patient(file_pattern: str) -> re.Pattern[str]:
 
 LAYOUTS: dict[str, Callable[[Path], Listing]] = {
     layout.__name__: layout
-    for layout in (aptos2019, eyepacs, messidor2, idrid, ddr, deepdrid, brset, mbrset, retinamnist, folder)
+    for layout in (aptos2019, eyepacs, messidor2, idrid, ddr, deepdrid, brset, mbrset, retinamnist, dicom, folder)
 }
 
 

@@ -44,6 +44,7 @@ class Entry:
     oedema: str = ""
     gradable: str = ""
     camera: str = ""
+    acquired: str | None = None
 
 
 @dataclass(frozen=True)
@@ -170,5 +171,6 @@ def _example(entry: Entry, image: Photograph, source: str, grades: Grades) -> Ex
         field=entry.field,
         oedema=OEDEMA[entry.oedema],
         camera=entry.camera or "unknown",
+        acquired=entry.acquired,
         source=source,
     )

@@ -1,0 +1,132 @@
+"""Photographs as DICOM files, and what these say of them (PS3.3)."""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset
+
+from teledx_fed.data import dicom_pixels
+from teledx_fed.data.dicom_parsing import Refused, parse, text, whole
+from teledx_fed.data.dicom_pixels import image_size, pixels
+from teledx_fed.records import Eye, Field
+
+EYES = {"L": Eye.LEFT, "R": Eye.RIGHT}
+MACULA_CENTRED, DISC_CENTRED = "111900", "111901"
+FIELDS = {
+    MACULA_CENTRED: Field.MACULA,
+    DISC_CENTRED: Field.DISC,
+    "410434001": Field.MACULA,  # Diabetic Retinopathy Study field 2
+    "408734008": Field.DISC,  # field 1
+    "67046006": Field.MACULA,  # fovea centralis, once T-AA621
+    "T-AA621": Field.MACULA,
+    "81016008": Field.DISC,  # optic nerve head, once T-AA630
+    "T-AA630": Field.DISC,
+}
+"""By code value, of PS3.16 CID 4207, image positions, and of CID 4209 the structures that name a field."""
+
+KEYWORDS = (
+    *("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "PatientID", "ImageLaterality", "Laterality"),
+    *("RelativeImagePositionCodeSequence", "AnatomicRegionSequence", "Manufacturer", "ManufacturerModelName"),
+    *("AcquisitionDateTime", "AcquisitionDate", "AcquisitionTime", "ContentDate", "ContentTime", "StudyDate"),
+    *("StudyTime", "BurnedInAnnotation"),
+)
+
+
+@dataclass(frozen=True)
+class DicomAbout:
+    """What a file says of its photograph. `patient` and `study` are the file's own, and empty where it has none.
+
+    `acquired` is ISO 8601; `size` height and width; `free_of_text` what is said to be so, and nothing else.
+    """
+
+    eye: Eye
+    field: Field
+    camera: str
+    acquired: str | None
+    patient: str
+    study: str
+    size: tuple[int, int]
+    free_of_text: bool
+
+
+@dataclass(frozen=True)
+class DicomPhotograph:
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return str(self.path)
+
+    def digest(self) -> str:
+        return hashlib.sha256(_content(self.path)).hexdigest()
+
+    def size(self) -> tuple[int, int]:
+        return about(self.path).size
+
+    def read(self) -> NDArray[np.uint8]:
+        return pixels(read_dataset(_content(self.path), self.name), self.name)
+
+
+def about(file: Path) -> DicomAbout:
+    return described(read_dataset(_content(file), str(file)), str(file))
+
+
+def read_dataset(content: bytes, name: str) -> Dataset:
+    """What we use of a photograph's file; everything else that stands in it is left there."""
+    return parse(content, name, (*dicom_pixels.KEYWORDS, *KEYWORDS))
+
+
+def described(dataset: Dataset, name: str) -> DicomAbout:
+    size = image_size(dataset, name)
+    with whole(name, "a header"):
+        return DicomAbout(
+            eye=_eye(dataset, name),
+            field=_field(dataset),
+            camera=f"{text(dataset, 'Manufacturer')} {text(dataset, 'ManufacturerModelName')}".strip() or "unknown",
+            acquired=_acquired(dataset),
+            patient=text(dataset, "PatientID"),
+            study=text(dataset, "StudyInstanceUID"),
+            size=size,
+            free_of_text=text(dataset, "BurnedInAnnotation") == "NO",
+        )
+
+
+def _eye(dataset: Dataset, name: str) -> Eye:
+    """Of the image, else of its series."""
+    stated = [text(dataset, keyword) for keyword in ("ImageLaterality", "Laterality")]
+    side = next((side for side in stated if side not in ("", "U")), "")
+    if side == "B":
+        raise Refused(name, "a photograph of one eye", "laterality B, both", "Export each eye as a file of its own")
+    return EYES.get(side, Eye.UNKNOWN)
+
+
+def _field(dataset: Dataset) -> Field:
+    sequences = (dataset.get(keyword) for keyword in ("RelativeImagePositionCodeSequence", "AnatomicRegionSequence"))
+    codes = [text(item, "CodeValue") for sequence in sequences for item in sequence or ()]
+    return next((FIELDS[code] for code in codes if code in FIELDS), Field.UNKNOWN)
+
+
+def _acquired(dataset: Dataset) -> str | None:
+    """When the photograph was taken, else when its content or study began; None where no date can be read."""
+    stated = [text(dataset, "AcquisitionDateTime")]
+    stated += [text(dataset, f"{of}Date") + text(dataset, f"{of}Time") for of in ("Acquisition", "Content", "Study")]
+    return next((time for time in map(_iso, stated) if time), None)
+
+
+def _iso(time: str) -> str | None:
+    date, clock = time[:8], time[8:]
+    try:
+        return datetime.fromisoformat(f"{date}T{clock}" if clock else date).isoformat()
+    except ValueError:
+        return None
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise Refused(str(path), "readable", error.strerror, "Check the path and its permissions") from error

@@ -1,0 +1,120 @@
+"""DICOM files of any origin (PS3.5, PS3.10): parsed as far as asked, in bounded memory, or refused."""
+
+import logging
+import struct
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+
+from pydicom import Dataset, uid
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import FileMetaDataset
+from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.filereader import read_dataset
+from pydicom.tag import BaseTag, Tag
+
+from teledx_fed.data.photographs import BOMB
+
+JPEGS = {uid.JPEGBaseline8Bit, uid.JPEG2000Lossless, uid.JPEG2000}
+SYNTAXES = {uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian, uid.RLELossless, *JPEGS}
+"""Deflated ones are left out: pydicom inflates them whole, whatever they grow to."""
+
+PREFIX = slice(128, 132)
+PIXEL_DATA = Tag("PixelData")
+MAX_READS = 100_000
+"""Reads of a header, up to three an element: real ones have hundreds; of millions the objects would fill the memory."""
+MAX_VALUE = 1 << 18
+"""Bytes of any value but the pixels: twice the largest palette."""
+
+MALFORMED = (
+    *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError, AssertionError, RuntimeError, StopIteration),
+    *(OSError, EOFError, MemoryError, SyntaxError, Warning, struct.error, *BOMB),
+    *(InvalidDicomError, BytesLengthException),
+)
+"""What pydicom, and Pillow below it, raise of malformed files; warnings, where somebody made them errors."""
+# What they warn and log of holds what they read, identifiers too.
+warnings.filterwarnings("ignore", module=r"pydicom\.")
+logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+
+
+class Refused(ValueError):
+    """A file that is no photograph for us: which, why, and what to do."""
+
+    def __init__(self, name: str, requirement: str, got: object, remedy: str) -> None:
+        super().__init__(f"{name} must be {requirement}, got {got}. {remedy}, or leave it out.")
+
+
+def is_dicom(content: bytes) -> bool:
+    """By its content: names of DICOM files say nothing."""
+    return content[PREFIX] == b"DICM"
+
+
+@contextmanager
+def whole(name: str, part: str) -> Iterator[None]:
+    """Whatever is wrong with a part of a file refuses it, without a word of its content."""
+    try:
+        yield
+    except Refused:
+        raise
+    except MALFORMED:
+        raise Refused(name, "a whole DICOM file", f"{part} that cannot be read", "Export it anew") from None
+
+
+def parse(content: bytes, name: str, keywords: tuple[str, ...]) -> Dataset:
+    """What stands under these keywords, and nothing else of the file but its meta information."""
+    if not is_dicom(content):
+        raise Refused(name, "a DICOM file", "no DICM after a preamble", "Export it as DICOM")
+    stream = _Counted(content)
+    stream.seek(PREFIX.stop)
+    with whole(name, "a header"):
+        meta = FileMetaDataset(read_dataset(stream, False, True, stop_when=_after_meta))
+        syntax = _syntax(meta, name)
+        tags = [Tag(keyword) for keyword in keywords]
+        dataset = read_dataset(stream, syntax.is_implicit_VR, syntax.is_little_endian, specific_tags=list(tags))
+        dataset.file_meta = meta
+        _check_lengths(dataset, name)
+    return dataset
+
+
+def text(dataset: Dataset, keyword: str) -> str:
+    """Empty where it is missing."""
+    value = dataset.get(keyword)
+    return "" if value is None else " ".join(str(value).split())
+
+
+def called(identifier: str) -> str:
+    """The name that the standard gives it; of another nothing is said, since a file can write anything there."""
+    name = uid.UID(identifier).name
+    return "an unknown one" if name == identifier else name
+
+
+def _after_meta(tag: BaseTag, vr: str | None, length: int) -> bool:
+    return tag.group != 2
+
+
+def _syntax(meta: Dataset, name: str) -> uid.UID:
+    syntax = uid.UID(text(meta, "TransferSyntaxUID"))
+    if syntax not in SYNTAXES:
+        got = f"transfer syntax {called(syntax)}"
+        raise Refused(name, "uncompressed or compressed as RLE, JPEG baseline or JPEG 2000", got, "Export it so")
+    return syntax
+
+
+def _check_lengths(dataset: Dataset, name: str) -> None:
+    raw = [element for element in dataset.elements() if isinstance(element, RawDataElement)]
+    longest = max((len(element.value or b"") for element in raw if element.tag != PIXEL_DATA), default=0)
+    if longest > MAX_VALUE:
+        raise Refused(name, f"described in values of at most {MAX_VALUE} bytes", longest, "Export it anew")
+
+
+class _Counted(BytesIO):
+    """Each element and item costs reads, however deep in whatever sequence it lies."""
+
+    reads = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.reads += 1
+        if self.reads > MAX_READS:
+            raise ValueError(f"a header must take at most {MAX_READS} reads")
+        return super().read(size)

@@ -1,0 +1,123 @@
+"""The pixels of a DICOM photograph as RGB, whatever it stores them as (PS3.3 C.7.6.3, C.11.2)."""
+
+from io import BytesIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from pydicom import Dataset, uid
+from pydicom.encaps import get_frame
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.processing import apply_color_lut
+
+from teledx_fed.data.dicom_parsing import JPEGS, Refused, called, text, whole
+
+PHOTOGRAPHS = {
+    uid.OphthalmicPhotography8BitImageStorage,
+    uid.OphthalmicPhotography16BitImageStorage,
+    uid.WideFieldOphthalmicPhotographyStereographicProjectionImageStorage,
+    uid.WideFieldOphthalmicPhotography3DCoordinatesImageStorage,
+    uid.VLPhotographicImageStorage,
+    uid.SecondaryCaptureImageStorage,
+}
+PALETTE = tuple(
+    f"{colour}PaletteColorLookupTable{part}" for colour in ("Red", "Green", "Blue") for part in ("Descriptor", "Data")
+)
+KEYWORDS = (
+    *("SOPClassUID", "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PlanarConfiguration"),
+    *("PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelData"),
+    *("RescaleSlope", "RescaleIntercept", "ModalityLUTSequence"),
+    *("WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence", *PALETTE),
+)
+END_OF_IMAGE = b"\xff\xd9"
+
+Values = NDArray[np.integer]
+Pixels = NDArray[np.uint8]
+
+
+def image_size(dataset: Dataset, name: str) -> tuple[int, int]:
+    """Height and width, of one frame of a kind that we read and of no more pixels than Pillow would decode."""
+    with whole(name, "a header"):
+        kind = text(dataset, "SOPClassUID")
+        if kind not in PHOTOGRAPHS:
+            raise Refused(name, "a photograph", called(kind), "Export the photograph itself")
+        frames = int(dataset.get("NumberOfFrames") or 1)
+        height, width = int(dataset.Rows), int(dataset.Columns)
+    if frames != 1:
+        raise Refused(name, "one frame", f"{frames} frames", "Export each as a file of its own")
+    if height < 1 or width < 1 or height * width > (Image.MAX_IMAGE_PIXELS or np.inf):
+        raise Refused(name, f"1 to {Image.MAX_IMAGE_PIXELS} pixels", f"{height} × {width}", "Scale it down")
+    return height, width
+
+
+def pixels(dataset: Dataset, name: str) -> Pixels:
+    """Height × width × 3, RGB: what is grey by its first window, else over its full range."""
+    height, width = image_size(dataset, name)
+    with whole(name, "pixels"):
+        _check_frame(dataset, name, height, width)
+        values, decoded = get_decoder(dataset.file_meta.TransferSyntaxUID).as_array(dataset, index=0)
+        values = np.ascontiguousarray(values, values.dtype.newbyteorder("="))
+        return _rgb(dataset, name, values, str(decoded["photometric_interpretation"]))
+
+
+def _check_frame(dataset: Dataset, name: str, height: int, width: int) -> None:
+    """That a compressed frame is complete and of the size that the header says, before anything is decoded."""
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if dataset.BitsAllocated not in (8, 16):
+        raise Refused(name, "8 or 16 bits a sample", dataset.BitsAllocated, "Convert it")
+    if not syntax.is_encapsulated:
+        return
+    frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
+    plain = height * width * dataset.SamplesPerPixel * dataset.BitsAllocated // 8
+    if syntax == uid.RLELossless and len(frame) > 2 * plain + 1024:  # of 2 bytes each run can make 128
+        raise Refused(name, f"compressed to less than {plain} bytes", len(frame), "Export it anew")
+    if syntax in JPEGS:
+        if END_OF_IMAGE not in frame[-10:]:  # decoders take what is missing for grey or black
+            raise Refused(name, "whole", "no end of image", "Export it anew")
+        with Image.open(BytesIO(frame), formats=("JPEG", "JPEG2000")) as image:
+            if image.size != (width, height):
+                raise Refused(name, f"{height} × {width} as its header says", image.size[::-1], "Export it anew")
+
+
+def _rgb(dataset: Dataset, name: str, values: Values, interpretation: str) -> Pixels:
+    if interpretation == "RGB":
+        return _shown(values, 0, 2**dataset.BitsStored - 1)
+    if interpretation == "PALETTE COLOR" and all(keyword in dataset for keyword in PALETTE):
+        colours = apply_color_lut(values, dataset)
+        return _shown(colours, 0, np.iinfo(colours.dtype).max)
+    if interpretation in ("MONOCHROME1", "MONOCHROME2"):
+        grey = _grey(dataset, name, values)
+        return np.stack([grey if interpretation == "MONOCHROME2" else 255 - grey] * 3, axis=-1)
+    raise Refused(name, "RGB, YBR, MONOCHROME or PALETTE COLOR", "other colours", "Convert it to RGB")
+
+
+def _grey(dataset: Dataset, name: str, values: Values) -> Pixels:
+    slope, intercept = (float(dataset.get(f"Rescale{part}", plain)) for part, plain in (("Slope", 1), ("Intercept", 0)))
+    least = -(2 ** (dataset.BitsStored - 1)) if dataset.PixelRepresentation else 0
+    full = sorted(slope * level + intercept for level in (least, least + 2**dataset.BitsStored - 1))
+    low, high = _window(dataset, name) or full
+    if not (low < high and np.abs([*full, low, high]).max() < 1e9):
+        raise Refused(name, "shown from a darker to a brighter level", f"{low} to {high}", "Export it as RGB")
+    return _shown(values, low, high, slope, intercept)
+
+
+def _window(dataset: Dataset, name: str) -> tuple[float, float] | None:
+    """The levels that are black and white (PS3.3 C.11.2.1.2); None for the full range."""
+    function = text(dataset, "VOILUTFunction") or "LINEAR"
+    has_window = "WindowCenter" in dataset and "WindowWidth" in dataset
+    is_curve = "VOILUTSequence" in dataset and not has_window
+    if "ModalityLUTSequence" in dataset or is_curve or function not in ("LINEAR", "LINEAR_EXACT"):
+        raise Refused(name, "shown by a linear window or its full range", "a curve", "Export it as RGB")
+    if not has_window:
+        return None
+    centre, width = (float(np.ravel(dataset[keyword].value)[0]) for keyword in ("WindowCenter", "WindowWidth"))
+    centre, width = (centre - 0.5, width - 1) if function == "LINEAR" else (centre, width)
+    return centre - width / 2, centre + width / 2
+
+
+def _shown(values: Values, low: float, high: float, slope: float = 1, intercept: float = 0) -> Pixels:
+    """In 8 bits, `low` black and `high` white, through a table of all values that there can be."""
+    patterns = np.arange(1 << 8 * values.itemsize).astype(f"u{values.itemsize}")
+    levels = (slope * patterns.view(values.dtype).astype(float) + intercept - low) / (high - low)
+    table = np.rint(255 * np.clip(levels, 0, 1)).astype(np.uint8)
+    return table[values.view(patterns.dtype)]

@@ -1,0 +1,267 @@
+import hashlib
+import hmac
+import io
+from datetime import UTC, datetime
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pydicom
+import pytest
+from dicom_files import J2K_LOSSLESS, content_of, encoded, photograph, store
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydicom import Dataset, config, uid
+from pydicom.datadict import DicomDictionary, RepeatersDictionary
+from pydicom.dataelem import DataElement
+from pydicom.encaps import encapsulate
+from pypdf import PdfReader
+from reportlab.pdfgen.canvas import Canvas
+
+from teledx_fed.data import dicom_pixels
+from teledx_fed.data.deidentification import deidentified, pseudonym, pseudonymous_uid
+from teledx_fed.data.dicom import DicomPhotograph, about, read_dataset
+from teledx_fed.data.dicom_writing import ReportFacts, encapsulated_pdf
+from teledx_fed.data.dicom_writing import encoded as written
+from teledx_fed.records import Eye, Field
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
+
+KEY = bytes(range(32))
+EYE = np.zeros((90, 120, 3), dtype=np.uint8)
+cv2.circle(EYE, (60, 45), 35, (170, 90, 40), -1)
+EYE[30:50, 50:70, 1] += np.arange(20, dtype=np.uint8)
+
+TEXT, DIGITS, DATE = "XQCANARYZJ", "7131771317713177", "19370413"
+VALUES = {
+    **dict.fromkeys(("AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"), TEXT),
+    **dict.fromkeys(("DS", "IS"), DIGITS),
+    **dict.fromkeys(("DA", "DT"), DATE),
+    "AS": "097Y",
+    "TM": "230713",
+    "UI": f"1.2.{DIGITS}",
+    **dict.fromkeys(("OB", "OW", "UN", "OB or OW"), TEXT.encode()),
+}
+"""By value representation: what can hold text, or bytes that are."""
+CANARIES = [TEXT.encode(), TEXT.encode("utf-16-le"), DIGITS.encode(), DATE.encode(), b"097Y", b"230713"]
+STRUCTURE = {*dicom_pixels.KEYWORDS, "SpecificCharacterSet"}
+"""A file that says anything else there shows no photograph."""
+
+
+def planted(dataset: Dataset, tag: int, vr: str) -> None:
+    if vr in VALUES:
+        vr, value = vr.split(" or ", maxsplit=1)[0], VALUES[vr]
+        dataset[tag] = DataElement(tag, vr, value, validation_mode=config.IGNORE)
+
+
+def plant_everywhere(dataset: Dataset) -> Dataset:
+    for tag, (vr, _, _, _, keyword) in DicomDictionary.items():
+        if tag >> 16 > 2 and keyword not in STRUCTURE:
+            planted(dataset, tag, vr)
+    for mask, (vr, *_) in RepeatersDictionary.items():
+        planted(dataset, int(mask.replace("x", "0"), 16), vr)
+    private = dataset.private_block(0x0099, TEXT, create=True)
+    private.add_new(1, "LO", TEXT)
+    private.add_new(2, "UN", TEXT.encode())
+    return dataset
+
+
+def full_of_identifiers() -> Dataset:
+    """In every element that can hold text, once more in an item of sequences that are read, and around the data set."""
+    image = EYE.copy()
+    cv2.putText(image, "DOE", (2, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (255, 255, 255), 1)
+    dataset = plant_everywhere(photograph(image))
+    for keyword in (
+        "BurnedInAnnotation",
+        "PatientIdentityRemoved",
+        "WindowCenterWidthExplanation",
+        "PixelPaddingValue",
+    ):
+        planted(dataset, pydicom.tag.Tag(keyword), "LO")
+    item = plant_everywhere(Dataset())
+    item.CodeValue = "111900"
+    for keyword in ("RelativeImagePositionCodeSequence", "AnatomicRegionSequence", "ReferencedStudySequence"):
+        setattr(dataset, keyword, [item])
+    dataset.file_meta.SourceApplicationEntityTitle = TEXT
+    dataset.file_meta.ImplementationVersionName = TEXT
+    dataset.file_meta.PrivateInformationCreatorUID = f"1.2.{DIGITS}"
+    dataset.file_meta.PrivateInformation = TEXT.encode()
+    return dataset
+
+
+def file_full_of_identifiers() -> bytes:
+    buffer = io.BytesIO()
+    dataset = full_of_identifiers()
+    dataset.preamble = TEXT.encode().ljust(128, b"\0")
+    pydicom.dcmwrite(buffer, dataset, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def test_no_identifier_survives_wherever_it_stood() -> None:
+    content = file_full_of_identifiers()
+    assert all(canary in content for canary in CANARIES if canary != TEXT.encode("utf-16-le"))
+    assert content.count(TEXT.encode()) > 3000
+    as_received = pydicom.dcmread(io.BytesIO(content))
+    for dataset in (read_dataset(content, "x"), as_received, full_of_identifiers()):
+        result = written(deidentified(dataset, KEY))
+        for canary in CANARIES:
+            assert canary not in result
+            assert canary.lower() not in result.lower()
+
+
+def test_what_was_read_of_a_file_shows_where_a_canary_could_have_sung() -> None:
+    facts = read_dataset(file_full_of_identifiers(), "x")
+    assert facts.PatientID == facts.Manufacturer == facts.BurnedInAnnotation == TEXT
+    assert facts.StudyInstanceUID == f"1.2.{DIGITS}"
+
+
+USED = {"PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "Laterality", "BurnedInAnnotation"}
+UNUSED = [
+    (tag, vr)
+    for tag, (vr, _, _, _, keyword) in DicomDictionary.items()
+    if vr in VALUES and tag >> 16 > 2 and keyword not in USED | STRUCTURE | {"ImageLaterality"}
+]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.sampled_from(UNUSED), st.text("ABCDEFGHIJ", min_size=1, max_size=16))
+def test_no_other_field_changes_a_bit_of_the_result(field: tuple[int, str], said: str) -> None:
+    (tag, vr), dataset = field, photograph(EYE)
+    value = said.encode() if isinstance(VALUES[vr], bytes) else said if VALUES[vr] == TEXT else VALUES[vr]
+    dataset[tag] = DataElement(tag, vr.split(" or ", maxsplit=1)[0], value, validation_mode=config.IGNORE)
+    result = deidentified(read_dataset(content_of(dataset), "x"), KEY)
+    assert written(result) == written(deidentified(photograph(EYE), KEY))
+
+
+def test_a_result_is_a_photograph_of_the_same_eye(tmp_path: Path) -> None:
+    position = Dataset()
+    position.CodeValue = "111901"
+    dataset = photograph(EYE, RelativeImagePositionCodeSequence=[position], ImageLaterality="R")
+    path = tmp_path / "result"
+    path.write_bytes(written(deidentified(dataset, KEY, cameras={"Topcon TRC-NW400"})))
+    facts = about(path)
+    assert (facts.eye, facts.field, facts.size, facts.free_of_text) == (Eye.RIGHT, Field.DISC, (90, 120), True)
+    assert (facts.camera, facts.acquired, facts.patient) == ("Topcon TRC-NW400", None, pseudonym(KEY, "MRN 7"))
+    np.testing.assert_array_equal(DicomPhotograph(path).read()[20:70, 40:80], EYE[20:70, 40:80])
+
+
+def test_a_result_is_stamped_and_strictly_readable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config.settings, "reading_validation_mode", config.RAISE)
+    result = pydicom.dcmread(io.BytesIO(written(deidentified(photograph(EYE), KEY))))
+    assert result.pixel_array.shape == EYE.shape
+    assert (result.PatientIdentityRemoved, result.LongitudinalTemporalInformationModified) == ("YES", "REMOVED")
+    assert result.DeidentificationMethod
+    method = result.DeidentificationMethodCodeSequence[0]
+    assert (method.CodeValue, method.CodingSchemeDesignator) == ("113100", "DCM")
+    assert result.file_meta.MediaStorageSOPInstanceUID == result.SOPInstanceUID
+    assert all(uid.UID(result[keyword].value).is_valid for keyword in ("SOPInstanceUID", "StudyInstanceUID"))
+    assert not [element for element in result if element.tag.is_private]
+
+
+def test_what_is_burned_in_beside_the_disc_is_blacked_out() -> None:
+    image = EYE.copy()
+    cv2.putText(image, "DOE", (2, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (255, 255, 255), 1)
+    assert image[:15, :30].max() == 255
+    result = deidentified(photograph(image, BurnedInAnnotation="YES"), KEY)
+    shown = np.frombuffer(result.PixelData, np.uint8)[: image.size].reshape(image.shape)
+    assert shown[:15, :30].max() == 0
+    np.testing.assert_array_equal(shown[20:70, 40:80], image[20:70, 40:80])
+    assert result.BurnedInAnnotation == "YES", "nobody said that there is none in the disc"
+
+
+def test_compressed_ones_lose_what_stands_in_their_stream() -> None:
+    dataset = photograph(EYE, syntax=J2K_LOSSLESS)
+    frame = encoded(EYE, "JPEG2000", irreversible=False, comment=TEXT)
+    assert TEXT.encode() in frame
+    store(dataset, encapsulate([frame]))
+    assert TEXT.encode() not in written(deidentified(dataset, KEY))
+
+
+def test_studies_and_series_stay_together() -> None:
+    first, second = (deidentified(photograph(EYE, SOPInstanceUID=f"1.2.3.4.{n}"), KEY) for n in (5, 6))
+    assert first.StudyInstanceUID == second.StudyInstanceUID != first.SeriesInstanceUID == second.SeriesInstanceUID
+    assert first.SOPInstanceUID != second.SOPInstanceUID
+    assert first.StudyInstanceUID == pseudonymous_uid(KEY, "1.2.3")
+    other = deidentified(photograph(EYE), KEY[::-1])
+    assert other.StudyInstanceUID != first.StudyInstanceUID
+    assert other.PatientID != first.PatientID
+
+
+def test_nobody_becomes_somebody() -> None:
+    result = deidentified(photograph(EYE, PatientID="", StudyInstanceUID=None), KEY)
+    assert not result.PatientID
+    brighter = deidentified(photograph(EYE + (EYE > 0), PatientID="", StudyInstanceUID=None), KEY)
+    assert brighter.StudyInstanceUID != result.StudyInstanceUID, "nor one study of all that name none"
+
+
+def test_an_unknown_camera_is_not_named() -> None:
+    assert not deidentified(photograph(EYE), KEY, cameras={"Canon CR-2"}).ManufacturerModelName
+
+
+@given(st.text(max_size=64), st.binary(min_size=16, max_size=64))
+def test_pseudonyms(patient: str, key: bytes) -> None:
+    name = pseudonym(key, patient)
+    assert name == hmac.new(key, b"patient\0" + patient.strip().encode(), hashlib.sha256).hexdigest()[:32]
+    assert name == pseudonym(key, f" {patient} ")
+    assert name != pseudonym(key + b"1", patient)
+    assert uid.UID(pseudonymous_uid(key, patient)).is_valid
+
+
+def test_a_short_key_is_refused() -> None:
+    with pytest.raises(ValueError, match="pseudonym key must have at least 16 bytes, got 8"):
+        pseudonym(bytes(8), "MRN 7")
+
+
+def test_what_shows_no_fundus_is_refused() -> None:
+    with pytest.raises(ValueError, match="must show a fundus"):
+        deidentified(photograph(np.zeros_like(EYE)), KEY)
+
+
+# Reports
+
+
+def pdf(words: str) -> bytes:
+    buffer = io.BytesIO()
+    page = Canvas(buffer)
+    page.drawString(100, 700, words)
+    page.save()
+    return buffer.getvalue()
+
+
+FACTS = ReportFacts(
+    title="Diabetic retinopathy, suggestion",
+    created=datetime(2026, 1, 31, 10, 15, tzinfo=UTC),
+    study_uid="1.2.3",
+    series_uid="1.2.3.9",
+    instance_uid="1.2.3.9.1",
+    patient_id="MRN 7",
+    patient_name="Müller^Jane",
+    birth_date="19600101",
+)
+
+
+@pytest.mark.parametrize("padding", [b"", b"\n"])
+def test_a_report_is_a_strictly_readable_object(padding: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config.settings, "reading_validation_mode", config.RAISE)
+    content = pdf("refer") + padding
+    report = pydicom.dcmread(io.BytesIO(encapsulated_pdf(content, FACTS)))
+    assert report.SOPClassUID == report.file_meta.MediaStorageSOPClassUID == "1.2.840.10008.5.1.4.1.1.104.1"
+    assert report.EncapsulatedDocument[: report.EncapsulatedDocumentLength] == content
+    assert "refer" in PdfReader(io.BytesIO(report.EncapsulatedDocument)).pages[0].extract_text()
+    assert (report.StudyInstanceUID, report.PatientID, str(report.PatientName)) == ("1.2.3", "MRN 7", "Müller^Jane")
+    assert (report.ContentDate, report.ContentTime, report.Modality) == ("20260131", "101500", "DOC")
+    assert (report.MIMETypeOfEncapsulatedDocument, report.VerificationFlag) == ("application/pdf", "UNVERIFIED")
+    assert not [element.keyword for element in report if element.VR == "UI" and not uid.UID(element.value).is_valid]
+
+
+def test_a_report_is_no_photograph(tmp_path: Path) -> None:
+    (tmp_path / "report").write_bytes(encapsulated_pdf(pdf("x"), FACTS))
+    with pytest.raises(ValueError, match="must be a photograph, got Encapsulated PDF Storage"):
+        about(tmp_path / "report")
+
+
+def test_what_is_no_pdf_and_what_names_no_study_is_refused() -> None:
+    with pytest.raises(ValueError, match="pdf must be a PDF file"):
+        encapsulated_pdf(b"<html>", FACTS)
+    with pytest.raises(ValueError, match="Invalid value for VR UI"):
+        encapsulated_pdf(pdf("x"), ReportFacts("x", FACTS.created, "study 7", "1.2", "1.3"))

@@ -1,0 +1,78 @@
+"""DICOM photographs as cameras write them, for tests."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from pydicom import Dataset, dcmwrite, uid
+from pydicom.dataset import FileMetaDataset
+from pydicom.encaps import encapsulate
+
+OPHTHALMIC = uid.OphthalmicPhotography8BitImageStorage
+JPEG, J2K_LOSSLESS, J2K = uid.JPEGBaseline8Bit, uid.JPEG2000Lossless, uid.JPEG2000
+PLAIN = (uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian, uid.ExplicitVRBigEndian)
+
+
+def photograph(
+    pixels: NDArray[np.unsignedinteger | np.signedinteger],
+    interpretation: str = "RGB",
+    syntax: uid.UID = uid.ExplicitVRLittleEndian,
+    **values: object,
+) -> Dataset:
+    """Height × width or height × width × 3, as they shall be stored; `values` by keyword, None for one to leave out."""
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset.SOPClassUID, dataset.SOPInstanceUID = OPHTHALMIC, "1.2.3.4.5"
+    dataset.StudyInstanceUID, dataset.SeriesInstanceUID = "1.2.3", "1.2.3.4"
+    dataset.PatientID, dataset.PatientName, dataset.Modality = "MRN 7", "Doe^Jane", "OP"
+    dataset.Manufacturer, dataset.ManufacturerModelName = "Topcon", "TRC-NW400"
+    dataset.ImageLaterality, dataset.BurnedInAnnotation = "L", "NO"
+    dataset.Rows, dataset.Columns = pixels.shape[:2]
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 3 if pixels.ndim == 3 else 1, interpretation
+    if pixels.ndim == 3:
+        dataset.PlanarConfiguration = 0
+    bits = 8 * pixels.itemsize
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = bits, bits, bits - 1
+    dataset.PixelRepresentation = int(pixels.dtype.kind == "i")
+    store(dataset, pixels.astype(pixels.dtype.newbyteorder("<" if syntax.is_little_endian else ">")).tobytes())
+    for keyword, value in values.items():
+        setattr(dataset, keyword, value)
+    for keyword in (keyword for keyword, value in values.items() if value is None):
+        delattr(dataset, keyword)
+    return dataset
+
+
+def store(dataset: Dataset, content: bytes) -> None:
+    dataset.PixelData = content + b"\0" * (len(content) % 2)
+    dataset["PixelData"].VR = "OW" if dataset.BitsAllocated == 16 else "OB"
+
+
+def compressed(pixels: NDArray[np.uint8], syntax: uid.UID, interpretation: str, **options: object) -> Dataset:
+    """As Pillow encodes them."""
+    dataset = photograph(pixels, interpretation, syntax)
+    store(dataset, encapsulate([encoded(pixels, "JPEG" if syntax == JPEG else "JPEG2000", **options)]))
+    return dataset
+
+
+def encoded(pixels: NDArray[np.uint8], file_format: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(
+        buffer, file_format, **({"no_jp2": True} if file_format == "JPEG2000" else {}), **options
+    )
+    return buffer.getvalue()
+
+
+def content_of(dataset: Dataset) -> bytes:
+    buffer = io.BytesIO()
+    dcmwrite(buffer, dataset, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def saved(folder: Path, dataset: Dataset, name: str = "photograph") -> Path:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content_of(dataset))
+    return path
