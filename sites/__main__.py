@@ -10,8 +10,11 @@ from typing import Annotated, Any
 
 import typer
 
+from sites.diagnosis import app as diagnosis
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 audit = typer.Typer(no_args_is_help=True)
+app.add_typer(diagnosis)
 app.add_typer(audit, name="audit", help="The log of all that was asked of this hospital, and all that left it.")
 
 Home = Annotated[Path, typer.Option("--dir", help="The hospital's folder, as init laid it out.")]

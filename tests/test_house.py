@@ -45,7 +45,7 @@ DOORS = {
     "fastapi": ("teledx_fed/deployment/web/", "teledx_fed/diagnosis/web/"),
     "prometheus_client": ("teledx_fed/deployment/metrics.py",),
     "ray": ("teledx_fed/federation/ray_runtime.py",),
-    "typer": ("sites/__main__.py", "server/__main__.py"),
+    "typer": ("sites/__main__.py", "sites/diagnosis.py", "server/__main__.py"),
     "rich": ("teledx_fed/reporting/progress.py", "sites/__main__.py", "server/__main__.py"),
 }
 

@@ -1,0 +1,115 @@
+"""What a hospital diagnoses with: commands of `python -m sites`, apart from those that take part in a federation."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer()
+user = typer.Typer(no_args_is_help=True)
+device = typer.Typer(no_args_is_help=True)
+app.add_typer(user, name="user", help="Who may log in to the diagnosis page.")
+app.add_typer(device, name="device", help="What may submit studies, by token.")
+
+Home = Annotated[Path, typer.Option("--dir", help="The hospital's folder.")]
+BundleFolder = Annotated[Path | None, typer.Option("--bundle", help="A model bundle; the hospital's champion without.")]
+HERE = Path()
+
+
+@contextmanager
+def told_plainly() -> Iterator[None]:
+    """What a person can mend is one line on standard error, and exit code 1."""
+    try:
+        yield
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+
+
+@app.command()
+def serve(home: Home = HERE, bundle: BundleFolder = None) -> None:
+    """The diagnosis page and the interface for devices, until stopped; diagnosis.yaml says where and how."""
+    with told_plainly():
+        from teledx_fed.diagnosis.home import DiagnosisHome
+        from teledx_fed.diagnosis.web.app import server
+
+        here = DiagnosisHome(home)
+        running = server(here.clinic(bundle), here.settings)
+        scheme = "https" if here.settings.certificate else "http"
+        typer.echo(f"{scheme}://{here.settings.host}:{here.settings.port}/", err=True)
+        running.run()
+
+
+@app.command()
+def diagnose(
+    paths: Annotated[list[Path], typer.Argument(help="Photographs, folders with one a patient, or a table (.csv).")],
+    out: Annotated[Path, typer.Option(help="A new folder: results.csv, and a JSON, FHIR and PDF file a study.")],
+    home: Home = HERE,
+    bundle: BundleFolder = None,
+    eye: Annotated[str, typer.Option(help="left or right, where neither file nor name says.")] = "unknown",
+) -> None:
+    """Suggest a grade for each study; a file that cannot be read has its row with the reason."""
+    with told_plainly():
+        from teledx_fed.diagnosis.batch import run
+        from teledx_fed.diagnosis.diagnose import open_bundle
+        from teledx_fed.diagnosis.home import DiagnosisHome
+        from teledx_fed.diagnosis.intake import submissions
+        from teledx_fed.records import Eye
+        from teledx_fed.reporting.progress import Display
+
+        here = DiagnosisHome(home)
+        opened = open_bundle(bundle or here.champion, here.settings.threads)
+        found = submissions(paths, Eye(eye))
+        with Display() as display:
+            display.phase("studies")
+            failed = run(found, opened, here.settings.referral, out, display.advance)
+        typer.echo(f"{len(found)} studies, {failed} photographs that could not be read: {out / 'results.csv'}")
+
+
+@user.command("add")
+def add_user(
+    name: str,
+    home: Home = HERE,
+    admin: Annotated[bool, typer.Option(help="May do all that a reader may, and manage.")] = False,
+    password: Annotated[str, typer.Option(prompt=True, hide_input=True, confirmation_prompt=True)] = "",
+) -> None:
+    """A reader, or an administrator."""
+    with told_plainly():
+        from teledx_fed.diagnosis.home import DiagnosisHome
+        from teledx_fed.diagnosis.web.sessions import hashed_password
+        from teledx_fed.store.values import Role
+
+        role = Role.ADMIN if admin else Role.READER
+        DiagnosisHome(home).store().access.add_user(name, role, hashed_password(password))
+        typer.echo(f"{name} may log in as {role}")
+
+
+@user.command("disable")
+def disable_user(name: str, home: Home = HERE) -> None:
+    """Logged out at once; what they read stays."""
+    with told_plainly():
+        from teledx_fed.diagnosis.home import DiagnosisHome
+
+        DiagnosisHome(home).store().access.set_disabled(name, True)
+        typer.echo(f"{name} may not log in any more")
+
+
+@device.command("add")
+def add_device(name: str, home: Home = HERE) -> None:
+    """Print its token, once: it may submit studies, and ask for the state of its own."""
+    with told_plainly():
+        from teledx_fed.diagnosis.home import DiagnosisHome
+
+        typer.echo(DiagnosisHome(home).store().access.add_device(name))
+
+
+@device.command("revoke")
+def revoke_device(name: str, home: Home = HERE) -> None:
+    """Its token opens nothing any more."""
+    with told_plainly():
+        from teledx_fed.diagnosis.home import DiagnosisHome
+
+        DiagnosisHome(home).store().access.revoke_device(name)
+        typer.echo(f"{name} is revoked")

@@ -1,0 +1,49 @@
+"""A hospital's folder as diagnosis needs it; a federation may use the same one, or none."""
+
+import secrets
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from teledx_fed.diagnosis.clinic import Clinic
+from teledx_fed.diagnosis.diagnose import open_bundle
+from teledx_fed.diagnosis.web.settings import DiagnosisSettings
+from teledx_fed.files import write_bytes
+from teledx_fed.settings import read
+from teledx_fed.store.store import Store, open_store
+
+KEY_BYTES = 32
+
+
+@dataclass(frozen=True)
+class DiagnosisHome:
+    folder: Path
+
+    @cached_property
+    def settings(self) -> DiagnosisSettings:
+        """As diagnosis.yaml says, or all defaults where there is none."""
+        file = self.folder / "diagnosis.yaml"
+        return read(file, DiagnosisSettings) if file.exists() else DiagnosisSettings()
+
+    @property
+    def champion(self) -> Path:
+        """The bundle that this hospital diagnoses with."""
+        return self.folder / "champion"
+
+    def store(self) -> Store:
+        folder = self.folder / "diagnosis"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return open_store(self.settings.database or "", folder)
+
+    def clinic(self, bundle: Path | None) -> Clinic:
+        opened = open_bundle(bundle or self.champion, self.settings.threads)
+        return Clinic(self.store(), opened, self.settings.referral, self._key())
+
+    def _key(self) -> bytes:
+        """Made once; with another, a patient's earlier studies would be a stranger's."""
+        file = self.folder / "secrets" / "pseudonym.key"
+        if not file.exists():
+            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_bytes(file, secrets.token_bytes(KEY_BYTES))
+            file.chmod(0o600)
+        return file.read_bytes()

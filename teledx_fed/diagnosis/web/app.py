@@ -1,0 +1,81 @@
+"""The clinician's page and the devices' interface, as one application."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse, PlainTextResponse
+from starlette.middleware.base import RequestResponseEndpoint
+
+from teledx_fed.diagnosis.clinic import Clinic
+from teledx_fed.diagnosis.web import api, pages, reading
+from teledx_fed.diagnosis.web.sessions import Doorkeeper
+from teledx_fed.diagnosis.web.settings import LOOPBACK, DiagnosisSettings
+
+HERE = Path(__file__).parent
+HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+STATIC = {"page.css": "text/css", "page.js": "text/javascript"}
+
+
+def app(clinic: Clinic, settings: DiagnosisSettings) -> FastAPI:
+    site = FastAPI(
+        title="teledx_fed",
+        summary="Submit studies of fundus photographs, and ask how far they are.",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/api/v1/openapi.json",
+    )
+    site.state.clinic, site.state.settings = clinic, settings
+    site.state.doorkeeper = Doorkeeper(clinic.store.access, timedelta(hours=settings.session_hours))
+    for part in (pages, reading, api):
+        site.include_router(part.router)
+
+    @site.middleware("http")
+    async def with_headers(request: Request, answer: RequestResponseEndpoint) -> Response:
+        response = await answer(request)
+        response.headers.update(HEADERS)
+        return response
+
+    @site.exception_handler(ValueError)
+    async def refused(request: Request, error: ValueError) -> Response:
+        if request.url.path.startswith("/api/"):
+            return JSONResponse({"detail": str(error)}, 422)
+        return PlainTextResponse(f"{error}\n", 422)
+
+    @site.get("/static/{name}", include_in_schema=False)
+    def static(name: str) -> Response:
+        if name not in STATIC:
+            return PlainTextResponse("no such file\n", 404)
+        return Response((HERE / name).read_bytes(), media_type=STATIC[name])
+
+    return site
+
+
+def server(clinic: Clinic, settings: DiagnosisSettings) -> uvicorn.Server:
+    """To be run. A `ValueError` where a demonstration would be served to other machines."""
+    if clinic.bundle.manifest.demonstration and settings.host not in LOOPBACK:
+        raise ValueError(
+            f"host must be of this machine alone for a demonstration bundle, got {settings.host}. "
+            "Diagnose with a model that was trained on patients."
+        )
+    return uvicorn.Server(
+        uvicorn.Config(
+            app(clinic, settings),
+            settings.host,
+            settings.port,
+            ssl_certfile=settings.certificate,
+            ssl_keyfile=settings.key,
+            ws="none",
+            access_log=False,
+            log_level="warning",
+        )
+    )

@@ -1,0 +1,34 @@
+// Sliders, zoom and keys; the page works without.
+for (const slider of document.querySelectorAll("[data-opacity]")) {
+  const heat = slider.closest("figure").querySelector(".heat");
+  const show = () => { heat.hidden = slider.value === "0"; heat.style.opacity = slider.value / 100; };
+  slider.addEventListener("input", show);
+  show();
+}
+
+for (const stack of document.querySelectorAll("[data-zoom]")) {
+  const toggle = (x, y) => {
+    stack.style.setProperty("--x", `${x}%`);
+    stack.style.setProperty("--y", `${y}%`);
+    stack.classList.toggle("zoomed");
+  };
+  stack.addEventListener("click", (event) => {
+    const box = stack.getBoundingClientRect();
+    toggle(100 * (event.clientX - box.left) / box.width, 100 * (event.clientY - box.top) / box.height);
+  });
+  stack.addEventListener("keydown", (event) => { if (event.key === "Enter") toggle(50, 50); });
+}
+
+for (const box of document.querySelectorAll("input[name$=_gradable]")) {
+  const grade = box.closest("fieldset").querySelector("select[name$=_grade]");
+  const follow = () => { grade.disabled = !box.checked; };
+  box.addEventListener("change", follow);
+  follow();
+}
+
+const keys = { s: "yes", p: "no" };
+document.addEventListener("keydown", (event) => {
+  const typing = event.target.matches("input, select, textarea");
+  const button = document.querySelector(`button[name=sign][value=${keys[event.key]}]`);
+  if (!typing && button && !event.ctrlKey && !event.metaKey && !event.altKey) button.click();
+});

@@ -1,0 +1,174 @@
+"""What a reader sees: who waits, a study, its photographs, its reports."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated
+from uuid import uuid4
+
+from fastapi import APIRouter, Depends, Form, HTTPException, Request, Response, UploadFile
+from fastapi.responses import HTMLResponse, RedirectResponse
+
+from teledx_fed.clinical import Diagnosis, EyeDiagnosis
+from teledx_fed.diagnosis.clinic import Clinic, Submitted, Upload, heat_of
+from teledx_fed.diagnosis.intake import eye_in
+from teledx_fed.diagnosis.web.rendering import render
+from teledx_fed.diagnosis.web.sessions import COOKIE, Doorkeeper, OwnForm, Session, session
+from teledx_fed.diagnosis.web.settings import DiagnosisSettings
+from teledx_fed.records import Eye
+from teledx_fed.store.values import LoggedIn, StoredImage, StoredReading, StoredStudy, Suggestion
+
+router = APIRouter(include_in_schema=False)
+
+SHOWN_EYES = (Eye.RIGHT, Eye.LEFT, Eye.UNKNOWN)
+"""The right eye on the left, as one sits before the patient."""
+FINDINGS = ("drusen", "glaucomatous disc", "vein occlusion", "epiretinal membrane", "cataract", "naevus")
+"""That a reader may tick, beside retinopathy."""
+PNG = "image/png"
+
+
+def clinic_of(request: Request) -> Clinic:
+    clinic: Clinic = request.app.state.clinic
+    return clinic
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One eye on the page."""
+
+    eye: Eye
+    images: tuple[StoredImage, ...]
+    diagnosis: EyeDiagnosis | None
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What a reader may see of a study now: its suggestion is None where it is withheld, or not made yet."""
+
+    stored: StoredStudy
+    suggestion: Suggestion | None
+    readings: tuple[StoredReading, ...]
+
+    @property
+    def panels(self) -> tuple[Panel, ...]:
+        said: Mapping[Eye, EyeDiagnosis] = (
+            {eye.eye: eye for eye in self.suggestion.diagnosis.eyes} if self.suggestion else {}
+        )
+        panels = (
+            Panel(eye, tuple(image for image in self.stored.images if image.eye is eye), said.get(eye))
+            for eye in SHOWN_EYES
+        )
+        return tuple(panel for panel in panels if panel.images)
+
+    @property
+    def diagnosis(self) -> Diagnosis | None:
+        return self.suggestion.diagnosis if self.suggestion else None
+
+
+def sight(request: Request, found: LoggedIn, study: str) -> Sight:
+    """A 404 where there is no such study."""
+    clinic, settings = clinic_of(request), request.app.state.settings
+    stored, readings = _known(clinic, study), clinic.store.readings(study)
+    made = clinic.store.suggestions(study)
+    return Sight(stored, made[-1] if made and not _withheld(settings, found, readings) else None, readings)
+
+
+def _known(clinic: Clinic, study: str) -> StoredStudy:
+    try:
+        return clinic.store.study(study)
+    except ValueError as error:
+        raise HTTPException(404, "There is no such study.") from error
+
+
+def _withheld(settings: DiagnosisSettings, found: LoggedIn, readings: tuple[StoredReading, ...]) -> bool:
+    graded = any(one.reading.reader == found.user.name for one in readings)
+    return settings.suggestion == "after_own_grade" and not graded
+
+
+@router.get("/login", response_class=HTMLResponse)
+def login_page(request: Request) -> HTMLResponse:
+    return render(request, "login", refused="")
+
+
+@router.post("/login")
+def log_in(request: Request, name: Annotated[str, Form()], password: Annotated[str, Form()]) -> Response:
+    keeper: Doorkeeper = request.app.state.doorkeeper
+    try:
+        token, _ = keeper.log_in(name, password, request.client.host if request.client else "")
+    except ValueError as error:
+        return render(request, "login", refused=str(error), status=401)
+    response = RedirectResponse("/", 303)
+    secure, age = request.url.scheme == "https", int(keeper.lifetime.total_seconds())
+    response.set_cookie(COOKIE, token, max_age=age, httponly=True, samesite="strict", secure=secure)
+    return response
+
+
+@router.post("/logout")
+def log_out(request: Request, found: OwnForm) -> Response:
+    request.app.state.doorkeeper.access.log_out(request.cookies[COOKIE])
+    response = RedirectResponse("/login", 303)
+    response.delete_cookie(COOKIE)
+    return response
+
+
+@router.get("/", response_class=HTMLResponse)
+def worklist(request: Request, found: Session) -> HTMLResponse:
+    store = clinic_of(request).store
+    return render(request, "worklist", found, waiting=store.worklist(), signed=store.signed(limit=20))
+
+
+@router.get("/upload", response_class=HTMLResponse)
+def upload_page(request: Request, found: Session) -> HTMLResponse:
+    return render(request, "upload", found, key=uuid4().hex)
+
+
+@router.post("/upload")
+def upload(
+    request: Request,
+    found: OwnForm,
+    key: Annotated[str, Form()],
+    files: list[UploadFile],
+    patient: Annotated[str, Form()] = "",
+) -> Response:
+    uploads = tuple(Upload(file.file.read(), eye_in(file.filename or "")) for file in files)
+    submitted = Submitted(key, f"page/{found.user.name}", uploads, patient or None)
+    stored = clinic_of(request).receive(submitted)
+    return RedirectResponse(f"/studies/{stored.study.id}", 303)
+
+
+@router.get("/studies/{study}", response_class=HTMLResponse)
+def study_page(request: Request, found: Session, study: str) -> HTMLResponse:
+    seen = sight(request, found, study)
+    store = clinic_of(request).store
+    store.log_view(study, found.user.name)
+    return render(
+        request,
+        "study",
+        found,
+        seen=seen,
+        previous=store.previous(study),
+        withheld=seen.suggestion is None,
+        findings=FINDINGS,
+    )
+
+
+@router.get("/studies/{study}/images/{digest}.png", dependencies=[Depends(session)])
+def photograph(request: Request, study: str, digest: str) -> Response:
+    clinic = clinic_of(request)
+    image = _image(_known(clinic, study), digest)
+    return Response((clinic.store.folder / image.path).read_bytes(), media_type=PNG)
+
+
+@router.get("/studies/{study}/heat/{digest}.png")
+def heat(request: Request, found: Session, study: str, digest: str) -> Response:
+    seen, folder = sight(request, found, study), clinic_of(request).store.folder
+    file = folder / heat_of(_image(seen.stored, digest))
+    if seen.suggestion is None or not file.exists():
+        raise HTTPException(404, "There is no heat map to show.")
+    return Response(file.read_bytes(), media_type=PNG)
+
+
+def _image(stored: StoredStudy, digest: str) -> StoredImage:
+    for image in stored.images:
+        if image.digest == digest:
+            return image
+    raise HTTPException(404, "There is no such photograph.")

@@ -1,0 +1,48 @@
+"""Templates, and the words in them."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from fastapi import Request
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from teledx_fed.clinical import DEMONSTRATION, SUGGESTION, Action
+from teledx_fed.diagnosis import wording
+from teledx_fed.diagnosis.clinic import Clinic
+from teledx_fed.records import GRADES, Eye
+from teledx_fed.store.values import LoggedIn
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def render(
+    request: Request, name: str, found: LoggedIn | None = None, status: int = 200, **values: Any
+) -> HTMLResponse:
+    clinic: Clinic = request.app.state.clinic
+    text = (
+        _environment()
+        .get_template(f"{name}.html.jinja")
+        .render(
+            found=found,
+            csrf=found.csrf if found else "",
+            suggestion_mark=SUGGESTION,
+            demonstration_mark=DEMONSTRATION if clinic.bundle.manifest.demonstration else "",
+            **values,
+        )
+    )
+    return HTMLResponse(text, status)
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals |= {"words": wording, "Eye": Eye, "Action": Action, "grades": range(GRADES)}
+    return environment
