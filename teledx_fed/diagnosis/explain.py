@@ -21,7 +21,7 @@ from teledx_fed.records import GRADES
 Image = NDArray[np.uint8]
 
 STEPS = 32
-SAMPLES = 128
+SAMPLES = 64
 AT_ONCE = 16
 
 

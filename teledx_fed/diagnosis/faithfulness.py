@@ -13,7 +13,7 @@ Floats = NDArray[np.float64]
 Score = Callable[[Image], Floats]
 """The output explained, (b,), of prepared photographs (b, s, s, 3)."""
 
-STEPS = 16
+STEPS = 12
 
 
 def deletion(score: Score, image: Image, emptied: Image, map: Map, inside: Mask, steps: int = STEPS) -> float:

@@ -1,0 +1,240 @@
+"""Do the maps show what the model goes by? `python -m benchmarks.faithfulness [RUN]`: docs/results/faithfulness.md.
+
+RUN is the folder of a run whose model is asked; without one, a model is trained first.
+"""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice, zip_longest
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image as Picture
+from PIL import ImageDraw, ImageFont
+from scipy.special import expit
+
+from benchmarks.faithfulness_page import page
+from benchmarks.measure import machine
+from teledx_fed.data.cameras import CAMERAS
+from teledx_fed.data.maps import Map, Mask, coloured, edges, in_square, lit, resized, smoothed, widened, without_detail
+from teledx_fed.data.preprocessing import place, prepare
+from teledx_fed.data.synthetic import SyntheticPhotograph, hospital
+from teledx_fed.diagnosis.explain import SAMPLES, STEPS, integrated_gradients, shap_values
+from teledx_fed.diagnosis.faithfulness import deletion, energy_inside, insertion, points_at, rank_correlation
+from teledx_fed.diagnosis.heat_map import heat_map, referable_log_odds
+from teledx_fed.files import write_text
+from teledx_fed.model.bundle import Outputs
+from teledx_fed.model.export import export
+from teledx_fed.model.network import Grader, build, saved
+from teledx_fed.model.runtime import Runtime
+from teledx_fed.randomness import generator
+from teledx_fed.records import Example, Field
+from teledx_fed.settings import HospitalSettings, ModelSettings
+
+RESULTS = Path(__file__).parents[1] / "docs" / "results"
+TRAINED = ("experiment=quick", "baselines=[]", "simulation.threads=1")
+SIZE, THREADS = 224, 1
+SEED = 2026
+"""Of photographs that no model was trained on."""
+PHOTOGRAPHS, RANDOMISED, BACKGROUND = 20, 4, 8
+SMOOTH = 4.0
+"""Pixels; attributions to single pixels are averaged so far before they are ranked."""
+NEAR = 4
+"""Pixels from a lesion that still count as on it: the fine maps are smoothed as far. A heat map's cell is 32 wide."""
+RIM = 8
+
+Image = NDArray[np.uint8]
+Floats = NDArray[np.float64]
+OF_PIXELS = ("Integrated Gradients", "SHAP")
+CONTROLS = ("random, coarse", "random, fine", "edges")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """`lesions` and `inside`, its disc, are masks (s, s) of the prepared `image`."""
+
+    photograph: SyntheticPhotograph
+    image: Image
+    inside: Mask
+    lesions: Mask
+
+
+def seen(example: Example) -> Seen:
+    photograph = example.image
+    assert isinstance(photograph, SyntheticPhotograph)
+    pixels = photograph.read()
+    image = prepare(pixels, SIZE)
+    lesions = widened(in_square(photograph.lesion_mask(), place(pixels), SIZE), NEAR)
+    return Seen(photograph, image, lit(image), lesions)
+
+
+def drawn(prevalence: Sequence[float], patients: int) -> Iterator[Example]:
+    """One macula-centred photograph of each patient, by every camera in turn."""
+    by_camera = [
+        {
+            example.patient: example
+            for example in hospital(
+                f"clinic-{camera}", HospitalSettings(patients, camera, list(prevalence)), SEED
+            ).examples
+            if example.field is Field.MACULA
+        }.values()
+        for camera in CAMERAS
+    ]
+    return (example for row in zip_longest(*by_camera) for example in row if example)
+
+
+class Asked:
+    """A network, and how sure it is of referable disease."""
+
+    def __init__(self, network: Grader) -> None:
+        self.network, self._runtime = network, Runtime(export(network, SIZE), THREADS)
+
+    def log_odds(self, images: Image) -> Floats:
+        return referable_log_odds(self._runtime(images)).astype(np.float64)
+
+    def probability(self, images: Image) -> Floats:
+        return expit(self.log_odds(images))
+
+
+def cells(network: Grader, image: Image) -> Map:
+    with torch.inference_mode():
+        logits, maps = network.forward_mapped(torch.from_numpy(image[None]).permute(0, 3, 1, 2))
+    return heat_map(Outputs(logits.numpy(), None, maps.numpy()), network.head.weight.detach().numpy())[0]  # type: ignore[operator]
+
+
+def control(image: Image, inside: Mask, rng: np.random.Generator) -> dict[str, Map]:
+    """Random maps as coarse as the heat map and as fine as the others; edges without that of the disc itself."""
+    within = ~widened(np.pad(~inside, RIM, constant_values=True), RIM)[RIM:-RIM, RIM:-RIM]
+    return {
+        "random, coarse": resized(rng.random((7, 7), np.float32), SIZE),
+        "random, fine": smoothed(rng.random((SIZE, SIZE), np.float32), SMOOTH),
+        "edges": smoothed(edges(image) * within, SMOOTH),
+    }
+
+
+def measured(asked: Asked, one: Seen, map: Map) -> tuple[float, ...]:
+    """In the order of MEASURES."""
+    emptied = without_detail(one.image)
+    shown = np.where(one.inside, map, map.min())
+    curves = (act(asked.probability, one.image, emptied, shown, one.inside) for act in (deletion, insertion))
+    return *curves, float(points_at(shown, one.lesions)), energy_inside(np.where(one.inside, map, 0), one.lesions)
+
+
+ACTS: dict[str, Callable[[Grader, Image, Image], Map]] = {
+    "heat map": lambda network, image, healthy: resized(cells(network, image), SIZE),
+    "Integrated Gradients": lambda network, image, healthy: integrated_gradients(network, image, without_detail(image)),
+    "SHAP": shap_values,
+}
+
+
+class Findings:
+    """What was measured, photograph by photograph."""
+
+    def __init__(self, asked: Asked, healthy: Image) -> None:
+        self.asked, self.healthy = asked, healthy
+        self.measures: dict[str, list[tuple[float, ...]]] = {name: [] for name in (*ACTS, *CONTROLS)}
+        self.gaps: dict[str, list[float]] = {name: [] for name in OF_PIXELS}
+        self.seconds: dict[str, list[float]] = {name: [] for name in ACTS}
+        self.correlations: dict[tuple[str, str], list[float]] = {}
+
+    def add(self, one: Seen, number: int) -> dict[str, Map]:
+        raw = {name: self._explained(name, one.image) for name in ACTS}
+        for name in OF_PIXELS:
+            compared = self.healthy if name == "SHAP" else without_detail(one.image)[None]
+            difference = self.asked.log_odds(one.image[None])[0] - self.asked.log_odds(compared).mean()
+            self.gaps[name].append(float(raw[name].sum() - difference))
+        maps = {name: _ranked(name, map) for name, map in raw.items()}
+        maps |= control(one.image, one.inside, generator(SEED, round=number, purpose="random map"))
+        for name, map in maps.items():
+            self.measures[name].append(measured(self.asked, one, map))
+        return maps
+
+    def compare(self, one: Seen, maps: Mapping[str, Map], strangers: Mapping[str, Grader]) -> None:
+        for stranger, network in strangers.items():
+            for name, act in ACTS.items():
+                other = _ranked(name, act(network, one.image, self.healthy))
+                correlation = rank_correlation(maps[name][one.inside], other[one.inside])
+                self.correlations.setdefault((stranger, name), []).append(correlation)
+
+    def _explained(self, name: str, image: Image) -> Map:
+        began = time.perf_counter()
+        map = ACTS[name](self.asked.network, image, self.healthy)
+        self.seconds[name].append(time.perf_counter() - began)
+        return map
+
+
+def _ranked(name: str, map: Map) -> Map:
+    return smoothed(map, SMOOTH) if name in OF_PIXELS else map
+
+
+def picture(one: Seen, maps: Mapping[str, Map]) -> Picture.Image:
+    """The photograph, its lesions, and what speaks for disease by each map, three a row."""
+    outlined = one.image.copy()
+    outlined[one.lesions & widened(~one.lesions, 1)] = (120, 210, 255)
+    panels = {"photograph": one.image, "on a lesion, or near": outlined}
+    for name in (*ACTS, "edges"):
+        panels[name] = coloured(one.image, np.clip(maps[name] / np.percentile(maps[name], 99.8), 0, 1), one.inside)
+    sheet = Picture.new("RGB", (3 * (SIZE + 8) + 8, 2 * (SIZE + 28)), "white")
+    for number, (name, panel) in enumerate(panels.items()):
+        x, y = 8 + number % 3 * (SIZE + 8), number // 3 * (SIZE + 28)
+        ImageDraw.Draw(sheet).text((x, y + 4), name, fill="black", font=ImageFont.load_default(14))
+        sheet.paste(Picture.fromarray(panel), (x, y + 24))
+    return sheet
+
+
+def told(found: Findings, grades: Sequence[int]) -> str:
+    return page(
+        found.measures,
+        CONTROLS,
+        found.gaps,
+        found.correlations,
+        machine=machine(),
+        trained=" ".join(("run_simulation.py", *TRAINED)),
+        steps=STEPS,
+        samples=SAMPLES,
+        background=BACKGROUND,
+        count=len(grades),
+        grades=", ".join(f"{grades.count(grade)} of grade {grade}" for grade in sorted(set(grades))),
+        randomised=min(RANDOMISED, len(grades)),
+        near=NEAR,
+        smooth=SMOOTH,
+        seconds=", ".join(f"{name} {np.median(taken):.2f} s" for name, taken in found.seconds.items()),
+    )
+
+
+def main(run: Path) -> None:
+    torch.set_num_threads(THREADS)
+    healthy = np.stack([prepare(e.image.read(), SIZE) for e in islice(drawn((1, 0, 0, 0, 0), 2), BACKGROUND)])
+    found = Findings(Asked(saved(run / "model.safetensors")), healthy)
+    strangers = {
+        "the head drawn anew": build(ModelSettings(freeze="backbone"), seed=SEED),
+        "every weight drawn anew": build(ModelSettings(initial="none", freeze="backbone"), seed=SEED),
+    }
+    ill = (seen(example) for example in drawn((0, 0, 0.5, 0.25, 0.25), PHOTOGRAPHS))
+    referred = (one for one in ill if found.asked.probability(one.image[None])[0] >= 0.5)
+    grades = []
+    for number, one in enumerate(islice(referred, PHOTOGRAPHS)):
+        maps = found.add(one, number)
+        if number < RANDOMISED:
+            found.compare(one, maps, strangers)
+        if number == 0:
+            picture(one, maps).save(RESULTS / "faithfulness.png", optimize=True)
+        grades.append(one.photograph.grade)
+        write_text(RESULTS / "faithfulness.md", told(found, grades))  # whole, whenever it is stopped
+        print(f"{number + 1} of {PHOTOGRAPHS}: {one.photograph.name}", flush=True)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        main(Path(sys.argv[1]))
+    else:
+        with TemporaryDirectory() as folder:
+            run = Path(folder) / "run"
+            subprocess.run([sys.executable, "run_simulation.py", *TRAINED, f"folder={run}"], check=True)
+            main(run)

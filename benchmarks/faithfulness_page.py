@@ -1,0 +1,142 @@
+"""What benchmarks.faithfulness measured, as docs/results/faithfulness.md."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from teledx_fed.evaluation.intervals import Estimate, estimate, multiplicities
+from teledx_fed.randomness import generator
+
+REPLICATES = 2000
+MEASURES = {"deletion": -1, "insertion": 1, "pointing": 1, "energy": 1}
+"""1 where more is better."""
+
+Floats = NDArray[np.float64]
+Comparison = tuple[str, str, str]
+"""A map, a measure, a control."""
+
+PAGE = """# Do the maps show what the model goes by?
+
+The model of `{trained}`: EfficientNet-B0 frozen from ImageNet
+weights, a head trained by four drawn hospitals, 224 px. It is asked about {count} photographs of drawn eyes that it was
+not trained on, by four cameras in turn, one a patient, of grade 2 or more and referred by it ({grades}).
+95 % intervals by bootstrap over photographs.
+
+```sh
+python -m benchmarks.faithfulness
+```
+
+On {machine}.
+Median time per photograph, one thread, other work on the machine: {seconds}.
+
+![The first of the photographs: as it is, its lesions, the maps and the edges](faithfulness.png)
+
+*The first of the photographs; blue is what speaks for referable disease.*
+
+## How well
+
+Deletion and insertion: the mean probability of referable disease while the disc is blurred, or appears from a blur, the
+map's highest pixels first (Petsiuk et al., RISE): low and high are good. Pointing: the share of photographs whose
+highest place is a lesion, or within {near} of 224 pixels of one. Energy: the share of what speaks for disease that lies
+there; for a random map it is about the share of the area. Integrated Gradients and SHAP are smoothed over {smooth:g}
+pixels before they are ranked; so is the fine random map, while the coarse one has the heat map's 7 × 7 cells. Edges are
+Sobel's, without the rim of the disc. Integrated Gradients start from the blur that deletion ends in, which favours them
+there.
+
+| map | deletion ↓ | insertion ↑ | pointing ↑ | energy ↑ |
+|---|---|---|---|---|
+{means}
+
+How much better a map is than a control, photograph by photograph; positive is better in every column:
+
+| map | than | deletion | insertion | pointing | energy |
+|---|---|---|---|---|---|
+{differences}
+
+Better by more than the interval:
+
+{beaten}
+
+**Not** better by more than the interval:
+
+{missed}
+
+## Do the values add up?
+
+The sum of a map minus what it should be: the log-odds of the photograph minus that of its blur (Integrated Gradients,
+{steps} steps), or minus the mean over {background} healthy photographs (SHAP, {samples} samples), in log-odds.
+
+| map | root mean square | 95 % within |
+|---|---|---|
+{completeness}
+
+## Do they change with the model?
+
+Rank correlation, within the disc, of a map with that of a model whose weights were drawn anew (Adebayo et al.), on the
+first {randomised}; 1 would be a map that ignores the model.
+
+| weights | map | rank correlation |
+|---|---|---|
+{changed}
+"""
+
+
+def page(
+    measures: Mapping[str, Sequence[tuple[float, ...]]],
+    controls: Sequence[str],
+    gaps: Mapping[str, Sequence[float]],
+    correlations: Mapping[tuple[str, str], Sequence[float]],
+    **facts: object,
+) -> str:
+    """`measures` are, by map and photograph, in the order of MEASURES; `facts` are the template's own."""
+    columns = {name: dict(zip(MEASURES, np.array(rows).T, strict=True)) for name, rows in measures.items()}
+    differences: list[str] = []
+    beaten: list[Comparison] = []
+    missed: list[Comparison] = []
+    for name in (name for name in columns if name not in controls):
+        for other in controls:
+            gains = {m: interval(sign * (columns[name][m] - columns[other][m])) for m, sign in MEASURES.items()}
+            differences.append(row(f"{name} | {other}", map(told, gains.values())))
+            for measure, gain in gains.items():
+                than = f"{other} (worse than it by more than the interval)" if gain.high < 0 else other
+                (beaten if gain.low > 0 else missed).append((name, measure, than))
+    return PAGE.format(
+        means="\n".join(row(name, (told(interval(v)) for v in own.values())) for name, own in columns.items()),
+        differences="\n".join(differences),
+        beaten=listed(beaten),
+        missed=listed(missed),
+        completeness="\n".join(row(name, spread(np.array(own))) for name, own in gaps.items()),
+        changed="\n".join(
+            row(f"{weights} | {name}", [told(interval(np.array(own)))]) for (weights, name), own in correlations.items()
+        ),
+        **facts,
+    )
+
+
+def interval(values: Floats) -> Estimate:
+    """Of their mean, by bootstrap over photographs, each of another patient."""
+    drawn = multiplicities(np.arange(values.size), REPLICATES, generator(0, purpose="bootstrap"))
+    found = estimate(np.concatenate([[values.mean()], drawn @ values / values.size]))
+    assert found is not None
+    return found
+
+
+def spread(gaps: Floats) -> tuple[str, str]:
+    return f"{np.sqrt(np.mean(np.square(gaps))):.2f}", f"{np.percentile(np.abs(gaps), 95):.2f}"
+
+
+def listed(comparisons: Sequence[Comparison]) -> str:
+    """By map and measure: which controls."""
+    others: dict[tuple[str, str], list[str]] = {}
+    for name, measure, other in comparisons:
+        others.setdefault((name, measure), []).append(other)
+    return "\n".join(f"- {', '.join(of)}: {'; '.join(names)}" for of, names in others.items()) or "- none"
+
+
+def row(name: str, columns: Iterable[str]) -> str:
+    return f"| {' | '.join((name, *columns))} |"
+
+
+def told(value: Estimate) -> str:
+    return f"{value.value:.3f} ({value.low:.3f} to {value.high:.3f})"
