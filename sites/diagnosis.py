@@ -53,6 +53,7 @@ def diagnose(
     """Suggest a grade for each study; a file that cannot be read has its row with the reason."""
     with told_plainly():
         from teledx_fed.diagnosis.batch import run
+
         from teledx_fed.diagnosis.diagnose import open_bundle
         from teledx_fed.diagnosis.home import DiagnosisHome
         from teledx_fed.diagnosis.intake import submissions
@@ -77,9 +78,10 @@ def add_user(
 ) -> None:
     """A reader, or an administrator."""
     with told_plainly():
+        from teledx_fed.store.values import Role
+
         from teledx_fed.diagnosis.home import DiagnosisHome
         from teledx_fed.diagnosis.web.sessions import hashed_password
-        from teledx_fed.store.values import Role
 
         role = Role.ADMIN if admin else Role.READER
         DiagnosisHome(home).store().access.add_user(name, role, hashed_password(password))
