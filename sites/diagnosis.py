@@ -115,3 +115,17 @@ def revoke_device(name: str, home: Home = HERE) -> None:
 
         DiagnosisHome(home).store().access.revoke_device(name)
         typer.echo(f"{name} is revoked")
+
+
+@app.command()
+def adopt(
+    model: Annotated[Path, typer.Argument(help="A run's model.safetensors, its config.yaml beside it.")],
+    home: Home = HERE,
+) -> None:
+    """Calibrate a federation's model on this hospital's validation set; from then on it is diagnosed with."""
+    with told_plainly():
+        from teledx_fed.deployment.adoption import adopt as take
+        from teledx_fed.deployment.site_settings import SiteHome
+
+        take(SiteHome(home), model, lambda line: typer.echo(line, err=True))
+        typer.echo(f"diagnosed with from now on: {SiteHome(home).champion}")

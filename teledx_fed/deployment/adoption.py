@@ -1,0 +1,47 @@
+"""A federation's model becomes the one that a hospital diagnoses with: calibrated on its own validation set."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from teledx_fed.data.hospitals import hospitals
+from teledx_fed.deployment import lineage
+from teledx_fed.deployment.audit import AuditLog
+from teledx_fed.deployment.hospital import own_settings
+from teledx_fed.deployment.site_settings import SiteHome
+from teledx_fed.model.network import build
+from teledx_fed.settings import load, must
+from teledx_fed.training.bundling import write_site_bundle
+from teledx_fed.training.compute import place
+from teledx_fed.training.worker import Worker
+
+CONFIG = "config.yaml"
+
+
+def adopt(home: SiteHome, model: Path, say: Callable[[str], None]) -> None:
+    """`model` is a run's model.safetensors, with the run's config.yaml beside it, as the coordinator gave them.
+
+    The champion before it is kept as `champion-before`.
+    """
+    config = model.with_name(CONFIG)
+    must(model.is_file() and config.is_file(), "model", f"lie beside the run's {CONFIG}", str(model), "Ask for both.")
+    asked = load(config)
+    settings = own_settings(replace(asked, model=replace(asked.model, initial="file", file=str(model))), home)
+    worker = Worker(place(build(settings.model, settings.seed), settings, say))
+    key, without = home.split_key.read_bytes(), lineage.excluded(home)
+    site = hospitals(settings, home.state, lambda done, total: None, say, key, without)[home.settings.name]
+    coming = home.champion.with_name("champion-coming")
+    shutil.rmtree(coming, ignore_errors=True)
+    trained = {"network": settings.model.name, "rounds": asked.federation.rounds, "seed": asked.seed}
+    write_site_bundle(worker, site, worker.initial, settings, trained, coming)
+    _replace(home.champion, coming)
+    AuditLog(home.audit).append("adopted", model=model.name)
+
+
+def _replace(champion: Path, coming: Path) -> None:
+    before = champion.with_name("champion-before")
+    if champion.exists():
+        shutil.rmtree(before, ignore_errors=True)
+        champion.rename(before)
+    coming.rename(champion)
