@@ -38,7 +38,9 @@ KEYWORDS = (
 
 @dataclass(frozen=True)
 class DicomAbout:
-    """What a file says of its photograph. `patient` and `study` are the file's own, and empty where it has none.
+    """What a file says of its photograph.
+
+    `patient`, `study`, `series` and `instance` are the archive's own, empty where it gave none, and stay at the site.
 
     `acquired` is ISO 8601; `size` height and width; `free_of_text` what is said to be so, and nothing else.
     """
@@ -49,6 +51,8 @@ class DicomAbout:
     acquired: str | None
     patient: str
     study: str
+    series: str
+    instance: str
     size: tuple[int, int]
     free_of_text: bool
 
@@ -90,6 +94,8 @@ def described(dataset: Dataset, name: str) -> DicomAbout:
             acquired=_acquired(dataset),
             patient=text(dataset, "PatientID"),
             study=text(dataset, "StudyInstanceUID"),
+            series=text(dataset, "SeriesInstanceUID"),
+            instance=text(dataset, "SOPInstanceUID"),
             size=size,
             free_of_text=text(dataset, "BurnedInAnnotation") == "NO",
         )

@@ -19,6 +19,7 @@ from PIL import Image
 from pydicom import Dataset, uid
 from pydicom.encaps import encapsulate
 
+from teledx_fed.data.deidentification import deidentified
 from teledx_fed.data.dicom import DicomPhotograph, about, described, read_dataset
 from teledx_fed.data.dicom_parsing import is_dicom
 from teledx_fed.data.dicom_pixels import PHOTOGRAPHS, pixels
@@ -444,6 +445,7 @@ def test_bombs_are_refused() -> None:
 PEAK = """
 import sys, resource
 from pathlib import Path
+from teledx_fed.data.deidentification import deidentified
 from teledx_fed.data.dicom import DicomPhotograph
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:
@@ -472,14 +474,18 @@ def test_nothing_is_warned_or_logged_of_what_stands_in_a_file(tmp_path: Path) ->
 
 def ask_all(content: bytes) -> None:
     """An answer or a `ValueError`."""
-    for ask in (described, pixels):
+    for ask in (
+        lambda dataset: described(dataset, "photograph"),
+        lambda dataset: pixels(dataset, "photograph"),
+        lambda dataset: deidentified(dataset, bytes(16)),
+    ):
         try:
-            ask(read_dataset(content, "x"), "x")
+            ask(read_dataset(content, "photograph"))
         except ValueError as error:
             refused = str(error)
         else:
             continue
-        assert refused.startswith("x must")
+        assert refused.startswith("photograph must")
 
 
 CONTENTS = {way: content_of(make()) for way, make in EVERY_WAY.items()}
