@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 
 from teledx_fed.data import dicom_pixels
-from teledx_fed.data.dicom_parsing import Refused, parse, text, whole
+from teledx_fed.data.dicom_parsing import PREFIX, Refused, parse, text, whole
 from teledx_fed.data.dicom_pixels import image_size, pixels
 from teledx_fed.records import Eye, Field
 
@@ -75,12 +75,19 @@ class DicomPhotograph:
         return pixels(read_dataset(_content(self.path), self.name), self.name)
 
 
+def is_dicom(content: bytes) -> bool:
+    """By its content: names of DICOM files say nothing."""
+    return content[PREFIX] == b"DICM"
+
+
 def about(file: Path) -> DicomAbout:
     return described(read_dataset(_content(file), str(file)), str(file))
 
 
 def read_dataset(content: bytes, name: str) -> Dataset:
     """What we use of a photograph's file; everything else that stands in it is left there."""
+    if not is_dicom(content):
+        raise Refused(name, "a DICOM file", "no DICM after a preamble", "Export it as DICOM")
     return parse(content, name, (*dicom_pixels.KEYWORDS, *KEYWORDS))
 
 
