@@ -3,6 +3,7 @@
 import io
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -13,6 +14,12 @@ from pydicom.encaps import encapsulate
 OPHTHALMIC = uid.OphthalmicPhotography8BitImageStorage
 JPEG, J2K_LOSSLESS, J2K = uid.JPEGBaseline8Bit, uid.JPEG2000Lossless, uid.JPEG2000
 PLAIN = (uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian, uid.ExplicitVRBigEndian)
+
+RGB = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+SMOOTH = np.ascontiguousarray(cv2.resize(RGB[:4, :6], (60, 40), interpolation=cv2.INTER_CUBIC))
+GREY = RGB[..., 0]
+DEEP = np.random.default_rng(1).integers(0, 4096, (40, 60), dtype=np.uint16)
+"""40 × 60: noise, what JPEG keeps well, one channel, and 12 bits of 16."""
 
 
 def photograph(

@@ -10,8 +10,7 @@ from uuid import UUID
 from pydicom import Dataset, uid
 
 from teledx_fed.data.dicom import DISC_CENTRED, MACULA_CENTRED, described
-from teledx_fed.data.dicom_parsing import text
-from teledx_fed.data.dicom_pixels import Pixels, pixels
+from teledx_fed.data.dicom_pixels import pixels
 from teledx_fed.data.dicom_writing import code, stamped
 from teledx_fed.data.preprocessing import fundus_mask
 from teledx_fed.records import Eye, Field
@@ -37,15 +36,19 @@ def deidentified(dataset: Dataset, key: bytes, cameras: Collection[str] = ()) ->
     """A secondary capture of the fundus disc, 8 bits RGB, of a pseudonymous patient.
 
     Outside the disc it is black, for what is burned in there. `cameras` are names that may stand in it: a file can say
-    anything instead of a camera. What has no patient stays without one.
+    anything instead of a camera. What has no patient stays without one; what has no study is one of its own.
     """
     name = "photograph"
     about = described(dataset, name)
     image = pixels(dataset, name)
     image = image * (fundus_mask(image) > 0)[..., None]
-    fresh = stamped(Dataset(), uid.SecondaryCaptureImageStorage, _uid(dataset, "SOPInstanceUID", key, image))
-    fresh.StudyInstanceUID = _uid(dataset, "StudyInstanceUID", key, image)
-    fresh.SeriesInstanceUID = _uid(dataset, "SeriesInstanceUID", key, image)
+    shown = _keyed(key, "pixels", image.tobytes()).hex()
+    study, series, instance = (
+        pseudonymous_uid(key, stated or f"{level} of {shown}")
+        for level, stated in (("study", about.study), ("series", about.series), ("instance", about.instance))
+    )
+    fresh = stamped(Dataset(), uid.SecondaryCaptureImageStorage, instance)
+    fresh.StudyInstanceUID, fresh.SeriesInstanceUID = study, series
     fresh.PatientID = pseudonym(key, about.patient) if about.patient else ""
     fresh.Modality, fresh.ConversionType, fresh.ImageType = "OP", "WSD", ["DERIVED", "SECONDARY"]
     fresh.ImageLaterality = SIDES.get(about.eye, "U")
@@ -59,11 +62,6 @@ def deidentified(dataset: Dataset, key: bytes, cameras: Collection[str] = ()) ->
     fresh.DeidentificationMethodCodeSequence = [code(*PROFILE)]
     fresh.set_pixel_data(image, "RGB", 8, generate_instance_uid=False)
     return fresh
-
-
-def _uid(dataset: Dataset, keyword: str, key: bytes, image: Pixels) -> uid.UID:
-    """Where the file has none, that of its own pixels."""
-    return pseudonymous_uid(key, text(dataset, keyword) or f"{keyword} {_keyed(key, 'pixels', image.tobytes()).hex()}")
 
 
 def _keyed(key: bytes, purpose: str, content: str | bytes) -> bytes:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 
 from teledx_fed.data import dicom_pixels
-from teledx_fed.data.dicom_parsing import Refused, parse, text, whole
+from teledx_fed.data.dicom_parsing import PREFIX, Refused, parse, text, whole
 from teledx_fed.data.dicom_pixels import image_size, pixels
 from teledx_fed.records import Eye, Field
 
@@ -38,7 +38,9 @@ KEYWORDS = (
 
 @dataclass(frozen=True)
 class DicomAbout:
-    """What a file says of its photograph. `patient` and `study` are the file's own, and empty where it has none.
+    """What a file says of its photograph.
+
+    `patient`, `study`, `series` and `instance` are the archive's own, empty where it gave none, and stay at the site.
 
     `acquired` is ISO 8601; `size` height and width; `free_of_text` what is said to be so, and nothing else.
     """
@@ -49,6 +51,8 @@ class DicomAbout:
     acquired: str | None
     patient: str
     study: str
+    series: str
+    instance: str
     size: tuple[int, int]
     free_of_text: bool
 
@@ -71,12 +75,19 @@ class DicomPhotograph:
         return pixels(read_dataset(_content(self.path), self.name), self.name)
 
 
+def is_dicom(content: bytes) -> bool:
+    """By its content: names of DICOM files say nothing."""
+    return content[PREFIX] == b"DICM"
+
+
 def about(file: Path) -> DicomAbout:
     return described(read_dataset(_content(file), str(file)), str(file))
 
 
 def read_dataset(content: bytes, name: str) -> Dataset:
     """What we use of a photograph's file; everything else that stands in it is left there."""
+    if not is_dicom(content):
+        raise Refused(name, "a DICOM file", "no DICM after a preamble", "Export it as DICOM")
     return parse(content, name, (*dicom_pixels.KEYWORDS, *KEYWORDS))
 
 
@@ -90,6 +101,8 @@ def described(dataset: Dataset, name: str) -> DicomAbout:
             acquired=_acquired(dataset),
             patient=text(dataset, "PatientID"),
             study=text(dataset, "StudyInstanceUID"),
+            series=text(dataset, "SeriesInstanceUID"),
+            instance=text(dataset, "SOPInstanceUID"),
             size=size,
             free_of_text=text(dataset, "BurnedInAnnotation") == "NO",
         )

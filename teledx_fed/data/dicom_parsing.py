@@ -45,11 +45,6 @@ class Refused(ValueError):
         super().__init__(f"{name} must be {requirement}, got {got}. {remedy}, or leave it out.")
 
 
-def is_dicom(content: bytes) -> bool:
-    """By its content: names of DICOM files say nothing."""
-    return content[PREFIX] == b"DICM"
-
-
 @contextmanager
 def whole(name: str, part: str) -> Iterator[None]:
     """Whatever is wrong with a part of a file refuses it, without a word of its content."""
@@ -63,8 +58,6 @@ def whole(name: str, part: str) -> Iterator[None]:
 
 def parse(content: bytes, name: str, keywords: tuple[str, ...]) -> Dataset:
     """What stands under these keywords, and nothing else of the file but its meta information."""
-    if not is_dicom(content):
-        raise Refused(name, "a DICOM file", "no DICM after a preamble", "Export it as DICOM")
     stream = _Counted(content)
     stream.seek(PREFIX.stop)
     with whole(name, "a header"):

@@ -1,0 +1,213 @@
+import hashlib
+import io
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pydicom
+import pytest
+from dicom_files import (
+    DEEP,
+    GREY,
+    J2K,
+    J2K_LOSSLESS,
+    JPEG,
+    PLAIN,
+    RGB,
+    SMOOTH,
+    compressed,
+    content_of,
+    encoded,
+    photograph,
+    saved,
+    store,
+)
+from numpy.typing import NDArray
+from PIL import Image
+from pydicom import Dataset, uid
+from pydicom.encaps import encapsulate
+
+from teledx_fed.data.dicom import DicomPhotograph, read_dataset
+from teledx_fed.data.dicom_pixels import PHOTOGRAPHS, pixels
+from teledx_fed.data.photographs import PhotographFile
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")  # as the library has it outside of pytest
+
+Picture = NDArray[np.uint8]
+
+
+def shown(dataset: Dataset) -> Picture:
+    return pixels(read_dataset(content_of(dataset), "photograph"), "photograph")
+
+
+def stacked(grey: NDArray[np.generic]) -> Picture:
+    return np.stack([grey.astype(np.uint8)] * 3, axis=-1)
+
+
+@pytest.mark.parametrize("syntax", PLAIN)
+@pytest.mark.parametrize("kind", PHOTOGRAPHS)
+def test_uncompressed_photographs_of_every_kind(syntax: uid.UID, kind: str) -> None:
+    np.testing.assert_array_equal(shown(photograph(RGB, syntax=syntax, SOPClassUID=kind)), RGB)
+
+
+def test_a_photograph_is_a_file(tmp_path: Path) -> None:
+    path = saved(tmp_path, photograph(RGB))
+    file = DicomPhotograph(path)
+    np.testing.assert_array_equal(file.read(), RGB)
+    assert (file.name, file.size()) == (str(path), (40, 60))
+    assert file.digest() == hashlib.sha256(path.read_bytes()).hexdigest()
+    for ask in (file.read, file.size, file.digest):
+        path.unlink(missing_ok=True)
+        with pytest.raises(ValueError, match="photograph must be readable, got No such file"):
+            ask()
+
+
+def test_colours_by_plane() -> None:
+    by_plane = photograph(RGB, PlanarConfiguration=1)
+    store(by_plane, np.moveaxis(RGB, -1, 0).tobytes())
+    np.testing.assert_array_equal(shown(by_plane), RGB)
+
+
+@pytest.mark.parametrize("image", [RGB, RGB[:39, :59]])
+def test_rle(image: Picture) -> None:
+    dataset = photograph(image)
+    dataset.compress(uid.RLELossless, generate_instance_uid=False)
+    np.testing.assert_array_equal(shown(dataset), image)
+
+
+def test_rle_of_16_bits() -> None:
+    dataset = photograph(DEEP, "MONOCHROME2", BitsStored=12, HighBit=11)
+    dataset.compress(uid.RLELossless, generate_instance_uid=False)
+    np.testing.assert_array_equal(shown(dataset), stacked(np.rint(DEEP / 4095 * 255)))
+
+
+@pytest.mark.parametrize("interpretation", ["YBR_FULL_422", "YBR_FULL", "RGB"])
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+def test_jpeg_baseline(interpretation: str, subsampling: int) -> None:
+    """Exported as RGB, a JPEG file mostly is YCbCr all the same, and says so itself."""
+    content = encoded(SMOOTH, "JPEG", quality=95, subsampling=subsampling)
+    image = shown(compressed(SMOOTH, JPEG, interpretation, quality=95, subsampling=subsampling))
+    truth = np.asarray(Image.open(io.BytesIO(content)))
+    assert np.abs(image.astype(int) - truth).max() <= 1
+    assert np.abs(image.astype(int) - SMOOTH).mean() < 4
+
+
+def test_jpeg_in_grey() -> None:
+    image = shown(compressed(SMOOTH[..., 0], JPEG, "MONOCHROME2", quality=95))
+    assert np.abs(image.astype(int) - stacked(SMOOTH[..., 0])).mean() < 3
+
+
+def test_jpeg_in_fragments() -> None:
+    dataset = photograph(SMOOTH, "YBR_FULL_422", JPEG)
+    content = encoded(SMOOTH, "JPEG")
+    store(dataset, encapsulate([content], fragments_per_frame=3))
+    assert np.abs(shown(dataset).astype(int) - np.asarray(Image.open(io.BytesIO(content)))).max() <= 1
+
+
+@pytest.mark.parametrize("interpretation", ["RGB", "YBR_RCT"])
+def test_jpeg_2000_lossless(interpretation: str) -> None:
+    mct = int(interpretation == "YBR_RCT")
+    dataset = compressed(RGB, J2K_LOSSLESS, interpretation, irreversible=False, mct=mct)
+    np.testing.assert_array_equal(shown(dataset), RGB)
+
+
+def test_jpeg_2000_lossy() -> None:
+    options = {"irreversible": True, "quality_mode": "dB", "quality_layers": [40]}
+    image = shown(compressed(SMOOTH, J2K, "YBR_ICT", **options))
+    np.testing.assert_array_equal(image, np.asarray(Image.open(io.BytesIO(encoded(SMOOTH, "JPEG2000", **options)))))
+    assert 38 < cv2.PSNR(image, SMOOTH) < 60
+
+
+def test_jpeg_2000_of_16_bits() -> None:
+    dataset = photograph(DEEP, "MONOCHROME2", J2K_LOSSLESS)
+    store(dataset, encapsulate([encoded(DEEP, "JPEG2000", irreversible=False)]))
+    np.testing.assert_array_equal(shown(dataset), stacked(np.rint(DEEP / 65535 * 255)))
+
+
+TO_YBR = np.array([[0.299, 0.587, 0.114], [-0.1687, -0.3313, 0.5], [0.5, -0.4187, -0.0813]])
+"""PS3.3 C.7.6.3.1.2."""
+
+
+def ybr(image: Picture) -> Picture:
+    return np.rint(np.clip(image @ TO_YBR.T + [0, 128, 128], 0, 255)).astype(np.uint8)
+
+
+def test_ybr_full() -> None:
+    image = shown(photograph(ybr(SMOOTH), "YBR_FULL"))
+    assert np.abs(image.astype(int) - SMOOTH).max() <= 2, "rounding there and back"
+
+
+def test_ybr_full_422() -> None:
+    """Two brightnesses, and one colour for both."""
+    pairs = SMOOTH[:, ::2].repeat(2, axis=1)
+    pairs[:, 1::2] = np.clip(pairs[:, 1::2] // 2 + 60, 0, 255)
+    full = ybr(pairs)
+    full[:, 1::2, 1:] = full[:, ::2, 1:]
+    dataset = photograph(full, "YBR_FULL_422")
+    store(dataset, np.concatenate([full[:, ::2, :1], full[:, 1::2, :1], full[:, ::2, 1:]], axis=-1).tobytes())
+    np.testing.assert_array_equal(shown(dataset), shown(photograph(full, "YBR_FULL")))
+
+
+@pytest.mark.parametrize("syntax", PLAIN)
+def test_grey(syntax: uid.UID) -> None:
+    np.testing.assert_array_equal(shown(photograph(GREY, "MONOCHROME2", syntax)), stacked(GREY))
+    np.testing.assert_array_equal(shown(photograph(GREY, "MONOCHROME1", syntax)), stacked(255 - GREY))
+
+
+@pytest.mark.parametrize("syntax", PLAIN)
+def test_16_bits_over_their_full_range(syntax: uid.UID) -> None:
+    dataset = photograph(DEEP, "MONOCHROME2", syntax, BitsStored=12, HighBit=11)
+    np.testing.assert_array_equal(shown(dataset), stacked(np.rint(DEEP / 4095 * 255)))
+
+
+def test_16_bits_below_zero() -> None:
+    signed = (DEEP.astype(np.int16) - 2048).astype(np.int16)
+    dataset = photograph(signed, "MONOCHROME2", BitsStored=12, HighBit=11)
+    np.testing.assert_array_equal(shown(dataset), stacked(np.rint(DEEP / 4095 * 255)))
+
+
+@pytest.mark.parametrize(
+    ("window", "black", "white"),
+    [
+        ({"WindowCenter": 2000, "WindowWidth": 1001}, 1499.5, 2499.5),
+        ({"WindowCenter": 2000, "WindowWidth": 1000, "VOILUTFunction": "LINEAR_EXACT"}, 1500, 2500),
+        ({"WindowCenter": [2000, 9], "WindowWidth": [1001, 9]}, 1499.5, 2499.5),
+        ({"WindowCenter": 1000, "WindowWidth": 501, "RescaleSlope": 0.5, "RescaleIntercept": 100}, 1299, 2299),
+    ],
+)
+def test_16_bits_in_a_window(window: dict[str, object], black: float, white: float) -> None:
+    truth = 255 * np.clip((DEEP.astype(float) - black) / (white - black), 0, 1)[..., None]
+    upright, inverted = (shown(photograph(DEEP, kind, **window)) for kind in ("MONOCHROME2", "MONOCHROME1"))
+    assert np.abs(upright - truth).max() <= 0.5 + 1e-9
+    np.testing.assert_array_equal(inverted, 255 - upright)
+
+
+def test_a_window_is_as_pydicom_has_it() -> None:
+    dataset = photograph(DEEP, "MONOCHROME2", WindowCenter=1500, WindowWidth=1201)
+    theirs = pydicom.pixels.apply_windowing(DEEP, dataset) / 65535 * 255
+    assert np.abs(shown(dataset)[..., 0] - theirs).max() <= 0.5 + 1e-6
+
+
+def test_rgb_of_16_bits() -> None:
+    dataset = photograph(RGB.astype(np.uint16) * 257, "RGB")
+    np.testing.assert_array_equal(shown(dataset), RGB)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_palette(bits: int) -> None:
+    colours = np.random.default_rng(2).integers(0, 256, (256, 3), dtype=np.uint8)
+    dataset = photograph(GREY, "PALETTE COLOR")
+    for channel, colour in enumerate(("Red", "Green", "Blue")):
+        table = colours[:, channel].astype("<u2") * 257 if bits == 16 else colours[:, channel]
+        setattr(dataset, f"{colour}PaletteColorLookupTableDescriptor", [256, 0, bits])
+        setattr(dataset, f"{colour}PaletteColorLookupTableData", table.tobytes())
+    np.testing.assert_array_equal(shown(dataset), colours[GREY])
+
+
+def test_real_photographs_are_the_same_as_jpeg_and_as_dicom(real_data: Path) -> None:
+    for folder in ("aptos2019/train_images", "eyepacs/train", "messidor2_a/IMAGES"):
+        file = next(path for path in sorted((real_data / folder).iterdir()) if path.suffix in (".jpg", ".jpeg"))
+        truth = PhotographFile(file).read()
+        dataset = photograph(truth, "YBR_FULL_422", JPEG)
+        store(dataset, encapsulate([file.read_bytes()]))
+        assert np.abs(shown(dataset).astype(int) - truth).max() <= 1, file
