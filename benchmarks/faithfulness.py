@@ -37,7 +37,8 @@ from teledx_fed.randomness import generator
 from teledx_fed.records import Example, Field
 from teledx_fed.settings import HospitalSettings, ModelSettings
 
-RESULTS = Path(__file__).parents[1] / "docs" / "results"
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "docs" / "results"
 TRAINED = ("experiment=quick", "baselines=[]", "simulation.threads=1")
 SIZE, THREADS = 224, 1
 SEED = 2026
@@ -230,11 +231,12 @@ def main(run: Path) -> None:
         print(f"{number + 1} of {PHOTOGRAPHS}: {one.photograph.name}", flush=True)
 
 
+def trained(folder: Path) -> Path:
+    run = folder / "run"
+    subprocess.run([sys.executable, ROOT / "run_simulation.py", *TRAINED, f"folder={run}"], check=True)
+    return run
+
+
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        main(Path(sys.argv[1]))
-    else:
-        with TemporaryDirectory() as folder:
-            run = Path(folder) / "run"
-            subprocess.run([sys.executable, "run_simulation.py", *TRAINED, f"folder={run}"], check=True)
-            main(run)
+    with TemporaryDirectory() as folder:
+        main(Path(sys.argv[1]) if len(sys.argv) > 1 else trained(Path(folder)))

@@ -20,8 +20,8 @@ PAGE = """# Do the maps show what the model goes by?
 
 The model of `{trained}`: EfficientNet-B0 frozen from ImageNet
 weights, a head trained by four drawn hospitals, 224 px. It is asked about {count} photographs of drawn eyes that it was
-not trained on, by four cameras in turn, one a patient, of grade 2 or more and referred by it ({grades}).
-95 % intervals by bootstrap over photographs.
+not trained on, by four cameras in turn, one a patient, of grade 2 or more and referred by it
+({grades}). 95 % intervals by bootstrap over photographs.
 
 ```sh
 python -m benchmarks.faithfulness
@@ -42,7 +42,8 @@ highest place is a lesion, or within {near} of 224 pixels of one. Energy: the sh
 there; for a random map it is about the share of the area. Integrated Gradients and SHAP are smoothed over {smooth:g}
 pixels before they are ranked; so is the fine random map, while the coarse one has the heat map's 7 × 7 cells. Edges are
 Sobel's, without the rim of the disc. Integrated Gradients start from the blur that deletion ends in, which favours them
-there.
+there. A cell of the heat map is 32 pixels wide: it names a region, and cannot be expected to point at lesions of a few
+pixels.
 
 | map | deletion ↓ | insertion ↑ | pointing ↑ | energy ↑ |
 |---|---|---|---|---|
