@@ -1,0 +1,153 @@
+"""Who may come in. A token is told once; the database keeps its SHA-256 alone."""
+
+import hashlib
+import secrets
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from hmac import compare_digest
+from typing import TypeVar
+from uuid import uuid4
+
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
+
+from teledx_fed.store.database import Database, insert_once
+from teledx_fed.store.rows import unknown
+from teledx_fed.store.tables import DeviceRow, LinkRow, SessionRow, UserRow
+from teledx_fed.store.values import Device, Link, LoggedIn, Role, User, check_text
+
+TokenRow = TypeVar("TokenRow", SessionRow, DeviceRow, LinkRow)
+
+
+def hashed(token: str) -> str:
+    """Enough for 256 random bits, where a password would need a slow hash."""
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+class Access:
+    """Users and their sessions, devices with their tokens, one-time links. What is told of a token is None, not why."""
+
+    def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
+        self._database, self._clock = database, clock
+
+    def add_user(self, name: str, role: Role, password: str | None) -> User:
+        """`password` is a hash of the caller's making, None for one who logs in elsewhere."""
+        check_text("user.name", name)
+        with self._database.writing() as session:
+            if not insert_once(session, UserRow, name=name, role=role, password=password, disabled=False):
+                raise ValueError(f"user.name must be new, got {name!r}. Choose another.")
+            return _user(_user_row(session, name))
+
+    def user(self, name: str) -> User | None:
+        with self._database.reading() as session:
+            row = session.get(UserRow, name) if name.isprintable() else None
+            return None if row is None else _user(row)
+
+    def users(self) -> tuple[User, ...]:
+        with self._database.reading() as session:
+            return tuple(_user(row) for row in session.scalars(select(UserRow).order_by(UserRow.name)))
+
+    def set_password(self, name: str, password: str) -> None:
+        """Ends the user's sessions."""
+        with self._database.writing() as session:
+            _user_row(session, name).password = password
+            _end_sessions(session, name)
+
+    def set_role(self, name: str, role: Role) -> None:
+        with self._database.writing() as session:
+            _user_row(session, name).role = role
+
+    def set_disabled(self, name: str, disabled: bool) -> None:
+        """Ends the user's sessions."""
+        with self._database.writing() as session:
+            _user_row(session, name).disabled = disabled
+            _end_sessions(session, name)
+
+    def log_in(self, name: str, lifetime: timedelta) -> tuple[str, LoggedIn]:
+        """The session's token, and the session. A `ValueError` for a user who is disabled."""
+        token, csrf = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
+        with self._database.writing() as session:
+            if (row := _user_row(session, name)).disabled:
+                raise ValueError(f"user must be enabled, got {name!r}, who is not. Ask an administrator.")
+            expires = self._clock() + lifetime
+            session.add(SessionRow(token=hashed(token), csrf=csrf, user=name, expires=expires))
+            return token, LoggedIn(_user(row), csrf, expires)
+
+    def logged_in(self, token: str) -> LoggedIn | None:
+        with self._database.reading() as session:
+            row = _with_token(session, SessionRow, token)
+            if row is None or row.expires <= self._clock() or (user := _user_row(session, row.user)).disabled:
+                return None
+            return LoggedIn(_user(user), row.csrf, row.expires)
+
+    def log_out(self, token: str) -> None:
+        with self._database.writing() as session:
+            session.execute(delete(SessionRow).where(SessionRow.token == hashed(token)))
+
+    def add_device(self, name: str) -> str:
+        """The token with which the device submits, and asks for the status of what it submitted."""
+        check_text("device.name", name)
+        token, time = secrets.token_urlsafe(32), self._clock()
+        with self._database.writing() as session:
+            if not insert_once(session, DeviceRow, name=name, token=hashed(token), created=time):
+                raise ValueError(f"device.name must be new, got {name!r}. Choose another.")
+        return token
+
+    def device(self, token: str) -> Device | None:
+        with self._database.reading() as session:
+            row = _with_token(session, DeviceRow, token)
+            return None if row is None or row.revoked is not None else _device(row)
+
+    def devices(self) -> tuple[Device, ...]:
+        """The revoked too."""
+        with self._database.reading() as session:
+            return tuple(_device(row) for row in session.scalars(select(DeviceRow).order_by(DeviceRow.name)))
+
+    def revoke_device(self, name: str) -> None:
+        with self._database.writing() as session:
+            if (row := session.get(DeviceRow, name)) is None:
+                raise unknown("device", name)
+            row.revoked = row.revoked or self._clock()
+
+    def add_link(self, label: str, lifetime: timedelta, patient: str | None = None) -> tuple[str, Link]:
+        """Its token, and the link. `Store.add_study` uses it up."""
+        check_text("link.label", label)
+        if patient is not None:
+            check_text("link.patient", patient)
+        token, link = secrets.token_urlsafe(32), Link(uuid4().hex, label, patient, self._clock() + lifetime)
+        with self._database.writing() as session:
+            session.add(
+                LinkRow(id=link.id, token=hashed(token), label=label, patient=patient, expires=link.expires, used=None)
+            )
+        return token, link
+
+    def link(self, token: str) -> Link | None:
+        """One that can be used now."""
+        with self._database.reading() as session:
+            row = _with_token(session, LinkRow, token)
+            if row is None or row.used is not None or row.expires <= self._clock():
+                return None
+            return Link(row.id, row.label, row.patient, row.expires)
+
+
+def _with_token(session: Session, table: type[TokenRow], token: str) -> TokenRow | None:
+    row = session.scalars(select(table).where(table.token == hashed(token))).one_or_none()
+    return row if row is not None and compare_digest(row.token, hashed(token)) else None
+
+
+def _user_row(session: Session, name: str) -> UserRow:
+    if (row := session.get(UserRow, name)) is None:
+        raise unknown("user", name)
+    return row
+
+
+def _end_sessions(session: Session, name: str) -> None:
+    session.execute(delete(SessionRow).where(SessionRow.user == name))
+
+
+def _user(row: UserRow) -> User:
+    return User(row.name, row.role, row.password, row.disabled)
+
+
+def _device(row: DeviceRow) -> Device:
+    return Device(row.name, row.created, row.revoked)

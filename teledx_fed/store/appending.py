@@ -1,0 +1,102 @@
+"""Suggestions, readings and views: they are added, and never changed."""
+
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from teledx_fed.clinical import Diagnosis, EyeReading, Reading
+from teledx_fed.records import GRADES
+from teledx_fed.store.content import DIAGNOSES, READINGS, digest_of, written
+from teledx_fed.store.rows import next_number, study_row, unknown
+from teledx_fed.store.tables import ReadingRow, StudyRow, SuggestionRow, UserRow, ViewRow
+from teledx_fed.store.values import Status
+
+
+def add_suggestion(session: Session, study: str, diagnosis: Diagnosis, time: datetime) -> SuggestionRow:
+    text = written(DIAGNOSES, diagnosis)
+    about = study_row(session, study, lock=True)
+    row = SuggestionRow(
+        study=study,
+        number=next_number(session, SuggestionRow, study),
+        time=time,
+        diagnosis=text,
+        digest=digest_of(text),
+        model=diagnosis.model,
+        demonstration=diagnosis.demonstration,
+    )
+    session.add(row)
+    if about.status in (Status.RECEIVED, Status.DIAGNOSED):
+        about.action = diagnosis.action
+    _advance(about, Status.DIAGNOSED)
+    return row
+
+
+def add_reading(session: Session, reading: Reading, sign: bool, time: datetime) -> ReadingRow:
+    _check(reading)
+    text = written(READINGS, reading)
+    about = study_row(session, reading.study, lock=True)
+    _check_reader(session, reading.reader)
+    _check_suggestion(session, reading, sign)
+    row = ReadingRow(
+        study=reading.study,
+        number=next_number(session, ReadingRow, reading.study),
+        reader=reading.reader,
+        reading=text,
+        digest=digest_of(text),
+        signed=time if sign else None,
+    )
+    session.add(row)
+    about.action = reading.urgency
+    _advance(about, Status.SIGNED if sign else Status.READ)
+    return row
+
+
+def add_view(session: Session, study: str, user: str, what: str, time: datetime) -> None:
+    study_row(session, study, lock=True)
+    if session.get(UserRow, user) is None:
+        raise unknown("user", user)
+    number = next_number(session, ViewRow, study)
+    session.add(ViewRow(study=study, number=number, user=user, what=what, time=time))
+
+
+def _advance(study: StudyRow, to: Status) -> None:
+    study.status = max(study.status, to, key=list(Status).index)
+
+
+def _check(reading: Reading) -> None:
+    if reading.time.tzinfo is None:
+        raise ValueError(f"reading.time must have a zone, got {reading.time.isoformat()}. Say datetime.now(UTC).")
+    if len({eye.eye for eye in reading.eyes}) < max(1, len(reading.eyes)):
+        raise ValueError(f"reading.eyes must name one eye or more, each once, got {reading.eyes}. Read each once.")
+    for eye in reading.eyes:
+        _check_grade(eye)
+
+
+def _check_grade(eye: EyeReading) -> None:
+    allowed = (None, *range(GRADES)) if eye.gradable else (None,)
+    if eye.grade not in allowed:
+        raise ValueError(
+            f"reading.grade must be 0 to {GRADES - 1}, and none where the eye is not gradable, got {eye.grade}"
+            f" of the {eye.eye} eye. Grade it anew."
+        )
+
+
+def _check_reader(session: Session, name: str) -> None:
+    if (reader := session.get(UserRow, name)) is None or reader.disabled:
+        raise ValueError(f"reading.reader must be a user who may log in, got {name!r}. Log in as one.")
+
+
+def _check_suggestion(session: Session, reading: Reading, sign: bool) -> None:
+    found = select(SuggestionRow.digest, SuggestionRow.demonstration).where(SuggestionRow.study == reading.study)
+    made = session.execute(found.order_by(SuggestionRow.number)).all()
+    if reading.suggestion is not None and reading.suggestion not in {row.digest for row in made}:
+        raise ValueError(
+            f"reading.suggestion must be one made of study {reading.study}, got {reading.suggestion}. Load it anew."
+        )
+    in_sight = [*made[-1:], *(row for row in made if row.digest == reading.suggestion)]
+    if sign and any(row.demonstration for row in in_sight):
+        raise ValueError(
+            f"study {reading.study} must have a suggestion for patients to be signed, got a demonstration."
+            " Diagnose it with a trained model."
+        )

@@ -1,0 +1,77 @@
+"""A study comes in, once."""
+
+import hashlib
+import json
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from uuid import uuid4
+
+from sqlalchemy import select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from teledx_fed.store.access import hashed
+from teledx_fed.store.content import FAULTS, RECORDS, written
+from teledx_fed.store.database import insert_once
+from teledx_fed.store.tables import ImageRow, LinkRow, PatientRow, StudyRow
+from teledx_fed.store.values import Arrival, Status, StoredImage
+
+
+def add(session: Session, arrival: Arrival, link: str | None, folder: Path, time: datetime) -> StudyRow:
+    study, content = uuid4().hex, _content(arrival)
+    if arrival.patient is not None:
+        insert_once(session, PatientRow, pseudonym=arrival.patient)
+    is_new = insert_once(
+        session,
+        StudyRow,
+        id=study,
+        source=arrival.source,
+        key=arrival.key,
+        content=content,
+        patient=arrival.patient,
+        record=written(RECORDS, arrival.record),
+        acquired=arrival.acquired,
+        received=time,
+        status=Status.RECEIVED,
+    )
+    if is_new:
+        _add_images(session, study, arrival.images, folder)
+        if link is not None:
+            _use_link(session, arrival, link, time)
+    row = session.scalars(select(StudyRow).filter_by(source=arrival.source, key=arrival.key)).one()
+    if row.content != content:
+        raise ValueError(f"study.key must be new for a new study, got {arrival.key!r} again. Make another key.")
+    return row
+
+
+def _content(arrival: Arrival) -> str:
+    """What makes two arrivals the same, wherever their files lie."""
+    images = [(each.digest, each.eye, each.field, each.camera) for each in arrival.images]
+    told = [images, arrival.patient, asdict(arrival.record), arrival.acquired]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+
+def _add_images(session: Session, study: str, images: tuple[StoredImage, ...], folder: Path) -> None:
+    for number, image in enumerate(images):
+        if not (folder / image.path).is_file():
+            raise ValueError(f"image.path must be a file in {folder}, got {image.path!r}. Write it there first.")
+        facts = asdict(image) | {"faults": written(FAULTS, image.faults)}
+        session.add(ImageRow(study=study, number=number, **facts))
+    try:
+        session.flush()
+    except IntegrityError as error:
+        paths = sorted(image.path for image in images)
+        raise ValueError(f"image.path must be this study's alone, got {paths}. Write another file.") from error
+
+
+def _use_link(session: Session, arrival: Arrival, token: str, time: datetime) -> None:
+    """In the study's own transaction: a link is used with its study, or not at all."""
+    unused = (LinkRow.token == hashed(token), LinkRow.used.is_(None), LinkRow.expires > time)
+    used = update(LinkRow).where(*unused).values(used=time).returning(LinkRow.id, LinkRow.patient)
+    found = session.execute(used).one_or_none()
+    if found is None:
+        raise ValueError("link must be new and in time, got one that is used, expired or unknown. Ask for another.")
+    meant = (f"link/{found.id}", arrival.patient if found.patient is None else found.patient)
+    if meant != (arrival.source, arrival.patient):
+        raise ValueError("link must be this source's and this patient's, got another's. Ask for another.")

@@ -1,0 +1,39 @@
+"""Values as JSON, and back: a digest is that of the very bytes."""
+
+import hashlib
+from typing import TypeVar
+
+from pydantic import TypeAdapter
+
+from teledx_fed.clinical import Diagnosis, Fault, PatientRecord, Reading
+
+DIAGNOSES = TypeAdapter(Diagnosis)
+READINGS = TypeAdapter(Reading)
+RECORDS = TypeAdapter(PatientRecord)
+FAULTS = TypeAdapter(tuple[Fault, ...])
+
+Value = TypeVar("Value")
+
+
+def digest_of(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def diagnosis_digest(diagnosis: Diagnosis) -> str:
+    """What a reading names it by."""
+    return digest_of(written(DIAGNOSES, diagnosis))
+
+
+def written(adapter: TypeAdapter[Value], value: Value) -> str:
+    """A `ValueError` for what could not be read back as it is, such as a probability that is no number."""
+    text = adapter.dump_json(value).decode()
+    if adapter.validate_json(text) != value:
+        raise ValueError(f"{type(value).__name__} must hold plain numbers and words, got {value!r}. Compute it anew.")
+    return text
+
+
+def read(adapter: TypeAdapter[Value], text: str, digest: str) -> Value:
+    """A `ValueError` where somebody changed the text."""
+    if digest_of(text) != digest:
+        raise ValueError(f"what was stored must be as it was written, got other bytes than {digest}. Restore a backup.")
+    return adapter.validate_json(text)

@@ -1,0 +1,61 @@
+"""What is too old goes, and only by this way: append-only tables let go of nothing else."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sqlalchemy import delete, exists, select, text
+from sqlalchemy.orm import Session
+
+from teledx_fed.store.tables import (
+    DerivativeRow,
+    ImageRow,
+    LinkRow,
+    PatientRow,
+    ReadingRow,
+    RetentionRow,
+    SessionRow,
+    StudyRow,
+    SuggestionRow,
+    UploadRow,
+    ViewRow,
+)
+from teledx_fed.store.values import Forgotten
+
+
+def forget(session: Session, before: datetime, folder: Path) -> Forgotten:
+    if session.get_bind().dialect.name == "postgresql":  # nothing is added meanwhile to what is being forgotten
+        session.execute(text("LOCK TABLE patients, studies IN EXCLUSIVE MODE"))
+    old = select(StudyRow.id).where(StudyRow.received < before)
+    paths = [
+        folder / path
+        for table in (ImageRow, DerivativeRow)
+        for path in session.scalars(select(table.path).where(table.study.in_(old)))
+    ]
+    session.add(RetentionRow(id=1, before=before))
+    session.flush()
+    for table in (SuggestionRow, ReadingRow, ViewRow, ImageRow, DerivativeRow):
+        session.execute(delete(table).where(table.study.in_(old)))
+    studies = session.scalars(delete(StudyRow).where(StudyRow.received < before).returning(StudyRow.id)).all()
+    session.execute(delete(PatientRow).where(~exists().where(StudyRow.patient == PatientRow.pseudonym)))
+    session.execute(delete(RetentionRow))
+    return Forgotten(len(studies), tuple(sorted(paths)))
+
+
+def expire(session: Session, time: datetime, folder: Path) -> tuple[Path, ...]:
+    for table in (SessionRow, LinkRow):
+        session.execute(delete(table).where(table.expires <= time))
+    over = delete(UploadRow).where(UploadRow.expires <= time).returning(UploadRow.path)
+    return tuple(sorted(folder / path for path in session.scalars(over)))
+
+
+def strays(session: Session, before: datetime, folder: Path) -> tuple[Path, ...]:
+    """The files come first and their rows after, so only those that lay still are judged."""
+    still = [
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and datetime.fromtimestamp(path.stat().st_mtime, UTC) < before
+    ]
+    known = {
+        folder / path for table in (ImageRow, DerivativeRow, UploadRow) for path in session.scalars(select(table.path))
+    }
+    return tuple(sorted(set(still) - known))

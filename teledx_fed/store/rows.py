@@ -1,0 +1,59 @@
+"""From rows to the values that leave the store."""
+
+from pathlib import Path
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from teledx_fed.clinical import Study, StudyImage
+from teledx_fed.data.photographs import PhotographFile
+from teledx_fed.store.content import DIAGNOSES, FAULTS, READINGS, RECORDS, read
+from teledx_fed.store.tables import ImageRow, ReadingRow, StudyRow, SuggestionRow, ViewRow
+from teledx_fed.store.values import Entry, StoredImage, StoredReading, StoredStudy, Suggestion, View
+
+
+def unknown(what: str, name: str) -> ValueError:
+    return ValueError(f"{what} must be one that is stored, got {name!r}. Look at the list.")
+
+
+def study_row(session: Session, study: str, lock: bool = False) -> StudyRow:
+    """With `lock`, nobody else adds to the study, or forgets it, before the transaction ends."""
+    if (row := session.get(StudyRow, study, with_for_update=lock)) is None:
+        raise unknown("study", study)
+    return row
+
+
+def next_number(session: Session, row: type[SuggestionRow | ReadingRow | ViewRow], study: str) -> int:
+    """Of a study that is locked."""
+    return session.execute(select(func.coalesce(func.max(row.number), 0) + 1).where(row.study == study)).scalar_one()
+
+
+def entry(row: StudyRow) -> Entry:
+    return Entry(row.id, row.patient, row.acquired, row.received, row.source, row.status, row.action)
+
+
+def image(row: ImageRow) -> StoredImage:
+    faults = FAULTS.validate_json(row.faults)
+    return StoredImage(row.digest, row.path, row.width, row.height, row.eye, row.field, row.camera, faults)
+
+
+def stored_study(row: StudyRow, folder: Path) -> StoredStudy:
+    images = tuple(image(each) for each in row.images)
+    photographed = tuple(
+        StudyImage(PhotographFile(folder / each.path, each.digest), each.eye, each.field, each.camera)
+        for each in images
+    )
+    study = Study(row.id, photographed, row.patient, RECORDS.validate_json(row.record), row.acquired)
+    return StoredStudy(entry(row), study, images)
+
+
+def suggestion(row: SuggestionRow) -> Suggestion:
+    return Suggestion(row.study, row.time, row.digest, read(DIAGNOSES, row.diagnosis, row.digest))
+
+
+def reading(row: ReadingRow) -> StoredReading:
+    return StoredReading(row.digest, row.signed, read(READINGS, row.reading, row.digest))
+
+
+def view(row: ViewRow) -> View:
+    return View(row.study, row.user, row.what, row.time)

@@ -1,0 +1,70 @@
+"""The versions of a database's tables."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, MetaData, text
+
+from teledx_fed.store.tables import IdentifiedTable, Table
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+UPGRADING = 5_332_001
+"""The PostgreSQL advisory lock that whoever upgrades holds."""
+ALEMBIC = Lock()
+"""Its environment is one to a process, whatever database a thread upgrades."""
+
+
+@dataclass(frozen=True)
+class Schema:
+    """`name` is the folder of its migrations."""
+
+    name: str
+    metadata: MetaData
+
+    @property
+    def version_table(self) -> str:
+        return f"{self.name}_version"
+
+
+SITE = Schema("site", Table.metadata)
+IDENTIFIED = Schema("identified", IdentifiedTable.metadata)
+
+
+def upgrade(connection: Connection, schema: Schema, to: str = "head") -> None:
+    """From whatever older version, in the connection's transaction. A `ValueError` for a newer database."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": UPGRADING})
+    config = _config(connection, schema)
+    scripts = ScriptDirectory.from_config(config)
+    known = {script.revision for script in scripts.walk_revisions()}
+    current = revision(connection, schema)
+    if not {current, to} <= known | {None, "head"}:
+        raise ValueError(
+            f"the database must be of this version or an older one, got {schema.name} {current or to}."
+            " Install the version that wrote it, or a newer one."
+        )
+    if current != scripts.get_current_head():
+        with ALEMBIC:
+            command.upgrade(config, to)
+
+
+def revision(connection: Connection, schema: Schema) -> str | None:
+    """None where the database is empty."""
+    context = MigrationContext.configure(connection, opts={"version_table": schema.version_table})
+    return context.get_current_revision()
+
+
+def _config(connection: Connection, schema: Schema) -> Config:
+    config = Config(attributes={"connection": connection, "schema": schema})
+    for option, value in {
+        "script_location": str(MIGRATIONS),
+        "version_locations": str(MIGRATIONS / schema.name),
+        "path_separator": "newline",
+    }.items():
+        config.set_main_option(option, value.replace("%", "%%"))
+    return config

@@ -1,0 +1,202 @@
+"""The site's store: every method is one transaction, and what it gives back is a value."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sqlalchemy import case, select
+
+from teledx_fed.clinical import Action, Diagnosis, Reading
+from teledx_fed.records import Eye
+from teledx_fed.store import appending, arriving, backup, learning, retention, rows
+from teledx_fed.store.access import Access
+from teledx_fed.store.database import Database
+from teledx_fed.store.schema import SITE
+from teledx_fed.store.tables import DerivativeRow, ImageRow, PatientRow, ReadingRow, StudyRow, SuggestionRow, ViewRow
+from teledx_fed.store.uploads import Uploads
+from teledx_fed.store.values import (
+    Arrival,
+    Entry,
+    Forgotten,
+    Status,
+    StoredReading,
+    StoredStudy,
+    Suggestion,
+    TrainingReading,
+    View,
+    check_path,
+    check_text,
+)
+
+Clock = Callable[[], datetime]
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def open_store(url: str, folder: Path, clock: Clock = now) -> "Store":
+    """Images lie in the folder's `images`; without a URL, an SQLite database beside them."""
+    return Store(url or f"sqlite:///{folder.absolute()}/site.sqlite", folder / "images", clock)
+
+
+class Store:
+    """The database at `url`, and `folder` with the images that it tells of.
+
+    A `ValueError` names what was asked and is not there or not allowed. `access`: who may come in; `uploads`: what is
+    still coming.
+    """
+
+    def __init__(self, url: str, folder: Path, clock: Clock = now) -> None:
+        self.folder, self._clock = folder, clock
+        self._database = Database(url)
+        self._database.upgrade(SITE)
+        self.access = Access(self._database, clock)
+        self.uploads = Uploads(self._database, clock)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def close(self) -> None:
+        self._database.close()
+
+    def add_study(self, arrival: Arrival, link: str | None = None) -> StoredStudy:
+        """Its images lie in the folder already. The same key from the same source gives the study that it made first.
+
+        `link` is the token of a one-time link, which is used up with the study. A `ValueError` for other content
+        under the same key, for a file that is missing or another study's, and for a link that was used or expired.
+        """
+        with self._database.writing() as session:
+            return rows.stored_study(arriving.add(session, arrival, link, self.folder, self._clock()), self.folder)
+
+    def study(self, study: str) -> StoredStudy:
+        with self._database.reading() as session:
+            return rows.stored_study(rows.study_row(session, study), self.folder)
+
+    def submitted(self, source: str, study: str) -> Entry:
+        """For who sent it; another's study is as unknown as none."""
+        with self._database.reading() as session:
+            if (row := session.get(StudyRow, study)) is None or row.source != source:
+                raise rows.unknown("study", study)
+            return rows.entry(row)
+
+    def worklist(self, limit: int = 100, offset: int = 0) -> tuple[Entry, ...]:
+        """What nobody has signed: urgent first, then the oldest."""
+        urgent = case((StudyRow.action == Action.URGENT, 0), else_=1)
+        found = select(StudyRow).where(StudyRow.status != Status.SIGNED)
+        ordered = found.order_by(urgent, StudyRow.received, StudyRow.id).limit(limit).offset(offset)
+        with self._database.reading() as session:
+            return tuple(rows.entry(row) for row in session.scalars(ordered))
+
+    def signed(self, limit: int = 100, offset: int = 0) -> tuple[Entry, ...]:
+        """The newest first."""
+        found = select(StudyRow).where(StudyRow.status == Status.SIGNED)
+        ordered = found.order_by(StudyRow.received.desc(), StudyRow.id).limit(limit).offset(offset)
+        with self._database.reading() as session:
+            return tuple(rows.entry(row) for row in session.scalars(ordered))
+
+    def previous(self, study: str) -> tuple[Entry, ...]:
+        """Of the same patient, received before it: the newest first."""
+        with self._database.reading() as session:
+            row = rows.study_row(session, study)
+            if row.patient is None:
+                return ()
+            found = select(StudyRow).where(StudyRow.patient == row.patient, StudyRow.received < row.received)
+            return tuple(rows.entry(other) for other in session.scalars(found.order_by(StudyRow.received.desc())))
+
+    def patients(self) -> frozenset[str]:
+        """Pseudonyms."""
+        with self._database.reading() as session:
+            return frozenset(session.scalars(select(PatientRow.pseudonym)))
+
+    def set_eye(self, study: str, digest: str, eye: Eye) -> None:
+        """What a person says of the photograph with this digest, before anybody has read the study."""
+        with self._database.writing() as session:
+            row = rows.study_row(session, study, lock=True)
+            if row.status in (Status.READ, Status.SIGNED):
+                raise ValueError(f"study must be unread for its eyes to change, got {row.status}. Send it anew.")
+            found = select(ImageRow).where(ImageRow.study == study, ImageRow.digest == digest)
+            if (image := session.scalars(found).one_or_none()) is None:
+                raise rows.unknown("image", digest)
+            image.eye = eye
+
+    def add_derivative(self, study: str, path: str) -> None:
+        """A file in the image folder that was made from the study and goes with it: a heat map, a report."""
+        check_path("derivative", path)
+        with self._database.writing() as session:
+            rows.study_row(session, study, lock=True)
+            session.merge(DerivativeRow(path=path, study=study))
+
+    def add_suggestion(self, study: str, diagnosis: Diagnosis) -> Suggestion:
+        with self._database.writing() as session:
+            return rows.suggestion(appending.add_suggestion(session, study, diagnosis, self._clock()))
+
+    def suggestions(self, study: str) -> tuple[Suggestion, ...]:
+        """The oldest first; the last one counts."""
+        found = select(SuggestionRow).where(SuggestionRow.study == study).order_by(SuggestionRow.number)
+        with self._database.reading() as session:
+            rows.study_row(session, study)
+            return tuple(rows.suggestion(row) for row in session.scalars(found))
+
+    def add_reading(self, reading: Reading, sign: bool) -> StoredReading:
+        """A signed one is final; one signed after it amends it.
+
+        A `ValueError` for a demonstration that is signed, for a reader who is unknown or disabled, and for a suggestion
+        that the study does not have.
+        """
+        with self._database.writing() as session:
+            return rows.reading(appending.add_reading(session, reading, sign, self._clock()))
+
+    def readings(self, study: str) -> tuple[StoredReading, ...]:
+        """The oldest first; the last signed one counts."""
+        found = select(ReadingRow).where(ReadingRow.study == study).order_by(ReadingRow.number)
+        with self._database.reading() as session:
+            rows.study_row(session, study)
+            return tuple(rows.reading(row) for row in session.scalars(found))
+
+    def readings_for_training(self) -> tuple[TrainingReading, ...]:
+        """From each study's last signed reading: photographs without faults, of an eye that is gradable and graded."""
+        with self._database.reading() as session:
+            return tuple(learning.examples(session, self.folder))
+
+    def log_view(self, study: str, user: str, what: str = "page") -> None:
+        check_text("view.what", what)
+        with self._database.writing() as session:
+            appending.add_view(session, study, user, what, self._clock())
+
+    def views(self, study: str) -> tuple[View, ...]:
+        """The oldest first."""
+        found = select(ViewRow).where(ViewRow.study == study).order_by(ViewRow.number)
+        with self._database.reading() as session:
+            rows.study_row(session, study)
+            return tuple(rows.view(row) for row in session.scalars(found))
+
+    def forget_before(self, before: datetime) -> Forgotten:
+        """Studies received before that time, with all that is known of them, and patients without any left.
+
+        The files of the returned paths are the caller's to delete; `stray_files` finds those that a crash spared.
+        """
+        with self._database.writing() as session:
+            return retention.forget(session, before, self.folder)
+
+    def expire(self) -> tuple[Path, ...]:
+        """Drop sessions, links and uploads whose time is over; returns the files of such uploads, to be deleted."""
+        with self._database.writing() as session:
+            return retention.expire(session, self._clock(), self.folder)
+
+    def stray_files(self, before: datetime) -> tuple[Path, ...]:
+        """Files in the image folder, not written to since `before`, that no row tells of: a crash left them."""
+        with self._database.reading() as session:
+            return retention.strays(session, before, self.folder)
+
+    def backup(self, path: Path) -> tuple[str, ...]:
+        """Database and images as one archive, for either database; returns the paths of images that are missing."""
+        return backup.write(path, self._database, SITE, self.folder)
+
+
+def restore(path: Path, url: str, folder: Path, clock: Clock = now) -> Store:
+    """What `Store.backup` wrote, into an empty database and an empty folder, as `open_store` names them.
+
+    Who was logged in is logged out. A `ValueError` where the archive is damaged or newer than this version.
+    """
+    address = url or f"sqlite:///{folder.absolute()}/site.sqlite"
+    backup.load(path, address, SITE, folder / "images")
+    return open_store(url, folder, clock)

@@ -1,0 +1,227 @@
+"""The tables of the site's database, and the one of the identified store, which lies in a database of its own."""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Dialect,
+    Enum,
+    ForeignKey,
+    Index,
+    MetaData,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+from sqlalchemy import DateTime as DatabaseTime
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+from teledx_fed.clinical import Action
+from teledx_fed.records import Eye, Field
+from teledx_fed.store.values import Role, Status
+
+NAMES = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class Moment(TypeDecorator[datetime]):
+    """UTC in the database, which in SQLite knows no zones; aware outside it."""
+
+    impl = DatabaseTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"time must have a zone, got {value.isoformat()}. Say datetime.now(UTC).")
+        utc = value.astimezone(UTC)
+        return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _words(kind: type[StrEnum]) -> Enum:
+    """By value, and wide enough for words to come."""
+    return Enum(kind, native_enum=False, length=32, values_callable=_values)
+
+
+def _values(kind: type[StrEnum]) -> list[str]:
+    return [member.value for member in kind]
+
+
+class Table(DeclarativeBase):
+    metadata = MetaData(naming_convention=NAMES)
+    type_annotation_map = {  # noqa: RUF012
+        datetime: Moment,
+        str: Text,
+        int: BigInteger,
+        Status: _words(Status),
+        Action: _words(Action),
+        Role: _words(Role),
+        Eye: _words(Eye),
+        Field: _words(Field),
+    }
+
+
+DIGEST = String(64)
+
+
+class PatientRow(Table):
+    __tablename__ = "patients"
+    pseudonym: Mapped[str] = mapped_column(primary_key=True)
+
+
+class StudyRow(Table):
+    """`content` is the digest of what came, to tell it from other content under the same key."""
+
+    __tablename__ = "studies"
+    __table_args__ = (UniqueConstraint("source", "key"), Index(None, "status", "received"))
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    source: Mapped[str]
+    key: Mapped[str]
+    content: Mapped[str] = mapped_column(DIGEST)
+    patient: Mapped[str | None] = mapped_column(ForeignKey("patients.pseudonym"), index=True)
+    record: Mapped[str]
+    acquired: Mapped[str | None]
+    received: Mapped[datetime] = mapped_column(index=True)
+    status: Mapped[Status]
+    action: Mapped[Action | None]
+    images: Mapped[list["ImageRow"]] = relationship(order_by="ImageRow.number")
+
+
+class ImageRow(Table):
+    __tablename__ = "images"
+    __table_args__ = (UniqueConstraint("study", "digest"),)
+    study: Mapped[str] = mapped_column(ForeignKey("studies.id"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    digest: Mapped[str] = mapped_column(DIGEST)
+    path: Mapped[str] = mapped_column(unique=True)
+    width: Mapped[int]
+    height: Mapped[int]
+    eye: Mapped[Eye]
+    field: Mapped[Field]
+    camera: Mapped[str]
+    faults: Mapped[str]
+
+
+class DerivativeRow(Table):
+    """A file made from a study's photographs: a heat map, a report."""
+
+    __tablename__ = "derivatives"
+    path: Mapped[str] = mapped_column(primary_key=True)
+    study: Mapped[str] = mapped_column(ForeignKey("studies.id"), index=True)
+
+
+class SuggestionRow(Table):
+    """Append-only; `diagnosis` is JSON, `digest` that of these very bytes."""
+
+    __tablename__ = "suggestions"
+    study: Mapped[str] = mapped_column(ForeignKey("studies.id"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    time: Mapped[datetime]
+    diagnosis: Mapped[str]
+    digest: Mapped[str] = mapped_column(DIGEST)
+    model: Mapped[str]
+    demonstration: Mapped[bool]
+
+
+class ReadingRow(Table):
+    """Append-only; `reading` is JSON, `digest` that of these very bytes."""
+
+    __tablename__ = "readings"
+    study: Mapped[str] = mapped_column(ForeignKey("studies.id"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    reader: Mapped[str] = mapped_column(ForeignKey("users.name"), index=True)
+    reading: Mapped[str]
+    digest: Mapped[str] = mapped_column(DIGEST)
+    signed: Mapped[datetime | None]
+
+
+class ViewRow(Table):
+    """Append-only."""
+
+    __tablename__ = "views"
+    study: Mapped[str] = mapped_column(ForeignKey("studies.id"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    user: Mapped[str] = mapped_column(ForeignKey("users.name"), index=True)
+    what: Mapped[str]
+    time: Mapped[datetime]
+
+
+class UserRow(Table):
+    __tablename__ = "users"
+    name: Mapped[str] = mapped_column(primary_key=True)
+    role: Mapped[Role]
+    password: Mapped[str | None]
+    disabled: Mapped[bool]
+
+
+class SessionRow(Table):
+    __tablename__ = "sessions"
+    token: Mapped[str] = mapped_column(DIGEST, primary_key=True)
+    csrf: Mapped[str]
+    user: Mapped[str] = mapped_column(ForeignKey("users.name"), index=True)
+    expires: Mapped[datetime]
+
+
+class DeviceRow(Table):
+    __tablename__ = "devices"
+    name: Mapped[str] = mapped_column(primary_key=True)
+    token: Mapped[str] = mapped_column(DIGEST, unique=True)
+    created: Mapped[datetime]
+    revoked: Mapped[datetime | None]
+
+
+class LinkRow(Table):
+    __tablename__ = "links"
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    token: Mapped[str] = mapped_column(DIGEST, unique=True)
+    label: Mapped[str]
+    patient: Mapped[str | None]
+    expires: Mapped[datetime]
+    used: Mapped[datetime | None]
+
+
+class UploadRow(Table):
+    __tablename__ = "uploads"
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    source: Mapped[str]
+    path: Mapped[str] = mapped_column(unique=True)
+    length: Mapped[int]
+    offset: Mapped[int]
+    expires: Mapped[datetime]
+
+
+class RetentionRow(Table):
+    """Has a row only inside the transaction that forgets: append-only tables let go of older studies, and only then."""
+
+    __tablename__ = "retention"
+    __table_args__ = (CheckConstraint("id = 1", "single"),)
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    before: Mapped[datetime]
+
+
+class IdentifiedTable(DeclarativeBase):
+    metadata = MetaData(naming_convention=NAMES)
+    type_annotation_map = {datetime: Moment, str: Text}  # noqa: RUF012
+
+
+class IdentityRow(IdentifiedTable):
+    __tablename__ = "identities"
+    pseudonym: Mapped[str] = mapped_column(primary_key=True)
+    number: Mapped[str] = mapped_column(unique=True)
+    name: Mapped[str | None]
+    born: Mapped[str | None]
+    seen: Mapped[datetime]

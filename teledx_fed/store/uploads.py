@@ -1,0 +1,62 @@
+"""Uploads that go on where they were cut: how much of a file is there."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from uuid import uuid4
+
+from sqlalchemy import update
+from sqlalchemy.orm import Session
+
+from teledx_fed.settings import must
+from teledx_fed.store.database import Database
+from teledx_fed.store.rows import unknown
+from teledx_fed.store.tables import UploadRow
+from teledx_fed.store.values import Upload, check_text
+
+
+class Uploads:
+    """Each belongs to its `source`; to another it is as unknown as none, and so is one whose time is over."""
+
+    def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
+        self._database, self._clock = database, clock
+
+    def begin(self, source: str, length: int, lifetime: timedelta) -> Upload:
+        """Of `length` bytes. Whoever receives them writes them to `path`, then says so with `advance`."""
+        check_text("upload.source", source)
+        must(length > 0, "upload.length", "be positive", length, "Send a file that holds something.")
+        name = uuid4().hex
+        upload = Upload(name, source, f"uploads/{name}", length, 0, self._clock() + lifetime)
+        with self._database.writing() as session:
+            session.add(UploadRow(**vars(upload)))
+        return upload
+
+    def get(self, source: str, upload: str) -> Upload:
+        with self._database.reading() as session:
+            return _upload(self._row(session, source, upload))
+
+    def advance(self, source: str, upload: str, start: int, end: int) -> Upload:
+        """Bytes from `start` to `end` are written. A `ValueError` unless the upload stood at `start`."""
+        with self._database.writing() as session:
+            row = self._row(session, source, upload)
+            within = start < end <= row.length
+            must(within, "upload.end", f"lie in {start + 1}…{row.length}", end, "Send what is left, no more.")
+            stood = (UploadRow.id == upload, UploadRow.offset == start)
+            moved = session.scalar(update(UploadRow).where(*stood).values(offset=end).returning(UploadRow.id))
+            session.refresh(row)
+            must(moved is not None, "upload.start", f"be {row.offset}", start, "Go on from there.")
+            return _upload(row)
+
+    def end(self, source: str, upload: str) -> None:
+        """It became a study, or was given up: its file is the caller's."""
+        with self._database.writing() as session:
+            session.delete(self._row(session, source, upload))
+
+    def _row(self, session: Session, source: str, upload: str) -> UploadRow:
+        row = session.get(UploadRow, upload)
+        if row is None or row.source != source or row.expires <= self._clock():
+            raise unknown("upload", upload)
+        return row
+
+
+def _upload(row: UploadRow) -> Upload:
+    return Upload(row.id, row.source, row.path, row.length, row.offset, row.expires)

@@ -1,0 +1,224 @@
+"""What the store takes and gives back, beside the values of a study."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path, PurePosixPath
+
+from teledx_fed.clinical import Action, Diagnosis, EyeReading, Fault, PatientRecord, Reading, Study
+from teledx_fed.records import Example, Eye, Field
+from teledx_fed.settings import must
+
+
+class Status(StrEnum):
+    """How far a study is; it never goes back."""
+
+    RECEIVED = "received"
+    DIAGNOSED = "diagnosed"
+    READ = "read"
+    SIGNED = "signed"
+
+
+class Role(StrEnum):
+    READER = "reader"
+    ADMIN = "admin"
+
+
+def check_text(name: str, value: str, longest: int = 200) -> None:
+    """What both databases hold and a page can show."""
+    fits = 0 < len(value) <= longest and value.isprintable()
+    must(fits, name, f"be 1 to {longest} printable characters", value[: longest + 1], "Choose another.")
+
+
+def check_path(name: str, path: str) -> None:
+    check_text(name, path, 500)
+    parts = PurePosixPath(path).parts
+    inside = not path.startswith("/") and ".." not in parts and "/".join(parts) == path and "\\" not in path
+    must(inside, name, "be relative to the image folder, and inside it", path, "Say where in the folder it lies.")
+
+
+@dataclass(frozen=True)
+class StoredImage:
+    """A photograph in the site's image folder: `path` relative to it, of this study alone, `digest` of its content.
+
+    Those with `faults` cannot be graded.
+    """
+
+    digest: str
+    path: str
+    width: int
+    height: int
+    eye: Eye = Eye.UNKNOWN
+    field: Field = Field.UNKNOWN
+    camera: str = "unknown"
+    faults: tuple[Fault, ...] = ()
+
+    def __post_init__(self) -> None:
+        hexadecimal = len(self.digest) == 64 and set(self.digest) <= set("0123456789abcdef")
+        must(hexadecimal, "image.digest", "be a SHA-256, hexadecimal", self.digest, "Hash the file's content.")
+        check_path("image.path", self.path)
+        check_text("image.camera", self.camera)
+        sides = (self.width, self.height)
+        must(min(sides) > 0, "image.width and image.height", "be positive", sides, "Read them from the file.")
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A study as it comes in. `source` says which way, such as `page/anna` or `device/clinic 3`.
+
+    The same `key` from the same source is the same study, sent again.
+    """
+
+    key: str
+    source: str
+    images: tuple[StoredImage, ...]
+    patient: str | None = None
+    record: PatientRecord = field(default_factory=PatientRecord)
+    acquired: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("key", "source", "patient", "acquired"):
+            if (value := getattr(self, name)) is not None:
+                check_text(f"study.{name}", value)
+        digests = [image.digest for image in self.images]
+        must(bool(digests), "study.images", "hold a photograph", digests, "Send one.")
+        different = len(set(digests)) == len(digests) == len({image.path for image in self.images})
+        must(different, "study.images", "be different files", digests, "Send each photograph once.")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A study in a list. `action` is the last reading's, before any reading the last suggestion's."""
+
+    id: str
+    patient: str | None
+    acquired: str | None
+    received: datetime
+    source: str
+    status: Status
+    action: Action | None
+
+
+@dataclass(frozen=True)
+class StoredStudy:
+    """`images` are those of `study`, in the same order."""
+
+    entry: Entry
+    study: Study
+    images: tuple[StoredImage, ...]
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """`digest` is that of the diagnosis; a reading names it."""
+
+    study: str
+    time: datetime
+    digest: str
+    diagnosis: Diagnosis
+
+
+@dataclass(frozen=True)
+class StoredReading:
+    """`signed` says when; None where it is preliminary."""
+
+    digest: str
+    signed: datetime | None
+    reading: Reading
+
+
+@dataclass(frozen=True)
+class TrainingReading:
+    """One photograph as it can be learned from, and what was read of its eye; `seen`: after the suggestion."""
+
+    example: Example
+    eye: EyeReading
+    study: str
+    reader: str
+    time: datetime
+    seen: bool
+
+
+@dataclass(frozen=True)
+class View:
+    """`what` was looked at: the page, a report."""
+
+    study: str
+    user: str
+    what: str
+    time: datetime
+
+
+@dataclass(frozen=True)
+class User:
+    """`password` is a hash of the caller's making; None for one who logs in elsewhere."""
+
+    name: str
+    role: Role
+    password: str | None
+    disabled: bool
+
+
+@dataclass(frozen=True)
+class LoggedIn:
+    """`csrf` goes into forms; the token itself is told once, when the session starts."""
+
+    user: User
+    csrf: str
+    expires: datetime
+
+
+@dataclass(frozen=True)
+class Device:
+    name: str
+    created: datetime
+    revoked: datetime | None
+
+    @property
+    def source(self) -> str:
+        return f"device/{self.name}"
+
+
+@dataclass(frozen=True)
+class Link:
+    """For one study of a `patient`, or of anybody where that is None; `label` says to whom it was given."""
+
+    id: str
+    label: str
+    patient: str | None
+    expires: datetime
+
+    @property
+    def source(self) -> str:
+        return f"link/{self.id}"
+
+
+@dataclass(frozen=True)
+class Upload:
+    """In progress: `offset` of `length` bytes lie at `path`, relative to the image folder."""
+
+    id: str
+    source: str
+    path: str
+    length: int
+    offset: int
+    expires: datetime
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """What is gone from the database; the files at `paths` remain to be deleted."""
+
+    studies: int
+    paths: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A person behind a pseudonym."""
+
+    pseudonym: str
+    number: str
+    """The hospital's own."""
+    name: str | None = None
+    born: str | None = None
