@@ -1,12 +1,15 @@
-"""What can be measured of a photograph before anyone looks at it."""
+"""What can be measured of a photograph before anyone looks at it, and whether it can be graded at all."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from teledx_fed.data.preprocessing import fundus_mask
+from teledx_fed.clinical import Fault
+from teledx_fed.data.preprocessing import DARK, fundus_mask
+from teledx_fed.data.retina import BACKGROUND, RIM, Retina, retina, ridges, smoothed
 
 WIDTH = 512
 """Of the disc, in pixels, so that photographs of any size compare."""
@@ -52,3 +55,120 @@ def quality(image: NDArray[np.uint8]) -> Quality:
         sharpness=float(edges.std()) / deviation,
         field=float(np.count_nonzero(mask)) / max(width, height) ** 2,
     )
+
+
+@dataclass(frozen=True)
+class QualityLimits:
+    """Of a photograph that can be graded; set on graded photographs of four sites (docs/results/quality.md).
+
+    `exposure` is the mean of green, lowest and highest, 0 to 1; `shadow` and `glare` the largest shares of the disc
+    without detail; `detail` how dark the darkest twentieth of its lines is, relative to what lies behind: fainter is
+    haze, darker no vessel;
+    `sharpness` how much of what vessels show at twice their scale they must show at their own; `field` as in `Quality`.
+
+    The others tell a fundus: dark `corners` around it; `warmth`, the logarithm of red over blue, and `chroma`, 0 to 1;
+    a `texture` as smooth as a retina's; `lines`, dark ones over bright ones.
+    """
+
+    exposure: tuple[float, float] = (0.075, 0.83)
+    shadow: float = 0.3
+    glare: float = 0.14
+    detail: tuple[float, float] = (0.007, 0.12)
+    sharpness: float = 0.565
+    field: float = 0.57
+    corners: int = 3
+    warmth: float = -0.05
+    chroma: float = 0.03
+    texture: float = 0.027
+    lines: float = 0.85
+
+
+@dataclass(frozen=True)
+class Signs:
+    """What `QualityLimits` are set for, by the same names."""
+
+    exposure: float
+    shadow: float
+    glare: float
+    detail: float
+    sharpness: float
+    field: float
+    corners: int
+    warmth: float
+    chroma: float
+    texture: float
+    lines: float
+
+
+def faults(image: NDArray[np.uint8], limits: QualityLimits = QualityLimits()) -> tuple[Fault, ...]:
+    """Why a photograph, height × width × 3, RGB, cannot be graded; none where it can. What is no fundus is only that.
+
+    Monochrome and red-free photographs count as no fundus: the model has never seen one.
+    """
+    measured = signs(image)
+    if measured is None or _is_something_else(measured, limits):
+        return (Fault.NOT_A_FUNDUS,)
+    return _shortcomings(measured, limits) or ((Fault.NOT_A_FUNDUS,) if measured.lines < limits.lines else ())
+
+
+def signs(image: NDArray[np.uint8]) -> Signs | None:
+    """None where all is dark, or too little of the photograph is not."""
+    try:
+        seen = retina(image)
+    except ValueError:
+        return None
+    inside, deep = seen.inner(RIM), seen.inner(0.08 * len(seen.inside))
+    if not deep.any():
+        return None
+    green, colour = seen.pixels[..., 1], seen.pixels[inside]
+    red, _, blue = colour.mean(axis=0) + 1
+    level = np.maximum(smoothed(green, seen.inside, BACKGROUND), 4)
+    scales = [smoothed(green, seen.inside, sigma) / level for sigma in (1, 2, 4)]
+    fine, coarse = (float(np.median(np.abs(a - b)[inside])) for a, b in pairwise(scales))
+    lines = ridges(green, inside)
+    return Signs(
+        exposure=float(green[inside].mean()) / 255,
+        shadow=float((green[inside] <= DARKEST).mean()),
+        glare=float((green[inside] >= BRIGHTEST).mean()),
+        detail=float(np.percentile(lines.dark[inside], 95)),
+        sharpness=fine / max(coarse, 1e-6),
+        field=float(np.count_nonzero(seen.mask)) / max(cv2.boundingRect(seen.mask)[2:]) ** 2,
+        corners=_dark_corners(seen),
+        warmth=float(np.log(red / blue)),
+        chroma=float(np.ptp(colour, axis=1).mean() / max(float(colour.max(axis=1).mean()), 1.0)),
+        texture=coarse,
+        lines=float(lines.dark[deep].mean() / max(float(lines.bright[deep].mean()), 1e-6)),
+    )
+
+
+def _is_something_else(seen: Signs, limits: QualityLimits) -> bool:
+    return (
+        seen.corners < limits.corners
+        or seen.warmth < limits.warmth
+        or seen.chroma < limits.chroma
+        or seen.texture > limits.texture
+        or seen.detail > limits.detail[1]
+    )
+
+
+def _shortcomings(seen: Signs, limits: QualityLimits) -> tuple[Fault, ...]:
+    darkest, brightest = limits.exposure
+    found = {
+        Fault.TOO_DARK: seen.exposure < darkest or seen.shadow > limits.shadow,
+        Fault.TOO_BRIGHT: seen.exposure > brightest or seen.glare > limits.glare,
+        Fault.LOW_CONTRAST: seen.detail < limits.detail[0],
+        Fault.BLURRED: seen.sharpness < limits.sharpness,
+        Fault.FIELD_CUT: seen.field < limits.field,
+    }
+    return tuple(fault for fault, is_so in found.items() if is_so)
+
+
+def _dark_corners(seen: Retina) -> int:
+    """How many corners of the box around the fundus lie outside it, four where it is round; 0 where they are bright."""
+    x, y, width, height = cv2.boundingRect(seen.mask)
+    around = seen.photograph[cv2.dilate(seen.mask, np.ones((5, 5), np.uint8)) == 0]
+    if around.size and np.percentile(around.max(axis=1), 90) > 2 * DARK:
+        return 0
+    reach = max(1, min(width, height) // 64)
+    ends, box = (slice(0, reach), slice(-reach, None)), seen.mask[y : y + height, x : x + width]
+    return sum(bool(box[down, across].mean() < 128) for down in ends for across in ends)

@@ -1,0 +1,106 @@
+"""A photograph as the quality gate and the search for the optic disc see it: one scale, and its vessels."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from teledx_fed.data.preprocessing import fundus_mask
+
+SIDE = 256
+"""Of the square around the fundus, in pixels: a vessel of the first order is three or four wide."""
+LARGE = 1024
+"""Pixels; what is twice as long is shrunk first, for the sake of speed."""
+RIM = 6
+"""Pixels at the rim that are left out, where the fundus shades off into the border."""
+BACKGROUND = 16.0
+VESSEL = 1.7
+"""Standard deviations, in pixels, of what lies behind the vessels and of a vessel."""
+
+Floats = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Retina:
+    """`pixels` SIDE × SIDE × 3, RGB, with the fundus in the middle; `inside` is where it is.
+
+    `photograph` is at most 2 · LARGE pixels long, and `mask` its own.
+    """
+
+    pixels: Floats
+    inside: Mask
+    photograph: NDArray[np.uint8]
+    mask: NDArray[np.uint8]
+
+    def inner(self, distance: float) -> Mask:
+        """What lies further than `distance` pixels from the rim."""
+        framed = np.pad(self.inside.astype(np.uint8), 1)
+        inner: Mask = cv2.distanceTransform(framed, cv2.DIST_L2, 3)[1:-1, 1:-1] > distance
+        return inner
+
+
+@dataclass(frozen=True)
+class Ridges:
+    """How dark and how bright the lines are at each pixel, relative to what lies behind, and where they lead.
+
+    `heading` is the angle along the line from the horizontal, 0 to π.
+    """
+
+    dark: Floats
+    bright: Floats
+    heading: Floats
+
+
+def retina(image: NDArray[np.uint8]) -> Retina:
+    """Of a photograph height × width × 3, RGB. A `ValueError` where it is dark all over."""
+    image = _shrunk(image)
+    mask = fundus_mask(image)
+    x, y, width, height = cv2.boundingRect(mask)
+    window = np.s_[y : y + height, x : x + width]
+    scale = SIDE / max(width, height)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    smooth = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    pixels = _squared(cv2.resize(image[window], size, interpolation=smooth))
+    inside = _squared(cv2.resize(mask[window], size, interpolation=cv2.INTER_AREA)) > 127
+    return Retina(pixels.astype(np.float32), inside, image, mask)
+
+
+def smoothed(channel: Floats, inside: Mask, sigma: float) -> Floats:
+    """Gaussian average over what is inside alone, so that the border casts no shadow."""
+    weight = inside.astype(np.float32)
+    total = cv2.GaussianBlur(channel * weight, (0, 0), sigma)
+    return np.asarray(total / np.maximum(cv2.GaussianBlur(weight, (0, 0), sigma), 1e-3), dtype=np.float32)
+
+
+def ridges(channel: Floats, inside: Mask) -> Ridges:
+    """Lines as wide as a vessel, by the eigenvalues of the Hessian (Frangi 1998); blobs and edges count little."""
+    level = np.maximum(smoothed(channel, inside, BACKGROUND), 4)
+    relief = smoothed(channel, inside, VESSEL) / level
+    xx, yy, xy = (
+        cv2.Sobel(relief, cv2.CV_32F, *order, ksize=3) * (VESSEL**2 / 4) for order in ((2, 0), (0, 2), (1, 1))
+    )
+    mean, spread = (xx + yy) / 2, np.hypot((xx - yy) / 2, xy)
+    high, low = mean + spread, mean - spread
+    dark = np.maximum(high - 1.5 * np.abs(low), 0) * inside
+    bright = np.maximum(-low - 1.5 * np.abs(high), 0) * inside
+    heading = (np.arctan2(2 * xy, xx - yy) / 2 + np.pi / 2) % np.pi
+    return Ridges(dark, bright, heading)
+
+
+def _shrunk(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """By a whole number, which is quick."""
+    every = max(1, max(image.shape) // LARGE)
+    height, width = (side // every for side in image.shape[:2])
+    if every == 1 or min(height, width) == 0:
+        return image
+    whole = image[: height * every, : width * every]
+    return np.asarray(cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def _squared(image: NDArray[np.generic]) -> NDArray[np.uint8]:
+    height, width = image.shape[:2]
+    top, left = (SIDE - height) // 2, (SIDE - width) // 2
+    around = ((top, SIDE - height - top), (left, SIDE - width - left), *[(0, 0)] * (image.ndim - 2))
+    return np.asarray(np.pad(image, around), dtype=np.uint8)
