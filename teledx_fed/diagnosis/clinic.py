@@ -67,7 +67,7 @@ class Clinic:
             self._remove(folder)  # it came before, and is here already
         if not self.store.suggestions(stored.study.id):
             self.suggest(stored)
-        return stored
+        return self.store.study(stored.study.id)
 
     def suggest(self, stored: StoredStudy) -> None:
         with self._grading:
