@@ -25,7 +25,9 @@ class Idle(Worker):
             next(self.network.head.parameters()).add_(1e-3)
         return Trained(self._model(), 0.0)
 
-    def predictions(self, images: Images, model: SiteModel, examples: Sequence[Example]) -> Predictions:
+    def predictions(
+        self, images: Images, model: SiteModel, examples: Sequence[Example], temperature: float = 1.0
+    ) -> Predictions:
         self._load(model)
         return predictions(examples, np.full((len(examples), GRADES), 1 / GRADES))
 

@@ -12,7 +12,7 @@ from teledx_fed.deployment.hospital import own_settings
 from teledx_fed.deployment.site_settings import SiteHome
 from teledx_fed.model.network import build
 from teledx_fed.settings import load, must
-from teledx_fed.training.bundling import write_site_bundle
+from teledx_fed.training.bundling import Trained, write_site_bundle
 from teledx_fed.training.compute import place
 from teledx_fed.training.worker import Worker
 
@@ -33,7 +33,7 @@ def adopt(home: SiteHome, model: Path, say: Callable[[str], None]) -> None:
     site = hospitals(settings, home.state, lambda done, total: None, say, key, without)[home.settings.name]
     coming = home.champion.with_name("champion-coming")
     shutil.rmtree(coming, ignore_errors=True)
-    trained = {"network": settings.model.name, "rounds": asked.federation.rounds, "seed": asked.seed}
+    trained: Trained = {"network": settings.model.name, "rounds": asked.federation.rounds, "seed": asked.seed}
     write_site_bundle(worker, site, worker.initial, settings, trained, coming)
     _replace(home.champion, coming)
     AuditLog(home.audit).append("adopted", model=model.name)

@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from threading import Lock
 from uuid import uuid4
@@ -9,7 +10,7 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
-from teledx_fed.clinical import PatientRecord
+from teledx_fed.clinical import Fault, PatientRecord
 from teledx_fed.data.deidentification import pseudonym
 from teledx_fed.data.maps import layer
 from teledx_fed.data.photographs import png
@@ -105,19 +106,17 @@ class Clinic:
         write_bytes(incoming, upload.content, lasting=False)
         try:
             came = received(Sent(incoming, upload.eye, upload.field))
-            pixels = _disc_alone(came.image.photograph.read())
+            pixels = came.image.photograph.read()
         except ValueError as error:
             raise ValueError(str(error).replace(str(incoming), "photograph")) from error
         finally:
             incoming.unlink()
-        content = png(pixels)
+        seen, why = came.image, faults(pixels)
+        content = png(_disc_alone(pixels, why))
         digest = hashlib.sha256(content).hexdigest()
         path, (height, width) = f"{folder}/{digest}.png", pixels.shape[:2]
         write_bytes(self.store.folder / path, content)
-        about = came.image
-        return StoredImage(
-            digest, path, width, height, about.eye, about.field, about.camera, faults(pixels)
-        ), came.patient
+        return StoredImage(digest, path, width, height, seen.eye, seen.field, seen.camera, why), came.patient
 
     def _remove(self, folder: str) -> None:
         shutil.rmtree(self.store.folder / folder, ignore_errors=True)
@@ -128,9 +127,8 @@ def heat_of(image: StoredImage) -> str:
     return image.path.removesuffix(".png") + HEAT
 
 
-def _disc_alone(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _disc_alone(pixels: NDArray[np.uint8], why: Collection[Fault]) -> NDArray[np.uint8]:
     """What is burned in beside the disc is gone; of what shows no fundus, everything."""
-    try:
-        return pixels * (fundus_mask(pixels) > 0)[..., None]
-    except ValueError:
+    if Fault.NOT_A_FUNDUS in why:
         return np.zeros_like(pixels)
+    return pixels * (fundus_mask(pixels) > 0)[..., None]

@@ -107,11 +107,11 @@ def _refuse_one_photograph_for_both(study: Study) -> None:
 
 def _field(image: StudyImage, disc: Disc | None) -> Field:
     """As it was stated, or else as the disc tells."""
-    return field_of(disc) if image.field is Field.UNKNOWN and disc is not None else image.field
+    return field_of(disc) if image.field is Field.UNKNOWN else image.field
 
 
 def _contradicts(stated: Eye, disc: Disc | None) -> bool:
-    side = Eye.UNKNOWN if disc is None else side_of(disc)
+    side = side_of(disc)
     return Eye.UNKNOWN not in (stated, side) and stated is not side
 
 

@@ -10,8 +10,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from teledx_fed.clinical import PatientRecord, Study, StudyImage
-from teledx_fed.data.dicom import DicomPhotograph, about
-from teledx_fed.data.dicom_parsing import is_dicom
+from teledx_fed.data.dicom import DicomPhotograph, about, is_dicom
 from teledx_fed.data.photographs import PhotographFile
 from teledx_fed.data.tables import Row, read_table
 from teledx_fed.records import Eye, Field, Photograph

@@ -1,0 +1,163 @@
+"""What a study's codes are in plain English, for page, PDF, FHIR and CSV; a sentence, or a phrase within one."""
+
+from collections.abc import Mapping, Sequence
+
+from teledx_fed.clinical import (
+    Action,
+    Certainty,
+    Diabetes,
+    EyeDiagnosis,
+    EyeReading,
+    Fault,
+    Gap,
+    OutOfScope,
+    Reading,
+    Reason,
+)
+from teledx_fed.records import GRADES, Eye, Field
+
+OEDEMA = "signs suggesting macular oedema; a photograph without depth cannot confirm it"
+
+EYES = {Eye.RIGHT: "right eye", Eye.LEFT: "left eye", Eye.UNKNOWN: "eye not known"}
+FIELDS = {
+    Field.MACULA: "centred on the macula",
+    Field.DISC: "centred on the optic disc",
+    Field.UNKNOWN: "field not known",
+}
+SEVERITIES = ("no", "mild", "moderate", "severe", "proliferative")
+"""By ICDR grade."""
+GRADE_NAMES = (
+    "no apparent retinopathy",
+    "mild non-proliferative retinopathy",
+    "moderate non-proliferative retinopathy",
+    "severe non-proliferative retinopathy",
+    "proliferative retinopathy",
+)
+"""By ICDR grade."""
+FAULTS = {
+    Fault.NOT_A_FUNDUS: "the picture does not show a fundus",
+    Fault.TOO_DARK: "the photograph is too dark",
+    Fault.TOO_BRIGHT: "the photograph is too bright",
+    Fault.LOW_CONTRAST: "the photograph has too little contrast",
+    Fault.BLURRED: "the photograph is blurred",
+    Fault.FIELD_CUT: "part of the field is cut off",
+}
+OUT_OF_SCOPE = {
+    OutOfScope.AGE: "the patient is younger than those the model was made for",
+    OutOfScope.PREGNANCY: "the patient is pregnant",
+    OutOfScope.NO_DIABETES: "the patient has no diabetes",
+    OutOfScope.TREATED: "an eye was treated before, by laser or injection",
+    OutOfScope.KNOWN_RETINOPATHY: "retinopathy is known already",
+    OutOfScope.ACUITY: "visual acuity is poor",
+    OutOfScope.SYMPTOMS: "the patient has new symptoms",
+    OutOfScope.CAMERA: "the model has not seen photographs of this camera",
+    OutOfScope.IMAGE_SIZE: "the photograph is smaller than those the model has seen",
+}
+GAPS = {
+    Gap.EYE_MISSING: "one eye has no photograph",
+    Gap.EYE_UNKNOWN: "nobody said which eye this is",
+    Gap.EYE_CONTRADICTED: "the optic disc lies where that of the other eye would",
+    Gap.NO_MACULA: "no photograph of the eye is centred on the macula",
+}
+REASONS: Mapping[Reason, str] = {**FAULTS, **OUT_OF_SCOPE, **GAPS}
+CERTAINTIES = {
+    Certainty.CONFIDENT: "the model is confident",
+    Certainty.UNCERTAIN: "the model is uncertain",
+    Certainty.UNGRADABLE: "not gradable",
+    Certainty.INCOMPLETE: "the study is incomplete",
+    Certainty.OUT_OF_SCOPE: "outside what the model was made for",
+}
+ACTIONS = {
+    Action.RESCREEN: "Photograph again at the next screening",
+    Action.RETAKE: "Take the photographs again",
+    Action.HUMAN_READ: "A clinician reads the photographs",
+    Action.REFER: "Refer to an ophthalmologist",
+    Action.URGENT: "Refer to an ophthalmologist urgently",
+}
+DIABETES = {
+    Diabetes.TYPE_1: "type 1 diabetes",
+    Diabetes.TYPE_2: "type 2 diabetes",
+    Diabetes.OTHER: "another type of diabetes",
+    Diabetes.NONE: "no diabetes",
+}
+UNSIGNED = "Preliminary, not signed by a clinician."
+SEEN = {True: "The reader saw the suggestion first.", False: "The reader graded before seeing the suggestion."}
+DAYS_A_MONTH = 365.25 / 12
+
+
+def sentence(phrase: str) -> str:
+    return f"{phrase[:1].upper()}{phrase[1:]}."
+
+
+def listed(phrases: Sequence[str], last: str = "and") -> str:
+    """`a, b and c`."""
+    head = ", ".join(phrases[:-1])
+    return f"{head} {last} {phrases[-1]}" if head else "".join(phrases)
+
+
+def percent(probability: float) -> str:
+    """Whole, but nothing is certain that is only nearly so."""
+    if 0 < probability < 0.005:
+        return "below 1 %"
+    return "above 99 %" if 0.995 <= probability < 1 else f"{probability:.0%}".replace("%", " %")
+
+
+def grade_set(grades: Sequence[int]) -> str:
+    """What cannot be ruled out, as in `no or mild retinopathy`."""
+    if len(grades) == GRADES:
+        return "retinopathy of any grade, or none"
+    return f"{listed([SEVERITIES[grade] for grade in sorted(grades)], 'or')} retinopathy" if grades else "none named"
+
+
+def advice(action: Action, months: float | None) -> str:
+    """What to do, and until when; an interval is never rounded up."""
+    return sentence(ACTIONS[action] + ("" if months is None else f", {_interval(months)}"))
+
+
+def _interval(months: float) -> str:
+    days = int(months * DAYS_A_MONTH)
+    if days < 1:
+        return "today"
+    if months >= 1 and months == int(months):
+        return f"within {_counted(int(months), 'month')}"
+    return f"within {_counted(days // 7, 'week')}" if days >= 7 else f"within {_counted(days, 'day')}"
+
+
+def _counted(count: int, unit: str) -> str:
+    return f"{count} {unit}" if count == 1 else f"{count} {unit}s"
+
+
+def told(eye: EyeDiagnosis) -> tuple[str, ...]:
+    """What is suggested of an eye, a sentence each: the grade, what else is possible, oedema, certainty and why."""
+    why = [REASONS[reason] for reason in eye.reasons]
+    certainty = sentence(": ".join([CERTAINTIES[eye.certainty], *([listed(why)] if why else [])]))
+    if eye.graded is None:
+        return sentence(EYES[eye.eye]), certainty, advice(eye.action, None)
+    graded = eye.graded
+    return (
+        sentence(f"{EYES[eye.eye]}: most likely {GRADE_NAMES[graded.grade]}"),
+        sentence(f"not ruled out: {grade_set(graded.grades)}"),
+        sentence(likelihood("referable disease", graded.referable, graded.refers)),
+        sentence(likelihood("vision-threatening disease", graded.vision_threatening, graded.is_urgent)),
+        *([] if graded.oedema is None else [f"{percent(graded.oedema)} for {OEDEMA}."]),
+        certainty,
+        advice(eye.action, None),
+    )
+
+
+def likelihood(disease: str, probability: float, decided: bool) -> str:
+    return f"{disease}: {percent(probability)}, {'at or above' if decided else 'below'} this site's threshold"
+
+
+def decided(reading: Reading) -> tuple[str, ...]:
+    """What a clinician saw and wants done, a sentence each."""
+    why = [f"Suggestion not followed: {reading.overrules}"] if reading.overrules else []
+    note = [f"Note: {reading.note}"] if reading.note else []
+    return *map(read, reading.eyes), advice(reading.urgency, None), *why, *note, SEEN[reading.seen]
+
+
+def read(eye: EyeReading) -> str:
+    grade = "not gradable" if not eye.gradable or eye.grade is None else GRADE_NAMES[eye.grade]
+    oedema = {None: [], True: ["macular oedema"], False: ["no macular oedema"]}[eye.oedema]
+    treated = ["treated before"] if eye.treated else []
+    return sentence(f"{EYES[eye.eye]}: {', '.join([grade, *oedema, *treated, *eye.findings])}")

@@ -1,0 +1,90 @@
+"""A clinic with a tiny model, and photographs that were drawn."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from teledx_fed.data.image_cache import PREPARATION_VERSION
+from teledx_fed.data.photographs import png
+from teledx_fed.data.synthetic import hospital
+from teledx_fed.diagnosis.clinic import Clinic, Submitted, Upload
+from teledx_fed.diagnosis.diagnose import open_bundle
+from teledx_fed.diagnosis.referral import ReferralSettings
+from teledx_fed.model.bundle import Calibration, Manifest, Preparation, Scope
+from teledx_fed.model.bundle_writing import write_bundle
+from teledx_fed.model.network import build
+from teledx_fed.records import Example, Eye
+from teledx_fed.settings import HospitalSettings, ModelSettings
+from teledx_fed.store.store import open_store
+
+ABOUT = Manifest(
+    site="north",
+    release="0.1.0",
+    demonstration=False,
+    preparation=Preparation(PREPARATION_VERSION, 64, False, False),
+    calibration=Calibration(1.0, 0.9, 0.01, 0.9, 0.99, 0.99, 100, 50),
+    scope=Scope((), 100),
+    trained={"rounds": 3},
+)
+
+
+@pytest.fixture(scope="session")
+def bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bundle")
+    write_bundle(build(ModelSettings(name="test_efficientnet", initial="none"), seed=0), ABOUT, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def demonstration_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("demonstration")
+    network = build(ModelSettings(name="test_efficientnet", initial="none"), seed=0)
+    write_bundle(network, replace(ABOUT, demonstration=True), folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def drawn() -> tuple[Example, ...]:
+    """Right and left eyes by turns, of a few patients."""
+    return hospital("clinic", HospitalSettings(patients=3), seed=0).examples
+
+
+@dataclass(frozen=True)
+class Photographs:
+    """PNG files of one drawn patient's eyes."""
+
+    right: bytes
+    left: bytes
+
+    def upload(self) -> tuple[Upload, ...]:
+        return Upload(self.right, Eye.RIGHT), Upload(self.left, Eye.LEFT)
+
+    def submitted(self, key: str = "key", **told: object) -> Submitted:
+        return Submitted(key, "device/camera", self.upload(), **told)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="session")
+def photographs(drawn: tuple[Example, ...]) -> Photographs:
+    first = {example.eye: example for example in drawn if example.patient == drawn[0].patient}
+    return Photographs(png(first[Eye.RIGHT].image.read()), png(first[Eye.LEFT].image.read()))
+
+
+@pytest.fixture
+def open_clinic(tmp_path: Path) -> Iterator[Callable[[Path], Clinic]]:
+    opened: list[Clinic] = []
+
+    def make(folder: Path) -> Clinic:
+        store = open_store("", tmp_path / "store")
+        opened.append(Clinic(store, open_bundle(folder, 1), ReferralSettings(), b"k" * 32))
+        return opened[-1]
+
+    yield make
+    for clinic in opened:
+        clinic.store.close()
+
+
+@pytest.fixture
+def clinic(open_clinic: Callable[[Path], Clinic], bundle_folder: Path) -> Clinic:
+    return open_clinic(bundle_folder)

@@ -1,0 +1,98 @@
+"""A study comes in once, whole, without a trace of the file it came in."""
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from teledx_fed.clinical import Certainty, Fault, PatientRecord
+from teledx_fed.diagnosis.clinic import Clinic, Upload, heat_of
+from teledx_fed.diagnosis.diagnose import diagnose
+from teledx_fed.records import Eye
+from teledx_fed.store.values import Status
+
+CANARY = "Canary-Jane-Doe-1912"
+
+
+def everything_in(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() + path.name.encode() for path in folder.rglob("*") if path.is_file())
+
+
+def test_what_comes_in_is_kept_and_diagnosed(clinic: Clinic, photographs) -> None:
+    stored = clinic.receive(photographs.submitted(record=PatientRecord(age=50)))
+    assert stored.entry.status is Status.DIAGNOSED
+    assert [image.eye for image in stored.images] == [Eye.RIGHT, Eye.LEFT]
+    (suggestion,) = clinic.store.suggestions(stored.study.id)
+    assert suggestion.diagnosis == diagnose(stored.study, clinic.bundle, clinic.referral)[0]
+    assert suggestion.diagnosis.model == clinic.bundle.digest
+    for image in stored.images:
+        with Image.open(clinic.store.folder / heat_of(image)) as heat:
+            assert heat.size == (image.width, image.height)
+            assert heat.mode == "RGBA"
+
+
+def test_sent_twice_it_is_one_study(clinic: Clinic, photographs) -> None:
+    first, again = (clinic.receive(photographs.submitted()) for _ in range(2))
+    assert first.study.id == again.study.id
+    assert len(clinic.store.suggestions(first.study.id)) == 1
+    assert len(list(clinic.store.folder.rglob("*.png"))) == 4  # two photographs, two heat maps
+
+
+def test_other_photographs_under_the_same_key_are_refused_and_leave_nothing(clinic: Clinic, photographs) -> None:
+    clinic.receive(photographs.submitted())
+    before = sorted(clinic.store.folder.rglob("*"))
+    other = replace(photographs.submitted(), uploads=photographs.upload()[:1])
+    with pytest.raises(ValueError, match="key must be new"):
+        clinic.receive(other)
+    assert sorted(clinic.store.folder.rglob("*")) == before
+
+
+def test_patients_are_known_by_pseudonym_alone(clinic: Clinic, photographs) -> None:
+    one = clinic.receive(photographs.submitted("a", patient=CANARY))
+    other = clinic.receive(photographs.submitted("b", patient=CANARY))
+    assert one.study.patient == other.study.patient is not None
+    assert CANARY.encode() not in everything_in(clinic.store.folder.parent)
+
+
+def test_nothing_of_a_file_but_its_disc_is_kept(clinic: Clinic, photographs) -> None:
+    """Names in metadata and letters beside the disc are gone."""
+    with Image.open(io.BytesIO(photographs.right)) as image:
+        pixels = np.array(image)
+    pixels[2:6, 2:30] = 255
+    info, file = PngInfo(), io.BytesIO()
+    info.add_text("Patient", CANARY)
+    Image.fromarray(pixels).save(file, "PNG", pnginfo=info)
+    stored = clinic.receive(replace(photographs.submitted(), uploads=(Upload(file.getvalue(), Eye.RIGHT),)))
+    assert CANARY.encode() not in everything_in(clinic.store.folder.parent)
+    with Image.open(clinic.store.folder / stored.images[0].path) as kept:
+        assert np.array(kept)[2:6, 2:30].max() == 0
+
+
+@pytest.mark.parametrize("content", [b"", b"no photograph", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0" + bytes(50)])
+def test_what_is_no_photograph_is_refused_and_leaves_nothing(clinic: Clinic, photographs, content: bytes) -> None:
+    with pytest.raises(ValueError, match="photograph must be"):
+        clinic.receive(replace(photographs.submitted(), uploads=(*photographs.upload(), Upload(content))))
+    assert [path for path in clinic.store.folder.rglob("*") if path.is_file()] == []
+    assert clinic.store.worklist() == ()
+
+
+def test_what_shows_no_fundus_is_told_at_once_and_not_kept(clinic: Clinic, photographs) -> None:
+    letter, file = np.full((400, 300, 3), 250, np.uint8), io.BytesIO()
+    letter[40:360:20, 30:270] = 30
+    Image.fromarray(letter).save(file, "PNG")
+    stored = clinic.receive(replace(photographs.submitted(), uploads=(Upload(file.getvalue(), Eye.LEFT),)))
+    assert Fault.NOT_A_FUNDUS in stored.images[0].faults
+    (suggestion,) = clinic.store.suggestions(stored.study.id)
+    assert suggestion.diagnosis.certainty is Certainty.UNGRADABLE
+    with Image.open(clinic.store.folder / stored.images[0].path) as kept:
+        assert np.array(kept).max() == 0
+
+
+def test_one_photograph_for_both_eyes_is_refused(clinic: Clinic, photographs) -> None:
+    twice = (Upload(photographs.left, Eye.LEFT), Upload(photographs.left, Eye.RIGHT))
+    with pytest.raises(ValueError, match="Send each photograph once"):
+        clinic.receive(replace(photographs.submitted(), uploads=twice))

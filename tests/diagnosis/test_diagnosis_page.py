@@ -1,0 +1,231 @@
+"""The clinician's page and the devices' interface, asked as a browser and a camera ask."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi.testclient import TestClient
+
+from teledx_fed.clinical import Action
+from teledx_fed.diagnosis.clinic import Clinic
+from teledx_fed.diagnosis.web.app import app, server
+from teledx_fed.diagnosis.web.sessions import hashed_password
+from teledx_fed.diagnosis.web.settings import DiagnosisSettings
+from teledx_fed.store.values import Role
+
+PASSWORD = "correct horse battery"
+HASH = hashed_password(PASSWORD)
+READING = {"right_gradable": "yes", "right_grade": "1", "left_gradable": "yes", "left_grade": "0", "urgency": "refer"}
+
+
+class Reader:
+    """Logged in, as `anna`."""
+
+    def __init__(self, clinic: Clinic, settings: DiagnosisSettings) -> None:
+        self.client = TestClient(app(clinic, settings), base_url="http://127.0.0.1", follow_redirects=False)
+        clinic.store.access.add_user("anna", Role.READER, HASH)
+        self.client.post("/login", data={"name": "anna", "password": PASSWORD})
+        self.csrf = re.findall('name="csrf" value="([^"]+)"', self.client.get("/").text)[0]
+
+    def get(self, path: str) -> httpx.Response:
+        return self.client.get(path)
+
+    def post(self, path: str, **data: str) -> httpx.Response:
+        return self.client.post(path, data={"csrf": self.csrf, **data})
+
+
+@pytest.fixture
+def study(clinic: Clinic, photographs) -> str:
+    return clinic.receive(photographs.submitted()).study.id
+
+
+@pytest.fixture
+def reader(clinic: Clinic) -> Reader:
+    return Reader(clinic, DiagnosisSettings())
+
+
+@pytest.fixture
+def blinded(clinic: Clinic) -> Reader:
+    return Reader(clinic, DiagnosisSettings(suggestion="after_own_grade"))
+
+
+@pytest.fixture
+def anyone(clinic: Clinic) -> TestClient:
+    return TestClient(app(clinic, DiagnosisSettings()), base_url="http://127.0.0.1", follow_redirects=False)
+
+
+def digests(clinic: Clinic, study: str) -> list[str]:
+    return [image.digest for image in clinic.store.study(study).images]
+
+
+def test_without_a_log_in_there_is_nothing_to_see(anyone: TestClient, clinic: Clinic, study: str) -> None:
+    picture = digests(clinic, study)[0]
+    pages = ["/", "/upload", f"/studies/{study}", f"/studies/{study}/images/{picture}.png"]
+    for path in [*pages, f"/studies/{study}/heat/{picture}.png"]:
+        response = anyone.get(path)
+        assert (response.status_code, response.headers["location"]) == (303, "/login"), path
+
+
+def test_a_wrong_password_and_an_unknown_name_are_told_alike_and_wait_after_five(
+    anyone: TestClient, clinic: Clinic
+) -> None:
+    clinic.store.access.add_user("anna", Role.READER, HASH)
+    wrong = [anyone.post("/login", data={"name": name, "password": "wrong"}) for name in ("anna", "nobody")]
+    assert [response.status_code for response in wrong] == [401, 401]
+    assert wrong[0].text == wrong[1].text
+    for _ in range(5):
+        anyone.post("/login", data={"name": "anna", "password": "wrong"})
+    response = anyone.post("/login", data={"name": "anna", "password": PASSWORD})
+    assert response.status_code == 401
+    assert "Too many wrong passwords" in response.text
+
+
+def test_a_form_of_another_page_changes_nothing(reader: Reader, clinic: Clinic, study: str) -> None:
+    for path in (f"/studies/{study}/reading", "/logout"):
+        assert reader.client.post(path, data={**READING, "csrf": "guessed"}).status_code == 403
+        assert reader.client.post(path, data=READING).status_code == 403
+    assert clinic.store.readings(study) == ()
+
+
+def test_a_cookie_that_no_script_reads_and_no_other_site_sends(reader: Reader) -> None:
+    response = reader.client.post("/login", data={"name": "anna", "password": PASSWORD})
+    cookie = response.headers["set-cookie"].lower()
+    assert "httponly" in cookie
+    assert "samesite=strict" in cookie
+
+
+def test_a_study_is_shown_with_its_suggestion_and_the_view_is_on_record(
+    reader: Reader, clinic: Clinic, study: str
+) -> None:
+    page = reader.get(f"/studies/{study}").text
+    assert page.index("Right eye") < page.index("Left eye")
+    assert "Suggestion, not a diagnosis." in page
+    assert "most likely" in page
+    for picture in digests(clinic, study):
+        for kind in ("images", "heat"):
+            assert f"/studies/{study}/{kind}/{picture}.png" in page
+            assert reader.get(f"/studies/{study}/{kind}/{picture}.png").content.startswith(b"\x89PNG")
+    assert [view.user for view in clinic.store.views(study)] == ["anna"]
+
+
+def test_until_the_own_grade_nothing_tells_the_suggestion(blinded: Reader, clinic: Clinic, study: str) -> None:
+    heat = f"/studies/{study}/heat/{digests(clinic, study)[0]}.png"
+    page = blinded.get(f"/studies/{study}").text
+    assert "shown once you have graded" in page
+    assert not {"most likely", "/heat/", "selected"} & {
+        word for word in ("most likely", "/heat/", "selected") if word in page
+    }
+    assert blinded.get(heat).status_code == 404
+    assert blinded.post(f"/studies/{study}/reading", **READING, sign="no").status_code == 303
+    assert "most likely" in blinded.get(f"/studies/{study}").text
+    assert blinded.get(heat).status_code == 200
+    (stored,) = clinic.store.readings(study)
+    assert (stored.reading.seen, stored.reading.suggestion) == (False, None)
+
+
+def test_overruling_asks_why_and_signing_ends_the_waiting(reader: Reader, clinic: Clinic, study: str) -> None:
+    path = f"/studies/{study}/reading"
+    refused = reader.post(path, **READING, sign="yes")
+    assert (refused.status_code, "Say why" in refused.text) == (422, True)
+    assert reader.post(path, **READING, sign="yes", overrules="a reflex").status_code == 303
+    (stored,) = clinic.store.readings(study)
+    assert stored.signed is not None
+    assert (stored.reading.urgency, stored.reading.overrules, stored.reading.seen) == (Action.REFER, "a reflex", True)
+    assert clinic.store.worklist() == ()
+    assert "signed" in reader.get(f"/studies/{study}").text
+
+
+def test_a_gradable_eye_needs_a_grade(reader: Reader, study: str) -> None:
+    response = reader.post(f"/studies/{study}/reading", **{**READING, "right_grade": ""}, sign="no")
+    assert (response.status_code, "right grade" in response.text) == (422, True)
+
+
+def test_a_demonstration_says_so_is_never_signed_and_stays_on_this_machine(
+    open_clinic: Callable[[Path], Clinic], demonstration_folder: Path, photographs
+) -> None:
+    clinic = open_clinic(demonstration_folder)
+    study = clinic.receive(photographs.submitted()).study.id
+    reader = Reader(clinic, DiagnosisSettings())
+    assert "Demonstration, not for patients." in reader.get(f"/studies/{study}").text
+    response = reader.post(f"/studies/{study}/reading", **READING, sign="yes", overrules="x")
+    assert (response.status_code, "demonstration" in response.text) == (422, True)
+    elsewhere = DiagnosisSettings(host="0.0.0.0", certificate="c.pem", key="k.pem")
+    with pytest.raises(ValueError, match="host must be of this machine alone for a demonstration"):
+        server(clinic, elsewhere)
+
+
+def test_other_machines_are_served_with_tls_alone() -> None:
+    with pytest.raises(ValueError, match="certificate must be given where host"):
+        DiagnosisSettings(host="0.0.0.0")
+
+
+def test_what_is_uploaded_in_the_page_becomes_a_study(reader: Reader, clinic: Clinic, photographs) -> None:
+    files = [("files", ("a_OD.png", photographs.right, "image/png")), ("files", ("a_OS.png", photographs.left))]
+    data = {"csrf": reader.csrf, "key": "1", "patient": "4711"}
+    response = reader.client.post("/upload", data=data, files=files)
+    (entry,) = clinic.store.worklist()
+    assert response.headers["location"] == f"/studies/{entry.id}"
+    assert [image.eye for image in clinic.store.study(entry.id).images] == ["right", "left"]
+
+
+class Camera:
+    def __init__(self, clinic: Clinic, name: str) -> None:
+        self.client = TestClient(app(clinic, DiagnosisSettings()), base_url="http://127.0.0.1")
+        self.token = clinic.store.access.add_device(name)
+
+    def submit(self, photographs, key: str = "1", **data: object) -> httpx.Response:
+        images = [("images", ("a", photographs.right)), ("images", ("b", photographs.left))]
+        sent = {"eyes": ["right", "left"], **data}
+        return self.client.post(
+            "/api/v1/studies", headers=self.headers | {"Idempotency-Key": key}, data=sent, files=images
+        )
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token}"}
+
+
+def test_a_device_submits_once_and_sees_its_own_studies_alone(clinic: Clinic, photographs) -> None:
+    camera, other = Camera(clinic, "one"), Camera(clinic, "other")
+    first, again = (camera.submit(photographs, record='{"age": 61}') for _ in range(2))
+    assert first.status_code == 201
+    assert first.json() == again.json()
+    study = first.json()["id"]
+    assert first.json()["retake"] is False
+    assert camera.client.get(f"/api/v1/studies/{study}", headers=camera.headers).json()["status"] == "diagnosed"
+    assert other.client.get(f"/api/v1/studies/{study}", headers=other.headers).status_code == 404
+    assert "refer" not in first.text
+
+
+def test_a_revoked_token_opens_nothing(clinic: Clinic, photographs) -> None:
+    camera = Camera(clinic, "one")
+    clinic.store.access.revoke_device("one")
+    assert camera.submit(photographs).status_code == 401
+    camera.token = "guessed"
+    assert camera.submit(photographs).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        ({"eyes": ["right"]}, "eyes and fields must be one for each image"),
+        ({"record": '{"age": "old"}'}, "record.age"),
+        ({"record": "no json"}, "record."),
+        ({"eyes": ["right", "middle"]}, "eyes"),
+    ],
+)
+def test_what_is_wrong_with_a_request_is_named(clinic: Clinic, photographs, data, told) -> None:
+    response = Camera(clinic, "one").submit(photographs, **data)
+    assert response.status_code == 422
+    assert told in response.text
+
+
+def test_a_photograph_that_is_none_is_refused_by_name(clinic: Clinic, photographs) -> None:
+    camera = Camera(clinic, "one")
+    files = [("images", ("a", b"no photograph"))]
+    headers = camera.headers | {"Idempotency-Key": "1"}
+    response = camera.client.post("/api/v1/studies", headers=headers, data={"eyes": ["left"]}, files=files)
+    assert (response.status_code, "photograph must be" in response.text) == (422, True)
+    assert str(clinic.store.folder) not in response.text
