@@ -60,8 +60,9 @@ COVERED = """Coverage is promised over all eyes of a hospital, not grade by grad
 says so."""
 DECISIONS = """An eye is confidently decided where every possible grade lies on the side of the decision. What is
 neither confident nor referred is read by people. The curve orders eyes by how far their probability lies from the
-operating point. Where few are ill and the model tells them poorly, as in eyepacs and messidor2_b, a threshold that finds
-nine of ten refers most of the healthy too, and no surer half is better than the rest: such a model spares no work there.
+operating point. Where few are ill and the model tells them poorly, as in eyepacs and messidor2_b, a threshold that
+finds nine of ten refers most of the healthy too, and no surer half is better than the rest: such a model spares no work
+there.
 
 ![Risk over coverage at four hospitals](calibration.png)"""
 
