@@ -45,7 +45,7 @@ def stacked(grey: NDArray[np.generic]) -> Picture:
 
 
 @pytest.mark.parametrize("syntax", PLAIN)
-@pytest.mark.parametrize("kind", PHOTOGRAPHS)
+@pytest.mark.parametrize("kind", sorted(PHOTOGRAPHS))
 def test_uncompressed_photographs_of_every_kind(syntax: uid.UID, kind: str) -> None:
     np.testing.assert_array_equal(shown(photograph(RGB, syntax=syntax, SOPClassUID=kind)), RGB)
 
