@@ -3,7 +3,7 @@ PYTHON ?= $(firstword $(foreach name,python3.12 python3.11 python3.13 python3,$(
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup simulate test test-slow check bench bench-peers bundle-offline lock clean
+.PHONY: setup simulate demo serve test test-slow check bench bench-peers bundle-offline lock clean
 
 setup: $(READY)
 
@@ -17,6 +17,16 @@ $(READY): pyproject.toml requirements.txt
 
 simulate: $(READY)
 	$(BIN)/python run_simulation.py experiment=quick
+
+demo: demo/hospital/champion
+
+demo/hospital/champion: $(READY)
+	rm -rf demo
+	$(BIN)/python run_simulation.py experiment=demo folder=demo/run
+	$(BIN)/python -m sites demo demo/run --dir demo/hospital
+
+serve: demo/hospital/champion
+	$(BIN)/python -m sites serve --dir demo/hospital
 
 test: $(READY)
 	$(BIN)/pytest -m "not slow" -n 2

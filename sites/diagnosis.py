@@ -78,10 +78,9 @@ def add_user(
 ) -> None:
     """A reader, or an administrator."""
     with told_plainly():
-        from teledx_fed.store.values import Role
-
         from teledx_fed.diagnosis.home import DiagnosisHome
         from teledx_fed.diagnosis.web.sessions import hashed_password
+        from teledx_fed.store.values import Role
 
         role = Role.ADMIN if admin else Role.READER
         DiagnosisHome(home).store().access.add_user(name, role, hashed_password(password))
@@ -129,3 +128,16 @@ def adopt(
 
         take(SiteHome(home), model, lambda line: typer.echo(line, err=True))
         typer.echo(f"diagnosed with from now on: {SiteHome(home).champion}")
+
+
+@app.command()
+def demo(
+    run: Annotated[Path, typer.Argument(help="The folder of a run with experiment=demo.")], home: Home = HERE
+) -> None:
+    """Lay out a hospital to look around in: drawn patients, and nothing that could be signed."""
+    with told_plainly():
+        from teledx_fed.diagnosis.demonstration import PASSWORD, USER, lay_out
+        from teledx_fed.diagnosis.home import DiagnosisHome
+
+        lay_out(DiagnosisHome(home), run)
+        typer.echo(f"log in as {USER}, password {PASSWORD}")

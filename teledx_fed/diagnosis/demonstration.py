@@ -1,0 +1,41 @@
+"""A hospital to look around in: drawn patients, a model trained on drawn eyes, nothing that could be signed."""
+
+import shutil
+from collections import defaultdict
+from pathlib import Path
+
+from teledx_fed.data.photographs import png
+from teledx_fed.data.synthetic import hospital
+from teledx_fed.diagnosis.clinic import Submitted, Upload
+from teledx_fed.diagnosis.home import DiagnosisHome
+from teledx_fed.diagnosis.web.sessions import hashed_password
+from teledx_fed.records import Example
+from teledx_fed.settings import HospitalSettings
+from teledx_fed.store.values import Role
+
+USER, PASSWORD = "demo", "demonstration"
+PATIENTS, SEED = 8, 1
+"""Others than those of the default simulation, whose seed is 0."""
+
+
+def lay_out(home: DiagnosisHome, run: Path) -> None:
+    """With a bundle of the simulation in `run`, studies of patients whom it has not seen, and one reader."""
+    if home.folder.exists():
+        raise ValueError(f"{home.folder} must be new, got a folder that is there. Name another.")
+    bundles = sorted((run / "bundles").glob("*")) if (run / "bundles").is_dir() else []
+    if not bundles:
+        raise ValueError(f"{run} must be a run folder with bundles, got none. Run experiment=demo first.")
+    shutil.copytree(bundles[0], home.champion)
+    clinic = home.clinic(None)
+    clinic.store.access.add_user(USER, Role.READER, hashed_password(PASSWORD))
+    for patient, examples in _patients().items():
+        uploads = tuple(Upload(png(example.image.read()), example.eye) for example in examples)
+        clinic.receive(Submitted(patient, "demonstration", uploads, patient))
+    clinic.store.close()
+
+
+def _patients() -> dict[str, list[Example]]:
+    found: dict[str, list[Example]] = defaultdict(list)
+    for example in hospital("demonstration", HospitalSettings(patients=PATIENTS), SEED).examples:
+        found[example.patient].append(example)
+    return found
