@@ -22,7 +22,7 @@ SURE = 1.5
 """The least confidence at which anything is said of field or eye."""
 SEEN = 3.0
 """How dark a fovea must be to count, in standard deviations, half of them where vessels cross it."""
-LOWER = 0.05
+LOWER = 0.06
 """How far the fovea of an upright photograph must lie below the disc, in radii: half of them lie 0.08 or more."""
 
 down, right = ((np.indices((GRID, GRID)) - (GRID - 1) / 2) / (GRID / 2)).astype(np.float32)
@@ -54,7 +54,7 @@ def optic_disc(image: NDArray[np.uint8]) -> Disc | None:
     best = np.unravel_index(int(likeness.argmax()), likeness.shape)
     if glow[best] < 1 or upright[best] < 0.5:
         return None
-    x, y = float(right[best]), float(down[best])
+    x, y = _middle(likeness, float(right[best]), float(down[best]))
     elsewhere = likeness[np.hypot(right - x, down - y) > 0.35].max()
     darkness = np.where(_halved(seen.inner(24)) > 0.5, np.clip(-glow, -1, 4) - 0.7 * np.clip(vessels, -1, 2), -np.inf)
     return Disc(x, y, float(likeness[best] - max(elsewhere, -10.0)), _drop(darkness, x, y))
@@ -91,6 +91,13 @@ def _vessels(seen: Retina) -> tuple[Floats, Floats]:
     dark = np.minimum(lines.dark, 0.1) * seen.inner(8)
     upright = _halved(dark * np.sin(lines.heading) ** 2)
     return cv2.GaussianBlur(upright, (0, 0), 5), cv2.GaussianBlur(_halved(dark), (0, 0), 6)  # type: ignore[return-value]
+
+
+def _middle(likeness: Floats, x: float, y: float) -> tuple[float, float]:
+    """Of the top around a place: values are clipped, so that it may be flat."""
+    near = np.hypot(right - x, down - y) < 0.2
+    top = near & (likeness > likeness[near].max() - 1)
+    return float(right[top].mean()), float(down[top].mean())
 
 
 def _drop(darkness: Floats, x: float, y: float) -> float | None:

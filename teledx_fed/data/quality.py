@@ -63,8 +63,8 @@ class QualityLimits:
 
     `exposure` is the mean of green, lowest and highest, 0 to 1; `shadow` and `glare` the largest shares of the disc
     without detail; `detail` how dark the darkest twentieth of its lines is, relative to what lies behind: fainter is
-    haze, darker no vessel;
-    `sharpness` how much of what vessels show at twice their scale they must show at their own; `field` as in `Quality`.
+    haze, darker no vessel; `sharpness` how much shows at the scale of vessels for what shows at twice that: less is
+    blur, more noise; `field` as in `Quality`.
 
     The others tell a fundus: dark `corners` around it; `warmth`, the logarithm of red over blue, and `chroma`, 0 to 1;
     a `texture` as smooth as a retina's; `lines`, dark ones over bright ones.
@@ -74,9 +74,9 @@ class QualityLimits:
     shadow: float = 0.3
     glare: float = 0.14
     detail: tuple[float, float] = (0.007, 0.12)
-    sharpness: float = 0.565
+    sharpness: tuple[float, float] = (0.565, 1.2)
     field: float = 0.57
-    corners: int = 3
+    corners: int = 2
     warmth: float = -0.05
     chroma: float = 0.03
     texture: float = 0.027
@@ -105,10 +105,17 @@ def faults(image: NDArray[np.uint8], limits: QualityLimits = QualityLimits()) ->
 
     Monochrome and red-free photographs count as no fundus: the model has never seen one.
     """
-    measured = signs(image)
-    if measured is None or _is_something_else(measured, limits):
+    return faults_of(signs(image), limits)
+
+
+def faults_of(seen: Signs | None, limits: QualityLimits) -> tuple[Fault, ...]:
+    if seen is None or _is_something_else(seen, limits):
         return (Fault.NOT_A_FUNDUS,)
-    return _shortcomings(measured, limits) or ((Fault.NOT_A_FUNDUS,) if measured.lines < limits.lines else ())
+    shortcomings = _shortcomings(seen, limits)
+    has_vessels = seen.lines >= limits.lines and seen.sharpness <= limits.sharpness[1]
+    if shortcomings or has_vessels:  # in a spoilt photograph nobody can look for vessels
+        return shortcomings
+    return (Fault.NOT_A_FUNDUS,)
 
 
 def signs(image: NDArray[np.uint8]) -> Signs | None:
@@ -157,7 +164,7 @@ def _shortcomings(seen: Signs, limits: QualityLimits) -> tuple[Fault, ...]:
         Fault.TOO_DARK: seen.exposure < darkest or seen.shadow > limits.shadow,
         Fault.TOO_BRIGHT: seen.exposure > brightest or seen.glare > limits.glare,
         Fault.LOW_CONTRAST: seen.detail < limits.detail[0],
-        Fault.BLURRED: seen.sharpness < limits.sharpness,
+        Fault.BLURRED: seen.sharpness < limits.sharpness[0],
         Fault.FIELD_CUT: seen.field < limits.field,
     }
     return tuple(fault for fault, is_so in found.items() if is_so)

@@ -1,11 +1,20 @@
 import math
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from sklearn.datasets import load_sample_image
 
-from teledx_fed.data.quality import Quality, quality
+from teledx_fed.clinical import Fault
+from teledx_fed.data.cameras import CAMERAS
+from teledx_fed.data.photographs import PhotographFile
+from teledx_fed.data.quality import Quality, QualityLimits, faults, quality
 from teledx_fed.data.synthetic import hospital
 from teledx_fed.settings import HospitalSettings
 
@@ -66,3 +75,109 @@ def test_size_is_not_quality(photograph: np.ndarray) -> None:
 def test_what_is_no_fundus_is_refused() -> None:
     with pytest.raises(ValueError, match="photograph must show a fundus"):
         quality(np.zeros((100, 100, 3), np.uint8))
+
+
+def gradable(camera: str) -> np.ndarray:
+    (example, *_) = hospital("south", HospitalSettings(1, camera), seed=1).examples
+    return example.image.read()
+
+
+def spoilt_faults(photograph: np.ndarray, spoil: Spoil) -> tuple[Fault, ...]:
+    return faults(np.clip(spoil(photograph.astype(np.float32)), 0, 255).astype(np.uint8))
+
+
+def in_the_disc(photograph: np.ndarray, spoil: Spoil) -> np.ndarray:
+    return np.where(photograph.max(axis=2, keepdims=True) > 30, spoil(photograph), photograph)
+
+
+@pytest.mark.parametrize("camera", CAMERAS)
+def test_a_good_photograph_has_no_fault(camera: str) -> None:
+    assert faults(gradable(camera)) == ()
+
+
+@pytest.mark.parametrize("scale", [0.6, 2.5, 8.0])
+def test_a_good_photograph_of_any_size_has_no_fault(scale: float) -> None:
+    assert faults(cv2.resize(gradable("topcon"), None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)) == ()
+
+
+SPOILS: dict[Fault, Spoil] = {
+    Fault.TOO_DARK: lambda image: image / 8,
+    Fault.TOO_BRIGHT: lambda image: in_the_disc(image, lambda it: it * 8),
+    Fault.LOW_CONTRAST: lambda image: in_the_disc(image, lambda it: it / 20 + np.float32([140, 90, 60])),
+    Fault.BLURRED: lambda image: cv2.GaussianBlur(image, (0, 0), 6),
+    Fault.FIELD_CUT: lambda image: image[:, len(image) // 2 :],
+}
+
+
+@pytest.mark.parametrize("fault", SPOILS)
+def test_a_spoilt_photograph_is_refused_for_what_spoilt_it(photograph: np.ndarray, fault: Fault) -> None:
+    assert fault in spoilt_faults(photograph, SPOILS[fault])
+
+
+def test_a_little_less_light_is_no_fault(photograph: np.ndarray) -> None:
+    assert spoilt_faults(photograph, lambda image: 0.8 * image) == ()
+
+
+def test_limits_decide(photograph: np.ndarray) -> None:
+    assert faults(photograph, replace(QualityLimits(), sharpness=(10.0, 20.0))) == (Fault.BLURRED,)
+    assert faults(photograph, replace(QualityLimits(), exposure=(0.9, 1.0))) == (Fault.TOO_DARK,)
+
+
+def card(*colour: int) -> np.ndarray:
+    return np.tile(np.array(colour, np.uint8), (300, 400, 1))
+
+
+OTHERS: dict[str, Callable[[], np.ndarray]] = {
+    "buildings": lambda: load_sample_image("china.jpg"),
+    "flower": lambda: load_sample_image("flower.jpg"),
+    "black frame": lambda: card(0, 0, 0),
+    "grey card": lambda: card(128, 128, 128),
+    "orange card": lambda: card(180, 90, 40),
+    "noise": lambda: np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8),
+    "noise through a tube": lambda: np.where(
+        cv2.circle(card(0, 0, 0), (200, 150), 140, (1, 1, 1), -1) > 0, OTHERS["noise"](), card(0, 0, 0)
+    ),
+    "page": lambda: cv2.putText(card(250, 250, 250), "Report", (20, 150), 0, 3, (0, 0, 0), 4),
+    "moon": lambda: cv2.circle(card(0, 0, 0), (200, 150), 120, (200, 200, 200), -1),
+    "sky through a tube": lambda: cv2.circle(card(0, 0, 0), (200, 150), 120, (90, 140, 220), -1),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_pictures_of_something_else_are_no_fundus(name: str) -> None:
+    assert faults(OTHERS[name]()) == (Fault.NOT_A_FUNDUS,)
+
+
+def test_a_disc_without_vessels_cannot_be_graded() -> None:
+    assert faults(cv2.circle(card(0, 0, 0), (200, 150), 120, (180, 90, 40), -1)) != ()
+
+
+def test_a_monochrome_fundus_is_out_of_scope(photograph: np.ndarray) -> None:
+    assert faults(np.repeat(photograph[..., 1:2], 3, axis=2)) == (Fault.NOT_A_FUNDUS,)
+
+
+sides = st.integers(1, 40)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.tuples(sides, sides, st.just(3)).flatmap(lambda shape: arrays(np.uint8, shape)))
+def test_any_array_is_judged(image: np.ndarray) -> None:
+    found = faults(image)
+    assert isinstance(found, tuple)
+    assert all(isinstance(fault, Fault) for fault in found)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 5000), (5000, 1), (2, 3000), (3000, 7)])
+@pytest.mark.parametrize("level", [0, 100, 255])
+def test_slivers_are_no_fundus(shape: tuple[int, int], level: int) -> None:
+    assert faults(np.full((*shape, 3), level, np.uint8)) == (Fault.NOT_A_FUNDUS,)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "folder", ["aptos2019/train_images", "eyepacs/train", "messidor2_a/IMAGES", "messidor2_b/IMAGES"]
+)
+def test_graded_photographs_pass(real_data: Path, folder: str) -> None:
+    some = sorted((real_data / folder).iterdir())[::6][:150]
+    refused = [path.name for path in some if faults(PhotographFile(path).read())]
+    assert len(refused) <= 0.05 * len(some), refused
