@@ -141,3 +141,46 @@ def demo(
 
         lay_out(DiagnosisHome(home), run)
         typer.echo(f"log in as {USER}, password {PASSWORD}")
+
+
+@app.command()
+def watch(
+    folder: Annotated[Path, typer.Argument(help="Where the camera writes photographs, or a folder for each patient.")],
+    home: Home = HERE,
+    bundle: BundleFolder = None,
+    every: Annotated[float, typer.Option(help="Seconds from one look to the next.")] = 5,
+) -> None:
+    """Take in what a camera writes, until stopped: moved to `done`, or to `refused` with the reason."""
+    with told_plainly():
+        from time import sleep
+
+        from teledx_fed.diagnosis.home import DiagnosisHome
+        from teledx_fed.diagnosis.watching import Watch
+
+        watching = Watch(DiagnosisHome(home).clinic(bundle), folder)
+        while True:
+            if taken := watching.look():
+                typer.echo(f"{taken} studies taken in", err=True)
+            sleep(every)
+
+
+@app.command()
+def receive(
+    callers: Annotated[list[str], typer.Argument(help="AE titles of cameras and archives that may send.")],
+    home: Home = HERE,
+    bundle: BundleFolder = None,
+    title: Annotated[str, typer.Option(help="Our own AE title.")] = "TELEDX",
+    host: Annotated[str, typer.Option(help="The address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Its port.")] = 11112,
+) -> None:
+    """Receive photographs over DICOM (C-STORE), until stopped."""
+    with told_plainly():
+        from threading import Event
+
+        from teledx_fed.diagnosis.home import DiagnosisHome
+        from teledx_fed.diagnosis.receiver import Receiver
+
+        here = DiagnosisHome(home)
+        Receiver(here.clinic(bundle), here.incoming, title, callers).start(host, port)
+        typer.echo(f"{title} at {host}:{port}, for {', '.join(callers)}", err=True)
+        Event().wait()

@@ -30,7 +30,7 @@ HEAT = ".heat.png"
 
 
 @dataclass(frozen=True)
-class Upload:
+class Photograph:
     content: bytes
     eye: Eye = Eye.UNKNOWN
     field: Field = Field.UNKNOWN
@@ -42,7 +42,7 @@ class Submitted:
 
     key: str
     source: str
-    uploads: tuple[Upload, ...]
+    photographs: tuple[Photograph, ...]
     patient: str | None = None
     record: PatientRecord = field(default_factory=PatientRecord)
     acquired: str | None = None
@@ -70,6 +70,9 @@ class Clinic:
             self.suggest(stored)
         return self.store.study(stored.study.id)
 
+    def pseudonym_of(self, number: str) -> str:
+        return pseudonym(self._key, number)
+
     def suggest(self, stored: StoredStudy) -> None:
         with self._grading:
             diagnosis, pictures = diagnose(stored.study, self.bundle, self.referral)
@@ -82,30 +85,30 @@ class Clinic:
 
     def _add(self, submitted: Submitted, folder: str, link: str | None) -> StoredStudy:
         must(
-            0 < len(submitted.uploads) <= MOST_IMAGES,
+            0 < len(submitted.photographs) <= MOST_IMAGES,
             "study.images",
             f"be 1 to {MOST_IMAGES} photographs",
-            len(submitted.uploads),
+            len(submitted.photographs),
             "Send others in another study.",
         )
-        kept = [self._keep(upload, folder) for upload in submitted.uploads]
+        kept = [self._keep(photograph, folder) for photograph in submitted.photographs]
         number = submitted.patient or next((number for _, number in kept if number), None)
         arrival = Arrival(
             key=submitted.key,
             source=submitted.source,
             images=tuple(image for image, _ in kept),
-            patient=None if number is None else pseudonym(self._key, number),
+            patient=None if number is None else self.pseudonym_of(number),
             record=submitted.record,
             acquired=submitted.acquired,
         )
         return self.store.add_study(arrival, link)
 
-    def _keep(self, upload: Upload, folder: str) -> tuple[StoredImage, str | None]:
+    def _keep(self, photograph: Photograph, folder: str) -> tuple[StoredImage, str | None]:
         """Its pixels within the disc, and nothing else of the file; with the patient's number that it told."""
         incoming = self.store.folder / folder / "incoming"
-        write_bytes(incoming, upload.content, lasting=False)
+        write_bytes(incoming, photograph.content, lasting=False)
         try:
-            came = received(Sent(incoming, upload.eye, upload.field))
+            came = received(Sent(incoming, photograph.eye, photograph.field))
             pixels = came.image.photograph.read()
         except ValueError as error:
             raise ValueError(str(error).replace(str(incoming), "photograph")) from error

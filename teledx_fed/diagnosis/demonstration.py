@@ -6,7 +6,7 @@ from pathlib import Path
 
 from teledx_fed.data.photographs import png
 from teledx_fed.data.synthetic import hospital
-from teledx_fed.diagnosis.clinic import Submitted, Upload
+from teledx_fed.diagnosis.clinic import Photograph, Submitted
 from teledx_fed.diagnosis.home import DiagnosisHome
 from teledx_fed.diagnosis.web.sessions import hashed_password
 from teledx_fed.records import Example
@@ -29,7 +29,7 @@ def lay_out(home: DiagnosisHome, run: Path) -> None:
     clinic = home.clinic(None)
     clinic.store.access.add_user(USER, Role.READER, hashed_password(PASSWORD))
     for patient, examples in _patients().items():
-        uploads = tuple(Upload(png(example.image.read()), example.eye) for example in examples)
+        uploads = tuple(Photograph(png(example.image.read()), example.eye) for example in examples)
         clinic.receive(Submitted(patient, "demonstration", uploads, patient))
     clinic.store.close()
 

@@ -30,6 +30,11 @@ class DiagnosisHome:
         """The bundle that this hospital diagnoses with."""
         return self.folder / "champion"
 
+    @property
+    def incoming(self) -> Path:
+        """Files that came over DICOM, until they are taken in."""
+        return self.folder / "diagnosis" / "incoming"
+
     def store(self) -> Store:
         folder = self.folder / "diagnosis"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ import pytest
 from teledx_fed.data.image_cache import PREPARATION_VERSION
 from teledx_fed.data.photographs import png
 from teledx_fed.data.synthetic import hospital
-from teledx_fed.diagnosis.clinic import Clinic, Submitted, Upload
+from teledx_fed.diagnosis.clinic import Clinic, Photograph, Submitted
 from teledx_fed.diagnosis.diagnose import open_bundle
 from teledx_fed.diagnosis.referral import ReferralSettings
 from teledx_fed.model.bundle import Calibration, Manifest, Preparation, Scope
@@ -58,8 +58,8 @@ class Photographs:
     right: bytes
     left: bytes
 
-    def upload(self) -> tuple[Upload, ...]:
-        return Upload(self.right, Eye.RIGHT), Upload(self.left, Eye.LEFT)
+    def upload(self) -> tuple[Photograph, ...]:
+        return Photograph(self.right, Eye.RIGHT), Photograph(self.left, Eye.LEFT)
 
     def submitted(self, key: str = "key", **told: object) -> Submitted:
         return Submitted(key, "device/camera", self.upload(), **told)  # type: ignore[arg-type]

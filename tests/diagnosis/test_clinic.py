@@ -10,7 +10,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from teledx_fed.clinical import Certainty, Fault, PatientRecord
-from teledx_fed.diagnosis.clinic import Clinic, Upload, heat_of
+from teledx_fed.diagnosis.clinic import Clinic, Photograph, heat_of
 from teledx_fed.diagnosis.diagnose import diagnose
 from teledx_fed.records import Eye
 from teledx_fed.store.values import Status
@@ -45,7 +45,7 @@ def test_sent_twice_it_is_one_study(clinic: Clinic, photographs) -> None:
 def test_other_photographs_under_the_same_key_are_refused_and_leave_nothing(clinic: Clinic, photographs) -> None:
     clinic.receive(photographs.submitted())
     before = sorted(clinic.store.folder.rglob("*"))
-    other = replace(photographs.submitted(), uploads=photographs.upload()[:1])
+    other = replace(photographs.submitted(), photographs=photographs.upload()[:1])
     with pytest.raises(ValueError, match="key must be new"):
         clinic.receive(other)
     assert sorted(clinic.store.folder.rglob("*")) == before
@@ -66,7 +66,7 @@ def test_nothing_of_a_file_but_its_disc_is_kept(clinic: Clinic, photographs) -> 
     info, file = PngInfo(), io.BytesIO()
     info.add_text("Patient", CANARY)
     Image.fromarray(pixels).save(file, "PNG", pnginfo=info)
-    stored = clinic.receive(replace(photographs.submitted(), uploads=(Upload(file.getvalue(), Eye.RIGHT),)))
+    stored = clinic.receive(replace(photographs.submitted(), photographs=(Photograph(file.getvalue(), Eye.RIGHT),)))
     assert CANARY.encode() not in everything_in(clinic.store.folder.parent)
     with Image.open(clinic.store.folder / stored.images[0].path) as kept:
         assert np.array(kept)[2:6, 2:30].max() == 0
@@ -75,7 +75,7 @@ def test_nothing_of_a_file_but_its_disc_is_kept(clinic: Clinic, photographs) -> 
 @pytest.mark.parametrize("content", [b"", b"no photograph", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0" + bytes(50)])
 def test_what_is_no_photograph_is_refused_and_leaves_nothing(clinic: Clinic, photographs, content: bytes) -> None:
     with pytest.raises(ValueError, match="photograph must be"):
-        clinic.receive(replace(photographs.submitted(), uploads=(*photographs.upload(), Upload(content))))
+        clinic.receive(replace(photographs.submitted(), photographs=(*photographs.upload(), Photograph(content))))
     assert [path for path in clinic.store.folder.rglob("*") if path.is_file()] == []
     assert clinic.store.worklist() == ()
 
@@ -84,7 +84,7 @@ def test_what_shows_no_fundus_is_told_at_once_and_not_kept(clinic: Clinic, photo
     letter, file = np.full((400, 300, 3), 250, np.uint8), io.BytesIO()
     letter[40:360:20, 30:270] = 30
     Image.fromarray(letter).save(file, "PNG")
-    stored = clinic.receive(replace(photographs.submitted(), uploads=(Upload(file.getvalue(), Eye.LEFT),)))
+    stored = clinic.receive(replace(photographs.submitted(), photographs=(Photograph(file.getvalue(), Eye.LEFT),)))
     assert Fault.NOT_A_FUNDUS in stored.images[0].faults
     (suggestion,) = clinic.store.suggestions(stored.study.id)
     assert suggestion.diagnosis.certainty is Certainty.UNGRADABLE
@@ -93,6 +93,6 @@ def test_what_shows_no_fundus_is_told_at_once_and_not_kept(clinic: Clinic, photo
 
 
 def test_one_photograph_for_both_eyes_is_refused(clinic: Clinic, photographs) -> None:
-    twice = (Upload(photographs.left, Eye.LEFT), Upload(photographs.left, Eye.RIGHT))
+    twice = (Photograph(photographs.left, Eye.LEFT), Photograph(photographs.left, Eye.RIGHT))
     with pytest.raises(ValueError, match="Send each photograph once"):
-        clinic.receive(replace(photographs.submitted(), uploads=twice))
+        clinic.receive(replace(photographs.submitted(), photographs=twice))

@@ -210,7 +210,7 @@ def test_a_revoked_token_opens_nothing(clinic: Clinic, photographs) -> None:
 @pytest.mark.parametrize(
     ("data", "told"),
     [
-        ({"eyes": ["right"]}, "eyes and fields must be one for each image"),
+        ({"eyes": ["right"]}, "eyes and fields must be one for each photograph"),
         ({"record": '{"age": "old"}'}, "record.age"),
         ({"record": "no json"}, "record."),
         ({"eyes": ["right", "middle"]}, "eyes"),
@@ -229,3 +229,42 @@ def test_a_photograph_that_is_none_is_refused_by_name(clinic: Clinic, photograph
     response = camera.client.post("/api/v1/studies", headers=headers, data={"eyes": ["left"]}, files=files)
     assert (response.status_code, "photograph must be" in response.text) == (422, True)
     assert str(clinic.store.folder) not in response.text
+
+
+def announced(camera: Camera, content: bytes) -> str:
+    response = camera.client.post("/api/v1/uploads", headers=camera.headers, json={"length": len(content)})
+    assert response.status_code == 201
+    return str(response.json()["id"])
+
+
+def go_on(camera: Camera, upload: str, offset: int, content: bytes) -> httpx.Response:
+    headers = camera.headers | {"Upload-Offset": str(offset)}
+    return camera.client.patch(f"/api/v1/uploads/{upload}", headers=headers, content=content)
+
+
+def test_an_upload_that_was_cut_at_half_goes_on_and_gives_one_study(clinic: Clinic, photographs) -> None:
+    camera = Camera(clinic, "one")
+    names = [announced(camera, content) for content in (photographs.right, photographs.left)]
+    half = len(photographs.right) // 2
+    assert go_on(camera, names[0], 0, photographs.right[:half]).json()["offset"] == half
+    data = {"eyes": ["right", "left"], "uploads": names}
+    headers = camera.headers | {"Idempotency-Key": "1"}
+    early = camera.client.post("/api/v1/studies", headers=headers, data=data)
+    assert (early.status_code, "must be whole" in early.text) == (409, True)
+    assert go_on(camera, names[0], 0, photographs.right).status_code == 409
+    standing = camera.client.get(f"/api/v1/uploads/{names[0]}", headers=camera.headers).json()["offset"]
+    go_on(camera, names[0], standing, photographs.right[standing:])
+    go_on(camera, names[1], 0, photographs.left)
+    assert camera.client.post("/api/v1/studies", headers=headers, data=data).status_code == 201
+    assert len(clinic.store.worklist()) == 1
+    again = camera.submit(photographs, key="1")
+    assert (again.status_code, len(clinic.store.worklist())) == (201, 1)
+    assert list((clinic.store.folder / "uploads").iterdir()) == []
+
+
+def test_an_upload_is_its_devices_own_and_no_longer_than_announced(clinic: Clinic) -> None:
+    camera, other = Camera(clinic, "one"), Camera(clinic, "other")
+    name = announced(camera, b"1234")
+    assert go_on(other, name, 0, b"12").status_code == 404
+    assert go_on(camera, name, 0, b"12345").status_code == 413
+    assert go_on(camera, name, 0, b"12").status_code == 200

@@ -1,13 +1,14 @@
 """What devices, apps and portals submit to: by token, once whatever is sent twice, and resumable."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, File, Form, Header, HTTPException, Request, UploadFile
 from pydantic import TypeAdapter, ValidationError
 
 from teledx_fed.clinical import SUGGESTION, Fault, PatientRecord
-from teledx_fed.diagnosis.clinic import Clinic, Submitted, Upload
+from teledx_fed.diagnosis.clinic import Clinic, Photograph, Submitted
 from teledx_fed.diagnosis.intake import LARGEST_MIB
 from teledx_fed.records import Eye, Field
 from teledx_fed.store.values import Device, StoredStudy
@@ -38,7 +39,7 @@ class StudyState:
 
 def device(request: Request, authorization: Annotated[str, Header()] = "") -> Device:
     scheme, _, token = authorization.partition(" ")
-    found = _clinic(request).store.access.device(token) if scheme.casefold() == "bearer" else None
+    found = clinic_of(request).store.access.device(token) if scheme.casefold() == "bearer" else None
     if found is None:
         raise HTTPException(401, "Send this device's token: Authorization: Bearer …", {"WWW-Authenticate": "Bearer"})
     return found
@@ -52,26 +53,34 @@ def submit(
     request: Request,
     sender: Sender,
     idempotency_key: Annotated[str, Header(min_length=1, max_length=200)],
-    images: Annotated[list[UploadFile], File(description="JPEG, PNG, TIFF or DICOM, at most 16.")],
-    eyes: Annotated[list[Eye], Form(description="One for each image, in their order.")],
-    fields: Annotated[list[Field] | None, Form(description="One for each image, or none at all.")] = None,
+    eyes: Annotated[list[Eye], Form(description="One for each photograph, in their order.")],
+    images: Annotated[list[UploadFile] | None, File(description="JPEG, PNG, TIFF or DICOM, at most 16.")] = None,
+    uploads: Annotated[list[str] | None, Form(description="Or ids of finished uploads.")] = None,
+    fields: Annotated[list[Field] | None, Form(description="One for each photograph, or none at all.")] = None,
     patient: Annotated[str | None, Form(max_length=200)] = None,
     record: Annotated[str, Form(description="JSON: age, pregnant, diabetes, treated, known_retinopathy, …")] = "{}",
     acquired: Annotated[str | None, Form(max_length=40)] = None,
 ) -> StudyState:
     """A patient's photographs of both eyes. The same key and content again is the same study."""
-    stated = fields or [Field.UNKNOWN] * len(images)
-    if not len(images) == len(eyes) == len(stated):
-        raise HTTPException(422, f"eyes and fields must be one for each image, got {len(eyes)} and {len(stated)}.")
-    uploads = tuple(Upload(_content(image), eye, field) for image, eye, field in zip(images, eyes, stated, strict=True))
-    submitted = Submitted(idempotency_key, sender.source, uploads, patient, _record(record), acquired)
-    return _state(_clinic(request).receive(submitted))
+    clinic = clinic_of(request)
+    finished = [_finished(clinic, sender, upload) for upload in uploads or ()]
+    contents = [*map(_content, images or ()), *(file.read_bytes() for file in finished)]
+    stated = fields or [Field.UNKNOWN] * len(contents)
+    if not len(contents) == len(eyes) == len(stated):
+        raise HTTPException(422, f"eyes and fields must be one for each photograph, got {len(eyes)} and {len(stated)}.")
+    photographs = tuple(map(Photograph, contents, eyes, stated))
+    submitted = Submitted(idempotency_key, sender.source, photographs, patient, _record(record), acquired)
+    stored = clinic.receive(submitted)
+    for upload, file in zip(uploads or (), finished, strict=True):
+        clinic.store.uploads.end(sender.source, upload)
+        file.unlink()
+    return _state(stored)
 
 
 @router.get("/studies/{study}")
 def status(request: Request, sender: Sender, study: str) -> StudyState:
     """Of a study that this device submitted."""
-    store = _clinic(request).store
+    store = clinic_of(request).store
     try:
         store.submitted(sender.source, study)
     except ValueError as error:
@@ -79,9 +88,19 @@ def status(request: Request, sender: Sender, study: str) -> StudyState:
     return _state(store.study(study))
 
 
-def _clinic(request: Request) -> Clinic:
+def clinic_of(request: Request) -> Clinic:
     clinic: Clinic = request.app.state.clinic
     return clinic
+
+
+def _finished(clinic: Clinic, sender: Device, upload: str) -> Path:
+    try:
+        found = clinic.store.uploads.get(sender.source, upload)
+    except ValueError as error:
+        raise HTTPException(404, f"This device has begun no upload {upload!r}, or its time is over.") from error
+    if found.offset < found.length:
+        raise HTTPException(409, f"Upload {upload} must be whole, got {found.offset} of {found.length} bytes. Go on.")
+    return clinic.store.folder / found.path
 
 
 def _content(image: UploadFile) -> bytes:

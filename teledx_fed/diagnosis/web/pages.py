@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Form, HTTPException, Request, Response, 
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from teledx_fed.clinical import Diagnosis, EyeDiagnosis
-from teledx_fed.diagnosis.clinic import Clinic, Submitted, Upload, heat_of
+from teledx_fed.diagnosis.clinic import Clinic, Photograph, Submitted, heat_of
 from teledx_fed.diagnosis.intake import eye_in
 from teledx_fed.diagnosis.web.rendering import render
 from teledx_fed.diagnosis.web.sessions import COOKIE, Doorkeeper, OwnForm, Session, session
@@ -129,7 +129,7 @@ def upload(
     files: list[UploadFile],
     patient: Annotated[str, Form()] = "",
 ) -> Response:
-    uploads = tuple(Upload(file.file.read(), eye_in(file.filename or "")) for file in files)
+    uploads = tuple(Photograph(file.file.read(), eye_in(file.filename or "")) for file in files)
     submitted = Submitted(key, f"page/{found.user.name}", uploads, patient or None)
     stored = clinic_of(request).receive(submitted)
     return RedirectResponse(f"/studies/{stored.study.id}", 303)

@@ -44,5 +44,6 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["told"] = lambda code, told: told[code]
     environment.globals |= {"words": wording, "Eye": Eye, "Action": Action, "grades": range(GRADES)}
     return environment
