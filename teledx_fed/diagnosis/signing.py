@@ -1,0 +1,34 @@
+"""Whether what is said of a study stands: only a clinician's reading makes it final."""
+
+from collections.abc import Sequence
+from enum import StrEnum
+
+from teledx_fed.clinical import DEMONSTRATION, SUGGESTION, Diagnosis, Reading, Study
+from teledx_fed.settings import must
+
+
+class Status(StrEnum):
+    """As FHIR R4 calls them."""
+
+    PRELIMINARY = "preliminary"
+    FINAL = "final"
+    AMENDED = "amended"
+
+
+def status(study: Study, diagnosis: Diagnosis, reading: Reading | None, earlier: Sequence[Reading] = ()) -> Status:
+    """`reading` is the latest; `earlier` ones it may change. A demonstration is never final."""
+    for each in filter(None, (*earlier, reading)):
+        must(each.study == study.id, "reading", f"be of study {study.id}", each.study, "Take that study's own.")
+        must(each.time.utcoffset() is not None, "reading.time", "have a time zone", each.time, "Store it in UTC.")
+    if reading is None or diagnosis.demonstration:
+        return Status.PRELIMINARY
+    return Status.AMENDED if any(_says(each) != _says(reading) for each in earlier) else Status.FINAL
+
+
+def marks(diagnosis: Diagnosis) -> tuple[str, ...]:
+    """On every output."""
+    return (SUGGESTION, DEMONSTRATION) if diagnosis.demonstration else (SUGGESTION,)
+
+
+def _says(reading: Reading) -> tuple[object, ...]:
+    return frozenset(reading.eyes), reading.urgency, reading.note
