@@ -124,6 +124,13 @@ def png(pixels: NDArray[np.uint8]) -> bytes:
     return file.getvalue()
 
 
+def laid_over(photograph: Path, layer: Path, opacity: float = 0.6) -> NDArray[np.uint8]:
+    """Both PNG files of one size, the layer RGBA."""
+    with Image.open(photograph) as below, Image.open(layer) as above:
+        above.putalpha(above.getchannel("A").point(lambda alpha: round(opacity * alpha)))
+        return np.array(Image.alpha_composite(below.convert("RGBA"), above).convert("RGB"))
+
+
 def _upright(image: Image.Image) -> NDArray[np.uint8]:
     ImageOps.exif_transpose(image, in_place=True)
     return np.array(image if image.mode == "RGB" else image.convert("RGB"))

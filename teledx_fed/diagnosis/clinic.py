@@ -16,7 +16,8 @@ from teledx_fed.data.maps import layer
 from teledx_fed.data.photographs import png
 from teledx_fed.data.preprocessing import fundus_mask, place
 from teledx_fed.data.quality import faults
-from teledx_fed.diagnosis.diagnose import diagnose
+from teledx_fed.diagnosis.diagnose import Picture, diagnose
+from teledx_fed.diagnosis.heat_map import sentence
 from teledx_fed.diagnosis.intake import MOST_IMAGES, Sent, received
 from teledx_fed.diagnosis.referral import ReferralSettings
 from teledx_fed.files import write_bytes
@@ -26,7 +27,7 @@ from teledx_fed.settings import must
 from teledx_fed.store.store import Store
 from teledx_fed.store.values import Arrival, StoredImage, StoredStudy
 
-HEAT = ".heat.png"
+HEAT, SENTENCE = ".heat.png", ".heat.txt"
 
 
 @dataclass(frozen=True)
@@ -78,10 +79,19 @@ class Clinic:
             diagnosis, pictures = diagnose(stored.study, self.bundle, self.referral)
         for image, picture in zip(stored.images, pictures, strict=True):
             if picture.heat is not None:
-                heat = png(layer(picture.heat, place(picture.pixels)))
-                write_bytes(self.store.folder / heat_of(image), heat)
-                self.store.add_derivative(stored.study.id, heat_of(image))
+                self._keep_heat(stored.study.id, image, picture)
         self.store.add_suggestion(stored.study.id, diagnosis)
+
+    def _keep_heat(self, study: str, image: StoredImage, picture: Picture) -> None:
+        assert picture.heat is not None
+        disc = None if picture.disc is None else complex(picture.disc.x, picture.disc.y)
+        contents = {
+            heat_of(image): png(layer(picture.heat, place(picture.pixels))),
+            sentence_of(image): sentence(picture.heat, image.eye, disc).encode(),
+        }
+        for path, content in contents.items():
+            write_bytes(self.store.folder / path, content)
+            self.store.add_derivative(study, path)
 
     def _add(self, submitted: Submitted, folder: str, link: str | None) -> StoredStudy:
         must(
@@ -123,6 +133,11 @@ class Clinic:
 
     def _remove(self, folder: str) -> None:
         shutil.rmtree(self.store.folder / folder, ignore_errors=True)
+
+
+def sentence_of(image: StoredImage) -> str:
+    """Where what its heat map says in words lies."""
+    return image.path.removesuffix(".png") + SENTENCE
 
 
 def heat_of(image: StoredImage) -> str:

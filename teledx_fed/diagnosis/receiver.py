@@ -5,9 +5,11 @@ import shutil
 from collections import defaultdict
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from pynetdicom import AE, evt
+from pynetdicom.association import Association
 from pynetdicom.events import Event
 from pynetdicom.transport import ThreadedAssociationServer
 
@@ -33,6 +35,7 @@ class Receiver:
     def __init__(self, clinic: Clinic, folder: Path, title: str, callers: Collection[str]) -> None:
         """`title` is ours; `callers` are the AE titles that may send."""
         self._clinic, self._folder = clinic, folder
+        self._coming: dict[Association, Path] = {}
         self._entity = AE(ae_title=title)
         self._entity.require_called_aet = True
         self._entity.require_calling_aet = list(callers)
@@ -44,21 +47,23 @@ class Receiver:
 
     def start(self, host: str, port: int) -> ThreadedAssociationServer:
         """In threads of its own, until `shutdown`."""
-        handlers = [
+        handlers: list[Any] = [
             (evt.EVT_ACCEPTED, self._begin),
             (evt.EVT_C_STORE, self._store),
             (evt.EVT_CONN_CLOSE, self._end),
         ]
-        return self._entity.start_server((host, port), block=False, evt_handlers=handlers)
+        server = self._entity.start_server((host, port), block=False, evt_handlers=handlers)
+        assert server is not None  # as it is where it does not block
+        return server
 
     def _begin(self, event: Event) -> None:
-        event.assoc.folder = self._folder / f"association-{uuid4().hex}"
+        self._coming[event.assoc] = self._folder / f"association-{uuid4().hex}"
 
     def _store(self, event: Event) -> int:
         content = event.encoded_dataset()
         if len(content) > LARGEST_MIB * 2**20:
             return OUT_OF_RESOURCES
-        file = event.assoc.folder / f"{uuid4().hex}.dcm"
+        file = self._coming[event.assoc] / f"{uuid4().hex}.dcm"
         write_bytes(file, content)
         try:
             about(file)
@@ -69,7 +74,7 @@ class Receiver:
         return SUCCESS
 
     def _end(self, event: Event) -> None:
-        if (folder := getattr(event.assoc, "folder", None)) is not None and folder.exists():
+        if (folder := self._coming.pop(event.assoc, None)) is not None and folder.exists():
             self._take_in(folder)
 
     def _take_in(self, folder: Path) -> None:

@@ -34,7 +34,7 @@ GRADE_NAMES = (
     "proliferative retinopathy",
 )
 """By ICDR grade."""
-FAULTS = {
+FAULTS: Mapping[Reason, str] = {
     Fault.NOT_A_FUNDUS: "the picture does not show a fundus",
     Fault.TOO_DARK: "the photograph is too dark",
     Fault.TOO_BRIGHT: "the photograph is too bright",
@@ -42,7 +42,7 @@ FAULTS = {
     Fault.BLURRED: "the photograph is blurred",
     Fault.FIELD_CUT: "part of the field is cut off",
 }
-OUT_OF_SCOPE = {
+OUT_OF_SCOPE: Mapping[Reason, str] = {
     OutOfScope.AGE: "the patient is younger than those the model was made for",
     OutOfScope.PREGNANCY: "the patient is pregnant",
     OutOfScope.NO_DIABETES: "the patient has no diabetes",
@@ -53,7 +53,7 @@ OUT_OF_SCOPE = {
     OutOfScope.CAMERA: "the model has not seen photographs of this camera",
     OutOfScope.IMAGE_SIZE: "the photograph is smaller than those the model has seen",
 }
-GAPS = {
+GAPS: Mapping[Reason, str] = {
     Gap.EYE_MISSING: "one eye has no photograph",
     Gap.EYE_UNKNOWN: "nobody said which eye this is",
     Gap.EYE_CONTRADICTED: "the optic disc lies where that of the other eye would",

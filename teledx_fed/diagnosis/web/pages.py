@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 from uuid import uuid4
 
@@ -9,7 +10,7 @@ from fastapi import APIRouter, Depends, Form, HTTPException, Request, Response, 
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from teledx_fed.clinical import Diagnosis, EyeDiagnosis
-from teledx_fed.diagnosis.clinic import Clinic, Photograph, Submitted, heat_of
+from teledx_fed.diagnosis.clinic import Clinic, Photograph, Submitted, heat_of, sentence_of
 from teledx_fed.diagnosis.intake import eye_in
 from teledx_fed.diagnosis.web.rendering import render
 from teledx_fed.diagnosis.web.sessions import COOKIE, Doorkeeper, OwnForm, Session, session
@@ -148,6 +149,7 @@ def study_page(request: Request, found: Session, study: str) -> HTMLResponse:
         previous=store.previous(study),
         withheld=seen.suggestion is None,
         findings=FINDINGS,
+        said={image.digest: _said(store.folder / sentence_of(image)) for image in seen.stored.images},
     )
 
 
@@ -165,6 +167,10 @@ def heat(request: Request, found: Session, study: str, digest: str) -> Response:
     if seen.suggestion is None or not file.exists():
         raise HTTPException(404, "There is no heat map to show.")
     return Response(file.read_bytes(), media_type=PNG)
+
+
+def _said(file: Path) -> str:
+    return file.read_text() if file.exists() else ""
 
 
 def _image(stored: StoredStudy, digest: str) -> StoredImage:

@@ -1,0 +1,189 @@
+"""The report that a clinician prints or sends on."""
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from reportlab.graphics.shapes import Drawing, Rect, String
+from reportlab.lib.colors import HexColor
+from reportlab.lib.pagesizes import A4
+from reportlab.lib.styles import ParagraphStyle
+from reportlab.lib.units import mm
+from reportlab.pdfbase import pdfmetrics
+from reportlab.pdfbase.ttfonts import TTFont
+from reportlab.pdfgen.canvas import Canvas
+from reportlab.platypus import Flowable, Image, Paragraph, SimpleDocTemplate, Spacer, Table
+
+from teledx_fed.clinical import Diagnosis, EyeDiagnosis, Reading, Study
+from teledx_fed.data.photographs import png
+from teledx_fed.diagnosis.signing import marks, status
+from teledx_fed.diagnosis.wording import ACTIONS, EYES, GRADE_NAMES, UNSIGNED, advice, decided, percent, told
+from teledx_fed.records import Eye
+
+INK, MUTED, LINE, BAD = HexColor("#1b1f24"), HexColor("#5b6269"), HexColor("#0072b2"), HexColor("#a83a06")
+MARGIN = 16 * mm
+COLUMN = (A4[0] - 2 * MARGIN) / 2
+Styles = Mapping[str, ParagraphStyle]
+PLACES = (Eye.RIGHT, Eye.LEFT, Eye.UNKNOWN)
+"""The right eye on the left, as one sits before the patient."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A photograph (height, width, 3) of an eye, with its heat map laid over it, and the sentence that goes with it."""
+
+    photograph: NDArray[np.uint8]
+    overlay: NDArray[np.uint8] | None = None
+    sentence: str = ""
+
+
+def report(
+    study: Study,
+    diagnosis: Diagnosis,
+    reading: Reading | None,
+    shown: Mapping[Eye, Shown],
+    issued: datetime,
+    guideline: str,
+    release: str,
+) -> bytes:
+    """A4, the same bytes for the same input. `issued` has a time zone; `release` is that of the program."""
+    regular, bold = _fonts()
+    marked = f"{' '.join(marks(diagnosis))} {UNSIGNED if reading is None else ''}".strip()
+    styles = _styles(regular, bold)
+
+    def frame(canvas: Canvas, document: SimpleDocTemplate) -> None:
+        canvas.setFont(bold, 9)
+        canvas.setFillColor(BAD if diagnosis.demonstration else MUTED)
+        canvas.drawString(MARGIN + 6, A4[1] - 10 * mm, marked)
+        canvas.setFont(regular, 7)
+        canvas.setFillColor(MUTED)
+        canvas.drawString(MARGIN + 6, 9 * mm, f"teledx_fed {release}, model {diagnosis.model}")
+        canvas.drawRightString(A4[0] - MARGIN - 6, 9 * mm, f"page {document.page}")
+
+    file = io.BytesIO()
+    document = SimpleDocTemplate(
+        file,
+        pagesize=A4,
+        leftMargin=MARGIN,
+        rightMargin=MARGIN,
+        topMargin=17 * mm,
+        bottomMargin=15 * mm,
+        invariant=True,
+        title="Diabetic retinopathy screening",
+        author="teledx_fed",
+    )
+    standing = status(study, diagnosis, reading)
+    story: list[Flowable] = [
+        Paragraph("Diabetic retinopathy screening", styles["title"]),
+        Paragraph(
+            f"Patient {_escaped(study.patient or 'unknown')}, study {study.id}"
+            f"{f', photographed {_escaped(study.acquired)}' if study.acquired else ''}."
+            f" Report of {issued:%d %B %Y, %H:%M %Z}, {standing}.",
+            styles["muted"],
+        ),
+        Spacer(1, 4 * mm),
+        *_verdict(diagnosis, reading, styles),
+        Spacer(1, 4 * mm),
+        _eyes(diagnosis.eyes, shown, styles, regular),
+        Spacer(1, 4 * mm),
+        Paragraph(f"Intervals follow {_escaped(guideline)}.", styles["muted"]),
+    ]
+    document.build(story, onFirstPage=frame, onLaterPages=frame)
+    return file.getvalue()
+
+
+def _verdict(diagnosis: Diagnosis, reading: Reading | None, styles: Styles) -> list[Flowable]:
+    suggested = f"Suggested: {advice(diagnosis.action, diagnosis.months)}"
+    if reading is None:
+        return [
+            Paragraph(suggested, styles["verdict"]),
+            Spacer(1, 2 * mm),
+            Paragraph("Read and signed by: ______________________________  on: ______________", styles["body"]),
+        ]
+    lines = [Paragraph(_escaped(line), styles["body"]) for line in decided(reading)]
+    return [
+        Paragraph(
+            f"{_escaped(reading.reader)}, {reading.time:%d %B %Y}: {ACTIONS[reading.urgency]}.", styles["verdict"]
+        ),
+        *lines,
+        Paragraph(suggested, styles["muted"]),
+    ]
+
+
+def _eyes(eyes: Sequence[EyeDiagnosis], shown: Mapping[Eye, Shown], styles: Styles, font: str) -> Table:
+    placed = sorted(eyes, key=lambda eye: PLACES.index(eye.eye))
+    columns = [_eye(eye, shown.get(eye.eye), styles, font) for eye in placed]
+    table = Table([columns], colWidths=[COLUMN] * len(columns), hAlign="LEFT")
+    table.setStyle([("VALIGN", (0, 0), (-1, -1), "TOP"), ("LEFTPADDING", (0, 0), (-1, -1), 0)])
+    return table
+
+
+def _eye(eye: EyeDiagnosis, shown: Shown | None, styles: Styles, font: str) -> list[Flowable]:
+    parts: list[Flowable] = [Paragraph(EYES[eye.eye].capitalize(), styles["heading"])]
+    if shown is not None:
+        parts += [_picture(shown.photograph if shown.overlay is None else shown.overlay), Spacer(1, 2 * mm)]
+    if eye.graded is not None:
+        parts.append(_bars(eye.graded.probabilities, font))
+    parts += [Paragraph(_escaped(line), styles["body"]) for line in told(eye)]
+    if shown is not None and shown.sentence:
+        parts.append(Paragraph(_escaped(shown.sentence), styles["muted"]))
+    return parts
+
+
+def _picture(pixels: NDArray[np.uint8]) -> Image:
+    step = max(1, max(pixels.shape[:2]) // 1000)
+    small = np.ascontiguousarray(pixels[::step, ::step])
+    width = COLUMN - 6 * mm
+    height = min(width * small.shape[0] / small.shape[1], 80 * mm)
+    return Image(io.BytesIO(png(small)), height * small.shape[1] / small.shape[0], height, hAlign="LEFT")
+
+
+def _bars(probabilities: Sequence[float], font: str) -> Drawing:
+    line, names = 4.4 * mm, 57 * mm
+    drawing = Drawing(COLUMN - 6 * mm, line * len(probabilities) + 2 * mm)
+    longest = COLUMN - 6 * mm - names - 14 * mm
+    for grade, probability in enumerate(probabilities):
+        y = line * (len(probabilities) - 1 - grade) + 2 * mm
+        drawing.add(String(0, y, f"{grade} {GRADE_NAMES[grade]}", fontName=font, fontSize=7.5, fillColor=INK))
+        drawing.add(Rect(names, y - 0.5 * mm, longest, 2.6 * mm, fillColor=HexColor("#e8ebee"), strokeColor=None))
+        drawing.add(Rect(names, y - 0.5 * mm, longest * probability, 2.6 * mm, fillColor=LINE, strokeColor=None))
+        drawing.add(
+            String(names + longest + 2 * mm, y, percent(probability), fontName=font, fontSize=7.5, fillColor=INK)
+        )
+    return drawing
+
+
+def _styles(regular: str, bold: str) -> dict[str, ParagraphStyle]:
+    body = ParagraphStyle("body", fontName=regular, fontSize=8.5, leading=11.5, textColor=INK)
+    return {
+        "body": body,
+        "muted": ParagraphStyle("muted", body, fontSize=7.5, leading=10, textColor=MUTED),
+        "title": ParagraphStyle("title", body, fontName=bold, fontSize=15, leading=20),
+        "heading": ParagraphStyle("heading", body, fontName=bold, fontSize=10, leading=14),
+        "verdict": ParagraphStyle("verdict", body, fontName=bold, fontSize=11, leading=15),
+    }
+
+
+@cache
+def _fonts() -> tuple[str, str]:
+    """DejaVu, which matplotlib brings along: more scripts than the Latin of PDF's own fonts."""
+    spec = find_spec("matplotlib")
+    assert spec is not None
+    assert spec.origin is not None
+    folder = Path(spec.origin).parent / "mpl-data" / "fonts" / "ttf"
+    for name, file in (("Report", "DejaVuSans.ttf"), ("Report-Bold", "DejaVuSans-Bold.ttf")):
+        pdfmetrics.registerFont(TTFont(name, folder / file))
+    return "Report", "Report-Bold"
+
+
+def _escaped(text: str) -> str:
+    """What the font cannot show is said by its code, not by a black box."""
+    known = pdfmetrics.getFont("Report").face.charToGlyph
+    shown = "".join(letter if ord(letter) in known or letter == "\n" else f"[U+{ord(letter):04X}]" for letter in text)
+    return shown.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\n", "<br/>")
