@@ -1,0 +1,100 @@
+"""The printed report says what the page says, with its marks on every page."""
+
+import io
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+from pypdf import PdfReader
+
+from teledx_fed.clinical import (
+    DEMONSTRATION,
+    SUGGESTION,
+    Action,
+    Certainty,
+    Diagnosis,
+    EyeDiagnosis,
+    EyeReading,
+    Fault,
+    Graded,
+    Reading,
+    Study,
+)
+from teledx_fed.diagnosis.pdf import Shown, report
+from teledx_fed.records import Eye
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+GRADED = Graded((0.1, 0.6, 0.2, 0.05, 0.05), (1, 2), 0.3, 0.1, False, False, 0.2)
+DIAGNOSIS = Diagnosis(
+    eyes=(
+        EyeDiagnosis(Eye.RIGHT, Certainty.UNCERTAIN, Action.HUMAN_READ, (), GRADED),
+        EyeDiagnosis(Eye.LEFT, Certainty.UNGRADABLE, Action.RETAKE, (Fault.BLURRED,)),
+    ),
+    certainty=Certainty.UNGRADABLE,
+    action=Action.HUMAN_READ,
+    months=None,
+    model="0123abcd" * 8,
+    demonstration=False,
+)
+STUDY = Study("study-1", (), "pseudonym-1")
+READING = Reading(
+    "study-1", "Anna", NOW, (EyeReading(Eye.RIGHT, True, 2),), Action.REFER, None, True, "a haemorrhage", "nota bene"
+)
+
+
+def text(
+    diagnosis: Diagnosis = DIAGNOSIS, reading: Reading | None = None, shown: Mapping[Eye, Shown] = {}
+) -> list[str]:
+    content = report(STUDY, diagnosis, reading, shown, NOW, "the guideline", "0.1.0")
+    return [" ".join(page.extract_text().split()) for page in PdfReader(io.BytesIO(content)).pages]
+
+
+def test_it_says_what_was_found_and_that_nobody_signed() -> None:
+    (page,) = text()
+    for told in (
+        "pseudonym-1",
+        "most likely mild non-proliferative retinopathy",
+        "the photograph is blurred",
+        "A clinician reads the photographs",
+        "cannot confirm it",
+        "60 %",
+        "Read and signed by",
+        "Preliminary, not signed",
+        "the guideline",
+        DIAGNOSIS.model,
+    ):
+        assert told in page, told
+    assert page.index("Right eye") < page.index("Left eye")
+
+
+def test_once_read_the_clinicians_words_come_first() -> None:
+    (page,) = text(reading=READING)
+    assert page.index("Anna") < page.index("Suggested:")
+    assert "a haemorrhage" in page
+    assert "not signed" not in page
+
+
+@pytest.mark.parametrize("demonstration", [False, True])
+def test_every_page_carries_its_marks(demonstration: bool) -> None:
+    pages = text(replace(DIAGNOSIS, demonstration=demonstration), replace(READING, note="word " * 2000))
+    assert len(pages) > 1
+    for page in pages:
+        assert SUGGESTION in page
+        assert (DEMONSTRATION in page) == demonstration
+
+
+@pytest.mark.parametrize("note", ["Жанна & <b>", "Ελένη", "眼底", "\x00", "a\nb"])
+def test_any_script_is_shown_or_its_letters_named(note: str) -> None:
+    (page,) = text(reading=replace(READING, note=note))
+    for letter in note.replace("\n", "").replace(" ", "").replace("\x00", ""):
+        assert letter in page or f"[U+{ord(letter):04X}]" in page, letter
+
+
+def test_equal_input_gives_equal_bytes_whatever_the_photographs() -> None:
+    rng = np.random.default_rng(0)
+    for shape in ((40, 60), (1500, 900), (1, 700)):
+        shown = {Eye.RIGHT: Shown(rng.integers(0, 256, (*shape, 3), dtype=np.uint8), None, "A sentence.")}
+        made = {report(STUDY, DIAGNOSIS, None, shown, NOW, "x", "0.1.0") for _ in range(2)}
+        assert len(made) == 1
