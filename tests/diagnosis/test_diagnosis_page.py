@@ -268,3 +268,34 @@ def test_an_upload_is_its_devices_own_and_no_longer_than_announced(clinic: Clini
     assert go_on(other, name, 0, b"12").status_code == 404
     assert go_on(camera, name, 0, b"12345").status_code == 413
     assert go_on(camera, name, 0, b"12").status_code == 200
+
+
+def test_reports_are_taken_along_by_who_is_logged_in_and_it_is_on_record(
+    reader: Reader, clinic: Clinic, study: str, anyone: TestClient
+) -> None:
+    kinds = {"report.pdf": b"%PDF", "report.fhir.json": b'{"resourceType":"Bundle"', "report.json": b'{"study":'}
+    for name, begins in kinds.items():
+        assert anyone.get(f"/studies/{study}/{name}").status_code == 303
+        response = reader.get(f"/studies/{study}/{name}")
+        assert response.content.startswith(begins)
+    assert [view.what for view in clinic.store.views(study)] == list(kinds)
+
+
+def test_a_signed_report_is_final_and_one_signed_after_it_amended(reader: Reader, study: str) -> None:
+    path = f"/studies/{study}"
+
+    def status() -> str:
+        entries = reader.get(f"{path}/report.fhir.json").json()["entry"]
+        (report,) = (e["resource"] for e in entries if e["resource"]["resourceType"] == "DiagnosticReport")
+        return str(report["status"])
+
+    assert status() == "preliminary"
+    reader.post(f"{path}/reading", **READING, sign="yes", overrules="a reflex")
+    assert status() == "final"
+    reader.post(f"{path}/reading", **{**READING, "left_grade": "1"}, sign="yes", overrules="looked again")
+    assert status() == "amended"
+
+
+def test_withheld_is_withheld_in_reports_too(blinded: Reader, study: str) -> None:
+    for name in ("report.pdf", "report.fhir.json", "report.json"):
+        assert blinded.get(f"/studies/{study}/{name}").status_code == 404

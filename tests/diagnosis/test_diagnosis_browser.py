@@ -1,0 +1,145 @@
+"""A clinician's way through the page, in a real browser: Debian's chromium and chromium-driver; axe-core from npm."""
+
+import json
+import shutil
+import subprocess
+import tarfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Thread
+
+import pytest
+from selenium.webdriver import Chrome, ChromeOptions
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.select import Select
+from selenium.webdriver.support.wait import WebDriverWait
+
+from teledx_fed.clinical import Action
+from teledx_fed.diagnosis.clinic import Clinic
+from teledx_fed.diagnosis.web.app import server
+from teledx_fed.diagnosis.web.sessions import hashed_password
+from teledx_fed.diagnosis.web.settings import DiagnosisSettings
+from teledx_fed.store.values import Role, Status
+
+pytestmark = pytest.mark.slow
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking")
+AXE = "axe-core@4.11.0"
+PASSWORD = "correct horse battery"
+
+
+@pytest.fixture
+def address(clinic: Clinic) -> Iterator[str]:
+    clinic.store.access.add_user("anna", Role.READER, hashed_password(PASSWORD))
+    running = server(clinic, DiagnosisSettings())
+    running.config.port = 0
+    thread = Thread(target=running.run)
+    thread.start()
+    while not running.started:
+        assert thread.is_alive()
+        time.sleep(0.01)
+    yield f"http://127.0.0.1:{running.servers[0].sockets[0].getsockname()[1]}"
+    running.should_exit = True
+    thread.join()
+
+
+@pytest.fixture
+def browser() -> Iterator[Chrome]:
+    if not (CHROMIUM and DRIVER):
+        pytest.skip("chromium or chromedriver is not installed")
+    options = ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in (*FLAGS, "--window-size=1100,900"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    with Chrome(options=options, service=Service(DRIVER)) as driver:
+        yield driver
+
+
+@pytest.fixture(scope="module")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    if shutil.which("npm") is None:
+        pytest.skip("npm, which axe-core comes by, is not installed")
+    folder = tmp_path_factory.mktemp("axe")
+    packed = subprocess.run(["npm", "pack", "--silent", AXE], cwd=folder, capture_output=True, text=True)
+    if packed.returncode:
+        pytest.skip(f"npm could not fetch {AXE}")
+    with tarfile.open(folder / packed.stdout.split()[-1]) as archive:
+        member = archive.extractfile("package/axe.min.js")
+        assert member is not None
+        return member.read().decode()
+
+
+def log_in(browser: Chrome, address: str) -> None:
+    browser.get(f"{address}/")
+    browser.find_element(By.NAME, "name").send_keys("anna")
+    browser.find_element(By.NAME, "password").send_keys(PASSWORD)
+    browser.find_element(By.CSS_SELECTOR, "main button").click()
+    WebDriverWait(browser, 20).until(lambda driver: "Waiting to be read" in driver.page_source)
+
+
+def upload(browser: Chrome, address: str, folder: Path, photographs) -> None:
+    files = {"a_OD.png": photographs.right, "a_OS.png": photographs.left}
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    browser.get(f"{address}/upload")
+    browser.find_element(By.NAME, "files").send_keys("\n".join(str(folder / name) for name in files))
+    browser.find_element(By.CSS_SELECTOR, "main button").click()
+    WebDriverWait(browser, 20).until(lambda driver: "/studies/" in driver.current_url)
+
+
+def test_from_log_in_to_a_signed_report(browser: Chrome, address: str, clinic: Clinic, tmp_path, photographs) -> None:
+    log_in(browser, address)
+    upload(browser, address, tmp_path, photographs)
+    pictures = browser.find_elements(By.CSS_SELECTOR, ".stack img:not(.heat)")
+    assert [picture.get_property("naturalWidth") > 0 for picture in pictures] == [True, True]
+    right, left = (picture.rect["x"] for picture in pictures)
+    assert right < left
+    heat, slider = (browser.find_element(By.CSS_SELECTOR, found) for found in (".heat", "[data-opacity]"))
+    assert not heat.is_displayed()
+    browser.execute_script("arguments[0].value = 60; arguments[0].dispatchEvent(new Event('input'))", slider)
+    assert heat.is_displayed()
+    assert heat.value_of_css_property("opacity") == "0.6"
+    browser.find_element(By.CSS_SELECTOR, "[data-zoom]").send_keys("\n")
+    assert browser.find_elements(By.CSS_SELECTOR, ".zoomed")
+    browser.find_element(By.CSS_SELECTOR, "[data-zoom]").send_keys("\n")
+    Select(browser.find_element(By.NAME, "right_grade")).select_by_value("4")
+    Select(browser.find_element(By.NAME, "urgency")).select_by_value("urgent")
+    browser.find_element(By.NAME, "overrules").send_keys("new vessels at the disc")
+    browser.find_element(By.TAG_NAME, "h1").click()
+    browser.execute_script("document.activeElement.blur()")
+    browser.find_element(By.TAG_NAME, "body").send_keys("s")
+    WebDriverWait(browser, 20).until(lambda driver: "Nothing waits." in driver.page_source)
+    (entry,) = clinic.store.signed()
+    (stored,) = clinic.store.readings(entry.id)
+    assert (entry.status, stored.reading.urgency, stored.reading.eyes[0].grade) == (Status.SIGNED, Action.URGENT, 4)
+    assert [line for line in browser.get_log("browser") if line["level"] == "SEVERE"] == []
+
+
+def test_no_barrier_that_axe_finds(browser: Chrome, address: str, tmp_path, photographs, axe: str) -> None:
+    browser.get(f"{address}/login")
+    assert barriers(browser, axe) == {}
+    log_in(browser, address)
+    assert barriers(browser, axe) == {}
+    browser.get(f"{address}/upload")
+    assert barriers(browser, axe) == {}
+    upload(browser, address, tmp_path, photographs)
+    assert barriers(browser, axe) == {}
+
+
+def test_on_a_tablet_nothing_is_cut_off(browser: Chrome, address: str, tmp_path, photographs) -> None:
+    log_in(browser, address)
+    upload(browser, address, tmp_path, photographs)
+    for width in (1024, 768, 500):
+        browser.set_window_size(width, 1000)
+        wider = browser.execute_script("return document.documentElement.scrollWidth - window.innerWidth")
+        assert wider <= 0, width
+
+
+def barriers(browser: Chrome, axe: str) -> dict[str, str]:
+    browser.execute_script(axe)
+    found = browser.execute_async_script("axe.run().then((found) => arguments[0](JSON.stringify(found.violations)))")
+    return {one["id"]: one["nodes"][0]["html"] for one in json.loads(found)}
