@@ -29,7 +29,7 @@ serve: demo/hospital/champion
 	$(BIN)/python -m sites serve --dir demo/hospital
 
 test: $(READY)
-	$(BIN)/pytest -m "not slow" -n 2
+	$(BIN)/pytest -m "not slow" -n 2 --dist worksteal
 
 test-slow: $(READY)
 	$(BIN)/pytest -m slow
