@@ -1,7 +1,7 @@
 """The rules of the house, read from its source: layers, doors, randomness, and who may read the test sets."""
 
 import ast
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -58,20 +58,23 @@ GLOBAL_RANDOMNESS = {
 ISOLATED = {"default_rng", "Generator", "SeedSequence", "fork_rng", "generator"}
 
 
-def sources() -> Iterator[tuple[str, ast.Module]]:
-    for top in ("teledx_fed", "sites", "server"):
-        for path in sorted((ROOT / top).rglob("*.py")):
-            yield str(path.relative_to(ROOT)), ast.parse(path.read_text())
-    yield "run_simulation.py", ast.parse((ROOT / "run_simulation.py").read_text())
+@cache
+def sources() -> tuple[tuple[str, ast.Module], ...]:
+    paths = [path for top in ("teledx_fed", "sites", "server") for path in sorted((ROOT / top).rglob("*.py"))]
+    return tuple(
+        (str(path.relative_to(ROOT)), ast.parse(path.read_text())) for path in (*paths, ROOT / "run_simulation.py")
+    )
 
 
-def imports(tree: ast.Module) -> Iterator[str]:
+@cache
+def imports(tree: ast.Module) -> tuple[str, ...]:
+    names: list[str] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return tuple(names)
 
 
 def layer_of(package: str) -> int:
@@ -109,7 +112,7 @@ def test_one_door_per_heavy_library(library: str) -> None:
 def test_package_docstrings_import_nothing() -> None:
     for path, tree in sources():
         if path.endswith("__init__.py"):
-            assert list(imports(tree)) == [], path
+            assert imports(tree) == (), path
 
 
 def test_nothing_reads_or_seeds_a_global_generator() -> None:
