@@ -21,8 +21,8 @@ simulate: $(READY)
 test: $(READY)
 	$(BIN)/pytest -m "not slow" -n 2
 
-test-slow: $(READY)
-	$(BIN)/pytest -m slow
+test-slow: $(READY) bundle-offline
+	$(BIN)/pytest -m slow -n 2 --dist loadfile
 
 check: $(READY)
 	$(BIN)/ruff check
