@@ -31,8 +31,8 @@ serve: demo/hospital/champion
 test: $(READY)
 	$(BIN)/pytest -m "not slow" -n 2 --dist worksteal
 
-test-slow: $(READY)
-	$(BIN)/pytest -m slow
+test-slow: $(READY) bundle-offline
+	$(BIN)/pytest -m slow -n 2 --dist loadfile
 
 check: $(READY)
 	$(BIN)/ruff check

@@ -166,9 +166,8 @@ def lend_installation(machines: dict[str, Machine]) -> None:
 
 def share_files(machine: Machine) -> None:
     """With the repository's environment, which holds the same libraries: another 6 GB might not find room."""
-    subprocess.run(
-        ["hardlink", "--quiet", "--minimum-size", "1M", ROOT / ".venv", machine.path("/srv/teledx/venv")], check=True
-    )
+    how = ("--quiet", "--ignore-time", "--maximize", "--minimum-size=1M")
+    subprocess.run(["hardlink", *how, ROOT / ".venv", machine.path("/srv/teledx/venv")], check=True)
 
 
 def follow(machine: Machine, turn: Turn, name: str) -> None:
