@@ -53,7 +53,6 @@ def diagnose(
     """Suggest a grade for each study; a file that cannot be read has its row with the reason."""
     with told_plainly():
         from teledx_fed.diagnosis.batch import run
-
         from teledx_fed.diagnosis.diagnose import open_bundle
         from teledx_fed.diagnosis.home import DiagnosisHome
         from teledx_fed.diagnosis.intake import submissions
@@ -184,3 +183,51 @@ def receive(
         Receiver(here.clinic(bundle), here.incoming, title, callers).start(host, port)
         typer.echo(f"{title} at {host}:{port}, for {', '.join(callers)}", err=True)
         Event().wait()
+
+
+@app.command()
+def link(
+    label: Annotated[str, typer.Argument(help="To whom it is given, for your own records.")],
+    home: Home = HERE,
+    hours: Annotated[float, typer.Option(help="Until its time is over.")] = 72,
+) -> None:
+    """Print the path of a page that takes one study without a log-in, once."""
+    with told_plainly():
+        from datetime import timedelta
+
+        from teledx_fed.diagnosis.home import DiagnosisHome
+
+        token, _ = DiagnosisHome(home).store().access.add_link(label, timedelta(hours=hours))
+        typer.echo(f"/link/{token}")
+
+
+@app.command()
+def backup(file: Annotated[Path, typer.Argument(help="A new .zip.")], home: Home = HERE) -> None:
+    """Database and photographs as one archive. Keep `secrets/` too, and apart: it ties pseudonyms to numbers."""
+    with told_plainly():
+        from teledx_fed.diagnosis.home import DiagnosisHome
+
+        missing = DiagnosisHome(home).store().backup(file)
+        typer.echo(f"{file}" + (f"; missing photographs: {', '.join(missing)}" if missing else ""))
+
+
+@app.command()
+def restore(file: Annotated[Path, typer.Argument(help="What backup wrote.")], home: Home = HERE) -> None:
+    """Into a folder, or a database, that is empty; who was logged in is logged out."""
+    with told_plainly():
+        from teledx_fed.diagnosis.home import DiagnosisHome
+
+        DiagnosisHome(home).restore(file)
+        typer.echo(f"restored into {home}")
+
+
+@app.command()
+def forget(
+    days: Annotated[float, typer.Argument(help="Studies received longer ago than this are deleted.")],
+    home: Home = HERE,
+) -> None:
+    """Delete old studies: photographs, maps, suggestions, readings; and what uploads left."""
+    with told_plainly():
+        from teledx_fed.diagnosis.home import DiagnosisHome
+
+        typer.echo(f"{DiagnosisHome(home).forget(days)} studies deleted")

@@ -18,7 +18,7 @@ from teledx_fed.data.preprocessing import fundus_mask, place
 from teledx_fed.data.quality import faults
 from teledx_fed.diagnosis.diagnose import Picture, diagnose
 from teledx_fed.diagnosis.heat_map import sentence
-from teledx_fed.diagnosis.intake import MOST_IMAGES, Sent, received
+from teledx_fed.diagnosis.intake import MOST_IMAGES, Received, Sent, received
 from teledx_fed.diagnosis.referral import ReferralSettings
 from teledx_fed.files import write_bytes
 from teledx_fed.model.bundle import Bundle
@@ -71,6 +71,14 @@ class Clinic:
             self.suggest(stored)
         return self.store.study(stored.study.id)
 
+    def faults_of(self, photograph: Photograph) -> tuple[Fault, ...]:
+        """Before anything is kept. A `ValueError` where it cannot be read."""
+        folder = f"studies/{uuid4().hex}"
+        try:
+            return faults(self._read(photograph, folder)[1])
+        finally:
+            self._remove(folder)
+
     def pseudonym_of(self, number: str) -> str:
         return pseudonym(self._key, number)
 
@@ -115,21 +123,24 @@ class Clinic:
 
     def _keep(self, photograph: Photograph, folder: str) -> tuple[StoredImage, str | None]:
         """Its pixels within the disc, and nothing else of the file; with the patient's number that it told."""
-        incoming = self.store.folder / folder / "incoming"
-        write_bytes(incoming, photograph.content, lasting=False)
-        try:
-            came = received(Sent(incoming, photograph.eye, photograph.field))
-            pixels = came.image.photograph.read()
-        except ValueError as error:
-            raise ValueError(str(error).replace(str(incoming), "photograph")) from error
-        finally:
-            incoming.unlink()
+        came, pixels = self._read(photograph, folder)
         seen, why = came.image, faults(pixels)
         content = png(_disc_alone(pixels, why))
         digest = hashlib.sha256(content).hexdigest()
         path, (height, width) = f"{folder}/{digest}.png", pixels.shape[:2]
         write_bytes(self.store.folder / path, content)
         return StoredImage(digest, path, width, height, seen.eye, seen.field, seen.camera, why), came.patient
+
+    def _read(self, photograph: Photograph, folder: str) -> tuple[Received, NDArray[np.uint8]]:
+        incoming = self.store.folder / folder / "incoming"
+        write_bytes(incoming, photograph.content, lasting=False)
+        try:
+            came = received(Sent(incoming, photograph.eye, photograph.field))
+            return came, came.image.photograph.read()
+        except ValueError as error:
+            raise ValueError(str(error).replace(str(incoming), "photograph")) from error
+        finally:
+            incoming.unlink()
 
     def _remove(self, folder: str) -> None:
         shutil.rmtree(self.store.folder / folder, ignore_errors=True)

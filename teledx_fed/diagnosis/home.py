@@ -2,6 +2,7 @@
 
 import secrets
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from teledx_fed.diagnosis.diagnose import open_bundle
 from teledx_fed.diagnosis.web.settings import DiagnosisSettings
 from teledx_fed.files import write_bytes
 from teledx_fed.settings import read
-from teledx_fed.store.store import Store, open_store
+from teledx_fed.store.store import Store, open_store, restore
 
 KEY_BYTES = 32
 
@@ -33,12 +34,27 @@ class DiagnosisHome:
     @property
     def incoming(self) -> Path:
         """Files that came over DICOM, until they are taken in."""
-        return self.folder / "diagnosis" / "incoming"
+        return self._kept / "incoming"
+
+    @property
+    def _kept(self) -> Path:
+        return self.folder / "diagnosis"
 
     def store(self) -> Store:
-        folder = self.folder / "diagnosis"
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return open_store(self.settings.database or "", folder)
+        self._kept.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return open_store(self.settings.database or "", self._kept)
+
+    def restore(self, file: Path) -> None:
+        restore(file, self.settings.database or "", self._kept).close()
+
+    def forget(self, days: float) -> int:
+        """Studies received more than `days` ago, with their files; returns how many."""
+        store, now = self.store(), datetime.now(UTC)
+        forgotten = store.forget_before(now - timedelta(days=days))
+        for path in (*forgotten.paths, *store.expire(), *store.stray_files(now - timedelta(days=1))):
+            path.unlink(missing_ok=True)
+        store.close()
+        return forgotten.studies
 
     def clinic(self, bundle: Path | None) -> Clinic:
         opened = open_bundle(bundle or self.champion, self.settings.threads)

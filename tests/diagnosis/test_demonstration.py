@@ -42,3 +42,21 @@ def test_settings_that_make_no_sense_name_their_file(bundle_folder: Path, tmp_pa
     (tmp_path / "diagnosis.yaml").write_text("suggestion: never\n")
     with pytest.raises(ValueError, match=r"diagnosis\.yaml: suggestion must be one of"):
         DiagnosisHome(tmp_path).clinic(bundle_folder)
+
+
+def test_a_backup_is_restored_into_an_empty_folder_and_what_is_old_is_forgotten(
+    bundle_folder: Path, tmp_path: Path, photographs
+) -> None:
+    home, other = DiagnosisHome(tmp_path / "one"), DiagnosisHome(tmp_path / "other")
+    clinic = home.clinic(bundle_folder)
+    study = clinic.receive(photographs.submitted()).study.id
+    clinic.store.backup(tmp_path / "backup.zip")
+    clinic.store.close()
+    other.restore(tmp_path / "backup.zip")
+    restored = other.clinic(bundle_folder)
+    assert restored.store.study(study).images == home.store().study(study).images
+    assert (restored.store.folder / restored.store.study(study).images[0].path).exists()
+    restored.store.close()
+    assert home.forget(days=1) == 0
+    assert home.forget(days=0) == 1
+    assert [path for path in (tmp_path / "one" / "diagnosis" / "images").rglob("*") if path.is_file()] == []

@@ -1,14 +1,19 @@
 """The clinician's page and the devices' interface, asked as a browser and a camera ask."""
 
+import io
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
+from PIL import Image, ImageFilter
 
 from teledx_fed.clinical import Action
+from teledx_fed.data.photographs import png
 from teledx_fed.diagnosis.clinic import Clinic
 from teledx_fed.diagnosis.web.app import app, server
 from teledx_fed.diagnosis.web.sessions import hashed_password
@@ -299,3 +304,29 @@ def test_a_signed_report_is_final_and_one_signed_after_it_amended(reader: Reader
 def test_withheld_is_withheld_in_reports_too(blinded: Reader, study: str) -> None:
     for name in ("report.pdf", "report.fhir.json", "report.json"):
         assert blinded.get(f"/studies/{study}/{name}").status_code == 404
+
+
+def test_a_link_takes_one_study_without_a_log_in_once(clinic: Clinic, anyone: TestClient, photographs) -> None:
+    token, link = clinic.store.access.add_link("clinic by the sea", timedelta(hours=1))
+    files = {"right": ("r", photographs.right), "left": ("l", photographs.left)}
+    assert anyone.get(f"/link/{token}").status_code == 200
+    assert "Thank you" in anyone.post(f"/link/{token}", files=files).text
+    (entry,) = clinic.store.worklist()
+    assert entry.source == link.source
+    for response in (anyone.get(f"/link/{token}"), anyone.post(f"/link/{token}", files=files), anyone.get("/link/x")):
+        assert (response.status_code, "Ask for another" in response.text) == (404, True)
+
+
+def test_a_link_is_not_used_up_by_what_should_be_taken_again(clinic: Clinic, anyone: TestClient, photographs) -> None:
+    token, _ = clinic.store.access.add_link("clinic by the sea", timedelta(hours=1))
+    with Image.open(io.BytesIO(photographs.left)) as image:
+        blurred = png(np.array(image.filter(ImageFilter.GaussianBlur(12))))
+    files = {"right": ("r", photographs.right), "left": ("l", blurred)}
+    response = anyone.post(f"/link/{token}", files=files)
+    assert "Please take again" in response.text
+    assert "Left eye: " in response.text
+    assert "Right eye: " not in response.text
+    assert clinic.store.worklist() == ()
+    assert list(clinic.store.folder.rglob("*.png")) == []
+    assert "Thank you" in anyone.post(f"/link/{token}", files=files, data={"anyway": "yes"}).text
+    assert len(clinic.store.worklist()) == 1

@@ -23,7 +23,6 @@ class DiagnosisSettings:
     database: str | None = None
     suggestion: str = "shown"
     session_hours: float = 8
-    retention_days: float | None = None
     threads: int = 2
     referral: ReferralSettings = field(default_factory=ReferralSettings)
 

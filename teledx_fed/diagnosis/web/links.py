@@ -1,0 +1,51 @@
+"""A link for one study: a patient or a clinic without a log-in sends photographs once, before its time is over."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Form, HTTPException, Request, UploadFile
+from fastapi.responses import HTMLResponse
+
+from teledx_fed.diagnosis.clinic import Photograph, Submitted
+from teledx_fed.diagnosis.web.pages import clinic_of
+from teledx_fed.diagnosis.web.rendering import render
+from teledx_fed.diagnosis.wording import EYES, FAULTS, listed, sentence
+from teledx_fed.records import Eye
+from teledx_fed.store.values import Link
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/link/{token}", response_class=HTMLResponse)
+def form(request: Request, token: str) -> HTMLResponse:
+    _usable(request, token)
+    return render(request, "link", retakes=())
+
+
+@router.post("/link/{token}", response_class=HTMLResponse)
+def send(
+    request: Request,
+    token: str,
+    right: UploadFile | None = None,
+    left: UploadFile | None = None,
+    anyway: Annotated[str, Form()] = "",
+) -> HTMLResponse:
+    """What should be photographed again is told before the link is used up; it can be sent all the same."""
+    link, clinic = _usable(request, token), clinic_of(request)
+    sent = [(file, eye) for file, eye in ((right, Eye.RIGHT), (left, Eye.LEFT)) if file is not None and file.size]
+    photographs = tuple(Photograph(file.file.read(), eye) for file, eye in sent)
+    retakes = [
+        sentence(f"{EYES[photograph.eye]}: {listed([FAULTS[fault] for fault in found])}")
+        for photograph in photographs
+        if (found := clinic.faults_of(photograph))
+    ]
+    if retakes and anyway != "yes":
+        return render(request, "link", retakes=retakes)
+    clinic.receive(Submitted(link.id, link.source, photographs), token)
+    return render(request, "sent")
+
+
+def _usable(request: Request, token: str) -> Link:
+    found = clinic_of(request).store.access.link(token)
+    if found is None:
+        raise HTTPException(404, "This link was used, or its time is over. Ask for another.")
+    return found
