@@ -75,8 +75,8 @@ def simulate(settings: Settings, folder: Path) -> None:
         write_report(folder, settings, sites, examination, federation.best_round, clock)
         write_page(folder)
         display.phase("bundles")
-        trained = {"network": settings.model.name, "hospitals": len(sites), "best_round": federation.best_round}
-        write_bundles(workers[0], sites, federation.models, settings, trained, folder / "bundles", display.say)
+        best = federation.best_round
+        write_bundles(workers[0], sites, federation.models, settings, best, folder / "bundles", display.say)
 
 
 def usage() -> str:

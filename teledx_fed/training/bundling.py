@@ -25,11 +25,12 @@ def write_bundles(
     sites: Mapping[str, Site],
     models: Mapping[str, SiteModel],
     settings: Settings,
-    trained: Trained,
+    best_round: int,
     folder: Path,
     say: Callable[[str], None],
 ) -> None:
     """One for each site, in a folder of its name; a network that cannot be diagnosed with is said to be none."""
+    trained: Trained = {"network": settings.model.name, "hospitals": len(sites), "best_round": best_round}
     try:
         for name, site in sites.items():
             write_site_bundle(worker, site, models[name], settings, trained, folder / name)

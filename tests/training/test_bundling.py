@@ -43,7 +43,7 @@ def test_it_depends_on_no_other_split(trained) -> None:
 
 def test_a_bundle_grades_as_the_worker_does(trained, tmp_path: Path) -> None:
     worker, site, model, settings = trained
-    write_bundles(worker, {"north": site}, {"north": model}, settings, {"rounds": 1}, tmp_path, print)
+    write_bundles(worker, {"north": site}, {"north": model}, settings, 1, tmp_path, print)
     bundle = Bundle(tmp_path / "north", threads=1)
     examples = site.shard.validation[::2]
     expected = worker.predictions(site.images, model, examples, bundle.manifest.calibration.temperature)
@@ -57,5 +57,5 @@ def test_a_bundle_grades_as_the_worker_does(trained, tmp_path: Path) -> None:
 def test_a_network_without_grades_has_no_bundle_and_says_so(tiny_site: Sites, tiny_settings: Make, tmp_path) -> None:
     settings, site = tiny_settings(model__head="seed"), tiny_site("north")
     worker, said = Worker(build(settings.model, settings.seed)), []
-    write_bundles(worker, {"north": site}, {"north": worker.initial}, settings, {}, tmp_path, said.append)
+    write_bundles(worker, {"north": site}, {"north": worker.initial}, settings, 1, tmp_path, said.append)
     assert said == ["no bundles: model.head must be grade to be calibrated, got one output. Train five grades."]
