@@ -95,7 +95,7 @@ def test_turns_follow_each_other() -> None:
     assert numbers == list(range(1, len(numbers) + 1))
 
 
-@pytest.mark.parametrize("name", [*GUIDES, "README"])
+@pytest.mark.parametrize("name", [*GUIDES, "README", "docs/diagnosis"])
 def test_each_command_that_is_named_exists(name: str) -> None:
     text = GUIDES.get(name) or (ROOT / "README.md").read_text("utf-8")
     for match in COMMAND.finditer(text):
