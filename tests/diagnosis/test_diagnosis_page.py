@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -330,3 +330,15 @@ def test_a_link_is_not_used_up_by_what_should_be_taken_again(clinic: Clinic, any
     assert list(clinic.store.folder.rglob("*.png")) == []
     assert "Thank you" in anyone.post(f"/link/{token}", files=files, data={"anyway": "yes"}).text
     assert len(clinic.store.worklist()) == 1
+
+
+@pytest.mark.parametrize(
+    "path", ["/upload", "/link/guessed", "/studies/x/reading", "/api/v1/studies", "/api/v1/uploads"]
+)
+def test_no_body_of_a_stranger_is_read(anyone: TestClient, path: str) -> None:
+    def endless() -> Iterator[bytes]:
+        yield from (bytes(2**20) for _ in range(8))
+
+    assert anyone.post(path, content=endless()).status_code == 411
+    assert anyone.post(path, content=b"x" * 100).status_code in (303, 401, 404)
+    assert anyone.post("/login", content=b"name=" + b"x" * 20_000).status_code == 413

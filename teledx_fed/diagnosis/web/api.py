@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from teledx_fed.clinical import SUGGESTION, Fault, PatientRecord
 from teledx_fed.diagnosis.clinic import Clinic, Photograph, Submitted
 from teledx_fed.diagnosis.intake import LARGEST_MIB
+from teledx_fed.diagnosis.web.door import bearer
 from teledx_fed.records import Eye, Field
 from teledx_fed.store.values import Device, StoredStudy
 
@@ -38,8 +39,7 @@ class StudyState:
 
 
 def device(request: Request, authorization: Annotated[str, Header()] = "") -> Device:
-    scheme, _, token = authorization.partition(" ")
-    found = clinic_of(request).store.access.device(token) if scheme.casefold() == "bearer" else None
+    found = clinic_of(request).store.access.device(bearer(authorization))
     if found is None:
         raise HTTPException(401, "Send this device's token: Authorization: Bearer …", {"WWW-Authenticate": "Bearer"})
     return found

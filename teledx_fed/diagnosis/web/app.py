@@ -6,10 +6,12 @@ from pathlib import Path
 import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
+from starlette.concurrency import run_in_threadpool
 from starlette.middleware.base import RequestResponseEndpoint
 
 from teledx_fed.diagnosis.clinic import Clinic
 from teledx_fed.diagnosis.web import api, links, pages, reading, reports, uploads
+from teledx_fed.diagnosis.web.door import refusal
 from teledx_fed.diagnosis.web.sessions import Doorkeeper
 from teledx_fed.diagnosis.web.settings import LOOPBACK, DiagnosisSettings
 
@@ -41,7 +43,8 @@ def app(clinic: Clinic, settings: DiagnosisSettings) -> FastAPI:
 
     @site.middleware("http")
     async def with_headers(request: Request, answer: RequestResponseEndpoint) -> Response:
-        response = await answer(request)
+        refused = await run_in_threadpool(refusal, request, clinic.store.access)
+        response = refused if refused is not None else await answer(request)
         response.headers.update(HEADERS)
         return response
 

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Form, HTTPException, Request, UploadFile
 from fastapi.responses import HTMLResponse
 
 from teledx_fed.diagnosis.clinic import Photograph, Submitted
+from teledx_fed.diagnosis.web.door import LINK_IS_OVER
 from teledx_fed.diagnosis.web.pages import clinic_of
 from teledx_fed.diagnosis.web.rendering import render
 from teledx_fed.diagnosis.wording import EYES, FAULTS, listed, sentence
@@ -47,5 +48,5 @@ def send(
 def _usable(request: Request, token: str) -> Link:
     found = clinic_of(request).store.access.link(token)
     if found is None:
-        raise HTTPException(404, "This link was used, or its time is over. Ask for another.")
+        raise HTTPException(404, LINK_IS_OVER)
     return found

@@ -20,6 +20,7 @@ COOKIE = "teledx_fed_session"
 SHORTEST_PASSWORD = 12
 FAILURES, WINDOW_SECONDS = 5, 900.0
 """As many wrong passwords for a name, or from an address, before both wait."""
+MOST_REMEMBERED = 10_000
 
 _hasher = PasswordHasher()
 _NOBODY = _hasher.hash("nobody's")
@@ -50,6 +51,8 @@ class Failures:
     def count(self, *keys: str) -> None:
         for key in keys:
             self._recent(key).append(self.clock())
+        if len(self._times) > MOST_REMEMBERED:
+            self._times = defaultdict(deque, {key: self._times[key] for key in [*self._times] if self._recent(key)})
 
     def _recent(self, key: str) -> deque[float]:
         times = self._times[key]
