@@ -278,7 +278,12 @@ def test_an_upload_is_its_devices_own_and_no_longer_than_announced(clinic: Clini
 def test_reports_are_taken_along_by_who_is_logged_in_and_it_is_on_record(
     reader: Reader, clinic: Clinic, study: str, anyone: TestClient
 ) -> None:
-    kinds = {"report.pdf": b"%PDF", "report.fhir.json": b'{"resourceType":"Bundle"', "report.json": b'{"study":'}
+    kinds = {
+        "report.pdf": b"%PDF",
+        "report.dcm": bytes(128) + b"DICM",
+        "report.fhir.json": b'{"resourceType":"Bundle"',
+        "report.json": b'{"study":',
+    }
     for name, begins in kinds.items():
         assert anyone.get(f"/studies/{study}/{name}").status_code == 303
         response = reader.get(f"/studies/{study}/{name}")
@@ -302,7 +307,7 @@ def test_a_signed_report_is_final_and_one_signed_after_it_amended(reader: Reader
 
 
 def test_withheld_is_withheld_in_reports_too(blinded: Reader, study: str) -> None:
-    for name in ("report.pdf", "report.fhir.json", "report.json"):
+    for name in ("report.pdf", "report.dcm", "report.fhir.json", "report.json"):
         assert blinded.get(f"/studies/{study}/{name}").status_code == 404
 
 

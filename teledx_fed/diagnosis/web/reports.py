@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
+from uuid import UUID, uuid5
 
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import JSONResponse
 
 from teledx_fed.clinical import Diagnosis, Reading
+from teledx_fed.data.dicom_writing import ReportFacts, encapsulated_pdf
 from teledx_fed.data.photographs import PhotographFile, laid_over
 from teledx_fed.diagnosis import fhir, pdf
 from teledx_fed.diagnosis.clinic import Clinic, heat_of, sentence_of
@@ -34,17 +36,26 @@ def suggested(request: Request, found: Session, study: str, what: str) -> tuple[
 @router.get("/studies/{study}/report.pdf")
 def as_pdf(request: Request, found: Session, study: str) -> Response:
     seen, diagnosis = suggested(request, found, study, "report.pdf")
-    clinic, signed = clinic_of(request), _signed(seen)
-    content = pdf.report(
-        seen.stored.study,
-        diagnosis,
-        signed[-1] if signed else None,
-        _shown(clinic, seen),
-        datetime.now(UTC),
-        clinic.referral.guideline,
-        RELEASE,
-    )
+    content = _pdf(clinic_of(request), seen, diagnosis, datetime.now(UTC))
     return Response(content, media_type="application/pdf", headers=_named(study, "pdf"))
+
+
+@router.get("/studies/{study}/report.dcm")
+def as_dicom(request: Request, found: Session, study: str) -> Response:
+    """The PDF, encapsulated for an archive; of its patient it knows the pseudonym alone."""
+    seen, diagnosis = suggested(request, found, study, "report.dcm")
+    now, identity = datetime.now(UTC), UUID(seen.stored.study.id)
+    facts = ReportFacts(
+        title="Diabetic retinopathy screening",
+        created=now,
+        study_uid=_uid(identity),
+        series_uid=_uid(uuid5(identity, "reports")),
+        instance_uid=_uid(uuid5(identity, f"report {now.isoformat()}")),
+        patient_id=seen.stored.study.patient or "",
+        verified=bool(_signed(seen)),
+    )
+    content = encapsulated_pdf(_pdf(clinic_of(request), seen, diagnosis, now), facts)
+    return Response(content, media_type="application/dicom", headers=_named(study, "dcm"))
 
 
 @router.get("/studies/{study}/report.fhir.json")
@@ -60,6 +71,18 @@ def as_fhir(request: Request, found: Session, study: str) -> JSONResponse:
 def as_plain_json(request: Request, found: Session, study: str) -> JSONResponse:
     seen, diagnosis = suggested(request, found, study, "report.json")
     return JSONResponse(as_json(seen.stored.study, diagnosis), headers=_named(study, "json"))
+
+
+def _pdf(clinic: Clinic, seen: Sight, diagnosis: Diagnosis, now: datetime) -> bytes:
+    signed = _signed(seen)
+    last = signed[-1] if signed else None
+    shown, guideline = _shown(clinic, seen), clinic.referral.guideline
+    return pdf.report(seen.stored.study, diagnosis, last, shown, now, guideline, RELEASE)
+
+
+def _uid(identity: UUID) -> str:
+    """PS3.5 B.2."""
+    return f"2.25.{identity.int}"
 
 
 def _signed(seen: Sight) -> list[Reading]:
