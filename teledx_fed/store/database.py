@@ -2,8 +2,9 @@
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, literal, make_url
@@ -14,16 +15,21 @@ from sqlalchemy.orm import DeclarativeBase, Session
 from teledx_fed.store.schema import Schema, upgrade
 
 BUSY_SECONDS = 30
+POOL = {"pool_size": 10, "max_overflow": 20}
 SQLITE, POSTGRESQL = "sqlite", "postgresql"
 
 
 class Database:
-    """`ValueError` where it cannot be reached. A session belongs to one thread; a database serves many."""
+    """`ValueError` where it cannot be reached. A session belongs to one thread; a database serves many.
+
+    Writers to SQLite queue here: waiting for each other's lock on the file, they would sleep and look again.
+    """
 
     def __init__(self, url: str) -> None:
         self.url = _checked(url)
         self.engine = _sqlite(self.url) if self.url.get_backend_name() == SQLITE else _postgresql(self.url)
         self._for_writing = self.engine.execution_options(writes=True)
+        self._queue = nullcontext() if self.is_postgresql else Lock()
         try:
             self.engine.connect().close()
         except DatabaseError as error:
@@ -51,13 +57,13 @@ class Database:
     @contextmanager
     def writing(self) -> Iterator[Session]:
         """All of the block's changes, or none."""
-        with Session(self._for_writing) as session, session.begin():
+        with self._queue, Session(self._for_writing) as session, session.begin():
             yield session
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
         """For writing, as `writing`."""
-        with self._for_writing.begin() as connection:
+        with self._queue, self._for_writing.begin() as connection:
             yield connection
 
     @property
@@ -94,7 +100,7 @@ def _sqlite(url: URL) -> Engine:
     path = Path(str(url.database))
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.touch(mode=0o600)  # its journals take over the mode
-    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
+    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS}, **POOL)
     event.listen(engine, "connect", _prepare)
     event.listen(engine, "begin", _begin)
     return engine
@@ -114,7 +120,7 @@ def _begin(connection: Connection) -> None:
 
 def _postgresql(url: URL) -> Engine:
     try:
-        return create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=20)
+        return create_engine(url, pool_pre_ping=True, **POOL)
     except ModuleNotFoundError as error:
         raise ValueError(
             "store.url must be sqlite:///FILE without PostgreSQL's driver, got postgresql."

@@ -278,6 +278,8 @@ def test_what_is_old_is_forgotten_and_nothing_else(store: Store, clock: Clock) -
         store.add_reading(reading(study), sign=True)
         store.log_view(study, "anna")
     store.add_derivative(old, "maps/old.png")
+    assert store.forget_before(store.study(old).entry.received).studies == 0, "not before itself"
+    assert len(store.study(old).images) == 2
     forgotten = store.forget_before(between)
     assert forgotten.studies == 2
     names = ["a-left.png", "a-right.png", "b-left.png", "b-right.png", "maps/old.png"]
