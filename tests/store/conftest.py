@@ -9,12 +9,10 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from invented_studies import Clock
+from invented_studies import DATABASES, Clock
 
 from teledx_fed.store.store import Store, open_store
 from teledx_fed.store.values import Role
-
-DATABASES = ("sqlite", pytest.param("postgresql", marks=pytest.mark.slow))
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,8 @@ import hashlib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
+
 from teledx_fed.clinical import (
     Action,
     Certainty,
@@ -17,6 +19,8 @@ from teledx_fed.clinical import (
 from teledx_fed.records import Eye
 from teledx_fed.store.store import Store
 from teledx_fed.store.values import Arrival, StoredImage
+
+DATABASES = ("sqlite", pytest.param("postgresql", marks=pytest.mark.slow))
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from conftest import DATABASES
-from invented_studies import SUGGESTED, arrival, reading
+from invented_studies import DATABASES, SUGGESTED, arrival, reading
 
 from teledx_fed.clinical import Action
 from teledx_fed.store.backup import MANIFEST
