@@ -158,7 +158,8 @@ TEXT = """# What the quality gate refuses, and what the disc tells
 
 `faults` (`teledx_fed/data/quality.py`) looks at a photograph before the model does, in some 30 ms. Its limits were set
 on these same sites, by looking at all of EyePACS and at a part of the others, so that nearly all photographs that
-graders graded pass: graded means gradable. Shares are percentages with 95 % intervals (Wilson).
+graders graded pass: graded means gradable. On EyePACS the share refused is therefore flattering. Shares are percentages
+with 95 % intervals (Wilson).
 
 ```sh
 python -m benchmarks.quality_gate ../shared/data
@@ -199,7 +200,9 @@ refused at the site that suffers most. Up: degraded ones caught, all sites toget
 ## Pictures of something else
 
 A face, buildings, a flower, a logo, a page of text, cards, noise and black frames, each also with a round black border
-drawn over it. {pictures} Red-free and monochrome photographs count as no fundus.
+drawn over it. Red-free and monochrome photographs count as no fundus, too.
+
+{pictures}
 
 ## The optic disc
 
