@@ -37,9 +37,6 @@ ODD = {
 def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
     path = {"PYTHONPATH": f"{Path(__file__).parents[2]}:{Path(__file__).parent}"}
     with running(tmp_path_factory.mktemp("hostile-site"), environment=path) as started:
-        started.change("server", requests_a_second=20)
-        started.kill("server")  # it reads its settings when it starts
-        started.serve()
         started.enrol("good", patients=15)
         started.join("good")
         for name in (*ODD, "one-ahead"):
