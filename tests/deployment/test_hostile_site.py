@@ -104,6 +104,7 @@ def test_a_flood_is_turned_away_and_the_others_are_still_heard(
     with ThreadPoolExecutor(8) as pool, pytest.raises(httpx.HTTPStatusError, match="429"):
         list(pool.map(client.PullMessages, repeat(PullMessagesRequest(node=node), 2000)))
     assert "too many requests from one address" in (federation.server / "audit.jsonl").read_text()
+    federation.wait_until_online("good")  # it shares the flood's address, and was turned away with it
     federation.order("after-the-flood", *TINY)
-    federation.wait_until_done("after-the-flood", seconds=240)
+    federation.wait_until_done("after-the-flood", seconds=400)
     assert "good" in federation.rounds("after-the-flood")[0]["accepted"]
