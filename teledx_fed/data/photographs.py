@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO
 from zipfile import BadZipFile
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -117,16 +118,34 @@ class PhotographFile:
         return ValueError(f"{self.name} must be {requirement}, got {got}. {remedy}, or leave it out.")
 
 
+@dataclass(frozen=True)
+class PhotographInMemory:
+    """What was decoded already."""
+
+    name: str
+    pixels: NDArray[np.uint8] = field(repr=False)
+
+    def digest(self) -> str:
+        return hashlib.sha256(repr(self.pixels.shape).encode() + self.pixels.tobytes()).hexdigest()
+
+    def size(self) -> tuple[int, int]:
+        height, width = self.pixels.shape[:2]
+        return height, width
+
+    def read(self) -> NDArray[np.uint8]:
+        return self.pixels
+
+
 def png(pixels: NDArray[np.uint8]) -> bytes:
-    """Pixels (height, width, 3 or 4) and nothing else: no name, no place, no date."""
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG", compress_level=1)
-    return file.getvalue()
+    """Pixels (height, width, 3) and nothing else: no name, no place, no date."""
+    how = (cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_AVG)
+    return cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), how)[1].tobytes()
 
 
 def laid_over(photograph: Path, layer: Path, opacity: float = 0.6) -> NDArray[np.uint8]:
-    """Both PNG files of one size, the layer RGBA."""
-    with Image.open(photograph) as below, Image.open(layer) as above:
+    """Both PNG files of one size, the layer transparent where it shows nothing."""
+    with Image.open(photograph) as below, Image.open(layer) as file:
+        above = file.convert("RGBA")
         above.putalpha(above.getchannel("A").point(lambda alpha: round(opacity * alpha)))
         return np.array(Image.alpha_composite(below.convert("RGBA"), above).convert("RGB"))
 

@@ -3,8 +3,8 @@
 import hashlib
 import shutil
 from collections.abc import Collection
-from dataclasses import dataclass, field
-from threading import Lock
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass, field, replace
 from uuid import uuid4
 
 import numpy as np
@@ -13,19 +13,21 @@ from numpy.typing import NDArray
 from teledx_fed.clinical import Fault, PatientRecord
 from teledx_fed.data.deidentification import pseudonym
 from teledx_fed.data.maps import layer
-from teledx_fed.data.photographs import png
+from teledx_fed.data.photographs import PhotographInMemory, png
 from teledx_fed.data.preprocessing import fundus_mask, place
 from teledx_fed.data.quality import faults
-from teledx_fed.diagnosis.diagnose import Picture, diagnose
+from teledx_fed.diagnosis.diagnose import Picture, judged, look
 from teledx_fed.diagnosis.heat_map import sentence
 from teledx_fed.diagnosis.intake import MOST_IMAGES, Received, Sent, received
+from teledx_fed.diagnosis.judgement import Seen
 from teledx_fed.diagnosis.referral import ReferralSettings
 from teledx_fed.files import write_bytes
 from teledx_fed.model.bundle import Bundle
 from teledx_fed.records import Eye, Field
 from teledx_fed.settings import must
+from teledx_fed.store.identified import IdentifiedStore
 from teledx_fed.store.store import Store
-from teledx_fed.store.values import Arrival, StoredImage, StoredStudy
+from teledx_fed.store.values import Arrival, Identity, StoredImage, StoredStudy
 
 HEAT, SENTENCE = ".heat.png", ".heat.txt"
 
@@ -49,13 +51,31 @@ class Submitted:
     acquired: str | None = None
 
 
-class Clinic:
-    """One model at a time grades; everything else may happen at once."""
+@dataclass(frozen=True)
+class _Taken:
+    """A photograph that lies in the study's folder now, and what the model saw in it; `patient` as its file told."""
 
-    def __init__(self, store: Store, bundle: Bundle, referral: ReferralSettings, key: bytes) -> None:
-        """`key` makes pseudonyms of the hospital's own numbers."""
-        self.store, self.bundle, self.referral = store, bundle, referral
-        self._key, self._grading = key, Lock()
+    image: StoredImage
+    seen: Seen
+    derivatives: tuple[str, ...]
+    patient: str | None
+
+
+class Clinic:
+    """As many photographs at once as it has `threads`, whoever sends them: so much memory is needed, and no more."""
+
+    def __init__(
+        self,
+        store: Store,
+        identified: IdentifiedStore,
+        bundle: Bundle,
+        referral: ReferralSettings,
+        key: bytes,
+        threads: int,
+    ) -> None:
+        """`key` makes pseudonyms of the hospital's own numbers, which `identified` alone knows."""
+        self.store, self.identified, self.bundle, self.referral = store, identified, bundle, referral
+        self._key, self._workers = key, ThreadPoolExecutor(threads)
 
     def receive(self, submitted: Submitted, link: str | None = None) -> StoredStudy:
         """Keep it and diagnose it. A `ValueError` names the photograph that is refused; then nothing is kept."""
@@ -67,39 +87,23 @@ class Clinic:
             raise
         if not stored.images[0].path.startswith(folder):
             self._remove(folder)  # it came before, and is here already
-        if not self.store.suggestions(stored.study.id):
-            self.suggest(stored)
-        return self.store.study(stored.study.id)
+        return stored
 
     def faults_of(self, photograph: Photograph) -> tuple[Fault, ...]:
         """Before anything is kept. A `ValueError` where it cannot be read."""
         folder = f"studies/{uuid4().hex}"
         try:
-            return faults(self._read(photograph, folder)[1])
+            return self._workers.submit(lambda: faults(self._read(photograph, folder).pixels)).result()
         finally:
             self._remove(folder)
 
     def pseudonym_of(self, number: str) -> str:
         return pseudonym(self._key, number)
 
-    def suggest(self, stored: StoredStudy) -> None:
-        with self._grading:
-            diagnosis, pictures = diagnose(stored.study, self.bundle, self.referral)
-        for image, picture in zip(stored.images, pictures, strict=True):
-            if picture.heat is not None:
-                self._keep_heat(stored.study.id, image, picture)
-        self.store.add_suggestion(stored.study.id, diagnosis)
-
-    def _keep_heat(self, study: str, image: StoredImage, picture: Picture) -> None:
-        assert picture.heat is not None
-        disc = None if picture.disc is None else complex(picture.disc.x, picture.disc.y)
-        contents = {
-            heat_of(image): png(layer(picture.heat, place(picture.pixels))),
-            sentence_of(image): sentence(picture.heat, image.eye, disc).encode(),
-        }
-        for path, content in contents.items():
-            write_bytes(self.store.folder / path, content)
-            self.store.add_derivative(study, path)
+    def close(self) -> None:
+        self._workers.shutdown()
+        self.store.close()
+        self.identified.close()
 
     def _add(self, submitted: Submitted, folder: str, link: str | None) -> StoredStudy:
         must(
@@ -109,34 +113,58 @@ class Clinic:
             len(submitted.photographs),
             "Send others in another study.",
         )
-        kept = [self._keep(photograph, folder) for photograph in submitted.photographs]
-        number = submitted.patient or next((number for _, number in kept if number), None)
+        coming = [self._workers.submit(self._take, photograph, folder) for photograph in submitted.photographs]
+        wait(coming)
+        taken = [each.result() for each in coming]
+        number = submitted.patient or next((each.patient for each in taken if each.patient), None)
         arrival = Arrival(
             key=submitted.key,
             source=submitted.source,
-            images=tuple(image for image, _ in kept),
-            patient=None if number is None else self.pseudonym_of(number),
+            images=tuple(each.image for each in taken),
+            patient=None if number is None else self._known_as(number),
             record=submitted.record,
             acquired=submitted.acquired,
         )
-        return self.store.add_study(arrival, link)
+        made = tuple(path for each in taken for path in each.derivatives)
+        diagnosis = judged([each.seen for each in taken], submitted.record, self.bundle, self.referral)
+        return self.store.add_study(arrival, link, diagnosis, made)
 
-    def _keep(self, photograph: Photograph, folder: str) -> tuple[StoredImage, str | None]:
-        """Its pixels within the disc, and nothing else of the file; with the patient's number that it told."""
-        came, pixels = self._read(photograph, folder)
-        seen, why = came.image, faults(pixels)
-        content = png(_disc_alone(pixels, why))
+    def _known_as(self, number: str) -> str:
+        """Its pseudonym; who that is, the identified store remembers."""
+        known_as = self.pseudonym_of(number)
+        self.identified.register(Identity(known_as, number))
+        return known_as
+
+    def _take(self, photograph: Photograph, folder: str) -> _Taken:
+        """Its pixels within the disc are kept, and nothing else of the file."""
+        came = self._read(photograph, folder)
+        why = faults(came.pixels)
+        pixels = _disc_alone(came.pixels, why)
+        content, (height, width) = png(pixels), pixels.shape[:2]
         digest = hashlib.sha256(content).hexdigest()
-        path, (height, width) = f"{folder}/{digest}.png", pixels.shape[:2]
-        write_bytes(self.store.folder / path, content)
-        return StoredImage(digest, path, width, height, seen.eye, seen.field, seen.camera, why), came.patient
+        told = came.image
+        image = StoredImage(digest, f"{folder}/{digest}.png", width, height, told.eye, told.field, told.camera, why)
+        write_bytes(self.store.folder / image.path, content)
+        picture = look(replace(told, photograph=PhotographInMemory(image.path, pixels)), self.bundle)
+        return _Taken(image, picture.seen, self._keep_heat(image, picture), came.patient)
 
-    def _read(self, photograph: Photograph, folder: str) -> tuple[Received, NDArray[np.uint8]]:
-        incoming = self.store.folder / folder / "incoming"
+    def _keep_heat(self, image: StoredImage, picture: Picture) -> tuple[str, ...]:
+        if picture.heat is None:
+            return ()
+        disc = None if picture.disc is None else complex(picture.disc.x, picture.disc.y)
+        contents = {
+            heat_of(image): layer(picture.heat, place(picture.pixels)),
+            sentence_of(image): sentence(picture.heat, image.eye, disc).encode(),
+        }
+        for path, content in contents.items():
+            write_bytes(self.store.folder / path, content, lasting=False)
+        return tuple(contents)
+
+    def _read(self, photograph: Photograph, folder: str) -> Received:
+        incoming = self.store.folder / folder / uuid4().hex
         write_bytes(incoming, photograph.content, lasting=False)
         try:
-            came = received(Sent(incoming, photograph.eye, photograph.field))
-            return came, came.image.photograph.read()
+            return received(Sent(incoming, photograph.eye, photograph.field))
         except ValueError as error:
             raise ValueError(str(error).replace(str(incoming), "photograph")) from error
         finally:
@@ -152,7 +180,7 @@ def sentence_of(image: StoredImage) -> str:
 
 
 def heat_of(image: StoredImage) -> str:
-    """Where its heat map lies: RGBA, to be laid over it."""
+    """Where its heat map lies, to be laid over it."""
     return image.path.removesuffix(".png") + HEAT
 
 

@@ -31,7 +31,7 @@ def lay_out(home: DiagnosisHome, run: Path) -> None:
     for patient, examples in _patients().items():
         uploads = tuple(Photograph(png(example.image.read()), example.eye) for example in examples)
         clinic.receive(Submitted(patient, "demonstration", uploads, patient))
-    clinic.store.close()
+    clinic.close()
 
 
 def _patients() -> dict[str, list[Example]]:

@@ -1,6 +1,7 @@
 """From a study's photographs to a suggestion: quality, model, calibration, judgement."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, softmax
 
-from teledx_fed.clinical import Diagnosis, Fault, Graded, OutOfScope, Study, StudyImage
+from teledx_fed.clinical import Diagnosis, Fault, Graded, OutOfScope, PatientRecord, Study, StudyImage
 from teledx_fed.data.disc import Disc, field_of, optic_disc, side_of
 from teledx_fed.data.image_cache import PREPARATION_VERSION
 from teledx_fed.data.preprocessing import prepare_photograph
@@ -52,8 +53,12 @@ def diagnose(study: Study, bundle: Bundle, referral: ReferralSettings) -> tuple[
     """A `ValueError` names the photograph that cannot be read, or that is there for both eyes."""
     _refuse_one_photograph_for_both(study)
     pictures = tuple(look(image, bundle) for image in study.images)
-    seen = [picture.seen for picture in pictures]
-    return judge(seen, study.record, referral, bundle.digest, bundle.manifest.demonstration), pictures
+    return judged([picture.seen for picture in pictures], study.record, bundle, referral), pictures
+
+
+def judged(seen: Sequence[Seen], record: PatientRecord, bundle: Bundle, referral: ReferralSettings) -> Diagnosis:
+    """What was seen of all of a study's photographs, together."""
+    return judge(seen, record, referral, bundle.digest, bundle.manifest.demonstration)
 
 
 def look(image: StudyImage, bundle: Bundle) -> Picture:

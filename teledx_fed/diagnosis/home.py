@@ -11,6 +11,7 @@ from teledx_fed.diagnosis.diagnose import open_bundle
 from teledx_fed.diagnosis.web.settings import DiagnosisSettings
 from teledx_fed.files import write_bytes
 from teledx_fed.settings import read
+from teledx_fed.store.identified import IdentifiedStore, open_identified
 from teledx_fed.store.store import Store, open_store, restore
 
 KEY_BYTES = 32
@@ -44,6 +45,9 @@ class DiagnosisHome:
         self._kept.mkdir(mode=0o700, parents=True, exist_ok=True)
         return open_store(self.settings.database or "", self._kept)
 
+    def _identified(self) -> IdentifiedStore:
+        return open_identified(self.settings.identified_database or "", self._kept)
+
     def restore(self, file: Path) -> None:
         restore(file, self.settings.database or "", self._kept).close()
 
@@ -57,8 +61,9 @@ class DiagnosisHome:
         return forgotten.studies
 
     def clinic(self, bundle: Path | None) -> Clinic:
-        opened = open_bundle(bundle or self.champion, self.settings.threads)
-        return Clinic(self.store(), opened, self.settings.referral, self._key())
+        settings, store = self.settings, self.store()
+        opened = open_bundle(bundle or self.champion, settings.threads)
+        return Clinic(store, self._identified(), opened, settings.referral, self._key(), settings.threads)
 
     def _key(self) -> bytes:
         """Made once; with another, a patient's earlier studies would be a stranger's."""

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from teledx_fed.clinical import PatientRecord, Study, StudyImage
@@ -50,6 +52,7 @@ class Received:
     """`patient` as a DICOM file names them: for a pseudonym, and nothing else."""
 
     image: StudyImage
+    pixels: NDArray[np.uint8]
     patient: str | None
 
 
@@ -109,13 +112,13 @@ def received(sent: Sent) -> Received:
     with sent.file.open("rb") as file:
         dicom = is_dicom(file.read(SNIFFED))
     photograph: Photograph = DicomPhotograph(sent.file) if dicom else PhotographFile(sent.file)
-    photograph.read()
+    pixels = photograph.read()
     if not dicom:
-        return Received(StudyImage(photograph, sent.eye, sent.field), None)
+        return Received(StudyImage(photograph, sent.eye, sent.field), pixels, None)
     header = about(sent.file)
     eye = header.eye if header.eye is not Eye.UNKNOWN else sent.eye
     field = header.field if sent.field is Field.UNKNOWN else sent.field
-    return Received(StudyImage(photograph, eye, field, header.camera), header.patient)
+    return Received(StudyImage(photograph, eye, field, header.camera), pixels, header.patient)
 
 
 def _alone(file: Path, eye: Eye) -> Submission:

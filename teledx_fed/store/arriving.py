@@ -18,7 +18,8 @@ from teledx_fed.store.tables import ImageRow, LinkRow, PatientRow, StudyRow
 from teledx_fed.store.values import Arrival, Status, StoredImage
 
 
-def add(session: Session, arrival: Arrival, link: str | None, folder: Path, time: datetime) -> StudyRow:
+def add(session: Session, arrival: Arrival, link: str | None, folder: Path, time: datetime) -> tuple[StudyRow, bool]:
+    """The study, and whether it is new."""
     study, content = uuid4().hex, _content(arrival)
     if arrival.patient is not None:
         insert_once(session, PatientRow, pseudonym=arrival.patient)
@@ -42,7 +43,7 @@ def add(session: Session, arrival: Arrival, link: str | None, folder: Path, time
     row = session.scalars(select(StudyRow).filter_by(source=arrival.source, key=arrival.key)).one()
     if row.content != content:
         raise ValueError(f"study.key must be new for a new study, got {arrival.key!r} again. Make another key.")
-    return row
+    return row, is_new
 
 
 def _content(arrival: Arrival) -> str:

@@ -1,10 +1,11 @@
 """The site's store: every method is one transaction, and what it gives back is a value."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from sqlalchemy import case, select
+from sqlalchemy.orm import Session
 
 from teledx_fed.clinical import Action, Diagnosis, Reading
 from teledx_fed.records import Eye
@@ -58,14 +59,26 @@ class Store:
     def close(self) -> None:
         self._database.close()
 
-    def add_study(self, arrival: Arrival, link: str | None = None) -> StoredStudy:
+    def add_study(
+        self,
+        arrival: Arrival,
+        link: str | None = None,
+        diagnosis: Diagnosis | None = None,
+        derivatives: Sequence[str] = (),
+    ) -> StoredStudy:
         """Its images lie in the folder already. The same key from the same source gives the study that it made first.
 
-        `link` is the token of a one-time link, which is used up with the study. A `ValueError` for other content
-        under the same key, for a file that is missing or another study's, and for a link that was used or expired.
+        `link` is the token of a one-time link, which is used up with the study; `diagnosis` what is suggested of it,
+        `derivatives` files that were made from it. A `ValueError` for other content under the same key, for a file
+        that is missing or another study's, and for a link that was used or expired.
         """
         with self._database.writing() as session:
-            return rows.stored_study(arriving.add(session, arrival, link, self.folder, self._clock()), self.folder)
+            row, is_new = arriving.add(session, arrival, link, self.folder, self._clock())
+            if is_new and diagnosis is not None:
+                appending.add_suggestion(session, row.id, diagnosis, self._clock())
+            for path in derivatives if is_new else ():
+                _add_derivative(session, row.id, path)
+            return rows.stored_study(row, self.folder)
 
     def study(self, study: str) -> StoredStudy:
         with self._database.reading() as session:
@@ -120,10 +133,9 @@ class Store:
 
     def add_derivative(self, study: str, path: str) -> None:
         """A file in the image folder that was made from the study and goes with it: a heat map, a report."""
-        check_path("derivative", path)
         with self._database.writing() as session:
             rows.study_row(session, study, lock=True)
-            session.merge(DerivativeRow(path=path, study=study))
+            _add_derivative(session, study, path)
 
     def add_suggestion(self, study: str, diagnosis: Diagnosis) -> Suggestion:
         with self._database.writing() as session:
@@ -190,6 +202,11 @@ class Store:
     def backup(self, path: Path) -> tuple[str, ...]:
         """Database and images as one archive, for either database; returns the paths of images that are missing."""
         return backup.write(path, self._database, SITE, self.folder)
+
+
+def _add_derivative(session: Session, study: str, path: str) -> None:
+    check_path("derivative", path)
+    session.merge(DerivativeRow(path=path, study=study))
 
 
 def restore(path: Path, url: str, folder: Path, clock: Clock = now) -> Store:

@@ -17,6 +17,7 @@ from teledx_fed.model.bundle_writing import write_bundle
 from teledx_fed.model.network import build
 from teledx_fed.records import Example, Eye
 from teledx_fed.settings import HospitalSettings, ModelSettings
+from teledx_fed.store.identified import open_identified
 from teledx_fed.store.store import open_store
 
 ABOUT = Manifest(
@@ -76,13 +77,13 @@ def open_clinic(tmp_path: Path) -> Iterator[Callable[[Path], Clinic]]:
     opened: list[Clinic] = []
 
     def make(folder: Path) -> Clinic:
-        store = open_store("", tmp_path / "store")
-        opened.append(Clinic(store, open_bundle(folder, 1), ReferralSettings(), b"k" * 32))
+        store, identified = open_store("", tmp_path / "store"), open_identified("", tmp_path)
+        opened.append(Clinic(store, identified, open_bundle(folder, 1), ReferralSettings(), b"k" * 32, threads=2))
         return opened[-1]
 
     yield make
     for clinic in opened:
-        clinic.store.close()
+        clinic.close()
 
 
 @pytest.fixture

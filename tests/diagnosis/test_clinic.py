@@ -32,7 +32,8 @@ def test_what_comes_in_is_kept_and_diagnosed(clinic: Clinic, photographs) -> Non
     for image in stored.images:
         with Image.open(clinic.store.folder / heat_of(image)) as heat:
             assert heat.size == (image.width, image.height)
-            assert heat.mode == "RGBA"
+            alpha = np.array(heat.convert("RGBA"))[..., 3]
+            assert 0 < (alpha > 0).mean() < 1, "laid over the disc alone, where there is evidence"
 
 
 def test_sent_twice_it_is_one_study(clinic: Clinic, photographs) -> None:
@@ -56,6 +57,7 @@ def test_patients_are_known_by_pseudonym_alone(clinic: Clinic, photographs) -> N
     other = clinic.receive(photographs.submitted("b", patient=CANARY))
     assert one.study.patient == other.study.patient is not None
     assert CANARY.encode() not in everything_in(clinic.store.folder.parent)
+    assert clinic.identified.identity(one.study.patient).number == CANARY
 
 
 def test_nothing_of_a_file_but_its_disc_is_kept(clinic: Clinic, photographs) -> None:

@@ -63,7 +63,10 @@ def test_two_eyes_of_one_study_become_one(associate: Associate, clinic: Clinic, 
     stored = clinic.store.study(entry.id)
     assert {image.eye for image in stored.images} == {"right", "left"}
     assert stored.study.patient not in (None, "MRN 7")
-    assert b"MRN 7" not in b"".join(file.read_bytes() for file in folder.parent.rglob("*") if file.is_file())
+    assert b"MRN 7" not in b"".join(
+        file.read_bytes() for file in clinic.store.folder.parent.rglob("*") if file.is_file()
+    )
+    assert clinic.identified.identity(stored.study.patient).number == "MRN 7"
 
 
 @pytest.mark.parametrize("titles", [{"caller": "STRANGER"}, {"called": "OTHER"}])

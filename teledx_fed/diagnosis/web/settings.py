@@ -12,7 +12,8 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 class DiagnosisSettings:
     """`suggestion`: shown at once, or after the reader's own grade. A log-in ends after `session_hours`.
 
-    `database`: an address as SQLAlchemy has it, or null for a file in the folder. `certificate` and `key` are files;
+    `database`: an address as SQLAlchemy has it, or null for a file in the folder; `identified_database` is another one,
+    which alone knows who is behind a pseudonym. `certificate` and `key` are files;
     without them the page is served on this machine alone.
     """
 
@@ -21,6 +22,7 @@ class DiagnosisSettings:
     certificate: str | None = None
     key: str | None = None
     database: str | None = None
+    identified_database: str | None = None
     suggestion: str = "shown"
     session_hours: float = 8
     threads: int = 2
