@@ -39,7 +39,8 @@ def serve(home: Home = HERE, bundle: BundleFolder = None) -> None:
         running = server(here.clinic(bundle), here.settings)
         scheme = "https" if here.settings.certificate else "http"
         typer.echo(f"{scheme}://{here.settings.host}:{here.settings.port}/", err=True)
-        running.run()
+        with here.forgetting():
+            running.run()
 
 
 @app.command()
@@ -52,15 +53,17 @@ def diagnose(
 ) -> None:
     """Suggest a grade for each study; a file that cannot be read has its row with the reason."""
     with told_plainly():
+        from teledx_fed.clinical import DEMONSTRATION
         from teledx_fed.diagnosis.batch import run
-        from teledx_fed.diagnosis.diagnose import open_bundle
         from teledx_fed.diagnosis.home import DiagnosisHome
         from teledx_fed.diagnosis.intake import submissions
         from teledx_fed.records import Eye
         from teledx_fed.reporting.progress import Display
 
         here = DiagnosisHome(home)
-        opened = open_bundle(bundle or here.champion, here.settings.threads)
+        opened = here.bundle(bundle, or_demonstration=True)
+        mark = f": {DEMONSTRATION}" if opened.manifest.demonstration else ""
+        typer.echo(f"diagnosed with {opened.folder}{mark}", err=True)
         found = submissions(paths, Eye(eye))
         with Display() as display:
             display.phase("studies")
@@ -202,22 +205,34 @@ def link(
 
 
 @app.command()
-def backup(file: Annotated[Path, typer.Argument(help="A new .zip.")], home: Home = HERE) -> None:
-    """Database and photographs as one archive. Keep `secrets/` too, and apart: it ties pseudonyms to numbers."""
+def backup(
+    file: Annotated[Path, typer.Argument(help="A new .zip.")],
+    home: Home = HERE,
+    identified: Annotated[Path | None, typer.Option(help="Another, for who is behind the pseudonyms.")] = None,
+) -> None:
+    """Database and photographs as one archive. Keep apart from it: `secrets/`, and who is behind the pseudonyms."""
     with told_plainly():
         from teledx_fed.diagnosis.home import DiagnosisHome
 
         missing = DiagnosisHome(home).store().backup(file)
+        if identified is not None:
+            DiagnosisHome(home).identified().backup(identified)
         typer.echo(f"{file}" + (f"; missing photographs: {', '.join(missing)}" if missing else ""))
 
 
 @app.command()
-def restore(file: Annotated[Path, typer.Argument(help="What backup wrote.")], home: Home = HERE) -> None:
+def restore(
+    file: Annotated[Path, typer.Argument(help="What backup wrote.")],
+    home: Home = HERE,
+    identified: Annotated[Path | None, typer.Option(help="What it wrote of who is behind the pseudonyms.")] = None,
+) -> None:
     """Into a folder, or a database, that is empty; who was logged in is logged out."""
     with told_plainly():
         from teledx_fed.diagnosis.home import DiagnosisHome
 
         DiagnosisHome(home).restore(file)
+        if identified is not None:
+            DiagnosisHome(home).restore_identified(identified)
         typer.echo(f"restored into {home}")
 
 

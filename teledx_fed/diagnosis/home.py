@@ -1,20 +1,31 @@
 """A hospital's folder as diagnosis needs it; a federation may use the same one, or none."""
 
+import logging
 import secrets
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
+from threading import Event, Thread
 
 from teledx_fed.diagnosis.clinic import Clinic
 from teledx_fed.diagnosis.diagnose import open_bundle
 from teledx_fed.diagnosis.web.settings import DiagnosisSettings
 from teledx_fed.files import write_bytes
+from teledx_fed.model.bundle import Bundle
 from teledx_fed.settings import read
-from teledx_fed.store.identified import IdentifiedStore, open_identified
+from teledx_fed.store.database import StoreError
+from teledx_fed.store.identified import IdentifiedStore, open_identified, restore_identified
 from teledx_fed.store.store import Store, open_store, restore
 
+log = logging.getLogger(__name__)
+
 KEY_BYTES = 32
+HOUR = 3600.0
+DEMONSTRATION = Path("demo/hospital/champion")
+"""Where `make demo` builds it."""
 
 
 @dataclass(frozen=True)
@@ -45,25 +56,65 @@ class DiagnosisHome:
         self._kept.mkdir(mode=0o700, parents=True, exist_ok=True)
         return open_store(self.settings.database or "", self._kept)
 
-    def _identified(self) -> IdentifiedStore:
+    def identified(self) -> IdentifiedStore:
+        """Who is behind a pseudonym."""
         return open_identified(self.settings.identified_database or "", self._kept)
 
     def restore(self, file: Path) -> None:
         restore(file, self.settings.database or "", self._kept).close()
 
+    def restore_identified(self, file: Path) -> None:
+        restore_identified(file, self.settings.identified_database or "", self._kept).close()
+
     def forget(self, days: float) -> int:
-        """Studies received more than `days` ago, with their files; returns how many."""
-        store, now = self.store(), datetime.now(UTC)
-        forgotten = store.forget_before(now - timedelta(days=days))
-        for path in (*forgotten.paths, *store.expire(), *store.stray_files(now - timedelta(days=1))):
-            path.unlink(missing_ok=True)
-        store.close()
-        return forgotten.studies
+        """Studies received more than `days` ago with their files, and patients without any left; returns how many."""
+        with closing(self.store()) as store, closing(self.identified()) as identified:
+            now = datetime.now(UTC)
+            before = now - timedelta(days=days)
+            forgotten = store.forget_before(before)
+            identified.forget(before, keep=store.patients())
+            for path in (*forgotten.paths, *store.expire(), *store.stray_files(now - timedelta(days=1))):
+                path.unlink(missing_ok=True)
+            return forgotten.studies
+
+    @contextmanager
+    def forgetting(self) -> Iterator[None]:
+        """Meanwhile, at once and every hour, what is older than `keep_days` is deleted."""
+        if self.settings.keep_days is None:
+            yield
+            return
+        over = Event()
+        thread = Thread(target=self._forget_until, args=(over, self.settings.keep_days))
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    def _forget_until(self, over: Event, days: float) -> None:
+        while True:
+            try:
+                self.forget(days)
+            except (StoreError, OSError) as error:
+                log.error("old studies are still here, and tried again in an hour: %s", error)
+            if over.wait(HOUR):
+                return
+
+    def bundle(self, named: Path | None, or_demonstration: bool = False) -> Bundle:
+        """The one that is named, or else the hospital's champion, or else, if asked, what `make demo` built."""
+        choices = [named] if named else [self.champion, *([DEMONSTRATION] if or_demonstration else [])]
+        for folder in choices:
+            if folder.is_dir():
+                return open_bundle(folder, self.settings.threads)
+        raise ValueError(
+            f"--bundle must be given, got none, and {choices[-1]} is not there. Adopt your federation's model: "
+            "python -m sites adopt."
+        )
 
     def clinic(self, bundle: Path | None) -> Clinic:
-        settings, store = self.settings, self.store()
-        opened = open_bundle(bundle or self.champion, settings.threads)
-        return Clinic(store, self._identified(), opened, settings.referral, self._key(), settings.threads)
+        settings, opened = self.settings, self.bundle(bundle)
+        return Clinic(self.store(), self.identified(), opened, settings.referral, self._key(), settings.threads)
 
     def _key(self) -> bytes:
         """Made once; with another, a patient's earlier studies would be a stranger's."""

@@ -14,6 +14,8 @@ from sqlalchemy.orm import DeclarativeBase, Session
 
 from teledx_fed.store.schema import Schema, upgrade
 
+StoreError = DatabaseError
+"""What a database raises that is busy, gone or full."""
 BUSY_SECONDS = 30
 POOL = {"pool_size": 10, "max_overflow": 20}
 SQLITE, POSTGRESQL = "sqlite", "postgresql"

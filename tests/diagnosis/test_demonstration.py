@@ -1,12 +1,14 @@
 """What `make demo` lays out can be looked at, and never signed."""
 
 import shutil
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from teledx_fed.diagnosis.demonstration import PATIENTS, lay_out
-from teledx_fed.diagnosis.home import DiagnosisHome
+from teledx_fed.diagnosis.home import DEMONSTRATION, DiagnosisHome
 
 
 def test_it_has_studies_of_drawn_patients_under_a_demonstration_bundle(
@@ -19,7 +21,7 @@ def test_it_has_studies_of_drawn_patients_under_a_demonstration_bundle(
     assert len(clinic.store.worklist()) == PATIENTS
     (suggestion,) = clinic.store.suggestions(clinic.store.worklist()[0].id)
     assert suggestion.diagnosis.demonstration
-    clinic.store.close()
+    clinic.close()
     with pytest.raises(ValueError, match="must be new"):
         lay_out(home, tmp_path / "run")
 
@@ -35,7 +37,7 @@ def test_the_key_of_pseudonyms_is_made_once_and_for_its_owner_alone(bundle_folde
     assert first.pseudonym_of("7") == again.pseudonym_of("7") != "7"
     assert (tmp_path / "secrets" / "pseudonym.key").stat().st_mode & 0o077 == 0
     for clinic in (first, again):
-        clinic.store.close()
+        clinic.close()
 
 
 def test_settings_that_make_no_sense_name_their_file(bundle_folder: Path, tmp_path: Path) -> None:
@@ -44,19 +46,63 @@ def test_settings_that_make_no_sense_name_their_file(bundle_folder: Path, tmp_pa
         DiagnosisHome(tmp_path).clinic(bundle_folder)
 
 
-def test_a_backup_is_restored_into_an_empty_folder_and_what_is_old_is_forgotten(
-    bundle_folder: Path, tmp_path: Path, photographs
-) -> None:
+def files(home: DiagnosisHome) -> list[Path]:
+    return [path for path in (home.folder / "diagnosis" / "images").rglob("*") if path.is_file()]
+
+
+def test_a_backup_is_restored_into_an_empty_folder(bundle_folder: Path, tmp_path: Path, photographs) -> None:
     home, other = DiagnosisHome(tmp_path / "one"), DiagnosisHome(tmp_path / "other")
-    clinic = home.clinic(bundle_folder)
-    study = clinic.receive(photographs.submitted()).study.id
-    clinic.store.backup(tmp_path / "backup.zip")
-    clinic.store.close()
+    with closing(home.clinic(bundle_folder)) as clinic:
+        stored = clinic.receive(photographs.submitted(patient="4711"))
+        clinic.store.backup(tmp_path / "backup.zip")
+        clinic.identified.backup(tmp_path / "people.zip")
+    assert b"4711" not in (tmp_path / "backup.zip").read_bytes()
     other.restore(tmp_path / "backup.zip")
-    restored = other.clinic(bundle_folder)
-    assert restored.store.study(study).images == home.store().study(study).images
-    assert (restored.store.folder / restored.store.study(study).images[0].path).exists()
-    restored.store.close()
+    other.restore_identified(tmp_path / "people.zip")
+    with closing(other.clinic(bundle_folder)) as restored:
+        assert restored.store.study(stored.study.id).images == stored.images
+        assert (restored.store.folder / stored.images[0].path).exists()
+        assert restored.identified.identity(stored.study.patient).number == "4711"
+
+
+def test_what_is_old_is_forgotten_with_its_patient(bundle_folder: Path, tmp_path: Path, photographs) -> None:
+    home = DiagnosisHome(tmp_path)
+    with closing(home.clinic(bundle_folder)) as clinic:
+        patient = clinic.receive(photographs.submitted(patient="4711")).study.patient
     assert home.forget(days=1) == 0
     assert home.forget(days=0) == 1
-    assert [path for path in (tmp_path / "one" / "diagnosis" / "images").rglob("*") if path.is_file()] == []
+    assert files(home) == []
+    with closing(home.identified()) as identified:
+        assert identified.identity(patient) is None
+
+
+def test_while_the_page_is_served_a_study_is_deleted_when_its_days_are_over(
+    bundle_folder: Path, tmp_path: Path, photographs
+) -> None:
+    (tmp_path / "diagnosis.yaml").write_text("keep_days: 2\n")
+    home = DiagnosisHome(tmp_path)
+    with closing(home.clinic(bundle_folder)) as clinic:
+        new = clinic.receive(photographs.submitted("new")).study.id
+        clinic.store._clock = lambda: datetime.now(UTC) - timedelta(days=3)
+        clinic.receive(photographs.submitted("old"))
+    with home.forgetting():
+        pass
+    with closing(home.store()) as store:
+        assert [entry.id for entry in store.worklist()] == [new]
+    assert len(files(home)) == 6, "two photographs, their maps and sentences"
+
+
+def test_without_a_model_a_hospital_is_told_how_it_gets_one(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"--bundle must be given.*python -m sites adopt"):
+        DiagnosisHome(tmp_path).clinic(None)
+
+
+def test_only_a_batch_that_says_so_takes_the_demonstration_for_want_of_a_model(
+    demonstration_folder: Path, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(demonstration_folder, DEMONSTRATION)
+    assert DiagnosisHome(tmp_path).bundle(None, or_demonstration=True).manifest.demonstration
+    with pytest.raises(ValueError, match="--bundle must be given"):
+        DiagnosisHome(tmp_path).bundle(None)

@@ -13,8 +13,8 @@ class DiagnosisSettings:
     """`suggestion`: shown at once, or after the reader's own grade. A log-in ends after `session_hours`.
 
     `database`: an address as SQLAlchemy has it, or null for a file in the folder; `identified_database` is another one,
-    which alone knows who is behind a pseudonym. `certificate` and `key` are files;
-    without them the page is served on this machine alone.
+    which alone knows who is behind a pseudonym. `certificate` and `key` are files; without them the page is served on
+    this machine alone. Studies are deleted `keep_days` after they were received; never, where that is null.
     """
 
     host: str = "127.0.0.1"
@@ -25,6 +25,7 @@ class DiagnosisSettings:
     identified_database: str | None = None
     suggestion: str = "shown"
     session_hours: float = 8
+    keep_days: float | None = None
     threads: int = 2
     referral: ReferralSettings = field(default_factory=ReferralSettings)
 
@@ -32,6 +33,8 @@ class DiagnosisSettings:
         one_of("suggestion", self.suggestion, ("shown", "after_own_grade"))
         within("port", self.port, 1, 65535)
         within("session_hours", self.session_hours, 0.01, 24 * 7)
+        if self.keep_days is not None:
+            within("keep_days", self.keep_days, 1, 36_525)
         within("threads", self.threads, 1, 1024)
         must(
             (self.certificate is None) == (self.key is None), "certificate and key", "be given together", None, "Both."
