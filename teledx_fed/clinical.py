@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from teledx_fed.records import GRADES, Eye, Field, Photograph
+from teledx_fed.settings import within
 
 SUGGESTION = "Suggestion, not a diagnosis."
 """On every output."""
@@ -91,6 +92,11 @@ class PatientRecord:
     known_retinopathy: bool | None = None
     acuity: float | None = None
     symptoms: bool | None = None
+
+    def __post_init__(self) -> None:
+        for name, most in (("age", 130), ("acuity", 3)):
+            if (value := getattr(self, name)) is not None:
+                within(f"record.{name}", value, 0, most)
 
 
 @dataclass(frozen=True)

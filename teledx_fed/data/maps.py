@@ -71,9 +71,9 @@ def edges(image: Image) -> Map:
     return np.hypot(*(cv2.Sobel(grey, cv2.CV_32F, dx, 1 - dx) for dx in (0, 1)))
 
 
-def without_detail(image: Image) -> Image:
+def without_detail(image: Image, detail: float = DETAIL) -> Image:
     """A prepared photograph (s, s, 3) blurred within its disc, so that its rim stays where it was."""
-    sigma = DETAIL * image.shape[0]
+    sigma = detail * image.shape[0]
     inside = lit(image)
     total, weight = (
         cv2.GaussianBlur(part, (0, 0), sigma) for part in (image.astype(np.float32), inside.astype(np.float32))

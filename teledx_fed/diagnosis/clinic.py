@@ -5,31 +5,34 @@ import shutil
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
 
-from teledx_fed.clinical import Fault, PatientRecord
+from teledx_fed.clinical import Fault, PatientRecord, Study
 from teledx_fed.data.deidentification import pseudonym
-from teledx_fed.data.maps import layer
-from teledx_fed.data.photographs import PhotographInMemory, png
-from teledx_fed.data.preprocessing import fundus_mask, place
+from teledx_fed.data.disc import optic_disc
+from teledx_fed.data.photographs import PhotographFile, PhotographInMemory, png
+from teledx_fed.data.preprocessing import fundus_mask, prepare
 from teledx_fed.data.quality import faults
-from teledx_fed.diagnosis.diagnose import Picture, judged, look
-from teledx_fed.diagnosis.heat_map import sentence
+from teledx_fed.diagnosis.diagnose import judged, look
+from teledx_fed.diagnosis.evidence import Evidence, keep, map_of
 from teledx_fed.diagnosis.intake import MOST_IMAGES, Received, Sent, received
 from teledx_fed.diagnosis.judgement import Seen
 from teledx_fed.diagnosis.referral import ReferralSettings
 from teledx_fed.files import write_bytes
-from teledx_fed.model.bundle import Bundle
+from teledx_fed.model.bundle import WEIGHTS, Bundle
 from teledx_fed.records import Eye, Field
 from teledx_fed.settings import must
 from teledx_fed.store.identified import IdentifiedStore
 from teledx_fed.store.store import Store
 from teledx_fed.store.values import Arrival, Identity, StoredImage, StoredStudy
 
-HEAT, SENTENCE = ".heat.png", ".heat.txt"
+if TYPE_CHECKING:
+    from teledx_fed.diagnosis.explain import Explainer
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,17 @@ class Clinic:
     def pseudonym_of(self, number: str) -> str:
         return pseudonym(self._key, number)
 
+    def explain(self, stored: StoredStudy, kind: Evidence) -> None:
+        """That kind of map for each photograph that has a heat map: in seconds, the first time."""
+        for image in stored.images:
+            if (self.store.folder / map_of(image)).exists() and not (self.store.folder / map_of(image, kind)).exists():
+                for path in self._workers.submit(self._explain, image, kind).result():
+                    self.store.add_derivative(stored.study.id, path)
+
+    def who(self, study: Study) -> Identity | None:
+        """Whose study it is, for those at the hospital who treat them."""
+        return None if study.patient is None else self.identified.identity(study.patient)
+
     def close(self) -> None:
         self._workers.shutdown()
         self.store.close()
@@ -146,19 +160,22 @@ class Clinic:
         image = StoredImage(digest, f"{folder}/{digest}.png", width, height, told.eye, told.field, told.camera, why)
         write_bytes(self.store.folder / image.path, content)
         picture = look(replace(told, photograph=PhotographInMemory(image.path, pixels)), self.bundle)
-        return _Taken(image, picture.seen, self._keep_heat(image, picture), came.patient)
-
-    def _keep_heat(self, image: StoredImage, picture: Picture) -> tuple[str, ...]:
         if picture.heat is None:
-            return ()
-        disc = None if picture.disc is None else complex(picture.disc.x, picture.disc.y)
-        contents = {
-            heat_of(image): layer(picture.heat, place(picture.pixels)),
-            sentence_of(image): sentence(picture.heat, image.eye, disc).encode(),
-        }
-        for path, content in contents.items():
-            write_bytes(self.store.folder / path, content, lasting=False)
-        return tuple(contents)
+            return _Taken(image, picture.seen, (), came.patient)
+        made = keep(self.store.folder, image, pixels, picture.heat, picture.disc, Evidence.HEAT_MAP)
+        return _Taken(image, picture.seen, made, came.patient)
+
+    def _explain(self, image: StoredImage, kind: Evidence) -> tuple[str, ...]:
+        pixels, asked = PhotographFile(self.store.folder / image.path).read(), self.bundle.manifest.preparation
+        map = self._explainer(prepare(pixels, asked.image_size, asked.ben_graham, asked.clahe), kind)
+        return keep(self.store.folder, image, pixels, map, optic_disc(pixels), kind)
+
+    @cached_property
+    def _explainer(self) -> "Explainer":
+        """It needs PyTorch: seconds and memory, for those who ask."""
+        from teledx_fed.diagnosis.explain import Explainer
+
+        return Explainer(self.bundle.folder / WEIGHTS)
 
     def _read(self, photograph: Photograph, folder: str) -> Received:
         incoming = self.store.folder / folder / uuid4().hex
@@ -172,16 +189,6 @@ class Clinic:
 
     def _remove(self, folder: str) -> None:
         shutil.rmtree(self.store.folder / folder, ignore_errors=True)
-
-
-def sentence_of(image: StoredImage) -> str:
-    """Where what its heat map says in words lies."""
-    return image.path.removesuffix(".png") + SENTENCE
-
-
-def heat_of(image: StoredImage) -> str:
-    """Where its heat map lies, to be laid over it."""
-    return image.path.removesuffix(".png") + HEAT
 
 
 def _disc_alone(pixels: NDArray[np.uint8], why: Collection[Fault]) -> NDArray[np.uint8]:

@@ -4,22 +4,31 @@ What is explained is `heat_map.referable_log_odds`; a map's values are in its un
 together they make up how far the photograph differs from what it is compared with.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
+from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from teledx_fed.data.maps import Map
+from teledx_fed.data.maps import Map, smoothed, without_detail
+from teledx_fed.diagnosis.evidence import Evidence
 from teledx_fed.diagnosis.heat_map import REFERABLE
-from teledx_fed.model.network import Grader
+from teledx_fed.model.network import Grader, saved
 from teledx_fed.records import GRADES
 
 Image = NDArray[np.uint8]
 
+BLURS = (0.03, 0.06, 0.12)
+"""Shares of a prepared photograph's side, beyond the size of most lesions."""
+SMOOTH = 4 / 224
+"""Of its side: single pixels mean nothing."""
+HIGHEST = 99.8
+"""The percentile that is shown as 1."""
 STEPS = 32
 SAMPLES = 64
 AT_ONCE = 16
@@ -39,6 +48,26 @@ class _LogOdds(nn.Module):
         """(b, 1)"""
         mild, referable = self.network(images)[:, :GRADES].split((REFERABLE, GRADES - REFERABLE), dim=1)
         return (referable.logsumexp(dim=1) - mild.logsumexp(dim=1))[:, None]
+
+
+class Explainer:
+    """The network of a bundle, and how it is asked; computes one map at a time."""
+
+    def __init__(self, weights: Path) -> None:
+        self._network, self._one_at_a_time = saved(weights), Lock()
+
+    def __call__(self, image: Image, kind: Evidence) -> Map:
+        """From 0 to 1 where the prepared photograph (s, s, 3) speaks for referable disease, against its own blur."""
+        with self._one_at_a_time:
+            signed = EXPLAINED[kind](self._network, image)
+        map = np.maximum(smoothed(signed, SMOOTH * image.shape[0]), 0)
+        highest = np.percentile(map, HIGHEST)
+        return np.clip(map / highest, 0, 1) if highest > 0 else map
+
+
+def blurs(image: Image) -> NDArray[np.uint8]:
+    """(n, s, s, 3): a photograph without its lesions, whatever their size."""
+    return np.stack([without_detail(image, detail) for detail in BLURS])
 
 
 def integrated_gradients(network: Grader, image: Image, baseline: Image, steps: int = STEPS) -> Map:
@@ -95,6 +124,12 @@ def _tensor(network: Grader, images: Image) -> Tensor:
 
 def _signed(attributed: NDArray[np.floating]) -> Map:
     return np.asarray(attributed.sum(axis=0), np.float32)
+
+
+EXPLAINED: Mapping[Evidence, Callable[[Grader, Image], Map]] = {
+    Evidence.INTEGRATED_GRADIENTS: lambda network, image: integrated_gradients(network, image, without_detail(image)),
+    Evidence.SHAP: lambda network, image: shap_values(network, image, blurs(image)),
+}
 
 
 def _missing(what: str, library: str) -> ValueError:

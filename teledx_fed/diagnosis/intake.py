@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -166,9 +166,17 @@ def _sent(folder: Path, row: Row, eye: Eye) -> Sent:
 
 def _record(rows: Sequence[Row]) -> PatientRecord:
     """Each item as one row or another states it; an empty cell states nothing."""
-    stated = {name: row.code(name) for row in rows for name in RECORD if row.code(name)}
     try:
-        return RECORDS.validate_python(stated)
+        return record_of({name: row.code(name) for row in rows for name in RECORD if row.code(name)})
+    except ValueError as error:
+        raise ValueError(str(rows[0].problem(str(error)))) from error
+
+
+def record_of(stated: Mapping[str, object]) -> PatientRecord:
+    """What is empty states nothing. A `ValueError` names the item."""
+    try:
+        return RECORDS.validate_python({name: value for name, value in stated.items() if value != ""})
     except ValidationError as error:
         first = error.errors()[0]
-        raise ValueError(str(rows[0].problem(f"{first['loc'][0]} must be right, got {first['msg']}."))) from error
+        name, got = ".".join(map(str, first["loc"])), first["input"]
+        raise ValueError(f"record.{name} must be right, got {got!r}: {first['msg']}. Correct it.") from error

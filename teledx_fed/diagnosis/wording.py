@@ -11,9 +11,11 @@ from teledx_fed.clinical import (
     Fault,
     Gap,
     OutOfScope,
+    PatientRecord,
     Reading,
     Reason,
 )
+from teledx_fed.diagnosis.evidence import Evidence
 from teledx_fed.records import GRADES, Eye, Field
 
 OEDEMA = "signs suggesting macular oedema; a photograph without depth cannot confirm it"
@@ -80,6 +82,18 @@ DIABETES = {
     Diabetes.OTHER: "another type of diabetes",
     Diabetes.NONE: "no diabetes",
 }
+KNOWN = {
+    "pregnant": {True: "pregnant", False: "not pregnant"},
+    "treated": {True: "treated before by laser or injection", False: "not treated before"},
+    "known_retinopathy": {True: "known retinopathy", False: "no known retinopathy"},
+    "symptoms": {True: "new symptoms", False: "no new symptoms"},
+}
+"""Items of a patient's record, where somebody said."""
+MAPS = {
+    Evidence.HEAT_MAP: "heat map",
+    Evidence.INTEGRATED_GRADIENTS: "Integrated Gradients",
+    Evidence.SHAP: "SHAP",
+}
 UNSIGNED = "Preliminary, not signed by a clinician."
 SEEN = {True: "The reader saw the suggestion first.", False: "The reader graded before seeing the suggestion."}
 DAYS_A_MONTH = 365.25 / 12
@@ -125,6 +139,16 @@ def _interval(months: float) -> str:
 
 def _counted(count: int, unit: str) -> str:
     return f"{count} {unit}" if count == 1 else f"{count} {unit}s"
+
+
+def about(record: PatientRecord) -> tuple[str, ...]:
+    """What is known of a patient, a phrase each."""
+    return (
+        *([] if record.age is None else [f"{record.age:g} years old"]),
+        *([] if record.diabetes is None else [DIABETES[record.diabetes]]),
+        *([] if record.acuity is None else [f"visual acuity {record.acuity:g}"]),
+        *(said[getattr(record, item)] for item, said in KNOWN.items() if getattr(record, item) is not None),
+    )
 
 
 def told(eye: EyeDiagnosis) -> tuple[str, ...]:

@@ -10,8 +10,9 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from teledx_fed.clinical import Certainty, Fault, PatientRecord
-from teledx_fed.diagnosis.clinic import Clinic, Photograph, heat_of
+from teledx_fed.diagnosis.clinic import Clinic, Photograph
 from teledx_fed.diagnosis.diagnose import diagnose
+from teledx_fed.diagnosis.evidence import map_of
 from teledx_fed.records import Eye
 from teledx_fed.store.values import Status
 
@@ -30,7 +31,7 @@ def test_what_comes_in_is_kept_and_diagnosed(clinic: Clinic, photographs) -> Non
     assert suggestion.diagnosis == diagnose(stored.study, clinic.bundle, clinic.referral)[0]
     assert suggestion.diagnosis.model == clinic.bundle.digest
     for image in stored.images:
-        with Image.open(clinic.store.folder / heat_of(image)) as heat:
+        with Image.open(clinic.store.folder / map_of(image)) as heat:
             assert heat.size == (image.width, image.height)
             alpha = np.array(heat.convert("RGBA"))[..., 3]
             assert 0 < (alpha > 0).mean() < 1, "laid over the disc alone, where there is evidence"

@@ -3,7 +3,7 @@
 import io
 import re
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -12,7 +12,7 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image, ImageFilter
 
-from teledx_fed.clinical import Action
+from teledx_fed.clinical import Action, Diabetes, PatientRecord
 from teledx_fed.data.photographs import png
 from teledx_fed.diagnosis.clinic import Clinic
 from teledx_fed.diagnosis.web.app import app, server
@@ -68,7 +68,7 @@ def digests(clinic: Clinic, study: str) -> list[str]:
 def test_without_a_log_in_there_is_nothing_to_see(anyone: TestClient, clinic: Clinic, study: str) -> None:
     picture = digests(clinic, study)[0]
     pages = ["/", "/upload", f"/studies/{study}", f"/studies/{study}/images/{picture}.png"]
-    for path in [*pages, f"/studies/{study}/heat/{picture}.png"]:
+    for path in [*pages, f"/studies/{study}/maps/heat_map/{picture}.png"]:
         response = anyone.get(path)
         assert (response.status_code, response.headers["location"]) == (303, "/login"), path
 
@@ -109,19 +109,18 @@ def test_a_study_is_shown_with_its_suggestion_and_the_view_is_on_record(
     assert "Suggestion, not a diagnosis." in page
     assert "most likely" in page
     for picture in digests(clinic, study):
-        for kind in ("images", "heat"):
+        for kind in ("images", "maps/heat_map"):
             assert f"/studies/{study}/{kind}/{picture}.png" in page
             assert reader.get(f"/studies/{study}/{kind}/{picture}.png").content.startswith(b"\x89PNG")
     assert [view.user for view in clinic.store.views(study)] == ["anna"]
 
 
 def test_until_the_own_grade_nothing_tells_the_suggestion(blinded: Reader, clinic: Clinic, study: str) -> None:
-    heat = f"/studies/{study}/heat/{digests(clinic, study)[0]}.png"
+    heat = f"/studies/{study}/maps/heat_map/{digests(clinic, study)[0]}.png"
     page = blinded.get(f"/studies/{study}").text
     assert "shown once you have graded" in page
-    assert not {"most likely", "/heat/", "selected"} & {
-        word for word in ("most likely", "/heat/", "selected") if word in page
-    }
+    assert [word for word in ("most likely", "/maps/", " selected", "suggested=", "?map=") if word in page] == []
+    assert blinded.get(f"/studies/{study}?map=shap").text.count("/maps/") == 0
     assert blinded.get(heat).status_code == 404
     assert blinded.post(f"/studies/{study}/reading", **READING, sign="no").status_code == 303
     assert "most likely" in blinded.get(f"/studies/{study}").text
@@ -167,12 +166,41 @@ def test_other_machines_are_served_with_tls_alone() -> None:
 
 
 def test_what_is_uploaded_in_the_page_becomes_a_study(reader: Reader, clinic: Clinic, photographs) -> None:
-    files = [("files", ("a_OD.png", photographs.right, "image/png")), ("files", ("a_OS.png", photographs.left))]
-    data = {"csrf": reader.csrf, "key": "1", "patient": "4711"}
-    response = reader.client.post("/upload", data=data, files=files)
+    files = [("right", ("a", photographs.right)), ("files", ("a_OS.png", photographs.left))]
+    told = {"patient": "4711", "age": "61", "diabetes": "type_2", "pregnant": "no", "treated": ""}
+    response = reader.client.post("/upload", data={"csrf": reader.csrf, "key": "1", **told}, files=files)
     (entry,) = clinic.store.worklist()
     assert response.headers["location"] == f"/studies/{entry.id}"
-    assert [image.eye for image in clinic.store.study(entry.id).images] == ["right", "left"]
+    study = clinic.store.study(entry.id).study
+    assert [image.eye for image in study.images] == ["right", "left"]
+    assert study.record == PatientRecord(age=61, diabetes=Diabetes.TYPE_2, pregnant=False)
+    page = reader.get(f"/studies/{entry.id}").text
+    assert "Patient 4711" in page
+    assert "61 years old, type 2 diabetes, not pregnant." in page
+
+
+def test_an_item_of_the_record_that_makes_no_sense_is_named(reader: Reader, clinic: Clinic, photographs) -> None:
+    for item, wrong in {"age": "-5", "acuity": "nan", "diabetes": "type_9", "pregnant": "perhaps"}.items():
+        data = {"csrf": reader.csrf, "key": "1", item: wrong}
+        response = reader.client.post("/upload", data=data, files=[("right", ("a", photographs.right))])
+        assert (response.status_code, f"record.{item}" in response.text) == (422, True), response.text
+    assert clinic.store.worklist() == ()
+
+
+@pytest.mark.parametrize("kind", ["integrated_gradients", "shap"])
+@pytest.mark.filterwarnings("ignore:The set_.* function will be deprecated:PendingDeprecationWarning")
+def test_who_asks_for_another_map_gets_it_over_the_photograph(
+    reader: Reader, clinic: Clinic, study: str, kind: str
+) -> None:
+    pictures = digests(clinic, study)
+    assert reader.get(f"/studies/{study}/maps/{kind}/{pictures[0]}.png").status_code == 404
+    page = reader.get(f"/studies/{study}?map={kind}").text
+    for picture in pictures:
+        assert f"/maps/{kind}/{picture}.png" in page
+        assert reader.get(f"/studies/{study}/maps/{kind}/{picture}.png").content.startswith(b"\x89PNG")
+    assert page.count("eye speaks") == 2
+    kept = set(clinic.store.folder.rglob("*.png"))
+    assert kept <= set(clinic.store.forget_before(datetime.now(UTC)).paths), "they go with the study"
 
 
 class Camera:

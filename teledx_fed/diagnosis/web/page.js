@@ -26,6 +26,17 @@ for (const box of document.querySelectorAll("input[name$=_gradable]")) {
   follow();
 }
 
+for (const link of document.querySelectorAll("[data-slow]")) {
+  link.addEventListener("click", () => { document.querySelector("[data-computing]").hidden = false; });
+}
+
+const why = document.querySelector("input[name=overrules]");
+const choices = document.querySelectorAll("form.reading [data-suggested]");
+const followed = () => {
+  why.required = [...choices].some((choice) => !choice.disabled && choice.value && choice.value !== choice.dataset.suggested);
+};
+for (const choice of choices) choice.addEventListener("change", followed);
+
 const keys = { s: "yes", p: "no" };
 document.addEventListener("keydown", (event) => {
   const typing = event.target.matches("input, select, textarea");

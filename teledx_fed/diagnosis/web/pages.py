@@ -4,19 +4,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
-from uuid import uuid4
 
-from fastapi import APIRouter, Depends, Form, HTTPException, Request, Response, UploadFile
+from fastapi import APIRouter, Depends, Form, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from teledx_fed.clinical import Diagnosis, EyeDiagnosis
-from teledx_fed.diagnosis.clinic import Clinic, Photograph, Submitted, heat_of, sentence_of
-from teledx_fed.diagnosis.intake import eye_in
+from teledx_fed.diagnosis.clinic import Clinic
+from teledx_fed.diagnosis.evidence import Evidence, map_of, sentence_of
 from teledx_fed.diagnosis.web.rendering import render
 from teledx_fed.diagnosis.web.sessions import COOKIE, Doorkeeper, OwnForm, Session, session
 from teledx_fed.diagnosis.web.settings import DiagnosisSettings
 from teledx_fed.records import Eye
-from teledx_fed.store.values import LoggedIn, StoredImage, StoredReading, StoredStudy, Suggestion
+from teledx_fed.store.values import LoggedIn, Role, StoredImage, StoredReading, StoredStudy, Suggestion
 
 router = APIRouter(include_in_schema=False)
 
@@ -117,39 +116,26 @@ def worklist(request: Request, found: Session) -> HTMLResponse:
     return render(request, "worklist", found, waiting=store.worklist(), signed=store.signed(limit=20))
 
 
-@router.get("/upload", response_class=HTMLResponse)
-def upload_page(request: Request, found: Session) -> HTMLResponse:
-    return render(request, "upload", found, key=uuid4().hex)
-
-
-@router.post("/upload")
-def upload(
-    request: Request,
-    found: OwnForm,
-    key: Annotated[str, Form()],
-    files: list[UploadFile],
-    patient: Annotated[str, Form()] = "",
-) -> Response:
-    uploads = tuple(Photograph(file.file.read(), eye_in(file.filename or "")) for file in files)
-    submitted = Submitted(key, f"page/{found.user.name}", uploads, patient or None)
-    stored = clinic_of(request).receive(submitted)
-    return RedirectResponse(f"/studies/{stored.study.id}", 303)
-
-
 @router.get("/studies/{study}", response_class=HTMLResponse)
-def study_page(request: Request, found: Session, study: str) -> HTMLResponse:
-    seen = sight(request, found, study)
-    store = clinic_of(request).store
-    store.log_view(study, found.user.name)
+def study_page(request: Request, found: Session, study: str, map: Evidence = Evidence.HEAT_MAP) -> HTMLResponse:
+    """With that kind of map over its photographs; one that is not there yet is computed first."""
+    seen, clinic = sight(request, found, study), clinic_of(request)
+    if seen.suggestion is not None and map is not Evidence.HEAT_MAP:
+        clinic.explain(seen.stored, map)
+    clinic.store.log_view(study, found.user.name)
+    folder = clinic.store.folder
     return render(
         request,
         "study",
         found,
         seen=seen,
-        previous=store.previous(study),
+        person=clinic.who(seen.stored.study),
+        previous=clinic.store.previous(study),
+        views=clinic.store.views(study) if found.user.role is Role.ADMIN else (),
         withheld=seen.suggestion is None,
         findings=FINDINGS,
-        said={image.digest: _said(store.folder / sentence_of(image)) for image in seen.stored.images},
+        shown=map,
+        said={image.digest: _said(folder / sentence_of(image, map)) for image in seen.stored.images},
     )
 
 
@@ -160,12 +146,12 @@ def photograph(request: Request, study: str, digest: str) -> Response:
     return Response((clinic.store.folder / image.path).read_bytes(), media_type=PNG)
 
 
-@router.get("/studies/{study}/heat/{digest}.png")
-def heat(request: Request, found: Session, study: str, digest: str) -> Response:
+@router.get("/studies/{study}/maps/{kind}/{digest}.png")
+def map_over(request: Request, found: Session, study: str, kind: Evidence, digest: str) -> Response:
     seen, folder = sight(request, found, study), clinic_of(request).store.folder
-    file = folder / heat_of(_image(seen.stored, digest))
+    file = folder / map_of(_image(seen.stored, digest), kind)
     if seen.suggestion is None or not file.exists():
-        raise HTTPException(404, "There is no heat map to show.")
+        raise HTTPException(404, "There is no such map to show.")
     return Response(file.read_bytes(), media_type=PNG)
 
 

@@ -12,7 +12,8 @@ from teledx_fed.clinical import Diagnosis, Reading
 from teledx_fed.data.dicom_writing import ReportFacts, encapsulated_pdf
 from teledx_fed.data.photographs import PhotographFile, laid_over
 from teledx_fed.diagnosis import fhir, pdf
-from teledx_fed.diagnosis.clinic import Clinic, heat_of, sentence_of
+from teledx_fed.diagnosis.clinic import Clinic
+from teledx_fed.diagnosis.evidence import map_of, sentence_of
 from teledx_fed.diagnosis.results import as_json
 from teledx_fed.diagnosis.web.pages import Sight, clinic_of, sight
 from teledx_fed.diagnosis.web.sessions import Session
@@ -99,7 +100,7 @@ def _shown(clinic: Clinic, seen: Sight) -> Mapping[Eye, pdf.Shown]:
 
 def _picture(clinic: Clinic, image: StoredImage) -> pdf.Shown:
     folder = clinic.store.folder
-    photograph, heat = folder / image.path, folder / heat_of(image)
+    photograph, heat = folder / image.path, folder / map_of(image)
     if not heat.exists():
         return pdf.Shown(PhotographFile(photograph).read())
     said = (folder / sentence_of(image)).read_text()

@@ -1,0 +1,53 @@
+"""Photographs of a patient, sent by who is logged in, with what decides whether the model may speak of them."""
+
+from collections.abc import Iterable
+from typing import Annotated
+from uuid import uuid4
+
+from fastapi import APIRouter, Depends, Form, Request, Response, UploadFile
+from fastapi.responses import HTMLResponse, RedirectResponse
+
+from teledx_fed.clinical import PatientRecord
+from teledx_fed.diagnosis.clinic import Photograph, Submitted
+from teledx_fed.diagnosis.intake import RECORD, eye_in, record_of
+from teledx_fed.diagnosis.web.pages import clinic_of
+from teledx_fed.diagnosis.web.rendering import render
+from teledx_fed.diagnosis.web.sessions import OwnForm, Session
+from teledx_fed.records import Eye
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/upload", response_class=HTMLResponse)
+def upload_page(request: Request, found: Session) -> HTMLResponse:
+    return render(request, "upload", found, key=uuid4().hex)
+
+
+async def stated(request: Request) -> PatientRecord:
+    """The items of a patient's record that a form was filled in with."""
+    form = await request.form()
+    return record_of({name: form.get(name, "") for name in RECORD})
+
+
+@router.post("/upload")
+def upload(
+    request: Request,
+    found: OwnForm,
+    record: Annotated[PatientRecord, Depends(stated)],
+    key: Annotated[str, Form()],
+    right: Annotated[list[UploadFile] | None, Form()] = None,
+    left: Annotated[list[UploadFile] | None, Form()] = None,
+    files: Annotated[list[UploadFile] | None, Form()] = None,
+    patient: Annotated[str, Form()] = "",
+) -> Response:
+    """`files` tell their eye themselves: in DICOM, or by name."""
+    chosen = ((right, Eye.RIGHT), (left, Eye.LEFT), (files, None))
+    uploads = tuple(photograph for sent, eye in chosen for photograph in _photographs(sent or (), eye))
+    submitted = Submitted(key, f"page/{found.user.name}", uploads, patient or None, record)
+    stored = clinic_of(request).receive(submitted)
+    return RedirectResponse(f"/studies/{stored.study.id}", 303)
+
+
+def _photographs(sent: Iterable[UploadFile], eye: Eye | None) -> Iterable[Photograph]:
+    """Browsers send an empty part where no file was chosen."""
+    return (Photograph(file.file.read(), eye or eye_in(file.filename or "")) for file in sent if file.size)
