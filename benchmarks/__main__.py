@@ -24,6 +24,7 @@ MEASUREMENTS = (
     "startup",
     "deployed_round",
     "drawing",
+    "clinic",
 )
 ON_A_GPU = ("gpu_training", "gpu_real_hospitals")
 

@@ -1,0 +1,156 @@
+"""A hospital's page: seconds from upload to a study with its maps, and fifty readers at once."""
+
+import asyncio
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from socket import create_server
+from statistics import median, quantiles
+from tempfile import TemporaryDirectory
+
+import httpx
+
+from benchmarks.drawn import jpegs
+from benchmarks.measure import tell
+from teledx_fed.data.image_cache import PREPARATION_VERSION
+from teledx_fed.diagnosis.home import DiagnosisHome
+from teledx_fed.diagnosis.web.sessions import hashed_password
+from teledx_fed.model.bundle import Calibration, Manifest, Preparation, Scope
+from teledx_fed.model.bundle_writing import write_bundle
+from teledx_fed.model.network import build
+from teledx_fed.records import Eye
+from teledx_fed.settings import ModelSettings
+from teledx_fed.store.values import Role
+
+SIDE = 2048
+STUDIES = 9
+READERS, TURNS = 50, 4
+PASSWORD = "a benchmark's own"
+MANIFEST = Manifest(
+    site="benchmark",
+    release="0",
+    demonstration=False,
+    preparation=Preparation(PREPARATION_VERSION, 224, False, False),
+    calibration=Calibration(1.0, 0.9, 0.01, 0.9, 0.99, 0.99, 100, 50),
+    scope=Scope((), 100),
+    trained={},
+)
+CSRF = re.compile('name="csrf" value="([^"]+)"')
+PICTURES = re.compile(r'src="(/studies/[^"]+\.png)"')
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The address of a hospital with an untrained EfficientNet-B0, which takes as long as a trained one."""
+    home = DiagnosisHome(folder)
+    write_bundle(build(ModelSettings(), seed=0), MANIFEST, home.champion)
+    store, password = home.store(), hashed_password(PASSWORD)
+    for number in range(READERS):
+        store.access.add_user(f"reader {number}", Role.READER, password)
+    store.close()
+    with create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    (folder / "diagnosis.yaml").write_text(f"port: {port}\n")
+    process = subprocess.Popen([sys.executable, "-m", "sites", "serve", "--dir", folder], stderr=subprocess.DEVNULL)
+    try:
+        address = f"http://127.0.0.1:{port}"
+        _wait_for(address, process)
+        yield address
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _wait_for(address: str, process: "subprocess.Popen[bytes]") -> None:
+    while process.poll() is None:
+        try:
+            httpx.get(f"{address}/login")
+            return
+        except httpx.TransportError:
+            time.sleep(0.1)
+    raise RuntimeError(f"python -m sites serve ended with {process.returncode}")
+
+
+def log_in(client: httpx.Client, number: int) -> str:
+    """The token that its forms carry."""
+    client.post("/login", data={"name": f"reader {number}", "password": PASSWORD}).raise_for_status()
+    return CSRF.findall(client.get("/").text)[0]
+
+
+def upload(client: httpx.Client, csrf: str, eyes: tuple[Path, Path]) -> float:
+    """Seconds from the form's being sent to the last picture of the study's page."""
+    files = {name: (name, path.read_bytes()) for name, path in zip(("right", "left"), eyes, strict=True)}
+    began = time.perf_counter()
+    page = client.post("/upload", data={"csrf": csrf, "key": eyes[0].stem}, files=files).raise_for_status()
+    pictures = PICTURES.findall(page.text)
+    assert len(pictures) == 4, "two photographs and two maps"
+    for picture in pictures:
+        client.get(picture).raise_for_status()
+    return time.perf_counter() - began
+
+
+async def read(address: str, number: int) -> list[float]:
+    """Seconds of each request of one reader: the worklist, a study with its pictures, a reading that is not signed."""
+    taken: list[float] = []
+
+    async def timed(client: httpx.AsyncClient, method: str, path: str, **form: str) -> str:
+        began = time.perf_counter()
+        response = (await client.request(method, path, data=form or None)).raise_for_status()
+        taken.append(time.perf_counter() - began)
+        return response.text
+
+    async with httpx.AsyncClient(base_url=address, follow_redirects=True, timeout=60) as client:
+        await timed(client, "POST", "/login", name=f"reader {number}", password=PASSWORD)
+        for turn in range(TURNS):
+            studies = re.findall('href="(/studies/[0-9a-f]+)"', await timed(client, "GET", "/"))
+            study = studies[(number + turn) % len(studies)]
+            page = await timed(client, "GET", study)
+            for picture in PICTURES.findall(page):
+                await timed(client, "GET", picture)
+            graded = {f"{eye}_{item}": value for eye in ("right", "left") for item, value in GRADED.items()}
+            csrf = CSRF.findall(page)[0]
+            await timed(client, "POST", f"{study}/reading", csrf=csrf, urgency="refer", overrules="-", **graded)
+    return taken
+
+
+GRADED = {"gradable": "yes", "grade": "1"}
+
+
+async def readers(address: str) -> list[float]:
+    return [seconds for one in await asyncio.gather(*(read(address, n) for n in range(READERS))) for seconds in one]
+
+
+def main() -> None:
+    with TemporaryDirectory() as folder, served(Path(folder) / "hospital") as address:
+        photographs = Path(folder) / "photographs"
+        eyes = {(e.patient, e.eye): photographs / f"{e.image.name}.jpg" for e in jpegs(photographs, STUDIES, SIDE)}
+        pairs = [(eyes[patient, Eye.RIGHT], eyes[patient, Eye.LEFT]) for patient, eye in eyes if eye is Eye.RIGHT]
+        with httpx.Client(base_url=address, follow_redirects=True, timeout=60) as client:
+            csrf = log_in(client, 0)
+            taken = [upload(client, csrf, pair) for pair in pairs]
+        began = time.perf_counter()
+        requests = asyncio.run(readers(address))
+        elapsed = time.perf_counter() - began
+    percentiles = quantiles(requests, n=20)
+    tell(
+        "clinic",
+        {"upload_to_page_s": median(taken[1:])},
+        at_most={"upload_to_page_s": 1},
+        sides={
+            "slowest_upload_s": max(taken[1:]),
+            "photograph_megapixels": SIDE**2 / 1e6,
+            "readers": READERS,
+            "requests": len(requests),
+            "requests_a_second": len(requests) / elapsed,
+            "request_p50_s": percentiles[9],
+            "request_p95_s": percentiles[18],
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()
