@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 
 from teledx_fed.data import dicom_pixels
-from teledx_fed.data.dicom_parsing import PREFIX, Refused, parse, text, whole
+from teledx_fed.data.dicom_parsing import PREFIX, parse, text, whole
 from teledx_fed.data.dicom_pixels import image_size, pixels
+from teledx_fed.data.photographs import Refused
 from teledx_fed.records import Eye, Field
 
 EYES = {"L": Eye.LEFT, "R": Eye.RIGHT}

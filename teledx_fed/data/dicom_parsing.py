@@ -1,7 +1,6 @@
 """DICOM files of any origin (PS3.5, PS3.10): parsed as far as asked, in bounded memory, or refused."""
 
 import logging
-import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag, Tag
 
-from teledx_fed.data.photographs import BOMB
+from teledx_fed.data.photographs import BOMB, DAMAGED, Refused
 
 JPEGS = {uid.JPEGBaseline8Bit, uid.JPEG2000Lossless, uid.JPEG2000}
 SYNTAXES = {uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian, uid.RLELossless, *JPEGS}
@@ -27,22 +26,11 @@ MAX_READS = 100_000
 MAX_VALUE = 1 << 18
 """Bytes of any value but the pixels: twice the largest palette."""
 
-MALFORMED = (
-    *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError, AssertionError, RuntimeError, StopIteration),
-    *(OSError, EOFError, MemoryError, SyntaxError, Warning, struct.error, *BOMB),
-    *(InvalidDicomError, BytesLengthException),
-)
+MALFORMED = (*DAMAGED, *BOMB, StopIteration, MemoryError, Warning, InvalidDicomError, BytesLengthException)
 """What pydicom, and Pillow below it, raise of malformed files; warnings, where somebody made them errors."""
 # What they warn and log of holds what they read, identifiers too.
 warnings.filterwarnings("ignore", module=r"pydicom\.")
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)
-
-
-class Refused(ValueError):
-    """A file that is no photograph for us: which, why, and what to do."""
-
-    def __init__(self, name: str, requirement: str, got: object, remedy: str) -> None:
-        super().__init__(f"{name} must be {requirement}, got {got}. {remedy}, or leave it out.")
 
 
 @contextmanager

@@ -10,7 +10,8 @@ from pydicom.encaps import get_frame
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_color_lut
 
-from teledx_fed.data.dicom_parsing import JPEGS, Refused, called, text, whole
+from teledx_fed.data.dicom_parsing import JPEGS, called, text, whole
+from teledx_fed.data.photographs import Refused
 
 PHOTOGRAPHS = {
     uid.OphthalmicPhotography8BitImageStorage,

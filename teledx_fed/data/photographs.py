@@ -21,13 +21,23 @@ FORMATS = ("JPEG", "PNG", "TIFF", "BMP")
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 """Eight bits a channel; deeper ones would need a window, which nobody told us."""
 
-DAMAGED = (OSError, SyntaxError, TypeError, struct.error)
-"""What Pillow raises when a file ends too soon or a chunk of it is broken."""
+DAMAGED = (
+    *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError, AssertionError, RuntimeError),
+    *(OSError, EOFError, SyntaxError, struct.error),
+)
+"""What Pillow raises when a file ends too soon or a part of it is broken."""
 
 BOMB = (Image.DecompressionBombWarning, Image.DecompressionBombError)
 # Of damaged metadata Pillow warns, though the pixels are whole; of a bomb it warns before it decodes it.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 warnings.simplefilter("error", Image.DecompressionBombWarning)
+
+
+class Refused(ValueError):
+    """A file that is no photograph for us: which, why, and what to do."""
+
+    def __init__(self, name: str, requirement: str, got: object, remedy: str) -> None:
+        super().__init__(f"{name} must be {requirement}, got {got}. {remedy}, or leave it out.")
 
 
 @dataclass(frozen=True)
@@ -89,6 +99,8 @@ class PhotographFile:
             with Image.open(file, formats=FORMATS) as image:
                 self._check_mode(image.mode)
                 yield image
+        except Refused:
+            raise
         except BOMB as error:
             raise self._refused(
                 f"at most {Image.MAX_IMAGE_PIXELS} pixels", "more in its header", "Scale it down"
@@ -111,11 +123,11 @@ class PhotographFile:
         if mode not in MODES:
             raise self._refused("8 bits a channel", f"mode {mode}", "Convert it")
 
-    def _unreadable(self, error: OSError) -> ValueError:
+    def _unreadable(self, error: OSError) -> Refused:
         return self._refused("readable", error.strerror, "Check the path and its permissions")
 
-    def _refused(self, requirement: str, got: object, remedy: str) -> ValueError:
-        return ValueError(f"{self.name} must be {requirement}, got {got}. {remedy}, or leave it out.")
+    def _refused(self, requirement: str, got: object, remedy: str) -> Refused:
+        return Refused(self.name, requirement, got, remedy)
 
 
 @dataclass(frozen=True)

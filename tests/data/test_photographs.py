@@ -28,14 +28,20 @@ def stored(folder: Path, content: bytes, name: str = "photograph") -> Photograph
     return PhotographFile(folder / name)
 
 
-def png(width: int, height: int) -> bytes:
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def png(width: int, height: int, more: bytes = b"") -> bytes:
     """A header that promises `width` × `height` pixels, and hardly any pixels."""
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(99))) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + header + more + chunk(b"IDAT", zlib.compress(bytes(99))) + chunk(b"IEND", b"")
+
+
+def bmp_of_colours(count: int) -> bytes:
+    content = bytearray(encoded(Image.fromarray(PIXELS).convert("P"), "BMP"))
+    struct.pack_into("<I", content, 46, count)
+    return bytes(content)
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "TIFF", "BMP"])
@@ -122,6 +128,9 @@ def test_equal_content_has_equal_digests(tmp_path: Path) -> None:
         (encoded(Image.fromarray(PIXELS), "TIFF")[:-100], "must be whole"),
         (png(10_000, 10_000), "must be at most 89478485 pixels"),
         (png(60_000, 60_000), "must be at most 89478485 pixels"),
+        (png(60, 40, chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(2**21)))), "must be whole"),
+        (png(60, 40, chunk(b"acTL", b"")), "must be whole"),
+        (bmp_of_colours(300), "must be whole"),
         (encoded(Image.fromarray(PIXELS[..., 0].astype(np.uint16)), "PNG"), "must be 8 bits a channel"),
     ],
 )
