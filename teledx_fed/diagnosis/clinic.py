@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -103,6 +104,11 @@ class Clinic:
     def pseudonym_of(self, number: str) -> str:
         return pseudonym(self._key, number)
 
+    def link(self, label: str, lifetime: timedelta, number: str | None = None) -> str:
+        """The token of a link that takes one study, of the patient with that number or of anybody."""
+        token, _ = self.store.access.add_link(label, lifetime, self._known_as(number) if number else None)
+        return token
+
     def explain(self, stored: StoredStudy, kind: Evidence) -> None:
         """That kind of map for each photograph that has a heat map: in seconds, the first time."""
         for image in stored.images:
@@ -135,13 +141,17 @@ class Clinic:
             key=submitted.key,
             source=submitted.source,
             images=tuple(each.image for each in taken),
-            patient=None if number is None else self._known_as(number),
+            patient=self._patient_of(link) if number is None else self._known_as(number),
             record=submitted.record,
             acquired=submitted.acquired,
         )
         made = tuple(path for each in taken for path in each.derivatives)
         diagnosis = judged([each.seen for each in taken], submitted.record, self.bundle, self.referral)
         return self.store.add_study(arrival, link, diagnosis, made)
+
+    def _patient_of(self, link: str | None) -> str | None:
+        found = None if link is None else self.store.access.link(link)
+        return None if found is None else found.patient
 
     def _known_as(self, number: str) -> str:
         """Its pseudonym; who that is, the identified store remembers."""

@@ -127,7 +127,19 @@ class Access:
             row = _with_token(session, LinkRow, token)
             if row is None or row.used is not None or row.expires <= self._clock():
                 return None
-            return Link(row.id, row.label, row.patient, row.expires)
+            return _link(row)
+
+    def links(self) -> tuple[Link, ...]:
+        """Those that can be used now."""
+        usable = select(LinkRow).where(LinkRow.used.is_(None), LinkRow.expires > self._clock())
+        with self._database.reading() as session:
+            return tuple(_link(row) for row in session.scalars(usable.order_by(LinkRow.expires)))
+
+    def revoke_link(self, id: str) -> None:
+        with self._database.writing() as session:
+            if (row := session.get(LinkRow, id)) is None:
+                raise unknown("link", id)
+            row.expires = self._clock()
 
 
 def _with_token(session: Session, table: type[TokenRow], token: str) -> TokenRow | None:
@@ -151,3 +163,7 @@ def _user(row: UserRow) -> User:
 
 def _device(row: DeviceRow) -> Device:
     return Device(row.name, row.created, row.revoked)
+
+
+def _link(row: LinkRow) -> Link:
+    return Link(row.id, row.label, row.patient, row.expires)

@@ -4,14 +4,14 @@ from datetime import timedelta
 from pathlib import Path
 
 import uvicorn
-from fastapi import FastAPI, Request, Response
-from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi import FastAPI, HTTPException, Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware.base import RequestResponseEndpoint
 
 from teledx_fed.diagnosis.clinic import Clinic
-from teledx_fed.diagnosis.web import api, links, new_study, pages, reading, reports, uploads
+from teledx_fed.diagnosis.web import administration, api, links, new_study, pages, reading, reports, uploads
 from teledx_fed.diagnosis.web.door import refusal
+from teledx_fed.diagnosis.web.refusals import told_plainly
 from teledx_fed.diagnosis.web.sessions import Doorkeeper
 from teledx_fed.diagnosis.web.settings import LOOPBACK, DiagnosisSettings
 
@@ -38,8 +38,9 @@ def app(clinic: Clinic, settings: DiagnosisSettings) -> FastAPI:
     )
     site.state.clinic, site.state.settings = clinic, settings
     site.state.doorkeeper = Doorkeeper(clinic.store.access, timedelta(hours=settings.session_hours))
-    for part in (pages, new_study, reading, reports, links, api, uploads):
+    for part in (pages, new_study, reading, reports, links, administration, api, uploads):
         site.include_router(part.router)
+    told_plainly(site)
 
     @site.middleware("http")
     async def with_headers(request: Request, answer: RequestResponseEndpoint) -> Response:
@@ -48,12 +49,6 @@ def app(clinic: Clinic, settings: DiagnosisSettings) -> FastAPI:
         response.headers.update(HEADERS)
         return response
 
-    @site.exception_handler(ValueError)
-    async def refused(request: Request, error: ValueError) -> Response:
-        if request.url.path.startswith("/api/"):
-            return JSONResponse({"detail": str(error)}, 422)
-        return PlainTextResponse(f"{error}\n", 422)
-
     @site.get("/favicon.ico", include_in_schema=False)
     def no_icon() -> Response:
         return Response(status_code=204)
@@ -61,7 +56,7 @@ def app(clinic: Clinic, settings: DiagnosisSettings) -> FastAPI:
     @site.get("/static/{name}", include_in_schema=False)
     def static(name: str) -> Response:
         if name not in STATIC:
-            return PlainTextResponse("no such file\n", 404)
+            raise HTTPException(404, "There is no such file.")
         return Response((HERE / name).read_bytes(), media_type=STATIC[name])
 
     return site

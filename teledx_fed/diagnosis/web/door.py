@@ -1,10 +1,11 @@
 """Before a body is read: who sends it, and how much. Frameworks spool a body to disk before they ask who sent it."""
 
 from fastapi import Request, Response
-from fastapi.responses import JSONResponse, RedirectResponse
+from fastapi.responses import RedirectResponse
 
 from teledx_fed.diagnosis.intake import LARGEST_MIB, MOST_IMAGES
-from teledx_fed.diagnosis.web.sessions import COOKIE
+from teledx_fed.diagnosis.web.refusals import refuse
+from teledx_fed.diagnosis.web.sessions import whoever
 from teledx_fed.store.access import Access
 
 LARGEST_STUDY = MOST_IMAGES * LARGEST_MIB * 2**20
@@ -19,17 +20,17 @@ def refusal(request: Request, access: Access) -> Response | None:
         return None
     path, length = request.url.path, request.headers.get("content-length", "")
     if not length.isdecimal():
-        return JSONResponse({"detail": "Say how long the body is: Content-Length."}, 411)
+        return refuse(request, 411, "Say how long the body is: Content-Length.")
     largest = LARGEST_LOGIN if path == "/login" else LARGEST_STUDY
     if int(length) > largest:
-        return JSONResponse({"detail": f"A body must have at most {largest} bytes, got {length}."}, 413)
+        return refuse(request, 413, f"A body must have at most {largest} bytes, got {length}.")
     if path == "/login" or _known(request, path, access):
         return None
     if path.startswith("/api/"):
         message = "Send this device's token: Authorization: Bearer …"
-        return JSONResponse({"detail": message}, 401, {"WWW-Authenticate": "Bearer"})
+        return refuse(request, 401, message, {"WWW-Authenticate": "Bearer"})
     if path.startswith("/link/"):
-        return JSONResponse({"detail": LINK_IS_OVER}, 404)
+        return refuse(request, 404, LINK_IS_OVER)
     return RedirectResponse("/login", 303)
 
 
@@ -38,7 +39,7 @@ def _known(request: Request, path: str, access: Access) -> bool:
         return access.device(bearer(request.headers.get("authorization", ""))) is not None
     if path.startswith("/link/"):
         return access.link(path.removeprefix("/link/")) is not None
-    return access.logged_in(request.cookies.get(COOKIE, "")) is not None
+    return whoever(request) is not None
 
 
 def bearer(authorization: str) -> str:

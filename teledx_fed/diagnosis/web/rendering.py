@@ -12,7 +12,7 @@ from teledx_fed.clinical import DEMONSTRATION, SUGGESTION, Action
 from teledx_fed.diagnosis import wording
 from teledx_fed.diagnosis.clinic import Clinic
 from teledx_fed.records import GRADES, Eye
-from teledx_fed.store.values import LoggedIn
+from teledx_fed.store.values import LoggedIn, Role
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -45,5 +45,5 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["told"] = lambda code, told: told[code]
-    environment.globals |= {"words": wording, "Eye": Eye, "Action": Action, "grades": range(GRADES)}
+    environment.globals |= {"words": wording, "Eye": Eye, "Action": Action, "Role": Role, "grades": range(GRADES)}
     return environment

@@ -86,10 +86,14 @@ def _matches(password_hash: str, password: str) -> bool:
         return False
 
 
+def whoever(request: Request) -> LoggedIn | None:
+    keeper: Doorkeeper = request.app.state.doorkeeper
+    return keeper.access.logged_in(request.cookies.get(COOKIE, ""))
+
+
 def session(request: Request) -> LoggedIn:
     """Of whoever asks; else they are sent to log in."""
-    keeper: Doorkeeper = request.app.state.doorkeeper
-    found = keeper.access.logged_in(request.cookies.get(COOKIE, ""))
+    found = whoever(request)
     if found is None:
         raise HTTPException(303, headers={"Location": "/login"})
     return found
@@ -108,7 +112,10 @@ def own_form(found: Session, csrf: Annotated[str, Form()] = "") -> LoggedIn:
 OwnForm = Annotated[LoggedIn, Depends(own_form)]
 
 
-def administrator(found: OwnForm) -> LoggedIn:
+def administrator(found: Session) -> LoggedIn:
     if found.user.role is not Role.ADMIN:
         raise HTTPException(403, "Only an administrator may do this.")
     return found
+
+
+Administrator = Annotated[LoggedIn, Depends(administrator)]

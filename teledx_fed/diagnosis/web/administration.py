@@ -1,0 +1,112 @@
+"""What administrators do in the page: who may log in, which devices may send, and links to give away."""
+
+from datetime import timedelta
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Form, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+
+from teledx_fed.diagnosis.web.pages import clinic_of
+from teledx_fed.diagnosis.web.rendering import render
+from teledx_fed.diagnosis.web.sessions import Administrator, hashed_password, own_form
+from teledx_fed.settings import must, within
+from teledx_fed.store.access import Access
+from teledx_fed.store.values import LoggedIn, Role
+
+HERE = "/administration"
+LONGEST_LINK_HOURS = 24 * 90
+
+router = APIRouter(prefix=HERE, include_in_schema=False)
+own = [Depends(own_form)]
+
+Text = Annotated[str, Form(max_length=200)]
+
+
+@router.get("", response_class=HTMLResponse)
+def administration(request: Request, found: Administrator) -> HTMLResponse:
+    return _page(request, found)
+
+
+@router.post("/users", dependencies=own)
+def add_user(
+    request: Request, found: Administrator, name: Text, role: Annotated[Role, Form()], password: Text
+) -> Response:
+    _access(request).add_user(name, role, hashed_password(password))
+    return _done()
+
+
+@router.post("/users/role", dependencies=own)
+def change_role(request: Request, found: Administrator, name: Text, role: Annotated[Role, Form()]) -> Response:
+    _another(found, name)
+    _access(request).set_role(name, role)
+    return _done()
+
+
+@router.post("/users/password", dependencies=own)
+def change_password(request: Request, found: Administrator, name: Text, password: Text) -> Response:
+    _access(request).set_password(name, hashed_password(password))
+    return _done()
+
+
+@router.post("/users/disabled", dependencies=own)
+def disable(request: Request, found: Administrator, name: Text, disabled: Annotated[bool, Form()]) -> Response:
+    _another(found, name)
+    _access(request).set_disabled(name, disabled)
+    return _done()
+
+
+@router.post("/devices", dependencies=own)
+def add_device(request: Request, found: Administrator, name: Text) -> HTMLResponse:
+    """Its token is in the answer, and never told again."""
+    token = _access(request).add_device(name)
+    return _page(request, found, f"The token of {name}", token)
+
+
+@router.post("/devices/revoked", dependencies=own)
+def revoke_device(request: Request, found: Administrator, name: Text) -> Response:
+    _access(request).revoke_device(name)
+    return _done()
+
+
+@router.post("/links", dependencies=own)
+def add_link(
+    request: Request, found: Administrator, label: Text, hours: Annotated[float, Form()], patient: Text = ""
+) -> HTMLResponse:
+    """Its address is in the answer, and never told again."""
+    within("hours", hours, 0.1, LONGEST_LINK_HOURS)
+    token = clinic_of(request).link(label, timedelta(hours=hours), patient or None)
+    return _page(request, found, f"The link for {label}", f"{request.base_url}link/{token}")
+
+
+@router.post("/links/revoked", dependencies=own)
+def revoke_link(request: Request, found: Administrator, link: Text) -> Response:
+    _access(request).revoke_link(link)
+    return _done()
+
+
+def _access(request: Request) -> Access:
+    return clinic_of(request).store.access
+
+
+def _another(found: LoggedIn, name: str) -> None:
+    """So that an administrator is left."""
+    must(name != found.user.name, "name", "be another than yours", name, "Ask another administrator.")
+
+
+def _done() -> Response:
+    return RedirectResponse(HERE, 303)
+
+
+def _page(request: Request, found: LoggedIn, about: str = "", told_once: str = "") -> HTMLResponse:
+    access = _access(request)
+    return render(
+        request,
+        "administration",
+        found,
+        about=about,
+        told_once=told_once,
+        users=access.users(),
+        devices=access.devices(),
+        links=access.links(),
+        roles=tuple(Role),
+    )

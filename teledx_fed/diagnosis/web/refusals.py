@@ -1,0 +1,41 @@
+"""What is not done, and why: a page for who reads one, JSON for devices."""
+
+from collections.abc import Mapping
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exception_handlers import request_validation_exception_handler
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from teledx_fed.diagnosis.web.rendering import render
+from teledx_fed.diagnosis.web.sessions import whoever
+
+TITLES = {403: "Not allowed", 404: "Not found", 405: "Not found", 413: "Too large"}
+
+
+def refuse(request: Request, status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
+    if request.url.path.startswith("/api/"):
+        return JSONResponse({"detail": message}, status, headers)
+    title = TITLES.get(status, "Not done")
+    return render(request, "refused", whoever(request), status, title=title, message=message)
+
+
+def told_plainly(site: FastAPI) -> None:
+    """Every error that a request may meet."""
+
+    @site.exception_handler(ValueError)
+    async def not_valid(request: Request, error: ValueError) -> Response:
+        return refuse(request, 422, str(error))
+
+    @site.exception_handler(RequestValidationError)
+    async def not_filled_in(request: Request, error: RequestValidationError) -> Response:
+        if request.url.path.startswith("/api/"):
+            return await request_validation_exception_handler(request, error)
+        return refuse(request, 422, " ".join(f"{one['loc'][-1]}: {one['msg']}." for one in error.errors()))
+
+    @site.exception_handler(HTTPException)
+    async def not_done(request: Request, error: HTTPException) -> Response:
+        if error.status_code < 400:
+            return Response(status_code=error.status_code, headers=error.headers)
+        return refuse(request, error.status_code, str(error.detail), error.headers)
