@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import logging
 import struct
 import warnings
 from collections.abc import Iterator
@@ -31,6 +32,7 @@ BOMB = (Image.DecompressionBombWarning, Image.DecompressionBombError)
 # Of damaged metadata Pillow warns, though the pixels are whole; of a bomb it warns before it decodes it.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 warnings.simplefilter("error", Image.DecompressionBombWarning)
+logging.getLogger("PIL").setLevel(logging.INFO)  # below, it tells what stands in a file's metadata
 
 
 class Refused(ValueError):

@@ -18,7 +18,8 @@ from teledx_fed.records import GRADES, Counts, Example, Patients, Reason, Site, 
 Floats = NDArray[np.float64]
 
 MAKERS = ("canon", "centervue", "kowa", "nidek", "nikon", "optomed", "optos", "optovue", "phelcom", "topcon", "zeiss")
-"""A camera leaves a site as one of these or as `other`: what else its name may hold stays."""
+"""Of cameras. A name that a file gives its camera may hold anything else."""
+OTHER, UNKNOWN = "other", "unknown"
 
 SIDES = (0, 128, 224, 384, 512, 768, 1024, 2048)
 """Of the smaller side of a photograph, pixels: where each bin begins."""
@@ -26,7 +27,7 @@ SIDES = (0, 128, 224, 384, 512, 768, 1024, 2048)
 CELLS: Mapping[str, tuple[str, ...]] = {
     "grades": tuple(str(grade) for grade in range(GRADES)),
     "oedema": ("no", "yes", "unknown"),
-    "cameras": (*MAKERS, "other", "unknown"),
+    "cameras": (*MAKERS, OTHER, UNKNOWN),
     "sides": (*(f"{low}–{high - 1}" for low, high in pairwise(SIDES)), f"{SIDES[-1]}–"),
     "patients": tuple(Patients),
     "set_aside": tuple(Reason),
@@ -104,11 +105,14 @@ def _oedema(example: Example) -> int:
     return {False: 0, True: 1, None: 2}[example.oedema]
 
 
+def maker_of(camera: str) -> str:
+    """One of `MAKERS`, `other` or `unknown`."""
+    name = camera.casefold()
+    return UNKNOWN if name == UNKNOWN else next((maker for maker in MAKERS if maker in name), OTHER)
+
+
 def _camera(example: Example) -> int:
-    if example.camera == "unknown":
-        return CELLS["cameras"].index("unknown")
-    name = example.camera.casefold()
-    return next((at for at, maker in enumerate(MAKERS) if maker in name), len(MAKERS))
+    return CELLS["cameras"].index(maker_of(example.camera))
 
 
 def _side(example: Example) -> int:

@@ -19,6 +19,7 @@ from teledx_fed.data.disc import optic_disc
 from teledx_fed.data.photographs import PhotographFile, PhotographInMemory, png
 from teledx_fed.data.preprocessing import fundus_mask, prepare
 from teledx_fed.data.quality import faults
+from teledx_fed.data.summary import maker_of
 from teledx_fed.diagnosis.diagnose import judged, look
 from teledx_fed.diagnosis.evidence import Evidence, keep, map_of
 from teledx_fed.diagnosis.intake import MOST_IMAGES, Received, Sent, received
@@ -138,7 +139,7 @@ class Clinic:
         taken = [each.result() for each in coming]
         number = submitted.patient or next((each.patient for each in taken if each.patient), None)
         arrival = Arrival(
-            key=submitted.key,
+            key=self.pseudonym_of(submitted.key),  # whatever a sender makes it of
             source=submitted.source,
             images=tuple(each.image for each in taken),
             patient=self._patient_of(link) if number is None else self._known_as(number),
@@ -166,7 +167,7 @@ class Clinic:
         pixels = _disc_alone(came.pixels, why)
         content, (height, width) = png(pixels), pixels.shape[:2]
         digest = hashlib.sha256(content).hexdigest()
-        told = came.image
+        told = replace(came.image, camera=self._camera(came.image.camera))
         image = StoredImage(digest, f"{folder}/{digest}.png", width, height, told.eye, told.field, told.camera, why)
         write_bytes(self.store.folder / image.path, content)
         picture = look(replace(told, photograph=PhotographInMemory(image.path, pixels)), self.bundle)
@@ -174,6 +175,10 @@ class Clinic:
             return _Taken(image, picture.seen, (), came.patient)
         made = keep(self.store.folder, image, pixels, picture.heat, picture.disc, Evidence.HEAT_MAP)
         return _Taken(image, picture.seen, made, came.patient)
+
+    def _camera(self, told: str) -> str:
+        """As in training; of another the maker alone, for a file can say anything instead of a camera."""
+        return told if told in self.bundle.manifest.scope.cameras else maker_of(told)
 
     def _explain(self, image: StoredImage, kind: Evidence) -> tuple[str, ...]:
         pixels, asked = PhotographFile(self.store.folder / image.path).read(), self.bundle.manifest.preparation

@@ -12,6 +12,7 @@ from threading import Event, Thread
 
 from teledx_fed.diagnosis.clinic import Clinic
 from teledx_fed.diagnosis.diagnose import open_bundle
+from teledx_fed.diagnosis.receiver import REFUSED
 from teledx_fed.diagnosis.web.settings import DiagnosisSettings
 from teledx_fed.files import write_bytes
 from teledx_fed.model.bundle import Bundle
@@ -45,7 +46,7 @@ class DiagnosisHome:
 
     @property
     def incoming(self) -> Path:
-        """Files that came over DICOM, until they are taken in."""
+        """Files that came over DICOM, until they are taken in, and those that are refused: whole, as they came."""
         return self._kept / "incoming"
 
     @property
@@ -75,6 +76,9 @@ class DiagnosisHome:
             identified.forget(before, keep=store.patients())
             for path in (*forgotten.paths, *store.expire(), *store.stray_files(now - timedelta(days=1))):
                 path.unlink(missing_ok=True)
+            for path in self.incoming.glob(f"{REFUSED}/*"):
+                if path.stat().st_mtime < before.timestamp():
+                    path.unlink()
             return forgotten.studies
 
     @contextmanager

@@ -21,15 +21,17 @@ from teledx_fed.diagnosis.intake import LARGEST_MIB
 from teledx_fed.files import write_bytes
 
 log = logging.getLogger(__name__)
+logging.getLogger("pynetdicom").setLevel(logging.WARNING)  # below, it tells of whom a photograph is
 
 SUCCESS, OUT_OF_RESOURCES, NOT_UNDERSTOOD = 0x0000, 0xA700, 0xC000
 """Statuses of C-STORE (PS3.4 B.2.3)."""
+REFUSED = "refused"
 
 
 class Receiver:
     """What one association sends is on disk before it is said to be stored, and a study each once the sender is done.
 
-    What the clinic refuses stays in `folder/refused`, with the reason in the log.
+    What the clinic refuses stays in `folder/refused`, as it came, with the reason in the log.
     """
 
     def __init__(self, clinic: Clinic, folder: Path, title: str, callers: Collection[str]) -> None:
@@ -82,16 +84,15 @@ class Receiver:
         for file in sorted(folder.glob("*.dcm")):
             studies[about(file).study].append(file)
         for study, files in studies.items():
-            key = self._clinic.pseudonym_of(study or uuid4().hex)
             photographs = tuple(Photograph(file.read_bytes()) for file in files)
             try:
-                self._clinic.receive(Submitted(key, "dicom", photographs))
+                self._clinic.receive(Submitted(study or uuid4().hex, "dicom", photographs))
             except ValueError as error:
-                log.warning("a study is refused, and kept in %s: %s", self._folder / "refused", error)
+                log.warning("a study is refused, and kept in %s: %s", self._folder / REFUSED, error)
                 self._set_aside(files)
         shutil.rmtree(folder)
 
     def _set_aside(self, files: Collection[Path]) -> None:
-        (self._folder / "refused").mkdir(mode=0o700, exist_ok=True)
+        (self._folder / REFUSED).mkdir(mode=0o700, exist_ok=True)
         for file in files:
-            file.rename(self._folder / "refused" / file.name)
+            file.rename(self._folder / REFUSED / file.name)

@@ -40,7 +40,7 @@ class Watch:
         try:
             self._clinic.receive(Submitted(key, "folder", photographs, record=submission.record))
         except ValueError as error:
-            log.warning("%s is refused: %s", submission.name, error)
+            log.warning("a study is refused, and kept in %s with the reason", self._folder / REFUSED)
             self._move(submission, REFUSED).joinpath(REASON).write_text(f"{error}\n")
             return False
         self._move(submission, DONE)

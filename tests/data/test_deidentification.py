@@ -11,14 +11,14 @@ import pytest
 from dicom_files import J2K_LOSSLESS, content_of, encoded, photograph, store
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from planted import CANARIES, DIGITS, STRUCTURE, TEXT, VALUES, file_full_of_identifiers, full_of_identifiers
 from pydicom import Dataset, config, uid
-from pydicom.datadict import DicomDictionary, RepeatersDictionary
+from pydicom.datadict import DicomDictionary
 from pydicom.dataelem import DataElement
 from pydicom.encaps import encapsulate
 from pypdf import PdfReader
 from reportlab.pdfgen.canvas import Canvas
 
-from teledx_fed.data import dicom_pixels
 from teledx_fed.data.deidentification import deidentified, pseudonym, pseudonymous_uid
 from teledx_fed.data.dicom import DicomPhotograph, about, read_dataset
 from teledx_fed.data.dicom_writing import ReportFacts, encapsulated_pdf
@@ -32,77 +32,13 @@ EYE = np.zeros((90, 120, 3), dtype=np.uint8)
 cv2.circle(EYE, (60, 45), 35, (170, 90, 40), -1)
 EYE[30:50, 50:70, 1] += np.arange(20, dtype=np.uint8)
 
-TEXT, DIGITS, DATE = "XQCANARYZJ", "7131771317713177", "19370413"
-VALUES = {
-    **dict.fromkeys(("AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"), TEXT),
-    **dict.fromkeys(("DS", "IS"), DIGITS),
-    **dict.fromkeys(("DA", "DT"), DATE),
-    "AS": "097Y",
-    "TM": "230713",
-    "UI": f"1.2.{DIGITS}",
-    **dict.fromkeys(("OB", "OW", "UN", "OB or OW"), TEXT.encode()),
-}
-"""By value representation: what can hold text, or bytes that are."""
-CANARIES = [TEXT.encode(), TEXT.encode("utf-16-le"), DIGITS.encode(), DATE.encode(), b"097Y", b"230713"]
-STRUCTURE = {*dicom_pixels.KEYWORDS, "SpecificCharacterSet"}
-"""A file that says anything else there shows no photograph."""
-
-
-def planted(dataset: Dataset, tag: int, vr: str) -> None:
-    if vr in VALUES:
-        vr, value = vr.split(" or ", maxsplit=1)[0], VALUES[vr]
-        dataset[tag] = DataElement(tag, vr, value, validation_mode=config.IGNORE)
-
-
-def plant_everywhere(dataset: Dataset) -> Dataset:
-    for tag, (vr, _, _, _, keyword) in DicomDictionary.items():
-        if tag >> 16 > 2 and keyword not in STRUCTURE:
-            planted(dataset, tag, vr)
-    for mask, (vr, *_) in RepeatersDictionary.items():
-        planted(dataset, int(mask.replace("x", "0"), 16), vr)
-    private = dataset.private_block(0x0099, TEXT, create=True)
-    private.add_new(1, "LO", TEXT)
-    private.add_new(2, "UN", TEXT.encode())
-    return dataset
-
-
-def full_of_identifiers() -> Dataset:
-    """In every element that can hold text, once more in an item of sequences that are read, and around the data set."""
-    image = EYE.copy()
-    cv2.putText(image, "DOE", (2, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (255, 255, 255), 1)
-    dataset = plant_everywhere(photograph(image))
-    for keyword in (
-        "BurnedInAnnotation",
-        "PatientIdentityRemoved",
-        "WindowCenterWidthExplanation",
-        "PixelPaddingValue",
-    ):
-        planted(dataset, pydicom.tag.Tag(keyword), "LO")
-    item = plant_everywhere(Dataset())
-    item.CodeValue = "111900"
-    for keyword in ("RelativeImagePositionCodeSequence", "AnatomicRegionSequence", "ReferencedStudySequence"):
-        setattr(dataset, keyword, [item])
-    dataset.file_meta.SourceApplicationEntityTitle = TEXT
-    dataset.file_meta.ImplementationVersionName = TEXT
-    dataset.file_meta.PrivateInformationCreatorUID = f"1.2.{DIGITS}"
-    dataset.file_meta.PrivateInformation = TEXT.encode()
-    return dataset
-
-
-def file_full_of_identifiers() -> bytes:
-    buffer = io.BytesIO()
-    dataset = full_of_identifiers()
-    dataset.preamble = TEXT.encode().ljust(128, b"\0")
-    pydicom.dcmwrite(buffer, dataset, enforce_file_format=True)
-    return buffer.getvalue()
-
 
 def test_no_identifier_survives_wherever_it_stood() -> None:
-    content = file_full_of_identifiers()
+    content = file_full_of_identifiers(EYE)
     assert all(canary in content for canary in CANARIES if canary != TEXT.encode("utf-16-le"))
     assert content.count(TEXT.encode()) > 3000
     as_received = pydicom.dcmread(io.BytesIO(content))
-    for dataset in (read_dataset(content, "x"), as_received, full_of_identifiers()):
+    for dataset in (read_dataset(content, "x"), as_received, full_of_identifiers(EYE)):
         result = written(deidentified(dataset, KEY))
         for canary in CANARIES:
             assert canary not in result
@@ -110,7 +46,7 @@ def test_no_identifier_survives_wherever_it_stood() -> None:
 
 
 def test_what_was_read_of_a_file_shows_where_a_canary_could_have_sung() -> None:
-    facts = read_dataset(file_full_of_identifiers(), "x")
+    facts = read_dataset(file_full_of_identifiers(EYE), "x")
     assert facts.PatientID == facts.Manufacturer == facts.BurnedInAnnotation == TEXT
     assert facts.StudyInstanceUID == f"1.2.{DIGITS}"
 
