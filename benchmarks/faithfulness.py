@@ -25,7 +25,8 @@ from teledx_fed.data.cameras import CAMERAS
 from teledx_fed.data.maps import Map, Mask, coloured, edges, in_square, lit, resized, smoothed, widened, without_detail
 from teledx_fed.data.preprocessing import place, prepare
 from teledx_fed.data.synthetic import SyntheticPhotograph, hospital
-from teledx_fed.diagnosis.explain import SAMPLES, STEPS, integrated_gradients, shap_values
+from teledx_fed.diagnosis.evidence import Evidence
+from teledx_fed.diagnosis.explain import BLURS, EXPLAINED, SAMPLES, STEPS, blurs
 from teledx_fed.diagnosis.faithfulness import deletion, energy_inside, insertion, points_at, rank_correlation
 from teledx_fed.diagnosis.heat_map import heat_map, referable_log_odds
 from teledx_fed.files import write_text
@@ -43,7 +44,7 @@ TRAINED = ("experiment=quick", "baselines=[]", "simulation.threads=1")
 SIZE, THREADS = 224, 1
 SEED = 2026
 """Of photographs that no model was trained on."""
-PHOTOGRAPHS, RANDOMISED, BACKGROUND = 20, 4, 8
+PHOTOGRAPHS, RANDOMISED = 20, 4
 SMOOTH = 4.0
 """Pixels; attributions to single pixels are averaged so far before they are ranked."""
 NEAR = 4
@@ -127,18 +128,18 @@ def measured(asked: Asked, one: Seen, map: Map) -> tuple[float, ...]:
     return *curves, float(points_at(shown, one.lesions)), energy_inside(np.where(one.inside, map, 0), one.lesions)
 
 
-ACTS: dict[str, Callable[[Grader, Image, Image], Map]] = {
-    "heat map": lambda network, image, healthy: resized(cells(network, image), SIZE),
-    "Integrated Gradients": lambda network, image, healthy: integrated_gradients(network, image, without_detail(image)),
-    "SHAP": shap_values,
+ACTS: dict[str, Callable[[Grader, Image], Map]] = {
+    "heat map": lambda network, image: resized(cells(network, image), SIZE),
+    "Integrated Gradients": EXPLAINED[Evidence.INTEGRATED_GRADIENTS],
+    "SHAP": EXPLAINED[Evidence.SHAP],
 }
 
 
 class Findings:
     """What was measured, photograph by photograph."""
 
-    def __init__(self, asked: Asked, healthy: Image) -> None:
-        self.asked, self.healthy = asked, healthy
+    def __init__(self, asked: Asked) -> None:
+        self.asked = asked
         self.measures: dict[str, list[tuple[float, ...]]] = {name: [] for name in (*ACTS, *CONTROLS)}
         self.gaps: dict[str, list[float]] = {name: [] for name in OF_PIXELS}
         self.seconds: dict[str, list[float]] = {name: [] for name in ACTS}
@@ -147,7 +148,7 @@ class Findings:
     def add(self, one: Seen, number: int) -> dict[str, Map]:
         raw = {name: self._explained(name, one.image) for name in ACTS}
         for name in OF_PIXELS:
-            compared = self.healthy if name == "SHAP" else without_detail(one.image)[None]
+            compared = blurs(one.image) if name == "SHAP" else without_detail(one.image)[None]
             difference = self.asked.log_odds(one.image[None])[0] - self.asked.log_odds(compared).mean()
             self.gaps[name].append(float(raw[name].sum() - difference))
         maps = {name: _ranked(name, map) for name, map in raw.items()}
@@ -159,13 +160,13 @@ class Findings:
     def compare(self, one: Seen, maps: Mapping[str, Map], strangers: Mapping[str, Grader]) -> None:
         for stranger, network in strangers.items():
             for name, act in ACTS.items():
-                other = _ranked(name, act(network, one.image, self.healthy))
+                other = _ranked(name, act(network, one.image))
                 correlation = rank_correlation(maps[name][one.inside], other[one.inside])
                 self.correlations.setdefault((stranger, name), []).append(correlation)
 
     def _explained(self, name: str, image: Image) -> Map:
         began = time.perf_counter()
-        map = ACTS[name](self.asked.network, image, self.healthy)
+        map = ACTS[name](self.asked.network, image)
         self.seconds[name].append(time.perf_counter() - began)
         return map
 
@@ -199,7 +200,7 @@ def told(found: Findings, grades: Sequence[int]) -> str:
         trained=" ".join(("run_simulation.py", *TRAINED)),
         steps=STEPS,
         samples=SAMPLES,
-        background=BACKGROUND,
+        background=len(BLURS),
         count=len(grades),
         grades=", ".join(f"{grades.count(grade)} of grade {grade}" for grade in sorted(set(grades))),
         randomised=min(RANDOMISED, len(grades)),
@@ -211,8 +212,7 @@ def told(found: Findings, grades: Sequence[int]) -> str:
 
 def main(run: Path) -> None:
     torch.set_num_threads(THREADS)
-    healthy = np.stack([prepare(e.image.read(), SIZE) for e in islice(drawn((1, 0, 0, 0, 0), 2), BACKGROUND)])
-    found = Findings(Asked(saved(run / "model.safetensors")), healthy)
+    found = Findings(Asked(saved(run / "model.safetensors")))
     strangers = {
         "the head drawn anew": build(ModelSettings(freeze="backbone"), seed=SEED),
         "every weight drawn anew": build(ModelSettings(initial="none", freeze="backbone"), seed=SEED),

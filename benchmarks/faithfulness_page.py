@@ -66,7 +66,7 @@ Better by more than the interval:
 ## Do the values add up?
 
 The sum of a map minus what it should be: the log-odds of the photograph minus that of its blur (Integrated Gradients,
-{steps} steps), or minus the mean over {background} healthy photographs (SHAP, {samples} samples), in log-odds.
+{steps} steps), or minus the mean over {background} blurs of the photograph (SHAP, {samples} samples), in log-odds.
 
 | map | root mean square | 95 % within |
 |---|---|---|

@@ -130,6 +130,13 @@ def test_a_link_has_an_end(chief: Person) -> None:
     assert chief.post("/administration/links", label="for ever", hours="1e9").status_code == 422
 
 
+def test_administrators_alone_see_who_looked(chief: Person, anna: Person, clinic: Clinic, photographs) -> None:
+    study = clinic.receive(photographs.submitted()).study.id
+    assert "Who looked" not in anna.get(f"/studies/{study}").text
+    seen = chief.get(f"/studies/{study}").text.partition("Who looked at this study")[2]
+    assert ("anna: page" in seen, "chief: page" in seen) == (True, True)
+
+
 def test_a_refusal_is_a_page_that_leads_on(chief: Person, clinic: Clinic) -> None:
     missing = chief.get("/studies/none")
     assert (missing.status_code, missing.headers["content-type"]) == (404, "text/html; charset=utf-8")

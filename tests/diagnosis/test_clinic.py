@@ -14,6 +14,7 @@ from teledx_fed.diagnosis.clinic import Clinic, Photograph
 from teledx_fed.diagnosis.diagnose import diagnose
 from teledx_fed.diagnosis.evidence import map_of
 from teledx_fed.records import Eye
+from teledx_fed.store import appending
 from teledx_fed.store.values import Status
 
 CANARY = "Canary-Jane-Doe-1912"
@@ -51,6 +52,19 @@ def test_other_photographs_under_the_same_key_are_refused_and_leave_nothing(clin
     with pytest.raises(ValueError, match="key must be new"):
         clinic.receive(other)
     assert sorted(clinic.store.folder.rglob("*")) == before
+
+
+def test_where_a_suggestion_cannot_be_kept_the_study_is_not_either(clinic: Clinic, photographs, monkeypatch) -> None:
+    def full(*_: object) -> None:
+        raise ValueError("the disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(appending, "add_suggestion", full)
+        with pytest.raises(ValueError, match="disk"):
+            clinic.receive(photographs.submitted())
+    assert clinic.store.worklist() == ()
+    assert [path for path in clinic.store.folder.rglob("*") if path.is_file()] == []
+    assert clinic.receive(photographs.submitted()).entry.status is Status.DIAGNOSED
 
 
 def test_patients_are_known_by_pseudonym_alone(clinic: Clinic, photographs) -> None:
