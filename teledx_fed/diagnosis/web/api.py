@@ -74,7 +74,7 @@ def submit(
     for upload, file in zip(uploads or (), finished, strict=True):
         clinic.store.uploads.end(sender.source, upload)
         file.unlink()
-    return _state(stored)
+    return state(stored)
 
 
 @router.get("/studies/{study}")
@@ -85,7 +85,7 @@ def status(request: Request, sender: Sender, study: str) -> StudyState:
         store.submitted(sender.source, study)
     except ValueError as error:
         raise HTTPException(404, "This device has submitted no such study.") from error
-    return _state(store.study(study))
+    return state(store.study(study))
 
 
 def clinic_of(request: Request) -> Clinic:
@@ -118,7 +118,7 @@ def _record(text: str) -> PatientRecord:
         raise HTTPException(422, f"record.{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
 
 
-def _state(stored: StoredStudy) -> StudyState:
+def state(stored: StoredStudy) -> StudyState:
     photographs = tuple(PhotographState(image.eye, not image.faults, image.faults) for image in stored.images)
     retake = any(not photograph.gradable for photograph in photographs)
     return StudyState(stored.entry.id, stored.entry.status, retake, photographs)

@@ -9,7 +9,17 @@ from starlette.concurrency import run_in_threadpool
 from starlette.middleware.base import RequestResponseEndpoint
 
 from teledx_fed.diagnosis.clinic import Clinic
-from teledx_fed.diagnosis.web import administration, api, links, new_study, pages, reading, reports, uploads
+from teledx_fed.diagnosis.web import (
+    administration,
+    api,
+    fhir_intake,
+    links,
+    new_study,
+    pages,
+    reading,
+    reports,
+    uploads,
+)
 from teledx_fed.diagnosis.web.door import refusal
 from teledx_fed.diagnosis.web.refusals import told_plainly
 from teledx_fed.diagnosis.web.sessions import Doorkeeper
@@ -38,7 +48,7 @@ def app(clinic: Clinic, settings: DiagnosisSettings) -> FastAPI:
     )
     site.state.clinic, site.state.settings = clinic, settings
     site.state.doorkeeper = Doorkeeper(clinic.store.access, timedelta(hours=settings.session_hours))
-    for part in (pages, new_study, reading, reports, links, administration, api, uploads):
+    for part in (pages, new_study, reading, reports, links, administration, api, fhir_intake, uploads):
         site.include_router(part.router)
     told_plainly(site)
 

@@ -1,6 +1,7 @@
 """What is not done, and why: a page for who reads one, JSON for devices."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exception_handlers import request_validation_exception_handler
@@ -11,14 +12,28 @@ from starlette.exceptions import HTTPException
 from teledx_fed.diagnosis.web.rendering import render
 from teledx_fed.diagnosis.web.sessions import whoever
 
+CODES = {401: "login", 404: "not-found", 405: "not-supported", 413: "too-long"}
+"""FHIR's, of issues, by HTTP status."""
 TITLES = {403: "Not allowed", 404: "Not found", 405: "Not found", 413: "Too large"}
 
 
-def refuse(request: Request, status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
+def refuse(
+    request: Request, status: int, message: str, headers: Mapping[str, str] | None = None, path: str | None = None
+) -> Response:
+    """`path` says which element of what was sent is wrong, in FHIRPath."""
+    if request.url.path.startswith("/api/v1/fhir/"):
+        return JSONResponse(_outcome(status, message, path), status, headers, media_type="application/fhir+json")
     if request.url.path.startswith("/api/"):
         return JSONResponse({"detail": message}, status, headers)
     title = TITLES.get(status, "Not done")
     return render(request, "refused", whoever(request), status, title=title, message=message)
+
+
+def _outcome(status: int, message: str, path: str | None) -> dict[str, Any]:
+    """FHIR R4's OperationOutcome."""
+    issue = {"severity": "error", "code": CODES.get(status, "invalid"), "diagnostics": message}
+    where = {} if path is None else {"expression": [path]}
+    return {"resourceType": "OperationOutcome", "issue": [{**issue, **where}]}
 
 
 def told_plainly(site: FastAPI) -> None:
@@ -30,7 +45,7 @@ def told_plainly(site: FastAPI) -> None:
 
     @site.exception_handler(RequestValidationError)
     async def not_filled_in(request: Request, error: RequestValidationError) -> Response:
-        if request.url.path.startswith("/api/"):
+        if request.url.path.startswith("/api/") and not request.url.path.startswith("/api/v1/fhir/"):
             return await request_validation_exception_handler(request, error)
         return refuse(request, 422, " ".join(f"{one['loc'][-1]}: {one['msg']}." for one in error.errors()))
 
