@@ -14,14 +14,10 @@ from tempfile import TemporaryDirectory
 
 import httpx
 
-from benchmarks.drawn import jpegs
+from benchmarks.drawn import jpegs, untrained
 from benchmarks.measure import tell
-from teledx_fed.data.image_cache import PREPARATION_VERSION
 from teledx_fed.diagnosis.home import DiagnosisHome
 from teledx_fed.diagnosis.web.sessions import hashed_password
-from teledx_fed.model.bundle import Calibration, Manifest, Preparation, Scope
-from teledx_fed.model.bundle_writing import write_bundle
-from teledx_fed.model.network import build
 from teledx_fed.records import Eye
 from teledx_fed.settings import ModelSettings
 from teledx_fed.store.values import Role
@@ -29,16 +25,8 @@ from teledx_fed.store.values import Role
 SIDE = 2048
 STUDIES = 9
 READERS, TURNS = 50, 4
+GRADED = {"gradable": "yes", "grade": "1"}
 PASSWORD = "a benchmark's own"
-MANIFEST = Manifest(
-    site="benchmark",
-    release="0",
-    demonstration=False,
-    preparation=Preparation(PREPARATION_VERSION, 224, False, False),
-    calibration=Calibration(1.0, 0.9, 0.01, 0.9, 0.99, 0.99, 100, 50),
-    scope=Scope((), 100),
-    trained={},
-)
 CSRF = re.compile('name="csrf" value="([^"]+)"')
 PICTURES = re.compile(r'src="(/studies/[^"]+\.png)"')
 
@@ -47,7 +35,7 @@ PICTURES = re.compile(r'src="(/studies/[^"]+\.png)"')
 def served(folder: Path) -> Iterator[str]:
     """The address of a hospital with an untrained EfficientNet-B0, which takes as long as a trained one."""
     home = DiagnosisHome(folder)
-    write_bundle(build(ModelSettings(), seed=0), MANIFEST, home.champion)
+    untrained(ModelSettings(), 224, home.champion)
     store, password = home.store(), hashed_password(PASSWORD)
     for number in range(READERS):
         store.access.add_user(f"reader {number}", Role.READER, password)
@@ -115,9 +103,6 @@ async def read(address: str, number: int) -> list[float]:
             csrf = CSRF.findall(page)[0]
             await timed(client, "POST", f"{study}/reading", csrf=csrf, urgency="refer", overrules="-", **graded)
     return taken
-
-
-GRADED = {"gradable": "yes", "grade": "1"}
 
 
 async def readers(address: str) -> list[float]:

@@ -1,4 +1,4 @@
-"""What is measured on: drawn hospitals, and drawn photographs as JPEG files."""
+"""What is measured on: drawn hospitals, drawn photographs as JPEG files, and models that nobody trained."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -8,9 +8,13 @@ from typing import Any
 from PIL import Image
 
 from teledx_fed.data.hospitals import hospitals
+from teledx_fed.data.image_cache import PREPARATION_VERSION
 from teledx_fed.data.synthetic import hospital
+from teledx_fed.model.bundle import Calibration, Manifest, Preparation, Scope
+from teledx_fed.model.bundle_writing import write_bundle
+from teledx_fed.model.network import build
 from teledx_fed.records import Example, Shard, Site
-from teledx_fed.settings import DataSettings, HospitalSettings, Settings
+from teledx_fed.settings import DataSettings, HospitalSettings, ModelSettings, Settings
 
 CAMERA = "topcon"
 CACHE = Path(__file__).parents[1] / ".teledx_cache" / "benchmarks"
@@ -24,6 +28,20 @@ def jpegs(folder: Path, patients: int, side: int) -> list[Example]:
         enlarged = Image.fromarray(example.image.read()).resize((side, side), Image.Resampling.BICUBIC)
         enlarged.save(folder / f"{example.image.name}.jpg", quality=90)
     return list(examples)
+
+
+def untrained(model: ModelSettings, image_size: int, folder: Path) -> None:
+    """A bundle that takes as long as a trained one."""
+    manifest = Manifest(
+        site="benchmark",
+        release="0",
+        demonstration=False,
+        preparation=Preparation(PREPARATION_VERSION, image_size, False, False),
+        calibration=Calibration(1.0, 0.9, 0.01, 0.9, 0.99, 0.99, 100, 50),
+        scope=Scope((), 100),
+        trained={},
+    )
+    write_bundle(build(model, seed=0), manifest, folder)
 
 
 def federation(

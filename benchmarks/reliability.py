@@ -1,6 +1,6 @@
 """Each fault injected into a running federation of three hospitals: `python -m benchmarks.reliability [FAULT …]`.
 
-Without a name all of them, and docs/results/reliability.md is written anew.
+Without a name all of them, and their section of docs/results/reliability.md is written anew.
 """
 
 import resource
@@ -15,15 +15,14 @@ from tempfile import TemporaryDirectory
 from benchmarks.jobs.deployed import Federation, running
 from benchmarks.jobs.wire_tap import WireTap, tapped
 from benchmarks.measure import machine
-from teledx_fed.files import write_text
+from benchmarks.sections import RESULTS, write_section
 
-PAGE = Path(__file__).parents[1] / "docs" / "results" / "reliability.md"
 SITES = ("north", "south", "east")
 ROUNDS = 4
 TINY = ("model.name=test_efficientnet", "model.initial=none")
 ASKED = (*TINY, f"federation.rounds={ROUNDS}", "federation.quorum=2", "federation.deadline_seconds=200")
 
-HEAD = """# What a federation survives
+HEAD = """## What a federation survives
 
 Each fault below is injected, for real, into a run of three hospitals and four rounds on one machine: a SuperLink and
 three SuperNodes with TLS and keys, a quorum of two, a deadline of 200 s. It comes after the first round. Weights are
@@ -147,7 +146,7 @@ def main(wanted: Sequence[str]) -> None:
                 rows.append(row(Scene(federation, tap, f"fault-{number}"), name, fault, reference))
                 print(rows[-1], flush=True)
     if not wanted:
-        write_text(PAGE, page(rows))
+        write_section(RESULTS / "reliability.md", "federation", page(rows))
 
 
 def page(rows: Sequence[str]) -> str:

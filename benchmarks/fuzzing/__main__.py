@@ -1,0 +1,109 @@
+"""Ten thousand malformed files and requests: `python -m benchmarks.fuzzing [OF_EACH_KIND] [KEPT]`.
+
+docs/results/reliability.md tells what became of them, if there were ten thousand. Inputs that failed are kept in the
+folder KEPT; exit status 1 says that there were some.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from benchmarks.fuzzing import material
+from benchmarks.fuzzing.trial import KINDS, MOST_MEMORY_GIB, Fate
+from benchmarks.measure import machine
+from benchmarks.sections import RESULTS, write_section
+
+OF_EACH_KIND = 1430
+AT_ONCE, A_PROCESS = 2, 500
+ROW = "| {kind} | {inputs} | {accepted} | {refused} | {crashed} | {error} | {ended} | {left} | {mib:.0f} |"
+COLUMNS = ("inputs", "sent", "accepted", "refused", "exceptions", "HTTP 5xx", "died", "files elsewhere", "MiB at most")
+HEAD = """## What strangers may send
+
+Photographs (JPEG, PNG, TIFF, BMP, DICOM of every transfer syntax that is read) and requests (of devices, by form, in
+FHIR and by resumable upload; of people, by log-in, page and link) are mutated, each by a seed of its own: bits flipped,
+parts cut, doubled, moved and spliced, lengths and counts at the edge of their fields, headers that promise vast
+pictures, names such as `../../stranger`, forms and headers by the thousand. They meet a real clinic with a model, a
+database and its web application, in processes that may take {most} GiB of address space. What is refused is told why.
+
+```sh
+python -m benchmarks.fuzzing
+```
+
+{inputs} inputs. On {machine}.
+
+"""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Of some inputs of one kind; `left` are files where none should be."""
+
+    kind: str
+    fates: Counter[str]
+    left: tuple[str, ...]
+    mib: float
+    ended: bool
+
+    @property
+    def failed(self) -> bool:
+        return bool(self.ended or self.left or self.fates[Fate.CRASHED] or self.fates[Fate.ERROR])
+
+
+def tried(kind: str, first: int, end: int, prepared: Path, kept: Path) -> Outcome:
+    with TemporaryDirectory() as folder:
+        (Path(folder) / "material").symlink_to(prepared)
+        command = [sys.executable, "-m", "benchmarks.fuzzing.trial", kind, str(first), str(end), folder]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        told = [json.loads(line) for line in done.stdout.splitlines()]
+        for failed in (Path(folder) / "inputs").glob("*"):
+            kept.mkdir(parents=True, exist_ok=True)
+            shutil.copy(failed, kept)
+    fates = Counter(str(one["fate"]) for one in told if "fate" in one)
+    left = [trace for one in told for trace in one.get("traces", ())]
+    mib = max((one["mib"] for one in told if "mib" in one), default=0.0)
+    whole = done.returncode == 0 and fates.total() == end - first
+    return Outcome(kind, fates, tuple(left), mib, not whole)
+
+
+def row(kind: str, outcomes: Sequence[Outcome]) -> str:
+    fates = sum((one.fates for one in outcomes), Counter[str]())
+    return ROW.format(
+        kind=kind,
+        inputs=fates.total(),
+        **{fate: fates[fate] for fate in Fate},
+        ended=sum(one.ended for one in outcomes),
+        left=sum(len(one.left) for one in outcomes),
+        mib=max(one.mib for one in outcomes),
+    )
+
+
+def main(of_each: int, kept: Path) -> bool:
+    """Whether all went well."""
+    with TemporaryDirectory() as folder, ThreadPoolExecutor(AT_ONCE) as pool:
+        prepared = Path(folder)
+        material.write(prepared)
+        material.write_vast(prepared)
+        parts = [(kind, at, min(at + A_PROCESS, of_each)) for kind in KINDS for at in range(0, of_each, A_PROCESS)]
+        outcomes = list(pool.map(lambda part: tried(part[0], part[1], part[2], prepared, kept), parts))
+    rows = [row(kind, [one for one in outcomes if one.kind == kind]) for kind in KINDS]
+    sent = sum(one.fates.total() for one in outcomes)
+    table = "\n".join((f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|", *rows))
+    page = HEAD.format(most=MOST_MEMORY_GIB, inputs=f"{sent:,}", machine=machine()) + table
+    print(page)
+    for one in (one for one in outcomes if one.failed):
+        print(f"{one.kind}: {dict(one.fates)} {one.left}, see {kept}", file=sys.stderr)
+    if of_each >= OF_EACH_KIND:
+        write_section(RESULTS / "reliability.md", "strangers", page)
+    return not any(one.failed for one in outcomes)
+
+
+if __name__ == "__main__":
+    asked = int(sys.argv[1]) if len(sys.argv) > 1 else OF_EACH_KIND
+    sys.exit(not main(asked, Path(sys.argv[2] if len(sys.argv) > 2 else "fuzzing")))

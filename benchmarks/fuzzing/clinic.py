@@ -1,0 +1,92 @@
+"""A clinic of its own, and what somebody who was let in knows of it."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import uuid4
+
+from benchmarks.fuzzing.templates import PASSWORD, Known
+from teledx_fed.diagnosis.clinic import Clinic, Photograph, Submitted
+from teledx_fed.diagnosis.diagnose import open_bundle
+from teledx_fed.diagnosis.referral import ReferralSettings
+from teledx_fed.diagnosis.web.sessions import COOKIE, hashed_password
+from teledx_fed.records import Eye
+from teledx_fed.store.identified import open_identified
+from teledx_fed.store.store import open_store
+from teledx_fed.store.values import Device, Role, Upload
+
+DAY = timedelta(days=1)
+FOLDERS = ("material", "inputs", "clinic", "work", "tmp")
+OWN = ("site.sqlite", "images", "identified")
+"""What lies in a clinic's folder; SQLite adds endings."""
+
+
+class Surgery:
+    """In `folder`, beside the material. Whoever lost a session, or used a link or an upload, gets another."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, home = folder, folder / "clinic"
+        for name in FOLDERS:
+            (folder / name).mkdir(exist_ok=True)
+        store, identified = open_store("", home), open_identified("", home)
+        bundle = open_bundle(folder / "material" / "bundle", threads=1)
+        self.clinic = Clinic(store, identified, bundle, ReferralSettings(), b"k" * 32, threads=2)
+        self._let_in(name := uuid4().hex)
+        self._eye = (folder / "material" / "eye.png").read_bytes()
+        photograph = Photograph(self._eye, Eye.LEFT)
+        self._first = self.clinic.receive(Submitted(name, self._device.source, (photograph,)))
+
+    def _let_in(self, name: str) -> None:
+        access = self.clinic.store.access
+        self._reader = access.add_user(name, Role.READER, hashed_password(PASSWORD)).name
+        self._token = access.add_device(name)
+        self._device = Device(name, datetime.now(UTC), None)
+        self._link = self._session = self._upload = ""
+
+    def known(self) -> Known:
+        access, upload = self.clinic.store.access, self._begun()
+        if access.link(self._link) is None:
+            self._link = access.add_link("by the sea", DAY)[0]
+        found = access.logged_in(self._session)
+        if found is None:
+            self._session, found = access.log_in(self._reader, DAY)
+        return Known(
+            reader=self._reader,
+            token=self._token,
+            cookie=f"{COOKIE}={self._session}",
+            csrf=found.csrf,
+            link=self._link,
+            study=self._first.entry.id,
+            digest=self._first.images[0].digest,
+            upload=upload.id,
+            offset=upload.offset,
+            rest=self._eye[upload.offset :] or self._eye,
+        )
+
+    def traces(self) -> list[str]:
+        """What should not be there, or should, once nobody sends anything any more."""
+        store = self.clinic.store
+        beside = [path for path in self.folder.iterdir() if path.name not in FOLDERS]
+        beside += [path for name in ("work", "tmp") for path in (self.folder / name).iterdir()]
+        beside += [path for path in (self.folder / "clinic").iterdir() if not path.name.startswith(OWN)]
+        strays, empty = store.stray_files(datetime.now(UTC) + DAY), _empty(store.folder / "studies")
+        return sorted(str(path.relative_to(self.folder)) for path in (*beside, *strays, *empty, *self._missing()))
+
+    def _begun(self) -> Upload:
+        uploads = self.clinic.store.uploads
+        try:
+            found = uploads.get(self._device.source, self._upload)
+        except ValueError:
+            found = uploads.begin(self._device.source, len(self._eye), DAY)
+        self._upload = found.id
+        return found
+
+    def _missing(self) -> Iterator[Path]:
+        store = self.clinic.store
+        for entry in (*store.worklist(limit=10**6), *store.signed(limit=10**6)):
+            files = [store.folder / image.path for image in store.study(entry.id).images]
+            yield from (file for file in files if not file.is_file())
+
+
+def _empty(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if path.is_dir() and not any(path.iterdir())]

@@ -1,0 +1,36 @@
+"""What is mutated: a drawn photograph, and vast ones of it that no decoder refuses; and the bundle of the clinic."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from benchmarks.drawn import untrained
+from benchmarks.fuzzing.dicom import enlarged, file_of
+from benchmarks.fuzzing.formats import encoded
+from teledx_fed.data.synthetic import hospital
+from teledx_fed.settings import HospitalSettings, ModelSettings
+
+SIDE, TIMES = 192, 48
+"""Of the drawn photograph; and as many times as high and wide, it has almost as many pixels as Pillow would decode."""
+
+
+def write(folder: Path) -> None:
+    untrained(ModelSettings(name="test_efficientnet", initial="none"), 64, folder / "bundle")
+    drawn = hospital("clinic", HospitalSettings(patients=1), seed=0).examples[0].image.read()
+    Image.fromarray(drawn).resize((SIDE, SIDE), Image.Resampling.BICUBIC).save(folder / "eye.png")
+
+
+def write_vast(folder: Path) -> None:
+    with Image.open(folder / "eye.png") as small:
+        pixels, vast = np.array(small), small.resize((TIMES * SIDE, TIMES * SIDE), Image.Resampling.NEAREST)
+    (folder / "vast").mkdir()
+    contents = {
+        "JPEG": encoded(vast, "JPEG"),
+        "PNG": encoded(vast.convert("RGBA"), "PNG", compress_level=1),
+        "TIFF": encoded(vast.convert("CMYK"), "TIFF", compression="tiff_adobe_deflate"),
+        "BMP": encoded(vast.convert("1"), "BMP"),
+        "DICOM": file_of(enlarged(pixels, TIMES)),
+    }
+    for kind, content in contents.items():
+        (folder / "vast" / kind).write_bytes(content)

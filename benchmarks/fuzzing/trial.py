@@ -1,0 +1,173 @@
+"""Some inputs sent to a clinic, in a process of its own: `python -m benchmarks.fuzzing.trial KIND FIRST END FOLDER`.
+
+A JSON line for each tells what became of it, and a last one what was left lying about. FOLDER/material is what
+`material` wrote; everything else in FOLDER is the trial's.
+"""
+
+import json
+import os
+import resource
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from ipaddress import IPv4Address
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from numpy.random import Generator
+from PIL import Image
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from benchmarks.fuzzing import dicom, formats
+from benchmarks.fuzzing.clinic import Surgery
+from benchmarks.fuzzing.mutations import ANY, mutated, one
+from benchmarks.fuzzing.oddities import odd
+from benchmarks.fuzzing.requests import Request
+from benchmarks.fuzzing.templates import OF_DEVICES, OF_PEOPLE
+from benchmarks.measure import peak_memory
+from teledx_fed.diagnosis.clinic import Photograph, Submitted
+from teledx_fed.diagnosis.intake import Sent, received
+from teledx_fed.diagnosis.web.app import app
+from teledx_fed.diagnosis.web.settings import DiagnosisSettings
+from teledx_fed.records import Eye
+
+FILES = ("JPEG", "PNG", "TIFF", "BMP", "DICOM")
+REQUESTS = {"requests of devices": OF_DEVICES, "requests of people": OF_PEOPLE}
+KINDS = (*FILES, *REQUESTS)
+MOST_MEMORY_GIB = 6
+VAST = 0.005
+"""Share of files that have almost as many pixels as are read."""
+PLAIN = " must "
+"""In every refusal of a file that somebody meant."""
+
+
+class Fate(StrEnum):
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+    CRASHED = "crashed"
+    ERROR = "error"
+    """HTTP 500."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """`why` of what is a fault, empty for what is none."""
+
+    number: int
+    fate: Fate
+    why: str = ""
+
+
+class Trial:
+    def __init__(self, folder: Path) -> None:
+        self.surgery = Surgery(folder)
+        site = _asked_by_many(app(self.surgery.clinic, DiagnosisSettings()))
+        self._client = TestClient(site, base_url="http://127.0.0.1", follow_redirects=False)
+        with Image.open(folder / "material" / "eye.png") as eye:
+            photograph = eye.convert("RGB")
+        self._starts = {kind: formats.written(photograph, kind) for kind in formats.OF_FORMAT}
+        self._dicom = dicom.photographs(photograph)
+
+    def told(self, kind: str, number: int) -> Told:
+        """What became of the input of this kind and number, which is always the same one. It is kept if it failed."""
+        rng = np.random.default_rng([KINDS.index(kind), number])
+        sent = self._request(kind, rng) if kind in REQUESTS else self._file(kind, rng)
+        kept = self.surgery.folder / "inputs" / f"{kind} {number}"
+        kept.write_bytes(sent if isinstance(sent, bytes) else repr(sent).encode())
+        told = Told(number, *self._tried(sent, rng))
+        if not told.why:
+            kept.unlink()
+        return told
+
+    def _request(self, kind: str, rng: Generator) -> Request:
+        def files() -> bytes:
+            return one(one(starts, rng), rng) if rng.random() < 0.7 else self._file(one(FILES, rng), rng)
+
+        starts = [*self._starts.values()]
+        return odd(one(REQUESTS[kind], rng)(self.surgery.known(), files, rng), rng)
+
+    def _file(self, kind: str, rng: Generator) -> bytes:
+        if rng.random() < VAST and (vast := self.surgery.folder / "material" / "vast" / kind).exists():
+            return mutated(vast.read_bytes(), rng, ANY, most=1) if rng.random() < 0.5 else vast.read_bytes()
+        if kind == "DICOM":
+            content = dicom.file_of(dicom.changed(one(self._dicom, rng), rng))
+            return mutated(content, rng, ANY, most=2) if rng.random() < 0.5 else content
+        return mutated(one(self._starts[kind], rng), rng, (*ANY, *[formats.OF_FORMAT[kind]] * len(ANY)))
+
+    def _tried(self, sent: Request | bytes, rng: Generator) -> tuple[Fate, str]:
+        try:
+            return self._of_request(sent) if isinstance(sent, Request) else self._of_file(sent, rng)
+        except Exception:  # noqa: BLE001 - whatever it is, it is counted, and the next input comes
+            return Fate.ERROR if isinstance(sent, Request) else Fate.CRASHED, traceback.format_exc()
+
+    def _of_file(self, content: bytes, rng: Generator) -> tuple[Fate, str]:
+        try:
+            one(PATHS, rng)(self.surgery, content, rng)
+        except ValueError as error:
+            if PLAIN not in str(error) or str(self.surgery.folder / "clinic") in str(error):
+                raise
+            return Fate.REFUSED, ""
+        return Fate.ACCEPTED, ""
+
+    def _of_request(self, request: Request) -> tuple[Fate, str]:
+        url = self._client.base_url.copy_with(raw_path=request.path)
+        sent = self._client.build_request(request.method, url, headers=list(request.headers), content=request.body)
+        response = self._client.send(sent)
+        self._client.cookies.clear()
+        if response.status_code >= 500 or str(self.surgery.folder) in response.text:
+            return Fate.ERROR, f"{response.status_code} {response.text}"
+        turned_away = response.status_code >= 400 or response.headers.get("location") == "/login"
+        return Fate.REFUSED if turned_away else Fate.ACCEPTED, ""
+
+
+def _asked_by_many(site: FastAPI) -> ASGIApp:
+    """Each request is from an address of its own, since after five wrong passwords one has to wait."""
+    addresses = count(int(IPv4Address("10.0.0.0")))
+
+    async def asked(scope: Scope, receive: Receive, send: Send) -> None:
+        await site({**scope, "client": (str(IPv4Address(next(addresses))), 1)}, receive, send)
+
+    return asked
+
+
+def _receive(surgery: Surgery, content: bytes, rng: Generator) -> None:
+    surgery.clinic.receive(Submitted(rng.bytes(8).hex(), "device/camera", (Photograph(content, Eye.LEFT),)))
+
+
+def _look(surgery: Surgery, content: bytes, rng: Generator) -> None:
+    surgery.clinic.faults_of(Photograph(content))
+
+
+def _take_in(surgery: Surgery, content: bytes, rng: Generator) -> None:
+    file = surgery.folder / "tmp" / "sent"
+    file.write_bytes(content)
+    try:
+        received(Sent(file))
+    finally:
+        file.unlink()
+
+
+PATHS: tuple[Callable[[Surgery, bytes, Generator], None], ...] = (_receive, _look, _take_in)
+
+
+def main(kind: str, first: str, end: str, where: str) -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY_GIB * 2**30,) * 2)
+    folder = Path(where).absolute()
+    trial = Trial(folder)
+    print(json.dumps({"ready": True}), flush=True)
+    os.chdir(folder / "work")
+    tempfile.tempdir = str(folder / "tmp")
+    for number in range(int(first), int(end)):
+        print(json.dumps(asdict(trial.told(kind, number))), flush=True)
+    print(json.dumps({"traces": trial.surgery.traces(), "mib": peak_memory()}), flush=True)
+    trial.surgery.clinic.close()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,17 @@
+"""A page of results whose sections are measured apart: each run replaces its own."""
+
+from pathlib import Path
+
+from teledx_fed.files import write_text
+
+RESULTS = Path(__file__).parents[1] / "docs" / "results"
+
+
+def write_section(page: Path, name: str, text: str) -> None:
+    """Between the comments `<!-- name -->` and `<!-- /name -->`, which the page must have."""
+    begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+    before, found, rest = page.read_text().partition(begin)
+    _, ended, after = rest.partition(end)
+    if not (found and ended):
+        raise ValueError(f"{page} must hold {begin.strip()} and {end}, got neither or one. Put them in.")
+    write_text(page, before + begin + text.strip() + "\n" + end + after)
