@@ -10,8 +10,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.middleware.base import RequestResponseEndpoint
 
 from teledx_fed.diagnosis.clinic import Clinic
-from teledx_fed.diagnosis.web import api, links, new_study, pages, reading, reports, uploads
+from teledx_fed.diagnosis.web import api, links, logging_in, new_study, pages, reading, reports, uploads
 from teledx_fed.diagnosis.web.door import refusal
+from teledx_fed.diagnosis.web.oidc import Provider
 from teledx_fed.diagnosis.web.sessions import Doorkeeper
 from teledx_fed.diagnosis.web.settings import LOOPBACK, DiagnosisSettings
 
@@ -38,7 +39,8 @@ def app(clinic: Clinic, settings: DiagnosisSettings) -> FastAPI:
     )
     site.state.clinic, site.state.settings = clinic, settings
     site.state.doorkeeper = Doorkeeper(clinic.store.access, timedelta(hours=settings.session_hours))
-    for part in (pages, new_study, reading, reports, links, api, uploads):
+    site.state.provider = Provider.of(settings.oidc) if settings.oidc else None
+    for part in (logging_in, pages, new_study, reading, reports, links, api, uploads):
         site.include_router(part.router)
 
     @site.middleware("http")
