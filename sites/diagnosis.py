@@ -76,16 +76,22 @@ def add_user(
     name: str,
     home: Home = HERE,
     admin: Annotated[bool, typer.Option(help="May do all that a reader may, and manage.")] = False,
-    password: Annotated[str, typer.Option(prompt=True, hide_input=True, confirmation_prompt=True)] = "",
+    oidc: Annotated[bool, typer.Option(help="Logs in with the hospital's provider, by that name, not here.")] = False,
+    password: Annotated[str, typer.Option(help="Asked for where it is not given.", show_default=False)] = "",
 ) -> None:
     """A reader, or an administrator."""
     with told_plainly():
         from teledx_fed.diagnosis.home import DiagnosisHome
         from teledx_fed.diagnosis.web.sessions import hashed_password
+        from teledx_fed.settings import must
         from teledx_fed.store.values import Role
 
+        must(not (oidc and password), "--password", "be left out with --oidc", "one", "Choose one of both.")
         role = Role.ADMIN if admin else Role.READER
-        DiagnosisHome(home).store().access.add_user(name, role, hashed_password(password))
+        if not (oidc or password):
+            password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
+        hashed = None if oidc else hashed_password(password)
+        DiagnosisHome(home).store().access.add_user(name, role, hashed)
         typer.echo(f"{name} may log in as {role}")
 
 

@@ -2,13 +2,16 @@
 
 import json
 import shutil
+import socket
 import subprocess
 import tarfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
 
+import oidc_provider
 import pytest
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
@@ -20,7 +23,7 @@ from teledx_fed.clinical import Action
 from teledx_fed.diagnosis.clinic import Clinic
 from teledx_fed.diagnosis.web.app import server
 from teledx_fed.diagnosis.web.sessions import hashed_password
-from teledx_fed.diagnosis.web.settings import DiagnosisSettings
+from teledx_fed.diagnosis.web.settings import DiagnosisSettings, OidcSettings
 from teledx_fed.store.values import Role, Status
 
 pytestmark = pytest.mark.slow
@@ -31,19 +34,30 @@ AXE = "axe-core@4.11.0"
 PASSWORD = "correct horse battery"
 
 
-@pytest.fixture
-def address(clinic: Clinic) -> Iterator[str]:
-    clinic.store.access.add_user("anna", Role.READER, hashed_password(PASSWORD))
-    running = server(clinic, DiagnosisSettings())
-    running.config.port = 0
+@contextmanager
+def served(clinic: Clinic, settings: DiagnosisSettings) -> Iterator[str]:
+    running = server(clinic, settings)
     thread = Thread(target=running.run)
     thread.start()
     while not running.started:
         assert thread.is_alive()
         time.sleep(0.01)
-    yield f"http://127.0.0.1:{running.servers[0].sockets[0].getsockname()[1]}"
+    yield f"http://127.0.0.1:{settings.port}"
     running.should_exit = True
     thread.join()
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+@pytest.fixture
+def address(clinic: Clinic) -> Iterator[str]:
+    clinic.store.access.add_user("anna", Role.READER, hashed_password(PASSWORD))
+    with served(clinic, DiagnosisSettings(port=free_port())) as address:
+        yield address
 
 
 @pytest.fixture
@@ -117,6 +131,21 @@ def test_from_log_in_to_a_signed_report(browser: Chrome, address: str, clinic: C
     (stored,) = clinic.store.readings(entry.id)
     assert (entry.status, stored.reading.urgency, stored.reading.eyes[0].grade) == (Status.SIGNED, Action.URGENT, 4)
     assert [line for line in browser.get_log("browser") if line["level"] == "SEVERE"] == []
+
+
+def test_who_comes_back_from_the_providers_site_is_in_at_once(browser: Chrome, clinic: Clinic, tmp_path: Path) -> None:
+    clinic.store.access.add_user("anna", Role.READER, None)
+    port, secret = free_port(), tmp_path / "secret"
+    secret.write_text(oidc_provider.SECRET)
+    provider = oidc_provider.LocalProvider(oidc_provider.new_key("one"), asks=True)
+    with oidc_provider.served(provider):
+        oidc = OidcSettings(provider.issuer, oidc_provider.CLIENT, str(secret), f"http://127.0.0.1:{port}")
+        with served(clinic, DiagnosisSettings(port=port, oidc=oidc)) as address:
+            browser.get(address)
+            browser.find_element(By.LINK_TEXT, "Log in with your hospital account").click()
+            browser.find_element(By.LINK_TEXT, "It is me").click()
+            WebDriverWait(browser, 20).until(lambda driver: driver.current_url == f"{address}/")
+            assert "anna" in browser.find_element(By.TAG_NAME, "header").text
 
 
 def test_no_barrier_that_axe_finds(browser: Chrome, address: str, tmp_path, photographs, axe: str) -> None:

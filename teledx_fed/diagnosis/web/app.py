@@ -14,6 +14,7 @@ from teledx_fed.diagnosis.web import (
     api,
     fhir_intake,
     links,
+    logging_in,
     new_study,
     pages,
     reading,
@@ -21,6 +22,7 @@ from teledx_fed.diagnosis.web import (
     uploads,
 )
 from teledx_fed.diagnosis.web.door import refusal
+from teledx_fed.diagnosis.web.oidc import Provider
 from teledx_fed.diagnosis.web.refusals import told_plainly
 from teledx_fed.diagnosis.web.sessions import Doorkeeper
 from teledx_fed.diagnosis.web.settings import LOOPBACK, DiagnosisSettings
@@ -48,7 +50,9 @@ def app(clinic: Clinic, settings: DiagnosisSettings) -> FastAPI:
     )
     site.state.clinic, site.state.settings = clinic, settings
     site.state.doorkeeper = Doorkeeper(clinic.store.access, timedelta(hours=settings.session_hours))
-    for part in (pages, new_study, reading, reports, links, administration, api, fhir_intake, uploads):
+    site.state.provider = Provider.of(settings.oidc) if settings.oidc else None
+    parts = (logging_in, pages, new_study, reading, reports, links, administration, api, fhir_intake, uploads)
+    for part in parts:
         site.include_router(part.router)
     told_plainly(site)
 

@@ -3,16 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
-from fastapi import APIRouter, Depends, Form, HTTPException, Request, Response
-from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi import APIRouter, Depends, HTTPException, Request, Response
+from fastapi.responses import HTMLResponse
 
 from teledx_fed.clinical import Diagnosis, EyeDiagnosis
 from teledx_fed.diagnosis.clinic import Clinic
 from teledx_fed.diagnosis.evidence import Evidence, map_of, sentence_of
 from teledx_fed.diagnosis.web.rendering import render
-from teledx_fed.diagnosis.web.sessions import COOKIE, Doorkeeper, OwnForm, Session, session
+from teledx_fed.diagnosis.web.sessions import Session, session
 from teledx_fed.diagnosis.web.settings import DiagnosisSettings
 from teledx_fed.records import Eye
 from teledx_fed.store.values import LoggedIn, Role, StoredImage, StoredReading, StoredStudy, Suggestion
@@ -82,32 +81,6 @@ def _known(clinic: Clinic, study: str) -> StoredStudy:
 def _withheld(settings: DiagnosisSettings, found: LoggedIn, readings: tuple[StoredReading, ...]) -> bool:
     graded = any(one.reading.reader == found.user.name for one in readings)
     return settings.suggestion == "after_own_grade" and not graded
-
-
-@router.get("/login", response_class=HTMLResponse)
-def login_page(request: Request) -> HTMLResponse:
-    return render(request, "login", refused="")
-
-
-@router.post("/login")
-def log_in(request: Request, name: Annotated[str, Form()], password: Annotated[str, Form()]) -> Response:
-    keeper: Doorkeeper = request.app.state.doorkeeper
-    try:
-        token, _ = keeper.log_in(name, password, request.client.host if request.client else "")
-    except ValueError as error:
-        return render(request, "login", refused=str(error), status=401)
-    response = RedirectResponse("/", 303)
-    secure, age = request.url.scheme == "https", int(keeper.lifetime.total_seconds())
-    response.set_cookie(COOKIE, token, max_age=age, httponly=True, samesite="strict", secure=secure)
-    return response
-
-
-@router.post("/logout")
-def log_out(request: Request, found: OwnForm) -> Response:
-    request.app.state.doorkeeper.access.log_out(request.cookies[COOKIE])
-    response = RedirectResponse("/login", 303)
-    response.delete_cookie(COOKIE)
-    return response
 
 
 @router.get("/", response_class=HTMLResponse)

@@ -1,11 +1,50 @@
 """How the diagnosis page is served: diagnosis.yaml in the hospital's folder."""
 
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 from teledx_fed.diagnosis.referral import ReferralSettings
 from teledx_fed.settings import must, one_of, within
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def check_secure(name: str, address: str) -> None:
+    """What goes there is read by nobody on the way."""
+    parts = urlsplit(address)
+    secure = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK)
+    must(secure and bool(parts.hostname), name, "be an https:// address", address, "http:// is for this machine alone.")
+
+
+@dataclass
+class OidcSettings:
+    """Log-in with the hospital's own OpenID Connect provider, which knows this page as `client_id`.
+
+    `address` is the page's own, as browsers see it. `claim` of the provider's ID token is the user's name here.
+    """
+
+    issuer: str = ""
+    client_id: str = ""
+    client_secret_file: str = ""
+    address: str = ""
+    claim: str = "preferred_username"
+
+    def __post_init__(self) -> None:
+        for name in ("client_id", "client_secret_file", "claim"):
+            must(bool(getattr(self, name)), f"oidc.{name}", "be given", getattr(self, name), "Your provider knows it.")
+        for name in ("issuer", "address"):
+            check_secure(f"oidc.{name}", getattr(self, name))
+        alone = urlsplit(self.address).path in ("", "/") and not set("?#") & set(self.address)
+        must(alone, "oidc.address", "be without a path", self.address, "Name scheme, host and port alone.")
+
+    @property
+    def begin(self) -> str:
+        """Where a browser begins, at the address that it will come back to: its cookie is of that host."""
+        return f"{self.address.rstrip('/')}/login/oidc"
+
+    @property
+    def callback(self) -> str:
+        return f"{self.begin}/callback"
 
 
 @dataclass
@@ -15,6 +54,7 @@ class DiagnosisSettings:
     `database`: an address as SQLAlchemy has it, or null for a file in the folder; `identified_database` is another one,
     which alone knows who is behind a pseudonym. `certificate` and `key` are files; without them the page is served on
     this machine alone. Studies are deleted `keep_days` after they were received; never, where that is null.
+    `oidc` is a log-in with the hospital's provider, beside the one with a password.
     """
 
     host: str = "127.0.0.1"
@@ -27,6 +67,7 @@ class DiagnosisSettings:
     session_hours: float = 8
     keep_days: float | None = None
     threads: int = 2
+    oidc: OidcSettings | None = None
     referral: ReferralSettings = field(default_factory=ReferralSettings)
 
     def __post_init__(self) -> None:

@@ -1,0 +1,104 @@
+"""Logging in, with a password or through the hospital's provider, and out."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Form, HTTPException, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+
+from teledx_fed.diagnosis.web.attempts import Attempt
+from teledx_fed.diagnosis.web.oidc import Provider, ProviderError
+from teledx_fed.diagnosis.web.rendering import render
+from teledx_fed.diagnosis.web.sessions import COOKIE, Doorkeeper, OwnForm
+
+router = APIRouter(include_in_schema=False)
+
+ATTEMPT_COOKIE = "teledx_fed_login"
+ATTEMPT_SECONDS = 600
+ATTEMPT_PATH = "/login/oidc"
+
+
+def keeper_of(request: Request) -> Doorkeeper:
+    keeper: Doorkeeper = request.app.state.doorkeeper
+    return keeper
+
+
+def provider_of(request: Request) -> Provider:
+    provider: Provider | None = request.app.state.provider
+    if provider is None:
+        raise HTTPException(404, "One logs in with a password here.")
+    return provider
+
+
+Asked = Annotated[Provider, Depends(provider_of)]
+
+
+def _form(request: Request, refused: str = "", status: int = 200) -> HTMLResponse:
+    provider: Provider | None = request.app.state.provider
+    begin = provider.settings.begin if provider else ""
+    return render(request, "login", refused=refused, begin=begin, status=status)
+
+
+def _remember(request: Request, response: Response, token: str) -> None:
+    secure, age = request.url.scheme == "https", int(keeper_of(request).lifetime.total_seconds())
+    response.set_cookie(COOKIE, token, max_age=age, httponly=True, samesite="strict", secure=secure)
+
+
+@router.get("/login", response_class=HTMLResponse)
+def login_page(request: Request) -> HTMLResponse:
+    return _form(request)
+
+
+@router.post("/login")
+def log_in(request: Request, name: Annotated[str, Form()], password: Annotated[str, Form()]) -> Response:
+    try:
+        token, _ = keeper_of(request).log_in(name, password, request.client.host if request.client else "")
+    except ValueError as error:
+        return _form(request, str(error), 401)
+    response = RedirectResponse("/", 303)
+    _remember(request, response, token)
+    return response
+
+
+@router.get("/login/oidc")
+def begin(request: Request, provider: Asked) -> Response:
+    """Off to the provider, with a cookie that comes along when the provider sends the browser back."""
+    attempt, secure = Attempt(), request.url.scheme == "https"
+    try:
+        response = RedirectResponse(provider.address(attempt), 303)
+    except ProviderError as error:
+        return _form(request, str(error), 502)
+    response.set_cookie(
+        ATTEMPT_COOKIE, attempt.cookie, ATTEMPT_SECONDS, path=ATTEMPT_PATH, httponly=True, samesite="lax", secure=secure
+    )
+    return response
+
+
+@router.get("/login/oidc/callback")
+def come_back(request: Request, provider: Asked) -> Response:
+    response = _admitted(request, provider)
+    response.delete_cookie(ATTEMPT_COOKIE, path=ATTEMPT_PATH)
+    return response
+
+
+def _admitted(request: Request, provider: Provider) -> Response:
+    """A page of our own that goes on: a redirect from another site would not carry the session's cookie."""
+    told = request.query_params
+    try:
+        attempt = Attempt.read(request.cookies.get(ATTEMPT_COOKIE, ""), told.get("state", ""))
+        token, _ = keeper_of(request).admit(provider.user(attempt, told))
+    except ProviderError as error:
+        return _form(request, str(error), 502)
+    except ValueError as error:
+        return _form(request, str(error), 401)
+    response = render(request, "logged_in")
+    response.headers["Refresh"] = "0; url=/"
+    _remember(request, response, token)
+    return response
+
+
+@router.post("/logout")
+def log_out(request: Request, found: OwnForm) -> Response:
+    keeper_of(request).access.log_out(request.cookies[COOKIE])
+    response = RedirectResponse("/login", 303)
+    response.delete_cookie(COOKIE)
+    return response

@@ -1,0 +1,158 @@
+"""Whom the hospital's own OpenID Connect provider vouches for: authorization code flow with PKCE. No token is kept."""
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import BoundedSemaphore
+from typing import Any, Self, TypeVar
+from urllib.parse import quote_plus
+
+import httpx
+from authlib.oauth2.rfc7636 import create_s256_code_challenge
+from authlib.oidc.core import CodeIDToken
+from authlib.oidc.discovery import get_well_known_url
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import KeySet
+from pydantic import BaseModel, ConfigDict
+
+from teledx_fed.diagnosis.web.attempts import Attempt
+from teledx_fed.diagnosis.web.settings import OidcSettings, check_secure
+
+log = logging.getLogger(__name__)
+
+SIGNATURES = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512")
+"""By a key that the provider alone has: not `none`, and not HS256, which takes the secret that we have too."""
+LEEWAY_SECONDS = 60
+TIMEOUT_SECONDS = 5.0
+AT_ONCE = 8
+"""No more wait for the provider: where it hangs, who is logged in is served all the same."""
+BASIC = "client_secret_basic"
+"""How we show our secret, unless the provider wants it in the form."""
+
+
+class ProviderError(ValueError):
+    """The provider is not reached, or its answer makes no sense."""
+
+
+class Answer(BaseModel):
+    model_config = ConfigDict(hide_input_in_errors=True)  # errors are logged, and the input holds tokens
+
+
+class Discovery(Answer):
+    issuer: str
+    authorization_endpoint: str
+    token_endpoint: str
+    jwks_uri: str
+    token_endpoint_auth_methods_supported: tuple[str, ...] = (BASIC,)
+
+
+class Tokens(Answer):
+    id_token: str
+
+
+class Keys(Answer):
+    keys: list[dict[str, Any]]
+
+
+Kind = TypeVar("Kind", bound=Answer)
+
+
+def _read(response: httpx.Response, kind: type[Kind]) -> Kind:
+    return kind.model_validate_json(response.raise_for_status().content)
+
+
+@dataclass(frozen=True)
+class Provider:
+    settings: OidcSettings
+    secret: str = field(repr=False)
+    _places: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(AT_ONCE), repr=False)
+
+    @classmethod
+    def of(cls, settings: OidcSettings) -> Self:
+        file = Path(settings.client_secret_file)
+        secret = file.read_text().strip() if file.is_file() else ""
+        if not secret:
+            raise ValueError(f"oidc.client_secret_file must be a file with the secret, got {file}. Write it there.")
+        return cls(settings, secret)
+
+    def address(self, attempt: Attempt) -> str:
+        """Where the browser is sent to log in."""
+        with self._asked() as client:
+            endpoint = self._discovery(client).authorization_endpoint
+        asked = {
+            "response_type": "code",
+            "client_id": self.settings.client_id,
+            "redirect_uri": self.settings.callback,
+            "scope": "openid profile email",
+            "state": attempt.state,
+            "nonce": attempt.nonce,
+            "code_challenge": create_s256_code_challenge(attempt.verifier),
+            "code_challenge_method": "S256",
+        }
+        return str(httpx.URL(endpoint).copy_merge_params(asked))
+
+    def user(self, attempt: Attempt, told: Mapping[str, str]) -> str:
+        """The name of who came back with what the provider told. A `ValueError` where it vouches for nobody."""
+        if not (code := told.get("code")):
+            log.warning("%s logged nobody in: %.100r", self.settings.issuer, told.get("error"))
+            raise ValueError("the provider did not log you in. Try again, or ask an administrator.")
+        with self._asked() as client:
+            found = self._discovery(client)
+            token = self._token(client, found, code, attempt.verifier)
+            # asked anew at each log-in: a key that was withdrawn opens nothing, a new one is known
+            keys = KeySet.import_key_set({"keys": _read(client.get(found.jwks_uri), Keys).keys})
+        try:
+            return self._name(self._claims(token, keys, attempt.nonce))
+        except (JoseError, ValueError) as error:
+            log.warning("an ID token of %s was refused: %s", self.settings.issuer, error)
+            raise ValueError("what the provider said of you was refused. Ask an administrator.") from error
+
+    @contextmanager
+    def _asked(self) -> Iterator[httpx.Client]:
+        if not self._places.acquire(blocking=False):
+            raise ProviderError("too many log in at the same time. Try again in a minute.")
+        try:
+            with httpx.Client(timeout=TIMEOUT_SECONDS) as client:
+                yield client
+        except (httpx.HTTPError, httpx.InvalidURL, JoseError, ValueError) as error:
+            log.warning("%s does not answer as it should: %s", self.settings.issuer, error)
+            raise ProviderError("the provider does not answer as it should. Try again in a minute.") from error
+        finally:
+            self._places.release()
+
+    def _discovery(self, client: httpx.Client) -> Discovery:
+        found = _read(client.get(get_well_known_url(self.settings.issuer, external=True)), Discovery)
+        if found.issuer != self.settings.issuer:
+            raise ValueError(f"oidc.issuer must be {found.issuer!r}, as it says, got {self.settings.issuer!r}.")
+        for name in ("authorization_endpoint", "token_endpoint", "jwks_uri"):
+            check_secure(name, getattr(found, name))
+        return found
+
+    def _token(self, client: httpx.Client, found: Discovery, code: str, verifier: str) -> str:
+        callback, id, secret = self.settings.callback, self.settings.client_id, self.secret
+        form = {"grant_type": "authorization_code", "code": code, "redirect_uri": callback, "code_verifier": verifier}
+        auth = httpx.Auth()
+        if BASIC in found.token_endpoint_auth_methods_supported:
+            auth = httpx.BasicAuth(quote_plus(id), quote_plus(secret))
+        else:
+            form |= {"client_id": id, "client_secret": secret}
+        return _read(client.post(found.token_endpoint, data=form, auth=auth), Tokens).id_token
+
+    def _claims(self, token: str, keys: KeySet, nonce: str) -> Mapping[str, Any]:
+        issuer, client = self.settings.issuer, self.settings.client_id
+        wanted = {"iss": {"essential": True, "value": issuer}, "aud": {"essential": True, "value": client}}
+        read = jwt.decode(token, keys, SIGNATURES)
+        claims: Any = CodeIDToken(read.claims, read.header, wanted, {"nonce": nonce, "client_id": client})
+        claims.validate(leeway=LEEWAY_SECONDS)
+        return claims
+
+    def _name(self, claims: Mapping[str, Any]) -> str:
+        name, claim = claims.get(self.settings.claim), self.settings.claim
+        if not isinstance(name, str):
+            raise ValueError(f"it has no {claim}. Let the provider put it in, or name another: oidc.claim.")
+        if claim == "email" and claims.get("email_verified") is not True:
+            raise ValueError("it does not say email_verified, and anyone may have written the address.")
+        return name

@@ -1,0 +1,310 @@
+"""Log-in through a hospital's provider: whom it lets in, and whose word does not."""
+
+import base64
+import json
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi.testclient import TestClient
+from joserfc import jwt
+from joserfc.jwk import OctKey, RSAKey
+from oidc_provider import CLIENT, SECRET, LocalProvider, new_key, served
+from typer.testing import CliRunner
+
+from sites.diagnosis import app as commands
+from teledx_fed.diagnosis.clinic import Clinic
+from teledx_fed.diagnosis.home import DiagnosisHome
+from teledx_fed.diagnosis.web import oidc
+from teledx_fed.diagnosis.web.app import app
+from teledx_fed.diagnosis.web.sessions import COOKIE, hashed_password
+from teledx_fed.diagnosis.web.settings import DiagnosisSettings, OidcSettings
+from teledx_fed.store.values import Role
+
+PAGE = "http://127.0.0.1"
+PASSWORD = "correct horse battery"
+HASH = hashed_password(PASSWORD)
+
+
+@pytest.fixture(scope="module")
+def key() -> RSAKey:
+    return new_key("one")
+
+
+@pytest.fixture(scope="module")
+def other_key() -> RSAKey:
+    return new_key("one")
+
+
+@pytest.fixture
+def provider(key: RSAKey) -> Iterator[LocalProvider]:
+    with served(LocalProvider(key)) as running:
+        yield running
+
+
+@pytest.fixture
+def settings(provider: LocalProvider, tmp_path: Path) -> OidcSettings:
+    (tmp_path / "secret").write_text(f"{SECRET}\n")
+    return OidcSettings(provider.issuer, CLIENT, str(tmp_path / "secret"), PAGE)
+
+
+class Browser:
+    """With our page and its cookies; the provider's page is another."""
+
+    def __init__(self, clinic: Clinic, settings: OidcSettings | None) -> None:
+        site = app(clinic, DiagnosisSettings(oidc=settings))
+        self.client = TestClient(site, base_url=PAGE, follow_redirects=False)
+
+    def sent_back(self) -> str:
+        """The address that the provider sends the browser back to."""
+        with httpx.Client(trust_env=False) as elsewhere:
+            return elsewhere.get(self.client.get("/login/oidc").headers["location"]).headers["location"]
+
+    def log_in(self) -> httpx.Response:
+        return self.client.get(self.sent_back())
+
+    @property
+    def inside(self) -> bool:
+        return self.client.get("/").status_code == 200
+
+
+@pytest.fixture
+def browser(clinic: Clinic, settings: OidcSettings) -> Browser:
+    clinic.store.access.add_user("anna", Role.READER, None)
+    return Browser(clinic, settings)
+
+
+def assert_refused(browser: Browser, response: httpx.Response, status: int, told: str) -> None:
+    assert (response.status_code, told in response.text) == (status, True), response.text
+    assert 'role="alert"' in response.text
+    assert COOKIE not in browser.client.cookies
+    assert not browser.inside
+
+
+def test_whom_the_provider_vouches_for_sees_the_worklist(browser: Browser) -> None:
+    assert f'href="{PAGE}/login/oidc"' in browser.client.get("/login").text
+    response = browser.log_in()
+    assert (response.status_code, response.headers["refresh"]) == (200, "0; url=/")
+    session = next(line for line in response.headers.get_list("set-cookie") if line.startswith(COOKIE)).lower()
+    assert "httponly" in session
+    assert "samesite=strict" in session
+    page = browser.client.get("/").text
+    assert "Waiting to be read" in page or "Nothing waits." in page
+    assert "anna" in page
+
+
+def test_what_the_browser_remembers_of_an_attempt_is_brief_and_no_script_reads_it(browser: Browser) -> None:
+    cookie = browser.client.get("/login/oidc").headers["set-cookie"].lower()
+    assert [
+        part for part in ("httponly", "samesite=lax", "path=/login/oidc", "max-age=600") if part not in cookie
+    ] == []
+
+
+def test_without_a_provider_there_is_no_such_log_in(clinic: Clinic) -> None:
+    browser = Browser(clinic, None)
+    assert "/login/oidc" not in browser.client.get("/login").text
+    assert browser.client.get("/login/oidc").status_code == 404
+
+
+LIES: dict[str, dict[str, object]] = {
+    "another nonce": {"nonce": "guessed"},
+    "no nonce": {"nonce": None},
+    "for another": {"aud": "another page"},
+    "for others too, who asked for it is not said": {"aud": [CLIENT, "another page"]},
+    "asked for by another": {"aud": [CLIENT, "another page"], "azp": "another page"},
+    "expired": {"exp": int(time.time()) - 120},
+    "never expires": {"exp": None},
+    "of the future": {"iat": int(time.time()) + 3600},
+    "of another issuer": {"iss": "http://localhost:1"},
+    "of nobody in particular": {"preferred_username": None},
+    "of a list": {"preferred_username": ["anna"]},
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_token_that_is_not_for_this_log_in_is_refused(browser: Browser, provider: LocalProvider, lie: str) -> None:
+    provider.claims |= LIES[lie]
+    assert_refused(browser, browser.log_in(), 401, "What the provider said of you was refused.")
+
+
+def unsigned(claims: dict[str, object]) -> str:
+    parts = (json.dumps(part).encode() for part in ({"alg": "none", "kid": "one"}, claims))
+    return ".".join([*(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in parts), ""])
+
+
+def test_a_token_that_the_provider_did_not_sign_is_refused(
+    browser: Browser, provider: LocalProvider, other_key: RSAKey
+) -> None:
+    ours = OctKey.import_key(SECRET, {"kid": "ours"})
+    provider.published = [ours.as_dict(private=True)]
+    provider.told.clear()
+    for sign in (
+        unsigned,
+        lambda claims: jwt.encode({"alg": "HS256", "kid": "ours"}, claims, ours),
+        lambda claims: jwt.encode({"alg": "RS256", "kid": "one"}, claims, other_key),
+        lambda claims: jwt.encode({"alg": "RS256", "kid": "unheard of"}, claims, other_key),
+        lambda _: "no token",
+    ):
+        provider.sign = sign
+        assert_refused(browser, browser.log_in(), 401, "What the provider said of you was refused.")
+    assert len(provider.told) == 15, "each was asked for, and given"
+
+
+def test_a_provider_may_change_its_key(browser: Browser, provider: LocalProvider, key: RSAKey) -> None:
+    browser.log_in()
+    browser.client.cookies.clear()
+    provider.key = new_key("two")
+    assert browser.log_in().status_code == 200
+    browser.client.cookies.clear()
+    provider.sign = lambda claims: jwt.encode({"alg": "RS256", "kid": "one"}, claims, key)
+    assert_refused(browser, browser.log_in(), 401, "was refused")
+
+
+def test_a_log_in_that_was_not_begun_here_is_refused(browser: Browser, clinic: Clinic, settings: OidcSettings) -> None:
+    begun_elsewhere = Browser(clinic, settings).sent_back()
+    assert_refused(browser, browser.client.get(begun_elsewhere), 401, "not begun in this browser")
+    browser.client.get("/login/oidc")
+    assert_refused(browser, browser.client.get(begun_elsewhere), 401, "not begun in this browser")
+    assert_refused(browser, browser.client.get("/login/oidc/callback"), 401, "not begun in this browser")
+
+
+def test_what_the_provider_told_is_good_once(browser: Browser) -> None:
+    back = browser.sent_back()
+    remembered = {"teledx_fed_login": browser.client.cookies["teledx_fed_login"]}
+    assert browser.client.get(back).status_code == 200
+    browser.client.cookies.clear()
+    assert_refused(browser, browser.client.get(back), 401, "not begun in this browser")
+    header = {"Cookie": "; ".join(f"{name}={value}" for name, value in remembered.items())}
+    assert_refused(browser, browser.client.get(back, headers=header), 502, "does not answer as it should")
+
+
+def test_only_who_was_added_for_it_and_may_still_come_is_let_in(
+    browser: Browser, clinic: Clinic, provider: LocalProvider
+) -> None:
+    clinic.store.access.add_user("berta", Role.ADMIN, HASH)
+    for name in ("nobody", "berta", "Anna", "", "anna\n"):
+        provider.claims["preferred_username"] = name
+        assert_refused(browser, browser.log_in(), 401, "Nobody who logs in this way is called")
+    provider.claims["preferred_username"] = "anna"
+    clinic.store.access.set_disabled("anna", True)
+    assert_refused(browser, browser.log_in(), 401, "Nobody who logs in this way is called")
+    assert {user.name for user in clinic.store.access.users()} == {"anna", "berta"}
+
+
+def test_a_password_still_opens_the_page_for_who_has_one(browser: Browser, clinic: Clinic) -> None:
+    clinic.store.access.add_user("berta", Role.READER, HASH)
+    for password in (PASSWORD, "nobody's"):
+        response = browser.client.post("/login", data={"name": "anna", "password": password})
+        assert_refused(browser, response, 401, "Name or password is wrong")
+    assert browser.client.post("/login", data={"name": "berta", "password": PASSWORD}).status_code == 303
+    assert browser.inside
+
+
+def test_an_address_counts_as_a_name_where_it_is_verified(
+    clinic: Clinic, provider: LocalProvider, settings: OidcSettings
+) -> None:
+    clinic.store.access.add_user("anna@hospital.example", Role.READER, None)
+    browser = Browser(clinic, replace(settings, claim="email"))
+    provider.claims = {"email": "anna@hospital.example"}
+    assert_refused(browser, browser.log_in(), 401, "was refused")
+    provider.claims["email_verified"] = True
+    assert browser.log_in().status_code == 200
+
+
+def test_a_secret_in_the_form_where_the_provider_takes_no_other(browser: Browser, provider: LocalProvider) -> None:
+    provider.discovered["token_endpoint_auth_methods_supported"] = ["client_secret_post"]
+    assert browser.log_in().status_code == 200
+
+
+def test_the_providers_no_is_told_plainly(browser: Browser, provider: LocalProvider) -> None:
+    provider.error = "access_denied"
+    assert_refused(browser, browser.log_in(), 401, "The provider did not log you in.")
+
+
+def test_a_provider_that_is_not_there_leaves_the_page_as_it_is(
+    browser: Browser, clinic: Clinic, settings: OidcSettings
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        away = Browser(clinic, replace(settings, issuer=f"http://127.0.0.1:{taken.getsockname()[1]}"))
+        assert_refused(away, away.client.get("/login/oidc"), 502, "does not answer as it should")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"issuer": "http://localhost:1"},
+        {"token_endpoint": "http://provider.example/token"},
+        {"jwks_uri": None},
+        {"jwks_uri": "http://localhost:1/keys"},
+    ],
+)
+def test_a_provider_that_says_what_cannot_be_is_not_followed(
+    browser: Browser, provider: LocalProvider, said: dict[str, object]
+) -> None:
+    back = browser.sent_back()
+    provider.discovered = said
+    assert_refused(browser, browser.client.get(back), 502, "does not answer as it should")
+
+
+def test_a_provider_that_hangs_is_not_waited_for(
+    browser: Browser, provider: LocalProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(oidc, "TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr(provider, "discovery", lambda: time.sleep(0.5))
+    assert_refused(browser, browser.client.get("/login/oidc"), 502, "does not answer as it should")
+
+
+def test_no_more_wait_for_the_provider_than_leave_threads_to_others(
+    browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = browser.client.app.state.provider._places  # type: ignore[attr-defined]
+    for _ in range(oidc.AT_ONCE):
+        assert places.acquire(blocking=False)
+    assert_refused(browser, browser.client.get("/login/oidc"), 502, "Too many log in at the same time")
+    places.release()
+    assert browser.client.get("/login/oidc").status_code == 303
+
+
+def test_nothing_secret_is_logged(
+    browser: Browser, provider: LocalProvider, caplog: pytest.LogCaptureFixture, other_key: RSAKey
+) -> None:
+    browser.log_in()
+    provider.sign = lambda claims: jwt.encode({"alg": "RS256", "kid": "one"}, claims, other_key)
+    browser.log_in()
+    assert "was refused" in caplog.text
+    assert [told for told in (*provider.told, SECRET, "opens-nothing") if told in caplog.text] == []
+
+
+def test_a_user_is_added_without_a_password(tmp_path: Path) -> None:
+    add = ["user", "add", "anna", "--oidc", "--dir", str(tmp_path)]
+    assert CliRunner().invoke(commands, [*add, "--password", PASSWORD]).exit_code == 1
+    assert CliRunner().invoke(commands, add).exit_code == 0
+    (user,) = DiagnosisHome(tmp_path).store().access.users()
+    assert (user.name, user.password) == ("anna", None)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "told"),
+    [
+        ("issuer", "http://login.hospital.example", "oidc.issuer must be an https:// address"),
+        ("address", "http://page.hospital.example", "oidc.address must be an https:// address"),
+        ("address", "https://hospital.example/page", "oidc.address must be without a path"),
+        ("client_id", "", "oidc.client_id must be given"),
+    ],
+)
+def test_settings_that_cannot_be_safe_are_refused(tmp_path: Path, setting: str, value: str, told: str) -> None:
+    right = {"issuer": "https://login.hospital.example", "client_id": "page", "client_secret_file": "secret"}
+    written = {**right, "address": "https://page.hospital.example", setting: value}
+    (tmp_path / "diagnosis.yaml").write_text(json.dumps({"oidc": written}))
+    with pytest.raises(ValueError, match=told):
+        _ = DiagnosisHome(tmp_path).settings
+
+
+def test_a_secret_that_is_not_there_is_said_at_the_start(clinic: Clinic, settings: OidcSettings) -> None:
+    with pytest.raises(ValueError, match=r"oidc.client_secret_file must be a file"):
+        Browser(clinic, replace(settings, client_secret_file="nowhere"))
