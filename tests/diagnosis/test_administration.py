@@ -87,6 +87,21 @@ def test_a_user_is_added_promoted_and_shut_out_at_once(chief: Person, clinic: Cl
     assert boris.post("/login", data={"name": "boris", "password": "another battery"}).status_code == 303
 
 
+def test_a_reader_changes_their_own_password_and_is_logged_out_everywhere(anna: Person, clinic: Clinic) -> None:
+    wrong = anna.post("/password", old="not the one", new="another battery")
+    assert (wrong.status_code, "name or password is wrong" in wrong.text.casefold()) == (422, True)
+    short = anna.post("/password", old=PASSWORD, new="short")
+    assert (short.status_code, "at least 12" in short.text) == (422, True)
+    assert anna.post("/password", old=PASSWORD, new="another battery", csrf="another").status_code == 403
+    assert anna.post("/password", old=PASSWORD, new="another battery").headers["location"] == "/login"
+    assert anna.get("/").headers["location"] == "/login"
+    logged_in = [
+        anna.client.post("/login", data={"name": "anna", "password": each}).status_code
+        for each in (PASSWORD, "another battery")
+    ]
+    assert logged_in == [401, 303]
+
+
 @pytest.mark.parametrize(("act", "data"), [("role", {"role": "reader"}), ("disabled", {"disabled": "True"})])
 def test_nobody_shuts_themselves_out(chief: Person, clinic: Clinic, act: str, data: dict[str, str]) -> None:
     answer = chief.post(f"/administration/users/{act}", name="chief", **data)

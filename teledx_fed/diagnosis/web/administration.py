@@ -29,9 +29,11 @@ def administration(request: Request, found: Administrator) -> HTMLResponse:
 
 @router.post("/users", dependencies=own)
 def add_user(
-    request: Request, found: Administrator, name: Text, role: Annotated[Role, Form()], password: Text
+    request: Request, found: Administrator, name: Text, role: Annotated[Role, Form()], password: Text = ""
 ) -> Response:
-    _access(request).add_user(name, role, hashed_password(password))
+    """Without a password they log in with the hospital's provider, where it has one."""
+    elsewhere = not password and request.app.state.provider is not None
+    _access(request).add_user(name, role, None if elsewhere else hashed_password(password))
     return _done()
 
 
@@ -109,4 +111,5 @@ def _page(request: Request, found: LoggedIn, about: str = "", told_once: str = "
         devices=access.devices(),
         links=access.links(),
         roles=tuple(Role),
+        has_provider=request.app.state.provider is not None,
     )

@@ -11,10 +11,11 @@ from teledx_fed.clinical import SUGGESTION, Fault, PatientRecord
 from teledx_fed.diagnosis.clinic import Clinic, Photograph, Submitted
 from teledx_fed.diagnosis.intake import LARGEST_MIB
 from teledx_fed.diagnosis.web.door import bearer
+from teledx_fed.diagnosis.web.refusals import REFUSED
 from teledx_fed.records import Eye, Field
 from teledx_fed.store.values import Device, StoredStudy
 
-router = APIRouter(prefix="/api/v1", tags=["studies"])
+router = APIRouter(prefix="/api/v1", tags=["studies"], responses=REFUSED)
 
 RECORDS = TypeAdapter(PatientRecord)
 UPLOAD_HOURS = 24

@@ -1,7 +1,7 @@
 """Studies as portals and record systems send them: FHIR R4. What is wrong comes back as an OperationOutcome."""
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, HTTPException, Request, Response
 from starlette.concurrency import run_in_threadpool
@@ -9,9 +9,18 @@ from starlette.concurrency import run_in_threadpool
 from teledx_fed.diagnosis.clinic import Photograph, Submitted
 from teledx_fed.diagnosis.fhir_reading import NotUnderstood, read
 from teledx_fed.diagnosis.web.api import Sender, StudyState, clinic_of, state
-from teledx_fed.diagnosis.web.refusals import refuse
+from teledx_fed.diagnosis.web.refusals import REFUSED, refuse
 
-router = APIRouter(prefix="/api/v1/fhir", tags=["studies"])
+OUTCOME = {
+    "type": "object",
+    "required": ["resourceType", "issue"],
+    "properties": {"resourceType": {"const": "OperationOutcome"}, "issue": {"type": "array", "minItems": 1}},
+}
+REFUSED_IN_FHIR: dict[int | str, dict[str, Any]] = {
+    status: {"description": told["description"], "content": {"application/fhir+json": {"schema": OUTCOME}}}
+    for status, told in REFUSED.items()
+}
+router = APIRouter(prefix="/api/v1/fhir", tags=["studies"], responses=REFUSED_IN_FHIR)
 
 LARGEST_BUNDLE_MIB = 256
 BUNDLE = {

@@ -1,4 +1,4 @@
-"""Logging in, with a password or through the hospital's provider, and out."""
+"""Logging in, with a password or through the hospital's provider, and out; a new password."""
 
 from typing import Annotated
 
@@ -8,7 +8,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from teledx_fed.diagnosis.web.attempts import Attempt
 from teledx_fed.diagnosis.web.oidc import Provider, ProviderError
 from teledx_fed.diagnosis.web.rendering import render
-from teledx_fed.diagnosis.web.sessions import COOKIE, Doorkeeper, OwnForm
+from teledx_fed.diagnosis.web.sessions import COOKIE, Doorkeeper, OwnForm, Session
 
 router = APIRouter(include_in_schema=False)
 
@@ -94,6 +94,23 @@ def _admitted(request: Request, provider: Provider) -> Response:
     response.headers["Refresh"] = "0; url=/"
     _remember(request, response, token)
     return response
+
+
+@router.get("/password", response_class=HTMLResponse)
+def password_page(request: Request, found: Session) -> HTMLResponse:
+    return render(request, "password", found, refused="")
+
+
+@router.post("/password")
+def change_password(
+    request: Request, found: OwnForm, old: Annotated[str, Form()], new: Annotated[str, Form()]
+) -> Response:
+    """Whoever is logged in as them elsewhere is logged out too."""
+    try:
+        keeper_of(request).change_password(found, old, new, request.client.host if request.client else "")
+    except ValueError as error:
+        return render(request, "password", found, refused=str(error), status=422)
+    return RedirectResponse("/login", 303)
 
 
 @router.post("/logout")

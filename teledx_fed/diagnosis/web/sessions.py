@@ -78,6 +78,11 @@ class Doorkeeper:
             raise ValueError("name or password is wrong. Try again, or ask an administrator.")
         return self.access.log_in(name, self.lifetime)
 
+    def change_password(self, found: LoggedIn, old: str, new: str, address: str) -> None:
+        """Ends all their sessions. A `ValueError` where the old one is wrong, or there is none."""
+        self.log_in(found.user.name, old, address)
+        self.access.set_password(found.user.name, hashed_password(new))
+
     def admit(self, name: str) -> tuple[str, LoggedIn]:
         """Whom the provider vouches for. Who has a password logs in with it: a provider's namesake is a stranger."""
         user = self.access.user(name)

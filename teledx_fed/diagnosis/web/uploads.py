@@ -9,9 +9,10 @@ from starlette.concurrency import run_in_threadpool
 
 from teledx_fed.diagnosis.intake import LARGEST_MIB
 from teledx_fed.diagnosis.web.api import Sender, clinic_of
+from teledx_fed.diagnosis.web.refusals import REFUSED
 from teledx_fed.store.values import Upload
 
-router = APIRouter(prefix="/api/v1/uploads", tags=["uploads"])
+router = APIRouter(prefix="/api/v1/uploads", tags=["uploads"], responses=REFUSED)
 
 LIFETIME = timedelta(hours=24)
 
