@@ -11,6 +11,8 @@ from teledx_fed.store.access import Access
 LARGEST_STUDY = MOST_IMAGES * LARGEST_MIB * 2**20
 LARGEST_LOGIN = 16 * 2**10
 LINK_IS_OVER = "This link was used, or its time is over. Ask for another."
+MOST_DIGITS = 20
+"""Of a length that is worth reading."""
 WITHOUT_BODY = ("GET", "HEAD", "OPTIONS")
 
 
@@ -19,11 +21,11 @@ def refusal(request: Request, access: Access) -> Response | None:
     if request.method in WITHOUT_BODY:
         return None
     path, length = request.url.path, request.headers.get("content-length", "")
-    if not length.isdecimal():
+    if not (length.isascii() and length.isdecimal()):
         return refuse(request, 411, "Say how long the body is: Content-Length.")
     largest = LARGEST_LOGIN if path == "/login" else LARGEST_STUDY
-    if int(length) > largest:
-        return refuse(request, 413, f"A body must have at most {largest} bytes, got {length}.")
+    if len(length) > MOST_DIGITS or int(length) > largest:
+        return refuse(request, 413, f"A body must have at most {largest} bytes, got {length:.{MOST_DIGITS}}.")
     if path == "/login" or _known(request, path, access):
         return None
     if path.startswith("/api/"):
