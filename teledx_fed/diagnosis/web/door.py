@@ -21,7 +21,7 @@ def refusal(request: Request, access: Access) -> Response | None:
     if request.method in WITHOUT_BODY:
         return None
     path, length = request.url.path, request.headers.get("content-length", "")
-    if not (length.isascii() and length.isdecimal()):
+    if not length.isdecimal():
         return refuse(request, 411, "Say how long the body is: Content-Length.")
     largest = LARGEST_LOGIN if path == "/login" else LARGEST_STUDY
     if len(length) > MOST_DIGITS or int(length) > largest:
