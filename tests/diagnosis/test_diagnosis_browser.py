@@ -55,7 +55,7 @@ def free_port() -> int:
 
 @pytest.fixture
 def address(clinic: Clinic) -> Iterator[str]:
-    clinic.store.access.add_user("anna", Role.READER, hashed_password(PASSWORD))
+    clinic.store.access.add_user("anna", Role.ADMIN, hashed_password(PASSWORD))
     with served(clinic, DiagnosisSettings(port=free_port())) as address:
         yield address
 
@@ -153,8 +153,9 @@ def test_no_barrier_that_axe_finds(browser: Chrome, address: str, tmp_path, phot
     assert barriers(browser, axe) == {}
     log_in(browser, address)
     assert barriers(browser, axe) == {}
-    browser.get(f"{address}/upload")
-    assert barriers(browser, axe) == {}
+    for path in ("upload", "administration", "password", "nowhere"):
+        browser.get(f"{address}/{path}")
+        assert barriers(browser, axe) == {}, path
     upload(browser, address, tmp_path, photographs)
     assert barriers(browser, axe) == {}
 
@@ -162,10 +163,12 @@ def test_no_barrier_that_axe_finds(browser: Chrome, address: str, tmp_path, phot
 def test_on_a_tablet_nothing_is_cut_off(browser: Chrome, address: str, tmp_path, photographs) -> None:
     log_in(browser, address)
     upload(browser, address, tmp_path, photographs)
-    for width in (1024, 768, 500):
-        browser.set_window_size(width, 1000)
-        wider = browser.execute_script("return document.documentElement.scrollWidth - window.innerWidth")
-        assert wider <= 0, width
+    for page in (browser.current_url, f"{address}/administration"):
+        browser.get(page)
+        for width in (1024, 768, 500):
+            browser.set_window_size(width, 1000)
+            wider = browser.execute_script("return document.documentElement.scrollWidth - window.innerWidth")
+            assert wider <= 0, (page, width)
 
 
 def barriers(browser: Chrome, axe: str) -> dict[str, str]:
