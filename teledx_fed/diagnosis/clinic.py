@@ -98,7 +98,7 @@ class Clinic:
         """Before anything is kept. A `ValueError` where it cannot be read."""
         folder = f"studies/{uuid4().hex}"
         try:
-            return self._workers.submit(lambda: faults(self._read(photograph, folder).pixels)).result()
+            return self._workers.submit(lambda: faults(self._read(photograph, folder, "photograph").pixels)).result()
         finally:
             self._remove(folder)
 
@@ -134,10 +134,19 @@ class Clinic:
             len(submitted.photographs),
             "Send others in another study.",
         )
-        coming = [self._workers.submit(self._take, photograph, folder) for photograph in submitted.photographs]
+        numbered = enumerate(submitted.photographs, start=1)
+        coming = [self._workers.submit(self._take, number, photograph, folder) for number, photograph in numbered]
         wait(coming)
         taken = [each.result() for each in coming]
-        number = submitted.patient or next((each.patient for each in taken if each.patient), None)
+        named = {each.patient for each in taken if each.patient}
+        must(
+            len(named) <= 1,
+            "study.images",
+            "be of one patient",
+            f"{len(named)}, as the files say",
+            "Send each's apart.",
+        )
+        number = submitted.patient or next(iter(named), None)
         arrival = Arrival(
             key=self.pseudonym_of(submitted.key),  # whatever a sender makes it of
             source=submitted.source,
@@ -160,9 +169,9 @@ class Clinic:
         self.identified.register(Identity(known_as, number))
         return known_as
 
-    def _take(self, photograph: Photograph, folder: str) -> _Taken:
+    def _take(self, number: int, photograph: Photograph, folder: str) -> _Taken:
         """Its pixels within the disc are kept, and nothing else of the file."""
-        came = self._read(photograph, folder)
+        came = self._read(photograph, folder, f"photograph {number}")
         why = faults(came.pixels)
         pixels = _disc_alone(came.pixels, why)
         content, (height, width) = png(pixels), pixels.shape[:2]
@@ -192,13 +201,13 @@ class Clinic:
 
         return Explainer(self.bundle.folder / WEIGHTS)
 
-    def _read(self, photograph: Photograph, folder: str) -> Received:
+    def _read(self, photograph: Photograph, folder: str, name: str) -> Received:
         incoming = self.store.folder / folder / uuid4().hex
         write_bytes(incoming, photograph.content, lasting=False)
         try:
             return received(Sent(incoming, photograph.eye, photograph.field))
         except ValueError as error:
-            raise ValueError(str(error).replace(str(incoming), "photograph")) from error
+            raise ValueError(str(error).replace(str(incoming), name)) from error
         finally:
             incoming.unlink()
 

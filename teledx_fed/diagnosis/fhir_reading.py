@@ -221,7 +221,9 @@ def read(content: bytes, today: date) -> Told:
         resources = [entry.resource for entry in _Bundle.model_validate_json(content).entry]
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        raise NotUnderstood(_path(first["loc"]), f"must be as FHIR R4 has it: {first['msg']}.") from error
+        raise NotUnderstood(
+            _path(first["loc"]), f"must be right: {first['msg'].removeprefix('Value error, ')}."
+        ) from error
     photographs = tuple(one for one in resources if isinstance(one, Media))
     acquired = min((one.created_date_time for one in photographs if one.created_date_time), default=None)
     patient = _patient(resources)

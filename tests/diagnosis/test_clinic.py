@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from dicom_files import photograph
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+from pydicom import dcmwrite
 
 from teledx_fed.clinical import Certainty, Fault, PatientRecord
 from teledx_fed.diagnosis.clinic import Clinic, Photograph
@@ -75,6 +77,18 @@ def test_patients_are_known_by_pseudonym_alone(clinic: Clinic, photographs) -> N
     assert clinic.identified.identity(one.study.patient).number == CANARY
 
 
+def test_photographs_of_two_patients_are_no_study(clinic: Clinic, photographs) -> None:
+    files = []
+    for side, content in (("R", photographs.right), ("L", photographs.left)):
+        with Image.open(io.BytesIO(content)) as image:
+            dataset, file = photograph(np.array(image), ImageLaterality=side, PatientID=f"MRN {side}"), io.BytesIO()
+        dcmwrite(file, dataset, enforce_file_format=True)
+        files.append(Photograph(file.getvalue()))
+    with pytest.raises(ValueError, match=r"study\.images must be of one patient, got 2"):
+        clinic.receive(replace(photographs.submitted(), photographs=tuple(files)))
+    assert [path for path in clinic.store.folder.rglob("*") if path.is_file()] == []
+
+
 def test_nothing_of_a_file_but_its_disc_is_kept(clinic: Clinic, photographs) -> None:
     """Names in metadata and letters beside the disc are gone."""
     with Image.open(io.BytesIO(photographs.right)) as image:
@@ -91,7 +105,7 @@ def test_nothing_of_a_file_but_its_disc_is_kept(clinic: Clinic, photographs) -> 
 
 @pytest.mark.parametrize("content", [b"", b"no photograph", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0" + bytes(50)])
 def test_what_is_no_photograph_is_refused_and_leaves_nothing(clinic: Clinic, photographs, content: bytes) -> None:
-    with pytest.raises(ValueError, match="photograph must be"):
+    with pytest.raises(ValueError, match="photograph 3 must be"):
         clinic.receive(replace(photographs.submitted(), photographs=(*photographs.upload(), Photograph(content))))
     assert [path for path in clinic.store.folder.rglob("*") if path.is_file()] == []
     assert clinic.store.worklist() == ()

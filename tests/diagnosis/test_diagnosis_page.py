@@ -260,7 +260,7 @@ def test_a_photograph_that_is_none_is_refused_by_name(clinic: Clinic, photograph
     files = [("images", ("a", b"no photograph"))]
     headers = camera.headers | {"Idempotency-Key": "1"}
     response = camera.client.post("/api/v1/studies", headers=headers, data={"eyes": ["left"]}, files=files)
-    assert (response.status_code, "photograph must be" in response.text) == (422, True)
+    assert (response.status_code, "photograph 1 must be" in response.text) == (422, True)
     assert str(clinic.store.folder) not in response.text
 
 

@@ -106,7 +106,7 @@ def test_a_watched_folder_takes_in_what_is_no_longer_written_to(clinic: Clinic, 
     (entry,) = clinic.store.worklist()
     assert [image.eye for image in clinic.store.study(entry.id).images] == ["right", "left"]
     assert watch.look() == 0
-    assert "photograph must be whole" in (camera / "refused" / "torn.png" / REASON).read_text()
+    assert "photograph 1 must be whole" in (camera / "refused" / "torn.png" / REASON).read_text()
     assert len(list((camera / "done").rglob("*.png"))) == 2
     assert watch.look() == 0
     assert len(clinic.store.worklist()) == 1
