@@ -139,13 +139,7 @@ class Clinic:
         wait(coming)
         taken = [each.result() for each in coming]
         named = {each.patient for each in taken if each.patient}
-        must(
-            len(named) <= 1,
-            "study.images",
-            "be of one patient",
-            f"{len(named)}, as the files say",
-            "Send each's apart.",
-        )
+        must(len(named) <= 1, "study.images", "be of one patient", len(named), "Send a study for each.")
         number = submitted.patient or next(iter(named), None)
         arrival = Arrival(
             key=self.pseudonym_of(submitted.key),  # whatever a sender makes it of

@@ -32,7 +32,7 @@ class LocalProvider:
 
     key: RSAKey
     claims: dict[str, object] = field(default_factory=lambda: {"preferred_username": "anna"})
-    sign: Callable[[dict[str, object]], str] | None = None
+    sign: Callable[[dict[str, object]], object] | None = None
     error: str | None = None
     asks: bool = False
     discovered: dict[str, object] = field(default_factory=dict)
@@ -72,7 +72,7 @@ class LocalProvider:
         if not (proven and self._is_client(form, basic)):
             return None
         token = self._id_token(asked["nonce"])
-        self.told += [token, form["code"], form["code_verifier"]]
+        self.told += [str(token), form["code"], form["code_verifier"]]
         return {"id_token": token, "access_token": "opens-nothing", "token_type": "Bearer"}
 
     def _is_client(self, form: dict[str, str], basic: str) -> bool:
@@ -81,7 +81,7 @@ class LocalProvider:
         name, _, secret = base64.b64decode(basic.removeprefix("Basic ")).decode().partition(":")
         return (name, secret) == tuple(urlencode({"": part})[1:] for part in (CLIENT, SECRET))
 
-    def _id_token(self, nonce: str) -> str:
+    def _id_token(self, nonce: str) -> object:
         now = int(time.time())
         honest = {"iss": self.issuer, "sub": "1", "aud": CLIENT, "iat": now, "exp": now + 60, "nonce": nonce}
         claims = {name: value for name, value in {**honest, **self.claims}.items() if value is not None}
@@ -125,6 +125,8 @@ def served(provider: LocalProvider) -> Iterator[LocalProvider]:
         provider.issuer = f"http://localhost:{running.server_port}"
         thread = Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        yield provider
-        running.shutdown()
-        thread.join()
+        try:
+            yield provider
+        finally:
+            running.shutdown()
+            thread.join()

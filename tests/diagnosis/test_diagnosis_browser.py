@@ -42,9 +42,11 @@ def served(clinic: Clinic, settings: DiagnosisSettings) -> Iterator[str]:
     while not running.started:
         assert thread.is_alive()
         time.sleep(0.01)
-    yield f"http://127.0.0.1:{settings.port}"
-    running.should_exit = True
-    thread.join()
+    try:
+        yield f"http://127.0.0.1:{settings.port}"
+    finally:
+        running.should_exit = True
+        thread.join()
 
 
 def free_port() -> int:
