@@ -1,13 +1,14 @@
 """What administrators do in the page, and that nobody else does; and how a refusal reads."""
 
 import re
+from datetime import timedelta
 
 import httpx
 import pytest
 from fastapi.testclient import TestClient
 
 from teledx_fed.diagnosis.clinic import Clinic
-from teledx_fed.diagnosis.web import administration
+from teledx_fed.diagnosis.web import administration, api
 from teledx_fed.diagnosis.web.app import app
 from teledx_fed.diagnosis.web.sessions import hashed_password
 from teledx_fed.diagnosis.web.settings import DiagnosisSettings
@@ -139,6 +140,14 @@ def test_a_link_is_one_patients_until_it_is_revoked(chief: Person, clinic: Clini
     (left,) = clinic.store.access.links()
     chief.post("/administration/links/revoked", link=left.id)
     assert stranger.get(made[1]).status_code == 404
+
+
+def test_no_photograph_may_be_larger_than_any_is(chief: Person, clinic: Clinic, monkeypatch) -> None:
+    monkeypatch.setattr(api, "LARGEST_MIB", 0)
+    link = clinic.link("by the sea", timedelta(hours=1))
+    for path, data in ((f"/link/{link}", {}), ("/upload", {"csrf": chief.csrf, "key": "1"})):
+        answer = chief.client.post(path, data=data, files={"right": ("a.png", b"x")})
+        assert (answer.status_code, "Each image must be at most" in answer.text) == (413, True), path
 
 
 def test_a_link_has_an_end(chief: Person) -> None:

@@ -65,7 +65,7 @@ def submit(
     """A patient's photographs of both eyes. The same key and content again is the same study."""
     clinic = clinic_of(request)
     finished = [_finished(clinic, sender, upload) for upload in uploads or ()]
-    contents = [*map(_content, images or ()), *(file.read_bytes() for file in finished)]
+    contents = [*map(content_of, images or ()), *(file.read_bytes() for file in finished)]
     stated = fields or [Field.UNKNOWN] * len(contents)
     if not len(contents) == len(eyes) == len(stated):
         raise HTTPException(422, f"eyes and fields must be one for each photograph, got {len(eyes)} and {len(stated)}.")
@@ -104,7 +104,8 @@ def _finished(clinic: Clinic, sender: Device, upload: str) -> Path:
     return clinic.store.folder / found.path
 
 
-def _content(image: UploadFile) -> bytes:
+def content_of(image: UploadFile) -> bytes:
+    """A 413 before more of it is in memory than a photograph may have."""
     content = image.file.read(LARGEST_MIB * 2**20 + 1)
     if len(content) > LARGEST_MIB * 2**20:
         raise HTTPException(413, f"Each image must be at most {LARGEST_MIB} MiB.")

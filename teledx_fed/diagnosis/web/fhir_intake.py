@@ -22,7 +22,7 @@ REFUSED_IN_FHIR: dict[int | str, dict[str, Any]] = {
 }
 router = APIRouter(prefix="/api/v1/fhir", tags=["studies"], responses=REFUSED_IN_FHIR)
 
-LARGEST_BUNDLE_MIB = 256
+LARGEST_BUNDLE_MIB = 96
 BUNDLE = {
     "required": True,
     "content": {

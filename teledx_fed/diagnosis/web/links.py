@@ -6,6 +6,7 @@ from fastapi import APIRouter, Form, HTTPException, Request, UploadFile
 from fastapi.responses import HTMLResponse
 
 from teledx_fed.diagnosis.clinic import Photograph, Submitted
+from teledx_fed.diagnosis.web.api import content_of
 from teledx_fed.diagnosis.web.door import LINK_IS_OVER
 from teledx_fed.diagnosis.web.pages import clinic_of
 from teledx_fed.diagnosis.web.rendering import render
@@ -33,7 +34,7 @@ def send(
     """What should be photographed again is told before the link is used up; it can be sent all the same."""
     link, clinic = _usable(request, token), clinic_of(request)
     sent = [(file, eye) for file, eye in ((right, Eye.RIGHT), (left, Eye.LEFT)) if file is not None and file.size]
-    photographs = tuple(Photograph(file.file.read(), eye) for file, eye in sent)
+    photographs = tuple(Photograph(content_of(file), eye) for file, eye in sent)
     retakes = [
         sentence(f"{EYES[photograph.eye]}: {listed([FAULTS[fault] for fault in found])}")
         for photograph in photographs

@@ -10,6 +10,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from teledx_fed.clinical import PatientRecord
 from teledx_fed.diagnosis.clinic import Photograph, Submitted
 from teledx_fed.diagnosis.intake import RECORD, eye_in, record_of
+from teledx_fed.diagnosis.web.api import content_of
 from teledx_fed.diagnosis.web.pages import clinic_of
 from teledx_fed.diagnosis.web.rendering import render
 from teledx_fed.diagnosis.web.sessions import OwnForm, Session
@@ -50,4 +51,4 @@ def upload(
 
 def _photographs(sent: Iterable[UploadFile], eye: Eye | None) -> Iterable[Photograph]:
     """Browsers send an empty part where no file was chosen."""
-    return (Photograph(file.file.read(), eye or eye_in(file.filename or "")) for file in sent if file.size)
+    return (Photograph(content_of(file), eye or eye_in(file.filename or "")) for file in sent if file.size)
