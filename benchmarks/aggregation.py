@@ -16,9 +16,9 @@ from flwr.clientapp import ClientApp
 
 from benchmarks.measure import alone, alternate, peak_memory, tell
 from teledx_fed.federation import messages as wire
+from teledx_fed.federation.folding import Fold
 from teledx_fed.federation.in_process import InProcessGrid
 from teledx_fed.federation.simulation import coordinate
-from teledx_fed.federation.strategies import Fold
 from teledx_fed.federation.vetting import Expected, vetted
 from teledx_fed.model.network import build
 from teledx_fed.randomness import generator
@@ -77,7 +77,7 @@ def one_update() -> dict[str, float]:
     def take() -> None:
         found = vetted(content, expected)
         assert not isinstance(found, str), found
-        fold.add(found.update)
+        fold.add("site", found.update)
 
     def copy() -> None:
         for target, vector in zip(into, (start.parameters, start.statistics), strict=True):

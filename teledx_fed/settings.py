@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -201,28 +201,62 @@ class TrainingSettings:
         within("training.momentum", self.momentum, 0, 0.9999)
 
 
+REPLIES_TO_BEAR: dict[str, Callable[[int], int]] = {
+    "fedmedian": lambda faulty: 2 * faulty + 1,
+    "fedtrimmedavg": lambda faulty: 2 * faulty + 1,
+    "krum": lambda faulty: 2 * faulty + 3,
+    "multikrum": lambda faulty: 2 * faulty + 3,
+    "bulyan": lambda faulty: 4 * faulty + 3,
+}
+"""How many replies a robust strategy needs so that `faulty` of them cannot lead it astray: Yin et al. 2018 (median and
+trimmed mean), Blanchard et al. 2017 (Krum), El Mhamdi et al. 2018 (Bulyan)."""
+
+AVERAGING = ("fedavg", "fedprox", "fedavgm", "fedadam", "fedyogi", "fedadagrad")
+
+
 @dataclass
 class StrategySettings:
+    """`faulty` sites are borne by a robust strategy; `lipschitz` is the L of q-FedAvg: 1 / learning rate for one step
+    of SGD, and far less for Adam, whose steps are not as long as their gradient.
+    """
+
     name: str = "fedavg"
     weighting: str = "examples"
     server_learning_rate: float = 0.01
+    momentum: float = 0.9
     beta_1: float = 0.9
     beta_2: float = 0.99
     tau: float = 1e-3
+    q: float = 0.1
+    lipschitz: float = 1.0
+    faulty: int = 1
 
     def __post_init__(self) -> None:
-        one_of("strategy.name", self.name, ("fedavg", "fedprox", "fedadam"))
+        one_of("strategy.name", self.name, (*AVERAGING, *REPLIES_TO_BEAR, "qfedavg"))
         one_of("strategy.weighting", self.weighting, ("examples", "sqrt", "equal"))
+        for name, tried in (("server_learning_rate", 0.01), ("tau", 1e-3), ("lipschitz", 1)):
+            value = getattr(self, name)
+            must(value > 0, f"strategy.{name}", "be positive", value, f"Try {tried:g}.")
+        for name in ("momentum", "beta_1", "beta_2"):
+            within(f"strategy.{name}", getattr(self, name), 0, 0.9999)
+        within("strategy.q", self.q, 0, 100)
+        within("strategy.faulty", self.faulty, 0, 1000)
         must(
-            self.server_learning_rate > 0,
-            "strategy.server_learning_rate",
-            "be positive",
-            self.server_learning_rate,
-            "Try 0.01.",
+            self.name != "fedtrimmedavg" or self.faulty > 0,
+            "strategy.faulty",
+            "be 1 or more with fedtrimmedavg",
+            self.faulty,
+            "Nothing trimmed is a mean: say strategy=fedavg.",
         )
-        within("strategy.beta_1", self.beta_1, 0, 0.9999)
-        within("strategy.beta_2", self.beta_2, 0, 0.9999)
-        must(self.tau > 0, "strategy.tau", "be positive", self.tau, "Try 1e-3.")
+
+    @property
+    def needed_replies(self) -> int:
+        return REPLIES_TO_BEAR[self.name](self.faulty) if self.name in REPLIES_TO_BEAR else 1
+
+    def bears(self, replies: int) -> int:
+        """How many faulty ones among so many replies, at most `faulty`."""
+        needed = REPLIES_TO_BEAR[self.name]
+        return next(faulty for faulty in range(self.faulty, -1, -1) if needed(faulty) <= replies or not faulty)
 
 
 @dataclass
@@ -332,12 +366,30 @@ class Settings:
         )
         for baseline in self.baselines:
             one_of("baselines", baseline, BASELINES)
+        self._check_strategy()
         must(
             "ensemble" not in self.baselines or "local" in self.baselines,
             "baselines",
             "hold local where they hold ensemble",
             self.baselines,
             "The ensemble is made of the local models.",
+        )
+
+    def _check_strategy(self) -> None:
+        strategy, quorum = self.strategy, self.federation.quorum
+        must(
+            quorum >= strategy.needed_replies,
+            "federation.quorum",
+            f"be at least {strategy.needed_replies} for {strategy.name} with strategy.faulty={strategy.faulty}",
+            quorum,
+            "Raise it, lower strategy.faulty, or choose another strategy.",
+        )
+        must(
+            not self.model.oedema or strategy.name in AVERAGING,
+            "model.oedema",
+            f"be false with {strategy.name}",
+            True,
+            "Sites without labels for oedema would count against those with: choose a strategy that averages.",
         )
 
     def local_training(self, round: int) -> LocalTraining:

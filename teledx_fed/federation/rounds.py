@@ -14,7 +14,7 @@ from teledx_fed.federation import messages as wire
 from teledx_fed.federation.checkpoint import Progress
 from teledx_fed.federation.exchange import Replies, exchange, named_sites, sampled
 from teledx_fed.federation.scoring import ask_for_scores, choose
-from teledx_fed.federation.strategies import Fold, aggregate, configure, remembered, remind
+from teledx_fed.federation.strategies import aggregate, configure, folding, remembered, remind
 from teledx_fed.federation.vetting import Expected, Vetted, vetted
 from teledx_fed.records import GlobalModel, RoundReport, Tables
 from teledx_fed.settings import Settings
@@ -43,20 +43,27 @@ def _round(grid: Grid, strategy: FedAvg, progress: Progress, settings: Settings)
     for message in sent:
         message.content[wire.STATISTICS] = statistics
     expected = _expected(round, progress, settings)
-    fold, tables, moved = Fold(start, settings.strategy.weighting), dict[str, Tables](), list[tuple[float, float]]()
+    fold, tables, moved = folding(start, settings), dict[str, Tables](), list[tuple[float, float]]()
 
     def take(site: str, reply: Vetted) -> None:
-        fold.add(reply.update)
+        fold.add(site, reply.update)
         tables[site] = reply.update.tables
         moved.append(reply.moved)
 
     replies = exchange(grid, sent, nodes, settings, lambda content: vetted(content, expected), take)
     progress, metrics = choose(progress, tables, settings)
-    if len(replies.accepted) >= settings.federation.quorum and not progress.finished:
-        weights = aggregate(strategy, round, fold, start, sent[0])
+    if _enough(replies, settings) and not progress.finished:
+        weights = aggregate(strategy, round, fold, start, sent[0], settings.strategy)
         memory = remembered(strategy, settings.strategy.name)
         progress = replace(progress, weights=weights, trained_in=round, memory=memory, norms=_with(progress, moved))
     return replace(progress, round=round), _report(round, replies, metrics, time.monotonic() - began)
+
+
+def _enough(replies: Replies, settings: Settings) -> bool:
+    """A quorum, of which a robust strategy counts those that were refused among the faulty that it bears."""
+    robust = settings.strategy.needed_replies > 1
+    caught = min(len(replies.refused), settings.strategy.faulty) if robust else 0
+    return len(replies.accepted) > 0 and len(replies.accepted) + caught >= settings.federation.quorum
 
 
 def _score_last(grid: Grid, progress: Progress, settings: Settings) -> tuple[Progress, RoundReport]:

@@ -1,19 +1,31 @@
-"""Flower's own strategies, each with the arrays that it must remember from round to round."""
+"""Flower's own strategies: what each sees of a round, what it remembers, and how many faulty sites it bears."""
 
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
-from flwr.serverapp.strategy import FedAdam, FedAvg, FedProx
+from flwr.app import ArrayRecord, ConfigRecord, Message
+from flwr.serverapp.strategy import (
+    Bulyan,
+    FedAdagrad,
+    FedAdam,
+    FedAvg,
+    FedAvgM,
+    FedMedian,
+    FedProx,
+    FedTrimmedAvg,
+    FedYogi,
+    Krum,
+    MultiKrum,
+    QFedAvg,
+)
 
+from teledx_fed.federation.folding import Fold, Folding, Held
 from teledx_fed.federation.in_process import SampledGrid
 from teledx_fed.federation.messages import CONFIG, PARAMETERS, values, vector
-from teledx_fed.model.network import oedema_slice
-from teledx_fed.records import LocalUpdate
-from teledx_fed.settings import Settings
-from teledx_fed.weights import Mean, Vector, Weights
+from teledx_fed.settings import Settings, StrategySettings
+from teledx_fed.weights import Vector, Weights
 
 logging.getLogger("flwr").setLevel(logging.WARNING)  # what it says of each round, the round's report says
 
@@ -30,33 +42,66 @@ EVERY_SAMPLED_NODE: Mapping[str, Any] = {
 STRATEGIES: dict[str, Callable[[Settings], FedAvg]] = {
     "fedavg": lambda settings: FedAvg(**EVERY_SAMPLED_NODE),
     "fedprox": lambda settings: FedProx(**EVERY_SAMPLED_NODE, proximal_mu=settings.training.proximal_mu),
-    "fedadam": lambda settings: FedAdam(
+    "fedavgm": lambda settings: FedAvgM(
         **EVERY_SAMPLED_NODE,
-        eta=settings.strategy.server_learning_rate,
-        eta_l=settings.training.learning_rate,
-        beta_1=settings.strategy.beta_1,
-        beta_2=settings.strategy.beta_2,
-        tau=settings.strategy.tau,
+        server_learning_rate=settings.strategy.server_learning_rate,
+        server_momentum=settings.strategy.momentum,
+    ),
+    "fedadam": lambda settings: FedAdam(**EVERY_SAMPLED_NODE, **_step(settings), **_moments(settings)),
+    "fedyogi": lambda settings: FedYogi(**EVERY_SAMPLED_NODE, **_step(settings), **_moments(settings)),
+    "fedadagrad": lambda settings: FedAdagrad(**EVERY_SAMPLED_NODE, **_step(settings)),
+    "fedmedian": lambda settings: FedMedian(**EVERY_SAMPLED_NODE),
+    "fedtrimmedavg": lambda settings: FedTrimmedAvg(**EVERY_SAMPLED_NODE),
+    "krum": lambda settings: Krum(**EVERY_SAMPLED_NODE),
+    "multikrum": lambda settings: MultiKrum(**EVERY_SAMPLED_NODE),
+    "bulyan": lambda settings: Bulyan(**EVERY_SAMPLED_NODE),
+    "qfedavg": lambda settings: QFedAvg(
+        **EVERY_SAMPLED_NODE, q=settings.strategy.q, client_learning_rate=1 / settings.strategy.lipschitz
     ),
 }
 
-MEMORY = {"fedavg": (), "fedprox": (), "fedadam": ("m_t", "v_t")}
+MEMORY: Mapping[str, tuple[str, ...]] = {
+    "fedavgm": ("momentum_vector",),
+    "fedadam": ("m_t", "v_t"),
+    "fedyogi": ("m_t", "v_t"),
+    "fedadagrad": ("m_t", "v_t"),
+}
 """The attributes that a strategy carries from one round to the next; a checkpoint holds them."""
 
-WEIGHTINGS: dict[str, Callable[[int], float]] = {
-    "examples": float,
-    "sqrt": lambda examples: float(np.sqrt(examples)),
-    "equal": lambda examples: 1.0,
+BEARING: Mapping[str, Callable[[int, int], Mapping[str, float]]] = {
+    "fedmedian": lambda replies, faulty: {},
+    "fedtrimmedavg": lambda replies, faulty: {"beta": (faulty + 0.25) / replies},  # int(beta · replies) is faulty
+    "krum": lambda replies, faulty: {"num_malicious_nodes": faulty},
+    "multikrum": lambda replies, faulty: {
+        "num_malicious_nodes": faulty,
+        "num_nodes_to_select": replies - faulty,
+    },
+    "bulyan": lambda replies, faulty: {"num_malicious_nodes": faulty},
 }
+"""What a robust strategy is told in each round. It sees every difference from the global model: Krum's distances drown
+in float32 on absolute weights."""
+
+SEES_EVERY_REPLY = {*BEARING, "qfedavg"}
+
+
+def _step(settings: Settings) -> dict[str, Any]:
+    asked = settings.strategy
+    return {"eta": asked.server_learning_rate, "eta_l": settings.training.learning_rate, "tau": asked.tau}
+
+
+def _moments(settings: Settings) -> dict[str, Any]:
+    return {"beta_1": settings.strategy.beta_1, "beta_2": settings.strategy.beta_2}
 
 
 def remembered(strategy: FedAvg, name: str) -> dict[str, Vector]:
-    return {key: value[PARAMETERS] for key in MEMORY[name] if (value := getattr(strategy, key)) is not None}
+    """Flower holds a vector by the name of its array, or in a list."""
+    held = {key: getattr(strategy, key) for key in MEMORY.get(name, ())}
+    return {key: v[PARAMETERS] if isinstance(v, dict) else v[0] for key, v in held.items() if v is not None}
 
 
 def remind(strategy: FedAvg, memory: Mapping[str, Vector]) -> None:
     for key, value in memory.items():
-        setattr(strategy, key, {PARAMETERS: value})
+        setattr(strategy, key, [value] if key == "momentum_vector" else {PARAMETERS: value})
 
 
 def configure(
@@ -67,45 +112,27 @@ def configure(
     return list(strategy.configure_train(round, arrays, config, SampledGrid(nodes)))  # type: ignore[arg-type]
 
 
-class Fold:
-    """The accepted updates of a round as one reply, folded as they come, in any order.
-
-    The mean is taken here, so that the oedema output can be averaged by labelled counts, and statistics plainly, under
-    any averaging strategy.
-    """
-
-    def __init__(self, start: Weights, weighting: str) -> None:
-        self._start, self._weigh = start, WEIGHTINGS[weighting]
-        self._parameters, self._statistics = (Mean(size) for size in start.layout.sizes)
-        self._oedema = oedema_slice(start.layout) or slice(0, 0)
-        self._labelled = Mean(self._oedema.stop - self._oedema.start)
-        self._loss = Mean(1)
-
-    def add(self, update: LocalUpdate) -> None:
-        by = self._weigh(update.examples)
-        self._parameters.add(update.weights.parameters, by)
-        self._statistics.add(update.weights.statistics, by)
-        self._loss.add(np.array([update.train_loss], np.float32), by)
-        if update.oedema_examples:
-            self._labelled.add(update.weights.parameters[self._oedema], self._weigh(update.oedema_examples))
-
-    def parameters(self) -> Vector:
-        """By examples; the oedema output by labelled counts, so that a site without labels moves it by nothing."""
-        found = self._parameters.value()
-        found[self._oedema] = self._labelled.value() if self._labelled.by else self._start.parameters[self._oedema]
-        return found
-
-    def statistics(self) -> Vector:
-        return self._statistics.value()
-
-    def metrics(self) -> MetricRecord:
-        return MetricRecord({"num-examples": self._parameters.by, "train_loss": float(self._loss.value()[0])})
+def folding(start: Weights, settings: Settings) -> Folding:
+    """What the accepted updates of a round are gathered in."""
+    name, weighting = settings.strategy.name, settings.strategy.weighting
+    if name in BEARING:
+        return Held(weighting, lambda weights: weights.parameters - start.parameters, robust=True)
+    if name in SEES_EVERY_REPLY:
+        return Held(weighting, lambda weights: weights.parameters, robust=False)
+    return Fold(start, weighting)
 
 
-def aggregate(strategy: FedAvg, round: int, fold: Fold, start: Weights, carrier: Message) -> Weights:
-    """The next global weights: the strategy steps from the one reply that the round was folded into."""
-    reply = RecordDict({PARAMETERS: vector(fold.parameters(), PARAMETERS), "metrics": fold.metrics()})
-    arrays, _ = strategy.aggregate_train(round, [Message(reply, reply_to=carrier)])
+def aggregate(
+    strategy: FedAvg, round: int, fold: Folding, start: Weights, carrier: Message, settings: StrategySettings
+) -> Weights:
+    """The next global weights, out of replies that are Flower's to consume."""
+    replies = [Message(reply, reply_to=carrier) for reply in fold.replies()]
+    robust = settings.name in BEARING
+    if robust:
+        faulty = settings.bears(len(replies))
+        for key, value in BEARING[settings.name](len(replies), faulty).items():
+            setattr(strategy, key, value)
+    arrays, _ = strategy.aggregate_train(round, replies)
     assert isinstance(arrays, ArrayRecord)
-    stepped = values(arrays[PARAMETERS])
+    stepped = values(arrays[PARAMETERS]) + (start.parameters if robust else np.float32(0))
     return Weights(stepped.astype(np.float32, copy=False), fold.statistics(), start.layout)

@@ -1,26 +1,38 @@
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp.strategy import FedAvg
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy.stats import trim_mean
 
 from teledx_fed.federation.in_process import InProcessGrid
 from teledx_fed.federation.messages import PARAMETERS, vector
 from teledx_fed.federation.strategies import (
     EVERY_SAMPLED_NODE,
+    MEMORY,
     STRATEGIES,
-    Fold,
     aggregate,
     configure,
+    folding,
     remembered,
     remind,
 )
 from teledx_fed.records import LocalUpdate
-from teledx_fed.settings import Settings
+from teledx_fed.settings import (
+    AVERAGING,
+    CONF,
+    REPLIES_TO_BEAR,
+    FederationSettings,
+    Settings,
+    StrategySettings,
+    compose,
+)
 from teledx_fed.weights import Layout, Weights
 
 PLAIN = Layout((("head.weight", (4,)),), (("bn.running_var", (2,)),))
@@ -41,19 +53,26 @@ def update(values: list[float], examples: int, layout: Layout = PLAIN, oedema: i
     return LocalUpdate(1, weights(values, layout, **rest), examples, oedema, 0.5, {})  # type: ignore[arg-type]
 
 
-def stepped(strategy: FedAvg, start: Weights, updates: list[LocalUpdate], weighting: str, round: int = 1) -> Weights:
+def asked(make: Callable[..., Settings], name: str, **overrides: object) -> Settings:
+    return make(strategy__name=name, federation__quorum=7, **overrides)
+
+
+def stepped(
+    settings: Settings, start: Weights, updates: list[LocalUpdate], round: int = 1, strategy: FedAvg | None = None
+) -> Weights:
+    strategy = strategy or STRATEGIES[settings.strategy.name](settings)
     sent = configure(strategy, round, start, ConfigRecord({}), NODES)
-    fold = Fold(start, weighting)
-    for update in updates:
-        fold.add(update)
-    return aggregate(strategy, round, fold, start, sent[0])
+    fold = folding(start, settings)
+    for site, update in enumerate(updates):
+        fold.add(str(site), update)
+    return aggregate(strategy, round, fold, start, sent[0], settings.strategy)
 
 
 def test_fedavg_weighs_as_it_is_told(tiny_settings: Callable[..., Settings]) -> None:
     """Of 9 and 1 examples: weights .9 and .1; by square root .75 and .25; equal .5 and .5."""
     updates = [update([0] * 4, 9, statistics=[1, 1]), update([4] * 4, 1, statistics=[5, 5])]
     for weighting, expected in (("examples", 0.4), ("sqrt", 1.0), ("equal", 2.0)):
-        found = stepped(STRATEGIES["fedavg"](tiny_settings()), weights([1] * 4), updates, weighting)
+        found = stepped(tiny_settings(strategy__weighting=weighting), weights([1] * 4), updates)
         assert found.parameters.tolist() == pytest.approx([expected] * 4)
         assert found.statistics.tolist() == pytest.approx([1 + expected] * 2)
 
@@ -63,7 +82,7 @@ vectors = arrays(np.float32, 4, elements=st.floats(-10, 10, width=32))
 
 @given(st.lists(st.tuples(vectors, st.integers(1, 1000)), min_size=1, max_size=6))
 def test_our_fold_is_flowers_own_aggregation(sent: list[tuple[np.ndarray, int]]) -> None:
-    start, flower, ours = weights([0] * 4), FedAvg(**EVERY_SAMPLED_NODE), FedAvg(**EVERY_SAMPLED_NODE)
+    start, flower = weights([0] * 4), FedAvg(**EVERY_SAMPLED_NODE)
     carrier = configure(flower, 1, start, ConfigRecord({}), NODES)[0]
     replies = [
         Message(
@@ -79,68 +98,222 @@ def test_our_fold_is_flowers_own_aggregation(sent: list[tuple[np.ndarray, int]])
     ]
     expected, _ = flower.aggregate_train(1, replies)
     assert expected is not None
-    found = stepped(ours, start, [update(values.tolist(), count) for values, count in sent], "examples")
+    found = stepped(Settings(), start, [update(values.tolist(), count) for values, count in sent])
     np.testing.assert_allclose(found.parameters, expected[PARAMETERS].numpy(), rtol=1e-4, atol=1e-5)
 
 
-def test_fedadam_by_hand(tiny_settings: Callable[..., Settings]) -> None:
-    """Reddi et al. 2021, algorithm 2, with Flower's bias correction: two rounds of delta 1 and 0.5."""
-    settings = tiny_settings(strategy__name="fedadam", strategy__server_learning_rate=0.1)
-    strategy, x, m, v = STRATEGIES["fedadam"](settings), 1.0, 0.0, 0.0
+def test_server_momentum_is_that_of_sgd(tiny_settings: Callable[..., Settings]) -> None:
+    """Hsu et al. 2019: the mean update is a gradient turned round. torch.optim.SGD is the reference."""
+    settings = asked(tiny_settings, "fedavgm", strategy__momentum=0.8, strategy__server_learning_rate=0.5)
+    strategy, found = STRATEGIES["fedavgm"](settings), weights([1, -2, 3, 0])
+    reference = torch.tensor(found.parameters, requires_grad=True)
+    optimizer = torch.optim.SGD([reference], lr=0.5, momentum=0.8)
+    for round, moved in enumerate(([1, 0, 2, -1], [0.5, 0.5, 0, 0], [-1, 2, 1, 3]), start=1):
+        reference.grad = -torch.tensor(moved, dtype=torch.float32)
+        found = stepped(settings, found, [update((found.parameters + np.float32(moved)).tolist(), 5)], round, strategy)
+        optimizer.step()
+        np.testing.assert_allclose(found.parameters, reference.detach().numpy(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["fedadam", "fedyogi", "fedadagrad"])
+def test_an_adaptive_server_by_hand(name: str, tiny_settings: Callable[..., Settings]) -> None:
+    """Reddi et al. 2021, algorithm 2, FedAdam with Flower's bias correction: three rounds of one delta each."""
+    settings = asked(tiny_settings, name, strategy__server_learning_rate=0.1)
+    strategy, x, m, v = STRATEGIES[name](settings), 1.0, 0.0, 0.0
     found = weights([x] * 4)
-    for round, delta in ((1, 1.0), (2, 0.5)):
-        found = stepped(strategy, found, [update([x + delta] * 4, 5)], "examples", round)
-        m, v = 0.9 * m + 0.1 * delta, 0.99 * v + 0.01 * delta**2
-        rate = 0.1 * np.sqrt(1 - 0.99 ** (round + 1)) / (1 - 0.9 ** (round + 1))
+    for round, delta in ((1, 1.0), (2, 0.5), (3, -0.2)):
+        found = stepped(settings, found, [update([x + delta] * 4, 5)], round, strategy)
+        rate, m = 0.1, 0.9 * m + 0.1 * delta
+        match name:
+            case "fedadam":
+                v = 0.99 * v + 0.01 * delta**2
+                rate *= np.sqrt(1 - 0.99 ** (round + 1)) / (1 - 0.9 ** (round + 1))
+            case "fedyogi":
+                v = v - 0.01 * delta**2 * np.sign(v - delta**2)
+            case "fedadagrad":
+                m, v = delta, v + delta**2
         x = x + rate * m / (np.sqrt(v) + 1e-3)
         assert found.parameters.tolist() == pytest.approx([x] * 4, rel=1e-5)
         x = float(found.parameters[0])
 
 
-def test_an_adaptive_step_never_touches_statistics(tiny_settings: Callable[..., Settings]) -> None:
-    strategy = STRATEGIES["fedadam"](tiny_settings(strategy__name="fedadam"))
+def test_q_fedavg_by_hand(tiny_settings: Callable[..., Settings]) -> None:
+    """Li et al. 2020, algorithm 2: w − Σ F^q Δ ÷ Σ (q F^(q−1) ‖Δ‖² + L F^q), where Δ is L (w − w_k)."""
+    settings = asked(tiny_settings, "qfedavg", strategy__q=2.0, strategy__lipschitz=4.0)
+    start, sent = np.float64([1, 2, 3, 4]), (([2, 2, 3, 4], 0.5), ([1, 0, 3, 5], 1.5))
+    up, down = np.zeros(4), 0.0
+    for values, loss in sent:
+        gradient = 4.0 * (start - values)
+        up = up + loss**2 * gradient
+        down += 2 * loss * (gradient**2).sum() + 4 * loss**2
+    updates = [replace(update(values, 5), train_loss=loss) for values, loss in sent]
+    found = stepped(settings, weights(start.tolist()), updates)
+    np.testing.assert_allclose(found.parameters, start - up / down, rtol=1e-5)
+
+
+def test_q_fedavg_with_a_loss_of_nothing_still_steps(tiny_settings: Callable[..., Settings]) -> None:
+    """A loss is told in hundredths: 0 is less than half of one, not a thousand millionth."""
+    settings = asked(tiny_settings, "qfedavg")
+    found = stepped(settings, weights([0] * 4), [replace(update([1] * 4, 5), train_loss=0.0)])
+    assert found.parameters[0] > 0.01
+
+
+FAR_OFF = [[1, 0, 0, 0], [0, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [1, 0, 1, 0], [0, 1, 1, 0], [-60, 80, -90, 70]]
+"""Six hospitals near to each other and one far away."""
+
+
+def test_the_median_and_the_trimmed_mean_of_each_weight(tiny_settings: Callable[..., Settings]) -> None:
+    """Yin et al. 2018, definitions 1 and 2; numpy and scipy are the references. Counts of examples weigh nothing."""
+    start, updates = weights([5, 6, 7, 8]), [update(values, 1 + i) for i, values in enumerate(FAR_OFF)]
+    median = stepped(asked(tiny_settings, "fedmedian"), start, updates)
+    assert median.parameters.tolist() == pytest.approx(np.median(FAR_OFF, axis=0).tolist(), abs=1e-6)
+    for faulty in (1, 2, 3):
+        settings = asked(tiny_settings, "fedtrimmedavg", strategy__faulty=faulty)
+        trimmed = stepped(settings, start, updates).parameters
+        assert trimmed.tolist() == pytest.approx(trim_mean(FAR_OFF, (faulty + 0.25) / 7).tolist(), abs=1e-6)
+
+
+def krum_scores(sent: np.ndarray, faulty: int) -> np.ndarray:
+    """Blanchard et al. 2017, section 4: the sum of squared distances to the n − f − 2 nearest others."""
+    squared = ((sent[:, None] - sent[None]) ** 2).sum(axis=2)
+    np.fill_diagonal(squared, np.inf)
+    return np.sort(squared, axis=1)[:, : len(sent) - faulty - 2].sum(axis=1)
+
+
+near = arrays(np.float32, (7, 4), elements=st.integers(-50, 50).map(float))
+
+
+@given(near, st.sampled_from([1, 2]))
+def test_krum_and_multikrum_choose_by_the_papers_score(sent: np.ndarray, faulty: int) -> None:
+    """On whole numbers, around weights so large that absolute distances would drown in float32."""
+    scores = krum_scores(sent.astype(np.float64), faulty)
+    start = weights([30_000, -30_000, 20_000, 10_000])
+    updates = [update((start.parameters + moved).tolist(), 5) for moved in sent]
+    for name, chosen in (("krum", 1), ("multikrum", 7 - faulty)):
+        settings = Settings(
+            strategy=StrategySettings(name=name, faulty=faulty), federation=FederationSettings(quorum=7)
+        )
+        found = stepped(settings, start, updates).parameters - start.parameters
+        worst = np.sort(scores)[chosen - 1]
+        if (scores == worst).sum() == 1 or chosen == 7:  # else a tie: which of them is chosen is nobody's concern
+            expected = sent[np.argsort(scores, kind="stable")[:chosen]].mean(axis=0)
+            np.testing.assert_allclose(found, expected, atol=0.01)
+
+
+def test_bulyan_by_hand(tiny_settings: Callable[..., Settings]) -> None:
+    """El Mhamdi et al. 2018, with the choice by MultiKrum at once that Flower makes: of the n − 2f chosen, the mean of
+    the n − 4f nearest to the median, weight by weight."""
+    sent, settings = np.float64(FAR_OFF), asked(tiny_settings, "bulyan")
+    chosen = sent[np.argsort(krum_scores(sent, 1), kind="stable")[:5]]
+    from_median = np.abs(chosen - np.median(chosen, axis=0))
+    nearest = np.take_along_axis(chosen, np.argsort(from_median, axis=0, kind="stable")[:3], axis=0)
+    found = stepped(settings, weights([0] * 4), [update(values, 5) for values in FAR_OFF])
+    assert found.parameters.tolist() == pytest.approx(nearest.mean(axis=0).tolist(), abs=1e-6)
+
+
+@pytest.mark.parametrize("name", REPLIES_TO_BEAR)
+def test_one_far_off_site_moves_a_robust_strategy_no_further_than_the_others_go(
+    name: str, tiny_settings: Callable[..., Settings]
+) -> None:
+    updates = [update(values, 5, statistics=[1 + max(values), 1]) for values in FAR_OFF]
+    found = stepped(asked(tiny_settings, name), weights([0] * 4), updates)
+    assert (np.abs(found.parameters) <= 1).all()
+    assert found.statistics.tolist() == [2, 1]
+
+
+@pytest.mark.parametrize("name", REPLIES_TO_BEAR)
+def test_a_site_that_was_refused_is_one_of_the_faulty(name: str, tiny_settings: Callable[..., Settings]) -> None:
+    settings = asked(tiny_settings, name).strategy
+    needed = settings.needed_replies
+    assert settings.bears(needed) == settings.faulty == 1
+    assert settings.bears(needed - 1) == 0
+    assert settings.bears(100) == 1
+
+
+@pytest.mark.parametrize("name", REPLIES_TO_BEAR)
+def test_a_robust_strategy_says_what_quorum_it_needs(name: str, tiny_settings: Callable[..., Settings]) -> None:
+    needed = REPLIES_TO_BEAR[name](2)
+    with pytest.raises(ValueError, match=rf"federation\.quorum must be at least {needed} for {name}.*Raise it, lower"):
+        tiny_settings(strategy__name=name, strategy__faulty=2, federation__quorum=needed - 1)
+    with pytest.raises(ValueError, match=r"model\.oedema must be false"):
+        asked(tiny_settings, name, model__oedema=True)
+
+
+def test_a_trim_of_nothing_is_refused(tiny_settings: Callable[..., Settings]) -> None:
+    with pytest.raises(ValueError, match=r"strategy\.faulty must be 1 or more with fedtrimmedavg"):
+        asked(tiny_settings, "fedtrimmedavg", strategy__faulty=0)
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_the_order_of_replies_shows_in_no_bit(name: str, tiny_settings: Callable[..., Settings]) -> None:
+    settings, start = asked(tiny_settings, name), weights([0.1, 0.2, 0.3, 0.4])
+    updates = [update((np.float32(values) / 7).tolist(), 1 + i) for i, values in enumerate(FAR_OFF)]
+    forward = folding(start, settings)
+    backward = folding(start, settings)
+    for site, sent in enumerate(updates):
+        forward.add(str(site), sent)
+    for site, sent in reversed(list(enumerate(updates))):
+        backward.add(str(site), sent)
+    found = []
+    for fold in (forward, backward):
+        strategy = STRATEGIES[name](settings)
+        carrier = configure(strategy, 1, start, ConfigRecord({}), NODES)[0]
+        found.append(aggregate(strategy, 1, fold, start, carrier, settings.strategy))
+    assert found[0].equal(found[1])
+
+
+@pytest.mark.parametrize("name", ["fedavgm", "fedadam", "fedyogi", "fedadagrad"])
+def test_a_server_step_never_touches_statistics(name: str, tiny_settings: Callable[..., Settings]) -> None:
     updates = [update([1] * 4, 1, statistics=[2, 4]), update([1] * 4, 3, statistics=[6, 8])]
-    assert stepped(strategy, weights([0] * 4), updates, "examples").statistics.tolist() == [5, 7]
+    assert stepped(asked(tiny_settings, name), weights([0] * 4), updates).statistics.tolist() == [5, 7]
 
 
-def test_what_a_strategy_remembers_is_all_that_it_needs(tiny_settings: Callable[..., Settings]) -> None:
-    settings = tiny_settings(strategy__name="fedadam")
-    lasting, start = STRATEGIES["fedadam"](settings), weights([0] * 4)
-    middle = stepped(lasting, start, [update([1, 2, 3, 4], 5)], "examples", 1)
-    memory = remembered(lasting, "fedadam")
-    assert set(memory) == {"m_t", "v_t"}
-    expected = stepped(lasting, middle, [update([2, 2, 2, 2], 5)], "examples", 2)
-    fresh = STRATEGIES["fedadam"](settings)
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_what_a_strategy_remembers_is_all_that_it_needs(name: str, tiny_settings: Callable[..., Settings]) -> None:
+    settings = asked(tiny_settings, name)
+    lasting, middle = STRATEGIES[name](settings), weights([0] * 4)
+    for round in (1, 2):
+        middle = stepped(settings, middle, [update([1, 2, 3, 4 * round], 5)] * 7, round, lasting)
+    memory = remembered(lasting, name)
+    assert set(memory) == set(MEMORY.get(name, ()))
+    expected = stepped(settings, middle, [update([2, 2, 2, 2], 5)] * 7, 3, lasting)
+    fresh = STRATEGIES[name](settings)
     remind(fresh, memory)
-    assert stepped(fresh, middle, [update([2, 2, 2, 2], 5)], "examples", 2).equal(expected)
+    assert stepped(settings, middle, [update([2, 2, 2, 2], 5)] * 7, 3, fresh).equal(expected)
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("strategy", AVERAGING)
 def test_a_site_without_oedema_labels_moves_that_output_by_exactly_nothing(
     strategy: str, tiny_settings: Callable[..., Settings]
 ) -> None:
-    settings = tiny_settings(strategy__name=strategy, training__proximal_mu=0.1)
+    settings = asked(tiny_settings, strategy, training__proximal_mu=0.1)
     start = weights([0, 0, 0.3, 0.7], OEDEMA)
     labelled = update([1, 1, 0.1, 0.9], 10, OEDEMA, oedema=7)
     unlabelled = update([3, 3, 123.4, -5.6], 90, OEDEMA, oedema=0)
-    alone = stepped(STRATEGIES[strategy](settings), start, [labelled], "examples")
-    together = stepped(STRATEGIES[strategy](settings), start, [labelled, unlabelled], "examples")
+    alone = stepped(settings, start, [labelled])
+    together = stepped(settings, start, [labelled, unlabelled])
     assert together.parameters[2:].tobytes() == alone.parameters[2:].tobytes()
     assert together.parameters[0] != alone.parameters[0]
 
 
 def test_oedema_is_averaged_by_labelled_counts(tiny_settings: Callable[..., Settings]) -> None:
     updates = [update([0, 0, 0, 0], 99, OEDEMA, oedema=1), update([4, 4, 4, 4], 3, OEDEMA, oedema=3)]
-    found = stepped(STRATEGIES["fedavg"](tiny_settings()), weights([0] * 4, OEDEMA), updates, "examples")
+    found = stepped(tiny_settings(), weights([0] * 4, OEDEMA), updates)
     assert found.parameters[2:].tolist() == [3, 3]
     none = [update([9, 9, 9, 9], 5, OEDEMA), update([4, 4, 4, 4], 3, OEDEMA)]
     start = weights([0, 0, 0.3, 0.7], OEDEMA)
-    kept = stepped(STRATEGIES["fedavg"](tiny_settings()), start, none, "examples")
+    kept = stepped(tiny_settings(), start, none)
     assert kept.parameters[2:].tobytes() == start.parameters[2:].tobytes()
 
 
 def test_flower_samples_all_the_nodes_that_we_sampled(tiny_settings: Callable[..., Settings]) -> None:
     for name, make in STRATEGIES.items():
-        strategy = make(tiny_settings(strategy__name=name, training__proximal_mu=0.1))
+        strategy = make(asked(tiny_settings, name, training__proximal_mu=0.1))
         sent = configure(strategy, 1, weights([0] * 4), ConfigRecord({}), NODES)
         assert sorted(message.metadata.dst_node_id for message in sent) == sorted(NODES)
+
+
+def test_a_choice_and_a_setting_for_every_strategy() -> None:
+    assert {file.stem for file in (CONF / "strategy").glob("*.yaml")} == set(STRATEGIES)
+    for name in STRATEGIES:
+        assert compose([f"strategy={name}"]).strategy.name == name

@@ -1,0 +1,104 @@
+"""The accepted updates of a round on their way to the strategy: as one mean, or each of them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+from flwr.app import MetricRecord, RecordDict
+
+from teledx_fed.federation.messages import PARAMETERS, vector
+from teledx_fed.federation.site import LOSS_DECIMALS
+from teledx_fed.model.network import oedema_slice
+from teledx_fed.records import LocalUpdate
+from teledx_fed.weights import Mean, Vector, Weights
+
+LEAST_LOSS = 10**-LOSS_DECIMALS / 2
+"""What a loss that was rounded to 0 may have been; q-FedAvg divides by it."""
+
+WEIGHTINGS: dict[str, Callable[[int], float]] = {
+    "examples": float,
+    "sqrt": lambda examples: float(np.sqrt(examples)),
+    "equal": lambda examples: 1.0,
+}
+
+
+class Folding(Protocol):
+    """Takes updates as they come, in any order, and gives what the strategy is to see of them."""
+
+    def add(self, site: str, update: LocalUpdate) -> None: ...
+
+    def replies(self) -> Sequence[RecordDict]: ...
+
+    def statistics(self) -> Vector: ...
+
+
+class Fold:
+    """All updates as one reply, folded as they come: memory does not grow with their number.
+
+    The mean is taken here, so that the oedema output can be averaged by labelled counts, and statistics plainly, under
+    any averaging strategy.
+    """
+
+    def __init__(self, start: Weights, weighting: str) -> None:
+        self._start, self._weigh = start, WEIGHTINGS[weighting]
+        self._parameters, self._statistics = (Mean(size) for size in start.layout.sizes)
+        self._oedema = oedema_slice(start.layout) or slice(0, 0)
+        self._labelled = Mean(self._oedema.stop - self._oedema.start)
+        self._loss = Mean(1)
+
+    def add(self, site: str, update: LocalUpdate) -> None:
+        by = self._weigh(update.examples)
+        self._parameters.add(update.weights.parameters, by)
+        self._statistics.add(update.weights.statistics, by)
+        self._loss.add(np.array([update.train_loss], np.float32), by)
+        if update.oedema_examples:
+            self._labelled.add(update.weights.parameters[self._oedema], self._weigh(update.oedema_examples))
+
+    def parameters(self) -> Vector:
+        """By examples; the oedema output by labelled counts, so that a site without labels moves it by nothing."""
+        found = self._parameters.value()
+        found[self._oedema] = self._labelled.value() if self._labelled.by else self._start.parameters[self._oedema]
+        return found
+
+    def replies(self) -> Sequence[RecordDict]:
+        return [_reply(self.parameters(), self._parameters.by, float(self._loss.value()[0]))]
+
+    def statistics(self) -> Vector:
+        return self._statistics.value()
+
+
+class Held:
+    """Every update as a reply of its own, all of them held until the round ends; `present` makes one of its weights."""
+
+    def __init__(self, weighting: str, present: Callable[[Weights], Vector], robust: bool) -> None:
+        self._weigh, self._present, self._robust = WEIGHTINGS[weighting], present, robust
+        self._updates: dict[str, LocalUpdate] = {}
+
+    def add(self, site: str, update: LocalUpdate) -> None:
+        self._updates[site] = update
+
+    def replies(self) -> Sequence[RecordDict]:
+        """By site, so that sums are the same in any order of replies."""
+        return [
+            _reply(self._present(update.weights), self._weigh(update.examples), max(update.train_loss, LEAST_LOSS))
+            for update in self._sorted()
+        ]
+
+    def statistics(self) -> Vector:
+        """Their median by coordinate where one site must not move them far, else their mean."""
+        updates = self._sorted()
+        statistics = [update.weights.statistics for update in updates]
+        if self._robust:
+            return np.asarray(np.median(statistics, axis=0), dtype=np.float32)
+        mean = Mean(statistics[0].size)
+        for update in updates:
+            mean.add(update.weights.statistics, self._weigh(update.examples))
+        return mean.value()
+
+    def _sorted(self) -> list[LocalUpdate]:
+        return [update for _, update in sorted(self._updates.items())]
+
+
+def _reply(parameters: Vector, weight: float, loss: float) -> RecordDict:
+    metrics: Mapping[str, float] = {"num-examples": weight, "train_loss": loss}
+    return RecordDict({PARAMETERS: vector(parameters, PARAMETERS), "metrics": MetricRecord(dict(metrics))})
