@@ -182,7 +182,10 @@ class LocalUpdate:
 
 @dataclass(frozen=True)
 class RoundReport:
-    """One JSON line a round; `metrics` are those of the model that the round started from, `ended` is ISO 8601."""
+    """One JSON line a round; `metrics` are those of the model that the round started from, `ended` is ISO 8601.
+
+    A `void` round had no quorum and left the model as it was.
+    """
 
     round: int
     ended: str
@@ -193,6 +196,7 @@ class RoundReport:
     bytes_up: int = 0
     bytes_down: int = 0
     seconds: float = 0.0
+    void: bool = False
 
 
 Counts = Mapping[str, Mapping[str, int]]

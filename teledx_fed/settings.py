@@ -295,6 +295,37 @@ class FederationSettings:
         one_of("federation.compression", self.compression, ("none", "float16", "int8"))
 
 
+FAULTS = (
+    *("drop_out", "straggle", "crash", "stale", "wrong_shape"),
+    *("not_a_number", "infinity", "hundredfold", "sign_flip", "label_flip", "forged_count", "little_is_enough"),
+)
+
+
+@dataclass
+class FaultSettings:
+    """In every round from `first` to `last`, each of `sites` (all, where none is named) has one of `kinds` with
+    probability `share`. `deviations` is how far little_is_enough moves each weight, in the others' standard deviations.
+    """
+
+    kinds: list[str] = field(default_factory=list)
+    sites: list[str] = field(default_factory=list)
+    share: float = 1.0
+    first: int = 1
+    last: int = 100_000
+    deviations: float = 1.5
+
+    def __post_init__(self) -> None:
+        for kind in self.kinds:
+            one_of("faults.kinds", kind, FAULTS)
+        within("faults.share", self.share, 0, 1)
+        within("faults.first", self.first, 1, 100_000)
+        within("faults.last", self.last, self.first, 100_000)
+        within("faults.deviations", self.deviations, 0, 100)
+
+    def concerns(self, site: str, round: int) -> bool:
+        return bool(self.kinds) and (not self.sites or site in self.sites) and self.first <= round <= self.last
+
+
 @dataclass
 class OutboundSettings:
     """A site that evaluated fewer patients sends no table."""
@@ -350,6 +381,7 @@ class Settings:
     training: TrainingSettings = field(default_factory=TrainingSettings)
     strategy: StrategySettings = field(default_factory=StrategySettings)
     federation: FederationSettings = field(default_factory=FederationSettings)
+    faults: FaultSettings = field(default_factory=FaultSettings)
     outbound: OutboundSettings = field(default_factory=OutboundSettings)
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     simulation: SimulationSettings = field(default_factory=SimulationSettings)
@@ -367,6 +399,9 @@ class Settings:
         for baseline in self.baselines:
             one_of("baselines", baseline, BASELINES)
         self._check_strategy()
+        if self.faults.kinds:
+            one_of("simulation.backend with faults", self.simulation.backend, ("in_process",))
+            one_of("federation.compression with faults", self.federation.compression, ("none",))
         must(
             "ensemble" not in self.baselines or "local" in self.baselines,
             "baselines",
@@ -439,6 +474,7 @@ def compose(overrides: Sequence[str]) -> Settings:
             composed = hydra.compose("config", list(overrides))
     except HydraException as error:
         raise ValueError(str(error)) from error
+    must(not composed.faults.kinds, "faults", "be none over a network", list(composed.faults.kinds), "Simulate them.")
     composed.data.sources, composed.data.hospitals = {}, {}
     composed.folder = composed.resume = None
     return build(composed)

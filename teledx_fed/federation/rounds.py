@@ -52,11 +52,13 @@ def _round(grid: Grid, strategy: FedAvg, progress: Progress, settings: Settings)
 
     replies = exchange(grid, sent, nodes, settings, lambda content: vetted(content, expected), take)
     progress, metrics = choose(progress, tables, settings)
-    if _enough(replies, settings) and not progress.finished:
+    enough = _enough(replies, settings)
+    if enough and not progress.finished:
         weights = aggregate(strategy, round, fold, start, sent[0], settings.strategy)
         memory = remembered(strategy, settings.strategy.name)
         progress = replace(progress, weights=weights, trained_in=round, memory=memory, norms=_with(progress, moved))
-    return replace(progress, round=round), _report(round, replies, metrics, time.monotonic() - began)
+    report = _report(round, replies, metrics, time.monotonic() - began)
+    return replace(progress, round=round), replace(report, void=not enough)
 
 
 def _enough(replies: Replies, settings: Settings) -> bool:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,7 @@ from flwr.serverapp import Grid
 
 from teledx_fed.federation import checkpoint
 from teledx_fed.federation.checkpoint import Progress
+from teledx_fed.federation.faults import FaultyGrid, checked, with_flipped_labels
 from teledx_fed.federation.in_process import InProcessGrid
 from teledx_fed.federation.nodes import hospital_of
 from teledx_fed.federation.ray_runtime import ray_grid
@@ -50,14 +51,9 @@ def federate(
 ) -> Federation:
     """Run what is left of the rounds, and write `model.safetensors` (the best round) and `last.safetensors`."""
     worker, *_ = workers
-    crews = [
-        {name: Hospital(site, one, settings, folder / "sites" / name) for name, site in sites.items()}
-        for one in workers
-    ]
-    here = InProcessGrid([client_app(partial(_hospital, hospitals)) for hospitals in crews], list(sites))
-    hospitals = crews[0]
-    on_ray = settings.simulation.backend == "ray"
-    with ray_grid(client_app(hospital_of), list(sites), settings, folder) if on_ray else nullcontext(here) as grid:
+    here = _grid(sites, workers, settings, folder)
+    hospitals = _hospitals(sites, worker, settings, folder)
+    with _runtime(here, sites, workers, settings, folder) as grid:
         last = coordinate(grid, worker, settings, folder, watch)
     best = last.best
     models = {name: hospital.model_after(best.round, best.weights) for name, hospital in hospitals.items()}
@@ -65,6 +61,27 @@ def federate(
     worker.save(final, folder / "last.safetensors")
     worker.save(list(models.values()), folder / "model.safetensors")
     return Federation(best.round, models, lambda: conclude(here, last, settings, folder))
+
+
+def _runtime(
+    here: Grid, sites: Mapping[str, Site], workers: Sequence[Worker], settings: Settings, folder: Path
+) -> AbstractContextManager[Grid]:
+    if settings.simulation.backend == "ray":
+        return ray_grid(client_app(hospital_of), list(sites), settings, folder)
+    if not settings.faults.kinds:
+        return nullcontext(here)
+    checked(settings.faults, sites)
+    flipped = {name: with_flipped_labels(site) for name, site in sites.items()}
+    return nullcontext(FaultyGrid(here, _grid(flipped, workers, settings, folder), settings))
+
+
+def _grid(sites: Mapping[str, Site], workers: Sequence[Worker], settings: Settings, folder: Path) -> InProcessGrid:
+    crews = [_hospitals(sites, worker, settings, folder) for worker in workers]
+    return InProcessGrid([client_app(partial(_hospital, hospitals)) for hospitals in crews], list(sites))
+
+
+def _hospitals(sites: Mapping[str, Site], worker: Worker, settings: Settings, folder: Path) -> dict[str, Hospital]:
+    return {name: Hospital(site, worker, settings, folder / "sites" / name) for name, site in sites.items()}
 
 
 def _hospital(hospitals: Mapping[str, Hospital], context: Context) -> Hospital:

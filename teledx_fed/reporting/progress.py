@@ -69,6 +69,7 @@ class Display:
             f"accepted {', '.join(report.accepted) or 'none'}",
             *(f"refused {site}: {reason}" for site, reason in report.refused.items()),
             *(f"silent {site}" for site in report.silent),
+            *(["no quorum: the model stays as it was"] if report.void else []),
             duration(report.seconds),
         ]
         self.say(" · ".join(told))

@@ -1,0 +1,156 @@
+"""Faults on demand: what goes wrong at which site in which round, drawn from the seed, in virtual time."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from itertools import chain
+
+import numpy as np
+from flwr.app import Error, Message, MessageType, RecordDict
+from flwr.proto.node_pb2 import NodeInfo
+from flwr.serverapp import Grid
+
+from teledx_fed.federation.in_process import CRASHED, AnsweringGrid
+from teledx_fed.federation.messages import CONFIG, METRICS, PARAMETERS, values, vector
+from teledx_fed.randomness import generator
+from teledx_fed.records import GRADES, Example, Site
+from teledx_fed.settings import FaultSettings, Settings
+from teledx_fed.weights import Vector
+
+Forged = Callable[[RecordDict, Vector, Settings], None]
+
+
+def fault(site: str, round: int, settings: Settings) -> str | None:
+    """What goes wrong there and then; the same whenever the round is run."""
+    asked = settings.faults
+    drawn = generator(settings.seed, site, round, "fault")
+    spared = drawn.random() >= asked.share or not asked.concerns(site, round)
+    return None if spared else str(drawn.choice(asked.kinds))
+
+
+def checked(asked: FaultSettings, sites: Iterable[str]) -> None:
+    """A `ValueError` where a fault is asked of a site that is not there."""
+    unknown = set(asked.sites) - set(sites)
+    if unknown:
+        raise ValueError(f"faults.sites must name hospitals among {sorted(sites)}, got {sorted(unknown)}.")
+
+
+def with_flipped_labels(site: Site) -> Site:
+    """The site as it trains on labels turned round: 0 for 4, healthy for oedema. What it validates on stays true."""
+    return replace(site, shard=replace(site.shard, train=tuple(_flipped(example) for example in site.shard.train)))
+
+
+def _flipped(example: Example) -> Example:
+    oedema = None if example.oedema is None else not example.oedema
+    return replace(example, grade=GRADES - 1 - example.grade, oedema=oedema)
+
+
+class FaultyGrid(AnsweringGrid):
+    """A grid some of whose sites fail in training; `flipped` is the same one with every site's labels flipped.
+
+    Nobody waits for a site that straggles or dropped out: its silence is that of a deadline gone by.
+    """
+
+    def __init__(self, grid: Grid, flipped: Grid, settings: Settings) -> None:
+        self._grid, self._flipped, self._settings = grid, flipped, settings
+
+    def get_node_ids(self) -> Iterable[int]:
+        return self._grid.get_node_ids()
+
+    def get_nodes(self) -> Iterable[NodeInfo]:
+        return self._grid.get_nodes()
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
+        sent = list(messages)
+        kinds = {message.metadata.dst_node_id: self._fault(message) for message in sent}
+        asked = {message.metadata.dst_node_id: message for message in sent}
+        replies: Iterable[Message] = chain(
+            self._grid.send_and_receive([asked[n] for n in asked if kinds[n] not in APART], timeout=timeout),
+            self._flipped.send_and_receive([asked[n] for n in asked if kinds[n] == "label_flip"], timeout=timeout),
+        )
+        if "little_is_enough" in kinds.values():
+            replies = self._conspired(list(replies), kinds)
+        yield from self._spoiled(replies, asked, kinds)
+
+    def _fault(self, message: Message) -> str | None:
+        if message.metadata.message_type != MessageType.TRAIN:
+            return None
+        names = {node.node_id: node.name for node in self._grid.get_nodes()}
+        round = int(str(message.content.config_records[CONFIG]["round"]))
+        return fault(names[message.metadata.dst_node_id], round, self._settings)
+
+    def _spoiled(
+        self, replies: Iterable[Message], asked: Mapping[int, Message], kinds: Mapping[int, str | None]
+    ) -> Iterator[Message]:
+        for reply in replies:
+            node = reply.metadata.src_node_id
+            kind, request = kinds[node], asked[node]
+            if kind == "straggle":
+                continue
+            if kind == "crash":
+                yield Message(Error(CRASHED, "RuntimeError"), reply_to=request)
+                continue
+            if kind in FORGERIES and not reply.has_error():
+                FORGERIES[kind](reply.content, _parameters(request.content), self._settings)
+            yield reply
+
+    def _conspired(self, replies: list[Message], kinds: Mapping[int, str | None]) -> list[Message]:
+        """Each weight as far from the others' mean as their spread hides (Baruch et al. 2019, algorithm 3)."""
+        arrived = {reply.metadata.src_node_id: reply.content for reply in replies if not reply.has_error()}
+        honest = [_parameters(content) for node, content in arrived.items() if kinds[node] is None]
+        if honest:
+            away = np.mean(honest, axis=0) - self._settings.faults.deviations * np.std(honest, axis=0)
+            for node, content in arrived.items():
+                if kinds[node] == "little_is_enough":
+                    _send(content, away)
+        return replies
+
+
+APART = ("drop_out", "label_flip")
+"""Faults of a site that the honest one is not even asked for."""
+
+
+def _parameters(content: RecordDict) -> Vector:
+    return values(content.array_records[PARAMETERS][PARAMETERS])
+
+
+def _send(content: RecordDict, parameters: Vector) -> None:
+    content[PARAMETERS] = vector(np.asarray(parameters, dtype=np.float32), PARAMETERS)
+
+
+def _not_a_number(content: RecordDict, start: Vector, settings: Settings) -> None:
+    _send(content, np.append(_parameters(content)[:-1], np.nan))
+
+
+def _infinity(content: RecordDict, start: Vector, settings: Settings) -> None:
+    _send(content, np.append(_parameters(content)[:-1], np.inf))
+
+
+def _hundredfold(content: RecordDict, start: Vector, settings: Settings) -> None:
+    _send(content, start + 100 * (_parameters(content) - start))
+
+
+def _sign_flip(content: RecordDict, start: Vector, settings: Settings) -> None:
+    _send(content, 2 * start - _parameters(content))
+
+
+def _wrong_shape(content: RecordDict, start: Vector, settings: Settings) -> None:
+    _send(content, _parameters(content)[:-1])
+
+
+def _stale(content: RecordDict, start: Vector, settings: Settings) -> None:
+    content.metric_records[METRICS]["round"] = int(str(content.metric_records[METRICS]["round"])) - 1
+
+
+def _forged_count(content: RecordDict, start: Vector, settings: Settings) -> None:
+    content.metric_records[METRICS]["examples"] = settings.federation.max_examples
+
+
+FORGERIES: Mapping[str | None, Forged] = {
+    "not_a_number": _not_a_number,
+    "infinity": _infinity,
+    "hundredfold": _hundredfold,
+    "sign_flip": _sign_flip,
+    "wrong_shape": _wrong_shape,
+    "stale": _stale,
+    "forged_count": _forged_count,
+}

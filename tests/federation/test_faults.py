@@ -1,0 +1,170 @@
+"""Faults on demand, in whole federations of tiny hospitals."""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
+from numpy.typing import NDArray
+from safetensors import safe_open
+
+from teledx_fed.federation.faults import FaultyGrid, fault, with_flipped_labels
+from teledx_fed.federation.in_process import InProcessGrid
+from teledx_fed.federation.messages import CONFIG, METRICS, PARAMETERS, values, vector
+from teledx_fed.federation.simulation import CHECKPOINT, federate
+from teledx_fed.model.network import build
+from teledx_fed.records import RoundReport, Site
+from teledx_fed.settings import CONF, FAULTS, Settings, compose
+from teledx_fed.training.worker import Worker
+
+NAMES = ("east", "north", "south", "west", "zenith")
+REFUSED = {"not_a_number", "infinity", "hundredfold", "wrong_shape", "stale", "crash"}
+SILENT = {"drop_out", "straggle"}
+
+Run = Callable[..., list[RoundReport]]
+
+
+@pytest.fixture
+def run(tiny_settings: Callable[..., Settings], tiny_site: Callable[..., Site], tmp_path: Path) -> Run:
+    def federated(names: Sequence[str] = NAMES, **overrides: object) -> list[RoundReport]:
+        sites = {name: tiny_site(name, 5) for name in names}
+        settings = tiny_settings(federation__norm_limit=5.0, **overrides)
+        seen: list[RoundReport] = []
+        worker = Worker(build(settings.model, settings.seed))
+        federate(sites, [worker], settings, tmp_path / str(len(list(tmp_path.iterdir()))), lambda r, n: seen.append(r))
+        return seen
+
+    return federated
+
+
+def last_folder(folder: Path) -> Path:
+    return max(folder.iterdir(), key=lambda path: int(path.name))
+
+
+def last_model(folder: Path) -> bytes:
+    return (last_folder(folder) / "last.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_a_fault_is_refused_silent_or_gets_through(kind: str, run: Run) -> None:
+    reports = run(faults__kinds=[kind], faults__sites=["south"], faults__first=2)
+    assert reports[0].accepted == NAMES
+    spoiled = reports[1]
+    assert ("south" in spoiled.refused) == (kind in REFUSED)
+    assert ("south" in spoiled.silent) == (kind in SILENT)
+    assert set(spoiled.accepted) == set(NAMES) - ({"south"} if kind in REFUSED | SILENT else set())
+
+
+@pytest.mark.parametrize("kind", sorted(REFUSED | SILENT))
+def test_what_does_not_get_through_leaves_the_model_of_the_others(kind: str, run: Run, tmp_path: Path) -> None:
+    run(faults__kinds=[kind], faults__sites=["south"])
+    spoiled = last_model(tmp_path)
+    run([name for name in NAMES if name != "south"])
+    assert last_model(tmp_path) == spoiled
+
+
+def test_what_gets_through_moves_the_model(run: Run, tmp_path: Path) -> None:
+    models = set()
+    for kind in [None, *(kind for kind in FAULTS if kind not in REFUSED | SILENT)]:
+        run(faults__kinds=[kind] if kind else [], faults__sites=["south"])
+        models.add(last_model(tmp_path))
+    assert len(models) == 5
+
+
+def test_faults_are_drawn_from_seed_site_and_round(tiny_settings: Callable[..., Settings]) -> None:
+    def plan(**overrides: object) -> list[str | None]:
+        settings = tiny_settings(faults__kinds=["crash", "not_a_number"], **overrides)
+        return [fault(site, round, settings) for site in NAMES for round in range(1, 101)]
+
+    drawn = plan(faults__share=0.3)
+    assert drawn == plan(faults__share=0.3)
+    assert drawn != plan(faults__share=0.3, seed=1)
+    assert 0.2 < sum(kind is not None for kind in drawn) / len(drawn) < 0.4
+    assert {*drawn} == {None, "crash", "not_a_number"}
+    assert set(plan(faults__share=0.0)) == {None}
+    one = plan(faults__sites=["north"], faults__first=3, faults__last=4)
+    assert [i for i, kind in enumerate(one) if kind] == [102, 103]
+
+
+class Grids:
+    """Sites that each send a vector of their own, honest and with flipped labels."""
+
+    def __init__(self, settings: Settings, sent: Sequence[Sequence[float]]) -> None:
+        def app(scale: float) -> Callable[[Message, Context], Message]:
+            def answer(message: Message, context: Context) -> Message:
+                weights = np.float32(sent[int(str(context.node_config["site"]))]) * np.float32(scale)
+                metrics = MetricRecord({"round": 1, "examples": 7})
+                return Message(
+                    RecordDict({PARAMETERS: vector(weights, PARAMETERS), METRICS: metrics}), reply_to=message
+                )
+
+            return answer
+
+        names = [str(i) for i in range(len(sent))]
+        honest, flipped = (InProcessGrid([app(scale)], names) for scale in (1, 1000))  # type: ignore[list-item]
+        self.grid = FaultyGrid(honest, flipped, settings)
+
+    def ask(self, start: Sequence[float]) -> dict[int, NDArray[np.float32]]:
+        content = RecordDict({PARAMETERS: vector(np.float32(start), PARAMETERS), CONFIG: ConfigRecord({"round": 1})})
+        sent = [Message(content, dst_node_id=node, message_type="train") for node in self.grid.get_node_ids()]
+        return {
+            reply.metadata.src_node_id: values(reply.content.array_records[PARAMETERS][PARAMETERS])
+            for reply in self.grid.send_and_receive(sent)
+        }
+
+
+def sent_by_the_last(
+    kind: str, make: Callable[..., Settings], sent: Sequence[Sequence[float]], **overrides: object
+) -> Iterable[float]:
+    settings = make(faults__kinds=[kind], faults__sites=[str(len(sent) - 1)], **overrides)
+    found = Grids(settings, sent).ask([1, 1])
+    return found[max(found)].tolist()
+
+
+def test_forgeries_by_hand(tiny_settings: Callable[..., Settings]) -> None:
+    sent = [[0, 0], [2, 4], [3, 0]]
+    assert sent_by_the_last("sign_flip", tiny_settings, sent) == [-1, 2]
+    assert sent_by_the_last("hundredfold", tiny_settings, sent) == [201, -99]
+    assert sent_by_the_last("wrong_shape", tiny_settings, sent) == [3]
+    assert sent_by_the_last("label_flip", tiny_settings, sent) == [3000, 0]
+
+
+def test_little_is_enough_by_hand(tiny_settings: Callable[..., Settings]) -> None:
+    """Baruch et al. 2019: the others' mean less a few of their standard deviations, weight by weight."""
+    sent = [[0, 0], [2, 4], [100, 100]]
+    assert sent_by_the_last("little_is_enough", tiny_settings, sent, faults__deviations=2) == [1 - 2, 2 - 4]
+
+
+def test_flipped_labels_are_turned_round_in_training_alone(tiny_site: Callable[..., Site]) -> None:
+    site = tiny_site("north", oedema=True)
+    flipped = with_flipped_labels(site)
+    assert [e.grade for e in flipped.shard.train] == [4 - e.grade for e in site.shard.train]
+    assert not any(e.oedema for e in flipped.shard.train)
+    assert (flipped.shard.validation, flipped.shard.test) == (site.shard.validation, site.shard.test)
+
+
+def test_a_fault_of_nobody_is_refused(run: Run) -> None:
+    with pytest.raises(ValueError, match=r"faults\.sites must name hospitals among .*east.*, got \['atlantis'\]"):
+        run(faults__kinds=["not_a_number"], faults__sites=["atlantis"])
+
+
+def test_faults_are_for_simulations(tiny_settings: Callable[..., Settings]) -> None:
+    with pytest.raises(ValueError, match="faults must be none over a network"):
+        compose(["faults=not_a_number"])
+    with pytest.raises(ValueError, match=r"federation\.compression with faults must be one of none"):
+        tiny_settings(faults__kinds=["not_a_number"], federation__compression="int8")
+
+
+def test_a_choice_for_every_fault() -> None:
+    assert set(FAULTS) < {file.stem for file in (CONF / "faults").glob("*.yaml")}
+
+
+def test_a_robust_strategy_goes_on_when_its_faulty_site_is_refused(run: Run, tmp_path: Path) -> None:
+    """Five hospitals bear one: that it is refused must not void every round; that it is silent may."""
+    settings = {"strategy__name": "multikrum", "federation__quorum": 5, "faults__sites": ["south"]}
+    for kind, round in (("not_a_number", 2), ("drop_out", 0)):
+        run(faults__kinds=[kind], **settings)
+        with safe_open(last_folder(tmp_path) / CHECKPOINT, framework="numpy") as file:
+            assert json.loads(file.metadata()["state"])["trained_in"] == round
