@@ -20,7 +20,9 @@ def main(composed: DictConfig) -> None:
     folder = Path(HydraConfig.get().runtime.output_dir)
     try:
         settings = _settings(composed, folder)
-        simulate(settings, folder)
+        from teledx_fed.experiment import conduct  # torch and timm, which --help does without
+
+        conduct(settings, folder)
     except (ValueError, ConnectionError) as error:
         sys.exit(f"error: {error}")
     print(f"run folder: {folder}")
@@ -41,42 +43,6 @@ def _settings(composed: DictConfig, folder: Path) -> Settings:
             "A run goes on with the settings in its config.yaml."
         )
     return settings_of.load(kept)
-
-
-def simulate(settings: Settings, folder: Path) -> None:
-    from teledx_fed.clock import Clock
-    from teledx_fed.data.hospitals import hospitals
-    from teledx_fed.federation.simulation import federate
-    from teledx_fed.reporting.page import write_page
-    from teledx_fed.reporting.progress import Display
-    from teledx_fed.reporting.report import write_report
-    from teledx_fed.training.baselines import committees
-    from teledx_fed.training.bundling import write_bundles
-    from teledx_fed.training.examination import examine
-    from teledx_fed.training.worker import crew
-
-    clock = Clock()
-    with Display() as display:
-        display.phase("photographs")
-        with clock("preparation"):
-            workers = crew(settings, clock, display.say)  # first: what cannot be had here is said before hours go by
-            sites = hospitals(settings, folder, display.advance, display.say)
-        display.phase("rounds")
-        federation = federate(sites, workers, settings, folder, display.round)
-        display.phase("baselines")
-        models = {
-            "federated": federation.committees,
-            **committees(sites, workers[0], settings, folder / "baselines", display.baseline),
-        }
-        display.phase("test")
-        federation.conclude()
-        examination = examine(workers[0], sites, models, settings)
-        display.phase("report")
-        write_report(folder, settings, sites, examination, federation.best_round, clock)
-        write_page(folder)
-        display.phase("bundles")
-        best = federation.best_round
-        write_bundles(workers[0], sites, federation.models, settings, best, folder / "bundles", display.say)
 
 
 def usage() -> str:

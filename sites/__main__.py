@@ -230,7 +230,9 @@ def features(
 
     try:
         source = SourceSettings(layout=layout, root=str(root))
-        data = DataSettings({"site": source}, image_size=image_size, cache=str(cache), workers=workers, on_bad=on_bad)
+        data = DataSettings(
+            sources={"site": source}, image_size=image_size, cache=str(cache), workers=workers, on_bad=on_bad
+        )
         begun = ModelSettings(
             freeze="backbone", initial="file" if model else "lite0", file=str(model) if model else None
         )

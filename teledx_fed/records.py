@@ -111,7 +111,11 @@ class Shard:
     test: tuple[Example, ...]
 
     def __len__(self) -> int:
-        return len(self.train) + len(self.validation) + len(self.test)
+        return len(self.everyone)
+
+    @property
+    def everyone(self) -> tuple[Example, ...]:
+        return (*self.train, *self.validation, *self.test)
 
 
 class Images(Protocol):

@@ -4,7 +4,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -20,6 +20,10 @@ from teledx_fed.files import write_text
 from teledx_fed.records import GRADES, LocalTraining
 
 CONF = Path(__file__).parents[1] / "conf"
+LARGEST_SEED = 2**32 - 1
+
+
+Value = TypeVar("Value")
 
 
 def must(condition: bool, name: str, requirement: str, got: object, remedy: str) -> None:
@@ -65,8 +69,9 @@ class HospitalSettings:
 
 @dataclass
 class DataSettings:
-    """Sources on disk, or, where there are none, hospitals to draw."""
+    """Sources on disk, or, where there are none, hospitals to draw; `seed` says what is drawn and dealt to whom."""
 
+    seed: int = 0
     sources: dict[str, SourceSettings] = field(default_factory=dict)
     hospitals: dict[str, HospitalSettings] = field(default_factory=dict)
     grading: dict[str, int] = field(default_factory=dict)
@@ -79,6 +84,7 @@ class DataSettings:
     workers: int = 2
 
     def __post_init__(self) -> None:
+        within("data.seed", self.seed, 0, LARGEST_SEED)
         one_of("data.on_bad", self.on_bad, ("fail", "skip"))
         within("data.image_size", self.image_size, 16, 2048)
         within("data.workers", self.workers, 1, 256)
@@ -94,9 +100,13 @@ class DataSettings:
 
 @dataclass
 class PartitionSettings:
-    """How patients come to hospitals, and which share of each is held out."""
+    """How patients come to hospitals, and which share of each is held out.
+
+    The `absent` hospital is tested with what the others trained, and trains for itself alone.
+    """
 
     by: str = "by_source"
+    absent: str | None = None
     sites: int = 4
     alpha: float = 0.5
     validation: float = 0.2
@@ -109,6 +119,12 @@ class PartitionSettings:
         for name in ("validation", "test"):
             within(f"partition.{name}", getattr(self, name), 0.01, 0.9)
         within("partition.validation + partition.test", self.validation + self.test, 0.02, 0.95)
+
+    def present(self, sites: Mapping[str, Value]) -> dict[str, Value]:
+        """All that train together. A `ValueError` where the absent one is not among them."""
+        known = self.absent is None or self.absent in sites
+        must(known, "partition.absent", f"be one of {', '.join(sites)}", self.absent, "Choose one of these.")
+        return {name: value for name, value in sites.items() if name != self.absent}
 
 
 @dataclass
@@ -338,10 +354,24 @@ class OutboundSettings:
 
 @dataclass
 class EvaluationSettings:
+    """Of `folds` by patient each is tested once, by models that never saw it, and replaces `partition.test`; `fold`
+    (from 0) is one of them alone.
+    """
+
     target_sensitivity: float = 0.9
     replicates: int = 1000
+    folds: int = 1
+    fold: int | None = None
 
     def __post_init__(self) -> None:
+        within("evaluation.folds", self.folds, 1, 1000)
+        must(
+            self.fold is None or (self.folds > 1 and 0 <= self.fold < self.folds),
+            "evaluation.fold",
+            "be one of evaluation.folds, from 0",
+            self.fold,
+            "Leave it out for all of them.",
+        )
         within("evaluation.target_sensitivity", self.target_sensitivity, 0.01, 1)
         within("evaluation.replicates", self.replicates, 10, 100_000)
 
@@ -371,7 +401,10 @@ BASELINES = ("local", "ensemble", "centralised")
 
 @dataclass
 class Settings:
+    """`seed` says how patients are split and models begin and train; `seeds` repeats a run with each, as one run."""
+
     seed: int = 0
+    seeds: list[int] = field(default_factory=list)
     data_root: str | None = None
     folder: str | None = None
     resume: str | None = None
@@ -386,9 +419,12 @@ class Settings:
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     simulation: SimulationSettings = field(default_factory=SimulationSettings)
     baselines: list[str] = field(default_factory=lambda: list(BASELINES))
+    bundles: bool = True
 
     def __post_init__(self) -> None:
-        within("seed", self.seed, 0, 2**32 - 1)
+        for name, seed in (("seed", self.seed), *(("seeds", seed) for seed in self.seeds)):
+            within(name, seed, 0, LARGEST_SEED)
+        must(len(set(self.seeds)) == len(self.seeds), "seeds", "differ", self.seeds, "Name each once.")
         must(
             not (self.data.sources and self.data.hospitals),
             "data",
@@ -409,6 +445,22 @@ class Settings:
             self.baselines,
             "The ensemble is made of the local models.",
         )
+
+    def repeats(self) -> list["list[Settings]"]:
+        """The parts of this run, each a run of its own: by seed, then by fold."""
+        evaluation = self.evaluation
+        whole = evaluation.folds == 1 or evaluation.fold is not None
+        folds = [evaluation.fold] if whole else list(range(evaluation.folds))
+        return [
+            [replace(self, seed=seed, seeds=[], evaluation=replace(evaluation, fold=fold)) for fold in folds]
+            for seed in self.seeds or [self.seed]
+        ]
+
+    def part_name(self, part: "Settings") -> str:
+        """The folder of a part, within that of the run; a run of one part is its own."""
+        seed = [f"seed{part.seed}"] if self.seeds else []
+        fold = [f"fold{part.evaluation.fold}"] if part.evaluation.fold != self.evaluation.fold else []
+        return "-".join(seed + fold)
 
     def _check_strategy(self) -> None:
         strategy, quorum = self.strategy, self.federation.quorum

@@ -15,6 +15,7 @@ LAYERS = [
     {"privacy", "store"},
     {"training"},
     {"federation", "diagnosis", "feedback", "reporting", "attacks", "deployment"},
+    {"experiment"},
 ]
 MAY_IMPORT_ITS_NEIGHBOUR = {("deployment", "federation")}
 GROUND = LAYERS[0]
@@ -145,12 +146,13 @@ def test_one_function_reads_the_test_sets() -> None:
         for function in ast.walk(tree)
         if isinstance(function, ast.FunctionDef)
         for node in ast.walk(function)
-        if isinstance(node, ast.Attribute) and node.attr == "test" and "shard" in ast.unparse(node.value)
+        if isinstance(node, ast.Attribute) and node.attr in ("test", "everyone") and "shard" in ast.unparse(node.value)
     }
-    # `_about` and `summary` count examples, for the report and before training, and read no image
+    # `_about` and `summary` count examples and `_digest` names all of them by one hash; none reads an image
     assert readers == {
         "teledx_fed/training/examination.py:examine",
         "teledx_fed/reporting/report.py:_about",
+        "teledx_fed/reporting/report.py:_digest",
         "teledx_fed/data/summary.py:summary",
     }
 

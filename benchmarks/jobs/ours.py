@@ -5,14 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.jobs import task
-from run_simulation import simulate
+from teledx_fed.experiment import conduct
 from teledx_fed.settings import save
 
 
 def main(folder: Path) -> None:
     settings = replace(task.settings(), folder=str(folder))
     save(settings, folder / "config.yaml")
-    simulate(settings, folder)
+    conduct(settings, folder)
 
 
 if __name__ == "__main__":

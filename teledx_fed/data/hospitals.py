@@ -8,13 +8,13 @@ from pathlib import Path
 from teledx_fed.data.duplicates import deduplicate
 from teledx_fed.data.image_cache import ImageCache
 from teledx_fed.data.layouts import read
-from teledx_fed.data.partition import assign, split
+from teledx_fed.data.partition import assign, cross_fit, split
 from teledx_fed.data.problems import BadData, Problem
 from teledx_fed.data.recollection import with_digests
 from teledx_fed.data.synthetic import hospital
 from teledx_fed.files import write_text
 from teledx_fed.randomness import generator
-from teledx_fed.records import Collection, Images, Reason, SetAside, Shard, Site
+from teledx_fed.records import Collection, Example, Images, Reason, SetAside, Shard, Site
 from teledx_fed.settings import DataSettings, Settings, SourceSettings, must
 
 Advance = Callable[[int, int], None]
@@ -35,7 +35,7 @@ def hospitals(
     `without` whom it goes on, as the hospital's own files name them, are left out before anything is read of them.
     """
     distinct, images = collections(settings, advance, say, without)
-    dealt = assign(distinct, settings.partition, settings.seed)
+    dealt = assign(distinct, settings.partition, settings.data.seed)
     return {name: _site(name, dealt[name], images, settings, folder, key) for name in sorted(dealt)}
 
 
@@ -65,9 +65,10 @@ def _sources(settings: Settings) -> dict[str, tuple[Collection, tuple[Problem, .
         None,
         "Choose some with data=NAME (see conf/data).",
     )
-    if settings.data.hospitals:
-        return {name: (hospital(name, drawn, settings.seed), ()) for name, drawn in settings.data.hospitals.items()}
-    return {name: _read(name, source, settings.data) for name, source in settings.data.sources.items()}
+    data = settings.data
+    if data.hospitals:
+        return {name: (hospital(name, drawn, data.seed), ()) for name, drawn in data.hospitals.items()}
+    return {name: _read(name, source, data) for name, source in data.sources.items()}
 
 
 def _read(name: str, source: SourceSettings, settings: DataSettings) -> tuple[Collection, tuple[Problem, ...]]:
@@ -99,15 +100,22 @@ def _usable(collection: Collection, unread: Sequence[Problem], torn: Sequence[Pr
 def _site(
     name: str, collection: Collection, images: Images, settings: Settings, folder: Path, key: bytes | None
 ) -> Site:
-    stored = folder / "splits" / f"{name}.json"
-    earlier = json.loads(stored.read_text()) if stored.exists() else None
     key = key or generator(settings.seed, name, purpose="split").bytes(32)
     try:
-        shard, now = split(collection.examples, settings.partition, key, earlier)
+        shard = _shard(collection.examples, settings, folder / "splits" / f"{name}.json", key)
     except ValueError as error:
         raise ValueError(f"hospital {name}: {error}") from error
-    write_text(stored, json.dumps(now))
     return Site(name, shard, images, collection.patients, collection.set_aside)
+
+
+def _shard(examples: Sequence[Example], settings: Settings, stored: Path, key: bytes) -> Shard:
+    evaluation = settings.evaluation
+    if evaluation.fold is not None:
+        return cross_fit(examples, settings.partition, evaluation.folds, evaluation.fold, key)
+    earlier = json.loads(stored.read_text()) if stored.exists() else None
+    shard, now = split(examples, settings.partition, key, earlier)
+    write_text(stored, json.dumps(now))
+    return shard
 
 
 def pooled(sites: Mapping[str, Site], name: str) -> Site:

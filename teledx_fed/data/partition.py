@@ -87,6 +87,22 @@ def split(
     return Shard(train, validation, test), {**stored, "grades": grades}
 
 
+def cross_fit(examples: Sequence[Example], settings: PartitionSettings, k: int, fold: int, key: bytes) -> Shard:
+    """The shard of which fold `fold` of `k` is tested, and about `settings.validation` of all patients validate.
+
+    Over all folds every patient is tested once. Unlike `split`, a patient who comes moves others.
+    """
+    parts = folds(examples, k, key)
+    rest = [example for i, part in enumerate(parts) if i != fold for example in part]
+    shares = max(2, round((1 - 1 / k) / settings.validation))
+    validation, *train = folds(rest, min(shares, len(_worst_grades(rest))), _derived(key, fold))
+    return Shard(tuple(_ordered(example for part in train for example in part)), validation, parts[fold])
+
+
+def _derived(key: bytes, fold: int) -> bytes:
+    return hmac.digest(key, f"validation {fold}".encode(), "sha256")
+
+
 def folds(examples: Sequence[Example], k: int, key: bytes) -> list[tuple[Example, ...]]:
     """`k` parts with equal shares of each grade, for cross-fitting over patients."""
     grades = _worst_grades(examples)

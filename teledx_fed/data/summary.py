@@ -40,7 +40,7 @@ SHAPES = {name: (len(cells),) for name, cells in CELLS.items()}
 def summary(site: Site, cell: int) -> Tables:
     """Every table of CELLS, over the whole shard; photographs of fewer than `cell` patients in a cell do not count."""
     shard = site.shard
-    examples = (*shard.train, *shard.validation, *shard.test)
+    examples = shard.everyone
     tables = {name: _photographs(examples, name, cell_of, cell) for name, cell_of in CELL_OF.items()}
     people = len({(example.source, example.patient) for example in examples})
     return suppressed(

@@ -1,6 +1,6 @@
 """Models side by side on the same patients: at each site, in the mean of sites, over all patients."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -8,8 +8,9 @@ import numpy as np
 from sklearn.metrics import roc_curve
 
 from teledx_fed.evaluation.calibration import reliability
-from teledx_fed.evaluation.intervals import estimate, multiplicities
-from teledx_fed.evaluation.metrics import METRICS, confusion, mean_defined, metrics, predicted_grade
+from teledx_fed.evaluation.examined import Examination
+from teledx_fed.evaluation.intervals import estimate, holm, multiplicities, two_sided_p
+from teledx_fed.evaluation.metrics import METRICS, confusion, headline, mean_defined, metrics, predicted_grade, ratio
 from teledx_fed.evaluation.predictions import Booleans, Floats, Integers, Predictions, given, pool, same_eyes
 from teledx_fed.records import GRADES
 
@@ -21,6 +22,11 @@ ROC_POINTS = 101
 Json = dict[str, Any]
 Values = Mapping[str, Floats]
 """By metric, the sample itself followed by its replicates."""
+Measure = Callable[[Predictions, Booleans, Floats], Values]
+
+
+HIGHER_IS_BETTER = ("qwk", "referable_auroc", "vision_threatening_auroc", "sensitivity", "specificity", "accuracy")
+HEADLINE = ("referable_auroc", "qwk")
 
 
 @dataclass(frozen=True)
@@ -36,27 +42,37 @@ class Measured:
 
 
 def compare(
-    predictions: Mapping[str, Mapping[str, Predictions]],
-    thresholds: Mapping[str, Mapping[str, float]],
+    repeats: Sequence[Examination],
     replicates: int,
     generator: np.random.Generator,
     reference: str = "federated",
 ) -> Json:
     """Metrics of each model, and the `reference` minus each other, all with intervals from the same replicates.
 
-    `predictions` and `thresholds` are by model and site; each eye is called at its own site's threshold. A metric is
-    `{value, low, high}`, in the mean of sites with the number of `sites` where it is defined, or `None`.
+    A replicate draws patients anew, one draw for all models and `repeats` (the same experiment with other seeds), and
+    of several repeats it draws some too; a value is the mean over repeats. A metric is `{value, low, high}`, in the
+    mean of sites with the number of `sites` where it is defined, or `None`; a difference has also `p`, two-sided, and
+    `holm`, adjusted for all baselines and sites (Holm 1979). `worst_of_sites` is the least of a metric's values, or
+    differences, at any `site`, for metrics of which more is better.
     """
-    _assert_paired(predictions)
-    patients = {site: found.patient for site, found in predictions[reference].items()}
-    parts: dict[str, list[Measured]] = {model: [] for model in predictions}
-    for drawn in _draws(patients, replicates, generator):
-        for model, sites in predictions.items():
-            parts[model].append(_measure(sites, thresholds[model], drawn))
-    measured = {model: _joined(chunks) for model, chunks in parts.items()}
+    for repeat in repeats:
+        _assert_paired(repeat.predictions)
+    measured = _over_repeats(repeats, replicates, generator, metrics)
     baselines = [model for model in measured if model != reference]
-    differences = {model: _report(measured[reference] - measured[model]) for model in baselines}
+    differences = {model: _report(measured[reference] - measured[model], differing=True) for model in baselines}
+    _adjust([found for part in differences.values() for found in part["sites"].values()])
+    for mean in ("mean_of_sites", "all_patients"):
+        _adjust([part[mean] for part in differences.values()])
     return {model: _report(found) for model, found in measured.items()} | {"differences": differences}
+
+
+def matrix(repeats: Sequence[Examination], replicates: int, generator: np.random.Generator) -> Json:
+    """By model and site, the two headline metrics with intervals: how each model does at each hospital."""
+    measured = _over_repeats(repeats, replicates, generator, headline)
+    return {
+        model: {site: {name: _metric(values[name]) for name in HEADLINE} for site, values in found.sites.items()}
+        for model, found in measured.items()
+    }
 
 
 def ensemble(members: Sequence[Predictions]) -> Predictions:
@@ -73,15 +89,15 @@ def ensemble(members: Sequence[Predictions]) -> Predictions:
     )
 
 
-def curves(predictions: Predictions, threshold: float) -> Json:
-    """What plots are drawn from: grade × predicted grade, the ROC with the point at `threshold`, and reliability."""
+def curves(predictions: Predictions, called: Booleans) -> Json:
+    """What plots are drawn from: grade × predicted grade, the ROC with the point of those `called`, and reliability."""
     p, once = predictions, np.ones((1, predictions.eyes))
     counts = None if p.probabilities is None else confusion(p.grade, predicted_grade(p.probabilities), GRADES, once)[0]
     rows, predicted, observed = reliability(p.referable, p.referable_score, once)[0]
     filled = rows > 0
     return {
         "confusion": None if counts is None else counts.astype(int).tolist(),
-        "roc": _roc(p.referable, p.referable_score, threshold),
+        "roc": _roc(p.referable, p.referable_score, called),
         "reliability": {
             "predicted": (predicted[filled] / rows[filled]).tolist(),
             "observed": (observed[filled] / rows[filled]).tolist(),
@@ -99,66 +115,142 @@ def _assert_paired(predictions: Mapping[str, Mapping[str, Predictions]]) -> None
         )
 
 
+def _over_repeats(
+    repeats: Sequence[Examination], replicates: int, generator: np.random.Generator, measure: Measure
+) -> dict[str, Measured]:
+    """By model, the mean over repeats; each replicate of several draws as many of them anew."""
+    names = {
+        site: tuple(dict.fromkeys(name for repeat in repeats for name in repeat.patients[site]))
+        for site in repeats[0].patients
+    }
+    rows = [_rows(repeat, names) for repeat in repeats]
+    parts: list[dict[str, list[Measured]]] = [{model: [] for model in repeat.predictions} for repeat in repeats]
+    for drawn in _draws(names, replicates, generator):
+        for i, repeat in enumerate(repeats):
+            here = {site: multiplicity[:, rows[i][site]] for site, multiplicity in drawn.items()}
+            for model, sites in repeat.predictions.items():
+                parts[i][model].append(_measure(sites, repeat.called[model], here, measure))
+    weights = _weights(len(repeats), replicates, generator)
+    return {
+        model: _mean_of_repeats([_joined(part[model]) for part in parts], weights) for model in repeats[0].predictions
+    }
+
+
+def _rows(repeat: Examination, names: Mapping[str, Sequence[str]]) -> dict[str, Integers]:
+    """By site, for each eye the number of its patient among `names`."""
+    first = next(iter(repeat.predictions.values()))
+    number = {site: {name: i for i, name in enumerate(listed)} for site, listed in names.items()}
+    return {
+        site: np.array([number[site][name] for name in repeat.patients[site]])[found.patient]
+        for site, found in first.items()
+    }
+
+
 def _draws(
-    patients: Mapping[str, Integers], replicates: int, generator: np.random.Generator
+    names: Mapping[str, Sequence[str]], replicates: int, generator: np.random.Generator
 ) -> Iterator[dict[str, Floats]]:
-    """By site, everyone once; then replicates, a chunk at a time."""
-    yield {site: np.ones((1, patient.size)) for site, patient in patients.items()}
+    """By site, everyone once; then replicates of its patients, a chunk at a time."""
+    numbers = {site: np.arange(len(listed)) for site, listed in names.items()}
+    yield {site: np.ones((1, number.size)) for site, number in numbers.items()}
     for start in range(0, replicates, CHUNK):
         count = min(CHUNK, replicates - start)
-        yield {site: multiplicities(patient, count, generator) for site, patient in patients.items()}
+        yield {site: multiplicities(number, count, generator) for site, number in numbers.items()}
+
+
+def _weights(repeats: int, replicates: int, generator: np.random.Generator) -> Floats:
+    """(repeats, 1 + B): how much of the mean each repeat is, in the sample and in each replicate."""
+    drawn = np.ones((1 + replicates, repeats))
+    if repeats > 1:
+        drawn[1:] = generator.multinomial(repeats, np.full(repeats, 1 / repeats), size=replicates)
+    return drawn.T
 
 
 def _measure(
-    sites: Mapping[str, Predictions], thresholds: Mapping[str, float], drawn: Mapping[str, Floats]
+    sites: Mapping[str, Predictions], called: Mapping[str, Booleans], drawn: Mapping[str, Floats], measure: Measure
 ) -> Measured:
-    called = {site: found.referable_score >= thresholds[site] for site, found in sites.items()}
-    everyone, everyone_called = pool(list(sites.values())), np.concatenate(list(called.values()))
+    everyone, everyone_called = pool(list(sites.values())), np.concatenate([called[site] for site in sites])
     return Measured(
-        {site: metrics(found, called[site], drawn[site]) for site, found in sites.items()},
-        metrics(everyone, everyone_called, np.hstack([drawn[site] for site in sites])),
+        {site: measure(found, called[site], drawn[site]) for site, found in sites.items()},
+        measure(everyone, everyone_called, np.hstack([drawn[site] for site in sites])),
     )
 
 
 def _joined(chunks: Sequence[Measured]) -> Measured:
-    def joined(parts: Sequence[Values]) -> Values:
-        return {name: np.concatenate([part[name] for part in parts]) for name in METRICS}
+    return _combined(chunks, np.concatenate)
 
-    sites = {site: joined([chunk.sites[site] for chunk in chunks]) for site in chunks[0].sites}
-    return Measured(sites, joined([chunk.all_patients for chunk in chunks]))
+
+def _mean_of_repeats(repeats: Sequence[Measured], weights: Floats) -> Measured:
+    """Over the repeats in which the metric is defined."""
+
+    def mean(values: Sequence[Floats]) -> Floats:
+        stacked = np.stack(values)
+        return ratio(np.nansum(weights * stacked, axis=0), (weights * ~np.isnan(stacked)).sum(axis=0))
+
+    return _combined(repeats, mean)
+
+
+def _combined(parts: Sequence[Measured], combine: Callable[[Sequence[Floats]], Floats]) -> Measured:
+    def combined(values: Sequence[Values]) -> Values:
+        return {name: combine([part[name] for part in values]) for name in values[0]}
+
+    sites = {site: combined([part.sites[site] for part in parts]) for site in parts[0].sites}
+    return Measured(sites, combined([part.all_patients for part in parts]))
 
 
 def _minus(one: Values, other: Values) -> Values:
     return {name: one[name] - other[name] for name in one}
 
 
-def _report(measured: Measured) -> Json:
+def _report(measured: Measured, differing: bool = False) -> Json:
+    sites = measured.sites.values()
     return {
-        "sites": {site: {name: _metric(values[name]) for name in METRICS} for site, values in measured.sites.items()},
-        "mean_of_sites": {name: _mean(measured.sites.values(), name) for name in METRICS},
-        "all_patients": {name: _metric(measured.all_patients[name]) for name in METRICS},
+        "sites": {
+            site: {name: _metric(values[name], differing) for name in METRICS}
+            for site, values in measured.sites.items()
+        },
+        "mean_of_sites": {name: _mean(sites, name, differing) for name in METRICS},
+        "worst_of_sites": {name: _worst(measured.sites, name) for name in HIGHER_IS_BETTER},
+        "all_patients": {name: _metric(measured.all_patients[name], differing) for name in METRICS},
     }
 
 
-def _metric(values: Floats) -> Json | None:
+def _metric(values: Floats, differing: bool = False) -> Json | None:
     found = estimate(values)
-    return None if found is None else asdict(found)
+    if found is None:
+        return None
+    return asdict(found) | ({"p": two_sided_p(values)} if differing else {})
 
 
-def _mean(sites: Iterable[Values], name: str) -> Json | None:
+def _mean(sites: Iterable[Values], name: str, differing: bool) -> Json | None:
     """Over the sites where the metric is defined."""
     defined = [values[name] for values in sites if not np.isnan(values[name][0])]
-    found = _metric(mean_defined(np.stack(defined), axis=0)) if defined else None
+    found = _metric(mean_defined(np.stack(defined), axis=0), differing) if defined else None
     return None if found is None else found | {"sites": len(defined)}
 
 
-def _roc(truth: Booleans, scores: Floats, threshold: float) -> Json:
+def _worst(sites: Mapping[str, Values], name: str) -> Json | None:
+    """Over the sites where the metric is defined; the interval is that of the least, whichever site it is at."""
+    defined = {site: values[name] for site, values in sites.items() if not np.isnan(values[name][0])}
+    if not defined:
+        return None
+    least = np.fmin.reduce(list(defined.values()))
+    return (_metric(least) or {}) | {"site": min(defined, key=lambda site: float(defined[site][0]))}
+
+
+def _adjust(differences: Sequence[Json]) -> None:
+    """Adds `holm` to every p, metric by metric over all of `differences`."""
+    for name in METRICS:
+        defined = [found[name] for found in differences if found[name] is not None]
+        for difference, adjusted in zip(defined, holm([d["p"] for d in defined]), strict=True):
+            difference["holm"] = adjusted
+
+
+def _roc(truth: Booleans, scores: Floats, called: Booleans) -> Json:
     """Empty where there is one class only."""
     if truth.all() or not truth.any():
         return {"false_positive_rate": [], "true_positive_rate": [], "operating_point": None}
     false_positive, true_positive, _ = roc_curve(truth, scores)
     kept = np.unique(np.linspace(0, false_positive.size - 1, ROC_POINTS).round().astype(int))
-    called = scores >= threshold
     return {
         "false_positive_rate": false_positive[kept].tolist(),
         "true_positive_rate": true_positive[kept].tolist(),

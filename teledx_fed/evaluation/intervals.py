@@ -44,6 +44,22 @@ def estimate(values: Floats) -> Estimate | None:
     return Estimate(float(sample), float(low), float(high))
 
 
+def two_sided_p(differences: Floats) -> float:
+    """Of no difference, by the replicates that follow the sample: never 0, since more of them could say otherwise."""
+    replicates = differences[1:][~np.isnan(differences[1:])]
+    fewer = min((replicates <= 0).sum(), (replicates >= 0).sum())
+    return float(min(1.0, 2 * (1 + fewer) / (1 + replicates.size)))
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Adjusted for their number, by steps down from the least (Holm 1979)."""
+    order = np.argsort(p, kind="stable")
+    stepped = np.maximum.accumulate(np.sort(p) * np.arange(len(p), 0, -1))
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.minimum(stepped, 1)
+    return adjusted.tolist()
+
+
 def design_effects(
     predictions: Predictions, called: Booleans, replicates: int, generator: np.random.Generator
 ) -> dict[str, float]:

@@ -53,13 +53,12 @@ SCORES = (*(name for name in METRICS if name not in UNBINNED), "macro_auroc", "m
 the share that is referable. An AUROC is exact to its bound, `brier` to half a hundredth an addend, all others fully."""
 
 
-def table(predictions: Predictions, threshold: float, min_patients: int) -> Tables:
+def table(predictions: Predictions, called: Booleans, min_patients: int) -> Tables:
     """Empty where there are fewer than `min_patients` patients."""
     p = predictions
     if p.patients < min_patients:
         return {}
     once = np.ones((1, p.eyes))
-    called = p.referable_score >= threshold
     squared_error = ((p.referable_score - p.referable) ** 2).sum()
     tables = {
         "eyes": np.array([p.eyes], dtype=np.float64),

@@ -1,7 +1,7 @@
 """A whole federation in this process: rounds into a run folder, from wherever it stands."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
@@ -24,7 +24,7 @@ from teledx_fed.federation.strategies import STRATEGIES
 from teledx_fed.files import write_text
 from teledx_fed.records import RoundReport, Site
 from teledx_fed.settings import Settings
-from teledx_fed.training.worker import SiteModel, Worker
+from teledx_fed.training.worker import SiteModel, Worker, for_newcomer
 
 LINES, CHECKPOINT = "rounds.jsonl", "checkpoints/latest.safetensors"
 
@@ -37,9 +37,9 @@ class Federation:
     models: dict[str, SiteModel]
     conclude: Callable[[], None]
 
-    @property
-    def committees(self) -> dict[str, list[SiteModel]]:
-        return {name: [model] for name, model in self.models.items()}
+    def committees(self, sites: Iterable[str]) -> dict[str, list[SiteModel]]:
+        """At each of `sites`; where none was trained, with the mean of what the others keep."""
+        return {name: [self.models.get(name) or for_newcomer(list(self.models.values()))] for name in sites}
 
 
 def federate(

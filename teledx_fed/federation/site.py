@@ -95,7 +95,7 @@ class Hospital:
             return {}  # before any is scored: whether that fails would tell of one
         found = self.worker.predictions(self.site.images, model, examples)
         threshold = operating_point(found.referable, found.referable_score, self.settings.evaluation.target_sensitivity)
-        return table(found, threshold, fewest)
+        return table(found, found.referable_score >= threshold, fewest)
 
     def _tested(self, model: SiteModel) -> Tables:
         """The test set answers for one model: whoever could ask again would choose by it, or solve for patients."""
@@ -104,13 +104,12 @@ class Hospital:
         if file.exists() and file.read_text() != asked:
             raise ValueError("message.split must be validation, got test for a second model. A run tests one model.")
         write_text(file, asked)
-        examination = examine(self.worker, {self.site.name: self.site}, {"": {self.site.name: [model]}}, self.settings)
-        found, threshold = examination.predictions[""][self.site.name], examination.thresholds[""][self.site.name]
-        tables = table(found, threshold, self.settings.outbound.min_patients)
+        tested = examine(self.worker, {self.site.name: self.site}, {"": {self.site.name: [model]}}, self.settings)
+        found, called = tested.predictions[""][self.site.name], tested.called[""][self.site.name]
+        tables = table(found, called, self.settings.outbound.min_patients)
         if not tables:
             return tables
         drawn = generator(self.settings.seed, self.site.name, purpose="design effects")
-        called = found.referable_score >= threshold
         effects = design_effects(found, called, self.settings.evaluation.replicates, drawn)
         return {**tables, DESIGN_EFFECTS: np.round([effects[name] for name in EFFECTS], EFFECT_DECIMALS)}
 

@@ -28,7 +28,7 @@ Scores = Mapping[str, Mapping[str, Json]]
 def write_page(folder: Path) -> Path:
     """Reads report.json, rounds.jsonl and config.yaml of a run folder; writes its report.html."""
     report = _report(folder / "report.json")
-    rounds = [json.loads(line) for line in (folder / "rounds.jsonl").read_text("utf-8").splitlines()]
+    rounds = {part["name"]: _lines(folder / part["name"] / "rounds.jsonl") for part in report["parts"]}
     scores, differences = _scores(report, report), _scores(report["differences"], report)
     page = _template().render(
         report=report,
@@ -40,6 +40,8 @@ def write_page(folder: Path) -> Path:
         headline=[metric for metric in HEADLINE if _defined(scores, metric)],
         metrics=[metric for metric in METRICS if _defined(scores, metric)],
         grades=range(GRADES),
+        repeats=len({part["seed"] for part in report["parts"]}),
+        folds=len({part["fold"] for part in report["parts"]}),
         reasons=sorted({reason for reasons in report["set_aside"].values() for reason in reasons}),
         bars=_bars(scores),
         forests=_forests(differences),
@@ -49,6 +51,10 @@ def write_page(folder: Path) -> Path:
     path = folder / "report.html"
     write_text(path, page)
     return path
+
+
+def _lines(path: Path) -> list[Json]:
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
 
 def _report(path: Path) -> Json:
@@ -70,8 +76,9 @@ def _template() -> Any:
     )
     named = (number, size, duration, wording.between)
     environment.filters.update({function.__name__: function for function in (any, *named)})
-    constants = {"MEAN": MEAN, "ALL": ALL, "MODELS": MODELS, "METRICS": METRICS, "FORMS": wording.FORMS}
-    return environment.get_template("report.html.jinja", globals=constants | {"PALETTE": plots.PALETTE})
+    words = {"MEAN": MEAN, "ALL": ALL, "MODELS": MODELS, "METRICS": METRICS, "FORMS": wording.FORMS}
+    constants = words | {"PALETTE": plots.PALETTE, "PRIMARY": tuple(CHANCE)}
+    return environment.get_template("report.html.jinja", globals=constants)
 
 
 def _scores(found: Json, report: Json) -> Scores:
@@ -125,14 +132,18 @@ def _rows(scores: Scores, metric: str) -> list[plots.Row]:
     return [(label, {model: found.get(metric) for model, found in scores[label].items()}) for label in (*labels, MEAN)]
 
 
-def _learning(report: Json, rounds: list[Json]) -> dict[str, Markup]:
+def _learning(report: Json, rounds: Mapping[str, list[Json]]) -> dict[str, Markup]:
     """A round's metrics are those of the model that it started from, so of the round before."""
-    after = [line["round"] - 1 for line in rounds]
-    courses = {metric: [line["metrics"].get(metric) for line in rounds] for metric in CHANCE}
+    parts = report["parts"]
+    best = parts[0]["best_round"] if len(parts) == 1 else None
+    courses = {
+        metric: [[(line["round"] - 1, line["metrics"].get(metric)) for line in lines] for lines in rounds.values()]
+        for metric in CHANCE
+    }
     return {
-        metric: Markup(plots.learning_curve(after, values, report["best_round"]))
-        for metric, values in courses.items()
-        if any(value is not None for value in values)
+        metric: Markup(plots.learning_curve(parts, best))
+        for metric, parts in courses.items()
+        if any(value is not None for course in parts for _, value in course)
     }
 
 

@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from io import StringIO
 from textwrap import fill
@@ -55,6 +56,8 @@ STYLE: Any = {
 Row = tuple[str, Mapping[str, Estimate | None]]
 """What a row is called, and its estimates by model."""
 Difference = tuple[str, Estimate | None]
+Course = Sequence[tuple[float, float | None]]
+"""A score after each round."""
 
 
 @mpl.rc_context(STYLE)
@@ -95,19 +98,33 @@ def forest(rows: Sequence[Difference], baseline: str, span: tuple[float, float])
 
 
 @mpl.rc_context(STYLE)
-def learning_curve(rounds: Sequence[int], values: Sequence[float | None], best: int) -> str:
+def learning_curve(courses: Sequence[Course], best: int | None) -> str:
+    """One course a federation; of several, each faint and their mean round by round."""
     figure, axes = _axes(4.6, 2.2)
-    heights = np.array(values, dtype=float)
-    axes.plot(rounds, heights, "o-", color=PALETTE["federated"], markersize=4)
-    axes.axvline(best, color=PALETTE["muted"], linewidth=0.8, linestyle="--")
-    chosen = heights[list(rounds).index(best)] if best in rounds else np.nan
-    axes.plot(best, chosen, "o", color=PALETTE["federated"], markersize=9)
-    name = f"best: round {best}" if best else "best: the initial model"
-    axes.text(best, 1.04, name, transform=axes.get_xaxis_transform(), ha="center", size=9)
+    colour = PALETTE["federated"]
+    mean = mean_course(courses)
+    for course in courses if len(courses) > 1 else []:
+        axes.plot(*zip(*course, strict=True), color=colour, linewidth=0.6, alpha=0.35)
+    axes.plot(*zip(*mean, strict=True), "o-", color=colour, markersize=4)
+    if best is not None:
+        axes.axvline(best, color=PALETTE["muted"], linewidth=0.8, linestyle="--")
+        axes.plot(best, dict(mean).get(best, np.nan), "o", color=colour, markersize=9)
+        name = f"best: round {best}" if best else "best: the initial model"
+        axes.text(best, 1.04, name, transform=axes.get_xaxis_transform(), ha="center", size=9)
     axes.set_xlabel("after round")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(axis="y")
     return _svg(figure)
+
+
+def mean_course(courses: Sequence[Course]) -> list[tuple[float, float]]:
+    """By place, the mean of those that are defined there."""
+    held: defaultdict[float, list[float]] = defaultdict(list)
+    for course in courses:
+        for place, value in course:
+            held[place].append(np.nan if value is None else value)
+    defined = {place: [value for value in values if value == value] for place, values in held.items()}
+    return [(place, float(np.mean(values)) if values else np.nan) for place, values in sorted(defined.items())]
 
 
 @mpl.rc_context(STYLE)

@@ -3,49 +3,68 @@
 import csv
 import io
 import json
-from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from teledx_fed.clock import Clock
 from teledx_fed.data.duplicates import label_noise
-from teledx_fed.evaluation.cross_site import compare, curves
+from teledx_fed.evaluation.cross_site import compare, curves, matrix
+from teledx_fed.evaluation.examined import Examination
 from teledx_fed.files import write_text
 from teledx_fed.randomness import generator
 from teledx_fed.records import Example, Site
-from teledx_fed.reporting.wording import SCHEMA
+from teledx_fed.reporting.wording import MODELS, SCHEMA
 from teledx_fed.settings import Settings
-from teledx_fed.training.examination import Examination
+
+
+@dataclass(frozen=True)
+class Part:
+    """One federation of a run, of one seed and fold, in the folder `name` of the run's."""
+
+    name: str
+    seed: int
+    fold: int | None
+    best_round: int
 
 
 def write_report(
     folder: Path,
     settings: Settings,
+    parts: Sequence[Part],
     sites: Mapping[str, Site],
-    examination: Examination,
-    best_round: int,
+    repeats: Sequence[Examination],
     clock: Clock,
 ) -> None:
-    lines = [json.loads(line) for line in (folder / "rounds.jsonl").read_text().splitlines()]
+    """`sites` are those of the first part; `repeats` are the same experiment with other seeds."""
+    lines = {part: _lines(folder / part.name) for part in parts}
+    said = [line for of_part in lines.values() for line in of_part]
+    models = [model for model in repeats[0].predictions if model in MODELS]
+    alone = [model for model in repeats[0].predictions if model not in MODELS]
+    rows = ["federated", *alone, *(["centralised"] if "centralised" in models else [])]
+    replicates = settings.evaluation.replicates
     with clock("evaluation"):
         comparison = compare(
-            examination.predictions,
-            examination.thresholds,
-            settings.evaluation.replicates,
-            generator(settings.seed, purpose="bootstrap"),
+            [repeat.among(models) for repeat in repeats], replicates, generator(settings.seed, purpose="bootstrap")
+        )
+        cross_site = matrix(
+            [repeat.among(rows) for repeat in repeats], replicates, generator(settings.seed, purpose="cross-site")
         )
     report = {
         "schema": SCHEMA,
-        "rounds": sum(line["round"] <= settings.federation.rounds for line in lines),
-        "best_round": best_round,
+        "parts": [{**asdict(part), "rounds": _rounds(lines[part], settings)} for part in parts],
         "head": settings.model.head,
-        "sites": {name: _about(site) for name, site in sites.items()},
+        "data": _digest(sites.values()),
+        "sites": {name: _about(site, settings) for name, site in sites.items()},
         **comparison,
-        "curves": _curves(examination),
+        "cross_site": cross_site,
+        "curves": _curves(repeats[0].among(models)),
         "set_aside": {name: Counter(aside.reason for aside in site.set_aside) for name, site in sites.items()},
         "label_noise": {name: label_noise(site.set_aside) for name, site in sites.items()},
-        "bytes": {way: sum(line[f"bytes_{way}"] for line in lines) for way in ("up", "down")},
+        "bytes": {way: sum(line[f"bytes_{way}"] for line in said) for way in ("up", "down")},
         "seconds": clock.seconds(),
         **_absences(lines, sites),
     }
@@ -53,13 +72,30 @@ def write_report(
     write_text(folder / "set_aside.csv", _set_aside(sites))
 
 
-def _about(site: Site) -> dict[str, Any]:
-    shard = site.shard
-    everyone = (*shard.train, *shard.validation, *shard.test)
+def _lines(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "rounds.jsonl").read_text().splitlines()]
+
+
+def _rounds(lines: Sequence[Mapping[str, Any]], settings: Settings) -> int:
+    return sum(line["round"] <= settings.federation.rounds for line in lines)
+
+
+def _digest(sites: Iterable[Site]) -> str:
+    """Equal for the same photographs with the same grades, whoever holds them; nothing can be read from it."""
+    everyone = (example for site in sites for example in site.shard.everyone)
+    found = sorted(f"{example.image.digest()} {example.grade} {example.oedema}" for example in everyone)
+    return sha256("\n".join(found).encode()).hexdigest()
+
+
+def _about(site: Site, settings: Settings) -> dict[str, Any]:
+    shard, cross_fit = site.shard, settings.evaluation.folds > 1 and settings.evaluation.fold is None
+    everyone = shard.everyone
     return {
         "train": len(shard.train),
         "validation": len(shard.validation),
-        "test": len(shard.test),
+        "test": len(everyone) if cross_fit else len(shard.test),
+        "absent": site.name == settings.partition.absent,
+        "data": _digest([site]),
         "patients": len({example.patient for example in everyone}),
         "patients_known": str(site.patients),
         "oedema_labelled": any(example.oedema is not None for example in everyone),
@@ -71,21 +107,24 @@ def _share(examples: Sequence[Example]) -> float:
     return sum(example.referable for example in examples) / len(examples)
 
 
-def _curves(examination: Examination) -> dict[str, dict[str, Any]]:
+def _curves(tested: Examination) -> dict[str, dict[str, Any]]:
     return {
-        model: {site: curves(found, examination.thresholds[model][site]) for site, found in by_site.items()}
-        for model, by_site in examination.predictions.items()
+        model: {site: curves(found, tested.called[model][site]) for site, found in by_site.items()}
+        for model, by_site in tested.predictions.items()
     }
 
 
-def _absences(lines: Sequence[Mapping[str, Any]], sites: Mapping[str, Site]) -> dict[str, Any]:
+def _absences(lines: Mapping[Part, Sequence[Mapping[str, Any]]], sites: Iterable[str]) -> dict[str, Any]:
+    """By site, in which rounds of which part."""
     refused: dict[str, dict[str, str]] = {name: {} for name in sites}
-    silent: dict[str, list[int]] = defaultdict(list, {name: [] for name in sites})
-    for line in lines:
-        for name, reason in line["refused"].items():
-            refused[name][str(line["round"])] = reason
-        for name in line["silent"]:
-            silent[name].append(line["round"])
+    silent: dict[str, list[str]] = {name: [] for name in sites}
+    for part, told in lines.items():
+        for line in told:
+            when = f"{line['round']} of {part.name}" if part.name else str(line["round"])
+            for name, reason in line["refused"].items():
+                refused[name][when] = reason
+            for name in line["silent"]:
+                silent[name].append(when)
     return {"refused": refused, "silent": silent}
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from teledx_fed.amounts import number
 
-SCHEMA = "teledx_fed.report/1"
+SCHEMA = "teledx_fed.report/2"
 """Of report.json."""
 
 MODELS = {

@@ -1,6 +1,6 @@
 """What a federation is compared with: each hospital alone, and all data in one place, for as many steps."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -17,6 +17,7 @@ from teledx_fed.training.worker import SiteModel, Worker
 from teledx_fed.weights import Weights
 
 UNDEFINED = float("-inf")
+LOCAL_OF = "local of "
 
 Epoch = Callable[[str, str | None, int, int], None]
 
@@ -34,8 +35,9 @@ class Baseline:
 def committees(
     sites: Mapping[str, Site], worker: Worker, settings: Settings, folder: Path, epoch: Epoch
 ) -> dict[str, dict[str, list[SiteModel]]]:
-    """By baseline and site, the models that grade there."""
+    """By baseline and site, the models that grade there; an absent hospital trains alone, and with nobody else."""
     found: dict[str, dict[str, list[SiteModel]]] = {}
+    present = settings.partition.present(sites)
     if "local" in settings.baselines:
         alone = {
             name: train(
@@ -48,14 +50,22 @@ def committees(
         }
         found["local"] = {name: [model] for name, model in alone.items()}
         if "ensemble" in settings.baselines:
-            found["ensemble"] = {name: list(alone.values()) for name in sites}
+            found["ensemble"] = {name: [alone[member] for member in present] for name in sites}
     if "centralised" in settings.baselines:
-        everything = pooled(sites, "centralised")
-        judges = tuple(sites.values())
+        everything = pooled(present, "centralised")
+        judges = tuple(present.values())
         baseline = Baseline("centralised", everything, judges, folder / "centralised.safetensors")
         model = train(baseline, worker, settings, epoch)
         found["centralised"] = {name: [model] for name in sites}
     return found
+
+
+def alone_everywhere(local: Mapping[str, Sequence[SiteModel]]) -> dict[str, dict[str, list[SiteModel]]]:
+    """Each hospital's own model at every hospital, with the statistics that are kept there: rows of a matrix."""
+    return {
+        f"{LOCAL_OF}{name}": {site: [SiteModel(model.weights, own.kept)] for site, (own,) in local.items()}
+        for name, (model,) in local.items()
+    }
 
 
 def train(baseline: Baseline, worker: Worker, settings: Settings, epoch: Epoch) -> SiteModel:

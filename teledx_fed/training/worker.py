@@ -30,6 +30,13 @@ class SiteModel:
     kept: Weights
 
 
+def for_newcomer(models: Sequence[SiteModel]) -> SiteModel:
+    """The model of these, with the mean of what each site keeps."""
+    kept = models[0].kept
+    statistics = mean([model.kept.statistics for model in models], [1] * len(models))
+    return SiteModel(models[0].weights, replace(kept, statistics=statistics))
+
+
 @dataclass(frozen=True)
 class Trained:
     model: SiteModel
@@ -75,10 +82,8 @@ class Worker:
         return SiteModel(pack(self.network, self.network.layout), pack(self.network, self.network.kept))
 
     def save(self, models: Sequence[SiteModel], path: Path) -> None:
-        """The network with these weights; what each site keeps is averaged, for a hospital that is new to them."""
-        kept = models[0].kept
-        mean_kept = replace(kept, statistics=mean([model.kept.statistics for model in models], [1] * len(models)))
-        self._load(SiteModel(models[0].weights, mean_kept))
+        """The network with these weights, as a hospital has it that is new to them."""
+        self._load(for_newcomer(models))
         save(self.network, path)
 
     def holding(self, model: SiteModel) -> Grader:

@@ -6,6 +6,7 @@ import pytest
 
 from teledx_fed.evaluation import cross_site
 from teledx_fed.evaluation.cross_site import compare, curves, ensemble
+from teledx_fed.evaluation.examined import Examination
 from teledx_fed.evaluation.metrics import METRICS
 from teledx_fed.evaluation.predictions import Predictions
 
@@ -25,8 +26,17 @@ def models(simulate) -> dict[str, dict[str, Predictions]]:
 
 
 def compared(models: dict[str, dict[str, Predictions]], replicates: int = 200, **options: str) -> dict:
-    thresholds = dict.fromkeys(models, THRESHOLDS)
-    return compare(models, thresholds, replicates, np.random.default_rng(0), **options)
+    return compare([told(models)], replicates, np.random.default_rng(0), **options)
+
+
+def told(models: dict[str, dict[str, Predictions]], **patients: tuple[str, ...]) -> Examination:
+    """At the thresholds of the sites, of patients that are named by their number."""
+    called = {
+        model: {s: p.referable_score >= THRESHOLDS[s] for s, p in sites.items()} for model, sites in models.items()
+    }
+    first = next(iter(models.values()))
+    names = {site: tuple(str(i) for i in range(p.patients)) for site, p in first.items()}
+    return Examination(models, called, names | patients)
 
 
 def test_a_report_is_plain_numbers_of_every_metric(models) -> None:
@@ -127,7 +137,7 @@ def test_an_ensemble_is_the_mean_of_its_members(models) -> None:
 
 def test_curves_of_a_model_at_a_site(models) -> None:
     p = models["federated"]["south"]
-    found = json.loads(json.dumps(curves(p, 0.6), allow_nan=False))
+    found = json.loads(json.dumps(curves(p, p.referable_score >= 0.6), allow_nan=False))
     assert np.sum(found["confusion"]) == sum(found["reliability"]["count"]) == p.eyes
     assert np.sum(found["confusion"], axis=1).tolist() == np.bincount(p.grade, minlength=5).tolist()
     x, y = found["roc"]["false_positive_rate"], found["roc"]["true_positive_rate"]
@@ -141,7 +151,7 @@ def test_curves_of_a_model_at_a_site(models) -> None:
 def test_curves_without_an_ill_eye_or_five_grades(models) -> None:
     p = models["federated"]["south"]
     nobody = replace(p, probabilities=None, referable=np.zeros(p.eyes, dtype=bool))
-    found = curves(nobody, 0.6)
+    found = curves(nobody, nobody.referable_score >= 0.6)
     assert found["confusion"] is None
     assert found["roc"] == {"false_positive_rate": [], "true_positive_rate": [], "operating_point": None}
     assert set(found["reliability"]["observed"]) == {0.0}

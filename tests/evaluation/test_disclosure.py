@@ -42,7 +42,7 @@ def labelled(shard: Predictions, grade: np.ndarray) -> Predictions:
 
 def sent(p: Predictions) -> tuple[dict[str, bytes], dict[str, float]]:
     effects = design_effects(p, p.referable_score >= THRESHOLD, 1000, np.random.default_rng(5))
-    return {name: array.tobytes() for name, array in table(p, THRESHOLD, 5).items()}, effects
+    return {name: array.tobytes() for name, array in table(p, p.referable_score >= THRESHOLD, 5).items()}, effects
 
 
 def test_replicates_with_a_known_seed_would_give_every_patient_away(shard: Predictions) -> None:
@@ -67,7 +67,7 @@ def test_counts_leave_one_equation_for_all_who_share_their_bins(shard: Predictio
     p = labelled(shard, shard.grade)
     bins = np.minimum(p.referable_score * BINS, BINS - 1).astype(int)
     equations = bins == np.arange(BINS)[:, None]
-    told = table(p, THRESHOLD, 5)["referable_scores"][1]
+    told = table(p, p.referable_score >= THRESHOLD, 5)["referable_scores"][1]
     np.testing.assert_array_equal(equations @ p.referable.astype(float), told)
     assert np.linalg.matrix_rank(equations) == p.eyes / ALIKE
     assert prod(comb(ALIKE, int(ill)) for ill in told[told > 0]) > 1e6
@@ -88,5 +88,5 @@ def test_a_patient_alone_in_a_bin_is_not_hidden_by_it(shard: Predictions) -> Non
     """The limit of any table of counts, held here so that nobody claims more for it."""
     p = labelled(shard, shard.grade)
     p.referable_score[0] = 0.99
-    told: Tables = table(p, THRESHOLD, 5)
+    told: Tables = table(p, p.referable_score >= THRESHOLD, 5)
     assert told["referable_scores"][:, int(0.99 * BINS)].tolist() == [not p.referable[0], p.referable[0]]

@@ -80,7 +80,7 @@ def test_the_design_effect_is_a_coarse_number(simulate) -> None:
 @pytest.mark.parametrize("eyes", [1, 3])
 def test_the_server_reaches_the_intervals_that_patients_would_give(simulate, eyes: int) -> None:
     sites = [copied(simulate(seed, patients=150, eyes=1, labels=seed), eyes) for seed in range(3)]
-    tables = [table(site, THRESHOLD, 5) for site in sites]
+    tables = [table(site, site.referable_score >= THRESHOLD, 5) for site in sites]
     effects = [design_effects(site, site.referable_score >= THRESHOLD, 400, generator(1)) for site in sites]
     federated = table_intervals(tables, effects, 400, generator(2))
     everyone = pool(sites)
@@ -96,6 +96,6 @@ def test_the_server_reaches_the_intervals_that_patients_would_give(simulate, eye
 def test_a_site_without_a_table_takes_no_part(simulate) -> None:
     p = simulate(0)
     effects = dict.fromkeys(METRICS, 1.0)
-    alone = table_intervals([table(p, 0.5, 5)], [effects], 50, generator())
-    assert table_intervals([table(p, 0.5, 5), {}], [effects, {}], 50, generator()) == alone
+    alone = table_intervals([table(p, p.referable_score >= 0.5, 5)], [effects], 50, generator())
+    assert table_intervals([table(p, p.referable_score >= 0.5, 5), {}], [effects, {}], 50, generator()) == alone
     assert table_intervals([{}], [{}], 50, generator()) == {}

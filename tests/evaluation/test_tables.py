@@ -7,13 +7,18 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from teledx_fed.evaluation.metrics import metrics
-from teledx_fed.evaluation.predictions import pool
+from teledx_fed.evaluation.predictions import Predictions, pool
 from teledx_fed.evaluation.tables import SCORES, SHAPES, add, scores, table
+from teledx_fed.records import Tables
 
 EXACT = (
     *("qwk", "accuracy", "macro_f1", "sensitivity", "specificity", "ppv", "npv", "missed_severe", "severe"),
     *(f"{value}_{share}" for value in ("ppv", "npv") for share in (5, 10, 20)),
 )
+
+
+def counted(p: Predictions, threshold: float = 0.5) -> Tables:
+    return table(p, p.referable_score >= threshold, 5)
 
 
 def same(one: float | None, other: float) -> bool:
@@ -23,7 +28,7 @@ def same(one: float | None, other: float) -> bool:
 @given(seeds=st.lists(st.integers(0, 500), min_size=1, max_size=4), thresholds=st.lists(st.floats(0, 1), min_size=4))
 def test_summed_tables_score_as_their_pooled_patients(simulate, seeds: list[int], thresholds: list[float]) -> None:
     sites = [simulate(seed, patients=5 + seed % 30, labels=seed) for seed in seeds]
-    found = scores(add([table(site, t, 5) for site, t in zip(sites, thresholds, strict=False)]))
+    found = scores(add([counted(site, t) for site, t in zip(sites, thresholds, strict=False)]))
     called = np.concatenate([site.referable_score >= t for site, t in zip(sites, thresholds, strict=False)])
     everyone = pool(sites)
     expected = {name: values[0] for name, values in metrics(everyone, called, np.ones((1, everyone.eyes))).items()}
@@ -38,13 +43,13 @@ def test_summed_tables_score_as_their_pooled_patients(simulate, seeds: list[int]
 def test_the_bound_of_an_auroc_is_reached_by_scores_that_share_a_bin(simulate) -> None:
     p = simulate(0)
     parted = replace(p, referable_score=np.where(p.referable, 0.502, 0.501))
-    found = scores(table(parted, 0.5, 5))
+    found = scores(counted(parted))
     assert found["referable_auroc"] == found["referable_auroc_bound"] == 0.5
 
 
 def test_each_grade_against_the_others(simulate) -> None:
     p = simulate(0)
-    found = scores(table(p, 0.5, 5))
+    found = scores(counted(p))
     exact = roc_auc_score(p.grade, p.probabilities, multi_class="ovr", average="macro")
     assert found["macro_auroc"] == pytest.approx(exact, abs=found["macro_auroc_bound"])
     assert found["macro_auroc_bound"] < 0.02
@@ -52,12 +57,12 @@ def test_each_grade_against_the_others(simulate) -> None:
 
 def test_the_mean_score_excess(simulate) -> None:
     p = simulate(0)
-    found = scores(table(p, 0.5, 5))["mean_score_excess"]
+    found = scores(counted(p))["mean_score_excess"]
     assert found == pytest.approx(p.referable_score.mean() - p.referable.mean(), abs=0.005 / p.eyes)
 
 
 def test_a_table_has_the_declared_arrays_and_no_others(simulate) -> None:
-    sent = table(simulate(0), 0.5, 5)
+    sent = counted(simulate(0))
     assert {name: array.shape for name, array in sent.items()} == SHAPES
     assert all(array.dtype == np.float64 for array in sent.values())
     assert (sent["eyes"], sent["patients"]) == (120, 60)
@@ -65,9 +70,9 @@ def test_a_table_has_the_declared_arrays_and_no_others(simulate) -> None:
 
 def test_a_head_with_one_output_sends_and_scores_what_it_can(simulate) -> None:
     p = simulate(0)
-    sent = table(replace(p, probabilities=None, vision_threatening_score=None), 0.5, 5)
+    sent = counted(replace(p, probabilities=None, vision_threatening_score=None))
     assert SHAPES.keys() - sent.keys() == {"confusion", "grade_scores", "vision_threatening_scores"}
-    found, full = scores(sent), scores(table(p, 0.5, 5))
+    found, full = scores(sent), scores(counted(p))
     assert tuple(found) == SCORES
     assert {name for name, value in found.items() if value is None} >= {"qwk", "accuracy", "macro_f1", "macro_auroc"}
     assert all(value in (None, full[name]) for name, value in found.items())
@@ -76,16 +81,16 @@ def test_a_head_with_one_output_sends_and_scores_what_it_can(simulate) -> None:
 
 def test_a_site_with_few_patients_sends_nothing_and_counts_for_nothing(simulate) -> None:
     few, many = simulate(0, patients=4, eyes=5), simulate(1)
-    assert table(few, 0.5, 5) == {}
-    sent = table(many, 0.5, 5)
-    summed = add([table(few, 0.5, 5), sent])
+    assert counted(few) == {}
+    sent = counted(many)
+    summed = add([counted(few), sent])
     assert all(np.array_equal(summed[name], sent[name]) for name in SHAPES)
     assert scores(add([])) == dict.fromkeys(SCORES)
 
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_an_absurd_or_partial_table_scores_without_an_error(simulate, name: str) -> None:
-    sent = table(simulate(0), 0.5, 5)
+    sent = counted(simulate(0))
     for array in (np.zeros(SHAPES[name]), np.full(SHAPES[name], 1e308)):
         found = scores({**sent, name: array})
         assert all(value is None or np.isfinite(value) for value in found.values())

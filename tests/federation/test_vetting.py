@@ -33,7 +33,8 @@ EXPECTED = Expected(3, START, (10.0, 10.0), 1000, SHAPES)
 def honest_tables() -> dict[str, np.ndarray]:
     examples = [Example(None, n % 5, str(n)) for n in range(20)]  # type: ignore[arg-type]
     scores = np.random.default_rng(0).dirichlet(np.ones(5), 20)
-    return dict(table(predictions(examples, scores), threshold=0.5, min_patients=1))
+    found = predictions(examples, scores)
+    return dict(table(found, found.referable_score >= 0.5, min_patients=1))
 
 
 def right() -> RecordDict:

@@ -35,7 +35,8 @@ ALLOWED = Allowed(
 def score_tables() -> dict[str, np.ndarray]:
     examples = [Example(None, n % 5, str(n)) for n in range(EYES)]  # type: ignore[arg-type]
     drawn = np.random.default_rng(0).dirichlet(np.ones(5), EYES)
-    found = table(predictions(examples, drawn), threshold=0.5, min_patients=1)
+    said = predictions(examples, drawn)
+    found = table(said, said.referable_score >= 0.5, min_patients=1)
     return {**found, "design_effects": np.array([1, 1.25, 1.5])}
 
 

@@ -76,6 +76,7 @@ def test_a_full_run_is_told_from_verdict_to_footer(full: Page) -> None:
     assert full.headings == [
         "Each hospital",
         "Gain over the baselines",
+        "Every model at every hospital",
         "Learning",
         "Confusion of grades",
         "Finding referable eyes",
@@ -167,12 +168,14 @@ def test_a_round_is_drawn_where_its_model_was_made(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(plots, "learning_curve", lambda *course: drawn.append(course) or "")
     run = report(SITES[:1], ())
     page(tmp_path, run)
-    assert drawn[0] == (list(range(11)), [line["metrics"]["referable_auroc"] for line in rounds(run)], 7)
+    course = [(after, line["metrics"]["referable_auroc"]) for after, line in enumerate(rounds(run))]
+    assert drawn[0] == ([course], 7)
 
 
 def test_the_best_round_is_named(full: Page, tmp_path: Path) -> None:
     assert "best: round 7" in full.text
-    run = report(SITES[:1], ()) | {"best_round": 0}
+    run = report(SITES[:1], ())
+    run["parts"][0]["best_round"] = 0
     assert "best: the initial model" in page(tmp_path, run).text
 
 
@@ -200,7 +203,7 @@ def test_the_same_run_gives_the_same_bytes(tmp_path: Path) -> None:
 def test_a_report_of_another_version_is_refused(tmp_path: Path) -> None:
     folder = write_run(tmp_path, report())
     (folder / "report.json").write_text(json.dumps(report() | {"schema": "teledx_fed.report/9"}))
-    with pytest.raises(ValueError, match=r"report\.json must have schema 'teledx_fed.report/1', got"):
+    with pytest.raises(ValueError, match=r"report\.json must have schema 'teledx_fed.report/2', got"):
         write_page(folder)
 
 
