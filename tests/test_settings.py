@@ -86,3 +86,41 @@ def test_a_run_folder_gives_back_the_settings_it_was_given(tmp_path: Path) -> No
     settings = composed("experiment=quick", "seed=7")
     save(settings, tmp_path / "config.yaml")
     assert load(tmp_path / "config.yaml") == settings
+
+
+def test_a_run_repeats_seeds_and_within_each_every_fold() -> None:
+    assert composed().repeats() == [[composed()]]
+    settings = composed("seeds=[4,2]", "evaluation.folds=3")
+    repeats = settings.repeats()
+    assert [[(part.seed, part.evaluation.fold) for part in folds] for folds in repeats] == [
+        [(seed, fold) for fold in range(3)] for seed in (4, 2)
+    ]
+    names = [settings.part_name(part) for folds in repeats for part in folds]
+    assert names[:2] == ["seed4-fold0", "seed4-fold1"]
+    assert len(set(names)) == 6
+    for part in repeats[1]:
+        assert part.repeats() == [[part]]
+        assert part.part_name(part) == ""
+
+
+def test_data_are_drawn_by_a_seed_of_their_own() -> None:
+    assert {part.data.seed for folds in composed("seeds=[1,2]").repeats() for part in folds} == {0}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["seeds=[1,1]"], "seeds must differ"),
+        (["evaluation.fold=1"], r"evaluation\.fold must be one of evaluation\.folds, from 0, got 1"),
+        (["evaluation.folds=3", "evaluation.fold=3"], r"evaluation\.fold must be one of"),
+    ],
+)
+def test_seeds_and_folds_that_cannot_be(overrides: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        composed(*overrides)
+
+
+def test_an_absent_hospital_must_be_one_of_them() -> None:
+    partition = composed("partition.absent=atlantis").partition
+    with pytest.raises(ValueError, match=r"partition\.absent must be one of north, south, got 'atlantis'"):
+        partition.present({"north": 1, "south": 2})

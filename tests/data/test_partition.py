@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from teledx_fed.data.dealing import PARTITIONS
-from teledx_fed.data.partition import assign, folds, split
+from teledx_fed.data.partition import assign, cross_fit, folds, split
 from teledx_fed.records import Collection, Example, Patients, Reason, SetAside, Shard
 from teledx_fed.settings import PartitionSettings
 
@@ -230,3 +230,27 @@ def test_folds_hold_every_patient_once_and_every_grade_alike(grades: list[int], 
 def test_more_folds_than_patients_are_refused() -> None:
     with pytest.raises(ValueError, match="k must lie in 2…3"):
         folds(patients([0, 1, 2]), 4, KEY)
+
+
+@given(st.lists(st.integers(0, 4), min_size=12, max_size=60), st.integers(2, 5), st.binary(min_size=8, max_size=8))
+def test_a_cross_fit_tests_every_patient_once_and_trains_on_none_that_it_tests(
+    grades: list[int], k: int, key: bytes
+) -> None:
+    examples, settings = patients(grades), PartitionSettings(validation=0.2)
+    shards = [cross_fit(examples, settings, k, fold, key) for fold in range(k)]
+    tested = Counter(example.patient for shard in shards for example in shard.test)
+    assert set(tested) == {example.patient for example in examples}
+    for shard in shards:
+        held = [{example.patient for example in side} for side in (shard.train, shard.validation, shard.test)]
+        assert sum(map(len, held)) == len(set().union(*held))
+        assert sorted(shard.everyone, key=repr) == sorted(examples, key=repr)
+        assert all(held)
+    assert shards == [cross_fit(examples[::-1], settings, k, fold, key) for fold in range(k)]
+
+
+def test_a_cross_fit_validates_about_its_share() -> None:
+    examples = patients([0, 1, 2, 3, 4] * 40)
+    for share in (0.1, 0.15, 0.2):
+        shard = cross_fit(examples, PartitionSettings(validation=share), 5, 0, KEY)
+        assert len(shard.validation) / len(examples) == pytest.approx(share, abs=0.03)
+        assert len(shard.test) / len(examples) == pytest.approx(0.2, abs=0.01)

@@ -5,7 +5,7 @@ from pathlib import Path
 from teledx_fed.model.network import build
 from teledx_fed.records import Site
 from teledx_fed.settings import Settings
-from teledx_fed.training.baselines import committees
+from teledx_fed.training.baselines import alone_everywhere, committees
 from teledx_fed.training.worker import SiteModel, Worker
 
 
@@ -55,3 +55,30 @@ def test_nothing_holds_a_baseline_near_a_federation(
         for mu in (0.0, 9.0)
     ]
     assert found[0].equal(found[1])
+
+
+def test_an_absent_hospital_trains_alone_and_nobody_with_it(
+    tiny_settings: Callable[..., Settings], tiny_site: Callable[..., Site], tmp_path: Path
+) -> None:
+    sites = {name: tiny_site(name) for name in ("east", "north", "south")}
+    present = {name: site for name, site in sites.items() if name != "north"}
+    found = trained(sites, tiny_settings(partition__absent="north"), tmp_path / "absent", [])
+    expected = trained(present, tiny_settings(), tmp_path / "present", [])
+    alone = trained({"north": sites["north"]}, tiny_settings(baselines=["local"]), tmp_path / "alone", [])
+    assert found["centralised"]["north"][0].weights.equal(expected["centralised"]["east"][0].weights)
+    assert found["local"]["north"][0].weights.equal(alone["local"]["north"][0].weights)
+    assert len(found["ensemble"]["north"]) == 2
+    for one, other in zip(found["ensemble"]["north"], expected["ensemble"]["south"], strict=True):
+        assert one.weights.equal(other.weights)
+
+
+def test_at_another_hospital_a_model_has_the_statistics_that_are_kept_there(
+    tiny_settings: Callable[..., Settings], tiny_site: Callable[..., Site], tmp_path: Path
+) -> None:
+    sites = {name: tiny_site(name) for name in ("north", "south")}
+    local = trained(sites, tiny_settings(model__batch_norm="local", baselines=["local"]), tmp_path, [])["local"]
+    (north,), (south,) = local["north"], local["south"]
+    ((abroad,),) = (alone_everywhere(local)["local of north"]["south"],)
+    assert abroad.weights.equal(north.weights)
+    assert abroad.kept.equal(south.kept)
+    assert not abroad.kept.equal(north.kept)

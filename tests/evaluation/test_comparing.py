@@ -1,0 +1,168 @@
+"""What a reviewer asks of a comparison: paired, over seeds, against DeLong, adjusted for how many there are."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy.stats import norm
+
+from teledx_fed.evaluation import examined
+from teledx_fed.evaluation.cross_site import compare, matrix
+from teledx_fed.evaluation.examined import Examination, everyone
+from teledx_fed.evaluation.intervals import holm, two_sided_p
+from teledx_fed.evaluation.predictions import Predictions, same_eyes
+
+Simulate = Callable[..., Predictions]
+
+
+def examination(models: dict[str, dict[str, Predictions]], first_patient: int = 0) -> Examination:
+    called = {model: {s: p.referable_score >= 0.5 for s, p in sites.items()} for model, sites in models.items()}
+    sites = next(iter(models.values()))
+    names = {site: tuple(f"patient {first_patient + i}" for i in range(p.patients)) for site, p in sites.items()}
+    return Examination(models, called, names)
+
+
+def compared(repeats: Sequence[Examination], replicates: int = 400, seed: int = 0) -> dict:
+    return compare(repeats, replicates, np.random.default_rng(seed))
+
+
+def delong(truth: NDArray[np.bool_], one: NDArray[np.float64], other: NDArray[np.float64]) -> tuple[float, float]:
+    """DeLong et al. 1988: the difference of two AUROCs on the same cases, and its standard error."""
+
+    def components(scores: NDArray[np.float64]) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
+        ill, well = scores[truth][:, None], scores[~truth][None]
+        wins = (ill > well) + 0.5 * (ill == well)
+        return float(wins.mean()), wins.mean(axis=1), wins.mean(axis=0)
+
+    (first, ill_1, well_1), (second, ill_2, well_2) = components(one), components(other)
+    variance = np.var(ill_1 - ill_2, ddof=1) / ill_1.size + np.var(well_1 - well_2, ddof=1) / well_1.size
+    return first - second, float(np.sqrt(variance))
+
+
+@pytest.mark.parametrize("skills", [(2.0, 1.0), (1.5, 1.5), (1.2, 1.5)])
+def test_the_paired_bootstrap_agrees_with_delong(skills: tuple[float, float], simulate: Simulate) -> None:
+    """Where every patient has one eye, both estimate the same thing."""
+    one, other = (simulate(seed, patients=300, eyes=1, skill=skill) for seed, skill in enumerate(skills))
+    assert same_eyes(one, other)
+    found = compared([examination({"federated": {"here": one}, "local": {"here": other}})], 2000)
+    difference = found["differences"]["local"]["sites"]["here"]["referable_auroc"]
+    value, error = delong(one.referable, one.referable_score, other.referable_score)
+    assert difference["value"] == pytest.approx(value, abs=1e-9)
+    width = difference["high"] - difference["low"]
+    assert width == pytest.approx(2 * norm.ppf(0.975) * error, rel=0.12)
+    assert difference["p"] == pytest.approx(2 * norm.sf(abs(value) / error), abs=0.04)
+
+
+def test_repeats_are_averaged_and_widen_what_differs_between_them(simulate: Simulate) -> None:
+    def repeat(seed: int, skill: float) -> Examination:
+        return examination({"federated": {"here": simulate(seed, skill=skill)}})
+
+    alone = [compared([repeat(seed, skill)]) for seed, skill in ((0, 0.5), (1, 3.0))]
+    values = [found["federated"]["mean_of_sites"]["referable_auroc"]["value"] for found in alone]
+    both = compared([repeat(0, 0.5), repeat(1, 3.0)])["federated"]["mean_of_sites"]["referable_auroc"]
+    assert both["value"] == pytest.approx(np.mean(values))
+    twice = compared([repeat(0, 0.5), repeat(0, 0.5)])["federated"]["mean_of_sites"]["referable_auroc"]
+    once = alone[0]["federated"]["mean_of_sites"]["referable_auroc"]
+    assert both["high"] - both["low"] > 0.9 * abs(values[0] - values[1])
+    assert twice["high"] - twice["low"] == pytest.approx(once["high"] - once["low"], rel=0.2)
+
+
+def test_a_patient_is_drawn_as_often_in_every_repeat(simulate: Simulate) -> None:
+    """Repeats of one model on the same patients are no new evidence, whatever the order in which they come."""
+    p = simulate(0, patients=40, eyes=1)
+    turned = replace(
+        p,
+        **{
+            name: None if (v := getattr(p, name)) is None else v[::-1]
+            for name in ("grade", "referable", "vision_threatening", "probabilities", "referable_score")
+        },
+        vision_threatening_score=p.vision_threatening_score[::-1],
+    )
+    forward = examination({"federated": {"here": p}})
+    backward = Examination(
+        {"federated": {"here": turned}},
+        {"federated": {"here": forward.called["federated"]["here"][::-1]}},
+        {"here": forward.patients["here"][::-1]},
+    )
+    one = compared([forward, forward])["federated"]["sites"]["here"]["referable_auroc"]
+    other = compared([forward, backward])["federated"]["sites"]["here"]["referable_auroc"]
+    assert one == pytest.approx(other)
+
+
+def test_everyone_of_a_cross_fit_is_there_once(simulate: Simulate) -> None:
+    folds = [simulate(seed, patients=20) for seed in range(3)]
+    found = everyone([examination({"federated": {"here": fold}}, first_patient=20 * i) for i, fold in enumerate(folds)])
+    p = found.predictions["federated"]["here"]
+    assert p.patients == len(set(found.patients["here"])) == 60
+    assert found.patients["here"][p.patient[40]] == "patient 20"
+    np.testing.assert_array_equal(p.referable_score, np.concatenate([fold.referable_score for fold in folds]))
+    assert found.called["federated"]["here"].size == p.eyes
+
+
+def test_what_was_written_is_read(simulate: Simulate, tmp_path: Path) -> None:
+    binary = replace(simulate(1), probabilities=None, vision_threatening_score=None)
+    before = examination({"federated": {"a/b": simulate(0), "東京": simulate(1)}, "local of a/b": {"a/b": binary}})
+    examined.write(before, tmp_path / "tested")
+    after = examined.read(tmp_path / "tested")
+    assert after.patients == before.patients
+    for model, sites in before.predictions.items():
+        for site, p in sites.items():
+            found = after.predictions[model][site]
+            assert same_eyes(found, p)
+            np.testing.assert_array_equal(found.referable_score, p.referable_score)
+            assert (found.probabilities is None) == (p.probabilities is None)
+            np.testing.assert_array_equal(after.called[model][site], before.called[model][site])
+
+
+def test_runs_of_other_patients_are_not_paired(simulate: Simulate) -> None:
+    one = examination({"federated": {"here": simulate(0)}})
+    with pytest.raises(ValueError, match="models must be tested on the same patients"):
+        one | examination({"other": {"here": simulate(1)}}, first_patient=1)
+    both = one | one.named({"federated": "twin"})
+    assert compared([both])["differences"]["twin"]["mean_of_sites"]["qwk"]["p"] == 1
+
+
+def test_the_matrix_is_every_model_at_every_hospital(simulate: Simulate) -> None:
+    models = {"federated": {"a": simulate(0), "b": simulate(1, labels=1)}}
+    models["local of a"] = {"a": simulate(2), "b": simulate(3, labels=1)}
+    told = examination(models)
+    found, full = matrix([told], 50, np.random.default_rng(0)), compared([told], 50)
+    for model in models:
+        for site in ("a", "b"):
+            for name in ("referable_auroc", "qwk"):
+                assert found[model][site][name] == full[model]["sites"][site][name]
+
+
+def test_the_worst_hospital_is_named(simulate: Simulate) -> None:
+    good, bad = simulate(0, skill=3.0), simulate(1, skill=0.3, labels=1)
+    found = compared([examination({"federated": {"a": good, "b": bad}})])["federated"]
+    worst = found["worst_of_sites"]["referable_auroc"]
+    assert worst["site"] == "b"
+    assert worst["value"] == found["sites"]["b"]["referable_auroc"]["value"]
+
+
+def test_holm_by_hand() -> None:
+    """Holm 1979: the least times four, the next times three, and never less than the one before."""
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9]) == [0.9]
+    assert holm([]) == []
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
+def test_holm_only_raises_keeps_the_order_and_stays_a_probability(p: list[float]) -> None:
+    adjusted = holm(p)
+    assert all(a >= b - 1e-12 and a <= 1 for a, b in zip(adjusted, p, strict=True))
+    assert min(adjusted) == pytest.approx(min(1, len(p) * min(p)))
+    order = np.argsort(p, kind="stable")
+    assert (np.diff(np.array(adjusted)[order]) >= 0).all()
+
+
+def test_p_counts_replicates_on_the_other_side() -> None:
+    assert two_sided_p(np.array([1.0, *np.full(999, 1.0)])) == pytest.approx(0.002)
+    assert two_sided_p(np.array([0.0, *np.linspace(-1, 1, 999)])) == 1.0
+    assert two_sided_p(np.array([1.0, -1, 1, 1, 1, 1, 1, 1, 1, np.nan])) == pytest.approx(4 / 9)
