@@ -1,31 +1,54 @@
 """Every hospital in this process: `python run_simulation.py experiment=quick`."""
 
+import json
 import os
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from teledx_fed import settings as settings_of
+from teledx_fed.files import write_text
 from teledx_fed.settings import Settings
 
 OmegaConf.register_new_resolver("first", lambda *choices: next(choice for choice in choices if choice))
 
 
+@dataclass
+class Swept:
+    """What the runs of one command came to: their folders, and by its choices why one could not be made."""
+
+    made: list[Path] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
+    folder: Path | None = None
+
+
+SWEPT = Swept()
+
+
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def main(composed: DictConfig) -> None:
-    folder = Path(HydraConfig.get().runtime.output_dir)
+    asked = HydraConfig.get()
+    folder = Path(asked.runtime.output_dir)
     try:
         settings = _settings(composed, folder)
         from teledx_fed.experiment import conduct  # torch and timm, which --help does without
 
         conduct(settings, folder)
     except (ValueError, ConnectionError) as error:
-        sys.exit(f"error: {error}")
-    print(f"run folder: {folder}")
+        if asked.mode != RunMode.MULTIRUN:
+            sys.exit(f"error: {error}")
+        SWEPT.refused[" ".join(asked.overrides.task)] = str(error)  # the others are run all the same
+        print(f"error: {error}", file=sys.stderr)
+    else:
+        SWEPT.made.append(folder)
+        print(f"run folder: {folder}")
+    if asked.mode == RunMode.MULTIRUN:
+        SWEPT.folder = Path(asked.sweep.dir)
 
 
 def _settings(composed: DictConfig, folder: Path) -> Settings:
@@ -36,6 +59,7 @@ def _settings(composed: DictConfig, folder: Path) -> Settings:
         if kept.exists():
             raise ValueError(f"folder must be new, got {folder}, which holds a run. Say resume={folder}, or another.")
         settings_of.save(settings, kept)
+        write_text(folder / settings_of.CHOICES, json.dumps(list(HydraConfig.get().overrides.task), indent=1) + "\n")
         return settings
     if (others := [o for o in HydraConfig.get().overrides.task if not o.startswith("resume=")]) or not kept.exists():
         raise ValueError(
@@ -70,3 +94,9 @@ if __name__ == "__main__":
         sys.exit()
     os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
     main()
+    if SWEPT.folder and len(SWEPT.made) > 1:
+        from teledx_fed.reporting.sweep import write_sweep
+
+        print(f"table: {write_sweep(SWEPT.made, SWEPT.refused, SWEPT.folder)}")
+    if SWEPT.refused:
+        sys.exit(f"error: {len(SWEPT.refused)} runs of the sweep could not be made")

@@ -21,6 +21,8 @@ from teledx_fed.records import GRADES, LocalTraining
 
 CONF = Path(__file__).parents[1] / "conf"
 LARGEST_SEED = 2**32 - 1
+CHOICES = "choices.json"
+"""What was chosen on the command line, in a run folder: it names the run beside others."""
 
 
 Value = TypeVar("Value")

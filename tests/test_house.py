@@ -42,12 +42,12 @@ DOORS = {
     "joserfc": ("teledx_fed/diagnosis/web/oidc.py",),
     "cryptography": ("teledx_fed/deployment/certificates.py", "teledx_fed/deployment/keys.py"),
     "sklearn": ("teledx_fed/evaluation/",),
-    "matplotlib": ("teledx_fed/reporting/plots.py",),
+    "matplotlib": ("teledx_fed/reporting/plots",),
     "jinja2": ("teledx_fed/reporting/", "teledx_fed/diagnosis/", "teledx_fed/deployment/web/"),
     "fastapi": ("teledx_fed/deployment/web/", "teledx_fed/diagnosis/web/"),
     "prometheus_client": ("teledx_fed/deployment/metrics.py",),
     "ray": ("teledx_fed/federation/ray_runtime.py",),
-    "typer": ("sites/__main__.py", "sites/diagnosis.py", "server/__main__.py"),
+    "typer": ("teledx_fed/reporting/__main__.py", "sites/__main__.py", "sites/diagnosis.py", "server/__main__.py"),
     "rich": ("teledx_fed/reporting/progress.py", "sites/__main__.py", "server/__main__.py"),
 }
 

@@ -10,7 +10,7 @@ from sklearn.metrics import roc_curve
 from teledx_fed.evaluation.calibration import reliability
 from teledx_fed.evaluation.examined import Examination
 from teledx_fed.evaluation.intervals import estimate, holm, multiplicities, two_sided_p
-from teledx_fed.evaluation.metrics import METRICS, confusion, headline, mean_defined, metrics, predicted_grade, ratio
+from teledx_fed.evaluation.metrics import confusion, headline, mean_defined, metrics, predicted_grade, ratio
 from teledx_fed.evaluation.predictions import Booleans, Floats, Integers, Predictions, given, pool, same_eyes
 from teledx_fed.records import GRADES
 
@@ -46,6 +46,7 @@ def compare(
     replicates: int,
     generator: np.random.Generator,
     reference: str = "federated",
+    measure: Measure = metrics,
 ) -> Json:
     """Metrics of each model, and the `reference` minus each other, all with intervals from the same replicates.
 
@@ -57,7 +58,7 @@ def compare(
     """
     for repeat in repeats:
         _assert_paired(repeat.predictions)
-    measured = _over_repeats(repeats, replicates, generator, metrics)
+    measured = _over_repeats(repeats, replicates, generator, measure)
     baselines = [model for model in measured if model != reference]
     differences = {model: _report(measured[reference] - measured[model], differing=True) for model in baselines}
     _adjust([found for part in differences.values() for found in part["sites"].values()])
@@ -202,15 +203,12 @@ def _minus(one: Values, other: Values) -> Values:
 
 
 def _report(measured: Measured, differing: bool = False) -> Json:
-    sites = measured.sites.values()
+    sites, names = measured.sites, tuple(measured.all_patients)
     return {
-        "sites": {
-            site: {name: _metric(values[name], differing) for name in METRICS}
-            for site, values in measured.sites.items()
-        },
-        "mean_of_sites": {name: _mean(sites, name, differing) for name in METRICS},
-        "worst_of_sites": {name: _worst(measured.sites, name) for name in HIGHER_IS_BETTER},
-        "all_patients": {name: _metric(measured.all_patients[name], differing) for name in METRICS},
+        "sites": {site: {name: _metric(found[name], differing) for name in names} for site, found in sites.items()},
+        "mean_of_sites": {name: _mean(sites.values(), name, differing) for name in names},
+        "worst_of_sites": {name: _worst(sites, name) for name in names if name in HIGHER_IS_BETTER},
+        "all_patients": {name: _metric(measured.all_patients[name], differing) for name in names},
     }
 
 
@@ -239,7 +237,7 @@ def _worst(sites: Mapping[str, Values], name: str) -> Json | None:
 
 def _adjust(differences: Sequence[Json]) -> None:
     """Adds `holm` to every p, metric by metric over all of `differences`."""
-    for name in METRICS:
+    for name in differences[0] if differences else ():
         defined = [found[name] for found in differences if found[name] is not None]
         for difference, adjusted in zip(defined, holm([d["p"] for d in defined]), strict=True):
             difference["holm"] = adjusted

@@ -1,0 +1,33 @@
+"""What a researcher does with finished runs: `python -m teledx_fed.reporting compare RUN… --out DIR`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def reporting() -> None:
+    """What a researcher does with finished runs."""
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN…", help="Finished runs; the first is the reference.")],
+    out: Annotated[Path, typer.Option(help="The folder of the table and the plots.")],
+) -> None:
+    """One table (Markdown, CSV, LaTeX), learning curves over rounds and bytes, and ranks with critical differences."""
+    from teledx_fed.reporting.comparison import write_comparison
+    from teledx_fed.reporting.runs import Run
+
+    try:
+        typer.echo(write_comparison([Run(run) for run in runs], out))
+    except ValueError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from error
+
+
+if __name__ == "__main__":
+    app()

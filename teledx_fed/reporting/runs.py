@@ -1,0 +1,110 @@
+"""Run folders read back, to be set beside each other: what was asked, what was found, and how they differ."""
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from teledx_fed.evaluation import examined
+from teledx_fed.evaluation.examined import Examination, everyone
+from teledx_fed.reporting.wording import MODELS, SCHEMA
+from teledx_fed.settings import CHOICES, Settings, load
+
+TESTED = "tested.safetensors"
+OF_NO_CONCERN = (
+    *("folder", "resume", "data_root", "bundles", "tracking"),
+    *("data.cache", "data.workers", "simulation.workers"),
+)
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Run:
+    folder: Path
+
+    @cached_property
+    def report(self) -> Json:
+        path = self.folder / "report.json"
+        if not path.exists():
+            raise ValueError(f"{self.folder} must be the folder of a finished run, got no report.json in it.")
+        report: Json = json.loads(path.read_text("utf-8"))
+        if (schema := report.get("schema")) != SCHEMA:
+            raise ValueError(f"{path} must have schema {SCHEMA!r}, got {schema!r}. Run it again with this version.")
+        return report
+
+    @cached_property
+    def settings(self) -> Settings:
+        return load(self.folder / "config.yaml")
+
+    @cached_property
+    def choices(self) -> list[str]:
+        path = self.folder / CHOICES
+        return json.loads(path.read_text("utf-8")) if path.exists() else []
+
+    @cached_property
+    def repeats(self) -> list[Examination]:
+        """By seed, everyone who was tested."""
+        by_seed = groupby(self.report["parts"], key=lambda part: part["seed"])
+        return [everyone([examined.read(self.folder / p["name"] / TESTED) for p in parts]) for _, parts in by_seed]
+
+    @cached_property
+    def rounds(self) -> list[list[Json]]:
+        """The lines of each part."""
+        files = [self.folder / part["name"] / "rounds.jsonl" for part in self.report["parts"]]
+        return [[json.loads(line) for line in file.read_text("utf-8").splitlines()] for file in files]
+
+    @property
+    def command(self) -> str:
+        return shlex.join(["python", "run_simulation.py", *self.choices])
+
+
+def same_data(runs: Sequence[Run]) -> None:
+    """A `ValueError` where they are of other photographs or grades: nothing could be said of their difference."""
+    first, *others = runs
+    for run in others:
+        if run.report["data"] != first.report["data"]:
+            raise ValueError(
+                f"runs must be of the same photographs and grades, got others in {run.folder} than in {first.folder}. "
+                "Compare runs of one data set, with one data.seed."
+            )
+
+
+def differing(runs: Sequence[Run]) -> dict[str, list[Any]]:
+    """By dotted name, the values of each setting in which they differ; where things lie does not count."""
+    flat = [_flat(asdict(run.settings)) for run in runs]
+    names = dict.fromkeys(name for settings in flat for name in settings)
+    found = {name: [settings.get(name) for settings in flat] for name in names if not name.startswith(OF_NO_CONCERN)}
+    return {name: values for name, values in found.items() if any(value != values[0] for value in values)}
+
+
+def _flat(settings: Json, before: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        found |= _flat(value, f"{before}{name}.") if isinstance(value, dict) and value else {f"{before}{name}": value}
+    return found
+
+
+def names(runs: Sequence[Run]) -> list[str]:
+    """What was chosen for one and not for all of them; else the names of their folders."""
+    if len(runs) == 1:
+        return [MODELS["federated"]]
+    chosen = [", ".join(_short(choice) for choice in run.choices if _tells(choice, runs)) for run in runs]
+    if all(chosen) and len(set(chosen)) == len(runs):
+        return chosen
+    folders = [run.folder.resolve().name for run in runs]
+    return folders if len(set(folders)) == len(runs) else [str(run.folder) for run in runs]
+
+
+def _tells(choice: str, runs: Sequence[Run]) -> bool:
+    return not choice.startswith(OF_NO_CONCERN) and any(choice not in run.choices for run in runs)
+
+
+def _short(choice: str) -> str:
+    """`strategy=krum` is krum, and `partition.alpha=0.1` alpha 0.1."""
+    name, _, value = choice.lstrip("+").partition("=")
+    return f"{name.rsplit('.', 1)[-1]} {value}" if "." in name or value[:1].isdigit() else value

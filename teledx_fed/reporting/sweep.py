@@ -1,0 +1,133 @@
+"""The table of a sweep: every run of it side by side, and as a grid where two choices were swept."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from teledx_fed.amounts import number
+from teledx_fed.evaluation.cross_site import compare
+from teledx_fed.evaluation.metrics import headline
+from teledx_fed.files import write_text
+from teledx_fed.randomness import generator
+from teledx_fed.reporting.comparison import REPLICATES, Comparison, markdown_table, turned, write_comparison
+from teledx_fed.reporting.plots_of_runs import heat, save
+from teledx_fed.reporting.runs import Run
+from teledx_fed.reporting.wording import METRICS, between
+
+METRIC = "referable_auroc"
+PLACES = {"mean_of_sites": "mean of hospitals", "worst_of_sites": "worst hospital"}
+
+Cell = Mapping[str, Any]
+"""The estimate of a run in the grid, and its difference from the first run of its row."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Runs by the values of two choices; a run that could not be made is not there."""
+
+    choices: tuple[str, str]
+    runs: Mapping[tuple[str, str], Run]
+
+    @property
+    def rows(self) -> list[str]:
+        return list(dict.fromkeys(row for row, _ in self.runs))
+
+    @property
+    def columns(self) -> list[str]:
+        return list(dict.fromkeys(column for _, column in self.runs))
+
+    @cached_property
+    def cells(self) -> dict[tuple[str, str], dict[str, Cell]]:
+        """By run and place; differences are paired, within a row."""
+        found: dict[tuple[str, str], dict[str, Cell]] = {}
+        for row in self.rows:
+            present = [column for column in self.columns if (row, column) in self.runs]
+            repeats = Comparison([self.runs[row, column] for column in present], tuple(present)).paired
+            if isinstance(repeats, str):
+                raise ValueError(f"runs of one row must test the same patients, got: {repeats}.")
+            models = [repeat.among(present) for repeat in repeats]
+            drawn = generator(0, purpose="grid of runs")
+            compared = compare(models, REPLICATES, drawn, reference=present[0], measure=headline)
+            for column in present:
+                against = compared["differences"].get(column)
+                found[row, column] = {
+                    place: {"is": compared[column][place][METRIC], "less": turned(against and against[place][METRIC])}
+                    for place in PLACES
+                }
+        return found
+
+    def values(self, place: str) -> np.ndarray:
+        """(row, column), NaN where no run could be made."""
+        told = [[self.cells.get((row, column), {}).get(place) for column in self.columns] for row in self.rows]
+        return np.array([[np.nan if cell is None else cell["is"]["value"] for cell in row] for row in told])
+
+    def told(self, place: str) -> list[list[str]]:
+        rows, cells = self.rows, self.cells
+        return [[row, *(_told(cells.get((row, column), {}).get(place)) for column in self.columns)] for row in rows]
+
+
+def grid(runs: Sequence[Run]) -> Grid | None:
+    """Where exactly two choices were swept, in full or with some that could not be made."""
+    chosen = [dict(choice.lstrip("+").split("=", 1) for choice in run.choices) for run in runs]
+    swept = [name for name in chosen[0] if len({choices.get(name) for choices in chosen}) > 1]
+    if len(swept) != 2:
+        return None
+    first, second = swept
+    return Grid((first, second), {(c[first], c[second]): run for c, run in zip(chosen, runs, strict=True)})
+
+
+def write_sweep(folders: Sequence[Path], refused: Mapping[str, str], folder: Path) -> Path:
+    """comparison.* of all runs, and grid.md, grid.csv and a plot where two choices were swept.
+
+    `refused` says by its choices why a run could not be made.
+    """
+    runs = [Run(path) for path in folders]
+    found = grid(runs)
+    if found is None:
+        return write_comparison(runs, folder)
+    panels = [found.values(place) for place in PLACES]
+    save(heat(np.stack(panels), found.rows, found.columns, list(PLACES.values())), folder / "grid")
+    write_text(folder / "grid.csv", _csv(found))
+    write_text(folder / "grid.md", _markdown(found, refused))
+    return folder / "grid.md"
+
+
+def _csv(found: Grid) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    ends = ("value", "low", "high")
+    writer.writerow([*found.choices, "of", *ends, *(f"difference_{end}" for end in ends)])
+    for (row, column), places in found.cells.items():
+        for place, cell in places.items():
+            numbers = [(cell[part] or {}).get(end) for part in ("is", "less") for end in ends]
+            told = ["" if value is None else f"{value:.5f}" for value in numbers]
+            writer.writerow([row, column, PLACES[place], *told])
+    return text.getvalue()
+
+
+def _markdown(found: Grid, refused: Mapping[str, str]) -> str:
+    base = found.columns[0]
+    said = [
+        "# A sweep",
+        f"{METRICS[METRIC]}. Rows: {found.choices[0]}; columns: {found.choices[1]}. In brackets the paired difference "
+        f"from {base}, with its 95 % interval.",
+        "![grid](grid.png)",
+    ]
+    for place, title in PLACES.items():
+        said += [f"## {title.capitalize()}", markdown_table(["", *found.columns], found.told(place))]
+    if refused:
+        said += ["## Could not be run", "\n".join(f"- `{choices}`: {reason}" for choices, reason in refused.items())]
+    return "\n\n".join(said) + "\n"
+
+
+def _told(cell: Cell | None) -> str:
+    if cell is None:
+        return "–"
+    value, less = number(cell["is"]["value"], ".3f"), cell["less"]
+    return value if less is None else f"{value} ({number(less['value'], '+.3f')}; {between(less, '+.3f').strip('()')})"
