@@ -4,7 +4,8 @@ from math import log10
 
 
 def number(value: float | None, form: str = ".2f") -> str:
-    return "–" if value is None else f"{value:z{form}}".replace("-", "−")
+    sign = "+" if form.startswith("+") else ""
+    return "–" if value is None else f"{value:{sign}z{form.removeprefix(sign)}}".replace("-", "−")
 
 
 def size(count: float) -> str:
