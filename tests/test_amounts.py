@@ -10,6 +10,10 @@ def test_numbers(value: float | None, told: str) -> None:
     assert number(value) == told
 
 
+def test_a_number_may_show_its_sign() -> None:
+    assert [number(value, "+.2f") for value in (0.5, -0.5, -0.001)] == ["+0.50", "−0.50", "+0.00"]
+
+
 @pytest.mark.parametrize(
     ("count", "told"), [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (15_500_000, "15.5 MB"), (2e16, "20000.0 TB")]
 )

@@ -47,8 +47,10 @@ def compare(
     generator: np.random.Generator,
     reference: str = "federated",
     measure: Measure = metrics,
+    reversed: bool = False,
 ) -> Json:
-    """Metrics of each model, and the `reference` minus each other, all with intervals from the same replicates.
+    """Metrics of each model, and the `reference` minus each other, all with intervals from the same replicates; or,
+    `reversed`, each other minus the `reference`.
 
     A replicate draws patients anew, one draw for all models and `repeats` (the same experiment with other seeds), and
     of several repeats it draws some too; a value is the mean over repeats. A metric is `{value, low, high}`, in the
@@ -60,7 +62,11 @@ def compare(
         _assert_paired(repeat.predictions)
     measured = _over_repeats(repeats, replicates, generator, measure)
     baselines = [model for model in measured if model != reference]
-    differences = {model: _report(measured[reference] - measured[model], differing=True) for model in baselines}
+    pairs = {model: (measured[reference], measured[model]) for model in baselines}
+    differences = {
+        model: _report(other - one if reversed else one - other, differing=True)
+        for model, (one, other) in pairs.items()
+    }
     _adjust([found for part in differences.values() for found in part["sites"].values()])
     for mean in ("mean_of_sites", "all_patients"):
         _adjust([part[mean] for part in differences.values()])

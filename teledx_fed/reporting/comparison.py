@@ -73,25 +73,15 @@ class Comparison:
         if isinstance(self.paired, str):
             return [Row(n, run.report["federated"], None) for n, run in zip(self.names, self.runs, strict=True)]
         drawn = generator(0, purpose="comparison of runs")
-        found = compare_models(self.paired, REPLICATES, drawn, reference=self.names[0], measure=headline)
-        against = found.pop("differences")
-        return [Row(name, said, turned(against[name]) if name in against else None) for name, said in found.items()]
+        found = compare_models(self.paired, REPLICATES, drawn, self.names[0], headline, reversed=True)
+        less = found.pop("differences")
+        return [Row(name, said, less.get(name)) for name, said in found.items()]
 
     @property
     def sites(self) -> list[str]:
         """The hospitals that all runs have, with the same photographs."""
         first, *others = (run.report["sites"] for run in self.runs)
         return [s for s in first if all(s in other and other[s]["data"] == first[s]["data"] for other in others)]
-
-
-def turned(differences: Any) -> Any:
-    """What the other less the reference is, of what the reference less the other is."""
-    if not isinstance(differences, Mapping):
-        return differences
-    if "low" not in differences:
-        return {name: turned(found) for name, found in differences.items()}
-    value, low, high = (-differences[end] for end in ("value", "high", "low"))
-    return {**differences, "value": value, "low": low, "high": high}
 
 
 def write_comparison(runs: Sequence[Run], folder: Path) -> Path:

@@ -15,7 +15,7 @@ from teledx_fed.evaluation.cross_site import compare
 from teledx_fed.evaluation.metrics import headline
 from teledx_fed.files import write_text
 from teledx_fed.randomness import generator
-from teledx_fed.reporting.comparison import REPLICATES, Comparison, markdown_table, turned, write_comparison
+from teledx_fed.reporting.comparison import REPLICATES, Comparison, markdown_table, write_comparison
 from teledx_fed.reporting.plots_of_runs import heat, save
 from teledx_fed.reporting.runs import Run
 from teledx_fed.reporting.wording import METRICS, between
@@ -53,11 +53,11 @@ class Grid:
                 raise ValueError(f"runs of one row must test the same patients, got: {repeats}.")
             models = [repeat.among(present) for repeat in repeats]
             drawn = generator(0, purpose="grid of runs")
-            compared = compare(models, REPLICATES, drawn, reference=present[0], measure=headline)
+            compared = compare(models, REPLICATES, drawn, present[0], headline, reversed=True)
             for column in present:
                 against = compared["differences"].get(column)
                 found[row, column] = {
-                    place: {"is": compared[column][place][METRIC], "less": turned(against and against[place][METRIC])}
+                    place: {"is": compared[column][place][METRIC], "less": against and against[place][METRIC]}
                     for place in PLACES
                 }
         return found
@@ -116,7 +116,7 @@ def _markdown(found: Grid, refused: Mapping[str, str]) -> str:
     said = [
         "# A sweep",
         f"{METRICS[METRIC]}. Rows: {found.choices[0]}; columns: {found.choices[1]}. In brackets the paired difference "
-        f"from {base}, with its 95 % interval.",
+        f"from {base}, with its 95 % interval; under the worst hospital it is that of the hospital which loses most.",
         "![grid](grid.png)",
     ]
     for place, title in PLACES.items():
@@ -130,4 +130,4 @@ def _told(cell: Cell | None) -> str:
     if cell is None:
         return "–"
     value, less = number(cell["is"]["value"], ".3f"), cell["less"]
-    return value if less is None else f"{value} ({number(less['value'], '+.3f')}; {between(less, '+.3f').strip('()')})"
+    return value if less is None else f"{value} ({number(less['value'], '+.3f')}; {between(less, '.3f').strip('()')})"
