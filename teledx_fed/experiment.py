@@ -1,6 +1,6 @@
 """A whole experiment in this process: a federation for each seed and fold, its baselines, one report."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,17 +9,18 @@ from teledx_fed.data.hospitals import hospitals
 from teledx_fed.evaluation import examined
 from teledx_fed.evaluation.examined import Examination, everyone
 from teledx_fed.federation.simulation import Federation, federate
-from teledx_fed.records import Site
+from teledx_fed.records import RoundReport, Site
 from teledx_fed.reporting.page import write_page
 from teledx_fed.reporting.progress import Display
 from teledx_fed.reporting.report import Part, write_report
+from teledx_fed.reporting.runs import TESTED
+from teledx_fed.reporting.tracking import Tracker, tracker
+from teledx_fed.reporting.wording import verdict
 from teledx_fed.settings import Settings
 from teledx_fed.training.baselines import alone_everywhere, committees
 from teledx_fed.training.bundling import write_bundles
 from teledx_fed.training.examination import examine
 from teledx_fed.training.worker import Worker, crew
-
-TESTED = "tested.safetensors"
 
 
 @dataclass(frozen=True)
@@ -29,50 +30,70 @@ class Conducted:
     part: Part
     sites: Mapping[str, Site]
     federation: Federation
-    tested: Examination
+    examination: Examination
+
+
+@dataclass(frozen=True)
+class Staff:
+    """Who works for every part, and who is told of it."""
+
+    workers: Sequence[Worker]
+    clock: Clock
+    display: Display
+    track: Tracker
+
+    def watching(self, part: str) -> Callable[[RoundReport, int], None]:
+        def watch(report: RoundReport, rounds: int) -> None:
+            self.display.round(report, rounds)
+            self.track.round(part, report)
+
+        return watch
 
 
 def conduct(settings: Settings, folder: Path) -> None:
     """From wherever `folder` stands; a part that was finished there is read back."""
     clock = Clock()
-    with Display() as display:
+    track = tracker(settings, folder)
+    with Display(settings.federation.choose_by) as display:
         display.phase("photographs")
         with clock("preparation"):
             workers = crew(settings, clock, display.say)  # first: what cannot be had here is said before hours go by
+        staff = Staff(workers, clock, display, track)
         repeats = [
-            [_conducted(part, folder, settings.part_name(part), workers, clock, display) for part in folds]
+            [_conducted(part, folder, settings.part_name(part), staff) for part in folds]
             for folds in settings.repeats()
         ]
         parts = [done for folds in repeats for done in folds]
         display.phase("report")
-        said = [everyone([done.tested for done in folds]) for folds in repeats]
-        write_report(folder, settings, [done.part for done in parts], parts[0].sites, said, clock)
+        said = [everyone([done.examination for done in folds]) for folds in repeats]
+        report = write_report(folder, settings, [done.part for done in parts], parts[0].sites, said, clock)
         write_page(folder)
         if settings.bundles and len(parts) == 1:
             display.phase("bundles")
             (only,) = parts
             models, best = only.federation.models, only.federation.best_round
             write_bundles(workers[0], only.sites, models, settings, best, folder / "bundles", display.say)
+        track.end(report)
+        display.say(verdict(report))
 
 
-def _conducted(
-    settings: Settings, run: Path, name: str, workers: Sequence[Worker], clock: Clock, display: Display
-) -> Conducted:
-    folder = run / name
+def _conducted(settings: Settings, run: Path, name: str, staff: Staff) -> Conducted:
+    folder, worker, display = run / name, staff.workers[0], staff.display
     if name:
         display.say(name)
     display.phase("photographs")
-    with clock("preparation"):
+    with staff.clock("preparation"):
         sites = hospitals(settings, folder, display.advance, display.say)
+    present = settings.partition.present(sites)
     display.phase("rounds")
-    federation = federate(settings.partition.present(sites), workers, settings, folder, display.round)
+    federation = federate(present, staff.workers, settings, folder, staff.watching(name), display.heard)
     if not (folder / TESTED).exists():
         display.phase("baselines")
-        baselines = committees(sites, workers[0], settings, folder / "baselines", display.baseline)
+        baselines = committees(sites, worker, settings, folder / "baselines", display.baseline)
         matrix = alone_everywhere(baselines.get("local", {}))
         display.phase("test")
         federation.conclude()
         models = {"federated": federation.committees(sites), **baselines, **matrix}
-        examined.write(examine(workers[0], sites, models, settings), folder / TESTED)
+        examined.write(examine(worker, sites, models, settings), folder / TESTED)
     part = Part(name, settings.seed, settings.evaluation.fold, federation.best_round)
     return Conducted(part, sites, federation, examined.read(folder / TESTED))

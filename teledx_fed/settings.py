@@ -398,6 +398,19 @@ class SimulationSettings:
         one_of("simulation.device", self.device, ("auto", "cpu", "cuda"))
 
 
+@dataclass
+class TrackingSettings:
+    """`uri` is where MLflow keeps its runs: a database file, or a server. `tags` are for whoever looks for a run."""
+
+    to: str = "none"
+    experiment: str = "teledx_fed"
+    uri: str = "sqlite:///mlflow.db"
+    tags: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        one_of("tracking.to", self.to, ("none", "tensorboard", "mlflow"))
+
+
 BASELINES = ("local", "ensemble", "centralised")
 
 
@@ -420,6 +433,7 @@ class Settings:
     outbound: OutboundSettings = field(default_factory=OutboundSettings)
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     simulation: SimulationSettings = field(default_factory=SimulationSettings)
+    tracking: TrackingSettings = field(default_factory=TrackingSettings)
     baselines: list[str] = field(default_factory=lambda: list(BASELINES))
     bundles: bool = True
 

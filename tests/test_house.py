@@ -44,11 +44,18 @@ DOORS = {
     "sklearn": ("teledx_fed/evaluation/",),
     "matplotlib": ("teledx_fed/reporting/plots",),
     "jinja2": ("teledx_fed/reporting/", "teledx_fed/diagnosis/", "teledx_fed/deployment/web/"),
+    "mlflow": ("teledx_fed/reporting/tracking.py",),
+    "tensorboard": ("teledx_fed/reporting/tracking.py",),
     "fastapi": ("teledx_fed/deployment/web/", "teledx_fed/diagnosis/web/"),
     "prometheus_client": ("teledx_fed/deployment/metrics.py",),
     "ray": ("teledx_fed/federation/ray_runtime.py",),
     "typer": ("teledx_fed/reporting/__main__.py", "sites/__main__.py", "sites/diagnosis.py", "server/__main__.py"),
-    "rich": ("teledx_fed/reporting/progress.py", "sites/__main__.py", "server/__main__.py"),
+    "rich": (
+        "teledx_fed/reporting/progress.py",
+        "teledx_fed/reporting/live_page.py",
+        "sites/__main__.py",
+        "server/__main__.py",
+    ),
 }
 
 GLOBAL_RANDOMNESS = {

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
 from typing import NoReturn
@@ -100,6 +100,27 @@ class InProcessGrid(AnsweringGrid):
             return Message(Error(CRASHED, type(error).__name__), reply_to=message)
         finally:
             self._idle.put(app)
+
+
+class WatchedGrid(AnsweringGrid):
+    """A grid that tells of each site when it is asked (False) and when it has answered (True)."""
+
+    def __init__(self, grid: Grid, heard: Callable[[str, bool], None]) -> None:
+        self._grid, self._heard = grid, heard
+
+    def get_node_ids(self) -> Iterable[int]:
+        return self._grid.get_node_ids()
+
+    def get_nodes(self) -> Iterable[NodeInfo]:
+        return self._grid.get_nodes()
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
+        sent, names = list(messages), {node.node_id: node.name for node in self.get_nodes()}
+        for message in sent:
+            self._heard(names[message.metadata.dst_node_id], False)
+        for reply in self._grid.send_and_receive(sent, timeout=timeout):
+            self._heard(names[reply.metadata.src_node_id], True)
+            yield reply
 
 
 class SampledGrid:

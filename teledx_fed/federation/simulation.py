@@ -14,7 +14,7 @@ from flwr.serverapp import Grid
 from teledx_fed.federation import checkpoint
 from teledx_fed.federation.checkpoint import Progress
 from teledx_fed.federation.faults import FaultyGrid, checked, with_flipped_labels
-from teledx_fed.federation.in_process import InProcessGrid
+from teledx_fed.federation.in_process import InProcessGrid, WatchedGrid
 from teledx_fed.federation.nodes import hospital_of
 from teledx_fed.federation.ray_runtime import ray_grid
 from teledx_fed.federation.rounds import rounds
@@ -48,13 +48,17 @@ def federate(
     settings: Settings,
     folder: Path,
     watch: Callable[[RoundReport, int], None],
+    heard: Callable[[str, bool], None] = lambda site, answered: None,
 ) -> Federation:
-    """Run what is left of the rounds, and write `model.safetensors` (the best round) and `last.safetensors`."""
+    """Run what is left of the rounds, and write `model.safetensors` (the best round) and `last.safetensors`.
+
+    `watch` hears of every round and how many there are, `heard` of every site that was asked (False) or answered.
+    """
     worker, *_ = workers
     here = _grid(sites, workers, settings, folder)
     hospitals = _hospitals(sites, worker, settings, folder)
     with _runtime(here, sites, workers, settings, folder) as grid:
-        last = coordinate(grid, worker, settings, folder, watch)
+        last = coordinate(WatchedGrid(grid, heard), worker, settings, folder, watch)
     best = last.best
     models = {name: hospital.model_after(best.round, best.weights) for name, hospital in hospitals.items()}
     final = [hospital.model_after(last.trained_in, last.weights) for hospital in hospitals.values()]

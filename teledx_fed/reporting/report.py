@@ -38,7 +38,7 @@ def write_report(
     sites: Mapping[str, Site],
     repeats: Sequence[Examination],
     clock: Clock,
-) -> None:
+) -> Mapping[str, Any]:
     """`sites` are those of the first part; `repeats` are the same experiment with other seeds."""
     lines = {part: _lines(folder / part.name) for part in parts}
     said = [line for of_part in lines.values() for line in of_part]
@@ -70,6 +70,7 @@ def write_report(
     }
     write_text(folder / "report.json", json.dumps(report, indent=1, allow_nan=False) + "\n")
     write_text(folder / "set_aside.csv", _set_aside(sites))
+    return report
 
 
 def _lines(folder: Path) -> list[dict[str, Any]]:

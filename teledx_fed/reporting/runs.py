@@ -76,16 +76,22 @@ def same_data(runs: Sequence[Run]) -> None:
 
 def differing(runs: Sequence[Run]) -> dict[str, list[Any]]:
     """By dotted name, the values of each setting in which they differ; where things lie does not count."""
-    flat = [_flat(asdict(run.settings)) for run in runs]
-    names = dict.fromkeys(name for settings in flat for name in settings)
-    found = {name: [settings.get(name) for settings in flat] for name in names if not name.startswith(OF_NO_CONCERN)}
+    by_run = [flat(run.settings) for run in runs]
+    names = dict.fromkeys(name for settings in by_run for name in settings)
+    found = {name: [settings.get(name) for settings in by_run] for name in names if not name.startswith(OF_NO_CONCERN)}
     return {name: values for name, values in found.items() if any(value != values[0] for value in values)}
 
 
-def _flat(settings: Json, before: str = "") -> dict[str, Any]:
+def flat(settings: Settings) -> dict[str, Any]:
+    """By dotted name."""
+    return _flat(asdict(settings), "")
+
+
+def _flat(settings: Json, before: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in settings.items():
-        found |= _flat(value, f"{before}{name}.") if isinstance(value, dict) and value else {f"{before}{name}": value}
+        nested = isinstance(value, dict) and value
+        found |= _flat(value, f"{before}{name}.") if nested else {f"{before}{name}": value}
     return found
 
 

@@ -1,0 +1,136 @@
+"""Runs told to TensorBoard or MLflow as they go; neither is imported before it is asked for."""
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from teledx_fed.files import write_text
+from teledx_fed.records import RoundReport
+from teledx_fed.reporting.runs import flat
+from teledx_fed.reporting.wording import verdict
+from teledx_fed.settings import Settings, without_places
+
+ARTEFACTS = ("report.html", "report.json", "config.yaml", "rounds.jsonl", "model.safetensors")
+"""What may be shown around: no file among them names a photograph or a patient."""
+MLFLOW_RUN = "mlflow_run.json"
+LONGEST = 500
+
+
+class Tracker(Protocol):
+    """Hears of every round of every part, and at the end of the report."""
+
+    def round(self, part: str, report: RoundReport) -> None: ...
+
+    def end(self, report: Mapping[str, Any]) -> None: ...
+
+
+class Nobody:
+    def round(self, part: str, report: RoundReport) -> None: ...
+
+    def end(self, report: Mapping[str, Any]) -> None: ...
+
+
+class TensorBoard:
+    """Event files in `tensorboard/`, a folder for each part; what was tested stands in that of the run."""
+
+    def __init__(self, settings: Settings, folder: Path) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer, self._writers = SummaryWriter, dict[str, Any]()
+        self._folder = folder / "tensorboard"
+        self._of("").add_text("settings", f"```yaml\n{without_places(settings)}```")
+        for name, value in settings.tracking.tags.items():
+            self._of("").add_text(f"tag/{name}", value)
+
+    def round(self, part: str, report: RoundReport) -> None:
+        for name, value in _told(report).items():
+            self._of(part).add_scalar(name, value, report.round - 1)
+        self._of(part).flush()
+
+    def end(self, report: Mapping[str, Any]) -> None:
+        self._of("").add_text("verdict", verdict(report))
+        for name, value in _tested(report).items():
+            self._of("").add_scalar(name, value, 0)
+        for writer in self._writers.values():
+            writer.close()
+
+    def _of(self, part: str) -> Any:
+        if part not in self._writers:
+            self._writers[part] = self._writer(str(self._folder / part))
+        return self._writers[part]
+
+
+class MLflow:
+    """One MLflow run for a run folder, gone on with when the run is resumed."""
+
+    def __init__(self, settings: Settings, folder: Path) -> None:
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        from mlflow.tracking import MlflowClient
+
+        asked, self._folder = settings.tracking, folder
+        self._client = MlflowClient(asked.uri)
+        known = folder / MLFLOW_RUN
+        if known.exists():
+            self._run = json.loads(known.read_text())["run"]
+            return
+        found = self._client.get_experiment_by_name(asked.experiment)
+        experiment = found.experiment_id if found else self._client.create_experiment(asked.experiment)
+        self._run = self._client.create_run(experiment, run_name=folder.name, tags=asked.tags).info.run_id
+        write_text(known, json.dumps({"run": self._run}) + "\n")
+        for name, value in flat(settings).items():
+            self._client.log_param(self._run, name, str(value)[:LONGEST])
+
+    def round(self, part: str, report: RoundReport) -> None:
+        for name, value in _told(report).items():
+            self._client.log_metric(self._run, f"{part}/{name}" if part else name, value, step=report.round - 1)
+
+    def end(self, report: Mapping[str, Any]) -> None:
+        for name, value in _tested(report).items():
+            self._client.log_metric(self._run, name, value)
+        self._client.set_tag(self._run, "verdict", verdict(report))
+        for name in ARTEFACTS:
+            if (self._folder / name).exists():
+                self._client.log_artifact(self._run, str(self._folder / name))
+        self._client.set_terminated(self._run)
+
+
+TRACKERS: Mapping[str, Callable[[Settings, Path], Tracker]] = {
+    "none": lambda settings, folder: Nobody(),
+    "tensorboard": TensorBoard,
+    "mlflow": MLflow,
+}
+
+
+def tracker(settings: Settings, folder: Path) -> Tracker:
+    """Who is told of the run. A `ValueError`, before anything has begun, where what is asked for is not installed."""
+    to = settings.tracking.to
+    try:
+        return TRACKERS[to](settings, folder)
+    except ImportError as error:
+        raise ValueError(f"tracking.to must be installed, got {to}. Say pip install teledx-fed[tracking].") from error
+
+
+def _told(report: RoundReport) -> dict[str, float]:
+    """Scores are those of the model that the round started from, so of the step before."""
+    scores = {f"validation/{name}": value for name, value in report.metrics.items() if value is not None}
+    sites = {"accepted": len(report.accepted), "refused": len(report.refused), "silent": len(report.silent)}
+    sent = {"megabytes_up": report.bytes_up / 1e6, "megabytes_down": report.bytes_down / 1e6}
+    return {
+        **scores,
+        **{f"sites/{name}": float(count) for name, count in sites.items()},
+        **{f"cost/{name}": value for name, value in sent.items()},
+        "cost/seconds": report.seconds,
+    }
+
+
+def _tested(report: Mapping[str, Any]) -> dict[str, float]:
+    models = {model: found for model, found in report.items() if isinstance(found, dict) and "mean_of_sites" in found}
+    return {
+        f"test/{model}/{place}/{name}": found[place][name]["value"]
+        for model, found in models.items()
+        for place in ("mean_of_sites", "worst_of_sites")
+        for name in ("referable_auroc", "qwk")
+        if found[place].get(name) is not None
+    }

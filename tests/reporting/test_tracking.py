@@ -1,0 +1,91 @@
+"""What TensorBoard and MLflow are told, read back by their own readers."""
+
+import builtins
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from invented_run import report, write_run
+
+from teledx_fed.records import RoundReport
+from teledx_fed.reporting.tracking import tracker
+from teledx_fed.settings import Settings
+
+AUROC = "referable_auroc"
+ROUNDS = [
+    RoundReport(1, "", ("a", "b"), metrics={AUROC: 0.5, "qwk": None}, bytes_up=2_000_000),
+    RoundReport(2, "", ("a",), refused={"b": "NaN"}, metrics={AUROC: 0.7}, seconds=3.0),
+]
+
+
+def tracked(settings: Settings, folder: Path) -> None:
+    told = tracker(settings, folder)
+    for line in ROUNDS:
+        told.round("", line)
+    told.end(report(("north", "south")))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_tensorboard_reads_courses_settings_and_what_was_tested(
+    tiny_settings: Callable[..., Settings], tmp_path: Path
+) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    tracked(tiny_settings(tracking__to="tensorboard", tracking__tags={"paper": "one"}), tmp_path)
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    scalars = events.Tags()["scalars"]
+    course = [(event.step, round(event.value, 3)) for event in events.Scalars("validation/referable_auroc")]
+    assert course == [(0, 0.5), (1, 0.7)]
+    assert events.Scalars("sites/refused")[1].value == 1
+    assert events.Scalars("cost/megabytes_up")[0].value == 2
+    assert "validation/qwk" not in scalars
+    assert "test/federated/mean_of_sites/referable_auroc" in scalars
+    assert {"settings/text_summary", "tag/paper/text_summary", "verdict/text_summary"} <= set(events.Tags()["tensors"])
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_mlflow_keeps_one_run_and_goes_on_with_it(tiny_settings: Callable[..., Settings], tmp_path: Path) -> None:
+    from mlflow.tracking import MlflowClient
+
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    folder = tmp_path / "runs" / "first"
+    folder.mkdir(parents=True)
+    write_run(folder, report(("north", "south")))
+    (folder / "set_aside.csv").write_text("site,name\nnorth,patient-7.png\n")
+    settings = tiny_settings(tracking__to="mlflow", tracking__uri=uri, tracking__tags={"paper": "one"})
+    told = tracker(settings, folder)
+    told.round("", ROUNDS[0])
+    resumed = tracker(settings, folder)
+    resumed.round("", ROUNDS[1])
+    resumed.end(report(("north", "south")))
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name("teledx_fed")
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.info.run_name == "first"
+    assert run.info.status == "FINISHED"
+    assert run.data.params["federation.rounds"] == "2"
+    assert run.data.tags["paper"] == "one"
+    course = client.get_metric_history(run.info.run_id, "validation/referable_auroc")
+    assert [(point.step, point.value) for point in course] == [(0, 0.5), (1, 0.7)]
+    kept = {file.path for file in client.list_artifacts(run.info.run_id)}
+    assert {"report.json", "config.yaml", "rounds.jsonl"} <= kept
+    assert not {"set_aside.csv", "tested.safetensors"} & kept
+
+
+def test_what_is_not_installed_is_said_before_anything_begins(
+    tiny_settings: Callable[..., Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without(name: str, *args: Any, **kwargs: Any) -> Any:
+        if name.startswith(("mlflow", "torch.utils.tensorboard")):
+            raise ImportError(name)
+        return imported(name, *args, **kwargs)
+
+    imported = builtins.__import__
+    monkeypatch.setattr(builtins, "__import__", without)
+    for to in ("mlflow", "tensorboard"):
+        with pytest.raises(ValueError, match=rf"tracking\.to must be installed, got {to}. Say pip install teledx-fed"):
+            tracker(tiny_settings(tracking__to=to), tmp_path)
+    assert not list(tmp_path.rglob("events*"))
