@@ -50,12 +50,7 @@ DOORS = {
     "prometheus_client": ("teledx_fed/deployment/metrics.py",),
     "ray": ("teledx_fed/federation/ray_runtime.py",),
     "typer": ("teledx_fed/reporting/__main__.py", "sites/__main__.py", "sites/diagnosis.py", "server/__main__.py"),
-    "rich": (
-        "teledx_fed/reporting/progress.py",
-        "teledx_fed/reporting/live_page.py",
-        "sites/__main__.py",
-        "server/__main__.py",
-    ),
+    "rich": ("teledx_fed/reporting/", "sites/__main__.py", "server/__main__.py"),
 }
 
 GLOBAL_RANDOMNESS = {

@@ -94,9 +94,12 @@ class FaultyGrid(AnsweringGrid):
             yield reply
 
     def _conspired(self, replies: list[Message], kinds: Mapping[int, str | None]) -> list[Message]:
-        """Each weight as far from the others' mean as their spread hides (Baruch et al. 2019, algorithm 3)."""
+        """Each weight as far from the others' mean as their spread hides (Baruch et al. 2019, algorithm 3).
+
+        By node: Flower asks them in an order of no seed.
+        """
         arrived = {reply.metadata.src_node_id: reply.content for reply in replies if not reply.has_error()}
-        honest = [_parameters(content) for node, content in arrived.items() if kinds[node] is None]
+        honest = [_parameters(content) for node, content in sorted(arrived.items()) if kinds[node] is None]
         if honest:
             away = np.mean(honest, axis=0) - self._settings.faults.deviations * np.std(honest, axis=0)
             for node, content in arrived.items():
