@@ -1,7 +1,9 @@
 """Flower's own strategies: what each sees of a round, what it remembers, and how many faulty sites it bears."""
 
+import gc
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -122,6 +124,16 @@ def folding(start: Weights, settings: Settings) -> Folding:
     return Fold(start, weighting)
 
 
+@contextmanager
+def _little_to_collect() -> Iterator[None]:
+    """Some strategies of Flower collect garbage once a reply, which walks through all that torch and timm hold."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
 def aggregate(
     strategy: FedAvg, round: int, fold: Folding, start: Weights, carrier: Message, settings: StrategySettings
 ) -> Weights:
@@ -132,7 +144,8 @@ def aggregate(
         faulty = settings.bears(len(replies))
         for key, value in BEARING[settings.name](len(replies), faulty).items():
             setattr(strategy, key, value)
-    arrays, _ = strategy.aggregate_train(round, replies)
+    with _little_to_collect():
+        arrays, _ = strategy.aggregate_train(round, replies)
     assert isinstance(arrays, ArrayRecord)
     stepped = values(arrays[PARAMETERS]) + (start.parameters if robust else np.float32(0))
     return Weights(stepped.astype(np.float32, copy=False), fold.statistics(), start.layout)
