@@ -19,8 +19,8 @@ def compare(
     out: Annotated[Path, typer.Option(help="The folder of the table and the plots.")],
 ) -> None:
     """One table (Markdown, CSV, LaTeX), learning curves over rounds and bytes, and ranks with critical differences."""
-    from teledx_fed.reporting.comparison import write_comparison
     from teledx_fed.reporting.runs import Run
+    from teledx_fed.reporting.tables_of_runs import write_comparison
 
     try:
         typer.echo(write_comparison([Run(run) for run in runs], out))

@@ -1,32 +1,23 @@
-"""Runs side by side: one table in three forms, the settings that differ, and plots of how they learned and rank."""
+"""Runs side by side: what each found, how they differ on the same patients, how they learned and rank."""
 
-import csv
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy.stats import friedmanchisquare, rankdata, studentized_range
 
-from teledx_fed.amounts import number
 from teledx_fed.evaluation.cross_site import compare as compare_models
 from teledx_fed.evaluation.examined import Examination
 from teledx_fed.evaluation.metrics import headline
-from teledx_fed.files import write_text
 from teledx_fed.randomness import generator
 from teledx_fed.reporting.plots import Course, mean_course
-from teledx_fed.reporting.plots_of_runs import critical_difference as plot_of_ranks
-from teledx_fed.reporting.plots_of_runs import learning_curves, save
-from teledx_fed.reporting.runs import Json, Run, differing, names, same_data
-from teledx_fed.reporting.wording import METRICS, MODELS, between
+from teledx_fed.reporting.runs import Json, Run, differing, same_data
+from teledx_fed.reporting.wording import MODELS
 
 PRIMARY = ("referable_auroc", "qwk")
-MOST_DRAWN = 12
-"""More courses than these on one plot tell nobody anything."""
 REPLICATES = 1000
 
 
@@ -84,16 +75,6 @@ class Comparison:
         return [s for s in first if all(s in other and other[s]["data"] == first[s]["data"] for other in others)]
 
 
-def write_comparison(runs: Sequence[Run], folder: Path) -> Path:
-    """comparison.md with its plots, comparison.csv and comparison.tex, in `folder`."""
-    comparison = Comparison(runs, names(runs))
-    write_text(folder / "comparison.csv", as_csv(comparison))
-    write_text(folder / "comparison.tex", as_latex(comparison))
-    drawn = _draw(comparison, folder)
-    write_text(folder / "comparison.md", as_markdown(comparison, drawn))
-    return folder / "comparison.md"
-
-
 def ranks(comparison: Comparison, metric: str) -> dict[str, float] | None:
     """The mean rank of each run over hospitals, 1 the best; None where fewer than three runs can be ranked."""
     values = [[row.found["sites"][site][metric] for site in comparison.sites] for row in comparison.rows]
@@ -125,117 +106,3 @@ def courses(run: Run, metric: str) -> tuple[Course, Course]:
     by_round = mean_course([list(enumerate(values)) for values in scored])
     by_bytes = mean_course([list(enumerate(values)) for values in sent])
     return by_round, [(sent, score) for (_, sent), (_, score) in zip(by_bytes, by_round, strict=True)]
-
-
-def _draw(comparison: Comparison, folder: Path) -> list[str]:
-    """Names of the plots, each as PNG and as PDF."""
-    named = dict(zip(comparison.names, comparison.runs, strict=True))
-    drawn: list[str] = []
-    if len(named) <= MOST_DRAWN:
-        learned = {name: courses(run, PRIMARY[0]) for name, run in named.items()}
-        save(learning_curves(learned, METRICS[PRIMARY[0]]), folder / "learning")
-        drawn.append("learning")
-    for metric in PRIMARY:
-        found = ranks(comparison, metric)
-        if found is not None and len(found) <= MOST_DRAWN + 3:
-            apart = critical_difference(len(found), len(comparison.sites))
-            save(plot_of_ranks(found, apart, METRICS[metric]), folder / f"ranks-{metric}")
-            drawn.append(f"ranks-{metric}")
-    return drawn
-
-
-def as_csv(comparison: Comparison) -> str:
-    """One line a value: of a run, at a hospital or over them, its interval, and its difference from the first run."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    ends = ("value", "low", "high")
-    writer.writerow(["run", "of", "metric", *ends, *(f"difference_{end}" for end in ends), "p", "holm"])
-    for row in comparison.rows:
-        for of, found in _places(row.found, comparison.sites):
-            against = dict(_places(row.less, comparison.sites))[of] if row.less else {}
-            for metric in PRIMARY:
-                estimate, difference = found.get(metric) or {}, against.get(metric) or {}
-                values = [estimate.get(end) for end in ends] + [difference.get(end) for end in (*ends, "p", "holm")]
-                writer.writerow([row.name, of, metric, *("" if v is None else f"{v:.5f}" for v in values)])
-    return text.getvalue()
-
-
-def _places(found: Json, sites: Sequence[str]) -> list[tuple[str, Json]]:
-    whole = [("mean of hospitals", found["mean_of_sites"]), ("worst hospital", found["worst_of_sites"])]
-    return [*whole, *((site, found["sites"][site]) for site in sites)]
-
-
-def _cells(row: Row, metric: str) -> list[str]:
-    """Mean, worst hospital, and the difference from the first run with its adjusted p."""
-    mean, worst = row.found["mean_of_sites"][metric], row.found["worst_of_sites"][metric]
-    against = (row.less or {}).get("mean_of_sites", {}).get(metric)
-    difference = f"{_told(against)}, p {number(against['holm'], '.2g')}" if against else ""
-    return [_told(mean), _told(worst), difference]
-
-
-def _told(estimate: Mapping[str, Any] | None) -> str:
-    return f"{number(estimate['value'], '.3f')} {between(estimate, '.3f')}" if estimate else "–"
-
-
-def _table(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
-    metrics = [m for m in PRIMARY if any(row.found["mean_of_sites"][m] for row in comparison.rows)]
-    heads = [h for m in metrics for h in (METRICS[m], f"{METRICS[m]}, worst hospital", f"less {comparison.names[0]}")]
-    rows = [[row.name, *(cell for metric in metrics for cell in _cells(row, metric))] for row in comparison.rows]
-    kept = [0, *(i for i in range(1, len(heads) + 1) if any(row[i] for row in rows))]
-    return [["", *heads][i] for i in kept], [[row[i] for i in kept] for row in rows]
-
-
-def as_markdown(comparison: Comparison, drawn: Sequence[str]) -> str:
-    return "\n\n".join(part for part in _sections(comparison, drawn) if part) + "\n"
-
-
-def _sections(comparison: Comparison, drawn: Sequence[str]) -> list[str]:
-    heads, rows = _table(comparison)
-    sites = comparison.sites
-    seeds = len(comparison.runs[0].repeats)
-    of_seeds = f" and over {seeds} seeds" if seeds > 1 else ""
-    said = [
-        "# Runs side by side",
-        f"Mean of hospitals, with 95 % intervals by bootstrap over patients{of_seeds}. {_pairing(comparison)}",
-        markdown_table(heads, rows),
-    ]
-    if sites:
-        at = [[row.name, *(_told(row.found["sites"][site][PRIMARY[0]]) for site in sites)] for row in comparison.rows]
-        said += [f"## {METRICS[PRIMARY[0]]} at each hospital", markdown_table(["", *sites], at)]
-    for name in drawn:
-        said += [f"![{name}]({name}.png)"]
-        if name.startswith("ranks-"):
-            p = number(friedman_p(comparison, name.removeprefix("ranks-")), ".2g")
-            said += [
-                f"Mean ranks over {len(sites)} hospitals; those under one bar are not told apart at 0.05 (Nemenyi); "
-                f"Friedman's p is {p}."
-            ]
-    differing = comparison.differing
-    named = [[f"`{name}`", *(f"`{value}`" for value in values)] for name, values in differing.items()]
-    said += ["## Settings that differ", markdown_table(["", *comparison.names], named) if named else "None."]
-    commands = "\n".join(run.command for run in comparison.runs)
-    return [*said, "## How each was made", f"```sh\n{commands}\n```"]
-
-
-def _pairing(comparison: Comparison) -> str:
-    if isinstance(comparison.paired, str):
-        return f"Not paired: {comparison.paired}."
-    if len(comparison.rows) == 1:
-        return ""
-    return "Differences are paired, each p two-sided and adjusted for all rows (Holm)."
-
-
-def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
-
-
-LATEX = str.maketrans({"_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "–": "--", "−": "$-$", "$": r"\$"})
-
-
-def as_latex(comparison: Comparison) -> str:
-    """A booktabs table."""
-    heads, rows = _table(comparison)
-    lines = [" & ".join(cell.translate(LATEX) for cell in line) + r" \\" for line in (heads, *rows)]
-    begin, end = f"\\begin{{tabular}}{{{'l' * len(heads)}}}", r"\end{tabular}"
-    return "\n".join([begin, r"\toprule", lines[0], r"\midrule", *lines[1:], r"\bottomrule", end, ""])

@@ -15,9 +15,10 @@ from teledx_fed.evaluation.cross_site import compare
 from teledx_fed.evaluation.metrics import headline
 from teledx_fed.files import write_text
 from teledx_fed.randomness import generator
-from teledx_fed.reporting.comparison import REPLICATES, Comparison, markdown_table, write_comparison
+from teledx_fed.reporting.comparison import REPLICATES, Comparison
 from teledx_fed.reporting.plots_of_runs import heat, save
 from teledx_fed.reporting.runs import Run
+from teledx_fed.reporting.tables_of_runs import markdown_table, write_comparison
 from teledx_fed.reporting.wording import METRICS, between
 
 METRIC = "referable_auroc"

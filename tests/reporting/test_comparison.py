@@ -1,0 +1,211 @@
+"""Finished runs side by side: small ones, run here and compared by the command."""
+
+import csv
+import json
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import rankdata
+from typer.testing import CliRunner
+
+from teledx_fed.experiment import conduct
+from teledx_fed.reporting.__main__ import app
+from teledx_fed.reporting.comparison import Comparison, critical_difference, ranks
+from teledx_fed.reporting.plots_of_runs import _groups
+from teledx_fed.reporting.runs import Run, differing, names
+from teledx_fed.reporting.sweep import grid, write_sweep
+from teledx_fed.settings import CHOICES, build, save
+
+pytestmark = pytest.mark.slow
+
+TINY = {
+    "data": {
+        "hospitals": {name: {"patients": 24, "camera": "canon"} for name in ("north", "harbour", "valley")},
+        "image_size": 64,
+    },
+    "model": {"name": "test_efficientnet", "initial": "none"},
+    "training": {"augment": False, "learning_rate": 0.01},
+    "federation": {"rounds": 2, "quorum": 3},
+    "evaluation": {"replicates": 30},
+    "outbound": {"min_patients": 2},
+    "simulation": {"threads": 1},
+    "bundles": False,
+}
+RUNS = {
+    "mean": {"strategy": {"name": "fedavg"}, "baselines": ["local"]},
+    "median": {"strategy": {"name": "fedmedian"}, "baselines": []},
+    "more": {"strategy": {"name": "fedavg"}, "seeds": [0, 1], "baselines": []},
+    "dealt": {"partition": {"by": "iid", "sites": 3}, "baselines": []},
+    "drawn": {"data": {**TINY["data"], "seed": 1}, "baselines": []},
+}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    base = tmp_path_factory.mktemp("runs")
+    for name, what in RUNS.items():
+        values = TINY | what
+        settings = build(
+            {**values, "data": {**values["data"], "cache": str(base / "cache")}, "folder": str(base / name)}
+        )
+        save(settings, base / name / "config.yaml")
+        conduct(settings, base / name)
+    return {name: base / name for name in RUNS}
+
+
+def chosen(folder: Path, *choices: str) -> None:
+    (folder / CHOICES).write_text(json.dumps(choices))
+
+
+def compared(folders: Sequence[Path], out: Path) -> tuple[int, str]:
+    result = CliRunner().invoke(app, ["compare", *map(str, folders), "--out", str(out)])
+    return result.exit_code, result.output
+
+
+def rows_of(folder: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader((folder / "comparison.csv").read_text().splitlines()))
+
+
+@pytest.fixture
+def table(runs: dict[str, Path], tmp_path: Path) -> Path:
+    code, said = compared([runs["mean"], runs["median"]], tmp_path)
+    assert code == 0, said
+    return tmp_path
+
+
+def test_the_table_holds_what_the_reports_hold(runs: dict[str, Path], table: Path) -> None:
+    rows = rows_of(table)
+    for name in ("mean", "median"):
+        report = json.loads((runs[name] / "report.json").read_text())
+        expected = report["federated"]["mean_of_sites"]["referable_auroc"]["value"]
+        (row,) = [
+            row
+            for row in rows
+            if (row["run"], row["of"], row["metric"]) == (name, "mean of hospitals", "referable_auroc")
+        ]
+        assert float(row["value"]) == pytest.approx(expected, abs=1e-5)
+    (mean, median) = (
+        next(row for row in rows if (row["run"], row["of"], row["metric"]) == (name, "north", "qwk"))
+        for name in ("mean", "median")
+    )
+    assert float(median["difference_value"]) == pytest.approx(float(median["value"]) - float(mean["value"]), abs=2e-5)
+    assert float(median["difference_low"]) <= float(median["difference_value"]) <= float(median["difference_high"])
+    assert float(median["p"]) <= float(median["holm"]) <= 1
+    assert {row["run"] for row in rows} == {"mean", "median", "Each hospital alone"}
+
+
+def test_the_markdown_tells_what_differs_and_shows_what_was_drawn(table: Path) -> None:
+    text = (table / "comparison.md").read_text()
+    assert "| `strategy.name` | `fedavg` | `fedmedian` |" in text
+    assert "cache" not in text.split("## How")[0]
+    drawn = re.findall(r"!\[.*?\]\((.*?)\)", text)
+    assert "learning.png" in drawn
+    assert any(name.startswith("ranks-") for name in drawn)
+    for name in drawn:
+        assert (table / name).read_bytes().startswith(b"\x89PNG")
+        assert (table / name).with_suffix(".pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_the_latex_has_as_many_cells_in_every_row(table: Path) -> None:
+    lines = (table / "comparison.tex").read_text().splitlines()
+    columns = re.fullmatch(r"\\begin{tabular}{(l+)}", lines[0])
+    assert columns is not None
+    rows = [line for line in lines if line.endswith(r"\\")]
+    assert {row.count(" & ") + 1 for row in rows} == {len(columns[1])}
+    assert not any(re.search(r"(?<!\\)[%_#]", row) for row in rows)
+
+
+def test_runs_over_other_data_are_refused(runs: dict[str, Path], tmp_path: Path) -> None:
+    code, said = compared([runs["mean"], runs["drawn"]], tmp_path)
+    assert code == 1
+    assert "runs must be of the same photographs and grades" in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_is_no_run_is_named(runs: dict[str, Path], tmp_path: Path) -> None:
+    code, said = compared([runs["mean"], tmp_path], tmp_path / "out")
+    assert code == 1
+    assert f"{tmp_path} must be the folder of a finished run" in said.replace("\n", "")
+
+
+@pytest.mark.parametrize(("other", "why"), [("more", "2 seeds"), ("dealt", "tests other patients")])
+def test_runs_that_cannot_be_paired_say_why(other: str, why: str, runs: dict[str, Path], tmp_path: Path) -> None:
+    code, said = compared([runs["mean"], runs[other]], tmp_path)
+    assert code == 0, said
+    text = (tmp_path / "comparison.md").read_text()
+    assert "Not paired" in text
+    assert why in text
+    assert all(row["holm"] == "" for row in rows_of(tmp_path))
+
+
+def test_a_run_alone_is_compared_with_its_baselines(runs: dict[str, Path], tmp_path: Path) -> None:
+    assert compared([runs["mean"]], tmp_path)[0] == 0
+    rows = {row["run"] for row in rows_of(tmp_path)}
+    assert rows == {"Federated", "Each hospital alone"}
+
+
+def test_a_run_is_named_by_what_was_chosen_for_it_alone(runs: dict[str, Path]) -> None:
+    mean, median = Run(runs["mean"]), Run(runs["median"])
+    assert names([mean, median]) == ["mean", "median"]
+    chosen(runs["mean"], "experiment=quick", "strategy=fedavg", "partition.alpha=0.1", "folder=a")
+    chosen(runs["median"], "experiment=quick", "strategy=fedmedian", "folder=b")
+    mean, median = Run(runs["mean"]), Run(runs["median"])
+    assert names([mean, median]) == ["fedavg, alpha 0.1", "fedmedian"]
+    assert mean.command.startswith("python run_simulation.py experiment=quick strategy=fedavg")
+    for name in ("mean", "median"):
+        (runs[name] / CHOICES).unlink()
+
+
+def test_a_sweep_of_two_choices_is_a_grid(runs: dict[str, Path], tmp_path: Path) -> None:
+    folders = []
+    for i, (name, choices) in enumerate(
+        {"mean": ("strategy=fedavg", "faults=none"), "median": ("strategy=fedavg", "faults=crash")}.items()
+    ):
+        folders.append(shutil.copytree(runs[name], tmp_path / str(i)))
+        chosen(folders[-1], "experiment=quick", *choices)
+        folders.append(shutil.copytree(runs[name], tmp_path / f"{i}-again"))
+        chosen(folders[-1], "experiment=quick", choices[0].replace("fedavg", "krum"), choices[1])
+    written = write_sweep(folders, {"strategy=bulyan": "too few hospitals"}, tmp_path / "table")
+    assert written.name == "grid.md"
+    text = written.read_text()
+    assert "| fedavg | " in text
+    assert "- `strategy=bulyan`: too few hospitals" in text
+    found = grid([Run(folder) for folder in folders])
+    assert found is not None
+    assert (found.choices, found.rows, found.columns) == (("strategy", "faults"), ["fedavg", "krum"], ["none", "crash"])
+    values = found.values("mean_of_sites")
+    assert values.shape == (2, 2)
+    np.testing.assert_array_equal(values[0], values[1])
+    cell = found.cells["fedavg", "crash"]["mean_of_sites"]
+    assert cell["less"]["value"] == pytest.approx(values[0, 1] - values[0, 0])
+    assert (tmp_path / "table" / "grid.png").exists()
+
+
+def test_ranks_and_their_critical_difference(runs: dict[str, Path]) -> None:
+    """Demšar 2006, table 5: q is 2.343 for three and 2.569 for four, so with N = 14 the difference of four is 1.25."""
+    assert critical_difference(4, 14) == pytest.approx(1.25, abs=0.005)
+    assert critical_difference(3, 10) == pytest.approx(2.343 * np.sqrt(3 * 4 / 60), abs=0.001)
+    comparison = Comparison([Run(runs["mean"]), Run(runs["median"])], ["mean", "median"])
+    found = ranks(comparison, "referable_auroc")
+    assert found is not None
+    values = np.array(
+        [[row.found["sites"][site]["referable_auroc"]["value"] for site in comparison.sites] for row in comparison.rows]
+    )
+    expected = rankdata(-values, axis=0).mean(axis=1)
+    assert list(found.values()) == pytest.approx(expected.tolist())
+    assert sum(found.values()) == pytest.approx(3 * 4 / 2)
+
+
+def test_groups_that_are_not_told_apart_are_the_longest() -> None:
+    assert _groups([1.0, 1.5, 2.4, 3.0], 1.0) == [(0, 1), (1, 2), (2, 3)]
+    assert _groups([1.0, 1.2, 1.4], 5) == [(0, 2)]
+    assert _groups([1.0, 3.0], 1) == []
+
+
+def test_settings_that_differ_leave_out_where_things_lie(runs: dict[str, Path]) -> None:
+    found = differing([Run(runs["mean"]), Run(runs["median"])])
+    assert set(found) == {"strategy.name", "baselines"}
