@@ -1,0 +1,95 @@
+"""Every command of the researcher's guide, as it stands there, on fewer and smaller things."""
+
+import csv
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+GUIDE = (ROOT / "docs" / "researcher.md").read_text("utf-8")
+COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", GUIDE, re.DOTALL) for line in block.splitlines()]
+PHOTOGRAPHS = 60
+SMALLER = ["federation.rounds=2", "evaluation.replicates=30", "data.image_size=64", "outbound.min_patients=2"]
+HOSPITALS = [f"data.hospitals.{name}.patients=60" for name in ("north", "harbour", "valley", "island")]
+SHORTER = {"seeds=[0,1,2]": "seeds=[0,1]", "evaluation.folds=5": "evaluation.folds=2"}
+OF_REAL_HOSPITALS = "real"
+
+
+@pytest.fixture
+def few_photographs(real_data: Path, tmp_path: Path) -> Path:
+    """The first of each real hospital, in their own layouts; none is copied."""
+    for site, table, images in (
+        ("aptos2019", "train.csv", "train_images"),
+        ("eyepacs", "trainLabels.csv", "train"),
+        ("messidor2_a", "messidor_data.csv", "IMAGES"),
+        ("messidor2_b", "messidor_data.csv", "IMAGES"),
+    ):
+        folder = tmp_path / "data" / site
+        folder.mkdir(parents=True)
+        (folder / images).symlink_to(real_data / site / images)
+        rows = (real_data / site / table).read_text("utf-8-sig").splitlines()
+        (folder / table).write_text("\n".join(rows[: PHOTOGRAPHS + 1]) + "\n")
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Path:
+    """A checkout to work in, whose runs are thrown away."""
+    for name in ("run_simulation.py", "conf"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    return tmp_path
+
+
+def smaller(words: list[str]) -> list[str]:
+    if words[1] != "run_simulation.py":
+        return words
+    real = any(word.startswith("data_root=") for word in words)
+    fewer = [] if real else [*HOSPITALS, *(["data.hospitals.delta.patients=60"] if "poisoned" in words[2] else [])]
+    folds = ["evaluation.folds=2"] if "experiment=absent_hospital" in words else []
+    return [*(SHORTER.get(word, word) for word in words), *SMALLER, *fewer, *folds]
+
+
+def follow(commands: list[str], desk: Path, data: Path | None = None) -> None:
+    for command in commands:
+        words = smaller(shlex.split(command.replace("PATH", str(data))))
+        assert words[0] == "python", command
+        process = subprocess.run(
+            [sys.executable, *words[1:]], cwd=desk, capture_output=True, text=True, env={**os.environ, "CI": "true"}
+        )
+        assert process.returncode == 0, f"{command}\n{process.stderr[-3000:]}"
+
+
+@pytest.mark.slow
+def test_the_guide_leads_from_install_to_a_table(desk: Path) -> None:
+    first, *rest = [command for command in COMMANDS if OF_REAL_HOSPITALS not in command and "PATH" not in command]
+    assert first == "make setup && . .venv/bin/activate"
+    follow(rest, desk)
+    rows = list(csv.DictReader((desk / "runs/compared/comparison.csv").read_text().splitlines()))
+    named = {row["run"] for row in rows}
+    assert {"fedadam", "fedmedian", "Each hospital alone", "All data in one place"} < named
+    for name in ("comparison.md", "comparison.tex", "learning.png", "learning.pdf"):
+        assert (desk / "runs/compared" / name).stat().st_size > 100
+    assert (desk / "runs/sweep/grid.png").exists()
+    assert (desk / "runs/poisoned/grid.md").exists()
+    assert (desk / "runs/non_iid/comparison.md").exists()
+    assert (desk / "mlflow.db").exists()
+    assert list((desk / "runs/watched/tensorboard").rglob("events*"))
+
+
+@pytest.mark.slow
+def test_the_guide_leads_through_four_real_hospitals(desk: Path, few_photographs: Path) -> None:
+    follow(
+        [command for command in COMMANDS if OF_REAL_HOSPITALS in command or "PATH" in command], desk, few_photographs
+    )
+    assert (desk / "runs/real-compared/comparison.md").exists()
+    assert (desk / "runs/absent/comparison.md").exists()
+
+
+def test_every_result_that_the_guide_points_to_is_there() -> None:
+    for target in re.findall(r"\]\(([^)#]+)", GUIDE):
+        assert (ROOT / "docs" / target).exists(), target
