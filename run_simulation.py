@@ -42,7 +42,8 @@ def main(composed: DictConfig) -> None:
     except (ValueError, ConnectionError) as error:
         if asked.mode != RunMode.MULTIRUN:
             sys.exit(f"error: {error}")
-        SWEPT.refused[" ".join(asked.overrides.task)] = str(error)  # the others are run all the same
+        swept = [choice for choice in asked.overrides.task if not choice.startswith(("folder=", "data_root="))]
+        SWEPT.refused[" ".join(swept)] = str(error)  # the others are run all the same
         print(f"error: {error}", file=sys.stderr)
     else:
         SWEPT.made.append(folder)

@@ -20,6 +20,8 @@ OF_NO_CONCERN = (
     *("data.cache", "data.workers", "simulation.workers"),
 )
 
+PLACES = ("folder=", "resume=", "data.cache=")
+
 Json = Mapping[str, Any]
 
 
@@ -60,7 +62,9 @@ class Run:
 
     @property
     def command(self) -> str:
-        return shlex.join(["python", "run_simulation.py", *self.choices])
+        """What made it, but for where things lie."""
+        placed = ["data_root=PATH" if choice.startswith("data_root=") else choice for choice in self.choices]
+        return shlex.join(["python", "run_simulation.py", *(c for c in placed if not c.startswith(PLACES))])
 
 
 def same_data(runs: Sequence[Run]) -> None:

@@ -123,8 +123,17 @@ def _markdown(found: Grid, refused: Mapping[str, str]) -> str:
     for place, title in PLACES.items():
         said += [f"## {title.capitalize()}", markdown_table(["", *found.columns], found.told(place))]
     if refused:
-        said += ["## Could not be run", "\n".join(f"- `{choices}`: {reason}" for choices, reason in refused.items())]
+        said += ["## Could not be run", "\n".join(_reasons(found, refused))]
     return "\n\n".join(said) + "\n"
+
+
+def _reasons(found: Grid, refused: Mapping[str, str]) -> list[str]:
+    """Each reason once, with the choices of the grid that it was given for."""
+    by_reason: dict[str, list[str]] = {}
+    for choices, reason in refused.items():
+        swept = " ".join(choice for choice in choices.split() if choice.startswith(tuple(f"{c}=" for c in found.choices)))
+        by_reason.setdefault(reason, []).append(f"`{swept}`")
+    return [f"- {', '.join(choices)}: {reason}" for reason, choices in by_reason.items()]
 
 
 def _told(cell: Cell | None) -> str:
