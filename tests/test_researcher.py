@@ -15,7 +15,7 @@ GUIDE = (ROOT / "docs" / "researcher.md").read_text("utf-8")
 COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", GUIDE, re.DOTALL) for line in block.splitlines()]
 PHOTOGRAPHS = 60
 SMALLER = ["federation.rounds=2", "evaluation.replicates=30", "data.image_size=64", "outbound.min_patients=2"]
-HOSPITALS = [f"data.hospitals.{name}.patients=60" for name in ("north", "harbour", "valley", "island")]
+DRAWN = ["data.seed=2", *(f"data.hospitals.{name}.patients=60" for name in ("north", "harbour", "valley", "island"))]
 SHORTER = {"seeds=[0,1,2]": "seeds=[0,1]", "evaluation.folds=5": "evaluation.folds=2"}
 OF_REAL_HOSPITALS = "real"
 
@@ -49,7 +49,7 @@ def smaller(words: list[str]) -> list[str]:
     if words[1] != "run_simulation.py":
         return words
     real = any(word.startswith("data_root=") for word in words)
-    fewer = [] if real else [*HOSPITALS, *(["data.hospitals.delta.patients=60"] if "poisoned" in words[2] else [])]
+    fewer = [] if real else [*DRAWN, *(["data.hospitals.delta.patients=60"] if "poisoned" in words[2] else [])]
     folds = ["evaluation.folds=2"] if "experiment=absent_hospital" in words else []
     return [*(SHORTER.get(word, word) for word in words), *SMALLER, *fewer, *folds]
 

@@ -130,8 +130,9 @@ def _markdown(found: Grid, refused: Mapping[str, str]) -> str:
 def _reasons(found: Grid, refused: Mapping[str, str]) -> list[str]:
     """Each reason once, with the choices of the grid that it was given for."""
     by_reason: dict[str, list[str]] = {}
+    names = tuple(f"{choice}=" for choice in found.choices)
     for choices, reason in refused.items():
-        swept = " ".join(choice for choice in choices.split() if choice.startswith(tuple(f"{c}=" for c in found.choices)))
+        swept = " ".join(choice for choice in choices.split() if choice.startswith(names))
         by_reason.setdefault(reason, []).append(f"`{swept}`")
     return [f"- {', '.join(choices)}: {reason}" for reason, choices in by_reason.items()]
 

@@ -20,7 +20,7 @@ from teledx_fed.reporting.comparison import (
 from teledx_fed.reporting.plots_of_runs import critical_difference as plot_of_ranks
 from teledx_fed.reporting.plots_of_runs import learning_curves, save
 from teledx_fed.reporting.runs import Json, Run, names
-from teledx_fed.reporting.wording import METRICS, between
+from teledx_fed.reporting.wording import METRICS, MODELS, between
 
 MOST_DRAWN = 12
 """More courses than these on one plot tell nobody anything."""
@@ -108,6 +108,8 @@ def _sections(comparison: Comparison, drawn: Sequence[str]) -> list[str]:
         f"Mean of hospitals, with 95 % intervals by bootstrap over patients{of_seeds}. {_pairing(comparison)}",
         markdown_table(heads, rows),
     ]
+    if gained := _gains(comparison):
+        said += ["## Federated less each baseline of its own run", gained]
     if sites:
         at = [[row.name, *(_told(row.found["sites"][site][PRIMARY[0]]) for site in sites)] for row in comparison.rows]
         said += [f"## {METRICS[PRIMARY[0]]} at each hospital", markdown_table(["", *sites], at)]
@@ -124,6 +126,18 @@ def _sections(comparison: Comparison, drawn: Sequence[str]) -> list[str]:
     said += ["## Settings that differ", markdown_table(["", *comparison.names], named) if named else "None."]
     commands = "\n".join(run.command for run in comparison.runs)
     return [*said, "## How each was made", f"```sh\n{commands}\n```"]
+
+
+def _gains(comparison: Comparison) -> str:
+    """By run, what federation gained there; empty where no baseline was trained."""
+    differences = [run.report["differences"] for run in comparison.runs]
+    baselines = [model for model in MODELS if any(model in found for found in differences)]
+    rows = [
+        [name, *(_told(found.get(model, {}).get("mean_of_sites", {}).get(PRIMARY[0])) for model in baselines)]
+        for name, found in zip(comparison.names, differences, strict=True)
+    ]
+    heads = [f"{METRICS[PRIMARY[0]]}, less", *(MODELS[model].lower() for model in baselines)]
+    return markdown_table(heads, rows) if baselines else ""
 
 
 def _pairing(comparison: Comparison) -> str:
