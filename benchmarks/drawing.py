@@ -6,8 +6,8 @@ from statistics import median
 from benchmarks.measure import tell
 from teledx_fed.data.cameras import CAMERAS
 from teledx_fed.data.synthetic import hospital
+from teledx_fed.data_settings import HospitalSettings
 from teledx_fed.records import Example
-from teledx_fed.settings import HospitalSettings
 
 ALLOWED_MS = 40
 PATIENTS = 20

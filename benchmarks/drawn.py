@@ -10,11 +10,13 @@ from PIL import Image
 from teledx_fed.data.hospitals import hospitals
 from teledx_fed.data.image_cache import PREPARATION_VERSION
 from teledx_fed.data.synthetic import hospital
+from teledx_fed.data_settings import DataSettings, HospitalSettings
+from teledx_fed.learning_settings import ModelSettings
 from teledx_fed.model.bundle import Calibration, Manifest, Preparation, Scope
 from teledx_fed.model.bundle_writing import write_bundle
 from teledx_fed.model.network import build
 from teledx_fed.records import Example, Shard, Site
-from teledx_fed.settings import DataSettings, HospitalSettings, ModelSettings, Settings
+from teledx_fed.settings import Settings
 
 CAMERA = "topcon"
 CACHE = Path(__file__).parents[1] / ".teledx_cache" / "benchmarks"

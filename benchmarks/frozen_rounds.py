@@ -11,11 +11,13 @@ import torch
 from benchmarks.drawn import federation
 from benchmarks.measure import seconds, tell
 from teledx_fed.federation.simulation import federate
+from teledx_fed.federation_settings import FederationSettings
+from teledx_fed.learning_settings import ModelSettings, TrainingSettings
 from teledx_fed.model.export import export
 from teledx_fed.model.network import build
 from teledx_fed.model.runtime import Runtime
 from teledx_fed.records import RoundReport, Site
-from teledx_fed.settings import FederationSettings, ModelSettings, Settings, SimulationSettings, TrainingSettings
+from teledx_fed.settings import Settings, SimulationSettings
 from teledx_fed.training.compute import device
 from teledx_fed.training.worker import Worker
 

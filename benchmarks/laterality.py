@@ -8,8 +8,8 @@ import numpy as np
 from teledx_fed.data.cameras import CAMERAS, CENTRE
 from teledx_fed.data.disc import Disc, field_of, optic_disc, side_of
 from teledx_fed.data.synthetic import SyntheticPhotograph, hospital
+from teledx_fed.data_settings import HospitalSettings
 from teledx_fed.records import Example, Eye, Field
-from teledx_fed.settings import HospitalSettings
 
 Percent = Callable[[int, int], str]
 Found = Sequence[tuple[Example, Disc | None]]

@@ -14,8 +14,9 @@ from benchmarks.measure import alternate, tell
 from teledx_fed.data.hospitals import hospitals
 from teledx_fed.data.image_cache import ImageCache
 from teledx_fed.data.photographs import PhotographFile
+from teledx_fed.data_settings import DataSettings, SourceSettings
 from teledx_fed.records import Example
-from teledx_fed.settings import DataSettings, Settings, SourceSettings
+from teledx_fed.settings import Settings
 
 PATIENTS = 100
 SIDE = 1024

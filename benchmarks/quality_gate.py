@@ -23,10 +23,10 @@ from teledx_fed.clinical import Fault
 from teledx_fed.data import layouts
 from teledx_fed.data.disc import Disc, optic_disc
 from teledx_fed.data.quality import QualityLimits, Signs, faults, faults_of, signs
+from teledx_fed.data_settings import SourceSettings
 from teledx_fed.files import write_text
 from teledx_fed.randomness import generator
 from teledx_fed.records import GRADES, Example
-from teledx_fed.settings import SourceSettings
 
 ROOT = Path(__file__).parents[1]
 PAGE, PLOT = (ROOT / "docs" / "results" / name for name in ("quality.md", "quality.png"))

@@ -15,19 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.measure import alone, peak_memory, tell
+from teledx_fed.data_settings import DataSettings, HospitalSettings
 from teledx_fed.federation.simulation import federate
+from teledx_fed.federation_settings import FederationSettings
+from teledx_fed.learning_settings import ModelSettings, TrainingSettings
 from teledx_fed.model.network import build
 from teledx_fed.randomness import generator
 from teledx_fed.records import Example, RoundReport, Shard, Site
-from teledx_fed.settings import (
-    DataSettings,
-    FederationSettings,
-    HospitalSettings,
-    ModelSettings,
-    Settings,
-    SimulationSettings,
-    TrainingSettings,
-)
+from teledx_fed.settings import Settings, SimulationSettings
 from teledx_fed.training.compute import device
 from teledx_fed.training.worker import Worker
 

@@ -19,9 +19,11 @@ from benchmarks.drawn import federation
 from benchmarks.measure import tell
 from teledx_fed.data.augmentation import augment
 from teledx_fed.federation.simulation import federate
+from teledx_fed.federation_settings import FederationSettings
+from teledx_fed.learning_settings import TrainingSettings
 from teledx_fed.model.network import Grader, build
 from teledx_fed.records import RoundReport, Site
-from teledx_fed.settings import FederationSettings, Settings, SimulationSettings, TrainingSettings
+from teledx_fed.settings import Settings, SimulationSettings
 from teledx_fed.training.compute import device
 from teledx_fed.training.worker import Worker
 

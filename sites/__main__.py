@@ -222,9 +222,11 @@ def features(
     rows.
     """
     from teledx_fed.data.hospitals import collections
+    from teledx_fed.data_settings import DataSettings, SourceSettings
+    from teledx_fed.learning_settings import ModelSettings
     from teledx_fed.model.network import build
     from teledx_fed.reporting.progress import Display
-    from teledx_fed.settings import DataSettings, ModelSettings, Settings, SourceSettings
+    from teledx_fed.settings import Settings
     from teledx_fed.training.compute import place
     from teledx_fed.training.embeddings import embeddings
 

@@ -81,9 +81,9 @@ def add_user(
 ) -> None:
     """A reader, or an administrator."""
     with told_plainly():
+        from teledx_fed.checks import must
         from teledx_fed.diagnosis.home import DiagnosisHome
         from teledx_fed.diagnosis.web.sessions import hashed_password
-        from teledx_fed.settings import must
         from teledx_fed.store.values import Role
 
         must(not (oidc and password), "--password", "be left out with --oidc", "one", "Choose one of both.")

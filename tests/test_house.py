@@ -10,7 +10,10 @@ ROOT = Path(__file__).parents[1]
 LIBRARY = ROOT / "teledx_fed"
 
 LAYERS = [
-    {"settings", "records", "clinical", "weights", "randomness", "files", "clock", "amounts", "devices"},
+    {
+        *("checks", "settings", "data_settings", "learning_settings", "federation_settings"),
+        *("records", "clinical", "weights", "randomness", "files", "clock", "amounts", "devices"),
+    },
     {"data", "model", "evaluation"},
     {"privacy", "store"},
     {"training"},

@@ -13,7 +13,7 @@ import cv2
 import pytest
 
 from teledx_fed.data.synthetic import hospital
-from teledx_fed.settings import HospitalSettings
+from teledx_fed.data_settings import HospitalSettings
 
 ROOT = Path(__file__).parents[1]
 TWO_HOSPITALS = ["~data.hospitals.island", "~data.hospitals.valley"]
@@ -148,6 +148,7 @@ def test_bad_settings_end_with_one_line_and_no_traceback(start: Start, tmp_path:
     assert "Traceback" not in err
 
 
+@pytest.mark.slow
 def test_bad_data_is_named_with_file_and_row(start: Start, tmp_path: Path) -> None:
     root = tmp_path / "site"
     (root / "train_images").mkdir(parents=True)

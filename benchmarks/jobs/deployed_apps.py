@@ -20,7 +20,7 @@ from teledx_fed.deployment.audit import AuditLog
 from teledx_fed.deployment.grid import NetworkGrid
 from teledx_fed.federation.simulation import coordinate
 from teledx_fed.federation.site import client_app
-from teledx_fed.settings import FederationSettings
+from teledx_fed.federation_settings import FederationSettings
 
 FOLDER = "DEPLOYED_ROUND_FOLDER"
 SITES = ("hospital_0", "hospital_1")

@@ -14,7 +14,7 @@ from teledx_fed.federation.in_process import InProcessGrid
 from teledx_fed.federation.ray_runtime import ray_grid
 from teledx_fed.federation.simulation import coordinate
 from teledx_fed.federation.site import client_app
-from teledx_fed.settings import FederationSettings
+from teledx_fed.federation_settings import FederationSettings
 
 
 def grid(backend: str, folder: Path) -> AbstractContextManager[Grid]:

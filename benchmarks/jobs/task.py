@@ -9,19 +9,11 @@ import torch
 from torch import Tensor
 
 from teledx_fed.data.hospitals import hospitals
+from teledx_fed.data_settings import DataSettings, HospitalSettings, PartitionSettings
+from teledx_fed.federation_settings import FederationSettings, OutboundSettings
+from teledx_fed.learning_settings import ModelSettings, TrainingSettings
 from teledx_fed.records import Example, Site
-from teledx_fed.settings import (
-    DataSettings,
-    EvaluationSettings,
-    FederationSettings,
-    HospitalSettings,
-    ModelSettings,
-    OutboundSettings,
-    PartitionSettings,
-    Settings,
-    SimulationSettings,
-    TrainingSettings,
-)
+from teledx_fed.settings import EvaluationSettings, Settings, SimulationSettings
 
 ROOT = Path(__file__).parents[2]
 CACHE = ROOT / ".teledx_cache" / "peers"

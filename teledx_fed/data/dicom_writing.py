@@ -8,7 +8,7 @@ from pydicom import Dataset, config, dcmwrite, uid
 from pydicom.dataset import FileMetaDataset
 from pydicom.valuerep import PersonName, validate_value
 
-from teledx_fed.settings import must
+from teledx_fed.checks import must
 
 UNKNOWN = (
     *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID"),

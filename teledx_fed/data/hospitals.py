@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from teledx_fed.checks import must
 from teledx_fed.data.duplicates import deduplicate
 from teledx_fed.data.image_cache import ImageCache
 from teledx_fed.data.layouts import read
@@ -12,10 +13,11 @@ from teledx_fed.data.partition import assign, cross_fit, split
 from teledx_fed.data.problems import BadData, Problem
 from teledx_fed.data.recollection import with_digests
 from teledx_fed.data.synthetic import hospital
+from teledx_fed.data_settings import DataSettings, SourceSettings
 from teledx_fed.files import write_text
 from teledx_fed.randomness import generator
 from teledx_fed.records import Collection, Example, Images, Reason, SetAside, Shard, Site
-from teledx_fed.settings import DataSettings, Settings, SourceSettings, must
+from teledx_fed.settings import Settings
 
 Advance = Callable[[int, int], None]
 Say = Callable[[str], None]

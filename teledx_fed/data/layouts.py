@@ -8,14 +8,15 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from teledx_fed.checks import must, one_of
 from teledx_fed.data.dicom import DicomPhotograph, about
 from teledx_fed.data.listing import BINARY, EYES, ICDR, Entry, Listing, collect, image_files, image_folder, joined, stem
 from teledx_fed.data.pairs import messidor2_pairs
 from teledx_fed.data.photographs import ArrayPhotograph, PhotographFile
 from teledx_fed.data.problems import Problem
 from teledx_fed.data.tables import Row, code, first_on_disk, on_disk, read_table
+from teledx_fed.data_settings import SourceSettings
 from teledx_fed.records import Collection, Field, Patients
-from teledx_fed.settings import SourceSettings, must, one_of
 
 
 def aptos2019(root: Path) -> Listing:

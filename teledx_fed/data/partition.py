@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from teledx_fed.checks import must
 from teledx_fed.data.dealing import PARTITIONS, Patient
+from teledx_fed.data_settings import PartitionSettings
 from teledx_fed.randomness import generator
 from teledx_fed.records import Collection, Example, Patients, Shard
-from teledx_fed.settings import PartitionSettings, must
 
 WEAKEST_FIRST = (Patients.UNKNOWN, Patients.INFERRED, Patients.GIVEN)
 

@@ -11,6 +11,7 @@ import torch
 from flwr.app import Context, Error, Message, MessageType
 
 from teledx_fed.data.hospitals import hospitals
+from teledx_fed.data_settings import DataSettings, PartitionSettings, SourceSettings
 from teledx_fed.deployment import day_count, lineage
 from teledx_fed.deployment.audit import AuditLog
 from teledx_fed.deployment.metrics import Outcome, Tally
@@ -24,14 +25,7 @@ from teledx_fed.federation.site import FAILED, STATISTICS, Hospital, client_app
 from teledx_fed.model.network import build as build_network
 from teledx_fed.privacy.outbound import kind_of
 from teledx_fed.privacy.outbound import refusal as stopped
-from teledx_fed.settings import (
-    DataSettings,
-    PartitionSettings,
-    Settings,
-    SimulationSettings,
-    SourceSettings,
-    build,
-)
+from teledx_fed.settings import Settings, SimulationSettings, build
 from teledx_fed.training.compute import place
 from teledx_fed.training.worker import Worker
 

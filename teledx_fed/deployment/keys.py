@@ -9,8 +9,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
 from flwr.supercore.primitives.asymmetric import verify_signature
 
+from teledx_fed.checks import must
 from teledx_fed.deployment.private_files import PUBLIC, all_new, read, write
-from teledx_fed.settings import must
 
 CURVE = ec.SECP384R1()
 NEW_PAIR = "Ask the hospital for the site.pub that `python -m sites init` made."

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from string import Template
 
+from teledx_fed.checks import must
 from teledx_fed.deployment.audit import AuditLog
 from teledx_fed.deployment.certificates import adopt, create_authority, days_left, issue_server_certificate
 from teledx_fed.deployment.keys import create_secret, create_site_keys
@@ -11,7 +12,7 @@ from teledx_fed.deployment.private_files import PRIVATE_FOLDER
 from teledx_fed.deployment.server_settings import ServerHome
 from teledx_fed.deployment.site_settings import SiteHome, checked_address, checked_name
 from teledx_fed.files import write_bytes, write_text
-from teledx_fed.settings import CONF, must
+from teledx_fed.settings import CONF
 
 OwnCertificate = tuple[Path | None, Path | None, Path | None]
 

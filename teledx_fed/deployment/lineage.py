@@ -7,11 +7,12 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from teledx_fed.checks import must
 from teledx_fed.data.layouts import read
+from teledx_fed.data_settings import SourceSettings
 from teledx_fed.deployment.site_settings import SiteHome
 from teledx_fed.files import write_text
 from teledx_fed.records import Example
-from teledx_fed.settings import SourceSettings, must
 
 
 def record(home: SiteHome, run: str, round: int, day: date, train: Sequence[Example]) -> None:

@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 from string import Template
 
-from teledx_fed.settings import CONF, must
+from teledx_fed.checks import must
+from teledx_fed.settings import CONF
 
 PLAIN = re.compile(r"/[A-Za-z0-9._/+@=-]*")
 

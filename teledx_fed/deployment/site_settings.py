@@ -7,7 +7,9 @@ from functools import cached_property
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from teledx_fed.settings import OutboundSettings, must, one_of, read, within
+from teledx_fed.checks import must, one_of, within
+from teledx_fed.federation_settings import OutboundSettings
+from teledx_fed.settings import read
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 WRITTEN = "letters, digits, dots, dashes and underscores, at most 63"

@@ -13,6 +13,7 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
+from teledx_fed.checks import must
 from teledx_fed.clinical import Fault, PatientRecord, Study
 from teledx_fed.data.deidentification import pseudonym
 from teledx_fed.data.disc import optic_disc
@@ -28,7 +29,6 @@ from teledx_fed.diagnosis.referral import ReferralSettings
 from teledx_fed.files import write_bytes
 from teledx_fed.model.bundle import WEIGHTS, Bundle
 from teledx_fed.records import Eye, Field
-from teledx_fed.settings import must
 from teledx_fed.store.identified import IdentifiedStore
 from teledx_fed.store.store import Store
 from teledx_fed.store.values import Arrival, Identity, StoredImage, StoredStudy

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from teledx_fed.data.photographs import png
 from teledx_fed.data.synthetic import hospital
+from teledx_fed.data_settings import HospitalSettings
 from teledx_fed.diagnosis.clinic import Photograph, Submitted
 from teledx_fed.diagnosis.home import DiagnosisHome
 from teledx_fed.diagnosis.web.sessions import hashed_password
 from teledx_fed.records import Example
-from teledx_fed.settings import HospitalSettings
 from teledx_fed.store.values import Role
 
 USER, PASSWORD = "demo", "demonstration"

@@ -8,6 +8,7 @@ from html import escape
 from typing import Any
 from uuid import UUID, uuid5
 
+from teledx_fed.checks import must
 from teledx_fed.clinical import Certainty, Diagnosis, EyeDiagnosis, EyeReading, Graded, Reading, Study
 from teledx_fed.diagnosis.signing import Status, marks, status
 from teledx_fed.diagnosis.wording import (
@@ -28,7 +29,6 @@ from teledx_fed.diagnosis.wording import (
     told,
 )
 from teledx_fed.records import Eye
-from teledx_fed.settings import must
 
 Resource = dict[str, Any]
 

@@ -11,9 +11,10 @@ from flwr.serverapp import Grid
 
 from teledx_fed.federation.in_process import CRASHED, AnsweringGrid
 from teledx_fed.federation.messages import CONFIG, METRICS, PARAMETERS, values, vector
+from teledx_fed.federation_settings import FaultSettings
 from teledx_fed.randomness import generator
 from teledx_fed.records import GRADES, Example, Site
-from teledx_fed.settings import FaultSettings, Settings
+from teledx_fed.settings import Settings
 from teledx_fed.weights import Vector
 
 Forged = Callable[[RecordDict, Vector, Settings], None]

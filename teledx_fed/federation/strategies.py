@@ -26,7 +26,8 @@ from flwr.serverapp.strategy import (
 from teledx_fed.federation.folding import Fold, Folding, Held
 from teledx_fed.federation.in_process import SampledGrid
 from teledx_fed.federation.messages import CONFIG, PARAMETERS, values, vector
-from teledx_fed.settings import Settings, StrategySettings
+from teledx_fed.federation_settings import StrategySettings
+from teledx_fed.settings import Settings
 from teledx_fed.weights import Vector, Weights
 
 logging.getLogger("flwr").setLevel(logging.WARNING)  # what it says of each round, the round's report says

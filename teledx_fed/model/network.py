@@ -17,10 +17,10 @@ from timm.models import EfficientNet, group_parameters
 from torch import Tensor, nn
 
 from teledx_fed.files import write_bytes
+from teledx_fed.learning_settings import ModelSettings
 from teledx_fed.model.pretrained import about, load_file, load_hub, load_lite0, origin
 from teledx_fed.randomness import generator
 from teledx_fed.records import GRADES
-from teledx_fed.settings import ModelSettings
 from teledx_fed.weights import Layout, Weights
 
 SMALLEST_VARIANCE = np.float32(1e-20)

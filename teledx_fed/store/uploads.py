@@ -7,7 +7,7 @@ from uuid import uuid4
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from teledx_fed.settings import must
+from teledx_fed.checks import must
 from teledx_fed.store.database import Database
 from teledx_fed.store.rows import unknown
 from teledx_fed.store.tables import UploadRow

@@ -5,9 +5,9 @@ from datetime import datetime
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
 
+from teledx_fed.checks import must
 from teledx_fed.clinical import Action, Diagnosis, EyeReading, Fault, PatientRecord, Reading, Study
 from teledx_fed.records import Example, Eye, Field
-from teledx_fed.settings import must
 
 
 class Status(StrEnum):

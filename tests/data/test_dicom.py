@@ -7,8 +7,8 @@ from pydicom import Dataset, uid
 
 from teledx_fed.data.dicom import about, described, read_dataset
 from teledx_fed.data.layouts import read
+from teledx_fed.data_settings import SourceSettings
 from teledx_fed.records import Eye, Field, Patients
-from teledx_fed.settings import SourceSettings
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")  # as the library has it outside of pytest
 

@@ -13,8 +13,8 @@ from teledx_fed.data.duplicates import deduplicate, label_noise, near_duplicates
 from teledx_fed.data.image_cache import ImageCache
 from teledx_fed.data.photographs import PhotographFile
 from teledx_fed.data.preprocessing import prepare
+from teledx_fed.data_settings import DataSettings
 from teledx_fed.records import Collection, Example, Patients, Reason, SetAside
-from teledx_fed.settings import DataSettings
 
 
 @dataclass(frozen=True)

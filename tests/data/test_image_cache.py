@@ -12,8 +12,8 @@ from PIL import Image
 from teledx_fed.data.image_cache import ImageCache
 from teledx_fed.data.photographs import PhotographFile
 from teledx_fed.data.problems import Problem
+from teledx_fed.data_settings import DataSettings
 from teledx_fed.records import Example
-from teledx_fed.settings import DataSettings
 
 SETTINGS = DataSettings(image_size=64)
 
@@ -113,7 +113,7 @@ from pathlib import Path
 from teledx_fed.data.image_cache import ImageCache
 from teledx_fed.data.photographs import PhotographFile
 from teledx_fed.records import Example
-from teledx_fed.settings import DataSettings
+from teledx_fed.data_settings import DataSettings
 
 examples = [Example(PhotographFile(path), 0, "") for path in sorted(Path(sys.argv[1]).iterdir())]
 assert ImageCache(Path(sys.argv[2]), DataSettings(image_size=64)).prepare(examples) == ()

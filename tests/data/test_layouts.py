@@ -8,8 +8,8 @@ from PIL import Image
 
 from teledx_fed.data.layouts import LAYOUTS, read
 from teledx_fed.data.problems import Problem
+from teledx_fed.data_settings import SourceSettings
 from teledx_fed.records import Collection, Eye, Field, Patients, Reason
-from teledx_fed.settings import SourceSettings
 
 L, R, U = Eye.LEFT, Eye.RIGHT, Eye.UNKNOWN
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from teledx_fed.data.dealing import PARTITIONS
 from teledx_fed.data.partition import assign, cross_fit, folds, split
+from teledx_fed.data_settings import PartitionSettings
 from teledx_fed.records import Collection, Example, Patients, Reason, SetAside, Shard
-from teledx_fed.settings import PartitionSettings
 
 KEY = bytes(range(32))
 SHARES = PartitionSettings()

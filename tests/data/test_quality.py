@@ -16,7 +16,7 @@ from teledx_fed.data.cameras import CAMERAS
 from teledx_fed.data.photographs import PhotographFile
 from teledx_fed.data.quality import Quality, QualityLimits, faults, quality
 from teledx_fed.data.synthetic import hospital
-from teledx_fed.settings import HospitalSettings
+from teledx_fed.data_settings import HospitalSettings
 
 Spoil = Callable[[np.ndarray], np.ndarray]
 

@@ -29,8 +29,8 @@ from teledx_fed.data.lesions import (
     Kind,
 )
 from teledx_fed.data.synthetic import DRAWING_VERSION, SyntheticPhotograph, hospital, shares
+from teledx_fed.data_settings import HospitalSettings
 from teledx_fed.records import GRADES, Example, Eye, Field, Patients
-from teledx_fed.settings import HospitalSettings
 
 PHOTOGRAPH = SyntheticPhotograph(0, "north-0000", Eye.RIGHT, Field.MACULA, 3, True, "canon")
 CONF = Path(__file__).parents[2] / "conf" / "data" / "synthetic.yaml"

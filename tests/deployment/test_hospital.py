@@ -24,9 +24,10 @@ from teledx_fed.federation.in_process import SERVER, InProcessGrid
 from teledx_fed.federation.simulation import coordinate
 from teledx_fed.federation.site import FAILED, Hospital
 from teledx_fed.federation.statistics import ask_for_statistics
+from teledx_fed.federation_settings import OutboundSettings
 from teledx_fed.model.network import build as build_network
 from teledx_fed.records import GlobalModel
-from teledx_fed.settings import OutboundSettings, Settings
+from teledx_fed.settings import Settings
 from teledx_fed.training.worker import Worker
 
 NORTH = SERVER + 1

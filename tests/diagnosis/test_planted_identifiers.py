@@ -20,6 +20,7 @@ from pypdf import PdfReader
 
 from teledx_fed.data.image_cache import ImageCache
 from teledx_fed.data.layouts import read
+from teledx_fed.data_settings import DataSettings, SourceSettings
 from teledx_fed.diagnosis.batch import run
 from teledx_fed.diagnosis.clinic import Clinic
 from teledx_fed.diagnosis.intake import submissions
@@ -29,7 +30,6 @@ from teledx_fed.diagnosis.watching import Watch
 from teledx_fed.diagnosis.web.app import app
 from teledx_fed.diagnosis.web.sessions import hashed_password
 from teledx_fed.diagnosis.web.settings import DiagnosisSettings
-from teledx_fed.settings import DataSettings, SourceSettings
 from teledx_fed.store.values import Role
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")

@@ -14,9 +14,10 @@ from teledx_fed.federation.faults import FaultyGrid, fault, with_flipped_labels
 from teledx_fed.federation.in_process import InProcessGrid
 from teledx_fed.federation.messages import CONFIG, METRICS, PARAMETERS, values, vector
 from teledx_fed.federation.simulation import CHECKPOINT, federate
+from teledx_fed.federation_settings import FAULTS
 from teledx_fed.model.network import build
 from teledx_fed.records import RoundReport, Site
-from teledx_fed.settings import CONF, FAULTS, Settings, compose
+from teledx_fed.settings import CONF, Settings, compose
 from teledx_fed.training.worker import Worker
 
 NAMES = ("east", "north", "south", "west", "zenith")
@@ -57,6 +58,7 @@ def test_a_fault_is_refused_silent_or_gets_through(kind: str, run: Run) -> None:
     assert set(spoiled.accepted) == set(NAMES) - ({"south"} if kind in REFUSED | SILENT else set())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", sorted(REFUSED | SILENT))
 def test_what_does_not_get_through_leaves_the_model_of_the_others(kind: str, run: Run, tmp_path: Path) -> None:
     run(faults__kinds=[kind], faults__sites=["south"])

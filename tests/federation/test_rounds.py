@@ -306,10 +306,8 @@ def test_the_best_round_is_kept_and_patience_ends_a_run(world: Callable[..., Wor
 @pytest.mark.parametrize(
     ("strategy", "batch_norm", "compression"),
     [
-        ("fedavg", "average", "none"),
         ("fedavg", "local", "int8"),
         ("fedadam", "average", "int8"),
-        ("fedadam", "local", "none"),
     ],
 )
 def test_any_round_can_be_asked_again_with_the_same_bits(

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from teledx_fed.learning_settings import ModelSettings
 from teledx_fed.model.bundle import GRAPH, MANIFEST, WEIGHTS, Bundle, Calibration, Manifest, Preparation, Scope
 from teledx_fed.model.bundle_writing import write_bundle
 from teledx_fed.model.network import Grader, build
-from teledx_fed.settings import ModelSettings
 
 TINY = ModelSettings(name="test_efficientnet", initial="none", oedema=True)
 ABOUT = Manifest(

@@ -3,11 +3,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from teledx_fed.learning_settings import ModelSettings
 from teledx_fed.model.export import export
 from teledx_fed.model.network import Grader, build
 from teledx_fed.model.runtime import Runtime
 from teledx_fed.randomness import generator
-from teledx_fed.settings import ModelSettings
 
 
 def photographs(count: int, size: int) -> np.ndarray:

@@ -3,9 +3,10 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from teledx_fed.learning_settings import ModelSettings
 from teledx_fed.model.network import Grader, build
 from teledx_fed.records import Site
-from teledx_fed.settings import ModelSettings, Settings
+from teledx_fed.settings import Settings
 from teledx_fed.training import compute
 from teledx_fed.training.compute import device, place
 from teledx_fed.training.worker import Worker

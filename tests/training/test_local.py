@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch.nn import functional
 
+from teledx_fed.learning_settings import ModelSettings
 from teledx_fed.model.network import Grader, build, pack
 from teledx_fed.records import LocalTraining, Site
-from teledx_fed.settings import ModelSettings, Settings
+from teledx_fed.settings import Settings
 from teledx_fed.training.inputs import FeatureInputs, PhotographInputs
 from teledx_fed.training.local import Targets, learn
 

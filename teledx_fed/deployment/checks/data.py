@@ -8,15 +8,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from teledx_fed.amounts import size
+from teledx_fed.checks import one_of
 from teledx_fed.data.hospitals import collections, hospitals
 from teledx_fed.data.layouts import LAYOUTS, read
+from teledx_fed.data_settings import SourceSettings
 from teledx_fed.deployment.checks.check import Check, Checks, State, fail, ok, warn
 from teledx_fed.deployment.events import Disk
 from teledx_fed.deployment.lineage import excluded
 from teledx_fed.deployment.site_settings import SiteHome
 from teledx_fed.files import write_text
 from teledx_fed.records import Collection, Patients, Reason, SetAside, Site
-from teledx_fed.settings import Settings, SourceSettings, one_of
+from teledx_fed.settings import Settings
 
 SHOWN = 3
 MOST_UNGRADABLE = 0.5

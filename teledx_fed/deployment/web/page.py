@@ -15,11 +15,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.middleware.base import RequestResponseEndpoint
 
 from teledx_fed.amounts import duration, number, size
+from teledx_fed.checks import must
 from teledx_fed.deployment.events import CERTIFICATE_DAYS
 from teledx_fed.deployment.overview import Overview, fault_in
 from teledx_fed.deployment.web.curve import curve
 from teledx_fed.records import RoundReport
-from teledx_fed.settings import must
 
 HERE = Path(__file__).parent
 COOKIE = "teledx_fed"

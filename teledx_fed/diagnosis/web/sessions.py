@@ -12,7 +12,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import Argon2Error, InvalidHashError
 from fastapi import Depends, Form, HTTPException, Request
 
-from teledx_fed.settings import must
+from teledx_fed.checks import must
 from teledx_fed.store.access import Access
 from teledx_fed.store.values import LoggedIn, Role
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from teledx_fed.checks import must, one_of, within
 from teledx_fed.diagnosis.referral import ReferralSettings
-from teledx_fed.settings import must, one_of, within
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 

@@ -1,0 +1,97 @@
+"""What photographs there are, at which hospitals: settings with their checks."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from teledx_fed.checks import LARGEST_SEED, must, one_of, within
+from teledx_fed.records import GRADES
+
+Value = TypeVar("Value")
+
+
+@dataclass
+class SourceSettings:
+    """Photographs and grades as they lie on disk."""
+
+    layout: str = "folder"
+    root: str = ""
+
+
+@dataclass
+class HospitalSettings:
+    """A synthetic hospital: how many patients, through which camera, with which share of each grade."""
+
+    patients: int = 100
+    camera: str = "canon"
+    prevalence: list[float] = field(default_factory=lambda: [0.5, 0.15, 0.2, 0.08, 0.07])
+
+    def __post_init__(self) -> None:
+        within("data.hospitals.patients", self.patients, 1, 1e6)
+        must(
+            len(self.prevalence) == GRADES and min(self.prevalence) >= 0 and abs(sum(self.prevalence) - 1) < 1e-6,
+            "data.hospitals.prevalence",
+            f"be {GRADES} shares that sum to 1",
+            self.prevalence,
+            "Give one share for each ICDR grade 0 to 4.",
+        )
+
+
+@dataclass
+class DataSettings:
+    """Sources on disk, or, where there are none, hospitals to draw; `seed` says what is drawn and dealt to whom."""
+
+    seed: int = 0
+    sources: dict[str, SourceSettings] = field(default_factory=dict)
+    hospitals: dict[str, HospitalSettings] = field(default_factory=dict)
+    grading: dict[str, int] = field(default_factory=dict)
+    file_pattern: str | None = None
+    on_bad: str = "fail"
+    image_size: int = 224
+    ben_graham: bool = False
+    clahe: bool = False
+    cache: str = ".teledx_cache"
+    workers: int = 2
+
+    def __post_init__(self) -> None:
+        within("data.seed", self.seed, 0, LARGEST_SEED)
+        one_of("data.on_bad", self.on_bad, ("fail", "skip"))
+        within("data.image_size", self.image_size, 16, 2048)
+        within("data.workers", self.workers, 1, 256)
+        for code, grade in self.grading.items():
+            must(
+                0 <= grade < GRADES,
+                f"data.grading.{code}",
+                "be an ICDR grade 0 to 4",
+                grade,
+                "Correct the table.",
+            )
+
+
+@dataclass
+class PartitionSettings:
+    """How patients come to hospitals, and which share of each is held out.
+
+    The `absent` hospital is tested with what the others trained, and trains for itself alone.
+    """
+
+    by: str = "by_source"
+    absent: str | None = None
+    sites: int = 4
+    alpha: float = 0.5
+    validation: float = 0.2
+    test: float = 0.3
+
+    def __post_init__(self) -> None:
+        one_of("partition.by", self.by, ("by_source", "iid", "label_skew", "quantity_skew", "camera_shift"))
+        within("partition.sites", self.sites, 1, 100_000)
+        must(self.alpha > 0, "partition.alpha", "be positive", self.alpha, "Small is skewed, large is even.")
+        for name in ("validation", "test"):
+            within(f"partition.{name}", getattr(self, name), 0.01, 0.9)
+        within("partition.validation + partition.test", self.validation + self.test, 0.02, 0.95)
+
+    def present(self, sites: Mapping[str, Value]) -> dict[str, Value]:
+        """All that train together. A `ValueError` where the absent one is not among them."""
+        known = self.absent is None or self.absent in sites
+        must(known, "partition.absent", f"be one of {', '.join(sites)}", self.absent, "Choose one of these.")
+        return {name: value for name, value in sites.items() if name != self.absent}

@@ -1,0 +1,140 @@
+"""How hospitals learn together, and what goes wrong meanwhile: settings with their checks."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from teledx_fed.checks import must, one_of, within
+
+REPLIES_TO_BEAR: dict[str, Callable[[int], int]] = {
+    "fedmedian": lambda faulty: 2 * faulty + 1,
+    "fedtrimmedavg": lambda faulty: 2 * faulty + 1,
+    "krum": lambda faulty: 2 * faulty + 3,
+    "multikrum": lambda faulty: 2 * faulty + 3,
+    "bulyan": lambda faulty: 4 * faulty + 3,
+}
+"""How many replies a robust strategy needs so that `faulty` of them cannot lead it astray: Yin et al. 2018 (median and
+trimmed mean), Blanchard et al. 2017 (Krum), El Mhamdi et al. 2018 (Bulyan)."""
+
+AVERAGING = ("fedavg", "fedprox", "fedavgm", "fedadam", "fedyogi", "fedadagrad")
+
+
+@dataclass
+class StrategySettings:
+    """`faulty` sites are borne by a robust strategy; `lipschitz` is the L of q-FedAvg: 1 / learning rate for one step
+    of SGD, and far less for Adam, whose steps are not as long as their gradient.
+    """
+
+    name: str = "fedavg"
+    weighting: str = "examples"
+    server_learning_rate: float = 0.01
+    momentum: float = 0.9
+    beta_1: float = 0.9
+    beta_2: float = 0.99
+    tau: float = 1e-3
+    q: float = 0.1
+    lipschitz: float = 1.0
+    faulty: int = 1
+
+    def __post_init__(self) -> None:
+        one_of("strategy.name", self.name, (*AVERAGING, *REPLIES_TO_BEAR, "qfedavg"))
+        one_of("strategy.weighting", self.weighting, ("examples", "sqrt", "equal"))
+        for name, tried in (("server_learning_rate", 0.01), ("tau", 1e-3), ("lipschitz", 1)):
+            value = getattr(self, name)
+            must(value > 0, f"strategy.{name}", "be positive", value, f"Try {tried:g}.")
+        for name in ("momentum", "beta_1", "beta_2"):
+            within(f"strategy.{name}", getattr(self, name), 0, 0.9999)
+        within("strategy.q", self.q, 0, 100)
+        within("strategy.faulty", self.faulty, 0, 1000)
+        must(
+            self.name != "fedtrimmedavg" or self.faulty > 0,
+            "strategy.faulty",
+            "be 1 or more with fedtrimmedavg",
+            self.faulty,
+            "Nothing trimmed is a mean: say strategy=fedavg.",
+        )
+
+    @property
+    def needed_replies(self) -> int:
+        return REPLIES_TO_BEAR[self.name](self.faulty) if self.name in REPLIES_TO_BEAR else 1
+
+    def bears(self, replies: int) -> int:
+        """How many faulty ones among so many replies, at most `faulty`."""
+        needed = REPLIES_TO_BEAR[self.name]
+        return next(faulty for faulty in range(self.faulty, -1, -1) if needed(faulty) <= replies or not faulty)
+
+
+@dataclass
+class FederationSettings:
+    """`norm_limit` bounds how far an update may move the parameters until a round was accepted; from then on, and for
+    BatchNorm statistics, it is `norm_multiple` × the median of the accepted (at first, of the statistics' own norm).
+    """
+
+    rounds: int = 10
+    fraction_train: float = 1.0
+    quorum: int = 1
+    deadline_seconds: float = 3600.0
+    patience: int = 0
+    choose_by: str = "referable_auroc"
+    norm_limit: float = 1000.0
+    norm_multiple: float = 10.0
+    max_examples: int = 1_000_000
+    compression: str = "none"
+
+    def __post_init__(self) -> None:
+        within("federation.rounds", self.rounds, 1, 100_000)
+        must(
+            0 < self.fraction_train <= 1,
+            "federation.fraction_train",
+            "lie in 0…1, above 0",
+            self.fraction_train,
+            "1 trains every site in every round.",
+        )
+        within("federation.quorum", self.quorum, 1, 100_000)
+        must(self.deadline_seconds > 0, "federation.deadline_seconds", "be positive", self.deadline_seconds, "")
+        within("federation.patience", self.patience, 0, 100_000)
+        one_of("federation.choose_by", self.choose_by, ("referable_auroc", "qwk"))
+        for name in ("norm_limit", "norm_multiple"):
+            must(getattr(self, name) > 0, f"federation.{name}", "be positive", getattr(self, name), "")
+        within("federation.max_examples", self.max_examples, 1, 1e12)
+        one_of("federation.compression", self.compression, ("none", "float16", "int8"))
+
+
+FAULTS = (
+    *("drop_out", "straggle", "crash", "stale", "wrong_shape"),
+    *("not_a_number", "infinity", "hundredfold", "sign_flip", "label_flip", "forged_count", "little_is_enough"),
+)
+
+
+@dataclass
+class FaultSettings:
+    """In every round from `first` to `last`, each of `sites` (all, where none is named) has one of `kinds` with
+    probability `share`. `deviations` is how far little_is_enough moves each weight, in the others' standard deviations.
+    """
+
+    kinds: list[str] = field(default_factory=list)
+    sites: list[str] = field(default_factory=list)
+    share: float = 1.0
+    first: int = 1
+    last: int = 100_000
+    deviations: float = 1.5
+
+    def __post_init__(self) -> None:
+        for kind in self.kinds:
+            one_of("faults.kinds", kind, FAULTS)
+        within("faults.share", self.share, 0, 1)
+        within("faults.first", self.first, 1, 100_000)
+        within("faults.last", self.last, self.first, 100_000)
+        within("faults.deviations", self.deviations, 0, 100)
+
+    def concerns(self, site: str, round: int) -> bool:
+        return bool(self.kinds) and (not self.sites or site in self.sites) and self.first <= round <= self.last
+
+
+@dataclass
+class OutboundSettings:
+    """A site that evaluated fewer patients sends no table."""
+
+    min_patients: int = 5
+
+    def __post_init__(self) -> None:
+        within("outbound.min_patients", self.min_patients, 1, 1e6)
