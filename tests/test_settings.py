@@ -89,7 +89,8 @@ def test_a_run_folder_gives_back_the_settings_it_was_given(tmp_path: Path) -> No
 
 
 def test_a_run_repeats_seeds_and_within_each_every_fold() -> None:
-    assert composed().repeats() == [[composed()]]
+    alone = composed()
+    assert alone.repeats() == [[alone]]
     settings = composed("seeds=[4,2]", "evaluation.folds=3")
     repeats = settings.repeats()
     assert [[(part.seed, part.evaluation.fold) for part in folds] for folds in repeats] == [
