@@ -68,10 +68,14 @@ class Fold:
 
 
 class Held:
-    """Every update as a reply of its own, all of them held until the round ends; `present` makes one of its weights."""
+    """Every update as a reply of its own, all of them held until the round ends; `present` makes one of its weights.
+
+    Robust, all weigh alike: a count is as easily forged as a weight.
+    """
 
     def __init__(self, weighting: str, present: Callable[[Weights], Vector], robust: bool) -> None:
-        self._weigh, self._present, self._robust = WEIGHTINGS[weighting], present, robust
+        self._weigh = WEIGHTINGS["equal" if robust else weighting]
+        self._present, self._robust = present, robust
         self._updates: dict[str, LocalUpdate] = {}
 
     def add(self, site: str, update: LocalUpdate) -> None:

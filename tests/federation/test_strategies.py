@@ -210,6 +210,8 @@ def test_one_far_off_site_moves_a_robust_strategy_no_further_than_the_others_go(
 ) -> None:
     updates = [update(values, 5, statistics=[1 + max(values), 1]) for values in FAR_OFF]
     found = stepped(asked(tiny_settings, name), weights([0] * 4), updates)
+    forged = [replace(updates[0], examples=10**6), *updates[1:]]
+    assert stepped(asked(tiny_settings, name), weights([0] * 4), forged).equal(found)
     assert (np.abs(found.parameters) <= 1).all()
     assert found.statistics.tolist() == [2, 1]
 
