@@ -20,8 +20,10 @@ AVERAGING = ("fedavg", "fedprox", "fedavgm", "fedadam", "fedyogi", "fedadagrad")
 
 @dataclass
 class StrategySettings:
-    """`faulty` sites are borne by a robust strategy, which weighs all alike whatever `weighting` says; `lipschitz` is the L of q-FedAvg: 1 / learning rate for one step
-    of SGD, and far less for Adam, whose steps are not as long as their gradient.
+    """`faulty` sites are borne by a robust strategy, which weighs all alike whatever `weighting` says.
+
+    `lipschitz` is the L of q-FedAvg: 1 / learning rate for one step of SGD, and far less for Adam, whose steps are not
+    as long as their gradient.
     """
 
     name: str = "fedavg"
