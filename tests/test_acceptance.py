@@ -1,5 +1,6 @@
 """What the main job must show, on the data it is meant for."""
 
+import csv
 import json
 import subprocess
 import sys
@@ -57,6 +58,17 @@ def test_real_hospitals_learn_from_each_other_and_the_easy_one_keeps_its_own(rea
         text = (tmp_path / "real" / file).read_text()
         assert str(real_data) not in text
         assert not any(f"{name}." in text for name in names)
+
+
+def test_robust_strategies_bear_a_hospital_that_poisons(tmp_path: Path) -> None:
+    swept = ["strategy=fedtrimmedavg,multikrum", "faults=none,sign_flip,label_flip"]
+    folder = run(tmp_path / "poisoned", "experiment=poisoned", *swept, f"data.cache={tmp_path / 'cache'}")
+    with (folder / "grid.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    found = {(row["strategy"], row["faults"], row["of"]): float(row["value"]) for row in rows}
+    assert len(found) == 12
+    for (strategy, _, of), value in found.items():
+        assert value >= found[strategy, "none", of] - 0.03
 
 
 @pytest.mark.parametrize("experiment", ["quick", "quick_full"])

@@ -76,7 +76,9 @@ class Comparison:
 
 
 def ranks(comparison: Comparison, metric: str) -> dict[str, float] | None:
-    """The mean rank of each run over hospitals, 1 the best; None where fewer than three runs can be ranked."""
+    """The mean rank of each run over hospitals, 1 the best; None where fewer than three tested the same patients."""
+    if isinstance(comparison.paired, str):
+        return None
     values = [[row.found["sites"][site][metric] for site in comparison.sites] for row in comparison.rows]
     if len(values) < 3 or len(comparison.sites) < 2 or any(value is None for row in values for value in row):
         return None

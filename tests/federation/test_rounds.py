@@ -187,6 +187,8 @@ def test_without_a_quorum_a_round_is_void_and_the_next_goes_on(world: Callable[.
 def test_a_quorum_that_cannot_be_says_so(world: Callable[..., World]) -> None:
     with pytest.raises(ValueError, match=r"federation\.quorum must be at most the number of sites, got 4 of 3"):
         list(world(federation__quorum=4).run())
+    with pytest.raises(ValueError, match=r"got 7 of 3\. bulyan needs 7 to bear strategy\.faulty=1: choose another"):
+        list(world(federation__quorum=7, strategy__name="bulyan").run())
 
 
 def test_a_late_site_is_silent_and_the_round_goes_on(

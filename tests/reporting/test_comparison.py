@@ -139,6 +139,7 @@ def test_runs_that_cannot_be_paired_say_why(other: str, why: str, runs: dict[str
     text = (tmp_path / "comparison.md").read_text()
     assert "Not paired" in text
     assert why in text
+    assert "ranks" not in text
     assert all(row["holm"] == "" for row in rows_of(tmp_path))
 
 
