@@ -16,7 +16,7 @@ def reporting() -> None:
 @app.command()
 def compare(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN…", help="Finished runs; the first is the reference.")],
-    out: Annotated[Path, typer.Option(help="The folder of the table and the plots.")],
+    out: Annotated[Path, typer.Option(file_okay=False, help="The folder of the table and the plots.")],
 ) -> None:
     """One table (Markdown, CSV, LaTeX), learning curves over rounds and bytes, and ranks with critical differences."""
     from teledx_fed.reporting.runs import Run

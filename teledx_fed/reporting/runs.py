@@ -2,12 +2,15 @@
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from safetensors import SafetensorError
+from yaml import YAMLError
 
 from teledx_fed.evaluation import examined
 from teledx_fed.evaluation.examined import Examination, everyone
@@ -23,6 +26,7 @@ OF_NO_CONCERN = (
 PLACES = ("folder=", "resume=", "data.cache=")
 
 Json = Mapping[str, Any]
+Read = TypeVar("Read")
 
 
 @dataclass(frozen=True)
@@ -34,37 +38,54 @@ class Run:
         path = self.folder / "report.json"
         if not path.exists():
             raise ValueError(f"{self.folder} must be the folder of a finished run, got no report.json in it.")
-        report: Json = json.loads(path.read_text("utf-8"))
+        report: Json = _read(path, _json)
         if (schema := report.get("schema")) != SCHEMA:
             raise ValueError(f"{path} must have schema {SCHEMA!r}, got {schema!r}. Run it again with this version.")
         return report
 
     @cached_property
     def settings(self) -> Settings:
-        return load(self.folder / "config.yaml")
+        return _read(self.folder / "config.yaml", load)
 
     @cached_property
     def choices(self) -> list[str]:
         path = self.folder / CHOICES
-        return json.loads(path.read_text("utf-8")) if path.exists() else []
+        return _read(path, _json) if path.exists() else []
 
     @cached_property
     def repeats(self) -> list[Examination]:
         """By seed, everyone who was tested."""
         by_seed = groupby(self.report["parts"], key=lambda part: part["seed"])
-        return [everyone([examined.read(self.folder / p["name"] / TESTED) for p in parts]) for _, parts in by_seed]
+        return [everyone([_read(self._of(part, TESTED), examined.read) for part in parts]) for _, parts in by_seed]
 
     @cached_property
     def rounds(self) -> list[list[Json]]:
         """The lines of each part."""
-        files = [self.folder / part["name"] / "rounds.jsonl" for part in self.report["parts"]]
-        return [[json.loads(line) for line in file.read_text("utf-8").splitlines()] for file in files]
+        return [_read(self._of(part, "rounds.jsonl"), _json_lines) for part in self.report["parts"]]
+
+    def _of(self, part: Json, file: str) -> Path:
+        return self.folder / part["name"] / file
 
     @property
     def command(self) -> str:
         """What made it, but for where things lie."""
         placed = ["data_root=PATH" if choice.startswith("data_root=") else choice for choice in self.choices]
         return shlex.join(["python", "run_simulation.py", *(c for c in placed if not c.startswith(PLACES))])
+
+
+def _read(path: Path, read: Callable[[Path], Read]) -> Read:
+    try:
+        return read(path)
+    except (OSError, ValueError, SafetensorError, YAMLError) as error:
+        raise ValueError(f"{path} must be as its run wrote it, got: {error}. Run it again.") from error
+
+
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text("utf-8"))
+
+
+def _json_lines(path: Path) -> list[Json]:
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
 
 def same_data(runs: Sequence[Run]) -> None:

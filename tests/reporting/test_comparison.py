@@ -132,6 +132,15 @@ def test_a_folder_that_is_no_run_is_named(runs: dict[str, Path], tmp_path: Path)
     assert f"{tmp_path} must be the folder of a finished run" in said.replace("\n", "")
 
 
+@pytest.mark.parametrize("file", ["report.json", "tested.safetensors", "rounds.jsonl", "config.yaml"])
+def test_a_damaged_file_is_named(file: str, runs: dict[str, Path], tmp_path: Path) -> None:
+    damaged = shutil.copytree(runs["median"], tmp_path / "damaged")
+    (damaged / file).write_text('{"cut short')
+    code, said = compared([runs["mean"], damaged], tmp_path / "out")
+    assert code == 1
+    assert f"{damaged / file} must be as its run wrote it" in said.replace("\n", "")
+
+
 @pytest.mark.parametrize(("other", "why"), [("more", "2 seeds"), ("dealt", "tests other patients")])
 def test_runs_that_cannot_be_paired_say_why(other: str, why: str, runs: dict[str, Path], tmp_path: Path) -> None:
     code, said = compared([runs["mean"], runs[other]], tmp_path)
