@@ -100,4 +100,5 @@ if __name__ == "__main__":
 
         print(f"table: {write_sweep(SWEPT.made, SWEPT.refused, SWEPT.folder)}")
     if SWEPT.refused:
-        sys.exit(f"error: {len(SWEPT.refused)} runs of the sweep could not be made")
+        runs = len(SWEPT.made) + len(SWEPT.refused)
+        sys.exit(f"error: {len(SWEPT.refused)} of {runs} runs could not be made")
