@@ -181,6 +181,7 @@ def test_bombs_are_refused() -> None:
     assert "must be compressed to less than 7200 bytes, got 200064" in refusal(content_of(runs))
 
 
+@pytest.mark.slow
 def test_memory_is_bounded_by_the_size_of_the_file() -> None:
     wide = header(SEQUENCE + UNDEFINED + (ITEM + bytes(4)) * 1_000_000)
     tracemalloc.start()

@@ -368,6 +368,7 @@ def test_sites_are_asked_at_a_time_and_answer_in_order() -> None:
     assert not any(reply.has_error() for reply in replies)
 
 
+@pytest.mark.slow
 def test_no_reply_is_held_once_it_was_folded(world: Callable[..., World]) -> None:
     """A server's memory does not grow with its hospitals."""
     here, alive, most = world(federation__rounds=1), weakref.WeakSet[Array](), 0
