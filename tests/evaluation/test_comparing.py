@@ -44,7 +44,7 @@ def delong(truth: NDArray[np.bool_], one: NDArray[np.float64], other: NDArray[np
     return first - second, float(np.sqrt(variance))
 
 
-@pytest.mark.parametrize("skills", [(2.0, 1.0), (1.5, 1.5), (1.2, 1.5)])
+@pytest.mark.parametrize("skills", [(2.0, 1.0), pytest.param((1.5, 1.5), marks=pytest.mark.slow)])
 def test_the_paired_bootstrap_agrees_with_delong(skills: tuple[float, float], simulate: Simulate) -> None:
     """Where every patient has one eye, both estimate the same thing."""
     one, other = (simulate(seed, patients=300, eyes=1, skill=skill) for seed, skill in enumerate(skills))
