@@ -232,16 +232,21 @@ def load(path: Path) -> Settings:
 
 
 def save(settings: Settings, path: Path) -> None:
-    write_text(path, OmegaConf.to_yaml(OmegaConf.create(asdict(settings))))
+    write_text(path, as_yaml(asdict(settings)))
 
 
-def without_places(settings: Settings) -> str:
-    """As YAML that can be shown around: where things lie on this machine is left out."""
+def without_places(settings: Settings) -> dict[str, Any]:
+    """What can be shown around: where things lie, on this machine or another, is left out."""
     shown = asdict(settings)
     del shown["data_root"], shown["folder"], shown["resume"], shown["data"]["cache"], shown["model"]["file"]
+    del shown["tracking"]["uri"]
     for source in shown["data"]["sources"].values():
         del source["root"]
-    return OmegaConf.to_yaml(OmegaConf.create(shown))
+    return shown
+
+
+def as_yaml(values: Mapping[str, Any]) -> str:
+    return OmegaConf.to_yaml(OmegaConf.create(dict(values)))
 
 
 ConfigStore.instance().store("schema", Settings)

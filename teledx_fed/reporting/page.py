@@ -13,7 +13,7 @@ from teledx_fed.files import write_text
 from teledx_fed.records import GRADES
 from teledx_fed.reporting import plots, wording
 from teledx_fed.reporting.wording import METRICS, MODELS, SCHEMA
-from teledx_fed.settings import load, without_places
+from teledx_fed.settings import as_yaml, load, without_places
 
 HEADLINE = ("referable_auroc", "qwk", "sensitivity", "specificity")
 CHANCE = {"referable_auroc": 0.5, "qwk": 0.0}
@@ -32,7 +32,7 @@ def write_page(folder: Path) -> Path:
     scores, differences = _scores(report, report), _scores(report["differences"], report)
     page = _template().render(
         report=report,
-        settings=without_places(load(folder / "config.yaml")),
+        settings=as_yaml(without_places(load(folder / "config.yaml"))),
         files_listed=(folder / "set_aside.csv").exists(),
         verdict=wording.verdict(report),
         scores=scores,

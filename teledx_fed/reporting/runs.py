@@ -101,22 +101,18 @@ def same_data(runs: Sequence[Run]) -> None:
 
 def differing(runs: Sequence[Run]) -> dict[str, list[Any]]:
     """By dotted name, the values of each setting in which they differ; where things lie does not count."""
-    by_run = [flat(run.settings) for run in runs]
+    by_run = [flat(asdict(run.settings)) for run in runs]
     names = dict.fromkeys(name for settings in by_run for name in settings)
     found = {name: [settings.get(name) for settings in by_run] for name in names if not name.startswith(OF_NO_CONCERN)}
     return {name: values for name, values in found.items() if any(value != values[0] for value in values)}
 
 
-def flat(settings: Settings) -> dict[str, Any]:
+def flat(settings: Json, before: str = "") -> dict[str, Any]:
     """By dotted name."""
-    return _flat(asdict(settings), "")
-
-
-def _flat(settings: Json, before: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in settings.items():
         nested = isinstance(value, dict) and value
-        found |= _flat(value, f"{before}{name}.") if nested else {f"{before}{name}": value}
+        found |= flat(value, f"{before}{name}.") if nested else {f"{before}{name}": value}
     return found
 
 

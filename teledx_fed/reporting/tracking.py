@@ -10,10 +10,10 @@ from teledx_fed.files import write_text
 from teledx_fed.records import RoundReport
 from teledx_fed.reporting.runs import flat
 from teledx_fed.reporting.wording import verdict
-from teledx_fed.settings import Settings, without_places
+from teledx_fed.settings import Settings, as_yaml, without_places
 
-ARTEFACTS = ("report.html", "report.json", "config.yaml", "rounds.jsonl", "model.safetensors")
-"""What may be shown around: no file among them names a photograph or a patient."""
+ARTEFACTS = ("report.html", "report.json", "rounds.jsonl", "model.safetensors")
+"""What may be shown around: no file among them names a photograph, a patient or a place."""
 MLFLOW_RUN = "mlflow_run.json"
 LONGEST = 500
 
@@ -40,7 +40,7 @@ class TensorBoard:
 
         self._writer, self._writers = SummaryWriter, dict[str, Any]()
         self._folder = folder / "tensorboard"
-        self._of("").add_text("settings", f"```yaml\n{without_places(settings)}```")
+        self._of("").add_text("settings", f"```yaml\n{as_yaml(without_places(settings))}```")
         for name, value in settings.tracking.tags.items():
             self._of("").add_text(f"tag/{name}", value)
 
@@ -79,8 +79,9 @@ class MLflow:
         experiment = found.experiment_id if found else self._client.create_experiment(asked.experiment)
         self._run = self._client.create_run(experiment, run_name=folder.name, tags=asked.tags).info.run_id
         write_text(known, json.dumps({"run": self._run}) + "\n")
-        for name, value in flat(settings).items():
+        for name, value in flat(without_places(settings)).items():
             self._client.log_param(self._run, name, str(value)[:LONGEST])
+        self._client.log_text(self._run, as_yaml(without_places(settings)), "settings.yaml")
 
     def round(self, part: str, report: RoundReport) -> None:
         for name, value in _told(report).items():

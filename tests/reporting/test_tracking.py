@@ -55,7 +55,8 @@ def test_mlflow_keeps_one_run_and_goes_on_with_it(tiny_settings: Callable[..., S
     folder.mkdir(parents=True)
     write_run(folder, report(("north", "south")))
     (folder / "set_aside.csv").write_text("site,name\nnorth,patient-7.png\n")
-    settings = tiny_settings(tracking__to="mlflow", tracking__uri=uri, tracking__tags={"paper": "one"})
+    places = {"data_root": str(tmp_path / "photographs"), "data__cache": str(tmp_path / "cache")}
+    settings = tiny_settings(tracking__to="mlflow", tracking__uri=uri, tracking__tags={"paper": "one"}, **places)
     told = tracker(settings, folder)
     told.round("", ROUNDS[0])
     resumed = tracker(settings, folder)
@@ -71,8 +72,11 @@ def test_mlflow_keeps_one_run_and_goes_on_with_it(tiny_settings: Callable[..., S
     course = client.get_metric_history(run.info.run_id, "validation/referable_auroc")
     assert [(point.step, point.value) for point in course] == [(0, 0.5), (1, 0.7)]
     kept = {file.path for file in client.list_artifacts(run.info.run_id)}
-    assert {"report.json", "config.yaml", "rounds.jsonl"} <= kept
-    assert not {"set_aside.csv", "tested.safetensors"} & kept
+    assert {"report.json", "settings.yaml", "rounds.jsonl"} <= kept
+    assert not {"set_aside.csv", "tested.safetensors", "config.yaml"} & kept
+    told_of = [client.download_artifacts(run.info.run_id, name) for name in kept]
+    said = " ".join([str(run.data), *(Path(file).read_bytes().decode(errors="replace") for file in told_of)])
+    assert str(tmp_path) not in said
 
 
 def test_what_is_not_installed_is_said_before_anything_begins(
