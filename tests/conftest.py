@@ -1,15 +1,11 @@
-import hashlib
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
+from tiny_images import TinyImages, TinyPhotograph
 
-from teledx_fed.randomness import generator
 from teledx_fed.records import Example, Eye, Patients, Shard, Site
 from teledx_fed.settings import Settings, build
 
@@ -24,32 +20,6 @@ def real_data() -> Path:
     if not REAL_DATA.is_dir():
         pytest.skip(f"the real photographs are not beside this checkout ({REAL_DATA.name}/ is absent)")
     return REAL_DATA
-
-
-@dataclass(frozen=True)
-class TinyPhotograph:
-    """A 64 px image whose brightness tells the grade, so that a tiny network can learn it."""
-
-    name: str
-    grade: int
-
-    def digest(self) -> str:
-        return hashlib.sha256(self.name.encode()).hexdigest()
-
-    def size(self) -> tuple[int, int]:
-        return 64, 64
-
-    def read(self) -> NDArray[np.uint8]:
-        noise = generator(0, self.name).integers(0, 40, (64, 64, 3))
-        return (noise + 40 * self.grade).astype(np.uint8)
-
-
-@dataclass(frozen=True)
-class TinyImages:
-    folder: Path
-
-    def batch(self, examples: Sequence[Example]) -> NDArray[np.uint8]:
-        return np.stack([example.image.read() for example in examples])
 
 
 def tiny_examples(site: str, patients: int, oedema: bool | None = None) -> tuple[Example, ...]:
