@@ -77,7 +77,7 @@ def finish(process: "subprocess.Popen[str]") -> Path:
     out, err = process.communicate(timeout=500)
     assert process.returncode == 0, err
     last = out.strip().splitlines()[-1]
-    assert last.startswith("run folder: ")
+    assert last.startswith(("run folder: ", "table: "))
     return Path(last.removeprefix("run folder: "))
 
 

@@ -87,8 +87,9 @@ class LivePage:
 def sparkline(scores: Sequence[float | None]) -> str:
     defined = [score for score in scores if score is not None]
     low, high = min(defined), max(defined)
-    step = (high - low) / (len(BLOCKS) - 1) or 1
-    return "".join(" " if score is None else BLOCKS[round((score - low) / step)] for score in scores)
+    span = high - low or 1
+    top = len(BLOCKS) - 1
+    return "".join(" " if score is None else BLOCKS[round((score - low) / span * top)] for score in scores)
 
 
 def one_line(text: str) -> str:

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from io import StringIO
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -52,6 +52,7 @@ def test_many_sites_do_not_push_the_page_off_the_terminal() -> None:
     assert "and 184 more" in text
 
 
+@example(scores=[0.0, 5e-324])
 @given(st.lists(st.none() | st.floats(-5, 5), min_size=1).filter(lambda scores: any(s is not None for s in scores)))
 def test_a_sparkline_is_as_long_as_its_scores_and_as_high_as_its_best(scores: list[float | None]) -> None:
     line, defined = sparkline(scores), [score for score in scores if score is not None]
