@@ -94,6 +94,7 @@ if __name__ == "__main__":
         print(usage())
         sys.exit()
     os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # a thread that waits longer leaves its core to another run
     main()
     if SWEPT.folder and len(SWEPT.made) > 1:
         from teledx_fed.reporting.sweep import write_sweep
