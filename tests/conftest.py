@@ -3,7 +3,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 from tiny_images import TinyImages, TinyPhotograph
 
 from teledx_fed.records import Example, Eye, Patients, Shard, Site
@@ -11,7 +10,7 @@ from teledx_fed.settings import Settings, build
 
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # what a test starts shares its cores with another test
-torch.set_num_threads(1)  # two test processes of two threads each, on two cores, fall to a fifth
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two test processes of two threads each, on two cores, fall to a fifth
 
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
 

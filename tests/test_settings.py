@@ -56,7 +56,11 @@ def test_a_bad_setting_is_named(overrides: list[str], message: str) -> None:
 
 @pytest.mark.parametrize(
     ("override", "message"),
-    [("training.epochs=many", "Error merging override training.epochs=many"), ("training.epoch=3", "epoch")],
+    [
+        ("training.epochs=many", "Error merging override training.epochs=many"),
+        ("training.epoch=3", "epoch"),
+        ("experiment=quik", "Could not find 'experiment/quik'"),
+    ],
 )
 def test_a_wrong_type_or_name_is_refused_by_the_schema(override: str, message: str) -> None:
     with pytest.raises(HydraException, match=message):
