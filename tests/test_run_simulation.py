@@ -104,6 +104,7 @@ def numbers(node: object) -> list[float]:
     return [node] if isinstance(node, int | float) else []
 
 
+@pytest.mark.slow
 def test_a_run_leaves_everything_that_a_reviewer_asks_for(start: Start, tmp_path: Path) -> None:
     folder = finish(start(*TINY, f"folder={tmp_path / 'run'}"))
     assert folder == tmp_path / "run"

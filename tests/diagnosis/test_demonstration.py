@@ -11,6 +11,7 @@ from teledx_fed.diagnosis.demonstration import PATIENTS, lay_out
 from teledx_fed.diagnosis.home import DEMONSTRATION, DiagnosisHome
 
 
+@pytest.mark.slow
 def test_it_has_studies_of_drawn_patients_under_a_demonstration_bundle(
     demonstration_folder: Path, tmp_path: Path
 ) -> None:
