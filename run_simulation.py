@@ -99,7 +99,10 @@ if __name__ == "__main__":
     if SWEPT.folder and len(SWEPT.made) > 1:
         from teledx_fed.reporting.sweep import write_sweep
 
-        print(f"table: {write_sweep(SWEPT.made, SWEPT.refused, SWEPT.folder)}")
+        try:
+            print(f"table: {write_sweep(SWEPT.made, SWEPT.refused, SWEPT.folder)}")
+        except ValueError as error:
+            print(f"no table: {error}")
     if SWEPT.refused:
         runs = len(SWEPT.made) + len(SWEPT.refused)
         sys.exit(f"error: {len(SWEPT.refused)} of {runs} runs could not be made")

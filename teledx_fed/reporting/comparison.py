@@ -12,13 +12,12 @@ from scipy.stats import friedmanchisquare, rankdata, studentized_range
 from teledx_fed.evaluation.cross_site import compare as compare_models
 from teledx_fed.evaluation.examined import Examination
 from teledx_fed.evaluation.metrics import headline
-from teledx_fed.randomness import generator
 from teledx_fed.reporting.plots import Course, mean_course
-from teledx_fed.reporting.runs import Json, Run, differing, same_data
+from teledx_fed.reporting.report import resampling
+from teledx_fed.reporting.runs import Json, Run, differing, distinct, same_data
 from teledx_fed.reporting.wording import MODELS
 
 PRIMARY = ("referable_auroc", "qwk")
-REPLICATES = 1000
 
 
 @dataclass(frozen=True)
@@ -38,6 +37,7 @@ class Comparison:
     names: Sequence[str]
 
     def __post_init__(self) -> None:
+        distinct(self.runs)
         same_data(self.runs)
 
     @cached_property
@@ -52,7 +52,7 @@ class Comparison:
         repeats = [repeat.named({"federated": self.names[0], **baselines}) for repeat in first.repeats]
         for name, run in zip(self.names[1:], others, strict=True):
             if len(run.repeats) != len(repeats):
-                return f"{name} has {len(run.repeats)} seeds, {self.names[0]} {len(repeats)}"
+                return f"seeds of {self.names[0]}: {len(repeats)}, of {name}: {len(run.repeats)}"
             try:
                 repeats = [a | b.named({"federated": name}) for a, b in zip(repeats, run.repeats, strict=True)]
             except (ValueError, KeyError):
@@ -63,8 +63,8 @@ class Comparison:
     def rows(self) -> list[Row]:
         if isinstance(self.paired, str):
             return [Row(n, run.report["federated"], None) for n, run in zip(self.names, self.runs, strict=True)]
-        drawn = generator(0, purpose="comparison of runs")
-        found = compare_models(self.paired, REPLICATES, drawn, self.names[0], headline, reversed=True)
+        replicates, drawn = resampling(self.runs[0].settings)
+        found = compare_models(self.paired, replicates, drawn, self.names[0], headline, reversed=True)
         less = found.pop("differences")
         return [Row(name, said, less.get(name)) for name, said in found.items()]
 
@@ -96,7 +96,7 @@ def critical_difference(runs: int, hospitals: int) -> float:
 def friedman_p(comparison: Comparison, metric: str) -> float:
     """Of no run ranking otherwise than another."""
     scores = [[row.found["sites"][site][metric]["value"] for site in comparison.sites] for row in comparison.rows]
-    return float(friedmanchisquare(*scores).pvalue)
+    return float(friedmanchisquare(*scores).pvalue) if np.ptp(scores, axis=0).any() else 1.0
 
 
 def courses(run: Run, metric: str) -> tuple[Course, Course]:

@@ -10,6 +10,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from teledx_fed.clock import Clock
 from teledx_fed.data.duplicates import label_noise
 from teledx_fed.evaluation.cross_site import compare, curves, matrix
@@ -45,14 +47,9 @@ def write_report(
     models = [model for model in repeats[0].predictions if model in MODELS]
     alone = [model for model in repeats[0].predictions if model not in MODELS]
     rows = ["federated", *alone, *(["centralised"] if "centralised" in models else [])]
-    replicates = settings.evaluation.replicates
     with clock("evaluation"):
-        comparison = compare(
-            [repeat.among(models) for repeat in repeats], replicates, generator(settings.seed, purpose="bootstrap")
-        )
-        cross_site = matrix(
-            [repeat.among(rows) for repeat in repeats], replicates, generator(settings.seed, purpose="cross-site")
-        )
+        comparison = compare([repeat.among(models) for repeat in repeats], *resampling(settings))
+        cross_site = matrix([repeat.among(rows) for repeat in repeats], *resampling(settings))
     report = {
         "schema": SCHEMA,
         "parts": [{**asdict(part), "rounds": _rounds(lines[part], settings)} for part in parts],
@@ -71,6 +68,11 @@ def write_report(
     write_text(folder / "report.json", json.dumps(report, indent=1, allow_nan=False) + "\n")
     write_text(folder / "set_aside.csv", _set_aside(sites))
     return report
+
+
+def resampling(settings: Settings) -> tuple[int, np.random.Generator]:
+    """Replicates, and who draws them: the same for every table, so that one quantity has one interval."""
+    return settings.evaluation.replicates, generator(settings.seed, purpose="bootstrap")
 
 
 def _lines(folder: Path) -> list[dict[str, Any]]:

@@ -88,6 +88,12 @@ def _json_lines(path: Path) -> list[Json]:
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
 
+def distinct(runs: Sequence[Run]) -> None:
+    folders = [run.folder.resolve() for run in runs]
+    if twice := [str(run.folder) for run, folder in zip(runs, folders, strict=True) if folders.count(folder) > 1]:
+        raise ValueError(f"runs must be different ones, got {' and '.join(twice)}. Name each once.")
+
+
 def same_data(runs: Sequence[Run]) -> None:
     """A `ValueError` where they are of other photographs or grades: nothing could be said of their difference."""
     first, *others = runs
@@ -128,10 +134,10 @@ def names(runs: Sequence[Run]) -> list[str]:
 
 
 def _tells(choice: str, runs: Sequence[Run]) -> bool:
-    return not choice.startswith(OF_NO_CONCERN) and any(choice not in run.choices for run in runs)
+    return not choice.lstrip("+~").startswith(OF_NO_CONCERN) and any(choice not in run.choices for run in runs)
 
 
 def _short(choice: str) -> str:
-    """`strategy=krum` is krum, and `partition.alpha=0.1` alpha 0.1."""
+    """`strategy=krum` is krum, and `partition.alpha=0.1` alpha 0.1, and `baselines=[]` baselines []."""
     name, _, value = choice.lstrip("+").partition("=")
-    return f"{name.rsplit('.', 1)[-1]} {value}" if "." in name or value[:1].isdigit() else value
+    return value if "." not in name and value[:1].isalpha() else f"{name.rsplit('.', 1)[-1]} {value}"

@@ -12,16 +12,18 @@ import numpy as np
 
 from teledx_fed.amounts import number
 from teledx_fed.evaluation.cross_site import compare
+from teledx_fed.evaluation.examined import Examination
 from teledx_fed.evaluation.metrics import headline
 from teledx_fed.files import write_text
 from teledx_fed.randomness import generator
-from teledx_fed.reporting.comparison import REPLICATES, Comparison
+from teledx_fed.reporting.comparison import Comparison
 from teledx_fed.reporting.plots_of_runs import heat, save
 from teledx_fed.reporting.runs import Run
 from teledx_fed.reporting.tables_of_runs import markdown_table, write_comparison
 from teledx_fed.reporting.wording import METRICS, between
 
 METRIC = "referable_auroc"
+REPLICATES = 1000
 PLACES = {"mean_of_sites": "mean of hospitals", "worst_of_sites": "worst hospital"}
 
 Cell = Mapping[str, Any]
@@ -44,17 +46,26 @@ class Grid:
         return list(dict.fromkeys(column for _, column in self.runs))
 
     @cached_property
+    def paired(self) -> dict[str, list[Examination] | str]:
+        """By row, its runs on the same patients, or why that cannot be."""
+        return {row: self._paired(self._present(row)) for row in self.rows}
+
+    @property
+    def unpaired(self) -> str | None:
+        """Why not every row can be compared, where that is so."""
+        return next((repeats for repeats in self.paired.values() if isinstance(repeats, str)), None)
+
+    @cached_property
     def cells(self) -> dict[tuple[str, str], dict[str, Cell]]:
-        """By run and place; differences are paired, within a row."""
+        """By run and place; differences are within a row, where it is paired."""
         found: dict[tuple[str, str], dict[str, Cell]] = {}
-        for row in self.rows:
-            present = [column for column in self.columns if (row, column) in self.runs]
-            repeats = Comparison([self.runs[row, column] for column in present], tuple(present)).paired
+        for row, repeats in self.paired.items():
+            present = self._present(row)
             if isinstance(repeats, str):
-                raise ValueError(f"runs of one row must test the same patients, got: {repeats}.")
-            models = [repeat.among(present) for repeat in repeats]
-            drawn = generator(0, purpose="grid of runs")
-            compared = compare(models, REPLICATES, drawn, present[0], headline, reversed=True)
+                compared = {column: run.report["federated"] for column, run in present.items()} | {"differences": {}}
+            else:
+                models, drawn = [repeat.among(present) for repeat in repeats], generator(0, purpose="grid of runs")
+                compared = compare(models, REPLICATES, drawn, next(iter(present)), headline, reversed=True)
             for column in present:
                 against = compared["differences"].get(column)
                 found[row, column] = {
@@ -62,6 +73,15 @@ class Grid:
                     for place in PLACES
                 }
         return found
+
+    def _present(self, row: str) -> dict[str, Run]:
+        return {column: self.runs[row, column] for column in self.columns if (row, column) in self.runs}
+
+    def _paired(self, runs: Mapping[str, Run]) -> list[Examination] | str:
+        try:
+            return Comparison(list(runs.values()), tuple(runs)).paired
+        except ValueError as error:
+            return str(error)
 
     def values(self, place: str) -> np.ndarray:
         """(row, column), NaN where no run could be made."""
@@ -74,13 +94,19 @@ class Grid:
 
 
 def grid(runs: Sequence[Run]) -> Grid | None:
-    """Where exactly two choices were swept, in full or with some that could not be made."""
+    """Where exactly two choices were swept, in full or with some that could not be made.
+
+    Rows are the first of them, or the second where only then the runs of every row test the same patients.
+    """
     chosen = [dict(choice.lstrip("+").split("=", 1) for choice in run.choices) for run in runs]
     swept = [name for name in chosen[0] if len({choices.get(name) for choices in chosen}) > 1]
     if len(swept) != 2:
         return None
-    first, second = swept
-    return Grid((first, second), {(c[first], c[second]): run for c, run in zip(chosen, runs, strict=True)})
+    either = [
+        Grid((rows, columns), {(c[rows], c[columns]): run for c, run in zip(chosen, runs, strict=True)})
+        for rows, columns in (swept, swept[::-1])
+    ]
+    return next((way for way in either if way.unpaired is None), either[0])
 
 
 def write_sweep(folders: Sequence[Path], refused: Mapping[str, str], folder: Path) -> Path:
@@ -113,11 +139,9 @@ def _csv(found: Grid) -> str:
 
 
 def _markdown(found: Grid, refused: Mapping[str, str]) -> str:
-    base = found.columns[0]
     said = [
         "# A sweep",
-        f"{METRICS[METRIC]}. Rows: {found.choices[0]}; columns: {found.choices[1]}. In brackets the paired difference "
-        f"from {base}, with its 95 % interval; under the worst hospital it is that of the hospital which loses most.",
+        f"{METRICS[METRIC]}. Rows: {found.choices[0]}; columns: {found.choices[1]}. {_brackets(found)}",
         "![grid](grid.png)",
     ]
     for place, title in PLACES.items():
@@ -125,6 +149,15 @@ def _markdown(found: Grid, refused: Mapping[str, str]) -> str:
     if refused:
         said += ["## Could not be run", "\n".join(_reasons(found, refused))]
     return "\n\n".join(said) + "\n"
+
+
+def _brackets(found: Grid) -> str:
+    if found.unpaired is not None:
+        return f"Runs are not compared: {found.unpaired.rstrip('.')}."
+    return (
+        f"In brackets the paired difference from {found.columns[0]}, with its 95 % interval; under the worst hospital "
+        "that of the hospital which loses most, whichever it is, and not of the two values."
+    )
 
 
 def _reasons(found: Grid, refused: Mapping[str, str]) -> list[str]:

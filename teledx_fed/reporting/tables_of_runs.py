@@ -79,7 +79,9 @@ def _cells(row: Row, metric: str) -> list[str]:
     mean, worst = row.found["mean_of_sites"][metric], row.found["worst_of_sites"][metric]
     against = (row.less or {}).get("mean_of_sites", {}).get(metric)
     difference = f"{_told(against)}, p {number(against['holm'], '.2g')}" if against else ""
-    return [_told(mean), _told(worst), difference]
+    sites = len(row.found["sites"])
+    somewhere = f", at {mean['sites']} of {sites} hospitals" if mean and mean["sites"] < sites else ""
+    return [_told(mean) + somewhere, _told(worst), difference]
 
 
 def _told(estimate: Mapping[str, Any] | None) -> str:
@@ -101,11 +103,9 @@ def as_markdown(comparison: Comparison, drawn: Sequence[str]) -> str:
 def _sections(comparison: Comparison, drawn: Sequence[str]) -> list[str]:
     heads, rows = _table(comparison)
     sites = comparison.sites
-    seeds = len(comparison.runs[0].repeats)
-    of_seeds = f" and over {seeds} seeds" if seeds > 1 else ""
     said = [
         "# Runs side by side",
-        f"Mean of hospitals, with 95 % intervals by bootstrap over patients{of_seeds}. {_pairing(comparison)}",
+        _reading(comparison),
         markdown_table(heads, rows),
     ]
     if gained := _gains(comparison):
@@ -116,10 +116,11 @@ def _sections(comparison: Comparison, drawn: Sequence[str]) -> list[str]:
     for name in drawn:
         said += [f"![{name}]({name}.png)"]
         if name.startswith("ranks-"):
+            apart = critical_difference(len(comparison.rows), len(sites))
             p = number(friedman_p(comparison, name.removeprefix("ranks-")), ".2g")
             said += [
-                f"Mean ranks over {len(sites)} hospitals; those under one bar are not told apart at 0.05 (Nemenyi); "
-                f"Friedman's p is {p}."
+                f"Mean ranks over {len(sites)} hospitals; those under one bar, less than {apart:.2f} from each other, "
+                f"are not told apart at 0.05 (Nemenyi); Friedman's p is {p}."
             ]
     differing = comparison.differing
     named = [[f"`{name}`", *(f"`{value}`" for value in values)] for name, values in differing.items()]
@@ -138,6 +139,14 @@ def _gains(comparison: Comparison) -> str:
     ]
     heads = [f"{METRICS[PRIMARY[0]]}, less", *(MODELS[model].lower() for model in baselines)]
     return markdown_table(heads, rows) if baselines else ""
+
+
+def _reading(comparison: Comparison) -> str:
+    """How the table is to be read."""
+    seeds = len(comparison.runs[0].repeats)
+    of_seeds = f" and over {seeds} seeds" if seeds > 1 else ""
+    said = f"Mean of hospitals, with 95 % intervals by bootstrap over patients{of_seeds}. {_pairing(comparison)}"
+    return said.rstrip()
 
 
 def _pairing(comparison: Comparison) -> str:
@@ -160,8 +169,10 @@ LATEX = str.maketrans(
 
 
 def as_latex(comparison: Comparison) -> str:
-    """A booktabs table."""
+    """A booktabs table, with how it is to be read under it."""
     heads, rows = _table(comparison)
     lines = [" & ".join(cell.translate(LATEX) for cell in line) + r" \\" for line in (heads, *rows)]
     begin, end = f"\\begin{{tabular}}{{{'l' * len(heads)}}}", r"\end{tabular}"
-    return "\n".join([begin, r"\toprule", lines[0], r"\midrule", *lines[1:], r"\bottomrule", end, ""])
+    said = _reading(comparison).translate(LATEX)
+    note = f"\\multicolumn{{{len(heads)}}}{{p{{\\linewidth}}}}{{\\footnotesize {said}}} \\\\"
+    return "\n".join([begin, r"\toprule", lines[0], r"\midrule", *lines[1:], r"\bottomrule", note, end, ""])

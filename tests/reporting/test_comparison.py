@@ -81,13 +81,14 @@ def test_the_table_holds_what_the_reports_hold(runs: dict[str, Path], table: Pat
     rows = rows_of(table)
     for name in ("mean", "median"):
         report = json.loads((runs[name] / "report.json").read_text())
-        expected = report["federated"]["mean_of_sites"]["referable_auroc"]["value"]
+        expected = report["federated"]["mean_of_sites"]["referable_auroc"]
         (row,) = [
             row
             for row in rows
             if (row["run"], row["of"], row["metric"]) == (name, "mean of hospitals", "referable_auroc")
         ]
-        assert float(row["value"]) == pytest.approx(expected, abs=1e-5)
+        for end in ("value", "low", "high"):
+            assert float(row[end]) == pytest.approx(expected[end], abs=1e-5)
     (mean, median) = (
         next(row for row in rows if (row["run"], row["of"], row["metric"]) == (name, "north", "qwk"))
         for name in ("mean", "median")
@@ -114,7 +115,9 @@ def test_the_latex_has_as_many_cells_in_every_row(table: Path) -> None:
     lines = (table / "comparison.tex").read_text().splitlines()
     columns = re.fullmatch(r"\\begin{tabular}{(l+)}", lines[0])
     assert columns is not None
-    rows = [line for line in lines if line.endswith(r"\\")]
+    *rows, note = [line for line in lines if line.endswith(r"\\")]
+    assert "95 \\% intervals" in note
+    assert f"multicolumn{{{len(columns[1])}}}" in note
     assert {row.count(" & ") + 1 for row in rows} == {len(columns[1])}
     assert not any(re.search(r"(?<!\\)[%_#]", row) for row in rows)
 
@@ -124,6 +127,12 @@ def test_runs_over_other_data_are_refused(runs: dict[str, Path], tmp_path: Path)
     assert code == 1
     assert "runs must be of the same photographs and grades" in said
     assert not list(tmp_path.iterdir())
+
+
+def test_a_run_is_not_compared_with_itself(runs: dict[str, Path], tmp_path: Path) -> None:
+    code, said = compared([runs["mean"], runs["median"], runs["mean"] / ".." / "mean"], tmp_path / "out")
+    assert code == 1
+    assert "runs must be different ones" in said
 
 
 def test_a_folder_that_is_no_run_is_named(runs: dict[str, Path], tmp_path: Path) -> None:
@@ -141,7 +150,7 @@ def test_a_damaged_file_is_named(file: str, runs: dict[str, Path], tmp_path: Pat
     assert f"{damaged / file} must be as its run wrote it" in said.replace("\n", "")
 
 
-@pytest.mark.parametrize(("other", "why"), [("more", "2 seeds"), ("dealt", "tests other patients")])
+@pytest.mark.parametrize(("other", "why"), [("more", "of more: 2"), ("dealt", "tests other patients")])
 def test_runs_that_cannot_be_paired_say_why(other: str, why: str, runs: dict[str, Path], tmp_path: Path) -> None:
     code, said = compared([runs["mean"], runs[other]], tmp_path)
     assert code == 0, said
@@ -193,6 +202,38 @@ def test_a_sweep_of_two_choices_is_a_grid(runs: dict[str, Path], tmp_path: Path)
     cell = found.cells["fedavg", "crash"]["mean_of_sites"]
     assert cell["less"]["value"] == pytest.approx(values[0, 1] - values[0, 0])
     assert (tmp_path / "table" / "grid.png").exists()
+
+
+def swept(tmp_path: Path, cells: dict[tuple[str, str], Path]) -> list[Path]:
+    """Copies of runs, as if these choices had made them."""
+    folders = []
+    for choices, folder in cells.items():
+        folders.append(shutil.copytree(folder, tmp_path / "-".join(choices)))
+        chosen(folders[-1], *choices)
+    return folders
+
+
+def test_rows_of_a_grid_are_the_choice_that_changes_who_is_tested(runs: dict[str, Path], tmp_path: Path) -> None:
+    cells = {
+        (strategy, f"seed={seed}"): runs[name]
+        for seed, name in enumerate(("mean", "dealt"))
+        for strategy in ("strategy=fedavg", "strategy=fedprox")
+    }
+    found = grid([Run(folder) for folder in swept(tmp_path, cells)])
+    assert found is not None
+    assert found.choices == ("seed", "strategy")
+    assert found.cells["1", "fedprox"]["mean_of_sites"]["less"]["value"] == 0
+
+
+def test_a_grid_of_what_cannot_be_compared_says_so(runs: dict[str, Path], tmp_path: Path) -> None:
+    cells = {
+        ("data.seed=0", "partition=by_source"): runs["mean"],
+        ("data.seed=0", "partition=iid"): runs["dealt"],
+        ("data.seed=1", "partition=by_source"): runs["drawn"],
+    }
+    text = write_sweep(swept(tmp_path, cells), {}, tmp_path / "table").read_text()
+    assert "Runs are not compared: " in text
+    assert text.count("| – |") == 2
 
 
 def test_ranks_and_their_critical_difference(runs: dict[str, Path]) -> None:
