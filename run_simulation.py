@@ -2,7 +2,10 @@
 
 import json
 import os
+import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -28,6 +31,7 @@ class Swept:
 
 
 SWEPT = Swept()
+KEPT = "config.yaml"
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
@@ -38,7 +42,11 @@ def main(composed: DictConfig) -> None:
         settings = _settings(composed, folder)
         from teledx_fed.experiment import conduct  # torch and timm, which --help does without
 
-        conduct(settings, folder)
+        with _free_again(folder, composed.resume is None):
+            conduct(settings, folder)
+    except KeyboardInterrupt:
+        again = "the same command" if asked.mode == RunMode.MULTIRUN else f"resume={folder}"
+        sys.exit(f"interrupted: {again} goes on")
     except (ValueError, ConnectionError) as error:
         if asked.mode != RunMode.MULTIRUN:
             sys.exit(f"error: {error}")
@@ -53,21 +61,36 @@ def main(composed: DictConfig) -> None:
 
 
 def _settings(composed: DictConfig, folder: Path) -> Settings:
-    """As composed, and kept in the run folder; a resumed run keeps what it was begun with."""
-    kept = folder / "config.yaml"
+    """As composed, and kept in the run folder; a resumed run, or one of a sweep, keeps what it was begun with."""
+    kept = folder / KEPT
     if composed.resume is None:
         settings = replace(settings_of.build(composed), folder=str(folder))
         if kept.exists():
+            if HydraConfig.get().mode == RunMode.MULTIRUN and settings_of.load(kept) == settings:
+                return settings
             raise ValueError(f"folder must be new, got {folder}, which holds a run. Say resume={folder}, or another.")
         settings_of.save(settings, kept)
         write_text(folder / settings_of.CHOICES, json.dumps(list(HydraConfig.get().overrides.task), indent=1) + "\n")
         return settings
-    if (others := [o for o in HydraConfig.get().overrides.task if not o.startswith("resume=")]) or not kept.exists():
-        raise ValueError(
-            f"resume must name a run folder, and come alone, got {composed.resume} {' '.join(others)}. "
-            "A run goes on with the settings in its config.yaml."
-        )
+    if others := [choice for choice in HydraConfig.get().overrides.task if not choice.startswith("resume=")]:
+        raise ValueError(f"resume must come alone, got {' '.join(others)}. A run goes on as its {KEPT} says.")
+    if not kept.exists():
+        raise ValueError(f"resume must be the folder of a run, got {composed.resume}, which holds no {KEPT}.")
     return settings_of.load(kept)
+
+
+@contextmanager
+def _free_again(folder: Path, new: bool) -> Iterator[None]:
+    """A `new` run that is refused before its first round does not hold its folder."""
+    try:
+        yield
+    except (ValueError, ConnectionError):
+        if new and not any(folder.rglob("rounds.jsonl")):
+            for kept in (KEPT, settings_of.CHOICES):
+                (folder / kept).unlink()
+            for splits in list(folder.rglob("splits")):
+                shutil.rmtree(splits)
+        raise
 
 
 def usage() -> str:

@@ -16,4 +16,4 @@ def one_of(name: str, value: str, choices: Iterable[str]) -> None:
 
 
 def within(name: str, value: float, low: float, high: float) -> None:
-    must(low <= value <= high, name, f"lie in {low:g}…{high:g}", value, "Change it to lie there.")
+    must(low <= value <= high, name, f"lie in {low:.10g}…{high:.10g}", value, "Change it to lie there.")

@@ -107,6 +107,10 @@ FAULTS = (
 )
 
 
+EVER = 100_000
+"""More rounds than any run has."""
+
+
 @dataclass
 class FaultSettings:
     """In every round from `first` to `last`, each of `sites` (all, where none is named) has one of `kinds` with
@@ -117,15 +121,15 @@ class FaultSettings:
     sites: list[str] = field(default_factory=list)
     share: float = 1.0
     first: int = 1
-    last: int = 100_000
+    last: int = EVER
     deviations: float = 1.5
 
     def __post_init__(self) -> None:
         for kind in self.kinds:
             one_of("faults.kinds", kind, FAULTS)
         within("faults.share", self.share, 0, 1)
-        within("faults.first", self.first, 1, 100_000)
-        within("faults.last", self.last, self.first, 100_000)
+        within("faults.first", self.first, 1, EVER)
+        within("faults.last", self.last, self.first, EVER)
         within("faults.deviations", self.deviations, 0, 100)
 
     def concerns(self, site: str, round: int) -> bool:

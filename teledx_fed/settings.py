@@ -46,13 +46,9 @@ class EvaluationSettings:
 
     def __post_init__(self) -> None:
         within("evaluation.folds", self.folds, 1, 1000)
-        must(
-            self.fold is None or (self.folds > 1 and 0 <= self.fold < self.folds),
-            "evaluation.fold",
-            "be one of evaluation.folds, from 0",
-            self.fold,
-            "Leave it out for all of them.",
-        )
+        if self.fold is not None:
+            must(self.folds > 1, "evaluation.folds", "come with evaluation.fold", self.folds, "Say how many there are.")
+            within("evaluation.fold", self.fold, 0, self.folds - 1)
         within("evaluation.target_sensitivity", self.target_sensitivity, 0.01, 1)
         within("evaluation.replicates", self.replicates, 10, 100_000)
 
@@ -133,6 +129,7 @@ class Settings:
         if self.faults.kinds:
             one_of("simulation.backend with faults", self.simulation.backend, ("in_process",))
             one_of("federation.compression with faults", self.federation.compression, ("none",))
+            within("faults.first", self.faults.first, 1, self.federation.rounds)
         must(
             "ensemble" not in self.baselines or "local" in self.baselines,
             "baselines",

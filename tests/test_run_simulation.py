@@ -169,7 +169,30 @@ def test_resume_takes_no_other_setting(start: Start, tmp_path: Path) -> None:
     process = start(f"resume={tmp_path / 'nowhere'}", "seed=3")
     _, err = process.communicate(timeout=120)
     assert process.returncode == 1
-    assert "resume must name a run folder, and come alone" in err
+    assert "resume must come alone, got seed=3" in err
+
+
+@pytest.mark.slow
+def test_what_was_refused_before_its_first_round_leaves_its_folder_free(start: Start, tmp_path: Path) -> None:
+    process = start(*TINY, "faults=sign_flip", "faults.sites=[nowhere]", f"folder={tmp_path / 'run'}")
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "faults.sites must name hospitals among" in err
+    assert finish(start(*TINY, "baselines=[]", f"folder={tmp_path / 'run'}")) == tmp_path / "run"
+
+
+@pytest.mark.slow
+def test_interrupted_by_hand_it_says_how_to_go_on(start: Start, tmp_path: Path) -> None:
+    process = start(*TINY, "baselines=[]", "federation.rounds=200", f"folder={tmp_path / 'run'}")
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("round 2/"):
+            break
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert f"interrupted: resume={tmp_path / 'run'} goes on" in err
+    assert "Traceback" not in err
 
 
 @pytest.mark.slow
@@ -177,6 +200,18 @@ def test_a_sweep_runs_every_choice_in_a_folder_of_its_own(start: Start, tmp_path
     finish(start("-m", *TINY, "baselines=[]", "seed=0,1", f"folder={tmp_path / 'sweep'}"))
     first, second = (model(tmp_path / "sweep" / number) for number in ("0", "1"))
     assert first != second
+
+
+@pytest.mark.slow
+def test_a_killed_sweep_goes_on_by_the_same_command(start: Start, tmp_path: Path) -> None:
+    command = ["-m", *TINY, "baselines=[]", "strategy=fedavg,fedadam", "seed=0,1"]
+    finish(start(*command, f"folder={tmp_path / 'whole'}"))
+    folder = tmp_path / "sweep"
+    kill_at(start(*command, f"folder={folder}"), "Federated referable AUROC")
+    finish(start(*command, f"folder={folder}"))
+    table = (folder / "grid.md").read_text()
+    assert table == (tmp_path / "whole" / "grid.md").read_text()
+    assert "Rows: seed; columns: strategy" in table
 
 
 @pytest.mark.slow

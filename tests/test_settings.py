@@ -116,8 +116,8 @@ def test_data_are_drawn_by_a_seed_of_their_own() -> None:
     ("overrides", "message"),
     [
         (["seeds=[1,1]"], "seeds must differ"),
-        (["evaluation.fold=1"], r"evaluation\.fold must be one of evaluation\.folds, from 0, got 1"),
-        (["evaluation.folds=3", "evaluation.fold=3"], r"evaluation\.fold must be one of"),
+        (["evaluation.fold=1"], r"evaluation\.folds must come with evaluation\.fold, got 1"),
+        (["evaluation.folds=3", "evaluation.fold=3"], r"evaluation\.fold must lie in 0…2, got 3"),
     ],
 )
 def test_seeds_and_folds_that_cannot_be(overrides: list[str], message: str) -> None:

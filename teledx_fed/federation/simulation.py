@@ -114,11 +114,11 @@ def coordinate(
 
 
 def _keep(folder: Path, progress: Progress, report: RoundReport, told: Callable[[], None]) -> None:
-    """A round is told of once it would survive; the next one goes on meanwhile."""
+    """A round is told of before it would survive a kill: twice, perhaps, and never not at all."""
     with (folder / LINES).open("a", encoding="utf-8") as file:
         file.write(json.dumps(asdict(report)) + "\n")
-    checkpoint.write(progress, folder / CHECKPOINT)
     told()
+    checkpoint.write(progress, folder / CHECKPOINT)
 
 
 def conclude(grid: Grid, last: Progress, settings: Settings, folder: Path) -> None:

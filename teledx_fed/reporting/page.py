@@ -30,9 +30,11 @@ def write_page(folder: Path) -> Path:
     report = _report(folder / "report.json")
     rounds = {part["name"]: _lines(folder / part["name"] / "rounds.jsonl") for part in report["parts"]}
     scores, differences = _scores(report, report), _scores(report["differences"], report)
+    settings = load(folder / "config.yaml")
     page = _template().render(
         report=report,
-        settings=as_yaml(without_places(load(folder / "config.yaml"))),
+        settings=as_yaml(without_places(settings)),
+        failing=wording.failing(settings.faults),
         files_listed=(folder / "set_aside.csv").exists(),
         verdict=wording.verdict(report),
         scores=scores,
@@ -153,7 +155,7 @@ def _curves(report: Json) -> Json:
     return {
         "confusion": {site: found["confusion"] for site, found in federated.items() if found["confusion"]},
         "roc": {
-            site: Markup(plots.roc(_rocs(curves, site), _operating_point(report["federated"]["sites"][site])))
+            site: Markup(plots.roc(_rocs(curves, site), _operating_point(found["roc"])))
             for site, found in federated.items()
             if found["roc"] and found["roc"]["true_positive_rate"]
         },
@@ -169,6 +171,6 @@ def _rocs(curves: Json, site: str) -> Json:
     return {model: curves[model][site]["roc"] for model in MODELS if curves.get(model, {}).get(site, {}).get("roc")}
 
 
-def _operating_point(metrics: Json) -> tuple[float, float] | None:
-    specificity, sensitivity = metrics["specificity"], metrics["sensitivity"]
-    return (1 - specificity["value"], sensitivity["value"]) if specificity and sensitivity else None
+def _operating_point(roc: Json) -> tuple[float, float] | None:
+    point = roc["operating_point"]
+    return (point["false_positive_rate"], point["true_positive_rate"]) if point else None

@@ -26,6 +26,7 @@ class Display:
         self._page = LivePage(watched)
         self._shown = Live(self._page, console=self._console, refresh_per_second=PER_SECOND, transient=True)
         self._quarter = 0
+        self._phase = ""
 
     def __enter__(self) -> Self:
         if self._live:
@@ -43,7 +44,9 @@ class Display:
     def phase(self, name: str) -> None:
         self._page.begin(name)
         self._quarter = 0
-        self.say(name)
+        if name != self._phase:
+            self.say(name)
+        self._phase = name
 
     def advance(self, done: int, total: int) -> None:
         self._page.advance(done, total)

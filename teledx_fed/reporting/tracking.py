@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -67,9 +68,10 @@ class MLflow:
 
     def __init__(self, settings: Settings, folder: Path) -> None:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        from mlflow.entities import Metric
         from mlflow.tracking import MlflowClient
 
-        asked, self._folder = settings.tracking, folder
+        asked, self._folder, self._metric = settings.tracking, folder, Metric
         self._client = MlflowClient(asked.uri)
         known = folder / MLFLOW_RUN
         if known.exists():
@@ -84,17 +86,21 @@ class MLflow:
         self._client.log_text(self._run, as_yaml(without_places(settings)), "settings.yaml")
 
     def round(self, part: str, report: RoundReport) -> None:
-        for name, value in _told(report).items():
-            self._client.log_metric(self._run, f"{part}/{name}" if part else name, value, step=report.round - 1)
+        before = f"{part}/" if part else ""
+        self._log({f"{before}{name}": value for name, value in _told(report).items()}, report.round - 1)
 
     def end(self, report: Mapping[str, Any]) -> None:
-        for name, value in _tested(report).items():
-            self._client.log_metric(self._run, name, value)
+        self._log(_tested(report), 0)
         self._client.set_tag(self._run, "verdict", verdict(report))
         for name in ARTEFACTS:
             if (self._folder / name).exists():
                 self._client.log_artifact(self._run, str(self._folder / name))
         self._client.set_terminated(self._run)
+
+    def _log(self, values: Mapping[str, float], step: int) -> None:
+        """All of them or, where the run is killed, none."""
+        now = int(time.time() * 1000)
+        self._client.log_batch(self._run, [self._metric(name, value, now, step) for name, value in values.items()])
 
 
 TRACKERS: Mapping[str, Callable[[Settings, Path], Tracker]] = {

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from teledx_fed.amounts import number
+from teledx_fed.federation_settings import EVER, FaultSettings
 
 SCHEMA = "teledx_fed.report/2"
 """Of report.json."""
@@ -50,6 +51,17 @@ def between(estimate: Estimate | None, form: str = ".2f") -> str:
         return ""
     dash = "–" if estimate["low"] >= 0 else " to "
     return f"({number(estimate['low'], form)}{dash}{number(estimate['high'], form)})"
+
+
+def failing(faults: FaultSettings) -> str:
+    """Which hospitals were made to fail, how, how often and when; empty where none was."""
+    if not faults.kinds:
+        return ""
+    kinds = " or ".join(kind.replace("_", " ") for kind in faults.kinds)
+    sites = ", ".join(faults.sites) or "every hospital"
+    rounds = f"round {faults.first}" + (" on" if faults.last >= EVER else f" to {faults.last}")
+    often = "" if faults.share == 1 else f" with probability {faults.share:g}"
+    return f"{kinds} at {sites}{often}, from {rounds}"
 
 
 def verdict(report: Mapping[str, Any]) -> str:

@@ -86,7 +86,7 @@ def test_faults_are_drawn_from_seed_site_and_round(tiny_settings: Callable[..., 
     assert 0.2 < sum(kind is not None for kind in drawn) / len(drawn) < 0.4
     assert {*drawn} == {None, "crash", "not_a_number"}
     assert set(plan(faults__share=0.0)) == {None}
-    one = plan(faults__sites=["north"], faults__first=3, faults__last=4)
+    one = plan(faults__sites=["north"], faults__first=3, faults__last=4, federation__rounds=9)
     assert [i for i, kind in enumerate(one) if kind] == [102, 103]
 
 
@@ -150,6 +150,11 @@ def test_flipped_labels_are_turned_round_in_training_alone(tiny_site: Callable[.
 def test_a_fault_of_nobody_is_refused(run: Run) -> None:
     with pytest.raises(ValueError, match=r"faults\.sites must name hospitals among .*east.*, got \['atlantis'\]"):
         run(faults__kinds=["not_a_number"], faults__sites=["atlantis"])
+
+
+def test_faults_that_would_begin_after_the_last_round_are_refused(tiny_settings: Callable[..., Settings]) -> None:
+    with pytest.raises(ValueError, match=r"faults\.first must lie in 1…2, got 3"):
+        tiny_settings(faults__kinds=["crash"], faults__first=3)
 
 
 def test_faults_are_for_simulations(tiny_settings: Callable[..., Settings]) -> None:

@@ -261,6 +261,22 @@ def test_a_finished_run_writes_the_same_model_again(
     assert written[0] == written[1]
 
 
+def test_whoever_watches_hears_of_every_round_however_a_run_is_cut_off(world: Callable[..., World]) -> None:
+    here = world()
+    heard: list[int] = []
+
+    def watch(report: RoundReport, rounds: int) -> None:
+        if report.round == 2 and 1 in heard and len(heard) == 1:
+            heard.append(0)
+            raise ConnectionError("cut off")
+        heard.append(report.round)
+
+    with pytest.raises(ConnectionError):
+        federate(here.sites, [here.worker], here.settings, here.folder, watch)
+    federate(here.sites, [here.worker], here.settings, here.folder, watch)
+    assert heard == [1, 0, 2, 3]
+
+
 def test_counts_alone_give_the_scores_of_the_patients(world: Callable[..., World]) -> None:
     here = world()
     federation = federate(here.sites, [here.worker], here.settings, here.folder, lambda report, total: None)

@@ -42,6 +42,7 @@ def curves(draw: np.random.Generator, auroc: float, head: str) -> Json:
         "roc": {
             "false_positive_rate": false_positive_rate.tolist(),
             "true_positive_rate": (false_positive_rate ** (1 / auroc - 1)).tolist(),
+            "operating_point": {"false_positive_rate": 0.2, "true_positive_rate": 0.2 ** (1 / auroc - 1)},
         },
         "reliability": {
             "predicted": predicted.tolist(),

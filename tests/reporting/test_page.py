@@ -207,6 +207,16 @@ def test_a_report_of_another_version_is_refused(tmp_path: Path) -> None:
         write_page(folder)
 
 
+def test_faults_that_were_asked_for_stand_at_the_top(tmp_path: Path) -> None:
+    write_run(tmp_path, report())
+    config = json.loads((tmp_path / "config.yaml").read_text())
+    asked = {"kinds": ["sign_flip"], "sites": ["harbour"], "first": 2, "share": 0.5}
+    (tmp_path / "config.yaml").write_text(json.dumps({**config, "faults": asked}))
+    text = Page(write_page(tmp_path).read_text("utf-8")).text
+    assert "Made to fail: sign flip at harbour with probability 0.5, from round 2 on" in text.replace(" .", ".")
+    assert "Made to fail" not in page(tmp_path, report()).text
+
+
 def test_the_page_tells_the_settings_but_not_where_things_lie(tmp_path: Path) -> None:
     text = page(tmp_path, report()).text
     assert "seed: 12345" in text
