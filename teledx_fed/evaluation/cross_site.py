@@ -22,6 +22,7 @@ ROC_POINTS = 101
 Json = dict[str, Any]
 Values = Mapping[str, Floats]
 """By metric, the sample itself followed by its replicates."""
+_NOWHERE = np.array([np.nan])
 Measure = Callable[[Predictions, Booleans, Floats], Values]
 
 
@@ -35,6 +36,12 @@ class Measured:
 
     sites: Mapping[str, Values]
     all_patients: Values
+
+    @property
+    def worst(self) -> Values:
+        """The least over sites where it is defined, of each metric of which more is better."""
+        names = [name for name in self.all_patients if name in HIGHER_IS_BETTER]
+        return {name: np.fmin.reduce(_defined(self.sites.values(), name) or [_NOWHERE]) for name in names}
 
     def __sub__(self, other: "Measured") -> "Measured":
         sites = {site: _minus(values, other.sites[site]) for site, values in self.sites.items()}
@@ -55,22 +62,22 @@ def compare(
     A replicate draws patients anew, one draw for all models and `repeats` (the same experiment with other seeds), and
     of several repeats it draws some too; a value is the mean over repeats. A metric is `{value, low, high}`, in the
     mean of sites with the number of `sites` where it is defined, or `None`; a difference has also `p`, two-sided, and
-    `holm`, adjusted for all baselines and sites (Holm 1979). `worst_of_sites` is the least of a metric's values, or
-    differences, at any `site`, for metrics of which more is better.
+    `holm`, adjusted for all baselines and sites (Holm 1979). `worst_of_sites` is the least of a metric's values at any
+    `site`, for metrics of which more is better; its difference is of two such values, at whichever sites they are.
     """
     for repeat in repeats:
         _assert_paired(repeat.predictions)
     measured = _over_repeats(repeats, replicates, generator, measure)
     baselines = [model for model in measured if model != reference]
-    pairs = {model: (measured[reference], measured[model]) for model in baselines}
+    pairs = {model: (measured[reference], measured[model])[:: -1 if reversed else 1] for model in baselines}
     differences = {
-        model: _report(other - one if reversed else one - other, differing=True)
+        model: _report(one - other, _minus(one.worst, other.worst), differing=True)
         for model, (one, other) in pairs.items()
     }
     _adjust([found for part in differences.values() for found in part["sites"].values()])
-    for mean in ("mean_of_sites", "all_patients"):
-        _adjust([part[mean] for part in differences.values()])
-    return {model: _report(found) for model, found in measured.items()} | {"differences": differences}
+    for whole in ("mean_of_sites", "worst_of_sites", "all_patients"):
+        _adjust([part[whole] for part in differences.values()])
+    return {model: _report(found, found.worst) for model, found in measured.items()} | {"differences": differences}
 
 
 def matrix(repeats: Sequence[Examination], replicates: int, generator: np.random.Generator) -> Json:
@@ -208,12 +215,12 @@ def _minus(one: Values, other: Values) -> Values:
     return {name: one[name] - other[name] for name in one}
 
 
-def _report(measured: Measured, differing: bool = False) -> Json:
+def _report(measured: Measured, worst: Values, differing: bool = False) -> Json:
     sites, names = measured.sites, tuple(measured.all_patients)
     return {
         "sites": {site: {name: _metric(found[name], differing) for name in names} for site, found in sites.items()},
         "mean_of_sites": {name: _mean(sites.values(), name, differing) for name in names},
-        "worst_of_sites": {name: _worst(sites, name) for name in names if name in HIGHER_IS_BETTER},
+        "worst_of_sites": {name: _worst(sites, name, values, differing) for name, values in worst.items()},
         "all_patients": {name: _metric(measured.all_patients[name], differing) for name in names},
     }
 
@@ -227,18 +234,21 @@ def _metric(values: Floats, differing: bool = False) -> Json | None:
 
 def _mean(sites: Iterable[Values], name: str, differing: bool) -> Json | None:
     """Over the sites where the metric is defined."""
-    defined = [values[name] for values in sites if not np.isnan(values[name][0])]
+    defined = _defined(sites, name)
     found = _metric(mean_defined(np.stack(defined), axis=0), differing) if defined else None
     return None if found is None else found | {"sites": len(defined)}
 
 
-def _worst(sites: Mapping[str, Values], name: str) -> Json | None:
-    """Over the sites where the metric is defined; the interval is that of the least, whichever site it is at."""
-    defined = {site: values[name] for site, values in sites.items() if not np.isnan(values[name][0])}
-    if not defined:
-        return None
-    least = np.fmin.reduce(list(defined.values()))
-    return (_metric(least) or {}) | {"site": min(defined, key=lambda site: float(defined[site][0]))}
+def _worst(sites: Mapping[str, Values], name: str, values: Floats, differing: bool) -> Json | None:
+    """The interval is that of the least, whichever site it is at; a model's names the site of its value."""
+    found = _metric(values, differing)
+    if found is None or differing:
+        return found
+    return found | {"site": next(site for site, at in sites.items() if at[name][0] == found["value"])}
+
+
+def _defined(sites: Iterable[Values], name: str) -> list[Floats]:
+    return [values[name] for values in sites if not np.isnan(values[name][0])]
 
 
 def _adjust(differences: Sequence[Json]) -> None:

@@ -155,8 +155,8 @@ def _brackets(found: Grid) -> str:
     if found.unpaired is not None:
         return f"Runs are not compared: {found.unpaired.rstrip('.')}."
     return (
-        f"In brackets the paired difference from {found.columns[0]}, with its 95 % interval; under the worst hospital "
-        "that of the hospital which loses most, whichever it is, and not of the two values."
+        f"In brackets the paired difference from {found.columns[0]}, with its 95 % interval; the worst hospital of the "
+        "two need not be the same."
     )
 
 

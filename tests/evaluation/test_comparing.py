@@ -146,6 +146,20 @@ def test_the_worst_hospital_is_named(simulate: Simulate) -> None:
     assert worst["value"] == found["sites"]["b"]["referable_auroc"]["value"]
 
 
+def test_the_difference_of_the_worst_hospitals_is_that_of_their_values(simulate: Simulate) -> None:
+    """Of equal models it leans to no side; the least of the differences would."""
+    models = {
+        "federated": {"a": simulate(0, skill=3.0), "b": simulate(1, skill=0.3, labels=1)},
+        "local": {"a": simulate(2, skill=0.5), "b": simulate(3, skill=2.0, labels=1)},
+    }
+    found = compared([examination(models)])
+    worst = {model: found[model]["worst_of_sites"]["qwk"] for model in models}
+    assert (worst["federated"]["site"], worst["local"]["site"]) == ("b", "a")
+    difference = found["differences"]["local"]["worst_of_sites"]["qwk"]
+    assert difference["value"] == pytest.approx(worst["federated"]["value"] - worst["local"]["value"])
+    assert difference["low"] < difference["value"] < difference["high"]
+
+
 def test_holm_by_hand() -> None:
     """Holm 1979: the least times four, the next times three, and never less than the one before."""
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
