@@ -63,15 +63,15 @@ def critical_difference(ranks: Mapping[str, float], apart: float, title: str) ->
 
 @mpl.rc_context(STYLE)
 def heat(values: np.ndarray, rows: Sequence[str], columns: Sequence[str], titles: Sequence[str]) -> Figure:
-    """Panels (panel, row, column) of values, each told in its cell; all on one scale."""
+    """Panels (panel, row, column) of values, each told in its cell; a panel has colours of its own."""
     figure = Figure(figsize=(2.2 + 0.95 * len(columns) * len(values), 1.7 + ROW * len(rows)), layout="constrained")
     panels: list[Axes] = list(np.atleast_1d(figure.subplots(1, len(values), sharey=True)))
-    low, high = float(np.nanmin(values)), float(np.nanmax(values))
     for axes, panel, title in zip(panels, values, titles, strict=True):
+        low, high = float(np.nanmin(panel)), float(np.nanmax(panel))
         axes.imshow(panel, cmap="cividis", vmin=low, vmax=high, aspect="auto")
         for (y, x), value in np.ndenumerate(panel):
             dark = (value - low) < 0.55 * (high - low)
-            told = "–" if np.isnan(value) else f"{value:.2f}"
+            told = "–" if np.isnan(value) else f"{value:.3f}"
             axes.text(x, y, told, ha="center", va="center", size=8, color="white" if dark else "black")
         axes.set_xticks(range(len(columns)), [column.replace("_", " ") for column in columns], rotation=35, ha="right")
         axes.set_yticks(range(len(rows)), rows)

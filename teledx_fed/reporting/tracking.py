@@ -116,7 +116,8 @@ def tracker(settings: Settings, folder: Path) -> Tracker:
     try:
         return TRACKERS[to](settings, folder)
     except ImportError as error:
-        raise ValueError(f"tracking.to must be installed, got {to}. Say pip install teledx-fed[tracking].") from error
+        remedy = "Say pip install '.[tracking]' in the checkout."
+        raise ValueError(f"tracking.to must be installed, got {to}. {remedy}") from error
 
 
 def _told(report: RoundReport) -> dict[str, float]:
