@@ -90,6 +90,6 @@ def test_what_is_not_installed_is_said_before_anything_begins(
     imported = builtins.__import__
     monkeypatch.setattr(builtins, "__import__", without)
     for to in ("mlflow", "tensorboard"):
-        with pytest.raises(ValueError, match=rf"tracking\.to must be installed, got {to}. Say pip install teledx-fed"):
+        with pytest.raises(ValueError, match=rf"tracking\.to must be installed, got {to}. Say pip install "):
             tracker(tiny_settings(tracking__to=to), tmp_path)
     assert not list(tmp_path.rglob("events*"))
