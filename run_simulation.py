@@ -5,7 +5,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -39,13 +39,15 @@ def main(composed: DictConfig) -> None:
     asked = HydraConfig.get()
     folder = Path(asked.runtime.output_dir)
     try:
+        new = not any(folder.iterdir())
         settings = _settings(composed, folder)
         from teledx_fed.experiment import conduct  # torch and timm, which --help does without
 
-        with _free_again(folder, composed.resume is None):
+        with _free_again(folder) if new else nullcontext():
             conduct(settings, folder)
     except KeyboardInterrupt:
-        again = "the same command" if asked.mode == RunMode.MULTIRUN else f"resume={folder}"
+        one = asked.mode != RunMode.MULTIRUN
+        again = f"resume={folder}" if one else f"the same command with folder={asked.sweep.dir}"
         sys.exit(f"interrupted: {again} goes on")
     except (ValueError, ConnectionError) as error:
         if asked.mode != RunMode.MULTIRUN:
@@ -69,6 +71,8 @@ def _settings(composed: DictConfig, folder: Path) -> Settings:
             if HydraConfig.get().mode == RunMode.MULTIRUN and settings_of.load(kept) == settings:
                 return settings
             raise ValueError(f"folder must be new, got {folder}, which holds a run. Say resume={folder}, or another.")
+        if any(folder.iterdir()):
+            raise ValueError(f"folder must be new or empty, got {folder}, which holds something else. Name another.")
         settings_of.save(settings, kept)
         write_text(folder / settings_of.CHOICES, json.dumps(list(HydraConfig.get().overrides.task), indent=1) + "\n")
         return settings
@@ -80,16 +84,14 @@ def _settings(composed: DictConfig, folder: Path) -> Settings:
 
 
 @contextmanager
-def _free_again(folder: Path, new: bool) -> Iterator[None]:
-    """A `new` run that is refused before its first round does not hold its folder."""
+def _free_again(folder: Path) -> Iterator[None]:
+    """A run that began in an empty folder and is refused before its first round leaves it empty."""
     try:
         yield
     except (ValueError, ConnectionError):
-        if new and not any(folder.rglob("rounds.jsonl")):
-            for kept in (KEPT, settings_of.CHOICES):
-                (folder / kept).unlink()
-            for splits in list(folder.rglob("splits")):
-                shutil.rmtree(splits)
+        if not any(folder.rglob("rounds.jsonl")):
+            shutil.rmtree(folder)
+            folder.mkdir()
         raise
 
 

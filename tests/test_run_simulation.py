@@ -141,6 +141,15 @@ def test_a_folder_that_holds_a_run_is_not_written_over(start: Start, tmp_path: P
     assert (tmp_path / "config.yaml").read_text() == "seed: 7\n"
 
 
+def test_a_folder_that_holds_something_else_is_left_alone(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "thesis" / "splits").mkdir(parents=True)
+    process = start(f"folder={tmp_path / 'thesis'}", "faults=sign_flip", "faults.sites=[nowhere]")
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "folder must be new or empty" in err
+    assert [path.name for path in (tmp_path / "thesis").iterdir()] == ["splits"]
+
+
 def test_bad_settings_end_with_one_line_and_no_traceback(start: Start, tmp_path: Path) -> None:
     process = start("federation.rounds=0", f"folder={tmp_path / 'run'}")
     _, err = process.communicate(timeout=120)

@@ -67,7 +67,8 @@ def heat(values: np.ndarray, rows: Sequence[str], columns: Sequence[str], titles
     figure = Figure(figsize=(2.2 + 0.95 * len(columns) * len(values), 1.7 + ROW * len(rows)), layout="constrained")
     panels: list[Axes] = list(np.atleast_1d(figure.subplots(1, len(values), sharey=True)))
     for axes, panel, title in zip(panels, values, titles, strict=True):
-        low, high = float(np.nanmin(panel)), float(np.nanmax(panel))
+        known = panel[~np.isnan(panel)]
+        low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
         axes.imshow(panel, cmap="cividis", vmin=low, vmax=high, aspect="auto")
         for (y, x), value in np.ndenumerate(panel):
             dark = (value - low) < 0.55 * (high - low)

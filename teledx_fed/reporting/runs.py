@@ -1,9 +1,10 @@
 """Run folders read back, to be set beside each other: what was asked, what was found, and how they differ."""
 
 import json
+import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
@@ -15,7 +16,7 @@ from yaml import YAMLError
 from teledx_fed.evaluation import examined
 from teledx_fed.evaluation.examined import Examination, everyone
 from teledx_fed.reporting.wording import MODELS, SCHEMA
-from teledx_fed.settings import CHOICES, Settings, load
+from teledx_fed.settings import CHOICES, Settings, load, without_places
 
 TESTED = "tested.safetensors"
 OF_NO_CONCERN = (
@@ -23,7 +24,8 @@ OF_NO_CONCERN = (
     *("data.cache", "data.workers", "simulation.workers"),
 )
 
-PLACES = ("folder=", "resume=", "data.cache=")
+PLACES = ("folder", "resume", "data.cache", "tracking.uri")
+PATH = re.compile(r"[^\s,:={}\[\]'\"]*(://|/)[^\s,{}\[\]'\"]*")
 
 Json = Mapping[str, Any]
 Read = TypeVar("Read")
@@ -69,8 +71,8 @@ class Run:
     @property
     def command(self) -> str:
         """What made it, but for where things lie."""
-        placed = ["data_root=PATH" if choice.startswith("data_root=") else choice for choice in self.choices]
-        return shlex.join(["python", "run_simulation.py", *(c for c in placed if not c.startswith(PLACES))])
+        kept = [without_paths(choice) for choice in self.choices if _name(choice) not in PLACES]
+        return shlex.join(["python", "run_simulation.py", *kept])
 
 
 def _read(path: Path, read: Callable[[Path], Read]) -> Read:
@@ -107,10 +109,24 @@ def same_data(runs: Sequence[Run]) -> None:
 
 def differing(runs: Sequence[Run]) -> dict[str, list[Any]]:
     """By dotted name, the values of each setting in which they differ; where things lie does not count."""
-    by_run = [flat(asdict(run.settings)) for run in runs]
+    by_run = [flat(without_places(run.settings)) | {"model.file": _file(run.settings)} for run in runs]
     names = dict.fromkeys(name for settings in by_run for name in settings)
     found = {name: [settings.get(name) for settings in by_run] for name in names if not name.startswith(OF_NO_CONCERN)}
     return {name: values for name, values in found.items() if any(value != values[0] for value in values)}
+
+
+def _file(settings: Settings) -> str | None:
+    return settings.model.file and Path(settings.model.file).name
+
+
+def without_paths(text: str) -> str:
+    """Fit to be shown around."""
+    return "data_root=PATH" if _name(text) == "data_root" else PATH.sub("PATH", text)
+
+
+def _name(choice: str) -> str:
+    """Of the setting that is chosen: `+data.sources=…` is data.sources."""
+    return choice.lstrip("+~").partition("=")[0]
 
 
 def flat(settings: Json, before: str = "") -> dict[str, Any]:
@@ -126,7 +142,9 @@ def names(runs: Sequence[Run]) -> list[str]:
     """What was chosen for one and not for all of them; else the names of their folders."""
     if len(runs) == 1:
         return [MODELS["federated"]]
-    chosen = [", ".join(_short(choice) for choice in run.choices if _tells(choice, runs)) for run in runs]
+    chosen = [
+        ", ".join(_short(without_paths(choice)) for choice in run.choices if _tells(choice, runs)) for run in runs
+    ]
     if all(chosen) and len(set(chosen)) == len(runs):
         return chosen
     folders = [run.folder.resolve().name for run in runs]
@@ -134,7 +152,7 @@ def names(runs: Sequence[Run]) -> list[str]:
 
 
 def _tells(choice: str, runs: Sequence[Run]) -> bool:
-    return not choice.lstrip("+~").startswith(OF_NO_CONCERN) and any(choice not in run.choices for run in runs)
+    return not _name(choice).startswith(OF_NO_CONCERN) and any(choice not in run.choices for run in runs)
 
 
 def _short(choice: str) -> str:

@@ -15,15 +15,14 @@ from teledx_fed.evaluation.cross_site import compare
 from teledx_fed.evaluation.examined import Examination
 from teledx_fed.evaluation.metrics import headline
 from teledx_fed.files import write_text
-from teledx_fed.randomness import generator
 from teledx_fed.reporting.comparison import Comparison
 from teledx_fed.reporting.plots_of_runs import heat, save
-from teledx_fed.reporting.runs import Run
+from teledx_fed.reporting.report import resampling
+from teledx_fed.reporting.runs import Run, without_paths
 from teledx_fed.reporting.tables_of_runs import markdown_table, write_comparison
 from teledx_fed.reporting.wording import METRICS, between
 
 METRIC = "referable_auroc"
-REPLICATES = 1000
 PLACES = {"mean_of_sites": "mean of hospitals", "worst_of_sites": "worst hospital"}
 
 Cell = Mapping[str, Any]
@@ -64,10 +63,10 @@ class Grid:
             if isinstance(repeats, str):
                 compared = {column: run.report["federated"] for column, run in present.items()} | {"differences": {}}
             else:
-                models, drawn = [repeat.among(present) for repeat in repeats], generator(0, purpose="grid of runs")
-                compared = compare(models, REPLICATES, drawn, next(iter(present)), headline, reversed=True)
+                models, (reference, first) = [repeat.among(present) for repeat in repeats], next(iter(present.items()))
+                compared = compare(models, *resampling(first.settings), reference, headline, reversed=True)
             for column in present:
-                against = compared["differences"].get(column)
+                against = compared["differences"].get(column) if self.columns[0] in present else None
                 found[row, column] = {
                     place: {"is": compared[column][place][METRIC], "less": against and against[place][METRIC]}
                     for place in PLACES
@@ -80,13 +79,13 @@ class Grid:
     def _paired(self, runs: Mapping[str, Run]) -> list[Examination] | str:
         try:
             return Comparison(list(runs.values()), tuple(runs)).paired
-        except ValueError as error:
-            return str(error)
+        except ValueError:
+            return "they are of other photographs or grades"
 
     def values(self, place: str) -> np.ndarray:
         """(row, column), NaN where no run could be made."""
         told = [[self.cells.get((row, column), {}).get(place) for column in self.columns] for row in self.rows]
-        return np.array([[np.nan if cell is None else cell["is"]["value"] for cell in row] for row in told])
+        return np.array([[cell["is"]["value"] if cell and cell["is"] else np.nan for cell in row] for row in told])
 
     def told(self, place: str) -> list[list[str]]:
         rows, cells = self.rows, self.cells
@@ -98,7 +97,7 @@ def grid(runs: Sequence[Run]) -> Grid | None:
 
     Rows are the first of them, or the second where only then the runs of every row test the same patients.
     """
-    chosen = [dict(choice.lstrip("+").split("=", 1) for choice in run.choices) for run in runs]
+    chosen = [dict(choice.lstrip("+").partition("=")[::2] for choice in run.choices) for run in runs]
     swept = [name for name in chosen[0] if len({choices.get(name) for choices in chosen}) > 1]
     if len(swept) != 2:
         return None
@@ -166,12 +165,12 @@ def _reasons(found: Grid, refused: Mapping[str, str]) -> list[str]:
     names = tuple(f"{choice}=" for choice in found.choices)
     for choices, reason in refused.items():
         swept = " ".join(choice for choice in choices.split() if choice.startswith(names))
-        by_reason.setdefault(reason, []).append(f"`{swept}`")
+        by_reason.setdefault(without_paths(reason.partition("\n")[0]), []).append(f"`{swept}`")
     return [f"- {', '.join(choices)}: {reason}" for reason, choices in by_reason.items()]
 
 
 def _told(cell: Cell | None) -> str:
-    if cell is None:
+    if cell is None or cell["is"] is None:
         return "–"
     value, less = number(cell["is"]["value"], ".3f"), cell["less"]
     return value if less is None else f"{value} ({number(less['value'], '+.3f')}; {between(less, '.3f').strip('()')})"

@@ -144,7 +144,7 @@ def _gains(comparison: Comparison) -> str:
 def _reading(comparison: Comparison) -> str:
     """How the table is to be read."""
     seeds = len(comparison.runs[0].repeats)
-    of_seeds = f" and over {seeds} seeds" if seeds > 1 else ""
+    of_seeds = f", wider for {seeds} seeds (Student's t)" if seeds > 1 else ""
     said = f"Mean of hospitals, with 95 % intervals by bootstrap over patients{of_seeds}. {_pairing(comparison)}"
     return said.rstrip()
 

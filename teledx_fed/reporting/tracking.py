@@ -1,9 +1,12 @@
 """Runs told to TensorBoard or MLflow as they go; neither is imported before it is asked for."""
 
 import json
+import logging
 import os
+import re
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +20,8 @@ ARTEFACTS = ("report.html", "report.json", "rounds.jsonl", "model.safetensors")
 """What may be shown around: no file among them names a photograph, a patient or a place."""
 MLFLOW_RUN = "mlflow_run.json"
 LONGEST = 500
+
+log = logging.getLogger(__name__)
 
 
 class Tracker(Protocol):
@@ -69,21 +74,30 @@ class MLflow:
     def __init__(self, settings: Settings, folder: Path) -> None:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         from mlflow.entities import Metric
+        from mlflow.exceptions import MlflowException
+
+        self._folder, self._metric, self._failure, self._failed = folder, Metric, MlflowException, False
+        try:
+            self._begin(settings, folder / MLFLOW_RUN)
+        except MlflowException as error:
+            uri = settings.tracking.uri
+            raise ValueError(f"tracking.uri must be where MLflow answers, got {uri}: {_line(error)}") from error
+
+    def _begin(self, settings: Settings, known: Path) -> None:
         from mlflow.tracking import MlflowClient
 
-        asked, self._folder, self._metric = settings.tracking, folder, Metric
+        asked = settings.tracking
         self._client = MlflowClient(asked.uri)
-        known = folder / MLFLOW_RUN
         if known.exists():
             self._run = json.loads(known.read_text())["run"]
             return
         found = self._client.get_experiment_by_name(asked.experiment)
         experiment = found.experiment_id if found else self._client.create_experiment(asked.experiment)
-        self._run = self._client.create_run(experiment, run_name=folder.name, tags=asked.tags).info.run_id
-        write_text(known, json.dumps({"run": self._run}) + "\n")
+        self._run = self._client.create_run(experiment, run_name=known.parent.name, tags=asked.tags).info.run_id
         for name, value in flat(without_places(settings)).items():
-            self._client.log_param(self._run, name, str(value)[:LONGEST])
+            self._client.log_param(self._run, _key(name), str(value)[:LONGEST])
         self._client.log_text(self._run, as_yaml(without_places(settings)), "settings.yaml")
+        write_text(known, json.dumps({"run": self._run}) + "\n")
 
     def round(self, part: str, report: RoundReport) -> None:
         before = f"{part}/" if part else ""
@@ -91,6 +105,9 @@ class MLflow:
 
     def end(self, report: Mapping[str, Any]) -> None:
         self._log(_tested(report), 0)
+        self._tell(partial(self._conclude, report))
+
+    def _conclude(self, report: Mapping[str, Any]) -> None:
         self._client.set_tag(self._run, "verdict", verdict(report))
         for name in ARTEFACTS:
             if (self._folder / name).exists():
@@ -100,7 +117,18 @@ class MLflow:
     def _log(self, values: Mapping[str, float], step: int) -> None:
         """All of them or, where the run is killed, none."""
         now = int(time.time() * 1000)
-        self._client.log_batch(self._run, [self._metric(name, value, now, step) for name, value in values.items()])
+        metrics = [self._metric(_key(name), value, now, step) for name, value in values.items()]
+        self._tell(partial(self._client.log_batch, self._run, metrics))
+
+    def _tell(self, say: Callable[[], object]) -> None:
+        """Training does not end because MLflow cannot be reached: that is said, once."""
+        if self._failed:
+            return
+        try:
+            say()
+        except self._failure as error:
+            self._failed = True
+            log.warning("MLflow does not answer, and is told nothing from here on: %s", _line(error))
 
 
 TRACKERS: Mapping[str, Callable[[Settings, Path], Tracker]] = {
@@ -118,6 +146,15 @@ def tracker(settings: Settings, folder: Path) -> Tracker:
     except ImportError as error:
         remedy = "Say pip install '.[tracking]' in the checkout."
         raise ValueError(f"tracking.to must be installed, got {to}. {remedy}") from error
+
+
+def _key(name: str) -> str:
+    """What MLflow takes as a name."""
+    return re.sub(r"[^\w\-. /]", "_", name)
+
+
+def _line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
 
 
 def _told(report: RoundReport) -> dict[str, float]:

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from teledx_fed.evaluation import examined
-from teledx_fed.evaluation.cross_site import compare, matrix
+from teledx_fed.evaluation.cross_site import Measured, _mean_of_repeats, _strays, compare, matrix
 from teledx_fed.evaluation.examined import Examination, everyone
-from teledx_fed.evaluation.intervals import holm, two_sided_p
+from teledx_fed.evaluation.intervals import estimate, holm, two_sided_p
 from teledx_fed.evaluation.predictions import Predictions, same_eyes
 
 Simulate = Callable[..., Predictions]
@@ -70,6 +70,31 @@ def test_repeats_are_averaged_and_widen_what_differs_between_them(simulate: Simu
     once = alone[0]["federated"]["mean_of_sites"]["referable_auroc"]
     assert both["high"] - both["low"] > 0.9 * abs(values[0] - values[1])
     assert twice["high"] - twice["low"] == pytest.approx(once["high"] - once["low"], rel=0.2)
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+def test_intervals_over_few_seeds_hold_the_truth(seeds: int) -> None:
+    """Where seeds alone differ; drawn anew, two would hold it in half of all cases."""
+    drawn = np.random.default_rng(0)
+
+    def holds() -> bool:
+        said = drawn.normal(size=seeds)
+        repeats = [Measured({}, {"qwk": np.full(1001, value)}) for value in said]
+        found = estimate(_mean_of_repeats(repeats, _strays(seeds, 1000, drawn)).all_patients["qwk"])
+        assert found is not None
+        assert found.value == pytest.approx(said.mean())
+        return found.low <= 0 <= found.high
+
+    assert 0.92 <= np.mean([holds() for _ in range(600)]) <= 0.98
+
+
+def test_a_hospital_where_only_one_model_is_defined_is_not_its_worst(simulate: Simulate) -> None:
+    here, alike = simulate(0), simulate(1, labels=1)
+    one_grade = replace(alike, grade=np.zeros_like(alike.grade))
+    right = replace(one_grade, probabilities=np.eye(5)[one_grade.grade])
+    found = compared([examination({"federated": {"a": here, "b": right}, "local": {"a": here, "b": one_grade}})])
+    assert found["local"]["worst_of_sites"]["qwk"]["site"] == "b"
+    assert found["differences"]["local"]["worst_of_sites"]["qwk"]["value"] == 0
 
 
 def test_a_patient_is_drawn_as_often_in_every_repeat(simulate: Simulate) -> None:

@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from scipy.stats import rankdata
 from typer.testing import CliRunner
 
+from teledx_fed.evaluation import examined
 from teledx_fed.experiment import conduct
 from teledx_fed.reporting.__main__ import app
 from teledx_fed.reporting.comparison import Comparison, critical_difference, ranks
@@ -127,6 +129,46 @@ def test_runs_over_other_data_are_refused(runs: dict[str, Path], tmp_path: Path)
     assert code == 1
     assert "runs must be of the same photographs and grades" in said
     assert not list(tmp_path.iterdir())
+
+
+SECRET = (
+    "++data_root=/ward/photographs",
+    "model.file=/ward/model.safetensors",
+    "folder=/ward/run",
+    "data.cache=/ward/cache",
+    "tracking.uri=https://bob:ward@mlflow",
+    "+data.sources={site:{layout:aptos2019,root:/ward/7}}",
+)
+REFUSED = {"strategy=krum": "2 problems in the data:\n  /ward/7/patient.png", "seed=1": "/ward/7 must be a folder"}
+
+
+def test_nothing_tells_where_things_lie(runs: dict[str, Path], tmp_path: Path) -> None:
+    cells = {("strategy=fedavg", "seed=0"): runs["mean"], ("strategy=krum", "seed=1"): runs["median"]}
+    one, other = swept(tmp_path, cells)
+    chosen(one, *Run(one).choices, *SECRET)
+    code, said = compared([one, other], tmp_path / "compared")
+    assert code == 0, said
+    chosen(other, *Run(other).choices, *SECRET)
+    write_sweep([one, other], REFUSED, tmp_path / "swept")
+    folders = (tmp_path / "compared", tmp_path / "swept")
+    files = [path for folder in folders for path in folder.iterdir() if path.suffix in (".md", ".csv", ".tex")]
+    assert len(files) == 5
+    assert not [path for path in files if "ward" in path.read_text()]
+    assert "data_root=PATH" in (tmp_path / "compared" / "comparison.md").read_text()
+
+
+def test_a_sweep_in_which_auroc_is_undefined_has_its_grid(runs: dict[str, Path], tmp_path: Path) -> None:
+    cells = {(f"strategy={s}", f"seed={i}"): runs["mean"] for s in ("fedavg", "krum") for i in (0, 1)}
+    folders = swept(tmp_path, cells)
+    for folder in folders:
+        tested = examined.read(folder / "tested.safetensors")
+        nobody = {
+            model: {site: replace(p, referable=np.zeros_like(p.referable)) for site, p in sites.items()}
+            for model, sites in tested.predictions.items()
+        }
+        examined.write(replace(tested, predictions=nobody), folder / "tested.safetensors")
+        chosen(folder, *Run(folder).choices, "~data.hospitals.valley")
+    assert write_sweep(folders, {}, tmp_path / "table").read_text().count("| – | – |") == 4
 
 
 def test_a_run_is_not_compared_with_itself(runs: dict[str, Path], tmp_path: Path) -> None:

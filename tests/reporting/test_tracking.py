@@ -79,6 +79,24 @@ def test_mlflow_keeps_one_run_and_goes_on_with_it(tiny_settings: Callable[..., S
     assert str(tmp_path) not in said
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_an_mlflow_that_fails_does_not_end_the_training(
+    tiny_settings: Callable[..., Settings], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(ValueError, match=r"tracking\.uri must be where MLflow answers, got nonsense://x"):
+        tracker(tiny_settings(tracking__to="mlflow", tracking__uri="nonsense://x"), tmp_path)
+    database = tmp_path / "mlflow.db"
+    hospitals = {"hospitals": {"St. Mary's": {}}, "image_size": 64}
+    settings = tiny_settings(tracking__to="mlflow", tracking__uri=f"sqlite:///{database}", data=hospitals)
+    told = tracker(settings, tmp_path)
+    database.write_bytes(b"torn")
+    for line in ROUNDS:
+        told.round("", line)
+    told.end(report(("north", "south")))
+    assert len([record for record in caplog.records if "MLflow does not answer" in record.message]) == 1
+
+
 def test_what_is_not_installed_is_said_before_anything_begins(
     tiny_settings: Callable[..., Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
