@@ -199,12 +199,13 @@ def _joined(chunks: Sequence[Measured]) -> Measured:
 
 
 def _mean_of_repeats(repeats: Sequence[Measured], strays: Floats) -> Measured:
-    """Over the repeats in which the metric is defined."""
+    """Over the repeats in which the metric is defined; how far they are apart is told by the sample alone."""
 
     def mean(values: Sequence[Floats]) -> Floats:
         stacked = np.stack(values)
         center = mean_defined(stacked, axis=0)
-        return center + mean_defined(strays * (stacked - center), axis=0)
+        apart = (stacked - center)[:, :1]
+        return center + mean_defined(strays * apart, axis=0)
 
     return _combined(repeats, mean)
 
