@@ -30,6 +30,12 @@ Measure = Callable[[Predictions, Booleans, Floats], Values]
 
 HIGHER_IS_BETTER = ("qwk", "referable_auroc", "vision_threatening_auroc", "sensitivity", "specificity", "accuracy")
 HEADLINE = ("referable_auroc", "qwk")
+RANGES = {
+    "qwk": (-1.0, 1.0),
+    **dict.fromkeys(("severe", "missed_severe"), (0.0, np.inf)),
+    **dict.fromkeys(("calibration_slope", "calibration_intercept"), (-np.inf, np.inf)),
+}
+"""What lies elsewhere than in 0…1."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +88,7 @@ def matrix(repeats: Sequence[Examination], replicates: int, generator: np.random
     """By model and site, the two headline metrics with intervals: how each model does at each hospital."""
     measured = _over_repeats(repeats, replicates, generator, headline)
     return {
-        model: {site: {name: _metric(values[name]) for name in HEADLINE} for site, values in found.sites.items()}
+        model: {site: {name: _metric(name, values[name]) for name in HEADLINE} for site, values in found.sites.items()}
         for model, found in measured.items()
     }
 
@@ -225,14 +231,17 @@ def _minus(one: Values, other: Values) -> Values:
 def _report(measured: Measured, differing: bool = False) -> Json:
     sites, names = measured.sites, tuple(measured.all_patients)
     return {
-        "sites": {site: {name: _metric(found[name], differing) for name in names} for site, found in sites.items()},
+        "sites": {
+            site: {name: _metric(name, found[name], differing) for name in names} for site, found in sites.items()
+        },
         "mean_of_sites": {name: _mean(sites.values(), name, differing) for name in names},
-        "all_patients": {name: _metric(measured.all_patients[name], differing) for name in names},
+        "all_patients": {name: _metric(name, measured.all_patients[name], differing) for name in names},
     }
 
 
-def _metric(values: Floats, differing: bool = False) -> Json | None:
-    found = estimate(values)
+def _metric(name: str, values: Floats, differing: bool = False) -> Json | None:
+    """What strays for few repeats stays where the metric can be."""
+    found = estimate(values if differing else np.clip(values, *RANGES.get(name, (0.0, 1.0))))
     if found is None:
         return None
     return asdict(found) | ({"p": two_sided_p(values)} if differing else {})
@@ -241,7 +250,7 @@ def _metric(values: Floats, differing: bool = False) -> Json | None:
 def _mean(sites: Iterable[Values], name: str, differing: bool) -> Json | None:
     """Over the sites where the metric is defined."""
     defined = [values[name] for values in sites if not np.isnan(values[name][0])]
-    found = _metric(mean_defined(np.stack(defined), axis=0), differing) if defined else None
+    found = _metric(name, mean_defined(np.stack(defined), axis=0), differing) if defined else None
     return None if found is None else found | {"sites": len(defined)}
 
 
@@ -255,7 +264,7 @@ def _worst_of(name: str, sites: Mapping[str, Values]) -> Json | None:
     if not defined:
         return None
     site = min(defined, key=lambda site: float(sites[site][name][0]))
-    return (_metric(sites[site][name]) or {}) | {"site": site}
+    return (_metric(name, sites[site][name]) or {}) | {"site": site}
 
 
 def _worst_less(one: Measured, other: Measured) -> Json:
@@ -265,7 +274,7 @@ def _worst_less(one: Measured, other: Measured) -> Json:
         if name in HIGHER_IS_BETTER:
             both = [site for site in _defined(name, one.sites) if site in _defined(name, other.sites)]
             least = [np.fmin.reduce([model.sites[site][name] for site in both]) for model in (one, other) if both]
-            found[name] = _metric(least[0] - least[1], differing=True) if least else None
+            found[name] = _metric(name, least[0] - least[1], differing=True) if least else None
     return found
 
 

@@ -88,6 +88,15 @@ def test_intervals_over_few_seeds_hold_the_truth(seeds: int) -> None:
     assert 0.92 <= np.mean([holds() for _ in range(600)]) <= 0.98
 
 
+def test_no_interval_goes_beyond_what_a_metric_can_be(simulate: Simulate) -> None:
+    repeats = [
+        examination({"federated": {"here": simulate(seed, skill=skill)}}) for seed, skill in ((0, 0.2), (1, 9.0))
+    ]
+    found = compared(repeats)["federated"]["sites"]["here"]
+    assert (found["referable_auroc"]["low"], found["referable_auroc"]["high"]) == (0, 1)
+    assert (found["qwk"]["low"], found["qwk"]["high"]) == (-1, 1)
+
+
 def test_a_hospital_where_only_one_model_is_defined_is_not_its_worst(simulate: Simulate) -> None:
     here, alike = simulate(0), simulate(1, labels=1)
     one_grade = replace(alike, grade=np.zeros_like(alike.grade))
