@@ -192,7 +192,9 @@ def test_what_was_refused_before_its_first_round_leaves_its_folder_free(start: S
 
 @pytest.mark.slow
 def test_interrupted_by_hand_it_says_how_to_go_on(start: Start, tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell runs in the background ignores it
     process = start(*TINY, "baselines=[]", "federation.rounds=200", f"folder={tmp_path / 'run'}")
+    signal.signal(signal.SIGINT, before)
     assert process.stderr is not None
     for line in process.stderr:
         if line.startswith("round 2/"):
