@@ -21,6 +21,7 @@ def test_every_experiment_composes(experiment: str) -> None:
     assert composed(f"experiment={experiment}", "data_root=somewhere").federation.rounds > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", ["data", "partition", "strategy", "faults", "tracking"])
 def test_every_choice_composes(group: str) -> None:
     for path in (CONF / group).glob("*.yaml"):

@@ -141,6 +141,7 @@ def assert_nothing_is_told(clinic: Clinic, site: TestClient) -> None:
     assert found_in(site.get("/").content) == [], "a study's own page alone says whose it is"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("told")
 def test_from_a_camera_and_a_watched_folder(
     clinic: Clinic, site: TestClient, tmp_path: Path, files: dict[str, bytes], pixels: np.ndarray

@@ -67,6 +67,7 @@ def test_what_does_not_get_through_leaves_the_model_of_the_others(kind: str, run
     assert last_model(tmp_path) == spoiled
 
 
+@pytest.mark.slow
 def test_what_gets_through_moves_the_model(run: Run, tmp_path: Path) -> None:
     models = set()
     for kind in [None, *(kind for kind in FAULTS if kind not in REFUSED | SILENT)]:
