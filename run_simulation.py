@@ -90,8 +90,8 @@ def _free_again(folder: Path) -> Iterator[None]:
         yield
     except (ValueError, ConnectionError):
         if not any(folder.rglob("rounds.jsonl")):
-            shutil.rmtree(folder)
-            folder.mkdir()
+            for path in folder.iterdir():
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
         raise
 
 

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from teledx_fed.evaluation import examined
-from teledx_fed.evaluation.cross_site import Measured, _mean_of_repeats, _strays, compare, matrix
+from teledx_fed.evaluation.cross_site import compare, matrix
 from teledx_fed.evaluation.examined import Examination, everyone
 from teledx_fed.evaluation.intervals import estimate, holm, two_sided_p
+from teledx_fed.evaluation.measured import Measured, mean_of_repeats, strays_of
 from teledx_fed.evaluation.predictions import Predictions, same_eyes
 
 Simulate = Callable[..., Predictions]
@@ -80,7 +81,7 @@ def test_intervals_over_few_seeds_hold_the_truth(seeds: int) -> None:
     def holds() -> bool:
         said = drawn.normal(size=seeds)
         repeats = [Measured({}, {"qwk": np.full(1001, value)}) for value in said]
-        found = estimate(_mean_of_repeats(repeats, _strays(seeds, 1000, drawn)).all_patients["qwk"])
+        found = estimate(mean_of_repeats(repeats, strays_of(seeds, 1000, drawn)).all_patients["qwk"])
         assert found is not None
         assert found.value == pytest.approx(said.mean())
         return found.low <= 0 <= found.high

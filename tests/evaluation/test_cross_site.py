@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from teledx_fed.evaluation import cross_site
+from teledx_fed.evaluation import measured
 from teledx_fed.evaluation.cross_site import compare, curves, ensemble
 from teledx_fed.evaluation.examined import Examination
 from teledx_fed.evaluation.metrics import METRICS
@@ -119,7 +119,7 @@ def test_models_must_grade_the_same_eyes(models) -> None:
 
 def test_every_replicate_counts_whatever_the_chunk(models, monkeypatch) -> None:
     wide = compared(models, replicates=60)["federated"]["mean_of_sites"]
-    monkeypatch.setattr(cross_site, "CHUNK", 7)
+    monkeypatch.setattr(measured, "CHUNK", 7)
     narrow = compared(models, replicates=60)["federated"]["mean_of_sites"]
     for name in METRICS:
         assert narrow[name]["value"] == pytest.approx(wide[name]["value"])
