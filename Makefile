@@ -31,11 +31,8 @@ serve: demo/hospital/champion
 test: $(READY)
 	$(BIN)/pytest -m "not slow" -n 2 --dist worksteal
 
-# On a busy machine a flood is slower than what the server lets pass: it has the machine to itself.
-test-slow: FLOOD := tests/deployment/test_hostile_site.py
 test-slow: $(READY) bundle-offline
-	$(BIN)/pytest -m slow -n 2 --dist loadfile --ignore $(FLOOD)
-	$(BIN)/pytest -m slow $(FLOOD)
+	$(BIN)/pytest -m slow -n 2 --dist loadfile
 
 check: $(READY)
 	$(BIN)/ruff check

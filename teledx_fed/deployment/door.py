@@ -25,6 +25,8 @@ LONGEST_NUMBER = 18
 SELDOM_SECONDS, MOST_TOLD = 60.0, 50
 MOST_ADDRESSES = 10_000
 UNAUTHENTICATED = 401
+LATER = 503
+"""Flower's client tries again, where it would give up at a 429: a flood costs who shares its address no connection."""
 UNSIGNED = "a request that no site signed"
 
 
@@ -85,7 +87,7 @@ class Door:
         if not scope["path"].startswith(FLEET):
             raise Refused(404, "a call that is not for hospitals")
         if self._floods(scope["client"][0], now):
-            raise Refused(429, "too many requests from one address")
+            raise Refused(LATER, "too many requests from one address")
         key, moment = _signed(scope["headers"])
         known = self._known(key)
         if not known:

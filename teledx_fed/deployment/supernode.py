@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 from urllib.parse import urlsplit
 
 from teledx_fed.deployment.site_settings import SiteHome, checked_address
@@ -65,11 +66,19 @@ def why_it_ended(home: SiteHome) -> str:
 
 
 def main(parent: int) -> None:
+    """The process ends with its connection or its heartbeat: Flower's other threads would keep a deaf one up."""
     from flwr.supercore.app_utils import start_parent_process_monitor
     from flwr.supernode.cli import flower_supernode
 
+    threading.excepthook = _end_with
     start_parent_process_monitor(parent)
     flower_supernode()
+    os._exit(1)
+
+
+def _end_with(died: threading.ExceptHookArgs) -> None:
+    threading.__excepthook__(died)
+    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -49,6 +49,11 @@ def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]
         started.wait_until_done("poisoned", seconds=240)
         for name in (*ODD, "one-ahead"):
             assert started.leave(name) == 0
+        for name in ("larger", "longer", "far-ahead", "one-ahead"):
+            started.command("server", "expel", name, "--dir", started.server)
+        started.kill("server")
+        started.change("server", requests_a_second=20)  # any machine is faster than that
+        started.serve()
         yield started
 
 
@@ -101,10 +106,11 @@ def test_a_flood_is_turned_away_and_the_others_are_still_heard(
     federation: Federation, bad: tuple[FleetHttpClient, Node]
 ) -> None:
     client, node = bad
-    with ThreadPoolExecutor(8) as pool, pytest.raises(httpx.HTTPStatusError, match="429"):
-        list(pool.map(client.PullMessages, repeat(PullMessagesRequest(node=node), 2000)))
+    with ThreadPoolExecutor(8) as pool, pytest.raises(httpx.HTTPStatusError, match="503"):
+        list(pool.map(client.PullMessages, repeat(PullMessagesRequest(node=node), 1000)))
     assert "too many requests from one address" in (federation.server / "audit.jsonl").read_text()
+    federation.command("server", "expel", "nan", "--dir", federation.server)
     federation.wait_until_online("good")  # it shares the flood's address, and was turned away with it
     federation.order("after-the-flood", *TINY)
-    federation.wait_until_done("after-the-flood", seconds=400)
-    assert "good" in federation.rounds("after-the-flood")[0]["accepted"]
+    federation.wait_until_done("after-the-flood")
+    assert federation.rounds("after-the-flood")[0]["accepted"] == ["good"]

@@ -1,0 +1,82 @@
+"""Flower's SuperNode as the site client starts it, at a server that fails."""
+
+import ssl
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+from flwr.proto.fleet_pb2 import ActivateNodeResponse
+from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatResponse
+
+from benchmarks.jobs.deployed import free_port
+from teledx_fed.deployment import certificates
+from teledx_fed.deployment.layout import init_site
+from teledx_fed.deployment.site_settings import SiteHome
+from teledx_fed.deployment.supernode import launch
+
+pytestmark = pytest.mark.slow
+
+ACTIVATE, HEARTBEAT, PULL = "/v1/fleet/activate-node", "/v1/fleet/send-node-heartbeat", "/v1/fleet/pull-messages"
+WELL = {
+    ACTIVATE: (200, ActivateNodeResponse(node_id=7).SerializeToString()),
+    HEARTBEAT: (200, SendNodeHeartbeatResponse(success=True).SerializeToString()),
+    PULL: (200, b""),
+}
+
+
+@contextmanager
+def answering(folder: Path, **answers: tuple[int, bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    """A SuperNode at a server over TLS that answers in this way."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["content-length"]))
+            status, body = {**WELL, **answers}.get(self.path, (404, b""))
+            self.send_response(status)
+            self.send_header("content-type", "application/x-protobuf")
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    certificates.create_authority(folder)
+    certificates.issue_server_certificate(folder, [])
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "server.crt", folder / "server.key")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        Thread(target=server.serve_forever, daemon=True).start()
+        home = SiteHome(folder / "site")
+        init_site(home, "hospital", f"localhost:{server.server_port}", folder / "ca.crt")
+        node = launch(home, free_port())
+        try:
+            yield node
+        finally:
+            node.kill()
+            node.wait()
+            server.shutdown()
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [{PULL: (500, b"")}, {HEARTBEAT: (500, b"")}, {HEARTBEAT: (200, b"")}],
+    ids=["a fault of the server's", "a heartbeat that fails", "a heartbeat of a node that it does not know"],
+)
+def test_it_ends_where_it_is_no_longer_heard_or_seen(tmp_path: Path, answers: dict[str, tuple[int, bytes]]) -> None:
+    with answering(tmp_path, **answers) as node:
+        assert node.wait(60) == 1
+
+
+def test_it_outlasts_a_server_that_asks_it_to_come_later(tmp_path: Path) -> None:
+    later = (503, b"too many requests from one address")
+    with answering(tmp_path, **{PULL: later, HEARTBEAT: later}) as node:
+        log = tmp_path / "site" / "state" / "supernode.log"
+        while node.poll() is None and log.read_text().count("retrying in") < 3:
+            time.sleep(0.1)
+        assert node.poll() is None
