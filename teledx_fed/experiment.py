@@ -14,7 +14,7 @@ from teledx_fed.reporting.page import write_page
 from teledx_fed.reporting.progress import Display
 from teledx_fed.reporting.report import Part, write_report
 from teledx_fed.reporting.runs import TESTED
-from teledx_fed.reporting.tracking import Tracker, tracker
+from teledx_fed.reporting.tracking import Tracker, tracked
 from teledx_fed.reporting.wording import verdict
 from teledx_fed.settings import Settings
 from teledx_fed.training.baselines import alone_everywhere, committees
@@ -53,8 +53,7 @@ class Staff:
 def conduct(settings: Settings, folder: Path) -> None:
     """From wherever `folder` stands; a part that was finished there is read back."""
     clock = Clock()
-    track = tracker(settings, folder)
-    with Display(settings.federation.choose_by) as display:
+    with tracked(settings, folder) as track, Display(settings.federation.choose_by) as display:
         display.phase("photographs")
         with clock("preparation"):
             workers = crew(settings, clock, display.say)  # first: what cannot be had here is said before hours go by

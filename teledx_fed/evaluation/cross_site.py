@@ -1,7 +1,7 @@
 """Models side by side on the same patients: at each site, in the mean of sites, over all patients."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,6 @@ FEWEST = 5
 
 Json = dict[str, Any]
 
-
 HIGHER_IS_BETTER = ("qwk", "referable_auroc", "vision_threatening_auroc", "sensitivity", "specificity", "accuracy")
 HEADLINE = ("referable_auroc", "qwk")
 RANGES = {
@@ -33,6 +32,14 @@ RANGES = {
 """What lies elsewhere than in 0…1."""
 
 
+@dataclass(frozen=True)
+class Compared:
+    """Metrics by model, and their differences by the model that is not the reference."""
+
+    models: Mapping[str, Json]
+    differences: Mapping[str, Json]
+
+
 def compare(
     repeats: Sequence[Examination],
     replicates: int,
@@ -40,7 +47,7 @@ def compare(
     reference: str = "federated",
     measure: Measure = metrics,
     reversed: bool = False,
-) -> Json:
+) -> Compared:
     """Metrics of each model, and the `reference` minus each other, all with intervals from the same replicates; or,
     `reversed`, each other minus the `reference`.
 
@@ -63,8 +70,8 @@ def compare(
     _adjust([found for part in differences.values() for found in part["sites"].values()])
     for whole in ("mean_of_sites", "worst_of_sites", "all_patients"):
         _adjust([part[whole] for part in differences.values()])
-    told = {model: _report(found) | {"worst_of_sites": _worst(found)} for model, found in measured.items()}
-    return told | {"differences": differences}
+    models = {model: _report(found) | {"worst_of_sites": _worst(found)} for model, found in measured.items()}
+    return Compared(models, differences)
 
 
 def matrix(repeats: Sequence[Examination], replicates: int, generator: np.random.Generator) -> Json:

@@ -65,8 +65,7 @@ class Comparison:
             return [Row(n, run.report["federated"], None) for n, run in zip(self.names, self.runs, strict=True)]
         replicates, drawn = resampling(self.runs[0].settings)
         found = compare_models(self.paired, replicates, drawn, self.names[0], headline, reversed=True)
-        less = found.pop("differences")
-        return [Row(name, said, less.get(name)) for name, said in found.items()]
+        return [Row(name, said, found.differences.get(name)) for name, said in found.models.items()]
 
     @property
     def sites(self) -> list[str]:

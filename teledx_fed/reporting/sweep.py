@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from teledx_fed.amounts import number
-from teledx_fed.evaluation.cross_site import compare
+from teledx_fed.evaluation.cross_site import Compared, compare
 from teledx_fed.evaluation.examined import Examination
 from teledx_fed.evaluation.metrics import headline
 from teledx_fed.files import write_text
@@ -61,14 +61,14 @@ class Grid:
         for row, repeats in self.paired.items():
             present = self._present(row)
             if isinstance(repeats, str):
-                compared = {column: run.report["federated"] for column, run in present.items()} | {"differences": {}}
+                compared = Compared({column: run.report["federated"] for column, run in present.items()}, {})
             else:
                 models, (reference, first) = [repeat.among(present) for repeat in repeats], next(iter(present.items()))
                 compared = compare(models, *resampling(first.settings), reference, headline, reversed=True)
             for column in present:
-                against = compared["differences"].get(column) if self.columns[0] in present else None
+                against = compared.differences.get(column) if self.columns[0] in present else None
                 found[row, column] = {
-                    place: {"is": compared[column][place][METRIC], "less": against and against[place][METRIC]}
+                    place: {"is": compared.models[column][place][METRIC], "less": against and against[place][METRIC]}
                     for place in PLACES
                 }
         return found

@@ -5,7 +5,8 @@ import logging
 import os
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,17 +26,21 @@ log = logging.getLogger(__name__)
 
 
 class Tracker(Protocol):
-    """Hears of every round of every part, and at the end of the report."""
+    """Hears of every round of every part, and at the end of the report, or of what came in its place."""
 
     def round(self, part: str, report: RoundReport) -> None: ...
 
     def end(self, report: Mapping[str, Any]) -> None: ...
+
+    def break_off(self, error: BaseException) -> None: ...
 
 
 class Nobody:
     def round(self, part: str, report: RoundReport) -> None: ...
 
     def end(self, report: Mapping[str, Any]) -> None: ...
+
+    def break_off(self, error: BaseException) -> None: ...
 
 
 class TensorBoard:
@@ -59,6 +64,12 @@ class TensorBoard:
         self._of("").add_text("verdict", verdict(report))
         for name, value in _tested(report).items():
             self._of("").add_scalar(name, value, 0)
+        self._close()
+
+    def break_off(self, error: BaseException) -> None:
+        self._close()
+
+    def _close(self) -> None:
         for writer in self._writers.values():
             writer.close()
 
@@ -90,6 +101,7 @@ class MLflow:
         self._client = MlflowClient(asked.uri)
         if known.exists():
             self._run = json.loads(known.read_text())["run"]
+            self._client.update_run(self._run, "RUNNING")
             return
         found = self._client.get_experiment_by_name(asked.experiment)
         experiment = found.experiment_id if found else self._client.create_experiment(asked.experiment)
@@ -106,6 +118,10 @@ class MLflow:
     def end(self, report: Mapping[str, Any]) -> None:
         self._log(_tested(report), 0)
         self._tell(partial(self._conclude, report))
+
+    def break_off(self, error: BaseException) -> None:
+        status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
+        self._tell(partial(self._client.set_terminated, self._run, status))
 
     def _conclude(self, report: Mapping[str, Any]) -> None:
         self._client.set_tag(self._run, "verdict", verdict(report))
@@ -138,14 +154,20 @@ TRACKERS: Mapping[str, Callable[[Settings, Path], Tracker]] = {
 }
 
 
-def tracker(settings: Settings, folder: Path) -> Tracker:
+@contextmanager
+def tracked(settings: Settings, folder: Path) -> Iterator[Tracker]:
     """Who is told of the run. A `ValueError`, before anything has begun, where what is asked for is not installed."""
     to = settings.tracking.to
     try:
-        return TRACKERS[to](settings, folder)
+        tracker = TRACKERS[to](settings, folder)
     except ImportError as error:
         remedy = "Say pip install '.[tracking]' in the checkout."
         raise ValueError(f"tracking.to must be installed, got {to}. {remedy}") from error
+    try:
+        yield tracker
+    except BaseException as error:
+        tracker.break_off(error)
+        raise
 
 
 def _key(name: str) -> str:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from teledx_fed.evaluation import examined
-from teledx_fed.evaluation.cross_site import compare, matrix
+from teledx_fed.evaluation.cross_site import Compared, compare, matrix
 from teledx_fed.evaluation.examined import Examination, everyone
 from teledx_fed.evaluation.intervals import estimate, holm, two_sided_p
 from teledx_fed.evaluation.measured import Measured, mean_of_repeats, strays_of
@@ -28,7 +28,7 @@ def examination(models: dict[str, dict[str, Predictions]], first_patient: int = 
     return Examination(models, called, names)
 
 
-def compared(repeats: Sequence[Examination], replicates: int = 400, seed: int = 0) -> dict:
+def compared(repeats: Sequence[Examination], replicates: int = 400, seed: int = 0) -> Compared:
     return compare(repeats, replicates, np.random.default_rng(seed))
 
 
@@ -51,7 +51,7 @@ def test_the_paired_bootstrap_agrees_with_delong(skills: tuple[float, float], si
     one, other = (simulate(seed, patients=300, eyes=1, skill=skill) for seed, skill in enumerate(skills))
     assert same_eyes(one, other)
     found = compared([examination({"federated": {"here": one}, "local": {"here": other}})], 2000)
-    difference = found["differences"]["local"]["sites"]["here"]["referable_auroc"]
+    difference = found.differences["local"]["sites"]["here"]["referable_auroc"]
     value, error = delong(one.referable, one.referable_score, other.referable_score)
     assert difference["value"] == pytest.approx(value, abs=1e-9)
     width = difference["high"] - difference["low"]
@@ -64,11 +64,11 @@ def test_repeats_are_averaged_and_widen_what_differs_between_them(simulate: Simu
         return examination({"federated": {"here": simulate(seed, skill=skill)}})
 
     alone = [compared([repeat(seed, skill)]) for seed, skill in ((0, 0.5), (1, 3.0))]
-    values = [found["federated"]["mean_of_sites"]["referable_auroc"]["value"] for found in alone]
-    both = compared([repeat(0, 0.5), repeat(1, 3.0)])["federated"]["mean_of_sites"]["referable_auroc"]
+    values = [found.models["federated"]["mean_of_sites"]["referable_auroc"]["value"] for found in alone]
+    both = compared([repeat(0, 0.5), repeat(1, 3.0)]).models["federated"]["mean_of_sites"]["referable_auroc"]
     assert both["value"] == pytest.approx(np.mean(values))
-    twice = compared([repeat(0, 0.5), repeat(0, 0.5)])["federated"]["mean_of_sites"]["referable_auroc"]
-    once = alone[0]["federated"]["mean_of_sites"]["referable_auroc"]
+    twice = compared([repeat(0, 0.5), repeat(0, 0.5)]).models["federated"]["mean_of_sites"]["referable_auroc"]
+    once = alone[0].models["federated"]["mean_of_sites"]["referable_auroc"]
     assert both["high"] - both["low"] > 0.9 * abs(values[0] - values[1])
     assert twice["high"] - twice["low"] == pytest.approx(once["high"] - once["low"], rel=0.2)
 
@@ -93,7 +93,7 @@ def test_no_interval_goes_beyond_what_a_metric_can_be(simulate: Simulate) -> Non
     repeats = [
         examination({"federated": {"here": simulate(seed, skill=skill)}}) for seed, skill in ((0, 0.2), (1, 9.0))
     ]
-    found = compared(repeats)["federated"]["sites"]["here"]
+    found = compared(repeats).models["federated"]["sites"]["here"]
     assert (found["referable_auroc"]["low"], found["referable_auroc"]["high"]) == (0, 1)
     assert (found["qwk"]["low"], found["qwk"]["high"]) == (-1, 1)
 
@@ -103,8 +103,8 @@ def test_a_hospital_where_only_one_model_is_defined_is_not_its_worst(simulate: S
     one_grade = replace(alike, grade=np.zeros_like(alike.grade))
     right = replace(one_grade, probabilities=np.eye(5)[one_grade.grade])
     found = compared([examination({"federated": {"a": here, "b": right}, "local": {"a": here, "b": one_grade}})])
-    assert found["local"]["worst_of_sites"]["qwk"]["site"] == "b"
-    assert found["differences"]["local"]["worst_of_sites"]["qwk"]["value"] == 0
+    assert found.models["local"]["worst_of_sites"]["qwk"]["site"] == "b"
+    assert found.differences["local"]["worst_of_sites"]["qwk"]["value"] == 0
 
 
 def test_a_patient_is_drawn_as_often_in_every_repeat(simulate: Simulate) -> None:
@@ -124,8 +124,8 @@ def test_a_patient_is_drawn_as_often_in_every_repeat(simulate: Simulate) -> None
         {"federated": {"here": forward.called["federated"]["here"][::-1]}},
         {"here": forward.patients["here"][::-1]},
     )
-    one = compared([forward, forward])["federated"]["sites"]["here"]["referable_auroc"]
-    other = compared([forward, backward])["federated"]["sites"]["here"]["referable_auroc"]
+    one = compared([forward, forward]).models["federated"]["sites"]["here"]["referable_auroc"]
+    other = compared([forward, backward]).models["federated"]["sites"]["here"]["referable_auroc"]
     assert one == pytest.approx(other)
 
 
@@ -159,7 +159,7 @@ def test_runs_of_other_patients_are_not_paired(simulate: Simulate) -> None:
     with pytest.raises(ValueError, match="models must be tested on the same patients"):
         one | examination({"other": {"here": simulate(1)}}, first_patient=1)
     both = one | one.named({"federated": "twin"})
-    assert compared([both])["differences"]["twin"]["mean_of_sites"]["qwk"]["p"] == 1
+    assert compared([both]).differences["twin"]["mean_of_sites"]["qwk"]["p"] == 1
 
 
 def test_the_matrix_is_every_model_at_every_hospital(simulate: Simulate) -> None:
@@ -170,12 +170,12 @@ def test_the_matrix_is_every_model_at_every_hospital(simulate: Simulate) -> None
     for model in models:
         for site in ("a", "b"):
             for name in ("referable_auroc", "qwk"):
-                assert found[model][site][name] == full[model]["sites"][site][name]
+                assert found[model][site][name] == full.models[model]["sites"][site][name]
 
 
 def test_the_worst_hospital_is_named(simulate: Simulate) -> None:
     good, bad = simulate(0, skill=3.0), simulate(1, skill=0.3, labels=1)
-    found = compared([examination({"federated": {"a": good, "b": bad}})])["federated"]
+    found = compared([examination({"federated": {"a": good, "b": bad}})]).models["federated"]
     worst = found["worst_of_sites"]["referable_auroc"]
     assert worst["site"] == "b"
     assert worst["value"] == found["sites"]["b"]["referable_auroc"]["value"]
@@ -188,9 +188,9 @@ def test_the_difference_of_the_worst_hospitals_is_that_of_their_values(simulate:
         "local": {"a": simulate(2, skill=0.5), "b": simulate(3, skill=2.0, labels=1)},
     }
     found = compared([examination(models)])
-    worst = {model: found[model]["worst_of_sites"]["qwk"] for model in models}
+    worst = {model: found.models[model]["worst_of_sites"]["qwk"] for model in models}
     assert (worst["federated"]["site"], worst["local"]["site"]) == ("b", "a")
-    difference = found["differences"]["local"]["worst_of_sites"]["qwk"]
+    difference = found.differences["local"]["worst_of_sites"]["qwk"]
     assert difference["value"] == pytest.approx(worst["federated"]["value"] - worst["local"]["value"])
     assert difference["low"] < difference["value"] < difference["high"]
 

@@ -1,11 +1,11 @@
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 
 from teledx_fed.evaluation import measured
-from teledx_fed.evaluation.cross_site import compare, curves, ensemble
+from teledx_fed.evaluation.cross_site import Compared, compare, curves, ensemble
 from teledx_fed.evaluation.examined import Examination
 from teledx_fed.evaluation.metrics import METRICS
 from teledx_fed.evaluation.predictions import Predictions
@@ -25,7 +25,7 @@ def models(simulate) -> dict[str, dict[str, Predictions]]:
     }
 
 
-def compared(models: dict[str, dict[str, Predictions]], replicates: int = 200, **options: str) -> dict:
+def compared(models: dict[str, dict[str, Predictions]], replicates: int = 200, **options: str) -> Compared:
     return compare([told(models)], replicates, np.random.default_rng(0), **options)
 
 
@@ -41,9 +41,9 @@ def told(models: dict[str, dict[str, Predictions]], **patients: tuple[str, ...])
 
 def test_a_report_is_plain_numbers_of_every_metric(models) -> None:
     found = compared(models)
-    assert json.loads(json.dumps(found, allow_nan=False)) == found
-    assert found.keys() == {"federated", "local", "differences"}
-    for part in (found["federated"], found["local"], found["differences"]["local"]):
+    assert json.loads(json.dumps(asdict(found), allow_nan=False)) == asdict(found)
+    assert (found.models.keys(), found.differences.keys()) == ({"federated", "local"}, {"local"})
+    for part in (*found.models.values(), found.differences["local"]):
         assert part["sites"].keys() == SITES.keys()
         for values in (*part["sites"].values(), part["mean_of_sites"], part["all_patients"]):
             assert tuple(values) == METRICS
@@ -51,7 +51,7 @@ def test_a_report_is_plain_numbers_of_every_metric(models) -> None:
 
 
 def test_the_mean_of_sites_and_all_patients_are_what_they_say(models) -> None:
-    found, sites = compared(models)["federated"], models["federated"]
+    found, sites = compared(models).models["federated"], models["federated"]
     each = [found["sites"][site]["referable_auroc"]["value"] for site in SITES]
     assert found["mean_of_sites"]["referable_auroc"]["value"] == pytest.approx(np.mean(each))
     assert found["mean_of_sites"]["referable_auroc"]["sites"] == 2
@@ -64,24 +64,24 @@ def test_the_mean_of_sites_and_all_patients_are_what_they_say(models) -> None:
 
 def test_differences_are_the_reference_less_a_baseline(models) -> None:
     found = compared(models)
-    difference = found["differences"]["local"]["mean_of_sites"]["referable_auroc"]
-    values = [found[model]["mean_of_sites"]["referable_auroc"]["value"] for model in ("federated", "local")]
+    difference = found.differences["local"]["mean_of_sites"]["referable_auroc"]
+    values = [found.models[model]["mean_of_sites"]["referable_auroc"]["value"] for model in ("federated", "local")]
     assert difference["value"] == pytest.approx(values[0] - values[1])
     assert 0 < difference["low"] < difference["value"] < difference["high"]
-    turned = compared(models, reference="local")["differences"]["federated"]["mean_of_sites"]["referable_auroc"]
+    turned = compared(models, reference="local").differences["federated"]["mean_of_sites"]["referable_auroc"]
     assert turned["value"] == pytest.approx(-difference["value"])
 
 
 def test_sites_are_drawn_independently(models) -> None:
     twins = dict.fromkeys(SITES, models["federated"]["north"])
-    found = compared({"federated": twins})["federated"]
+    found = compared({"federated": twins}).models["federated"]
     site, mean = found["sites"]["north"]["brier"], found["mean_of_sites"]["brier"]
     assert mean["high"] - mean["low"] < 0.85 * (site["high"] - site["low"])
 
 
 def test_equal_models_differ_by_exactly_nothing(models) -> None:
     twins = {"federated": models["federated"], "local": models["federated"]}
-    difference = compared(twins)["differences"]["local"]
+    difference = compared(twins).differences["local"]
     for values in (difference["sites"]["north"], difference["mean_of_sites"], difference["all_patients"]):
         assert {(v["value"], v["low"], v["high"]) for v in values.values()} == {(0.0, 0.0, 0.0)}
 
@@ -92,7 +92,7 @@ def test_a_metric_undefined_at_a_site_is_left_out_of_the_mean_there(models) -> N
         for model, sites in models.items()
     }
     found = compared(healthy)
-    for part in (found["federated"], found["differences"]["local"]):
+    for part in (found.models["federated"], found.differences["local"]):
         assert part["sites"]["north"]["referable_auroc"] is None
         south = part["sites"]["south"]["referable_auroc"]
         assert part["mean_of_sites"]["referable_auroc"] == pytest.approx({**south, "sites": 1})
@@ -104,7 +104,7 @@ def test_a_head_with_one_output_has_null_where_five_grades_are_needed(models) ->
         model: {site: replace(p, probabilities=None, vision_threatening_score=None) for site, p in sites.items()}
         for model, sites in models.items()
     }
-    found = compared(binary)["federated"]
+    found = compared(binary).models["federated"]
     for values in (found["sites"]["north"], found["mean_of_sites"], found["all_patients"]):
         missing = {name for name, value in values.items() if value is None}
         assert missing == {"qwk", "vision_threatening_auroc", "accuracy", "macro_f1"}
@@ -118,9 +118,9 @@ def test_models_must_grade_the_same_eyes(models) -> None:
 
 
 def test_every_replicate_counts_whatever_the_chunk(models, monkeypatch) -> None:
-    wide = compared(models, replicates=60)["federated"]["mean_of_sites"]
+    wide = compared(models, replicates=60).models["federated"]["mean_of_sites"]
     monkeypatch.setattr(measured, "CHUNK", 7)
-    narrow = compared(models, replicates=60)["federated"]["mean_of_sites"]
+    narrow = compared(models, replicates=60).models["federated"]["mean_of_sites"]
     for name in METRICS:
         assert narrow[name]["value"] == pytest.approx(wide[name]["value"])
     assert narrow["qwk"]["high"] == pytest.approx(wide["qwk"]["high"], abs=0.1)
@@ -144,7 +144,7 @@ def test_curves_of_a_model_at_a_site(models) -> None:
     x, y = found["roc"]["false_positive_rate"], found["roc"]["true_positive_rate"]
     assert len(x) == len(y) <= 101
     assert (x[0], y[0], x[-1], y[-1]) == (0, 0, 1, 1)
-    expected = compared(models)["federated"]["sites"]["south"]
+    expected = compared(models).models["federated"]["sites"]["south"]
     assert np.trapezoid(y, x) == pytest.approx(expected["referable_auroc"]["value"], abs=0.01)
     assert found["roc"]["operating_point"]["true_positive_rate"] == pytest.approx(expected["sensitivity"]["value"])
 

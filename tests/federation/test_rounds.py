@@ -284,7 +284,7 @@ def test_counts_alone_give_the_scores_of_the_patients(world: Callable[..., World
     told = json.loads((here.folder / "test.json").read_text())
     tested = examine(here.worker, here.sites, {"federated": federation.committees(NAMES)}, here.settings)
     drawn = np.random.default_rng(0)
-    exact = compare([tested], 20, drawn)["federated"]["all_patients"]
+    exact = compare([tested], 20, drawn).models["federated"]["all_patients"]
     for name in ("qwk", "accuracy", "sensitivity", "specificity"):
         assert told[name]["value"] == pytest.approx(exact[name]["value"])
         assert told[name]["low"] <= told[name]["value"] <= told[name]["high"]

@@ -9,7 +9,7 @@ import pytest
 from invented_run import report, write_run
 
 from teledx_fed.records import RoundReport
-from teledx_fed.reporting.tracking import tracker
+from teledx_fed.reporting.tracking import tracked
 from teledx_fed.settings import Settings
 
 AUROC = "referable_auroc"
@@ -19,11 +19,18 @@ ROUNDS = [
 ]
 
 
-def tracked(settings: Settings, folder: Path) -> None:
-    told = tracker(settings, folder)
-    for line in ROUNDS:
-        told.round("", line)
-    told.end(report(("north", "south")))
+def tell(settings: Settings, folder: Path) -> None:
+    with tracked(settings, folder) as told:
+        for line in ROUNDS:
+            told.round("", line)
+        told.end(report(("north", "south")))
+
+
+def break_off(settings: Settings, folder: Path, error: BaseException, *rounds: RoundReport) -> None:
+    with tracked(settings, folder) as told:
+        for line in rounds:
+            told.round("", line)
+        raise error
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -32,7 +39,7 @@ def test_tensorboard_reads_courses_settings_and_what_was_tested(
 ) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    tracked(tiny_settings(tracking__to="tensorboard", tracking__tags={"paper": "one"}), tmp_path)
+    tell(tiny_settings(tracking__to="tensorboard", tracking__tags={"paper": "one"}), tmp_path)
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
     scalars = events.Tags()["scalars"]
@@ -57,14 +64,24 @@ def test_mlflow_keeps_one_run_and_goes_on_with_it(tiny_settings: Callable[..., S
     (folder / "set_aside.csv").write_text("site,name\nnorth,patient-7.png\n")
     places = {"data_root": str(tmp_path / "photographs"), "data__cache": str(tmp_path / "cache")}
     settings = tiny_settings(tracking__to="mlflow", tracking__uri=uri, tracking__tags={"paper": "one"}, **places)
-    told = tracker(settings, folder)
-    told.round("", ROUNDS[0])
-    resumed = tracker(settings, folder)
-    resumed.round("", ROUNDS[1])
-    resumed.end(report(("north", "south")))
     client = MlflowClient(uri)
-    experiment = client.get_experiment_by_name("teledx_fed")
-    (run,) = client.search_runs([experiment.experiment_id])
+
+    def only_run() -> Any:
+        experiment = client.get_experiment_by_name("teledx_fed")
+        (run,) = client.search_runs([experiment.experiment_id])
+        return run
+
+    with pytest.raises(KeyboardInterrupt):
+        break_off(settings, folder, KeyboardInterrupt(), ROUNDS[0])
+    assert only_run().info.status == "KILLED"
+    with pytest.raises(RuntimeError):
+        break_off(settings, folder, RuntimeError())
+    assert only_run().info.status == "FAILED"
+    with tracked(settings, folder) as told:
+        assert only_run().info.status == "RUNNING"
+        told.round("", ROUNDS[1])
+        told.end(report(("north", "south")))
+    run = only_run()
     assert run.info.run_name == "first"
     assert run.info.status == "FINISHED"
     assert run.data.params["federation.rounds"] == "2"
@@ -85,15 +102,15 @@ def test_an_mlflow_that_fails_does_not_end_the_training(
     tiny_settings: Callable[..., Settings], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(ValueError, match=r"tracking\.uri must be where MLflow answers, got nonsense://x"):
-        tracker(tiny_settings(tracking__to="mlflow", tracking__uri="nonsense://x"), tmp_path)
+        tell(tiny_settings(tracking__to="mlflow", tracking__uri="nonsense://x"), tmp_path)
     database = tmp_path / "mlflow.db"
     hospitals = {"hospitals": {"St. Mary's": {}}, "image_size": 64}
     settings = tiny_settings(tracking__to="mlflow", tracking__uri=f"sqlite:///{database}", data=hospitals)
-    told = tracker(settings, tmp_path)
-    database.write_bytes(b"torn")
-    for line in ROUNDS:
-        told.round("", line)
-    told.end(report(("north", "south")))
+    with tracked(settings, tmp_path) as told:
+        database.write_bytes(b"torn")
+        for line in ROUNDS:
+            told.round("", line)
+        told.end(report(("north", "south")))
     assert len([record for record in caplog.records if "MLflow does not answer" in record.message]) == 1
 
 
@@ -109,5 +126,5 @@ def test_what_is_not_installed_is_said_before_anything_begins(
     monkeypatch.setattr(builtins, "__import__", without)
     for to in ("mlflow", "tensorboard"):
         with pytest.raises(ValueError, match=rf"tracking\.to must be installed, got {to}. Say pip install "):
-            tracker(tiny_settings(tracking__to=to), tmp_path)
+            tell(tiny_settings(tracking__to=to), tmp_path)
     assert not list(tmp_path.rglob("events*"))
