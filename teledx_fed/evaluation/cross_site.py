@@ -1,6 +1,6 @@
 """Models side by side on the same patients: at each site, in the mean of sites, over all patients."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -10,8 +10,8 @@ from sklearn.metrics import roc_curve
 from teledx_fed.evaluation.calibration import reliability
 from teledx_fed.evaluation.examined import Examination
 from teledx_fed.evaluation.intervals import estimate, holm, two_sided_p
-from teledx_fed.evaluation.measured import Measure, Measured, Values, over_repeats
-from teledx_fed.evaluation.metrics import confusion, headline, mean_defined, metrics, predicted_grade
+from teledx_fed.evaluation.measured import Measure, Measured, over_repeats
+from teledx_fed.evaluation.metrics import confusion, headline, metrics, predicted_grade
 from teledx_fed.evaluation.predictions import Booleans, Floats, Predictions, given, same_eyes
 from teledx_fed.records import GRADES
 
@@ -52,11 +52,11 @@ def compare(
     `reversed`, each other minus the `reference`.
 
     A replicate draws patients anew, one draw for all models and `repeats` (the same experiment with other seeds). A
-    value is the mean over repeats, which in a replicate strays from it as Student's t does for so few of them. A
-    metric is `{value, low, high}`, in the mean of sites with the number of `sites` where it is defined, or `None`; a
-    difference has also `p`, two-sided, and `holm`, adjusted for all baselines and sites (Holm 1979). `worst_of_sites`
-    is the least of a metric's values, for metrics of which more is better, with the interval of the `site` that it is
-    at; a difference is of two such values, over the sites where both are defined.
+    value is the mean over repeats, which in a replicate strays from it as Student's t does for so few of them, and is
+    undefined where it is in one of them. A metric is `{value, low, high}`, in the mean of sites with the number of
+    `sites` where it is defined, or `None`; a difference has also `p`, two-sided, and `holm`, adjusted for all baselines
+    and sites (Holm 1979). `worst_of_sites` is the least of a metric's values, for metrics of which more is better, with
+    the interval of the `site` that it is at; a difference is of two such values, over the sites where both are defined.
     """
     for repeat in repeats:
         _assert_paired(repeat.predictions)
@@ -129,7 +129,7 @@ def _report(measured: Measured, differing: bool = False) -> Json:
         "sites": {
             site: {name: _metric(name, found[name], differing) for name in names} for site, found in sites.items()
         },
-        "mean_of_sites": {name: _mean(sites.values(), name, differing) for name in names},
+        "mean_of_sites": {name: _mean(measured, name, differing) for name in names},
         "all_patients": {name: _metric(name, measured.all_patients[name], differing) for name in names},
     }
 
@@ -142,24 +142,24 @@ def _metric(name: str, values: Floats, differing: bool = False) -> Json | None:
     return asdict(found) | ({"p": two_sided_p(values)} if differing else {})
 
 
-def _mean(sites: Iterable[Values], name: str, differing: bool) -> Json | None:
-    """Over the sites where the metric is defined."""
-    defined = [values[name] for values in sites if not np.isnan(values[name][0])]
-    found = _metric(name, mean_defined(np.stack(defined), axis=0), differing) if defined else None
-    return None if found is None else found | {"sites": len(defined)}
+def _mean(measured: Measured, name: str, differing: bool) -> Json | None:
+    """With the number of sites where the metric is defined."""
+    sites = len(measured.defined(name))
+    found = _metric(name, measured.mean_of_sites(name), differing) if sites else None
+    return None if found is None else found | {"sites": sites}
 
 
 def _worst(measured: Measured) -> Json:
     """The interval is that of the site: the least of a replicate's values lies below what it is to tell of."""
-    return {name: _worst_of(name, measured.sites) for name in measured.all_patients if name in HIGHER_IS_BETTER}
+    return {name: _worst_of(name, measured) for name in measured.all_patients if name in HIGHER_IS_BETTER}
 
 
-def _worst_of(name: str, sites: Mapping[str, Values]) -> Json | None:
-    defined = _defined(name, sites)
-    if not defined:
+def _worst_of(name: str, measured: Measured) -> Json | None:
+    values = {site: measured.sites[site][name] for site in measured.defined(name)}
+    if not values:
         return None
-    site = min(defined, key=lambda site: float(sites[site][name][0]))
-    return (_metric(name, sites[site][name]) or {}) | {"site": site}
+    site = min(values, key=lambda site: float(values[site][0]))
+    return (_metric(name, values[site]) or {}) | {"site": site}
 
 
 def _worst_less(one: Measured, other: Measured) -> Json:
@@ -167,14 +167,10 @@ def _worst_less(one: Measured, other: Measured) -> Json:
     found: Json = {}
     for name in one.all_patients:
         if name in HIGHER_IS_BETTER:
-            both = [site for site in _defined(name, one.sites) if site in _defined(name, other.sites)]
+            both = [site for site in one.defined(name) if site in other.defined(name)]
             least = [np.fmin.reduce([model.sites[site][name] for site in both]) for model in (one, other) if both]
             found[name] = _metric(name, least[0] - least[1], differing=True) if least else None
     return found
-
-
-def _defined(name: str, sites: Mapping[str, Values]) -> list[str]:
-    return [site for site, values in sites.items() if not np.isnan(values[name][0])]
 
 
 def _adjust(differences: Sequence[Json]) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -18,37 +19,77 @@ Values = Mapping[str, Floats]
 Measure = Callable[[Predictions, Booleans, Floats], Values]
 
 
+LEAST_KEPT = 0.25
+"""Of few seeds, what patients account for of their variance is itself but loosely known: this much is kept."""
+
+
 @dataclass(frozen=True)
-class Measured:
-    """One model, or the difference of two."""
+class Scores:
+    """Of one model in one repeat, or the difference of two."""
 
     sites: Mapping[str, Values]
     all_patients: Values
 
-    def __sub__(self, other: "Measured") -> "Measured":
+    def __sub__(self, other: "Scores") -> "Scores":
         sites = {site: _minus(values, other.sites[site]) for site, values in self.sites.items()}
-        return Measured(sites, _minus(self.all_patients, other.all_patients))
+        return Scores(sites, _minus(self.all_patients, other.all_patients))
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One model, or the difference of two, over `repeats`: in the replicates their mean strays by `strays`."""
+
+    repeats: Sequence[Scores]
+    strays: Floats
+
+    def __sub__(self, other: "Measured") -> "Measured":
+        pairs = zip(self.repeats, other.repeats, strict=True)
+        return Measured([mine - theirs for mine, theirs in pairs], self.strays)
+
+    @cached_property
+    def sites(self) -> dict[str, Values]:
+        return {
+            site: {name: self._mean([scores.sites[site][name] for scores in self.repeats]) for name in values}
+            for site, values in self.repeats[0].sites.items()
+        }
+
+    @cached_property
+    def all_patients(self) -> Values:
+        names = self.repeats[0].all_patients
+        return {name: self._mean([scores.all_patients[name] for scores in self.repeats]) for name in names}
+
+    def defined(self, name: str) -> list[str]:
+        """The sites where a metric is defined in every repeat."""
+        return [site for site, values in self.sites.items() if not np.isnan(values[name][0])]
+
+    def mean_of_sites(self, name: str) -> Floats:
+        """Over the sites where it is defined, of which there must be one."""
+        sites = self.defined(name)
+        return self._mean(
+            [mean_defined(np.stack([scores.sites[site][name] for site in sites]), axis=0) for scores in self.repeats]
+        )
+
+    def _mean(self, values: Sequence[Floats]) -> Floats:
+        return mean_of_repeats(np.stack(values), self.strays)
 
 
 def over_repeats(
     repeats: Sequence[Examination], replicates: int, generator: np.random.Generator, measure: Measure
 ) -> dict[str, Measured]:
-    """By model, the mean over repeats; in the replicates it strays, where there are several."""
+    """By model."""
     names = {
         site: tuple(dict.fromkeys(name for repeat in repeats for name in repeat.patients[site]))
         for site in repeats[0].patients
     }
     rows = [_rows(repeat, names) for repeat in repeats]
-    parts: list[dict[str, list[Measured]]] = [{model: [] for model in repeat.predictions} for repeat in repeats]
+    parts: list[dict[str, list[Scores]]] = [{model: [] for model in repeat.predictions} for repeat in repeats]
     for drawn in _draws(names, replicates, generator):
         for i, repeat in enumerate(repeats):
             here = {site: multiplicity[:, rows[i][site]] for site, multiplicity in drawn.items()}
             for model, sites in repeat.predictions.items():
                 parts[i][model].append(_measure(sites, repeat.called[model], here, measure))
     strays = strays_of(len(repeats), replicates, generator)
-    return {
-        model: mean_of_repeats([_joined(part[model]) for part in parts], strays) for model in repeats[0].predictions
-    }
+    return {model: Measured([_joined(part[model]) for part in parts], strays) for model in repeats[0].predictions}
 
 
 def _rows(repeat: Examination, names: Mapping[str, Sequence[str]]) -> dict[str, Integers]:
@@ -87,38 +128,39 @@ def strays_of(repeats: int, replicates: int, generator: np.random.Generator) -> 
     return strays.T
 
 
+def mean_of_repeats(values: Floats, strays: Floats) -> Floats:
+    """Of (repeats, 1 + B), undefined where one of them is; it strays by how far they are apart in the sample.
+
+    They are apart for their patients too, which the replicates tell and which have moved the mean already: that part of
+    their variance is taken off.
+    """
+    mean = values.mean(axis=0)
+    apart = values - mean
+    sample, replicates = apart[:, :1], apart[:, 1:]
+    variance = np.square(sample).sum()
+    if variance == 0:
+        return mean
+    of_patients = mean_defined(np.square(replicates - sample).sum(axis=0), axis=0)
+    kept = np.sqrt(np.fmax(LEAST_KEPT, 1 - of_patients / variance))
+    return mean + kept * (strays * sample).mean(axis=0)
+
+
 def _measure(
     sites: Mapping[str, Predictions], called: Mapping[str, Booleans], drawn: Mapping[str, Floats], measure: Measure
-) -> Measured:
+) -> Scores:
     everyone, everyone_called = pool(list(sites.values())), np.concatenate([called[site] for site in sites])
-    return Measured(
+    return Scores(
         {site: measure(found, called[site], drawn[site]) for site, found in sites.items()},
         measure(everyone, everyone_called, np.hstack([drawn[site] for site in sites])),
     )
 
 
-def _joined(chunks: Sequence[Measured]) -> Measured:
-    return _combined(chunks, np.concatenate)
+def _joined(chunks: Sequence[Scores]) -> Scores:
+    def joined(values: Sequence[Values]) -> Values:
+        return {name: np.concatenate([chunk[name] for chunk in values]) for name in values[0]}
 
-
-def mean_of_repeats(repeats: Sequence[Measured], strays: Floats) -> Measured:
-    """Over the repeats in which the metric is defined; how far they are apart is told by the sample alone."""
-
-    def mean(values: Sequence[Floats]) -> Floats:
-        stacked = np.stack(values)
-        center = mean_defined(stacked, axis=0)
-        apart = (stacked - center)[:, :1]
-        return center + mean_defined(strays * apart, axis=0)
-
-    return _combined(repeats, mean)
-
-
-def _combined(parts: Sequence[Measured], combine: Callable[[Sequence[Floats]], Floats]) -> Measured:
-    def combined(values: Sequence[Values]) -> Values:
-        return {name: combine([part[name] for part in values]) for name in values[0]}
-
-    sites = {site: combined([part.sites[site] for part in parts]) for site in parts[0].sites}
-    return Measured(sites, combined([part.all_patients for part in parts]))
+    sites = {site: joined([chunk.sites[site] for chunk in chunks]) for site in chunks[0].sites}
+    return Scores(sites, joined([chunk.all_patients for chunk in chunks]))
 
 
 def _minus(one: Values, other: Values) -> Values:

@@ -14,8 +14,8 @@ from scipy.stats import norm
 from teledx_fed.evaluation import examined
 from teledx_fed.evaluation.cross_site import Compared, compare, matrix
 from teledx_fed.evaluation.examined import Examination, everyone
-from teledx_fed.evaluation.intervals import estimate, holm, two_sided_p
-from teledx_fed.evaluation.measured import Measured, mean_of_repeats, strays_of
+from teledx_fed.evaluation.intervals import estimate, holm, multiplicities, two_sided_p
+from teledx_fed.evaluation.measured import mean_of_repeats, strays_of
 from teledx_fed.evaluation.predictions import Predictions, same_eyes
 
 Simulate = Callable[..., Predictions]
@@ -74,19 +74,37 @@ def test_repeats_are_averaged_and_widen_what_differs_between_them(simulate: Simu
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 5])
-def test_intervals_over_few_seeds_hold_the_truth(seeds: int) -> None:
-    """Where seeds alone differ; drawn anew, two would hold it in half of all cases."""
+@pytest.mark.parametrize(("patients", "seed_alone"), [(0.0, 1.0), (1.0, 0.0), (1.0, 0.5), (1.0, 2.0)])
+def test_intervals_over_few_seeds_hold_the_truth(seeds: int, patients: float, seed_alone: float) -> None:
+    """Each seed tests another half of 100 patients, whose values spread by `patients`, and has an error of its own.
+
+    Drawn anew, two seeds would hold the truth in half of all cases where they alone differ.
+    """
     drawn = np.random.default_rng(0)
 
     def holds() -> bool:
-        said = drawn.normal(size=seeds)
-        repeats = [Measured({}, {"qwk": np.full(1001, value)}) for value in said]
-        found = estimate(mean_of_repeats(repeats, strays_of(seeds, 1000, drawn)).all_patients["qwk"])
+        person, own = drawn.normal(size=100) * patients, drawn.normal(size=(seeds, 1)) * seed_alone / np.sqrt(50)
+        tested = drawn.permuted(np.tile(np.arange(100) < 50, (seeds, 1)), axis=1)
+        times = np.vstack([np.ones(100), multiplicities(np.arange(100), 200, drawn)])
+        said = (tested * person) @ times.T / (tested @ times.T) + own
+        found = estimate(mean_of_repeats(said, strays_of(seeds, 200, drawn)))
         assert found is not None
-        assert found.value == pytest.approx(said.mean())
+        assert found.value == pytest.approx(said[:, 0].mean())
         return found.low <= 0 <= found.high
 
-    assert 0.92 <= np.mean([holds() for _ in range(600)]) <= 0.98
+    assert 0.92 <= np.mean([holds() for _ in range(400)]) <= 0.985
+
+
+def test_a_metric_is_told_where_every_repeat_has_it(simulate: Simulate) -> None:
+    """Else two models would be set beside each other over different seeds."""
+    p, healthy = simulate(0), np.zeros_like(simulate(0).referable)
+    lone = replace(p, referable=healthy, referable_score=p.referable_score)
+    found = compared([examination({"federated": {"a": p, "b": q}, "local": {"a": p, "b": q}}) for q in (p, lone)])
+    for part in (*found.models.values(), *found.differences.values()):
+        assert part["sites"]["b"]["referable_auroc"] is None
+        assert part["mean_of_sites"]["referable_auroc"]["sites"] == 1
+    difference = found.differences["local"]["mean_of_sites"]["referable_auroc"]
+    assert (difference["value"], difference["low"], difference["high"]) == (0, 0, 0)
 
 
 def test_no_interval_goes_beyond_what_a_metric_can_be(simulate: Simulate) -> None:
