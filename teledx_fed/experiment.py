@@ -70,8 +70,10 @@ def conduct(settings: Settings, folder: Path) -> None:
         if settings.bundles and len(parts) == 1:
             display.phase("bundles")
             (only,) = parts
-            models, best = only.federation.models, only.federation.best_round
-            write_bundles(workers[0], only.sites, models, settings, best, folder / "bundles", display.say)
+            present, learned = settings.partition.present(only.sites), only.federation
+            write_bundles(
+                workers[0], present, learned.models, settings, learned.best_round, folder / "bundles", display.say
+            )
         track.end(report)
         display.say(verdict(report))
 

@@ -59,6 +59,11 @@ class StrategySettings:
     def needed_replies(self) -> int:
         return REPLIES_TO_BEAR[self.name](self.faulty) if self.name in REPLIES_TO_BEAR else 1
 
+    @property
+    def borne(self) -> int:
+        """How many faulty sites; none, where the strategy is not robust."""
+        return self.faulty if self.name in REPLIES_TO_BEAR else 0
+
     def bears(self, replies: int) -> int:
         """How many faulty ones among so many replies, at most `faulty`."""
         needed = REPLIES_TO_BEAR[self.name]

@@ -29,10 +29,16 @@ def fault(site: str, round: int, settings: Settings) -> str | None:
 
 
 def checked(asked: FaultSettings, sites: Iterable[str]) -> None:
-    """A `ValueError` where a fault is asked of a site that is not there."""
-    unknown = set(asked.sites) - set(sites)
-    if unknown:
-        raise ValueError(f"faults.sites must name hospitals among {sorted(sites)}, got {sorted(unknown)}.")
+    """A `ValueError` where a fault is asked of a site that is not there, or leaves no spread that it could hide in."""
+    there, named = set(sites), set(asked.sites)
+    if unknown := named - there:
+        raise ValueError(f"faults.sites must name hospitals among {sorted(there)}, got {sorted(unknown)}.")
+    honest = there - named if named else set()
+    if "little_is_enough" in asked.kinds and asked.share == 1 and len(honest) < 2:
+        raise ValueError(
+            f"faults.sites must leave two hospitals honest, in whose spread little_is_enough hides, got "
+            f"{sorted(named) or 'all'} of {sorted(there)}. Name fewer."
+        )
 
 
 def with_flipped_labels(site: Site) -> Site:
@@ -48,7 +54,8 @@ def _flipped(example: Example) -> Example:
 class FaultyGrid(AnsweringGrid):
     """A grid some of whose sites fail in training; `flipped` is the same one with every site's labels flipped.
 
-    Nobody waits for a site that straggles or dropped out: its silence is that of a deadline gone by.
+    Nobody waits for a site that straggles or dropped out: its silence is that of a deadline gone by. One that crashes
+    leaves nothing of the round, at home neither.
     """
 
     def __init__(self, grid: Grid, flipped: Grid, settings: Settings) -> None:
@@ -64,7 +71,9 @@ class FaultyGrid(AnsweringGrid):
         sent = list(messages)
         kinds = {message.metadata.dst_node_id: self._fault(message) for message in sent}
         asked = {message.metadata.dst_node_id: message for message in sent}
+        crashed = [Message(Error(CRASHED, "RuntimeError"), reply_to=asked[n]) for n in asked if kinds[n] == "crash"]
         replies: Iterable[Message] = chain(
+            crashed,
             self._grid.send_and_receive([asked[n] for n in asked if kinds[n] not in APART], timeout=timeout),
             self._flipped.send_and_receive([asked[n] for n in asked if kinds[n] == "label_flip"], timeout=timeout),
         )
@@ -87,9 +96,6 @@ class FaultyGrid(AnsweringGrid):
             kind, request = kinds[node], asked[node]
             if kind == "straggle":
                 continue
-            if kind == "crash":
-                yield Message(Error(CRASHED, "RuntimeError"), reply_to=request)
-                continue
             if kind in FORGERIES and not reply.has_error():
                 FORGERIES[kind](reply.content, _parameters(request.content), self._settings)
             yield reply
@@ -101,7 +107,7 @@ class FaultyGrid(AnsweringGrid):
         """
         arrived = {reply.metadata.src_node_id: reply.content for reply in replies if not reply.has_error()}
         honest = [_parameters(content) for node, content in sorted(arrived.items()) if kinds[node] is None]
-        if honest:
+        if len(honest) > 1:
             away = np.mean(honest, axis=0) - self._settings.faults.deviations * np.std(honest, axis=0)
             for node, content in arrived.items():
                 if kinds[node] == "little_is_enough":
@@ -109,7 +115,7 @@ class FaultyGrid(AnsweringGrid):
         return replies
 
 
-APART = ("drop_out", "label_flip")
+APART = ("drop_out", "crash", "label_flip")
 """Faults of a site that the honest one is not even asked for."""
 
 

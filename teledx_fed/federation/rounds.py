@@ -63,8 +63,7 @@ def _round(grid: Grid, strategy: FedAvg, progress: Progress, settings: Settings)
 
 def _enough(replies: Replies, settings: Settings) -> bool:
     """A quorum, of which a robust strategy counts those that were refused among the faulty that it bears."""
-    robust = settings.strategy.needed_replies > 1
-    caught = min(len(replies.refused), settings.strategy.faulty) if robust else 0
+    caught = min(len(replies.refused), settings.strategy.borne)
     return len(replies.accepted) > 0 and len(replies.accepted) + caught >= settings.federation.quorum
 
 

@@ -52,23 +52,26 @@ def scores_on_test(grid: Grid, progress: Progress, settings: Settings) -> dict[s
 
 
 def choose(progress: Progress, tables: Mapping[str, Tables], settings: Settings) -> tuple[Progress, Means]:
-    """Score the current model, keep it where it is the best so far, and stop where none was for long."""
+    """Score the current model, keep it where it is the best so far, and stop where none was for long.
+
+    What a robust strategy bears may be missing: who is refused sends no scores either.
+    """
     found = {site: scores(table) for site, table in sorted(tables.items()) if table}
-    by, quorum = settings.federation.choose_by, settings.federation.quorum
+    by, fewest = settings.federation.choose_by, max(1, settings.federation.quorum - settings.strategy.borne)
     here = {site: value for site, metrics in found.items() if (value := metrics.get(by)) is not None}
-    progress = _compared(progress, here, quorum)
+    progress = _compared(progress, here, fewest)
     finished = 0 < settings.federation.patience <= progress.waited
     return replace(progress, finished=finished), _mean_of_sites(list(found.values()))
 
 
-def _compared(progress: Progress, here: Mapping[str, float], quorum: int) -> Progress:
-    """Against the best so far, over the sites that both have; until a quorum has scores, the latest is the best."""
+def _compared(progress: Progress, here: Mapping[str, float], fewest: int) -> Progress:
+    """Against the best so far, over the sites that both have; until `fewest` have scores, the latest is the best."""
     best = progress.best.scores
     if not best:
-        latest = Scored(progress.trained_in, progress.weights, here if len(here) >= quorum else {})
+        latest = Scored(progress.trained_in, progress.weights, here if len(here) >= fewest else {})
         return replace(progress, best=latest)
     shared = here.keys() & best.keys()
-    if len(shared) < quorum:
+    if len(shared) < fewest:
         return progress
     if fmean(here[site] for site in shared) > fmean(best[site] for site in shared):
         return replace(progress, best=Scored(progress.trained_in, progress.weights, here), waited=0)

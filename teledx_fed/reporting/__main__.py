@@ -19,11 +19,13 @@ def compare(
     out: Annotated[Path, typer.Option(file_okay=False, help="The folder of the table and the plots.")],
 ) -> None:
     """One table (Markdown, CSV, LaTeX), learning curves over rounds and bytes, and ranks with critical differences."""
-    from teledx_fed.reporting.runs import Run
+    from teledx_fed.reporting.runs import Run, same_data
     from teledx_fed.reporting.tables_of_runs import write_comparison
 
     try:
-        typer.echo(write_comparison([Run(run) for run in runs], out))
+        found = [Run(run) for run in runs]
+        same_data(found)
+        typer.echo(write_comparison(found, out))
     except ValueError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error

@@ -14,7 +14,7 @@ from teledx_fed.evaluation.examined import Examination
 from teledx_fed.evaluation.metrics import headline
 from teledx_fed.reporting.plots import Course, mean_course
 from teledx_fed.reporting.report import resampling
-from teledx_fed.reporting.runs import Json, Run, differing, distinct, same_data
+from teledx_fed.reporting.runs import Json, Run, differing, distinct
 from teledx_fed.reporting.wording import MODELS
 
 PRIMARY = ("referable_auroc", "qwk")
@@ -31,14 +31,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The first run is what the others are compared with. A `ValueError` where they are of other data."""
+    """The first run is what the others are compared with. A `ValueError` where one is there twice."""
 
     runs: Sequence[Run]
     names: Sequence[str]
 
     def __post_init__(self) -> None:
         distinct(self.runs)
-        same_data(self.runs)
 
     @cached_property
     def differing(self) -> dict[str, list[Any]]:
@@ -51,6 +50,8 @@ class Comparison:
         baselines = {model: MODELS[model] for model in MODELS if model in first.report and model != "federated"}
         repeats = [repeat.named({"federated": self.names[0], **baselines}) for repeat in first.repeats]
         for name, run in zip(self.names[1:], others, strict=True):
+            if run.report["data"] != first.report["data"]:
+                return f"{name} is of other photographs or grades than {self.names[0]}"
             if len(run.repeats) != len(repeats):
                 return f"seeds of {self.names[0]}: {len(repeats)}, of {name}: {len(run.repeats)}"
             try:

@@ -124,6 +124,12 @@ def without_paths(text: str) -> str:
     return "data_root=PATH" if _name(text) == "data_root" else PATH.sub("PATH", text)
 
 
+def told_apart(names: Sequence[str]) -> list[str]:
+    """Fit to be shown around, and numbered where they are alike then."""
+    told = [without_paths(name) for name in names]
+    return [f"{name} {told[: i + 1].count(name)}" if told.count(name) > 1 else name for i, name in enumerate(told)]
+
+
 def _name(choice: str) -> str:
     """Of the setting that is chosen: `+data.sources=…` is data.sources."""
     return choice.lstrip("+~").partition("=")[0]
@@ -147,8 +153,7 @@ def names(runs: Sequence[Run]) -> list[str]:
     ]
     if all(chosen) and len(set(chosen)) == len(runs):
         return chosen
-    folders = [run.folder.resolve().name for run in runs]
-    return folders if len(set(folders)) == len(runs) else [str(run.folder) for run in runs]
+    return told_apart([run.folder.resolve().name for run in runs])
 
 
 def _tells(choice: str, runs: Sequence[Run]) -> bool:

@@ -18,8 +18,8 @@ from teledx_fed.files import write_text
 from teledx_fed.reporting.comparison import Comparison
 from teledx_fed.reporting.plots_of_runs import heat, save
 from teledx_fed.reporting.report import resampling
-from teledx_fed.reporting.runs import Run, without_paths
-from teledx_fed.reporting.tables_of_runs import markdown_table, write_comparison
+from teledx_fed.reporting.runs import Run, told_apart
+from teledx_fed.reporting.tables_of_runs import markdown_table, not_run, write_comparison
 from teledx_fed.reporting.wording import METRICS, between
 
 METRIC = "referable_auroc"
@@ -47,7 +47,7 @@ class Grid:
     @cached_property
     def paired(self) -> dict[str, list[Examination] | str]:
         """By row, its runs on the same patients, or why that cannot be."""
-        return {row: self._paired(self._present(row)) for row in self.rows}
+        return {row: Comparison(list(of.values()), tuple(of)).paired for row in self.rows if (of := self._present(row))}
 
     @property
     def unpaired(self) -> str | None:
@@ -76,12 +76,6 @@ class Grid:
     def _present(self, row: str) -> dict[str, Run]:
         return {column: self.runs[row, column] for column in self.columns if (row, column) in self.runs}
 
-    def _paired(self, runs: Mapping[str, Run]) -> list[Examination] | str:
-        try:
-            return Comparison(list(runs.values()), tuple(runs)).paired
-        except ValueError:
-            return "they are of other photographs or grades"
-
     def values(self, place: str) -> np.ndarray:
         """(row, column), NaN where no run could be made."""
         told = [[self.cells.get((row, column), {}).get(place) for column in self.columns] for row in self.rows]
@@ -99,8 +93,13 @@ def grid(runs: Sequence[Run]) -> Grid | None:
     """
     chosen = [dict(choice.lstrip("+").partition("=")[::2] for choice in run.choices) for run in runs]
     swept = [name for name in chosen[0] if len({choices.get(name) for choices in chosen}) > 1]
-    if len(swept) != 2:
+    if len(swept) != 2 or not all(choices.keys() >= set(swept) for choices in chosen):
         return None
+    for name in swept:
+        values = list(dict.fromkeys(choices[name] for choices in chosen))
+        told = [text.partition("=")[2] for text in told_apart([f"{name}={value}" for value in values])]
+        labels = dict(zip(values, told, strict=True))
+        chosen = [choices | {name: labels[choices[name]]} for choices in chosen]
     either = [
         Grid((rows, columns), {(c[rows], c[columns]): run for c, run in zip(chosen, runs, strict=True)})
         for rows, columns in (swept, swept[::-1])
@@ -109,14 +108,14 @@ def grid(runs: Sequence[Run]) -> Grid | None:
 
 
 def write_sweep(folders: Sequence[Path], refused: Mapping[str, str], folder: Path) -> Path:
-    """comparison.* of all runs, and grid.md, grid.csv and a plot where two choices were swept.
+    """grid.md, grid.csv and a plot where two choices were swept; else comparison.* of all runs.
 
     `refused` says by its choices why a run could not be made.
     """
     runs = [Run(path) for path in folders]
     found = grid(runs)
     if found is None:
-        return write_comparison(runs, folder)
+        return write_comparison(runs, folder, refused)
     panels = [found.values(place) for place in PLACES]
     save(heat(np.stack(panels), found.rows, found.columns, list(PLACES.values())), folder / "grid")
     write_text(folder / "grid.csv", _csv(found))
@@ -145,9 +144,7 @@ def _markdown(found: Grid, refused: Mapping[str, str]) -> str:
     ]
     for place, title in PLACES.items():
         said += [f"## {title.capitalize()}", markdown_table(["", *found.columns], found.told(place))]
-    if refused:
-        said += ["## Could not be run", "\n".join(_reasons(found, refused))]
-    return "\n\n".join(said) + "\n"
+    return "\n\n".join([*said, *not_run(list(found.runs.values()), refused)]) + "\n"
 
 
 def _brackets(found: Grid) -> str:
@@ -157,16 +154,6 @@ def _brackets(found: Grid) -> str:
         f"In brackets the paired difference from {found.columns[0]}, with its 95 % interval; the worst hospital of the "
         "two need not be the same."
     )
-
-
-def _reasons(found: Grid, refused: Mapping[str, str]) -> list[str]:
-    """Each reason once, with the choices of the grid that it was given for."""
-    by_reason: dict[str, list[str]] = {}
-    names = tuple(f"{choice}=" for choice in found.choices)
-    for choices, reason in refused.items():
-        swept = " ".join(choice for choice in choices.split() if choice.startswith(names))
-        by_reason.setdefault(without_paths(reason.partition("\n")[0]), []).append(f"`{swept}`")
-    return [f"- {', '.join(choices)}: {reason}" for reason, choices in by_reason.items()]
 
 
 def _told(cell: Cell | None) -> str:

@@ -19,20 +19,23 @@ from teledx_fed.reporting.comparison import (
 )
 from teledx_fed.reporting.plots_of_runs import critical_difference as plot_of_ranks
 from teledx_fed.reporting.plots_of_runs import learning_curves, save
-from teledx_fed.reporting.runs import Json, Run, names
+from teledx_fed.reporting.runs import Json, Run, names, without_paths
 from teledx_fed.reporting.wording import METRICS, MODELS, between
 
 MOST_DRAWN = 12
 """More courses than these on one plot tell nobody anything."""
 
 
-def write_comparison(runs: Sequence[Run], folder: Path) -> Path:
-    """comparison.md with its plots, comparison.csv and comparison.tex, in `folder`."""
+def write_comparison(runs: Sequence[Run], folder: Path, refused: Mapping[str, str] = {}) -> Path:
+    """comparison.md with its plots, comparison.csv and comparison.tex, in `folder`.
+
+    `refused` says by its choices why a run could not be made.
+    """
     comparison = Comparison(runs, names(runs))
     write_text(folder / "comparison.csv", as_csv(comparison))
     write_text(folder / "comparison.tex", as_latex(comparison))
     drawn = _draw(comparison, folder)
-    write_text(folder / "comparison.md", as_markdown(comparison, drawn))
+    write_text(folder / "comparison.md", as_markdown(comparison, drawn, refused))
     return folder / "comparison.md"
 
 
@@ -96,11 +99,11 @@ def _table(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     return [["", *heads][i] for i in kept], [[row[i] for i in kept] for row in rows]
 
 
-def as_markdown(comparison: Comparison, drawn: Sequence[str]) -> str:
-    return "\n\n".join(part for part in _sections(comparison, drawn) if part) + "\n"
+def as_markdown(comparison: Comparison, drawn: Sequence[str], refused: Mapping[str, str]) -> str:
+    return "\n\n".join(part for part in _sections(comparison, drawn, refused) if part) + "\n"
 
 
-def _sections(comparison: Comparison, drawn: Sequence[str]) -> list[str]:
+def _sections(comparison: Comparison, drawn: Sequence[str], refused: Mapping[str, str]) -> list[str]:
     heads, rows = _table(comparison)
     sites = comparison.sites
     said = [
@@ -122,11 +125,24 @@ def _sections(comparison: Comparison, drawn: Sequence[str]) -> list[str]:
                 f"Mean ranks over {len(sites)} hospitals; those under one bar, less than {apart:.2f} from each other, "
                 f"are not told apart at 0.05 (Nemenyi); Friedman's p is {p}."
             ]
+    said += not_run(comparison.runs, refused)
     differing = comparison.differing
     named = [[f"`{name}`", *(f"`{value}`" for value in values)] for name, values in differing.items()]
     said += ["## Settings that differ", markdown_table(["", *comparison.names], named) if named else "None."]
     commands = "\n".join(run.command for run in comparison.runs)
     return [*said, "## How each was made", f"```sh\n{commands}\n```"]
+
+
+def not_run(runs: Sequence[Run], refused: Mapping[str, str]) -> list[str]:
+    """A section, where there is anything to say: each reason once, with the choices that not all runs have."""
+    chosen = [set(choices.split()) for choices in refused]
+    of_all = set.intersection(*chosen, *(set(run.choices) for run in runs)) if refused else set()
+    by_reason: dict[str, list[str]] = {}
+    for choices, reason in refused.items():
+        own = " ".join(without_paths(choice) for choice in choices.split() if choice not in of_all)
+        by_reason.setdefault(without_paths(reason.partition("\n")[0]), []).append(f"`{own}`")
+    lines = [f"- {', '.join(choices)}: {reason}" for reason, choices in by_reason.items()]
+    return ["## Could not be run", "\n".join(lines)] if lines else []
 
 
 def _gains(comparison: Comparison) -> str:

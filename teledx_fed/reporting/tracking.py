@@ -5,7 +5,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,9 @@ ARTEFACTS = ("report.html", "report.json", "rounds.jsonl", "model.safetensors")
 """What may be shown around: no file among them names a photograph, a patient or a place."""
 MLFLOW_RUN = "mlflow_run.json"
 LONGEST = 500
+
+Point = tuple[str, float, int]
+"""A metric's name, its value, and after how many rounds."""
 
 log = logging.getLogger(__name__)
 
@@ -56,14 +59,14 @@ class TensorBoard:
             self._of("").add_text(f"tag/{name}", value)
 
     def round(self, part: str, report: RoundReport) -> None:
-        for name, value in _told(report).items():
-            self._of(part).add_scalar(name, value, report.round - 1)
+        for point in _told(report):
+            self._of(part).add_scalar(*point)
         self._of(part).flush()
 
     def end(self, report: Mapping[str, Any]) -> None:
         self._of("").add_text("verdict", verdict(report))
-        for name, value in _tested(report).items():
-            self._of("").add_scalar(name, value, 0)
+        for point in _tested(report):
+            self._of("").add_scalar(*point)
         self._close()
 
     def break_off(self, error: BaseException) -> None:
@@ -113,10 +116,10 @@ class MLflow:
 
     def round(self, part: str, report: RoundReport) -> None:
         before = f"{part}/" if part else ""
-        self._log({f"{before}{name}": value for name, value in _told(report).items()}, report.round - 1)
+        self._log([(f"{before}{name}", value, step) for name, value, step in _told(report)])
 
     def end(self, report: Mapping[str, Any]) -> None:
-        self._log(_tested(report), 0)
+        self._log(_tested(report))
         self._tell(partial(self._conclude, report))
 
     def break_off(self, error: BaseException) -> None:
@@ -130,10 +133,10 @@ class MLflow:
                 self._client.log_artifact(self._run, str(self._folder / name))
         self._client.set_terminated(self._run)
 
-    def _log(self, values: Mapping[str, float], step: int) -> None:
+    def _log(self, points: Sequence[Point]) -> None:
         """All of them or, where the run is killed, none."""
         now = int(time.time() * 1000)
-        metrics = [self._metric(_key(name), value, now, step) for name, value in values.items()]
+        metrics = [self._metric(_key(name), value, now, step) for name, value, step in points]
         self._tell(partial(self._client.log_batch, self._run, metrics))
 
     def _tell(self, say: Callable[[], object]) -> None:
@@ -179,25 +182,25 @@ def _line(error: Exception) -> str:
     return str(error).partition("\n")[0]
 
 
-def _told(report: RoundReport) -> dict[str, float]:
+def _told(report: RoundReport) -> list[Point]:
     """Scores are those of the model that the round started from, so of the step before."""
     scores = {f"validation/{name}": value for name, value in report.metrics.items() if value is not None}
-    sites = {"accepted": len(report.accepted), "refused": len(report.refused), "silent": len(report.silent)}
-    sent = {"megabytes_up": report.bytes_up / 1e6, "megabytes_down": report.bytes_down / 1e6}
-    return {
-        **scores,
-        **{f"sites/{name}": float(count) for name, count in sites.items()},
-        **{f"cost/{name}": value for name, value in sent.items()},
+    round = {
+        **{f"sites/{state}": float(len(getattr(report, state))) for state in ("accepted", "refused", "silent")},
+        "cost/megabytes_up": report.bytes_up / 1e6,
+        "cost/megabytes_down": report.bytes_down / 1e6,
         "cost/seconds": report.seconds,
     }
+    before = [(name, value, report.round - 1) for name, value in scores.items()]
+    return before + [(name, value, report.round) for name, value in round.items()]
 
 
-def _tested(report: Mapping[str, Any]) -> dict[str, float]:
+def _tested(report: Mapping[str, Any]) -> list[Point]:
     models = {model: found for model, found in report.items() if isinstance(found, dict) and "mean_of_sites" in found}
-    return {
-        f"test/{model}/{place}/{name}": found[place][name]["value"]
+    return [
+        (f"test/{model}/{place}/{name}", found[place][name]["value"], 0)
         for model, found in models.items()
         for place in ("mean_of_sites", "worst_of_sites")
         for name in ("referable_auroc", "qwk")
         if found[place].get(name) is not None
-    }
+    ]

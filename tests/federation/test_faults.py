@@ -140,6 +140,21 @@ def test_little_is_enough_by_hand(tiny_settings: Callable[..., Settings]) -> Non
     assert sent_by_the_last("little_is_enough", tiny_settings, sent, faults__deviations=2) == [1 - 2, 2 - 4]
 
 
+@pytest.mark.parametrize("sites", [[], ["east", "north", "south", "west"]])
+def test_little_is_enough_needs_others_to_hide_among(sites: list[str], run: Run) -> None:
+    with pytest.raises(ValueError, match=r"faults\.sites must leave two hospitals honest, .* got .*\. Name fewer\."):
+        run(faults__kinds=["little_is_enough"], faults__sites=sites)
+
+
+def test_a_hospital_that_crashes_keeps_nothing_of_the_round(run: Run, tmp_path: Path) -> None:
+    run(faults__kinds=["crash"], faults__sites=["south"], model__batch_norm="local")
+    kept = {
+        site.name: list((site / "statistics").glob("*.npy")) for site in (last_folder(tmp_path) / "sites").iterdir()
+    }
+    assert not kept.pop("south", [])
+    assert all(kept.values())
+
+
 def test_flipped_labels_are_turned_round_in_training_alone(tiny_site: Callable[..., Site]) -> None:
     site = tiny_site("north", oedema=True)
     flipped = with_flipped_labels(site)

@@ -204,6 +204,18 @@ def test_until_a_quorum_has_scores_the_best_is_the_latest(world: Callable[..., W
     assert ran[-1][0].best.weights.equal(ran[-1][0].weights)
 
 
+@pytest.mark.parametrize("since", [1, 2])
+def test_the_best_round_is_chosen_without_a_hospital_that_a_robust_strategy_bears(
+    world: Callable[..., World], since: int
+) -> None:
+    here = world(strategy__name="fedmedian", federation__quorum=3, federation__rounds=6, training__epochs=2)
+    ran = list(here.run(lambda site, round, reply: nan(reply) if site == "north" and round >= since else reply))
+    best = ran[-1][0].best
+    assert best.round > 0
+    assert best.scores.keys() >= {"east", "west"}
+    assert best.scores["east"] > 0.6
+
+
 def test_patience_counts_only_rounds_that_could_be_compared(world: Callable[..., World]) -> None:
     ran = list(world(federation__fraction_train=0.34, federation__patience=2, federation__rounds=6).run())
     for (before, _), (after, report) in pairwise(ran):

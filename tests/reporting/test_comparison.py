@@ -157,6 +157,32 @@ def test_nothing_tells_where_things_lie(runs: dict[str, Path], tmp_path: Path) -
     assert "data_root=PATH" in (tmp_path / "compared" / "comparison.md").read_text()
 
 
+def test_swept_paths_and_folders_of_one_name_are_numbered(runs: dict[str, Path], tmp_path: Path) -> None:
+    cells = {
+        (f"model.file=/ward/{file}", f"strategy={strategy}"): runs["mean"]
+        for file in ("old", "new")
+        for strategy in ("fedavg", "krum")
+    }
+    folders = [shutil.copytree(folder, tmp_path / str(i)) for i, folder in enumerate(cells.values())]
+    for folder, choices in zip(folders, cells, strict=True):
+        chosen(folder, *choices)
+    written = write_sweep(folders, {"model.file=/ward/lost strategy=krum": "no such file"}, tmp_path / "grid").parent
+    same = [shutil.copytree(runs["mean"], tmp_path / "ward" / ward / "run") for ward in ("one", "two")]
+    assert compared(same, tmp_path / "compared")[0] == 0
+    for text in ((written / "grid.md").read_text(), (tmp_path / "compared" / "comparison.md").read_text()):
+        assert "ward" not in text
+    assert "| PATH 2 | " in (written / "grid.md").read_text()
+    assert "| run 2 | " in (tmp_path / "compared" / "comparison.md").read_text()
+
+
+def test_a_sweep_over_data_or_with_a_refusal_has_its_table(runs: dict[str, Path], tmp_path: Path) -> None:
+    folders = swept(tmp_path, {("data.seed=0", "seed=3"): runs["mean"], ("data.seed=1", "seed=3"): runs["drawn"]})
+    text = write_sweep(folders, {"data.seed=2 seed=3": "no patients"}, tmp_path / "table").read_text()
+    assert "Not paired: " in text
+    assert "is of other photographs or grades" in text
+    assert "- `data.seed=2`: no patients" in text
+
+
 def test_a_sweep_in_which_auroc_is_undefined_has_its_grid(runs: dict[str, Path], tmp_path: Path) -> None:
     cells = {(f"strategy={s}", f"seed={i}"): runs["mean"] for s in ("fedavg", "krum") for i in (0, 1)}
     folders = swept(tmp_path, cells)
