@@ -11,7 +11,7 @@ from teledx_fed.evaluation.calibration import reliability
 from teledx_fed.evaluation.examined import Examination
 from teledx_fed.evaluation.intervals import estimate, holm, two_sided_p
 from teledx_fed.evaluation.measured import Measure, Measured, over_repeats
-from teledx_fed.evaluation.metrics import confusion, headline, metrics, predicted_grade
+from teledx_fed.evaluation.metrics import PRIMARY, confusion, headline, metrics, predicted_grade
 from teledx_fed.evaluation.predictions import Booleans, Floats, Predictions, given, same_eyes
 from teledx_fed.records import GRADES
 
@@ -23,7 +23,6 @@ FEWEST = 5
 Json = dict[str, Any]
 
 HIGHER_IS_BETTER = ("qwk", "referable_auroc", "vision_threatening_auroc", "sensitivity", "specificity", "accuracy")
-HEADLINE = ("referable_auroc", "qwk")
 RANGES = {
     "qwk": (-1.0, 1.0),
     **dict.fromkeys(("severe", "missed_severe"), (0.0, np.inf)),
@@ -78,7 +77,7 @@ def matrix(repeats: Sequence[Examination], replicates: int, generator: np.random
     """By model and site, the two headline metrics with intervals: how each model does at each hospital."""
     measured = over_repeats(repeats, replicates, generator, headline)
     return {
-        model: {site: {name: _metric(name, values[name]) for name in HEADLINE} for site, values in found.sites.items()}
+        model: {site: {name: _metric(name, values[name]) for name in PRIMARY} for site, values in found.sites.items()}
         for model, found in measured.items()
     }
 

@@ -16,6 +16,8 @@ from teledx_fed.records import GRADES
 
 log = logging.getLogger(__name__)
 
+PRIMARY = ("referable_auroc", "qwk")
+"""What models are compared by; the first decides."""
 PREVALENCES = (5, 10, 20)
 METRICS = (
     "qwk",

@@ -17,8 +17,6 @@ from teledx_fed.reporting.report import resampling
 from teledx_fed.reporting.runs import Json, Run, differing, distinct
 from teledx_fed.reporting.wording import MODELS
 
-PRIMARY = ("referable_auroc", "qwk")
-
 
 @dataclass(frozen=True)
 class Row:

@@ -1,7 +1,6 @@
 """report.html: one self-contained page out of a run folder, and nothing but a run folder."""
 
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,9 @@ from teledx_fed.amounts import duration, number, size
 from teledx_fed.files import write_text
 from teledx_fed.records import GRADES
 from teledx_fed.reporting import plots, wording
-from teledx_fed.reporting.wording import METRICS, MODELS, SCHEMA
-from teledx_fed.settings import as_yaml, load, without_places
+from teledx_fed.reporting.runs import Run
+from teledx_fed.reporting.wording import METRICS, MODELS
+from teledx_fed.settings import as_yaml, without_places
 
 HEADLINE = ("referable_auroc", "qwk", "sensitivity", "specificity")
 CHANCE = {"referable_auroc": 0.5, "qwk": 0.0}
@@ -27,10 +27,9 @@ Scores = Mapping[str, Mapping[str, Json]]
 
 def write_page(folder: Path) -> Path:
     """Reads report.json, rounds.jsonl and config.yaml of a run folder; writes its report.html."""
-    report = _report(folder / "report.json")
-    rounds = {part["name"]: _lines(folder / part["name"] / "rounds.jsonl") for part in report["parts"]}
+    run = Run(folder)
+    report, settings = run.report, run.settings
     scores, differences = _scores(report, report), _scores(report["differences"], report)
-    settings = load(folder / "config.yaml")
     page = _template().render(
         report=report,
         settings=as_yaml(without_places(settings)),
@@ -47,25 +46,12 @@ def write_page(folder: Path) -> Path:
         reasons=sorted({reason for reasons in report["set_aside"].values() for reason in reasons}),
         bars=_bars(scores),
         forests=_forests(differences),
-        learning=_learning(report, rounds),
+        learning=_learning(report, run.rounds),
         **_curves(report),
     )
     path = folder / "report.html"
     write_text(path, page)
     return path
-
-
-def _lines(path: Path) -> list[Json]:
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-
-
-def _report(path: Path) -> Json:
-    report: Json = json.loads(path.read_text("utf-8"))
-    if (schema := report.get("schema")) != SCHEMA:
-        raise ValueError(
-            f"{path} must have schema {SCHEMA!r}, got {schema!r}. Run the simulation again with this version."
-        )
-    return report
 
 
 def _template() -> Any:
@@ -134,12 +120,12 @@ def _rows(scores: Scores, metric: str) -> list[plots.Row]:
     return [(label, {model: found.get(metric) for model, found in scores[label].items()}) for label in (*labels, MEAN)]
 
 
-def _learning(report: Json, rounds: Mapping[str, list[Json]]) -> dict[str, Markup]:
+def _learning(report: Json, rounds: Sequence[Sequence[Json]]) -> dict[str, Markup]:
     """A round's metrics are those of the model that it started from, so of the round before."""
     parts = report["parts"]
     best = parts[0]["best_round"] if len(parts) == 1 else None
     courses = {
-        metric: [[(line["round"] - 1, line["metrics"].get(metric)) for line in lines] for lines in rounds.values()]
+        metric: [[(line["round"] - 1, line["metrics"].get(metric)) for line in lines] for lines in rounds]
         for metric in CHANCE
     }
     return {

@@ -9,18 +9,18 @@ from rich.console import Console
 from rich.live import Live
 
 from teledx_fed.amounts import duration, number
+from teledx_fed.evaluation.metrics import PRIMARY
 from teledx_fed.records import RoundReport
 from teledx_fed.reporting.live_page import LivePage, one_line
 from teledx_fed.reporting.wording import METRICS, MODELS
 
-WATCHED = ("referable_auroc", "qwk")
 PER_SECOND = 4
 
 
 class Display:
     """A context: within it, what is done is a page on a terminal, or at most four lines a phase and one a round."""
 
-    def __init__(self, watched: str = WATCHED[0]) -> None:
+    def __init__(self, watched: str = PRIMARY[0]) -> None:
         self._live = sys.stderr.isatty() and os.environ.get("CI") != "true"
         self._console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
         self._page = LivePage(watched)
@@ -73,7 +73,7 @@ class Display:
 
 
 def _told(report: RoundReport, rounds: int) -> str:
-    started = ", ".join(f"{METRICS[name]} {number(report.metrics.get(name), '.3f')}" for name in WATCHED)
+    started = ", ".join(f"{METRICS[name]} {number(report.metrics.get(name), '.3f')}" for name in PRIMARY)
     last = report.round > rounds
     return " · ".join(
         [

@@ -77,7 +77,7 @@ def resampling(settings: Settings) -> tuple[int, np.random.Generator]:
 
 
 def _lines(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "rounds.jsonl").read_text().splitlines()]
+    return [json.loads(line) for line in (folder / "rounds.jsonl").read_text("utf-8").splitlines()]
 
 
 def _rounds(lines: Sequence[Mapping[str, Any]], settings: Settings) -> int:

@@ -24,7 +24,7 @@ OF_NO_CONCERN = (
     *("data.cache", "data.workers", "simulation.workers"),
 )
 
-PLACES = ("folder", "resume", "data.cache", "tracking.uri")
+WHERE_THINGS_LIE = ("folder", "resume", "data.cache", "tracking.uri")
 PATH = re.compile(r"[^\s,:={}\[\]'\"]*(://|/)[^\s,{}\[\]'\"]*")
 
 Json = Mapping[str, Any]
@@ -71,7 +71,7 @@ class Run:
     @property
     def command(self) -> str:
         """What made it, but for where things lie."""
-        kept = [without_paths(choice) for choice in self.choices if _name(choice) not in PLACES]
+        kept = [without_paths(choice) for choice in self.choices if _name(choice) not in WHERE_THINGS_LIE]
         return shlex.join(["python", "run_simulation.py", *kept])
 
 

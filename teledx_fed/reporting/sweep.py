@@ -13,7 +13,7 @@ import numpy as np
 from teledx_fed.amounts import number
 from teledx_fed.evaluation.cross_site import Compared, compare
 from teledx_fed.evaluation.examined import Examination
-from teledx_fed.evaluation.metrics import headline
+from teledx_fed.evaluation.metrics import PRIMARY, headline
 from teledx_fed.files import write_text
 from teledx_fed.reporting.comparison import Comparison
 from teledx_fed.reporting.plots_of_runs import heat, save
@@ -22,7 +22,7 @@ from teledx_fed.reporting.runs import Run, told_apart
 from teledx_fed.reporting.tables_of_runs import markdown_table, not_run, write_comparison
 from teledx_fed.reporting.wording import METRICS, between
 
-METRIC = "referable_auroc"
+METRIC = PRIMARY[0]
 PLACES = {"mean_of_sites": "mean of hospitals", "worst_of_sites": "worst hospital"}
 
 Cell = Mapping[str, Any]

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from teledx_fed.amounts import number
+from teledx_fed.evaluation.metrics import PRIMARY
 from teledx_fed.files import write_text
 from teledx_fed.reporting.comparison import (
-    PRIMARY,
     Comparison,
     Row,
     courses,

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+from teledx_fed.evaluation.metrics import PRIMARY
 from teledx_fed.files import write_text
 from teledx_fed.records import RoundReport
 from teledx_fed.reporting.runs import flat
@@ -201,6 +202,6 @@ def _tested(report: Mapping[str, Any]) -> list[Point]:
         (f"test/{model}/{place}/{name}", found[place][name]["value"], 0)
         for model, found in models.items()
         for place in ("mean_of_sites", "worst_of_sites")
-        for name in ("referable_auroc", "qwk")
+        for name in PRIMARY
         if found[place].get(name) is not None
     ]
