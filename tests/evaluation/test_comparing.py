@@ -73,7 +73,7 @@ def test_repeats_are_averaged_and_widen_what_differs_between_them(simulate: Simu
     assert twice["high"] - twice["low"] == pytest.approx(once["high"] - once["low"], rel=0.2)
 
 
-@pytest.mark.parametrize("seeds", [2, 3, 5])
+@pytest.mark.parametrize("seeds", [pytest.param(2, marks=pytest.mark.slow), 3, pytest.param(5, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("patients", "seed_alone"), [(0.0, 1.0), (1.0, 0.0), (1.0, 0.5), (1.0, 2.0)])
 def test_intervals_over_few_seeds_hold_the_truth(seeds: int, patients: float, seed_alone: float) -> None:
     """Each seed tests another half of 100 patients, whose values spread by `patients`, and has an error of its own.

@@ -204,7 +204,7 @@ def test_until_a_quorum_has_scores_the_best_is_the_latest(world: Callable[..., W
     assert ran[-1][0].best.weights.equal(ran[-1][0].weights)
 
 
-@pytest.mark.parametrize("since", [1, 2])
+@pytest.mark.parametrize("since", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_the_best_round_is_chosen_without_a_hospital_that_a_robust_strategy_bears(
     world: Callable[..., World], since: int
 ) -> None:
