@@ -32,6 +32,8 @@ class Swept:
 
 SWEPT = Swept()
 KEPT = "config.yaml"
+INTERRUPTED = 130
+"""As shells say that a command was ended by Ctrl-C."""
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
@@ -48,7 +50,8 @@ def main(composed: DictConfig) -> None:
     except KeyboardInterrupt:
         one = asked.mode != RunMode.MULTIRUN
         again = f"resume={folder}" if one else f"the same command with folder={asked.sweep.dir}"
-        sys.exit(f"interrupted: {again} goes on")
+        print(f"interrupted: {again} goes on", file=sys.stderr)
+        sys.exit(INTERRUPTED)
     except (ValueError, ConnectionError) as error:
         if asked.mode != RunMode.MULTIRUN:
             sys.exit(f"error: {error}")
@@ -64,7 +67,8 @@ def main(composed: DictConfig) -> None:
 
 def _settings(composed: DictConfig, folder: Path) -> Settings:
     """As composed, and kept in the run folder; a resumed run, or one of a sweep, keeps what it was begun with."""
-    kept = folder / KEPT
+    kept, choices = folder / KEPT, list(HydraConfig.get().overrides.task)
+    _one_of_each(choices)
     if composed.resume is None:
         settings = replace(settings_of.build(composed), folder=str(folder))
         if kept.exists():
@@ -74,13 +78,22 @@ def _settings(composed: DictConfig, folder: Path) -> Settings:
         if any(folder.iterdir()):
             raise ValueError(f"folder must be new or empty, got {folder}, which holds something else. Name another.")
         settings_of.save(settings, kept)
-        write_text(folder / settings_of.CHOICES, json.dumps(list(HydraConfig.get().overrides.task), indent=1) + "\n")
+        write_text(folder / settings_of.CHOICES, json.dumps(choices, indent=1) + "\n")
         return settings
-    if others := [choice for choice in HydraConfig.get().overrides.task if not choice.startswith("resume=")]:
+    if others := [choice for choice in choices if not choice.startswith("resume=")]:
         raise ValueError(f"resume must come alone, got {' '.join(others)}. A run goes on as its {KEPT} says.")
     if not kept.exists():
         raise ValueError(f"resume must be the folder of a run, got {composed.resume}, which holds no {KEPT}.")
     return settings_of.load(kept)
+
+
+def _one_of_each(choices: list[str]) -> None:
+    """Of two files for one group Hydra lets the last win, without a word."""
+    for choice in choices:
+        group, _, value = choice.partition("=")
+        if value.startswith("[") and (settings_of.CONF / group).is_dir():
+            several = f" Several faults are faults.kinds={value}." if group == "faults" else ""
+            raise ValueError(f"{group} must be one name, got {value}. Name one.{several}")
 
 
 @contextmanager

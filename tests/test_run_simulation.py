@@ -190,6 +190,14 @@ def test_what_was_refused_before_its_first_round_leaves_its_folder_free(start: S
     assert finish(start(*TINY, "baselines=[]", f"folder={tmp_path / 'run'}")) == tmp_path / "run"
 
 
+def test_two_files_of_one_group_are_refused(start: Start, tmp_path: Path) -> None:
+    process = start(*TINY, "faults=[sign_flip,crash]", f"folder={tmp_path / 'run'}")
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "faults must be one name, got [sign_flip,crash]" in err
+    assert "faults.kinds=[sign_flip,crash]" in err
+
+
 @pytest.mark.slow
 def test_interrupted_by_hand_it_says_how_to_go_on(start: Start, tmp_path: Path) -> None:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell runs in the background ignores it
@@ -201,7 +209,7 @@ def test_interrupted_by_hand_it_says_how_to_go_on(start: Start, tmp_path: Path) 
             break
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=120)
-    assert process.returncode == 1
+    assert process.returncode == 130
     assert f"interrupted: resume={tmp_path / 'run'} goes on" in err
     assert "Traceback" not in err
 

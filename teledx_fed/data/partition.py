@@ -107,7 +107,8 @@ def _derived(key: bytes, fold: int) -> bytes:
 def folds(examples: Sequence[Example], k: int, key: bytes) -> list[tuple[Example, ...]]:
     """`k` parts with equal shares of each grade, for cross-fitting over patients."""
     grades = _worst_grades(examples)
-    must(2 <= k <= len(grades), "k", f"lie in 2…{len(grades)}, the number of patients", k, "Change it to lie there.")
+    most = len(grades)
+    must(2 <= k <= most, "evaluation.folds", f"lie in 2…{most}, the number of patients", k, "Change it to lie there.")
     order = sorted(grades, key=lambda patient: (grades[patient], _position(patient, key)))
     fold = {patient: i % k for i, patient in enumerate(order)}
     return [tuple(example for example in _ordered(examples) if fold[example.patient] == i) for i in range(k)]

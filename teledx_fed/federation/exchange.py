@@ -44,10 +44,10 @@ def sampled(nodes: Mapping[int, str], round: int, settings: Settings) -> dict[in
     if count > len(nodes):
         strategy = settings.strategy
         bears = f"{strategy.name} needs {strategy.needed_replies} to bear strategy.faulty={strategy.faulty}"
-        lower = "Lower it" if strategy.needed_replies <= len(nodes) else f"{bears}: choose another"
+        lower = "Lower it" if strategy.needed_replies <= len(nodes) else f"{bears}: choose another, bear fewer"
         raise ValueError(
             f"federation.quorum must be at most the number of sites, got {settings.federation.quorum} "
-            f"of {len(nodes)}. {lower}, or wait for more sites."
+            f"of {len(nodes)}. {lower}, or have more sites."
         )
     drawn = generator(settings.seed, "", round, "sampled sites").choice(sorted(nodes.values()), count, replace=False)
     chosen = set(drawn.tolist())

@@ -47,16 +47,19 @@ class Comparison:
         first, *others = self.runs
         baselines = {model: MODELS[model] for model in MODELS if model in first.report and model != "federated"}
         repeats = [repeat.named({"federated": self.names[0], **baselines}) for repeat in first.repeats]
+        apart: dict[str, list[str]] = {}
         for name, run in zip(self.names[1:], others, strict=True):
             if run.report["data"] != first.report["data"]:
-                return f"{name} is of other photographs or grades than {self.names[0]}"
-            if len(run.repeats) != len(repeats):
-                return f"seeds of {self.names[0]}: {len(repeats)}, of {name}: {len(run.repeats)}"
-            try:
-                repeats = [a | b.named({"federated": name}) for a, b in zip(repeats, run.repeats, strict=True)]
-            except (ValueError, KeyError):
-                return f"{name} tests other patients, or at other hospitals, than {self.names[0]}"
-        return repeats
+                apart.setdefault("other photographs or grades", []).append(name)
+            elif len(run.repeats) != len(repeats):
+                apart.setdefault("another number of seeds", []).append(name)
+            else:
+                try:
+                    repeats = [a | b.named({"federated": name}) for a, b in zip(repeats, run.repeats, strict=True)]
+                except (ValueError, KeyError):
+                    apart.setdefault("other patients tested, or other hospitals", []).append(name)
+        reasons = [f"{', '.join(named)} with {what}" for what, named in apart.items()]
+        return f"{'; '.join(reasons)} than {self.names[0]}" if apart else repeats
 
     @cached_property
     def rows(self) -> list[Row]:

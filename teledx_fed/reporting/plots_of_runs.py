@@ -15,12 +15,15 @@ COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#0
 DASHES = ("-", "--", ":", "-.")
 ROW = 0.34
 """Inches."""
+LINE = 110
+"""Letters that a legend has room for beside each other, with six for the sample of each line."""
 
 
 @mpl.rc_context(STYLE)
 def learning_curves(learned: Mapping[str, tuple[Course, Course]], title: str) -> Figure:
     """By run, a validation score after each round, and after so many megabytes."""
-    figure = Figure(figsize=(9, 3.2 + 0.2 * len(learned) / 3), layout="constrained")
+    columns = max(1, min(3, LINE // (max(map(len, learned)) + 6)))
+    figure = Figure(figsize=(9, 3.2 + 0.2 * len(learned) / columns), layout="constrained")
     by_round, by_bytes = figure.subplots(1, 2, sharey=True)
     for i, (name, courses) in enumerate(learned.items()):
         for axes, course in zip((by_round, by_bytes), courses, strict=True):
@@ -32,7 +35,7 @@ def learning_curves(learned: Mapping[str, tuple[Course, Course]], title: str) ->
     by_bytes.set_xlabel("after megabytes, up and down, of all hospitals")
     for axes in (by_round, by_bytes):
         axes.grid(axis="y")
-    figure.legend(loc="outside lower center", ncols=3, frameon=False)
+    figure.legend(loc="outside lower center", ncols=columns, frameon=False)
     return figure
 
 

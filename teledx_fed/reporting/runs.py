@@ -4,7 +4,7 @@ import json
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
@@ -163,4 +163,6 @@ def _tells(choice: str, runs: Sequence[Run]) -> bool:
 def _short(choice: str) -> str:
     """`strategy=krum` is krum, and `partition.alpha=0.1` alpha 0.1, and `baselines=[]` baselines []."""
     name, _, value = choice.lstrip("+").partition("=")
-    return value if "." not in name and value[:1].isalpha() else f"{name.rsplit('.', 1)[-1]} {value}"
+    last = name.rsplit(".", 1)[-1]
+    told = name if last in {field.name for field in fields(Settings)} else last
+    return value if "." not in name and value[:1].isalpha() else f"{told} {value}"

@@ -91,6 +91,12 @@ def _told(estimate: Mapping[str, Any] | None) -> str:
     return f"{number(estimate['value'], '.3f')} {between(estimate, '.3f')}" if estimate else "–"
 
 
+def _at(row: Row, site: str, comparison: Comparison) -> str:
+    told = _told(row.found["sites"][site][PRIMARY[0]])
+    run = dict(zip(comparison.names, comparison.runs, strict=True)).get(row.name)
+    return f"**{told}**" if run and run.report["sites"][site]["absent"] else told
+
+
 def _table(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     metrics = [m for m in PRIMARY if any(row.found["mean_of_sites"][m] for row in comparison.rows)]
     heads = [h for m in metrics for h in (METRICS[m], f"{METRICS[m]}, worst hospital", f"less {comparison.names[0]}")]
@@ -114,8 +120,9 @@ def _sections(comparison: Comparison, drawn: Sequence[str], refused: Mapping[str
     if gained := _gains(comparison):
         said += ["## Federated less each baseline of its own run", gained]
     if sites:
-        at = [[row.name, *(_told(row.found["sites"][site][PRIMARY[0]]) for site in sites)] for row in comparison.rows]
-        said += [f"## {METRICS[PRIMARY[0]]} at each hospital", markdown_table(["", *sites], at)]
+        at = [[row.name, *(_at(row, site, comparison) for site in sites)] for row in comparison.rows]
+        bold = ["Bold: where the hospital was absent, and tests what the others trained."] if "**" in str(at) else []
+        said += [f"## {METRICS[PRIMARY[0]]} at each hospital", *bold, markdown_table(["", *sites], at)]
     for name in drawn:
         said += [f"![{name}]({name}.png)"]
         if name.startswith("ranks-"):

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, Protocol
 
 from teledx_fed.evaluation.metrics import PRIMARY
@@ -21,7 +22,7 @@ from teledx_fed.settings import Settings, as_yaml, without_places
 ARTEFACTS = ("report.html", "report.json", "rounds.jsonl", "model.safetensors")
 """What may be shown around: no file among them names a photograph, a patient or a place."""
 MLFLOW_RUN = "mlflow_run.json"
-LONGEST = 500
+LONGEST, LONGEST_LINE = 500, 160
 
 Point = tuple[str, float, int]
 """A metric's name, its value, and after how many rounds."""
@@ -87,7 +88,8 @@ class MLflow:
     """One MLflow run for a run folder, gone on with when the run is resumed."""
 
     def __init__(self, settings: Settings, folder: Path) -> None:
-        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        for name, value in {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"}.items():
+            os.environ.setdefault(name, value)
         from mlflow.entities import Metric
         from mlflow.exceptions import MlflowException
 
@@ -180,7 +182,7 @@ def _key(name: str) -> str:
 
 
 def _line(error: Exception) -> str:
-    return str(error).partition("\n")[0]
+    return shorten(str(error).partition("\n")[0], LONGEST_LINE)
 
 
 def _told(report: RoundReport) -> list[Point]:

@@ -70,13 +70,18 @@ def verdict(report: Mapping[str, Any]) -> str:
     if auroc is None:
         return "Referable AUROC is undefined: no hospital tested eyes of both kinds."
     hospitals = mean_of(len(report["sites"]), auroc.get("sites", len(report["sites"])))
-    found = f"Federated referable AUROC {number(auroc['value'])} {between(auroc)}, {hospitals}"
+    kept = "No round was better than the initial model. " if _untrained(report) else ""
+    found = f"{kept}Federated referable AUROC {number(auroc['value'])} {between(auroc)}, {hospitals}"
     against = [
         _against(report["differences"][baseline]["mean_of_sites"]["referable_auroc"], MODELS[baseline].lower())
         for baseline in ("local", "centralised")
         if baseline in report["differences"]
     ]
     return "; ".join([found, *filter(None, against)]) + "."
+
+
+def _untrained(report: Mapping[str, Any]) -> bool:
+    return all(part["best_round"] == 0 for part in report["parts"])
 
 
 def mean_of(sites: int, defined: int) -> str:

@@ -228,7 +228,7 @@ def test_folds_hold_every_patient_once_and_every_grade_alike(grades: list[int], 
 
 
 def test_more_folds_than_patients_are_refused() -> None:
-    with pytest.raises(ValueError, match="k must lie in 2…3"):
+    with pytest.raises(ValueError, match=r"evaluation\.folds must lie in 2…3"):
         folds(patients([0, 1, 2]), 4, KEY)
 
 

@@ -179,7 +179,7 @@ def test_a_sweep_over_data_or_with_a_refusal_has_its_table(runs: dict[str, Path]
     folders = swept(tmp_path, {("data.seed=0", "seed=3"): runs["mean"], ("data.seed=1", "seed=3"): runs["drawn"]})
     text = write_sweep(folders, {"data.seed=2 seed=3": "no patients"}, tmp_path / "table").read_text()
     assert "Not paired: " in text
-    assert "is of other photographs or grades" in text
+    assert "data.seed 1 with other photographs or grades than data.seed 0" in text
     assert "- `data.seed=2`: no patients" in text
 
 
@@ -218,7 +218,10 @@ def test_a_damaged_file_is_named(file: str, runs: dict[str, Path], tmp_path: Pat
     assert f"{damaged / file} must be as its run wrote it" in said.replace("\n", "")
 
 
-@pytest.mark.parametrize(("other", "why"), [("more", "of more: 2"), ("dealt", "tests other patients")])
+@pytest.mark.parametrize(
+    ("other", "why"),
+    [("more", "more with another number of seeds than mean"), ("dealt", "dealt with other patients tested, or other")],
+)
 def test_runs_that_cannot_be_paired_say_why(other: str, why: str, runs: dict[str, Path], tmp_path: Path) -> None:
     code, said = compared([runs["mean"], runs[other]], tmp_path)
     assert code == 0, said
@@ -227,6 +230,19 @@ def test_runs_that_cannot_be_paired_say_why(other: str, why: str, runs: dict[str
     assert why in text
     assert "ranks" not in text
     assert all(row["holm"] == "" for row in rows_of(tmp_path))
+
+
+def test_the_hospital_that_was_absent_stands_in_bold(runs: dict[str, Path], tmp_path: Path) -> None:
+    without = shutil.copytree(runs["median"], tmp_path / "without")
+    report = json.loads((without / "report.json").read_text())
+    report["sites"]["north"]["absent"] = True
+    (without / "report.json").write_text(json.dumps(report))
+    assert compared([runs["mean"], without], tmp_path / "out")[0] == 0
+    at = (tmp_path / "out" / "comparison.md").read_text().split("at each hospital")[1].split("##")[0]
+    bold = [line for line in at.splitlines() if "**" in line]
+    assert len(bold) == 1
+    assert bold[0].startswith("| without |")
+    assert bold[0].count("**") == 2
 
 
 def test_a_run_alone_is_compared_with_its_baselines(runs: dict[str, Path], tmp_path: Path) -> None:

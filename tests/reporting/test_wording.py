@@ -31,3 +31,10 @@ def test_the_verdict_on_hospitals_with_one_kind_of_eye() -> None:
     run = report()
     run["federated"]["mean_of_sites"]["referable_auroc"] = None
     assert "undefined" in verdict(run)
+
+
+def test_the_verdict_on_a_model_that_no_round_made_better_says_so() -> None:
+    run = report(("north",), ())
+    assert not verdict(run).startswith("No round")
+    run["parts"][0]["best_round"] = 0
+    assert verdict(run).startswith("No round was better than the initial model. Federated referable AUROC")
