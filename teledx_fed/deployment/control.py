@@ -165,10 +165,18 @@ def _run(run: Run) -> FlowerRun:
 
 def stop(home: ServerHome, run: str) -> None:
     """A run that was resumed is stopped in every form that it has."""
-    for found in runs(home):
-        if found.run == run and found.status in ("pending", "starting", "running"):
+    for id in _going(home, run):
+        try:
             with control(home) as client:
-                client.StopRun(StopRunRequest(run_id=found.id))
+                client.StopRun(StopRunRequest(run_id=id))
+        except ValueError:
+            if id in _going(home, run):  # else it came to its end meanwhile
+                raise
+
+
+def _going(home: ServerHome, run: str) -> list[int]:
+    """Flower's numbers of a run that has not ended."""
+    return [found.id for found in runs(home) if found.run == run and found.status in ("pending", "starting", "running")]
 
 
 def bundle() -> bytes:

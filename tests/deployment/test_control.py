@@ -1,0 +1,32 @@
+"""What a coordinator asks of the server, where the server's answer depends on the moment."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from teledx_fed.deployment import control
+from teledx_fed.deployment.control import FlowerRun
+from teledx_fed.deployment.server_settings import ServerHome
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_a_run_that_ends_while_it_is_being_stopped_is_stopped(
+    ended: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The run of a killed server is found dead some seconds after the next one is up: a resume may come in between."""
+    said = iter(["running", "failed" if ended else "running"])
+
+    @contextmanager
+    def refusing(home: ServerHome) -> Iterator[None]:
+        raise ValueError("the server refused: Run is already finished.")
+        yield
+
+    monkeypatch.setattr(control, "runs", lambda home: [FlowerRun(7, "first", next(said), "")])
+    monkeypatch.setattr(control, "control", refusing)
+    if ended:
+        control.stop(ServerHome(tmp_path), "first")
+    else:
+        with pytest.raises(ValueError, match="the server refused"):
+            control.stop(ServerHome(tmp_path), "first")
