@@ -19,6 +19,7 @@ from teledx_fed.evaluation.examined import Examination
 from teledx_fed.files import write_text
 from teledx_fed.randomness import generator
 from teledx_fed.records import Example, Site
+from teledx_fed.reporting.runs import json_lines
 from teledx_fed.reporting.wording import MODELS, SCHEMA
 from teledx_fed.settings import Settings
 
@@ -42,7 +43,7 @@ def write_report(
     clock: Clock,
 ) -> Mapping[str, Any]:
     """`sites` are those of the first part; `repeats` are the same experiment with other seeds."""
-    lines = {part: _lines(folder / part.name) for part in parts}
+    lines = {part: json_lines(folder / part.name / "rounds.jsonl") for part in parts}
     said = [line for of_part in lines.values() for line in of_part]
     models = [model for model in repeats[0].predictions if model in MODELS]
     alone = [model for model in repeats[0].predictions if model not in MODELS]
@@ -74,10 +75,6 @@ def write_report(
 def resampling(settings: Settings) -> tuple[int, np.random.Generator]:
     """Replicates, and who draws them: the same for every table, so that one quantity has one interval."""
     return settings.evaluation.replicates, generator(settings.seed, purpose="bootstrap")
-
-
-def _lines(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "rounds.jsonl").read_text("utf-8").splitlines()]
 
 
 def _rounds(lines: Sequence[Mapping[str, Any]], settings: Settings) -> int:

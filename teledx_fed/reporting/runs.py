@@ -63,7 +63,7 @@ class Run:
     @cached_property
     def rounds(self) -> list[list[Json]]:
         """The lines of each part."""
-        return [_read(self._of(part, "rounds.jsonl"), _json_lines) for part in self.report["parts"]]
+        return [_read(self._of(part, "rounds.jsonl"), json_lines) for part in self.report["parts"]]
 
     def _of(self, part: Json, file: str) -> Path:
         return self.folder / part["name"] / file
@@ -86,7 +86,7 @@ def _json(path: Path) -> Any:
     return json.loads(path.read_text("utf-8"))
 
 
-def _json_lines(path: Path) -> list[Json]:
+def json_lines(path: Path) -> list[Json]:
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
 
