@@ -9,6 +9,7 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, RecordDict
 
 from teledx_fed.data import summary
+from teledx_fed.evaluation.intervals import LARGEST_EFFECT
 from teledx_fed.evaluation.tables import inconsistency
 from teledx_fed.federation.compression import Forms, form
 from teledx_fed.federation.messages import (
@@ -27,7 +28,6 @@ from teledx_fed.weights import Weights, distance
 
 LARGEST = 2**63
 LARGEST_LOSS = 1e6
-LARGEST_EFFECT = 100
 
 Shapes = Mapping[str, tuple[int, ...]]
 

@@ -77,6 +77,18 @@ def test_the_design_effect_is_a_coarse_number(simulate) -> None:
     assert all(effect >= 1 and effect % 0.25 == 0 for effect in effects.values())
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_no_design_effect_is_above_that_of_eyes_that_are_all_alike(simulate, seed: int) -> None:
+    """Five healthy patients, three of whose eyes are called: all drawn may be called, and the NPV at 5 % be 0.
+
+    That happens hundreds of times more often by patient than by eye.
+    """
+    few = simulate(0, patients=12)
+    referable, called = np.repeat([False, True], [10, 14]), np.repeat([True, False, True], [3, 8, 13])
+    effects = design_effects(replace(few, referable=referable), called, 1000, generator(seed))
+    assert 1 < max(effects.values()) <= 2
+
+
 @pytest.mark.parametrize("eyes", [1, 3])
 def test_the_server_reaches_the_intervals_that_patients_would_give(simulate, eyes: int) -> None:
     sites = [copied(simulate(seed, patients=150, eyes=1, labels=seed), eyes) for seed in range(3)]
