@@ -68,18 +68,17 @@ def design_effects(
 
     In quarters, coarser than its own noise, so that it tells little of any patient; at least 1, and 1 for a metric that
     does not vary. Both draw from one seed: where every patient has one eye they are equal, and the effect is exactly 1.
-    At most what it is where a patient's eyes are all alike: what a rare draw makes of a steep metric, such as the NPV
-    of few eyes, comes back when the metric is taken of resampled cells, and would be widened twice.
+    At most the most eyes that a patient has, which it cannot exceed for a cell: what a rare draw makes of a steep
+    metric, such as the NPV of few eyes, comes back when that is taken of resampled cells, and would be widened twice.
     """
-    eyes = np.bincount(predictions.patient)
-    all_alike = min(float((eyes**2).sum() / eyes.sum()), LARGEST_EFFECT)
+    most = min(int(np.bincount(predictions.patient).max()), LARGEST_EFFECT)
     seed = generator.integers(2**63)
     by_patient, by_eye = (
         metrics(predictions, called, multiplicities(cluster, replicates, np.random.default_rng(seed)))
         for cluster in (predictions.patient, np.arange(predictions.eyes))
     )
     shared = [name for name in METRICS if name in SCORES]
-    return {name: _coarse(_variance(by_patient[name]), _variance(by_eye[name]), all_alike) for name in shared}
+    return {name: _coarse(_variance(by_patient[name]), _variance(by_eye[name]), most) for name in shared}
 
 
 def table_intervals(
@@ -112,6 +111,6 @@ def _variance(replicates: Floats) -> float:
     return float(defined.var()) if defined.size else 0.0
 
 
-def _coarse(by_patient: float, by_eye: float, most: float) -> float:
+def _coarse(by_patient: float, by_eye: float, most: int) -> float:
     effect = min(by_patient / by_eye, most) if by_eye > 0 else 1.0
     return max(1.0, round(effect * STEPS_PER_UNIT) / STEPS_PER_UNIT)

@@ -78,7 +78,7 @@ def test_the_design_effect_is_a_coarse_number(simulate) -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_no_design_effect_is_above_that_of_eyes_that_are_all_alike(simulate, seed: int) -> None:
+def test_no_design_effect_is_above_the_eyes_of_a_patient(simulate, seed: int) -> None:
     """Five healthy patients, three of whose eyes are called: all drawn may be called, and the NPV at 5 % be 0.
 
     That happens hundreds of times more often by patient than by eye.
@@ -87,6 +87,18 @@ def test_no_design_effect_is_above_that_of_eyes_that_are_all_alike(simulate, see
     referable, called = np.repeat([False, True], [10, 14]), np.repeat([True, False, True], [3, 8, 13])
     effects = design_effects(replace(few, referable=referable), called, 1000, generator(seed))
     assert 1 < max(effects.values()) <= 2
+
+
+def test_a_design_effect_is_that_of_the_patients_whom_the_metric_looks_at() -> None:
+    """The healthy have one eye each, the ill two that are alike: sensitivity has the effect of the ill."""
+    random = generator()
+    patient = np.concatenate([np.arange(300), np.repeat(np.arange(300, 360), 2)])
+    referable = patient >= 300
+    score = random.random(360)[patient] * 0.6 + 0.4 * referable
+    ill = Predictions(np.where(referable, 2, 0), referable, referable & False, None, score, None, patient)
+    effects = design_effects(ill, score >= THRESHOLD, 1000, random)
+    assert effects["sensitivity"] == pytest.approx(2, abs=0.25)
+    assert effects["specificity"] == pytest.approx(1, abs=0.25)
 
 
 @pytest.mark.parametrize("eyes", [1, 3])
