@@ -21,10 +21,14 @@ Vetted = TypeVar("Vetted")
 
 @dataclass(frozen=True)
 class Replies:
-    """Who answered how; what they sent was taken as it came and is not kept."""
+    """Who answered how; what they sent was taken as it came and is not kept.
+
+    Of the refused, `caught` sent what vetting refused; the others answered with an error, as an honest site may.
+    """
 
     accepted: tuple[str, ...]
     refused: Mapping[str, str]
+    caught: int
     silent: tuple[str, ...]
     bytes_up: int
     bytes_down: int
@@ -65,7 +69,7 @@ def exchange(
     """Send, wait until the deadline, vet each reply as it comes, `take` the accepted; one site's fault is its own."""
     accepted: set[str] = set()
     refused: dict[str, str] = {}
-    bytes_up = 0
+    bytes_up = caught = 0
     for message in grid.send_and_receive(sent, timeout=settings.federation.deadline_seconds):
         site = nodes.get(message.metadata.src_node_id)
         if site is None or site in accepted or site in refused:
@@ -78,12 +82,14 @@ def exchange(
         found = vet(message.content)
         if isinstance(found, str):
             refused[site] = _told(found)
+            caught += 1
         else:
             accepted.add(site)
             take(site, found)
     return Replies(
         accepted=tuple(sorted(accepted)),
         refused=dict(sorted(refused.items())),
+        caught=caught,
         silent=tuple(name for name in sorted(nodes.values()) if name not in accepted and name not in refused),
         bytes_up=bytes_up,
         bytes_down=sum(wire.size(message.content) for message in sent),

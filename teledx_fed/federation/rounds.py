@@ -62,8 +62,8 @@ def _round(grid: Grid, strategy: FedAvg, progress: Progress, settings: Settings)
 
 
 def _enough(replies: Replies, settings: Settings) -> bool:
-    """A quorum, of which a robust strategy counts those that were refused among the faulty that it bears."""
-    caught = min(len(replies.refused), settings.strategy.borne)
+    """A quorum, to which a robust strategy counts those that were caught among the faulty that it bears."""
+    caught = min(replies.caught, settings.strategy.borne)
     return len(replies.accepted) > 0 and len(replies.accepted) + caught >= settings.federation.quorum
 
 

@@ -1,9 +1,9 @@
 """Federated scores: of every round on validation, to choose by; of the chosen model on the test sets, once."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
-from statistics import fmean
+from statistics import fmean, median
 
 from flwr.app import Message, MessageType, RecordDict
 from flwr.serverapp import Grid
@@ -19,6 +19,7 @@ from teledx_fed.records import GlobalModel, Tables
 from teledx_fed.settings import Settings
 
 Means = dict[str, float | None]
+Typical = Callable[[list[float]], float]
 
 
 def ask_for_scores(grid: Grid, model: GlobalModel, split: str, settings: Settings) -> tuple[Replies, dict[str, Tables]]:
@@ -54,17 +55,19 @@ def scores_on_test(grid: Grid, progress: Progress, settings: Settings) -> dict[s
 def choose(progress: Progress, tables: Mapping[str, Tables], settings: Settings) -> tuple[Progress, Means]:
     """Score the current model, keep it where it is the best so far, and stop where none was for long.
 
-    What a robust strategy bears may be missing: who is refused sends no scores either.
+    What a robust strategy bears may be missing, since who is refused sends no scores either; or lie, so that the
+    median of hospitals decides and not their mean.
     """
     found = {site: scores(table) for site, table in sorted(tables.items()) if table}
-    by, fewest = settings.federation.choose_by, max(1, settings.federation.quorum - settings.strategy.borne)
+    by, borne = settings.federation.choose_by, settings.strategy.borne
     here = {site: value for site, metrics in found.items() if (value := metrics.get(by)) is not None}
-    progress = _compared(progress, here, fewest)
+    fewest = max(1, settings.federation.quorum - borne)
+    progress = _compared(progress, here, fewest, median if borne else fmean)
     finished = 0 < settings.federation.patience <= progress.waited
     return replace(progress, finished=finished), _mean_of_sites(list(found.values()))
 
 
-def _compared(progress: Progress, here: Mapping[str, float], fewest: int) -> Progress:
+def _compared(progress: Progress, here: Mapping[str, float], fewest: int, typical: Typical) -> Progress:
     """Against the best so far, over the sites that both have; until `fewest` have scores, the latest is the best."""
     best = progress.best.scores
     if not best:
@@ -73,9 +76,10 @@ def _compared(progress: Progress, here: Mapping[str, float], fewest: int) -> Pro
     shared = here.keys() & best.keys()
     if len(shared) < fewest:
         return progress
-    if fmean(here[site] for site in shared) > fmean(best[site] for site in shared):
+    if typical([here[site] - best[site] for site in shared]) > 0:
         return replace(progress, best=Scored(progress.trained_in, progress.weights, here), waited=0)
-    return replace(progress, waited=progress.waited + 1)
+    void_before = progress.trained_in < progress.round
+    return progress if void_before else replace(progress, waited=progress.waited + 1)
 
 
 def _mean_of_sites(found: Iterable[Mapping[str, float | None]]) -> Means:

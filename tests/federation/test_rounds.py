@@ -218,9 +218,36 @@ def test_the_best_round_is_chosen_without_a_hospital_that_a_robust_strategy_bear
 
 def test_patience_counts_only_rounds_that_could_be_compared(world: Callable[..., World]) -> None:
     ran = list(world(federation__fraction_train=0.34, federation__patience=2, federation__rounds=6).run())
-    for (before, _), (after, report) in pairwise(ran):
-        if not set(report.accepted) & set(before.best.scores):
-            assert after.waited == before.waited
+    apart = [
+        (before.waited, after.waited)
+        for (before, _), (after, report) in pairwise(ran)
+        if not set(report.accepted) & set(before.best.scores)
+    ]
+    assert apart
+    assert all(before == after for before, after in apart)
+
+
+def test_patience_counts_no_model_twice(world: Callable[..., World]) -> None:
+    """While a hospital is away no round counts: the model stays as it is, and is no worse for it."""
+    here = world(strategy__name="fedmedian", federation__quorum=3, federation__patience=2, federation__rounds=5)
+    ran = list(here.run(lambda site, round, reply: crashing(reply) if site == "north" and round > 1 else reply))
+    assert [report.void for _, report in ran[1:5]] == [True] * 4
+    assert [progress.waited for progress, _ in ran[1:5]] in ([0] * 4, [1] * 4)
+
+
+def test_one_hospital_that_lies_about_its_scores_does_not_choose_the_best_round(world: Callable[..., World]) -> None:
+    """Best at first and ever worse from then on, says north: a mean over hospitals would keep the initial model."""
+
+    def lie(site: str, round: int, reply: Message) -> Message:
+        if site == "north":
+            told = reply.content.array_records[TABLES]["referable_scores"].numpy()
+            claimed = np.zeros_like(told)
+            claimed[[0, 1], [0, -1] if round == 1 else [-1, 0]] = told.sum(axis=1)
+            reply.content.array_records[TABLES]["referable_scores"] = vector(claimed, "claimed")["claimed"]
+        return reply
+
+    here = world(strategy__name="fedmedian", federation__quorum=3, federation__rounds=6, training__epochs=2)
+    assert list(here.run(lie))[-1][0].best.round > 0
 
 
 def test_a_void_round_leaves_local_statistics_with_the_weights_they_belong_to(world: Callable[..., World]) -> None:

@@ -161,7 +161,7 @@ def told(**changed: Mapping[str, int]) -> Tables:
 def test_a_site_is_ready_with_enough_to_learn_from_and_to_score(
     tables: Tables, go: bool, reasons: tuple[str, ...], tiny_settings: Callable[..., Settings]
 ) -> None:
-    replies = Replies(("north",), {}, (), 0, 0)
+    replies = Replies(("north",), {}, 0, (), 0, 0)
     settings = tiny_settings(data__image_size=300)
     assert readiness(replies, {"north": tables}, settings) == [Readiness("north", go, reasons, by_cell(tables))]
 
