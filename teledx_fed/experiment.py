@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from teledx_fed.clock import Clock
@@ -35,7 +36,7 @@ class Conducted:
 
 @dataclass(frozen=True)
 class Staff:
-    """Who works for every part, and who is told of it."""
+    """Who works for every fold of a seed, and who is told of it."""
 
     workers: Sequence[Worker]
     clock: Clock
@@ -54,14 +55,13 @@ def conduct(settings: Settings, folder: Path) -> None:
     """From wherever `folder` stands; a part that was finished there is read back."""
     clock = Clock()
     with tracked(settings, folder) as track, Display(settings.federation.choose_by) as display:
-        display.phase("photographs")
-        with clock("preparation"):
-            workers = crew(settings, clock, display.say)  # first: what cannot be had here is said before hours go by
-        staff = Staff(workers, clock, display, track)
-        repeats = [
-            [_conducted(part, folder, settings.part_name(part), staff) for part in folds]
-            for folds in settings.repeats()
-        ]
+        repeats, say_once = [], cache(display.say)
+        for folds in settings.repeats():
+            display.phase("photographs")
+            with clock("preparation"):
+                workers = crew(folds[0], clock, say_once)  # first: what cannot be had is said before hours go by
+            staff = Staff(workers, clock, display, track)
+            repeats.append([_conducted(part, folder, settings.part_name(part), staff) for part in folds])
         parts = [done for folds in repeats for done in folds]
         display.phase("report")
         said = [everyone([done.examination for done in folds]) for folds in repeats]
@@ -82,6 +82,8 @@ def _conducted(settings: Settings, run: Path, name: str, staff: Staff) -> Conduc
     folder, worker, display = run / name, staff.workers[0], staff.display
     if name:
         display.say(name)
+    for each in staff.workers:
+        each.forget()
     display.phase("photographs")
     with staff.clock("preparation"):
         sites = hospitals(settings, folder, display.advance, display.say)

@@ -179,6 +179,15 @@ class Settings:
         return LocalTraining(**asked, compression=self.federation.compression, seed=self.seed)
 
 
+ALONE: Mapping[str, Any] = {
+    "faults.kinds": [],
+    "seeds": [],
+    "partition.absent": None,
+    "evaluation.folds": 1,
+    "tracking.to": "none",
+}
+"""What a simulation alone can do, as it stands where it is not done: fail, repeat, cross-fit, do without one, track."""
+
 Schema = TypeVar("Schema")
 
 
@@ -218,7 +227,9 @@ def compose(overrides: Sequence[str]) -> Settings:
             composed = hydra.compose("config", list(overrides))
     except HydraException as error:
         raise ValueError(str(error)) from error
-    must(not composed.faults.kinds, "faults", "be none over a network", list(composed.faults.kinds), "Simulate them.")
+    for name, alone in ALONE.items():
+        found = OmegaConf.select(composed, name)
+        must(found == alone, name, f"be {alone} over a network", found, "Simulate it: run_simulation.py.")
     composed.data.sources, composed.data.hospitals = {}, {}
     composed.folder = composed.resume = None
     return build(composed)

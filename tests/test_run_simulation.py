@@ -215,10 +215,12 @@ def test_interrupted_by_hand_it_says_how_to_go_on(start: Start, tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_a_sweep_runs_every_choice_in_a_folder_of_its_own(start: Start, tmp_path: Path) -> None:
+def test_a_sweep_runs_every_seed_in_a_folder_of_its_own_as_one_run_does(start: Start, tmp_path: Path) -> None:
     finish(start("-m", *TINY, "baselines=[]", "seed=0,1", f"folder={tmp_path / 'sweep'}"))
     first, second = (model(tmp_path / "sweep" / number) for number in ("0", "1"))
     assert first != second
+    finish(start(*TINY, "baselines=[]", "seed=7", "seeds=[1,0]", f"folder={tmp_path / 'repeated'}"))
+    assert [model(tmp_path / "repeated" / part) for part in ("seed0", "seed1")] == [first, second]
 
 
 @pytest.mark.slow

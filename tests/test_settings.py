@@ -6,6 +6,7 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 
 from teledx_fed.settings import Settings, build, load, save
+from teledx_fed.settings import compose as compose_for_network
 
 CONF = Path(__file__).parents[1] / "conf"
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
@@ -19,6 +20,16 @@ def composed(*overrides: str) -> Settings:
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_experiment_composes(experiment: str) -> None:
     assert composed(f"experiment={experiment}", "data_root=somewhere").federation.rounds > 0
+
+
+@pytest.mark.parametrize(
+    "asked",
+    ["faults=sign_flip", "seeds=[0,1]", "partition.absent=north", "evaluation.folds=5", "tracking=mlflow"],
+)
+def test_what_a_simulation_alone_can_do_is_not_asked_of_hospitals(asked: str) -> None:
+    name = asked.partition("=")[0]
+    with pytest.raises(ValueError, match=rf"{name}\S* must be \S+ over a network, got .*\. Simulate it"):
+        compose_for_network(["experiment=quick_full", asked])
 
 
 @pytest.mark.slow

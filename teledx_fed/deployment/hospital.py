@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import datetime
 from importlib.metadata import version
 
@@ -25,7 +25,7 @@ from teledx_fed.federation.site import FAILED, STATISTICS, Hospital, client_app
 from teledx_fed.model.network import build as build_network
 from teledx_fed.privacy.outbound import kind_of
 from teledx_fed.privacy.outbound import refusal as stopped
-from teledx_fed.settings import Settings, SimulationSettings, build
+from teledx_fed.settings import EvaluationSettings, Settings, SimulationSettings, build
 from teledx_fed.training.compute import place
 from teledx_fed.training.worker import Worker
 
@@ -144,7 +144,10 @@ def own_settings(asked: Settings, home: SiteHome) -> Settings:
         strategy=asked.strategy,
         federation=asked.federation,
         outbound=own.outbound,  # asked for cells of many sizes, the same counts would be rounded away one by one
-        evaluation=replace(asked.evaluation, replicates=min(asked.evaluation.replicates, MOST_REPLICATES)),
+        evaluation=EvaluationSettings(  # no folds: over several runs they would test everyone, and train on everyone
+            target_sensitivity=asked.evaluation.target_sensitivity,
+            replicates=min(asked.evaluation.replicates, MOST_REPLICATES),
+        ),
         simulation=SimulationSettings(threads=own.limits.cores, device=own.device),
         baselines=[],
     )

@@ -91,6 +91,10 @@ class Worker:
         self._load(model)
         return self.network
 
+    def forget(self) -> None:
+        """The examples of a part that is over: the next one has others, and a GPU no room for all."""
+        self._known.clear()
+
     def _load(self, model: SiteModel) -> None:
         """Unless it is the one that was scored just now."""
         if model is not self._loaded:

@@ -57,6 +57,14 @@ def test_a_patient_who_withdraws_is_in_no_shard_and_no_cache(
     assert not list(home.cache.rglob(prepared.name))
 
 
+@pytest.mark.parametrize("fold", range(2))
+def test_no_fold_that_is_asked_for_lets_a_tested_patient_be_trained_on(
+    home: SiteHome, tiny_settings: Callable[..., Settings], fold: int
+) -> None:
+    asked = tiny_settings(evaluation__folds=2, evaluation__fold=fold)
+    assert sides(site(home, asked)) == sides(site(home, tiny_settings()))
+
+
 def test_lineage_names_the_rounds_that_a_patient_trained(
     home: SiteHome, tiny_settings: Callable[..., Settings]
 ) -> None:

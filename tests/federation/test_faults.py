@@ -17,7 +17,7 @@ from teledx_fed.federation.simulation import CHECKPOINT, federate
 from teledx_fed.federation_settings import FAULTS
 from teledx_fed.model.network import build
 from teledx_fed.records import RoundReport, Site
-from teledx_fed.settings import CONF, Settings, compose
+from teledx_fed.settings import CONF, Settings
 from teledx_fed.training.worker import Worker
 
 NAMES = ("east", "north", "south", "west", "zenith")
@@ -173,9 +173,7 @@ def test_faults_that_would_begin_after_the_last_round_are_refused(tiny_settings:
         tiny_settings(faults__kinds=["crash"], faults__first=3)
 
 
-def test_faults_are_for_simulations(tiny_settings: Callable[..., Settings]) -> None:
-    with pytest.raises(ValueError, match="faults must be none over a network"):
-        compose(["faults=not_a_number"])
+def test_faults_run_in_one_process_without_compression(tiny_settings: Callable[..., Settings]) -> None:
     with pytest.raises(ValueError, match=r"federation\.compression with faults must be one of none"):
         tiny_settings(faults__kinds=["not_a_number"], federation__compression="int8")
 
