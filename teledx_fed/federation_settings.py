@@ -20,7 +20,7 @@ AVERAGING = ("fedavg", "fedprox", "fedavgm", "fedadam", "fedyogi", "fedadagrad")
 
 @dataclass
 class StrategySettings:
-    """`faulty` sites are borne by a robust strategy, which weighs all alike whatever `weighting` says.
+    """`faulty` sites are borne by a robust strategy. It and q-FedAvg weigh all alike, whatever `weighting` says.
 
     `lipschitz` is the L of q-FedAvg: 1 / learning rate for one step of SGD, and far less for Adam, whose steps are not
     as long as their gradient.

@@ -164,6 +164,13 @@ class Settings:
             "Raise it, lower strategy.faulty, or choose another strategy.",
         )
         must(
+            strategy.name != "fedprox" or self.training.proximal_mu > 0,
+            "training.proximal_mu",
+            "be positive with fedprox",
+            self.training.proximal_mu,
+            "Held by nothing it is fedavg: say strategy=fedprox, or how near sites are held to the global model.",
+        )
+        must(
             not self.model.oedema or strategy.name in AVERAGING,
             "model.oedema",
             f"be false with {strategy.name}",

@@ -68,6 +68,8 @@ def tiny_settings(tmp_path: Path) -> Callable[..., Settings]:
                 values.setdefault(group, {})[key] = value
             else:
                 top[group] = value
+        if values.get("strategy", {}).get("name") == "fedprox":
+            values["training"].setdefault("proximal_mu", 0.01)
         return build({**values, **top})
 
     return make

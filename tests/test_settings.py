@@ -87,6 +87,8 @@ def test_settings_can_be_built_without_hydra() -> None:
 def test_fedprox_points_to_the_one_proximal_mu() -> None:
     assert composed("strategy=fedprox").training.proximal_mu == 0.01
     assert composed("strategy=fedprox", "training.proximal_mu=0.5").training.proximal_mu == 0.5
+    with pytest.raises(ValueError, match=r"training\.proximal_mu must be positive with fedprox, got 0"):
+        composed("strategy.name=fedprox")
 
 
 def test_cosine_ends_near_nothing_and_constant_stays() -> None:

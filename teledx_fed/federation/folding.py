@@ -10,7 +10,7 @@ from teledx_fed.federation.messages import PARAMETERS, vector
 from teledx_fed.federation.site import LOSS_DECIMALS
 from teledx_fed.model.network import oedema_slice
 from teledx_fed.records import LocalUpdate
-from teledx_fed.weights import Mean, Vector, Weights
+from teledx_fed.weights import Mean, Vector, Weights, mean
 
 LEAST_LOSS = 10**-LOSS_DECIMALS / 2
 """What a loss that was rounded to 0 may have been; q-FedAvg divides by it."""
@@ -70,11 +70,10 @@ class Fold:
 class Held:
     """Every update as a reply of its own, all of them held until the round ends; `present` makes one of its weights.
 
-    Robust, all weigh alike: a count is as easily forged as a weight.
+    All weigh alike: a count is as easily forged as a weight, and q-FedAvg's weights are losses.
     """
 
-    def __init__(self, weighting: str, present: Callable[[Weights], Vector], robust: bool) -> None:
-        self._weigh = WEIGHTINGS["equal" if robust else weighting]
+    def __init__(self, present: Callable[[Weights], Vector], robust: bool) -> None:
         self._present, self._robust = present, robust
         self._updates: dict[str, LocalUpdate] = {}
 
@@ -84,20 +83,15 @@ class Held:
     def replies(self) -> Sequence[RecordDict]:
         """By site, so that sums are the same in any order of replies."""
         return [
-            _reply(self._present(update.weights), self._weigh(update.examples), max(update.train_loss, LEAST_LOSS))
-            for update in self._sorted()
+            _reply(self._present(update.weights), 1.0, max(update.train_loss, LEAST_LOSS)) for update in self._sorted()
         ]
 
     def statistics(self) -> Vector:
         """Their median by coordinate where one site must not move them far, else their mean."""
-        updates = self._sorted()
-        statistics = [update.weights.statistics for update in updates]
+        statistics = [update.weights.statistics for update in self._sorted()]
         if self._robust:
             return np.asarray(np.median(statistics, axis=0), dtype=np.float32)
-        mean = Mean(statistics[0].size)
-        for update in updates:
-            mean.add(update.weights.statistics, self._weigh(update.examples))
-        return mean.value()
+        return mean(statistics, [1] * len(statistics))
 
     def _sorted(self) -> list[LocalUpdate]:
         return [update for _, update in sorted(self._updates.items())]

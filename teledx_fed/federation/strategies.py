@@ -84,8 +84,6 @@ BEARING: Mapping[str, Callable[[int, int], Mapping[str, float]]] = {
 """What a robust strategy is told in each round. It sees every difference from the global model: Krum's distances drown
 in float32 on absolute weights."""
 
-SEES_EVERY_REPLY = {*BEARING, "qfedavg"}
-
 
 def _step(settings: Settings) -> dict[str, Any]:
     asked = settings.strategy
@@ -117,12 +115,12 @@ def configure(
 
 def folding(start: Weights, settings: Settings) -> Folding:
     """What the accepted updates of a round are gathered in."""
-    name, weighting = settings.strategy.name, settings.strategy.weighting
+    name = settings.strategy.name
     if name in BEARING:
-        return Held(weighting, lambda weights: weights.parameters - start.parameters, robust=True)
-    if name in SEES_EVERY_REPLY:
-        return Held(weighting, lambda weights: weights.parameters, robust=False)
-    return Fold(start, weighting)
+        return Held(lambda weights: weights.parameters - start.parameters, robust=True)
+    if name == "qfedavg":
+        return Held(lambda weights: weights.parameters, robust=False)
+    return Fold(start, settings.strategy.weighting)
 
 
 @contextmanager

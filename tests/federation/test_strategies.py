@@ -257,6 +257,11 @@ def test_the_order_of_replies_shows_in_no_bit(name: str, tiny_settings: Callable
     assert found[0].equal(found[1])
 
 
+def test_q_fedavg_weighs_statistics_alike(tiny_settings: Callable[..., Settings]) -> None:
+    updates = [update([1] * 4, 1, statistics=[2, 4]), update([1] * 4, 1_000_000, statistics=[6, 8])]
+    assert stepped(asked(tiny_settings, "qfedavg"), weights([0] * 4), updates).statistics.tolist() == [4, 6]
+
+
 @pytest.mark.parametrize("name", ["fedavgm", "fedadam", "fedyogi", "fedadagrad"])
 def test_a_server_step_never_touches_statistics(name: str, tiny_settings: Callable[..., Settings]) -> None:
     updates = [update([1] * 4, 1, statistics=[2, 4]), update([1] * 4, 3, statistics=[6, 8])]
