@@ -1,5 +1,6 @@
 """Faults on demand: what goes wrong at which site in which round, drawn from the seed, in virtual time."""
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import chain
@@ -16,6 +17,8 @@ from teledx_fed.randomness import generator
 from teledx_fed.records import GRADES, Example, Site
 from teledx_fed.settings import Settings
 from teledx_fed.weights import Vector
+
+log = logging.getLogger(__name__)
 
 Forged = Callable[[RecordDict, Vector, Settings], None]
 
@@ -107,7 +110,9 @@ class FaultyGrid(AnsweringGrid):
         """
         arrived = {reply.metadata.src_node_id: reply.content for reply in replies if not reply.has_error()}
         honest = [_parameters(content) for node, content in sorted(arrived.items()) if kinds[node] is None]
-        if len(honest) > 1:
+        if len(honest) < 2:
+            log.warning("little_is_enough has no spread to hide in: too few honest hospitals answered this round")
+        else:
             away = np.mean(honest, axis=0) - self._settings.faults.deviations * np.std(honest, axis=0)
             for node, content in arrived.items():
                 if kinds[node] == "little_is_enough":

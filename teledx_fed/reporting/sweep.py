@@ -127,10 +127,11 @@ def _csv(found: Grid) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     ends = ("value", "low", "high")
-    writer.writerow([*found.choices, "of", *ends, *(f"difference_{end}" for end in ends)])
+    writer.writerow([*found.choices, "of", *ends, *(f"difference_{end}" for end in ends), "p", "holm"])
     for (row, column), places in found.cells.items():
         for place, cell in places.items():
-            numbers = [(cell[part] or {}).get(end) for part in ("is", "less") for end in ends]
+            estimate, difference = cell["is"] or {}, cell["less"] or {}
+            numbers = [estimate.get(end) for end in ends] + [difference.get(end) for end in (*ends, "p", "holm")]
             told = ["" if value is None else f"{value:.5f}" for value in numbers]
             writer.writerow([row, column, PLACES[place], *told])
     return text.getvalue()
@@ -152,7 +153,7 @@ def _brackets(found: Grid) -> str:
         return f"Runs are not compared: {found.unpaired.rstrip('.')}."
     return (
         f"In brackets the paired difference from {found.columns[0]}, with its 95 % interval; the worst hospital of the "
-        "two need not be the same."
+        "two need not be the same. Intervals are not adjusted for their number: `holm` in grid.csv is, row by row."
     )
 
 

@@ -108,14 +108,14 @@ class MLflow:
         if known.exists():
             self._run = json.loads(known.read_text())["run"]
             self._client.update_run(self._run, "RUNNING")
-            return
-        found = self._client.get_experiment_by_name(asked.experiment)
-        experiment = found.experiment_id if found else self._client.create_experiment(asked.experiment)
-        self._run = self._client.create_run(experiment, run_name=known.parent.name, tags=asked.tags).info.run_id
-        for name, value in flat(without_places(settings)).items():
+        else:
+            found = self._client.get_experiment_by_name(asked.experiment)
+            experiment = found.experiment_id if found else self._client.create_experiment(asked.experiment)
+            self._run = self._client.create_run(experiment, run_name=known.parent.name, tags=asked.tags).info.run_id
+            write_text(known, json.dumps({"run": self._run}) + "\n")
+        for name, value in flat(without_places(settings)).items():  # again: the run may have been killed among them
             self._client.log_param(self._run, _key(name), str(value)[:LONGEST])
         self._client.log_text(self._run, as_yaml(without_places(settings)), "settings.yaml")
-        write_text(known, json.dumps({"run": self._run}) + "\n")
 
     def round(self, part: str, report: RoundReport) -> None:
         before = f"{part}/" if part else ""
