@@ -3,6 +3,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from tiny_images import TinyImages, TinyPhotograph
 
 from teledx_fed.records import Example, Eye, Patients, Shard, Site
@@ -11,6 +12,9 @@ from teledx_fed.settings import Settings, build
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # what a test starts shares its cores with another test
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two test processes of two threads each, on two cores, fall to a fifth
+
+settings.register_profile("gate", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("gate")  # the same examples each time; --hypothesis-profile=default looks for new ones
 
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
 

@@ -58,6 +58,8 @@ def supervise(name: str) -> None:
     signal.signal(signal.SIGTERM, end)
     while not stopping:
         child = subprocess.Popen(["unshare", "--mount", sys.executable, __file__, "-", "confined", name])
+        if stopping:
+            child.terminate()  # the signal was for the one before
         child.wait()
         until = time.monotonic() + float(unit["RestartSec"])
         while not stopping and time.monotonic() < until:

@@ -23,7 +23,7 @@ GUIDES = {name: (ROOT / "docs" / f"{name}.md").read_text("utf-8") for name in ("
 HOST = "fl.example.org"
 HOSPITALS = ("north", "south")
 PATIENTS = 60
-PATIENCE_SECONDS = 120.0
+PATIENCE_SECONDS = 300.0
 GIVEN = {
     5: ("coordinator", "server/certificates/ca.crt", "hospital", "ca.crt"),
     7: ("hospital", "site/keys/site.pub", "coordinator", "{hospital}.pub"),

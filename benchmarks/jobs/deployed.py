@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from teledx_fed.randomness import generator
 from teledx_fed.records import GRADES
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 120.0
+PATIENCE = 300.0
 
 
 def draw_photographs(folder: Path, name: str, patients: int, side: int = 64) -> None:
@@ -96,7 +96,7 @@ class Federation:
         if not self.server.exists():
             hosts = [word for host in self.hosts for word in ("--host", host)]
             self.command("server", "init", self.server, *hosts)
-            self.change("server", port=self.port, control_port=free_port(), wait_seconds=60, watch={"listen": None})
+            self.change("server", port=self.port, control_port=free_port(), wait_seconds=240, watch={"listen": None})
         already = self.said("server").count("up:")
         process = self._start("server", "server", "start", "--dir", self.server)
         until = time.monotonic() + PATIENCE
@@ -165,7 +165,7 @@ class Federation:
     def leave(self, name: str) -> int:
         """What the process of a hospital that was told to leave returned."""
         self.command("sites", "leave", "--dir", self.site(name))
-        return self.processes.pop(name).wait(30)
+        return self.processes.pop(name).wait(120)
 
     def empty_cache(self, name: str) -> None:
         shutil.rmtree(self.site(name) / "cache", ignore_errors=True)
@@ -216,7 +216,7 @@ class Federation:
         process = self.processes[who]
         process.send_signal(number)
         if number in (signal.SIGKILL, signal.SIGTERM):
-            process.wait(30)
+            process.wait(120)
 
     def bound(self, who: str, limit: int, most: int) -> None:
         """A limit by its number in `resource`, on a process at work and all that it started."""
@@ -268,10 +268,12 @@ def running(
 
 
 def descendants(process: int) -> Iterator[int]:
-    for thread in Path(f"/proc/{process}/task").iterdir():
-        for child in map(int, (thread / "children").read_text().split()):
-            yield child
-            yield from descendants(child)
+    """Of those threads that do not end meanwhile."""
+    for children in Path(f"/proc/{process}").glob("task/*/children"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            for child in map(int, children.read_text().split()):
+                yield child
+                yield from descendants(child)
 
 
 def _command_line(process: int) -> str:

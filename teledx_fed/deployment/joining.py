@@ -39,7 +39,7 @@ def join(home: SiteHome, say: Callable[[str], None], node: int | None = None) ->
         try:
             with _supernode(home, stop, say, node) as supernode, _watched(home, supernode, tally):
                 gate = Gate(home, AuditLog(home.audit), tally)
-                serve(supernode.port, home.executor_key, gate, lambda: not stop.is_set())
+                serve(lambda: supernode.port, home.executor_key, gate, lambda: not stop.is_set())
         finally:
             _pid(home).unlink(missing_ok=True)
 
@@ -47,7 +47,7 @@ def join(home: SiteHome, say: Callable[[str], None], node: int | None = None) ->
 def connect(home: SiteHome, port: int, say: Callable[[str], None]) -> None:
     """Keep the SuperNode up until a signal ends it, for a worker of another user: no photograph is needed here."""
     with exclusive(home.state / "connect.lock"), stopped_by_signal() as stop:
-        Companion(home, port, stop, say).run()
+        Companion(home, lambda: port, stop, say).run()
 
 
 @contextmanager
@@ -57,7 +57,7 @@ def _supernode(
     if node is not None:
         yield Elsewhere(node)
         return
-    companion = Companion(home, _free_port(), stop, say)
+    companion = Companion(home, _free_port, stop, say)
     companion.start()
     try:
         yield companion
@@ -110,11 +110,14 @@ def stopped_by_signal() -> Iterator[Event]:
 
 
 class Companion(Thread):
-    """The SuperNode: one that ends is started again, each time after a longer pause while it does not last."""
+    """The SuperNode: one that ends is started again, each time after a longer pause while it does not last.
 
-    def __init__(self, home: SiteHome, port: int, stop: Event, say: Callable[[str], None]) -> None:
+    Each time at a port of its own, since another program may have taken the one that it had.
+    """
+
+    def __init__(self, home: SiteHome, a_port: Callable[[], int], stop: Event, say: Callable[[str], None]) -> None:
         super().__init__(name="supernode")
-        self.port = port
+        self.port, self._a_port = a_port(), a_port
         self._home, self._told_to_stop, self._say = home, stop, say
         self._node: subprocess.Popen[bytes] | None = None
 
@@ -135,6 +138,7 @@ class Companion(Thread):
             pause = FIRST_PAUSE if time.monotonic() - began > LONGEST_PAUSE else min(2 * pause, LONGEST_PAUSE)
             self._say(f"{why_it_ended(self._home)} It is tried again in {pause:g} s.")
             self._told_to_stop.wait(pause)
+            self.port = self._a_port()
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ def unmatched(ours: Path, theirs: Path, site: str) -> list[str]:
 
 
 def _written(*values: object) -> bytes:
-    return json.dumps(values, default=bytes.hex).encode() + b"\n"
+    return json.dumps(values, default=lambda value: {"bytes": value.hex()}).encode() + b"\n"
 
 
 def _first(values: Mapping[str, Any], shown: Callable[[Any], Any]) -> dict[str, Any]:

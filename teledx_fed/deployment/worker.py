@@ -33,6 +33,7 @@ from teledx_fed.deployment.supernode import LOOPBACK
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.1
+WANTED = AcquireTaskRequest(supported_task_types=[TaskType.CLIENT_APP])
 ACQUIRE = frozenset({"/flwr.proto.Runtime/AcquireTask"})
 
 
@@ -40,26 +41,31 @@ class Answer(Protocol):
     def __call__(self, message: Message, context: Context) -> Message: ...
 
 
-def serve(port: int, executor_key: Path, answer: Answer, still: Callable[[], bool]) -> None:
-    """Answer messages one by one for as long as `still` says so; a SuperNode that is away is waited for.
+def serve(port: Callable[[], int], executor_key: Path, answer: Answer, still: Callable[[], bool]) -> None:
+    """Answer messages one by one for as long as `still` says so; a SuperNode that is away, or moves, is waited for.
 
     Each is fetched in a thread of its own: one whose server died while it came would keep all others waiting.
     """
     secret = load_superexec_auth_secret(secret_file=str(executor_key))
     assert secret is not None
     signed = SuperExecAuthHttpInterceptor(master_secret=secret, protected_methods=ACQUIRE)
-    wanted = AcquireTaskRequest(supported_task_types=[TaskType.CLIENT_APP])
     one_at_a_time = Lock()
-    with _client(port, signed) as client:
-        while still():
-            try:
-                found = client.AcquireTask(wanted)
-            except httpx.HTTPError:
-                found = None
-            if found is not None and found.token:
-                Thread(target=_answer_one, args=(port, found.token, answer, one_at_a_time), daemon=True).start()
-            else:
-                time.sleep(POLL_SECONDS)
+    while still():
+        here = port()
+        with _client(here, signed) as client:
+            while still() and port() == here:
+                if token := _acquired(client):
+                    Thread(target=_answer_one, args=(here, token, answer, one_at_a_time), daemon=True).start()
+                else:
+                    time.sleep(POLL_SECONDS)
+
+
+def _acquired(client: RuntimeHttpClient) -> str:
+    """The token of a message that waits to be answered; empty where none does."""
+    try:
+        return str(client.AcquireTask(WANTED).token)
+    except httpx.HTTPError:
+        return ""
 
 
 def _answer_one(port: int, token: str, answer: Answer, one_at_a_time: Lock) -> None:

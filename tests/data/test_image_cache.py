@@ -125,7 +125,7 @@ def started(photographs: Path, folder: Path) -> subprocess.Popen[bytes]:
 
 
 def test_processes_share_a_folder_and_may_be_killed(cache: ImageCache, tmp_path: Path) -> None:
-    examples = photographs(tmp_path / "many", 100, side=200)
+    examples = photographs(tmp_path / "many", 300, side=200)
     killed, other = (started(tmp_path / "many", tmp_path / "cache") for _ in range(2))
     while not cache.folder.exists() or len(list(cache.folder.rglob("*.npy"))) < 10:
         assert killed.poll() is None
@@ -136,4 +136,4 @@ def test_processes_share_a_folder_and_may_be_killed(cache: ImageCache, tmp_path:
     assert cache.prepare(examples) == ()
     undisturbed = ImageCache(tmp_path / "undisturbed", SETTINGS)
     np.testing.assert_array_equal(cache.batch(examples), undisturbed.batch(examples))
-    assert len(list(cache.folder.rglob("*/[!.]*.npy"))) == 100
+    assert len(list(cache.folder.rglob("*/[!.]*.npy"))) == 300

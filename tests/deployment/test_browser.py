@@ -32,7 +32,7 @@ FLAGS = (
     "--disable-sync",
     "--window-size=1100,900",
 )
-PATIENCE = 20
+PATIENCE = 90
 
 
 class Page:

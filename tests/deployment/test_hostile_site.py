@@ -52,7 +52,7 @@ def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]
         for name in ("larger", "longer", "far-ahead", "one-ahead"):
             started.command("server", "expel", name, "--dir", started.server)
         started.kill("server")
-        started.change("server", requests_a_second=20)  # any machine is faster than that
+        started.change("server", requests_a_second=10)  # any machine is faster than that
         started.serve()
         yield started
 

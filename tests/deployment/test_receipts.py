@@ -56,8 +56,12 @@ def test_any_difference_shows(other: dict[str, dict[str, object]]) -> None:
     assert digest(other) != digest({"parameters": {"parameters": Packed("float32", (2,), b"12345678")}})
 
 
+def test_bytes_are_not_the_text_that_spells_them() -> None:
+    assert digest({"config": {"key": b"\x00"}}) != digest({"config": {"key": "00"}})
+
+
 def test_a_digest_stays_what_it_was() -> None:
-    assert digest(MESSAGE) == "054d806fd1da830429437919ad4b868dfd497df0b0503add53793841e7631c5d"
+    assert digest(MESSAGE) == "088fffa5c98b67196489217fd32a32540a6b8039aea54e0929f680dc7bf534fb"
 
 
 def test_contents_are_names_forms_and_numbers() -> None:

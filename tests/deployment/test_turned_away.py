@@ -88,7 +88,7 @@ def test_a_key_twice_a_name_twice_and_what_is_no_key(federation: Federation) -> 
 def test_a_renewed_certificate_is_shown_without_a_restart(federation: Federation) -> None:
     before = federation.shown_certificate()
     federation.command("server", "renew", "--dir", federation.server)
-    federation.wait(lambda: federation.shown_certificate() != before, "the new certificate to be shown", 60)
+    federation.wait(lambda: federation.shown_certificate() != before, "the new certificate to be shown", 180)
     federation.enrol("after")
     federation.join("after")
     federation.wait_until_online("after")
@@ -98,7 +98,7 @@ def test_a_certificate_that_has_expired(federation: Federation, monkeypatch: pyt
     with monkeypatch.context() as long_ago:
         long_ago.setattr(certificates, "_now", lambda: datetime.now(UTC) - timedelta(days=400))
         certificates.issue_server_certificate(federation.server / "certificates", ["localhost"])
-    federation.wait(lambda: not shows_a_valid_one(federation), "the expired certificate to be shown", 60)
+    federation.wait(lambda: not shows_a_valid_one(federation), "the expired certificate to be shown", 180)
     federation.enrol("punctual")
     federation.join("punctual")
     federation.wait_until_said("punctual", "The server's certificate has expired: the coordinator renews it.")

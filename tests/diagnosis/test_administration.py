@@ -125,18 +125,18 @@ def test_a_link_is_one_patients_until_it_is_revoked(chief: Person, clinic: Clini
     made = [
         re.findall("told this once: <code>http://127.0.0.1(/link/[^<]+)</code>", answer.text)[0]
         for answer in (
-            chief.post("/administration/links", label="by the sea", hours="1", patient="4711"),
+            chief.post("/administration/links", label="by the sea", hours="1", patient="XZ-4711"),
             chief.post("/administration/links", label="in the hills", hours="1"),
         )
     ]
     shown = chief.get("/administration").text
     assert "by the sea" in shown
-    assert "4711" not in shown
+    assert "XZ-4711" not in shown
     stranger = TestClient(chief.client.app, base_url="http://127.0.0.1")
     files = {"right": ("a.png", photographs.right), "left": ("b.png", photographs.left)}
     assert stranger.post(made[0], files=files, data={"anyway": "yes"}).status_code == 200
     (entry,) = clinic.store.worklist()
-    assert entry.patient == clinic.pseudonym_of("4711")
+    assert entry.patient == clinic.pseudonym_of("XZ-4711")
     (left,) = clinic.store.access.links()
     chief.post("/administration/links/revoked", link=left.id)
     assert stranger.get(made[1]).status_code == 404

@@ -54,16 +54,16 @@ def files(home: DiagnosisHome) -> list[Path]:
 def test_a_backup_is_restored_into_an_empty_folder(bundle_folder: Path, tmp_path: Path, photographs) -> None:
     home, other = DiagnosisHome(tmp_path / "one"), DiagnosisHome(tmp_path / "other")
     with closing(home.clinic(bundle_folder)) as clinic:
-        stored = clinic.receive(photographs.submitted(patient="4711"))
+        stored = clinic.receive(photographs.submitted(patient="XZ-4711"))
         clinic.store.backup(tmp_path / "backup.zip")
         clinic.identified.backup(tmp_path / "people.zip")
-    assert b"4711" not in (tmp_path / "backup.zip").read_bytes()
+    assert b"XZ-4711" not in (tmp_path / "backup.zip").read_bytes()
     other.restore(tmp_path / "backup.zip")
     other.restore_identified(tmp_path / "people.zip")
     with closing(other.clinic(bundle_folder)) as restored:
         assert restored.store.study(stored.study.id).images == stored.images
         assert (restored.store.folder / stored.images[0].path).exists()
-        assert restored.identified.identity(stored.study.patient).number == "4711"
+        assert restored.identified.identity(stored.study.patient).number == "XZ-4711"
 
 
 def test_what_is_old_is_forgotten_with_its_patient(bundle_folder: Path, tmp_path: Path, photographs) -> None:

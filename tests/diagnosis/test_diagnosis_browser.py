@@ -32,6 +32,7 @@ CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking")
 AXE = "axe-core@4.11.0"
 PASSWORD = "correct horse battery"
+PATIENCE = 90
 
 
 @contextmanager
@@ -94,7 +95,7 @@ def log_in(browser: Chrome, address: str) -> None:
     browser.find_element(By.NAME, "name").send_keys("anna")
     browser.find_element(By.NAME, "password").send_keys(PASSWORD)
     browser.find_element(By.CSS_SELECTOR, "main button").click()
-    WebDriverWait(browser, 20).until(lambda driver: "Waiting to be read" in driver.page_source)
+    WebDriverWait(browser, PATIENCE).until(lambda driver: "Waiting to be read" in driver.page_source)
 
 
 def upload(browser: Chrome, address: str, folder: Path, photographs) -> None:
@@ -104,7 +105,7 @@ def upload(browser: Chrome, address: str, folder: Path, photographs) -> None:
     browser.get(f"{address}/upload")
     browser.find_element(By.NAME, "files").send_keys("\n".join(str(folder / name) for name in files))
     browser.find_element(By.CSS_SELECTOR, "main button").click()
-    WebDriverWait(browser, 20).until(lambda driver: "/studies/" in driver.current_url)
+    WebDriverWait(browser, PATIENCE).until(lambda driver: "/studies/" in driver.current_url)
 
 
 def test_from_log_in_to_a_signed_report(browser: Chrome, address: str, clinic: Clinic, tmp_path, photographs) -> None:
@@ -128,7 +129,7 @@ def test_from_log_in_to_a_signed_report(browser: Chrome, address: str, clinic: C
     browser.find_element(By.TAG_NAME, "h1").click()
     browser.execute_script("document.activeElement.blur()")
     browser.find_element(By.TAG_NAME, "body").send_keys("s")
-    WebDriverWait(browser, 20).until(lambda driver: "Nothing waits." in driver.page_source)
+    WebDriverWait(browser, PATIENCE).until(lambda driver: "Nothing waits." in driver.page_source)
     (entry,) = clinic.store.signed()
     (stored,) = clinic.store.readings(entry.id)
     assert (entry.status, stored.reading.urgency, stored.reading.eyes[0].grade) == (Status.SIGNED, Action.URGENT, 4)
@@ -146,7 +147,7 @@ def test_who_comes_back_from_the_providers_site_is_in_at_once(browser: Chrome, c
             browser.get(address)
             browser.find_element(By.LINK_TEXT, "Log in with your hospital account").click()
             browser.find_element(By.LINK_TEXT, "It is me").click()
-            WebDriverWait(browser, 20).until(lambda driver: driver.current_url == f"{address}/")
+            WebDriverWait(browser, PATIENCE).until(lambda driver: driver.current_url == f"{address}/")
             assert "anna" in browser.find_element(By.TAG_NAME, "header").text
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from dicom_files import wait_until_taken_in
 from fastapi.testclient import TestClient
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -154,6 +155,7 @@ def test_from_a_camera_and_a_watched_folder(
     sent.SOPClassUID = OPHTHALMIC
     assert association.send_c_store(sent).Status == SUCCESS
     association.release()
+    wait_until_taken_in(tmp_path / "incoming")
     watched = tmp_path / "watched"
     (watched / TEXT).mkdir(parents=True)
     for name, content in {**files, f"{NAME}.torn.jpg": files[f"{NAME}.jpg"][:-99]}.items():

@@ -3,11 +3,10 @@
 import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from time import sleep
 
 import numpy as np
 import pytest
-from dicom_files import photograph
+from dicom_files import photograph, wait_until_taken_in
 from PIL import Image
 from pynetdicom import AE, Association
 
@@ -41,14 +40,6 @@ def associate(clinic: Clinic, folder: Path) -> Iterator[Associate]:
 
     yield make
     server.shutdown()
-
-
-def wait_until_taken_in(folder: Path) -> None:
-    for _ in range(1000):
-        if not list(folder.glob("association-*")):
-            return
-        sleep(0.01)
-    raise AssertionError("it was never taken in")
 
 
 def test_two_eyes_of_one_study_become_one(associate: Associate, clinic: Clinic, folder: Path, photographs) -> None:

@@ -19,7 +19,7 @@ from teledx_fed.settings import Settings
 
 NAMES = tuple(f"site-{letter}" for letter in "abcdefg")
 ROUNDS = 4
-LONGEST = 60
+LONGEST = 300
 
 
 def run(settings: Settings, sites: dict[str, Site], folder: Path) -> None:

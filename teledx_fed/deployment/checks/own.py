@@ -119,4 +119,10 @@ def _free_of_unit() -> float:
     limit, used = CGROUP / "memory.max", CGROUP / "memory.current"
     if not limit.exists() or limit.read_text().strip() == "max":
         return inf
-    return float(limit.read_text()) - float(used.read_text())
+    return float(limit.read_text()) - float(used.read_text()) + _cached()
+
+
+def _cached() -> float:
+    """What the unit holds of files alone, and would give back."""
+    lines = dict(line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())
+    return float(lines["inactive_file"])

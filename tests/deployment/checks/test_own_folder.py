@@ -88,3 +88,15 @@ def test_the_machine(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(own, "_free_of_unit", lambda free=free: free)
         monkeypatch.setattr(own, "_free_of_machine", lambda: 8e9)
         assert states(named(own.memory(write()))) == {"memory": state}
+
+
+def test_a_container_that_has_read_files_has_their_memory_still(
+    write: Write, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(own, "CGROUP", tmp_path)
+    monkeypatch.setattr(own, "_free_of_machine", lambda: 20e9)
+    for name, content in {"max": "8000000000\n", "current": "7900000000\n"}.items():
+        (tmp_path / f"memory.{name}").write_text(content)
+    for cached, state in ((0, "fail"), (7_000_000_000, "ok")):
+        (tmp_path / "memory.stat").write_text(f"anon 1\nactive_file 2\ninactive_file {cached}\n")
+        assert states(named(own.memory(write()))) == {"memory": state}
