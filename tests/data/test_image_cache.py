@@ -124,6 +124,7 @@ def started(photographs: Path, folder: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", PREPARE, str(photographs), str(folder)])
 
 
+@pytest.mark.slow
 def test_processes_share_a_folder_and_may_be_killed(cache: ImageCache, tmp_path: Path) -> None:
     examples = photographs(tmp_path / "many", 300, side=200)
     killed, other = (started(tmp_path / "many", tmp_path / "cache") for _ in range(2))

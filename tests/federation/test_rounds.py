@@ -235,6 +235,7 @@ def test_patience_counts_no_model_twice(world: Callable[..., World]) -> None:
     assert [progress.waited for progress, _ in ran[1:5]] in ([0] * 4, [1] * 4)
 
 
+@pytest.mark.slow
 def test_one_hospital_that_lies_about_its_scores_does_not_choose_the_best_round(world: Callable[..., World]) -> None:
     """Best at first and ever worse from then on, says north: a mean over hospitals would keep the initial model."""
 
