@@ -9,7 +9,7 @@ from teledx_fed.clock import Clock
 from teledx_fed.data.hospitals import hospitals
 from teledx_fed.evaluation import examined
 from teledx_fed.evaluation.examined import Examination, everyone
-from teledx_fed.federation.simulation import Federation, federate
+from teledx_fed.federation.simulation import federate
 from teledx_fed.records import RoundReport, Site
 from teledx_fed.reporting.page import write_page
 from teledx_fed.reporting.progress import Display
@@ -21,7 +21,7 @@ from teledx_fed.settings import Settings
 from teledx_fed.training.baselines import alone_everywhere, committees
 from teledx_fed.training.bundling import write_bundles
 from teledx_fed.training.examination import examine
-from teledx_fed.training.worker import Worker, crew
+from teledx_fed.training.worker import SiteModel, Worker, crew
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Conducted:
 
     part: Part
     sites: Mapping[str, Site]
-    federation: Federation
+    models: Mapping[str, SiteModel]
     examination: Examination
 
 
@@ -70,10 +70,8 @@ def conduct(settings: Settings, folder: Path) -> None:
         if settings.bundles and len(parts) == 1:
             display.phase("bundles")
             (only,) = parts
-            present, learned = settings.partition.present(only.sites), only.federation
-            write_bundles(
-                workers[0], present, learned.models, settings, learned.best_round, folder / "bundles", display.say
-            )
+            present, best_round = settings.partition.present(only.sites), only.part.best_round
+            write_bundles(workers[0], present, only.models, settings, best_round, folder / "bundles", display.say)
         track.end(report)
         display.say(verdict(report))
 
@@ -82,8 +80,6 @@ def _conducted(settings: Settings, run: Path, name: str, staff: Staff) -> Conduc
     folder, worker, display = run / name, staff.workers[0], staff.display
     if name:
         display.say(name)
-    for each in staff.workers:
-        each.forget()
     display.phase("photographs")
     with staff.clock("preparation"):
         sites = hospitals(settings, folder, display.advance, display.say)
@@ -99,4 +95,6 @@ def _conducted(settings: Settings, run: Path, name: str, staff: Staff) -> Conduc
         models = {"federated": federation.committees(sites), **baselines, **matrix}
         examined.write(examine(worker, sites, models, settings), folder / TESTED)
     part = Part(name, settings.seed, settings.evaluation.fold, federation.best_round)
-    return Conducted(part, sites, federation, examined.read(folder / TESTED))
+    for each in staff.workers:
+        each.forget()
+    return Conducted(part, sites, federation.models, examined.read(folder / TESTED))

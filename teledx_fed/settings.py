@@ -168,7 +168,7 @@ class Settings:
             "training.proximal_mu",
             "be positive with fedprox",
             self.training.proximal_mu,
-            "Held by nothing it is fedavg: say strategy=fedprox, or how near sites are held to the global model.",
+            "At 0 it is fedavg: say strategy=fedavg, or training.proximal_mu=0.01.",
         )
         must(
             not self.model.oedema or strategy.name in AVERAGING,
@@ -193,7 +193,7 @@ ALONE: Mapping[str, Any] = {
     "evaluation.folds": 1,
     "tracking.to": "none",
 }
-"""What a simulation alone can do, as it stands where it is not done: fail, repeat, cross-fit, do without one, track."""
+"""What would do nothing over a network, as it stands where it is not asked for."""
 
 Schema = TypeVar("Schema")
 

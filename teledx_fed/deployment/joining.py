@@ -112,7 +112,7 @@ def stopped_by_signal() -> Iterator[Event]:
 class Companion(Thread):
     """The SuperNode: one that ends is started again, each time after a longer pause while it does not last.
 
-    Each time at a port of its own, since another program may have taken the one that it had.
+    `a_port` says at which port: under `join` a new one each time, since another program may have taken the old one.
     """
 
     def __init__(self, home: SiteHome, a_port: Callable[[], int], stop: Event, say: Callable[[str], None]) -> None:

@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -62,15 +63,21 @@ def serve(home: ServerHome, when_up: Callable[[], None], say: Callable[[str], No
     door = Door(app, is_admitted, largest, a_second, refuse)
     public = _server(door, home.certificates, settings.listen, settings.port, lifespan="off", refuse=refuse)
     private = _server(app, home.loopback, LOOPBACK, settings.control_port, lifespan="on")
-    threading.Thread(target=public.run, name="hospitals", daemon=True).start()
+    threading.Thread(target=_run, args=(public, private), name="hospitals", daemon=True).start()
     threading.Thread(target=_wait, args=(home, public, when_up), name="health", daemon=True).start()
     with repeatedly(partial(_renew, public, home.certificates)):
-        private.run()
-    public.should_exit = True
-    if not private.started:
+        _run(private, public)
+    if not (private.started and public.started):
         raise ValueError(
             f"port and control_port must be free, got {settings.port} and {settings.control_port}. See above."
         )
+
+
+def _run(server: uvicorn.Server, other: uvicorn.Server) -> None:
+    """Neither door is open without the other."""
+    with suppress(SystemExit):  # uvicorn's, where its port is taken
+        server.run()
+    other.should_exit = True
 
 
 def _wait(home: ServerHome, public: uvicorn.Server, when_up: Callable[[], None]) -> None:

@@ -64,7 +64,7 @@ def _acquired(client: RuntimeHttpClient) -> str:
     """The token of a message that waits to be answered; empty where none does."""
     try:
         return str(client.AcquireTask(WANTED).token)
-    except httpx.HTTPError:
+    except (httpx.HTTPError, ValueError):  # the latter from another program that has the port by now
         return ""
 
 

@@ -51,8 +51,8 @@ def _round(grid: Grid, strategy: FedAvg, progress: Progress, settings: Settings)
         moved.append(reply.moved)
 
     replies = exchange(grid, sent, nodes, settings, lambda content: vetted(content, expected), take)
-    progress, metrics = choose(progress, tables, settings)
     enough = _enough(replies, settings)
+    progress, metrics = choose(progress, tables, settings, void=not enough)
     if enough and not progress.finished:
         weights = aggregate(strategy, round, fold, start, sent[0], settings.strategy)
         memory = remembered(strategy, settings.strategy.name)
@@ -71,7 +71,7 @@ def _score_last(grid: Grid, progress: Progress, settings: Settings) -> tuple[Pro
     began = time.monotonic()
     model = GlobalModel(progress.round, progress.weights, progress.trained_in)
     replies, tables = ask_for_scores(grid, model, "validation", settings)
-    progress, metrics = choose(progress, tables, settings)
+    progress, metrics = choose(progress, tables, settings, void=False)
     report = _report(progress.round + 1, replies, metrics, time.monotonic() - began)
     return replace(progress, finished=True), report
 

@@ -52,22 +52,23 @@ def scores_on_test(grid: Grid, progress: Progress, settings: Settings) -> dict[s
     return table_intervals(tables, effects, settings.evaluation.replicates, drawn)
 
 
-def choose(progress: Progress, tables: Mapping[str, Tables], settings: Settings) -> tuple[Progress, Means]:
+def choose(progress: Progress, tables: Mapping[str, Tables], settings: Settings, void: bool) -> tuple[Progress, Means]:
     """Score the current model, keep it where it is the best so far, and stop where none was for long.
 
     What a robust strategy bears may be missing, since who is refused sends no scores either; or lie, so that the
-    median of hospitals decides and not their mean.
+    median of hospitals decides and not their mean. A model whose round is `void` is scored again, and
+    does not count as no better yet.
     """
     found = {site: scores(table) for site, table in sorted(tables.items()) if table}
     by, borne = settings.federation.choose_by, settings.strategy.borne
     here = {site: value for site, metrics in found.items() if (value := metrics.get(by)) is not None}
     fewest = max(1, settings.federation.quorum - borne)
-    progress = _compared(progress, here, fewest, median if borne else fmean)
+    progress = _compared(progress, here, fewest, median if borne else fmean, void)
     finished = 0 < settings.federation.patience <= progress.waited
     return replace(progress, finished=finished), _mean_of_sites(list(found.values()))
 
 
-def _compared(progress: Progress, here: Mapping[str, float], fewest: int, typical: Typical) -> Progress:
+def _compared(progress: Progress, here: Mapping[str, float], fewest: int, typical: Typical, void: bool) -> Progress:
     """Against the best so far, over the sites that both have; until `fewest` have scores, the latest is the best."""
     best = progress.best.scores
     if not best:
@@ -78,8 +79,8 @@ def _compared(progress: Progress, here: Mapping[str, float], fewest: int, typica
         return progress
     if typical([here[site] - best[site] for site in shared]) > 0:
         return replace(progress, best=Scored(progress.trained_in, progress.weights, here), waited=0)
-    void_before = progress.trained_in < progress.round
-    return progress if void_before else replace(progress, waited=progress.waited + 1)
+    is_best = progress.trained_in == progress.best.round
+    return progress if void or is_best else replace(progress, waited=progress.waited + 1)
 
 
 def _mean_of_sites(found: Iterable[Mapping[str, float | None]]) -> Means:

@@ -153,7 +153,7 @@ def _brackets(found: Grid) -> str:
         return f"Runs are not compared: {found.unpaired.rstrip('.')}."
     return (
         f"In brackets the paired difference from {found.columns[0]}, with its 95 % interval; the worst hospital of the "
-        "two need not be the same. Intervals are not adjusted for their number: `holm` in grid.csv is, row by row."
+        "two need not be the same. Intervals are not adjusted for their number; p is, by row, under `holm` in grid.csv."
     )
 
 

@@ -307,6 +307,11 @@ def test_rows_of_a_grid_are_the_choice_that_changes_who_is_tested(runs: dict[str
     assert found is not None
     assert found.choices == ("seed", "strategy")
     assert found.cells["1", "fedprox"]["mean_of_sites"]["less"]["value"] == 0
+    table = write_sweep([tmp_path / "-".join(choices) for choices in cells], {}, tmp_path / "table")
+    with (table.parent / "grid.csv").open(newline="") as file:
+        told = {(row["seed"], row["strategy"], row["of"]): (row["p"], row["holm"]) for row in csv.DictReader(file)}
+    assert told["1", "fedprox", "mean of hospitals"] == ("1.00000", "1.00000")
+    assert told["1", "fedavg", "mean of hospitals"] == ("", "")
 
 
 def test_a_grid_of_what_cannot_be_compared_says_so(runs: dict[str, Path], tmp_path: Path) -> None:

@@ -98,6 +98,29 @@ def test_mlflow_keeps_one_run_and_goes_on_with_it(tiny_settings: Callable[..., S
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
+def test_killed_while_it_tells_mlflow_its_settings_it_goes_on_with_that_run(
+    tiny_settings: Callable[..., Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow.tracking import MlflowClient
+
+    settings = tiny_settings(tracking__to="mlflow", tracking__uri=f"sqlite:///{tmp_path}/mlflow.db")
+    with monkeypatch.context() as killed:
+        killed.setattr(MlflowClient, "log_text", broken)
+        with pytest.raises(KeyboardInterrupt), tracked(settings, tmp_path):
+            pass
+    with tracked(settings, tmp_path):
+        pass
+    client = MlflowClient(settings.tracking.uri)
+    (run,) = client.search_runs([client.get_experiment_by_name("teledx_fed").experiment_id])
+    assert [file.path for file in client.list_artifacts(run.info.run_id)] == ["settings.yaml"]
+
+
+def broken(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
 def test_an_mlflow_that_fails_does_not_end_the_training(
     tiny_settings: Callable[..., Settings], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
