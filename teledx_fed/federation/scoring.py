@@ -1,9 +1,9 @@
 """Federated scores: of every round on validation, to choose by; of the chosen model on the test sets, once."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
-from statistics import fmean, median
+from statistics import fmean
 
 from flwr.app import Message, MessageType, RecordDict
 from flwr.serverapp import Grid
@@ -19,7 +19,6 @@ from teledx_fed.records import GlobalModel, Tables
 from teledx_fed.settings import Settings
 
 Means = dict[str, float | None]
-Typical = Callable[[list[float]], float]
 
 
 def ask_for_scores(grid: Grid, model: GlobalModel, split: str, settings: Settings) -> tuple[Replies, dict[str, Tables]]:
@@ -55,20 +54,19 @@ def scores_on_test(grid: Grid, progress: Progress, settings: Settings) -> dict[s
 def choose(progress: Progress, tables: Mapping[str, Tables], settings: Settings, void: bool) -> tuple[Progress, Means]:
     """Score the current model, keep it where it is the best so far, and stop where none was for long.
 
-    What a robust strategy bears may be missing, since who is refused sends no scores either; or lie, so that the
-    median of hospitals decides and not their mean. A model whose round is `void` is scored again, and
-    does not count as no better yet.
+    What a robust strategy bears may be missing, since who is refused sends no scores either. A model whose round is
+    `void` is scored again, and does not count as no better yet.
     """
     found = {site: scores(table) for site, table in sorted(tables.items()) if table}
     by, borne = settings.federation.choose_by, settings.strategy.borne
     here = {site: value for site, metrics in found.items() if (value := metrics.get(by)) is not None}
     fewest = max(1, settings.federation.quorum - borne)
-    progress = _compared(progress, here, fewest, median if borne else fmean, void)
+    progress = _compared(progress, here, fewest, borne, void)
     finished = 0 < settings.federation.patience <= progress.waited
     return replace(progress, finished=finished), _mean_of_sites(list(found.values()))
 
 
-def _compared(progress: Progress, here: Mapping[str, float], fewest: int, typical: Typical, void: bool) -> Progress:
+def _compared(progress: Progress, here: Mapping[str, float], fewest: int, borne: int, void: bool) -> Progress:
     """Against the best so far, over the sites that both have; until `fewest` have scores, the latest is the best."""
     best = progress.best.scores
     if not best:
@@ -77,10 +75,19 @@ def _compared(progress: Progress, here: Mapping[str, float], fewest: int, typica
     shared = here.keys() & best.keys()
     if len(shared) < fewest:
         return progress
-    if typical([here[site] - best[site] for site in shared]) > 0:
+    if _better([here[site] - best[site] for site in shared], borne):
         return replace(progress, best=Scored(progress.trained_in, progress.weights, here), waited=0)
     is_best = progress.trained_in == progress.best.round
     return progress if void or is_best else replace(progress, waited=progress.waited + 1)
+
+
+def _better(gains: Iterable[float], borne: int) -> bool:
+    """On the mean of sites; but the `borne`, who may lie, overrule no others that all gain, or all lose."""
+    ordered = sorted(gains)
+    honest = len(ordered) - borne
+    if borne < honest and (ordered[borne] > 0 or ordered[honest - 1] < 0):
+        return ordered[borne] > 0
+    return fmean(ordered) > 0
 
 
 def _mean_of_sites(found: Iterable[Mapping[str, float | None]]) -> Means:
