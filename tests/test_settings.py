@@ -24,7 +24,13 @@ def test_every_experiment_composes(experiment: str) -> None:
 
 @pytest.mark.parametrize(
     "asked",
-    ["faults=sign_flip", "seeds=[0,1]", "partition.absent=north", "evaluation.folds=5", "tracking=mlflow"],
+    [
+        "evaluation.folds=5",
+        *(
+            pytest.param(one, marks=pytest.mark.slow)
+            for one in ("faults=sign_flip", "seeds=[0,1]", "partition.absent=north", "tracking=mlflow")
+        ),
+    ],
 )
 def test_what_a_simulation_alone_can_do_is_not_asked_of_hospitals(asked: str) -> None:
     name = asked.partition("=")[0]

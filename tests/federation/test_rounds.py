@@ -144,7 +144,11 @@ FAULTY = [nan, zero_variance, crashing, speechless, empty, wordless, verbose]
 """Those which cannot be asked for: `faults` has the others."""
 
 
-@pytest.mark.parametrize("fault", FAULTY, ids=lambda fault: fault.__name__)
+@pytest.mark.parametrize(
+    "fault",
+    [fault if fault in (nan, crashing) else pytest.param(fault, marks=pytest.mark.slow) for fault in FAULTY],
+    ids=lambda fault: fault.__name__,
+)
 def test_no_faulty_reply_ends_a_run_or_reaches_the_model(
     fault: Callable[[Message], Message], world: Callable[..., World]
 ) -> None:
@@ -204,7 +208,8 @@ def test_until_a_quorum_has_scores_the_best_is_the_latest(world: Callable[..., W
     assert ran[-1][0].best.weights.equal(ran[-1][0].weights)
 
 
-@pytest.mark.parametrize("since", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("since", [1, 2])
 def test_the_best_round_is_chosen_without_a_hospital_that_a_robust_strategy_bears(
     world: Callable[..., World], since: int
 ) -> None:
@@ -227,7 +232,7 @@ def test_patience_counts_only_rounds_that_could_be_compared(world: Callable[...,
     assert all(before == after for before, after in apart)
 
 
-@pytest.mark.parametrize("strategy", ["fedavg", "fedmedian"])
+@pytest.mark.parametrize("strategy", ["fedavg", pytest.param("fedmedian", marks=pytest.mark.slow)])
 def test_patience_counts_each_model_once(world: Callable[..., World], strategy: str) -> None:
     """North is away in every second round: the model stays as it is, and is no worse for it."""
     settings = {"strategy__name": strategy, "federation__quorum": 3, "federation__patience": 3}

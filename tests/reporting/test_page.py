@@ -145,7 +145,9 @@ def test_a_mean_over_some_of_the_hospitals_says_so(tmp_path: Path) -> None:
     assert "0.80 (0.77–0.83), mean of 1 of 2 hospitals" in page(tmp_path, run).text
 
 
-@pytest.mark.parametrize("baselines", [(), ("centralised",), ("local", "ensemble")])
+@pytest.mark.parametrize(
+    "baselines", [("centralised",), *(pytest.param(b, marks=pytest.mark.slow) for b in ((), ("local", "ensemble")))]
+)
 def test_baselines_that_were_not_run_leave_no_trace(tmp_path: Path, baselines: tuple[str, ...]) -> None:
     seen = page(tmp_path, report(SITES[:1], baselines))
     assert ("Gain over the baselines" in seen.headings) == bool(baselines)

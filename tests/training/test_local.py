@@ -89,8 +89,11 @@ def test_no_global_generator_moves(site: Site) -> None:
     assert np.random.get_state()[1].tolist() == states[1]  # noqa: NPY002
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd"])
-@pytest.mark.parametrize("balance", ["none", "weights", "sampling"])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", pytest.param("adam", marks=SLOW), pytest.param("sgd", marks=SLOW)])
+@pytest.mark.parametrize("balance", ["weights", pytest.param("none", marks=SLOW), pytest.param("sampling", marks=SLOW)])
 def test_it_learns(site: Site, optimizer: str, balance: str) -> None:
     rate = 0.02 if optimizer == "sgd" else 0.002
     asked = replace(ASKED, epochs=7, optimizer=optimizer, class_balance=balance, learning_rate=rate)
