@@ -17,7 +17,8 @@ from teledx_fed.model.export import export
 from teledx_fed.model.network import build
 from teledx_fed.model.runtime import Runtime
 from teledx_fed.records import RoundReport, Site
-from teledx_fed.settings import Settings, SimulationSettings
+from teledx_fed.run_settings import SimulationSettings
+from teledx_fed.settings import Settings
 from teledx_fed.training.compute import device
 from teledx_fed.training.worker import Worker
 

@@ -24,7 +24,8 @@ from teledx_fed.data_settings import HospitalSettings
 from teledx_fed.learning_settings import ModelSettings, TrainingSettings
 from teledx_fed.model.network import Grader, build
 from teledx_fed.records import GRADES, Example, LocalTraining, Shard, Site
-from teledx_fed.settings import Settings, SimulationSettings
+from teledx_fed.run_settings import SimulationSettings
+from teledx_fed.settings import Settings
 from teledx_fed.training.compute import place
 from teledx_fed.training.worker import Worker
 

@@ -22,7 +22,8 @@ from teledx_fed.learning_settings import ModelSettings, TrainingSettings
 from teledx_fed.model.network import build
 from teledx_fed.randomness import generator
 from teledx_fed.records import Example, RoundReport, Shard, Site
-from teledx_fed.settings import Settings, SimulationSettings
+from teledx_fed.run_settings import SimulationSettings
+from teledx_fed.settings import Settings
 from teledx_fed.training.compute import device
 from teledx_fed.training.worker import Worker
 

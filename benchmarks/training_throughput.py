@@ -23,7 +23,8 @@ from teledx_fed.federation_settings import FederationSettings
 from teledx_fed.learning_settings import TrainingSettings
 from teledx_fed.model.network import Grader, build
 from teledx_fed.records import RoundReport, Site
-from teledx_fed.settings import Settings, SimulationSettings
+from teledx_fed.run_settings import SimulationSettings
+from teledx_fed.settings import Settings
 from teledx_fed.training.compute import device
 from teledx_fed.training.worker import Worker
 

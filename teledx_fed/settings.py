@@ -27,63 +27,11 @@ from teledx_fed.federation_settings import (
 from teledx_fed.files import write_text
 from teledx_fed.learning_settings import ModelSettings, TrainingSettings
 from teledx_fed.records import LocalTraining
+from teledx_fed.run_settings import EvaluationSettings, SimulationSettings, TrackingSettings
 
 CONF = Path(__file__).parents[1] / "conf"
 CHOICES = "choices.json"
 """What was chosen on the command line, in a run folder: it names the run beside others."""
-
-
-@dataclass
-class EvaluationSettings:
-    """Of `folds` by patient each is tested once, by models that never saw it, and replaces `partition.test`; `fold`
-    (from 0) is one of them alone.
-    """
-
-    target_sensitivity: float = 0.9
-    replicates: int = 1000
-    folds: int = 1
-    fold: int | None = None
-
-    def __post_init__(self) -> None:
-        within("evaluation.folds", self.folds, 1, 1000)
-        if self.fold is not None:
-            must(self.folds > 1, "evaluation.folds", "come with evaluation.fold", self.folds, "Say how many there are.")
-            within("evaluation.fold", self.fold, 0, self.folds - 1)
-        within("evaluation.target_sensitivity", self.target_sensitivity, 0.01, 1)
-        within("evaluation.replicates", self.replicates, 10, 100_000)
-
-
-@dataclass
-class SimulationSettings:
-    """`threads` per site is kept with the run: bits are equal at equal threads on one kind of CPU, for any `workers`.
-
-    `compile` hands the network to torch.compile: about a minute before the first step, and again for each new shape.
-    """
-
-    backend: str = "in_process"
-    workers: int = 1
-    threads: int = 2
-    device: str = "auto"
-    compile: bool = False
-
-    def __post_init__(self) -> None:
-        one_of("simulation.backend", self.backend, ("in_process", "ray"))
-        within("simulation.workers", self.workers, 1, 1024)
-        within("simulation.threads", self.threads, 1, 1024)
-        one_of("simulation.device", self.device, ("auto", "cpu", "cuda"))
-
-
-@dataclass
-class TrackingSettings:
-    """`uri` is where MLflow keeps its runs: a database file, or a server. `tags` are for whoever looks for a run."""
-
-    to: str = "none"
-    experiment: str = "teledx_fed"
-    uri: str = "sqlite:///mlflow.db"
-    tags: dict[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        one_of("tracking.to", self.to, ("none", "tensorboard", "mlflow"))
 
 
 BASELINES = ("local", "ensemble", "centralised")
@@ -186,7 +134,7 @@ class Settings:
         return LocalTraining(**asked, compression=self.federation.compression, seed=self.seed)
 
 
-ALONE: Mapping[str, Any] = {
+NOT_OVER_A_NETWORK: Mapping[str, Any] = {
     "faults.kinds": [],
     "seeds": [],
     "partition.absent": None,
@@ -234,9 +182,9 @@ def compose(overrides: Sequence[str]) -> Settings:
             composed = hydra.compose("config", list(overrides))
     except HydraException as error:
         raise ValueError(str(error)) from error
-    for name, alone in ALONE.items():
+    for name, unasked in NOT_OVER_A_NETWORK.items():
         found = OmegaConf.select(composed, name)
-        must(found == alone, name, f"be {alone} over a network", found, "Simulate it: run_simulation.py.")
+        must(found == unasked, name, f"be {unasked} over a network", found, "Simulate it: run_simulation.py.")
     composed.data.sources, composed.data.hospitals = {}, {}
     composed.folder = composed.resume = None
     return build(composed)

@@ -34,7 +34,7 @@ def test_federation_pays_at_synthetic_hospitals(tmp_path: Path) -> None:
     found = report(run(tmp_path / "quick", "experiment=quick", f"data.cache={tmp_path / 'cache'}"))
     gain = found["differences"]["local"]["mean_of_sites"]["referable_auroc"]
     assert auroc(found, "federated") >= 0.85
-    assert gain["value"] > 0.02
+    assert gain["value"] > 0.03
     assert gain["low"] > 0
     assert abs(auroc(found, "federated") - auroc(found, "centralised")) <= 0.03
     assert 0.87 <= auroc(found, "centralised") <= 0.97
@@ -69,9 +69,8 @@ def test_robust_strategies_bear_a_hospital_that_poisons(tmp_path: Path) -> None:
         rows = list(csv.DictReader(file))
     found = {(row["strategy"], row["faults"], row["of"]): float(row["value"]) for row in rows}
     assert len(found) == 12
-    bears = {"mean of hospitals": 0.03, "worst hospital": 0.04}  # 0.03 here; other kinds of CPU round otherwise
     for (strategy, _, of), value in found.items():
-        assert value >= found[strategy, "none", of] - bears[of]
+        assert value >= found[strategy, "none", of] - 0.03
 
 
 @pytest.mark.parametrize("experiment", ["quick", "quick_full"])

@@ -11,7 +11,7 @@ LIBRARY = ROOT / "teledx_fed"
 
 LAYERS = [
     {
-        *("checks", "settings", "data_settings", "learning_settings", "federation_settings"),
+        *("checks", "settings", "data_settings", "learning_settings", "federation_settings", "run_settings"),
         *("records", "clinical", "weights", "randomness", "files", "clock", "amounts", "devices"),
     },
     {"data", "model", "evaluation"},

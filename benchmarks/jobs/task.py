@@ -13,7 +13,8 @@ from teledx_fed.data_settings import DataSettings, HospitalSettings, PartitionSe
 from teledx_fed.federation_settings import FederationSettings, OutboundSettings
 from teledx_fed.learning_settings import ModelSettings, TrainingSettings
 from teledx_fed.records import Example, Site
-from teledx_fed.settings import EvaluationSettings, Settings, SimulationSettings
+from teledx_fed.run_settings import EvaluationSettings, SimulationSettings
+from teledx_fed.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 CACHE = ROOT / ".teledx_cache" / "peers"

@@ -25,7 +25,8 @@ from teledx_fed.federation.site import FAILED, STATISTICS, Hospital, client_app
 from teledx_fed.model.network import build as build_network
 from teledx_fed.privacy.outbound import kind_of
 from teledx_fed.privacy.outbound import refusal as stopped
-from teledx_fed.settings import EvaluationSettings, Settings, SimulationSettings, build
+from teledx_fed.run_settings import EvaluationSettings, SimulationSettings
+from teledx_fed.settings import Settings, build
 from teledx_fed.training.compute import place
 from teledx_fed.training.worker import Worker
 

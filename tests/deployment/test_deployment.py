@@ -16,7 +16,8 @@ from teledx_fed.data_settings import SourceSettings
 from teledx_fed.federation.simulation import federate
 from teledx_fed.model.network import build as build_network
 from teledx_fed.randomness import generator
-from teledx_fed.settings import SimulationSettings, build
+from teledx_fed.run_settings import SimulationSettings
+from teledx_fed.settings import build
 from teledx_fed.training.worker import Worker
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
