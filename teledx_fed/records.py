@@ -94,6 +94,16 @@ class SetAside:
 
 
 @dataclass(frozen=True)
+class NotTaken:
+    """Files of one suffix in a folder of a source that were not taken for photographs, and why."""
+
+    folder: str
+    suffix: str
+    why: str
+    count: int
+
+
+@dataclass(frozen=True)
 class Collection:
     """One source as it was read: what can be learned from, and what was set aside."""
 

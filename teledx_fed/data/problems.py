@@ -1,16 +1,21 @@
 """Everything that is wrong with the data, said at once."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
 class Problem:
-    """`row` is the line in `file`, the header being line 1."""
+    """`row` is the line in `file`, the header being line 1; `photographs` are those that are left out for it.
+
+    A problem that is not `skippable` hides an unknown number of photographs: data.on_bad=skip does not pass over it.
+    """
 
     file: str
     message: str
     row: int | None = None
+    photographs: tuple[str, ...] = field(default=(), compare=False)
+    skippable: bool = field(default=True, compare=False)
 
     def __str__(self) -> str:
         place = self.file if self.row is None else f"{self.file}, row {self.row}"
