@@ -12,6 +12,7 @@ import numpy as np
 
 from teledx_fed.evaluation.metrics import METRICS, metrics
 from teledx_fed.evaluation.predictions import Booleans, Floats, Integers, Predictions
+from teledx_fed.evaluation.sufficiency import eyes_of_kinds, too_few
 from teledx_fed.evaluation.tables import SCORES, add, measure, resample
 from teledx_fed.records import Tables
 
@@ -87,7 +88,10 @@ def table_intervals(
     replicates: int,
     generator: np.random.Generator,
 ) -> dict[str, Estimate | None]:
-    """By metric, of all sites' tables together; the design effect is the mean over sites, weighted by eyes."""
+    """By metric, of all sites' tables together; the design effect is the mean over sites, weighted by eyes.
+
+    None where the tables count too few eyes to say.
+    """
     sent = [(table, effects) for table, effects in zip(tables, design_effects, strict=True) if table]
     if not sent:
         return {}
@@ -100,8 +104,9 @@ def table_intervals(
     drawn = {
         effect: measure(resample(summed, effect, replicates, generator)) for effect in sorted(set(pooled.values()))
     }
+    told = sample.keys() - too_few(eyes_of_kinds(summed))
     return {
-        name: estimate(np.concatenate([sample[name], drawn[effect][name]])) if name in sample else None
+        name: estimate(np.concatenate([sample[name], drawn[effect][name]])) if name in told else None
         for name, effect in pooled.items()
     }
 

@@ -10,6 +10,7 @@ from teledx_fed.evaluation.examined import Examination
 from teledx_fed.evaluation.intervals import multiplicities
 from teledx_fed.evaluation.metrics import mean_defined
 from teledx_fed.evaluation.predictions import Booleans, Floats, Integers, Predictions, pool
+from teledx_fed.evaluation.sufficiency import patients_of_kinds, too_few
 
 CHUNK = 250
 """Replicates that are held at once: 1,200 eyes at each of four sites then take about 10 MB an array."""
@@ -148,10 +149,17 @@ def mean_of_repeats(values: Floats, strays: Floats) -> Floats:
 def _measure(
     sites: Mapping[str, Predictions], called: Mapping[str, Booleans], drawn: Mapping[str, Floats], measure: Measure
 ) -> Scores:
+    """Undefined where too few patients were tested to say."""
+
+    def measured(found: Predictions, called: Booleans, drawn: Floats) -> Values:
+        few = too_few(patients_of_kinds(found, called))
+        values = measure(found, called, drawn)
+        return {name: np.full_like(of, np.nan) if name in few else of for name, of in values.items()}
+
     everyone, everyone_called = pool(list(sites.values())), np.concatenate([called[site] for site in sites])
     return Scores(
-        {site: measure(found, called[site], drawn[site]) for site, found in sites.items()},
-        measure(everyone, everyone_called, np.hstack([drawn[site] for site in sites])),
+        {site: measured(found, called[site], drawn[site]) for site, found in sites.items()},
+        measured(everyone, everyone_called, np.hstack([drawn[site] for site in sites])),
     )
 
 

@@ -16,6 +16,7 @@ from teledx_fed.clock import Clock
 from teledx_fed.data.duplicates import label_noise
 from teledx_fed.evaluation.cross_site import compare, curves, matrix
 from teledx_fed.evaluation.examined import Examination
+from teledx_fed.evaluation.sufficiency import lacking, patients_of_kinds
 from teledx_fed.files import write_text
 from teledx_fed.randomness import generator
 from teledx_fed.records import Example, Site
@@ -59,6 +60,7 @@ def write_report(
         "sites": {name: _about(site, settings) for name, site in sites.items()},
         **comparison.models,
         "differences": comparison.differences,
+        "too_few": _too_few(repeats[0]),
         "cross_site": cross_site,
         "curves": _curves(repeats[0].among(models)),
         "set_aside": {name: Counter(aside.reason for aside in site.set_aside) for name, site in sites.items()},
@@ -106,6 +108,12 @@ def _about(site: Site, settings: Settings) -> dict[str, Any]:
 
 def _share(examples: Sequence[Example]) -> float:
     return sum(example.referable for example in examples) / len(examples)
+
+
+def _too_few(tested: Examination) -> dict[str, dict[str, int]]:
+    """By site, the kinds of patients of which too few were tested to say anything of the federated model."""
+    predictions, called = tested.predictions["federated"], tested.called["federated"]
+    return {site: lacking(patients_of_kinds(found, called[site])) for site, found in predictions.items()}
 
 
 def _curves(tested: Examination) -> dict[str, dict[str, Any]]:

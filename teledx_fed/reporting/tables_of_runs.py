@@ -20,7 +20,7 @@ from teledx_fed.reporting.comparison import (
 from teledx_fed.reporting.plots_of_runs import critical_difference as plot_of_ranks
 from teledx_fed.reporting.plots_of_runs import learning_curves, save
 from teledx_fed.reporting.runs import Json, Run, names, without_paths
-from teledx_fed.reporting.wording import METRICS, MODELS, between
+from teledx_fed.reporting.wording import METRICS, MODELS, between, too_few
 
 MOST_DRAWN = 12
 """More courses than these on one plot tell nobody anything."""
@@ -169,7 +169,7 @@ def _reading(comparison: Comparison) -> str:
     seeds = len(comparison.runs[0].repeats)
     of_seeds = f", wider for {seeds} seeds (Student's t)" if seeds > 1 else ""
     said = f"Mean of hospitals, with 95 % intervals by bootstrap over patients{of_seeds}. {_pairing(comparison)}"
-    return said.rstrip()
+    return f"{said.rstrip()} {too_few(comparison.runs[0].report)}".rstrip()
 
 
 def _pairing(comparison: Comparison) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from teledx_fed.amounts import number
+from teledx_fed.evaluation.sufficiency import FEWEST
 from teledx_fed.federation_settings import EVER, FaultSettings
 
 SCHEMA = "teledx_fed.report/2"
@@ -53,6 +54,18 @@ def between(estimate: Estimate | None, form: str = ".2f") -> str:
     return f"({number(estimate['low'], form)}{dash}{number(estimate['high'], form)})"
 
 
+def too_few(report: Mapping[str, Any]) -> str:
+    """Why metrics are dashes: of which kinds of patients a hospital tested too few; empty where none did."""
+    lacking = {site: kinds for site, kinds in report.get("too_few", {}).items() if kinds}  # older reports have none
+    if not lacking:
+        return ""
+    said = "; ".join(
+        f"{site} tested {', '.join(f'{count} {kind}' for kind, count in kinds.items())}"
+        for site, kinds in lacking.items()
+    )
+    return f"A dash (–): too few to say. A metric needs {FEWEST} patients of each kind that it rests on; {said}."
+
+
 def failing(faults: FaultSettings) -> str:
     """Which hospitals were made to fail, how, how often and when; empty where none was."""
     if not faults.kinds:
@@ -68,7 +81,10 @@ def verdict(report: Mapping[str, Any]) -> str:
     """The result in one sentence: the primary metric, and what federation gained or cost."""
     auroc = report["federated"]["mean_of_sites"]["referable_auroc"]
     if auroc is None:
-        return "Referable AUROC is undefined: no hospital tested eyes of both kinds."
+        return (
+            "Referable AUROC is undefined: too few to say, since no hospital tested "
+            f"at least {FEWEST} patients with referable disease and {FEWEST} without."
+        )
     hospitals = mean_of(len(report["sites"]), auroc.get("sites", len(report["sites"])))
     kept = "No round was better than the initial model. " if _untrained(report) else ""
     found = f"{kept}Federated referable AUROC {number(auroc['value'])} {between(auroc)}, {hospitals}"

@@ -95,6 +95,7 @@ def report(sites: Iterable[str] = SITES, baselines: Iterable[str] = tuple(MODELS
         },
         **scores,
         "differences": differences,
+        "too_few": {site: {} for site in sites},
         "cross_site": {
             model: {site: {"referable_auroc": estimate(0.8), "qwk": estimate(0.5)} for site in sites}
             for model in ("federated", *(f"local of {site}" for site in sites))
