@@ -112,7 +112,9 @@ def _forest(rows: list[plots.Row]) -> dict[str, Markup]:
 
 
 def _drawn(scores: Scores) -> dict[str, float]:
-    return {metric: chance for metric, chance in CHANCE.items() if _defined(scores, metric)}
+    """All patients together have no bar of their own."""
+    hospitals = {of: models for of, models in scores.items() if of != ALL}
+    return {metric: chance for metric, chance in CHANCE.items() if _defined(hospitals, metric)}
 
 
 def _rows(scores: Scores, metric: str) -> list[plots.Row]:
