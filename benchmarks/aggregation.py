@@ -15,6 +15,7 @@ from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from benchmarks.measure import alone, alternate, peak_memory, tell
+from teledx_fed.data.summary import SHAPES
 from teledx_fed.data_settings import DataSettings, HospitalSettings
 from teledx_fed.federation import messages as wire
 from teledx_fed.federation.folding import Fold
@@ -58,6 +59,11 @@ def server(sites: int) -> None:
         reply = moved(model.weights, str(context.node_config["site"]))
         reply.metric_records[wire.METRICS]["round"] = model.round
         return Message(reply, reply_to=message)
+
+    @app.query("statistics")
+    def statistics(message: Message, context: Context) -> Message:
+        declared = {name: np.zeros(shape) for name, shape in SHAPES.items()} | {"photographs": np.array([100.0])}
+        return Message(RecordDict({wire.TABLES: wire.arrays(declared)}), reply_to=message)
 
     @app.evaluate()
     def evaluate(message: Message, context: Context) -> Message:

@@ -72,8 +72,11 @@ class StrategySettings:
 
 @dataclass
 class FederationSettings:
-    """`norm_limit` bounds how far an update may move the parameters until a round was accepted; from then on, and for
-    BatchNorm statistics, it is `norm_multiple` × the median of the accepted (at first, of the statistics' own norm).
+    """An update may move the parameters by at most `norm_multiple` × the median distance of the accepted updates.
+
+    The first round takes the median over its own updates; `norm_limit` is an absolute limit for that round. BatchNorm
+    statistics have the same limits, the absolute one being `norm_multiple` × their own norm. A site may claim at most
+    as many examples as it declared before its first round, and declare at most `max_examples`.
     """
 
     rounds: int = 10

@@ -1,9 +1,12 @@
 """What a site tells of its data before training: counts in cells, none of which shows a patient.
 
-Every count is rounded down to a multiple of the cell: a small count that was left blank instead would come back from a
-total. Rounded tables can still tell on each other, where one adds up to more than the next: what the next lacks lies in
-its cells. So all tables of photographs are lowered to one total, and what they say together is true as well of a
-hospital that has up to `cell - 1` photographs more, whichever cells these fall into.
+Every count but one is rounded down to a multiple of the cell: a small count that was left blank instead would come back
+from a total. Rounded tables can still tell on each other, where one adds up to more than the next: what the next lacks
+lies in its cells. So all tables of photographs are lowered to one total, and what they say together is true as well of
+a hospital that has up to `cell - 1` photographs more, whichever cells these fall into.
+
+The one is the number of photographs, rounded up: the server accepts no larger count from this site later. Its updates
+count their examples exactly in any case.
 """
 
 from bisect import bisect_right
@@ -31,6 +34,7 @@ CELLS: Mapping[str, tuple[str, ...]] = {
     "sides": (*(f"{low}–{high - 1}" for low, high in pairwise(SIDES)), f"{SIDES[-1]}–"),
     "patients": tuple(Patients),
     "set_aside": tuple(Reason),
+    "photographs": ("at most",),
 }
 """Each table, and what its cells count; patients lie in the one cell that says how they are known."""
 
@@ -43,7 +47,7 @@ def summary(site: Site, cell: int) -> Tables:
     examples = shard.everyone
     tables = {name: _photographs(examples, name, cell_of, cell) for name, cell_of in CELL_OF.items()}
     people = len({(example.source, example.patient) for example in examples})
-    return suppressed(
+    rounded = suppressed(
         tables
         | {
             "patients": _counted([tuple(Patients).index(site.patients)] * people, "patients"),
@@ -51,6 +55,12 @@ def summary(site: Site, cell: int) -> Tables:
         },
         cell,
     )
+    return {**rounded, "photographs": np.array([rounded_up(len(examples), cell)], np.float64)}
+
+
+def rounded_up(photographs: int, cell: int) -> int:
+    """The smallest multiple of `cell` that is at least `photographs`."""
+    return -(-photographs // cell) * cell
 
 
 def suppressed(counts: Tables, cell: int) -> Tables:
@@ -64,9 +74,11 @@ def inconsistency(tables: Tables, most_photographs: int) -> str | None:
     """Why these tables cannot be such a summary."""
     if any(not np.isfinite(table).all() or (table < 0).any() or (table % 1).any() for table in tables.values()):
         return "tables must hold whole counts"
-    total = tables["grades"].sum()
+    total, photographs = tables["grades"].sum(), tables["photographs"].sum()
     if max(table.sum() for table in tables.values()) > most_photographs:
         return f"tables must count at most {most_photographs} photographs"
+    if total > photographs:
+        return f"tables must count at most the {photographs:g} photographs that the site declares, got {total:g}"
     if any(tables[name].sum() != total for name in CELL_OF):
         return "tables of photographs must add up to one total"
     if np.count_nonzero(tables["patients"]) > 1 or tables["patients"].sum() > total:

@@ -7,7 +7,7 @@ from typing import Any
 from flwr.app import Message, MessageType, RecordDict
 
 from teledx_fed.data.summary import SHAPES as COUNTS
-from teledx_fed.data.summary import inconsistency
+from teledx_fed.data.summary import inconsistency, rounded_up
 from teledx_fed.deployment.receipts import Packed, Records, contents, digest
 from teledx_fed.federation import messages as wire
 from teledx_fed.federation.compression import form
@@ -59,7 +59,8 @@ def rules(asked: Message, hospital: Hospital, training: LocalTraining | None) ->
     if training is not None:
         return _update(asked, hospital, training, scores(head, fewest, held))
     if asked.metadata.message_type == STATISTICS:
-        counted = replace(counts(COUNTS, fewest, held), disagreement=partial(inconsistency, most_photographs=held))
+        most = rounded_up(held, fewest)
+        counted = replace(counts(COUNTS, fewest, most), disagreement=partial(inconsistency, most_photographs=most))
         return Allowed({wire.TABLES: counted})
     testing = asked.metadata.message_type == MessageType.EVALUATE and asked.content[wire.CONFIG]["split"] == "test"
     effects = {wire.DESIGN_EFFECTS: len(wire.EFFECTS)} if testing else None

@@ -29,7 +29,7 @@ class Progress:
 
     `weights` were `trained_in` that round or, where rounds were void, an earlier one; `waited` counts the rounds that
     were compared with the best since and were no better. `memory` is the strategy's, `norms` the median (parameters,
-    statistics) norms of the accepted updates per round.
+    statistics) norms of the accepted updates per round, `declared` how many photographs each site declared.
     """
 
     round: int
@@ -37,6 +37,7 @@ class Progress:
     best: Scored
     memory: Mapping[str, Vector] = field(default_factory=dict)
     norms: tuple[tuple[float, float], ...] = ()
+    declared: Mapping[str, int] = field(default_factory=dict)
     trained_in: int = 0
     waited: int = 0
     finished: bool = False
@@ -57,6 +58,7 @@ def write(progress: Progress, path: Path) -> None:
         "round": progress.round,
         "best": {"round": progress.best.round, "scores": dict(progress.best.scores)},
         "norms": progress.norms,
+        "declared": dict(progress.declared),
         "trained_in": progress.trained_in,
         "waited": progress.waited,
         "finished": progress.finished,
@@ -81,6 +83,7 @@ def read(path: Path, layout: Layout) -> Progress:
         best=Scored(state["best"]["round"], best, state["best"]["scores"]),
         memory={name.removeprefix("memory."): a for name, a in arrays.items() if name.startswith("memory.")},
         norms=tuple((parameters, statistics) for parameters, statistics in state["norms"]),
+        declared=state["declared"],
         trained_in=state["trained_in"],
         waited=state["waited"],
         finished=state["finished"],

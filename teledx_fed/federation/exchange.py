@@ -2,8 +2,8 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import dataclass, replace
+from typing import Self, TypeVar
 
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
@@ -32,6 +32,25 @@ class Replies:
     silent: tuple[str, ...]
     bytes_up: int
     bytes_down: int
+
+    def without(self, refused: Mapping[str, str]) -> Self:
+        """These replies, with the accepted ones of some sites refused after all."""
+        return replace(
+            self,
+            accepted=tuple(site for site in self.accepted if site not in refused),
+            refused=dict(sorted({**self.refused, **refused}.items())),
+            caught=self.caught + len(refused),
+        )
+
+    def beside(self, earlier: Self) -> Self:
+        """These replies, and the sites that failed to answer an earlier question of the same round."""
+        return replace(
+            self,
+            refused=dict(sorted({**earlier.refused, **self.refused}.items())),
+            caught=earlier.caught + self.caught,
+            silent=tuple(sorted({*earlier.silent, *self.silent})),
+            bytes_up=earlier.bytes_up + self.bytes_up,
+        )
 
 
 def named_sites(grid: Grid) -> dict[int, str]:
@@ -63,7 +82,7 @@ def exchange(
     sent: Sequence[Message],
     nodes: Mapping[int, str],
     settings: Settings,
-    vet: Callable[[RecordDict], Vetted | str],
+    vet: Callable[[str, RecordDict], Vetted | str],
     take: Callable[[str, Vetted], None],
 ) -> Replies:
     """Send, wait until the deadline, vet each reply as it comes, `take` the accepted; one site's fault is its own."""
@@ -79,7 +98,7 @@ def exchange(
             refused[site] = _told(message.error.reason or "no reason given")
             continue
         bytes_up += wire.size(message.content)
-        found = vet(message.content)
+        found = vet(site, message.content)
         if isinstance(found, str):
             refused[site] = _told(found)
             caught += 1

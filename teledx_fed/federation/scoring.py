@@ -2,8 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from functools import partial
-from statistics import fmean
+from statistics import fmean, median
 
 from flwr.app import Message, MessageType, RecordDict
 from flwr.serverapp import Grid
@@ -13,6 +12,7 @@ from teledx_fed.evaluation.tables import SHAPES_OF_HEAD, scores
 from teledx_fed.federation import messages as wire
 from teledx_fed.federation.checkpoint import Progress, Scored
 from teledx_fed.federation.exchange import Replies, exchange, named_sites
+from teledx_fed.federation.statistics import declarations
 from teledx_fed.federation.vetting import vetted_tables
 from teledx_fed.randomness import generator
 from teledx_fed.records import GlobalModel, Tables
@@ -21,9 +21,15 @@ from teledx_fed.settings import Settings
 Means = dict[str, float | None]
 
 
-def ask_for_scores(grid: Grid, model: GlobalModel, split: str, settings: Settings) -> tuple[Replies, dict[str, Tables]]:
-    """Who answered, and by site what they sent."""
+def ask_for_scores(
+    grid: Grid, model: GlobalModel, split: str, settings: Settings, declared: Mapping[str, int]
+) -> tuple[Replies, dict[str, Tables]]:
+    """Ask every site to score `model`; return the replies, and by site its tables.
+
+    A table that counts more eyes than its site declared is refused; a site that declared nothing is asked first.
+    """
     nodes = named_sites(grid)
+    declared, _ = declarations(grid, nodes, declared, settings)
     content = RecordDict(
         {
             wire.PARAMETERS: wire.vector(model.weights.parameters, wire.PARAMETERS),
@@ -35,16 +41,19 @@ def ask_for_scores(grid: Grid, model: GlobalModel, split: str, settings: Setting
     shapes = {**SHAPES_OF_HEAD[settings.model.head]}
     if split == "test":
         shapes[wire.DESIGN_EFFECTS] = (len(wire.EFFECTS),)
-    limit = settings.federation.max_examples
     tables: dict[str, Tables] = {}
-    vet = partial(vetted_tables, shapes=shapes, max_examples=limit)
+
+    def vet(site: str, content: RecordDict) -> Tables | str:
+        return vetted_tables(content, shapes, declared.get(site, 0))
+
     return exchange(grid, sent, nodes, settings, vet, tables.__setitem__), dict(sorted(tables.items()))
 
 
 def scores_on_test(grid: Grid, progress: Progress, settings: Settings) -> dict[str, Estimate | None]:
     """What a coordinator learns of the best round's model on the test sets of all hospitals together, from counts."""
     best = progress.best
-    _, sent = ask_for_scores(grid, GlobalModel(progress.round, best.weights, best.round), "test", settings)
+    model = GlobalModel(progress.round, best.weights, best.round)
+    _, sent = ask_for_scores(grid, model, "test", settings, progress.declared)
     effects = [wire.effects_of(found) for found in sent.values()]
     tables = [{name: table for name, table in found.items() if name != wire.DESIGN_EFFECTS} for found in sent.values()]
     drawn = generator(settings.seed, purpose="resampled tables")
@@ -61,13 +70,16 @@ def choose(progress: Progress, tables: Mapping[str, Tables], settings: Settings,
     by, borne = settings.federation.choose_by, settings.strategy.borne
     here = {site: value for site, metrics in found.items() if (value := metrics.get(by)) is not None}
     fewest = max(1, settings.federation.quorum - borne)
-    progress = _compared(progress, here, fewest, borne, void)
+    progress = _compared(progress, here, fewest, void)
     finished = 0 < settings.federation.patience <= progress.waited
     return replace(progress, finished=finished), _mean_of_sites(list(found.values()))
 
 
-def _compared(progress: Progress, here: Mapping[str, float], fewest: int, borne: int, void: bool) -> Progress:
-    """Against the best so far, over the sites that both have; until `fewest` have scores, the latest is the best."""
+def _compared(progress: Progress, here: Mapping[str, float], fewest: int, void: bool) -> Progress:
+    """Compare with the best so far, by the median gain over the sites that both have.
+
+    A median, because one site can claim any score. Until `fewest` sites have scores, the latest model is the best.
+    """
     best = progress.best.scores
     if not best:
         latest = Scored(progress.trained_in, progress.weights, here if len(here) >= fewest else {})
@@ -75,19 +87,10 @@ def _compared(progress: Progress, here: Mapping[str, float], fewest: int, borne:
     shared = here.keys() & best.keys()
     if len(shared) < fewest:
         return progress
-    if _better([here[site] - best[site] for site in shared], borne):
+    if median(here[site] - best[site] for site in shared) > 0:
         return replace(progress, best=Scored(progress.trained_in, progress.weights, here), waited=0)
     is_best = progress.trained_in == progress.best.round
     return progress if void or is_best else replace(progress, waited=progress.waited + 1)
-
-
-def _better(gains: Iterable[float], borne: int) -> bool:
-    """On the mean of sites; but the `borne`, who may lie, overrule no others that all gain, or all lose."""
-    ordered = sorted(gains)
-    honest = len(ordered) - borne
-    if borne < honest and (ordered[borne] > 0 or ordered[honest - 1] < 0):
-        return ordered[borne] > 0
-    return fmean(ordered) > 0
 
 
 def _mean_of_sites(found: Iterable[Mapping[str, float | None]]) -> Means:

@@ -105,7 +105,8 @@ def coordinate(
     _forget_after(folder / LINES, last)
     with ThreadPoolExecutor(1) as scribe:
         written = scribe.submit(lambda: None)
-        for progress, report in rounds(grid, STRATEGIES[settings.strategy.name](settings), last, settings):
+        strategy = STRATEGIES[settings.strategy.name](settings)
+        for progress, report in rounds(grid, strategy, last, settings, folder):
             written.result()
             written = scribe.submit(_keep, folder, progress, report, partial(watch, report, settings.federation.rounds))
             last = progress

@@ -1,7 +1,6 @@
 """Federated statistics before training: what every site has, and whether that is enough to begin."""
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
@@ -21,13 +20,31 @@ MOST_SMALL = 0.5
 """The share of photographs that may be smaller than what the network sees."""
 
 
-def ask_for_statistics(grid: Grid, settings: Settings) -> tuple[Replies, dict[str, Tables]]:
-    """Who answered, and by site the tables of `data.summary`."""
-    nodes = named_sites(grid)
+def ask_for_statistics(
+    grid: Grid, settings: Settings, nodes: Mapping[int, str] | None = None
+) -> tuple[Replies, dict[str, Tables]]:
+    """Ask `nodes`, or every site; return the replies, and by site the tables of `data.summary`."""
+    nodes = named_sites(grid) if nodes is None else nodes
     sent = [Message(RecordDict(), dst_node_id=node, message_type=STATISTICS) for node in nodes]
     tables: dict[str, Tables] = {}
-    vet = partial(vetted_summary, max_examples=settings.federation.max_examples)
+
+    def vet(site: str, content: RecordDict) -> Tables | str:
+        return vetted_summary(content, settings.federation.max_examples)
+
     return exchange(grid, sent, nodes, settings, vet, tables.__setitem__), dict(sorted(tables.items()))
+
+
+def declarations(
+    grid: Grid, nodes: Mapping[int, str], declared: Mapping[str, int], settings: Settings
+) -> tuple[dict[str, int], Replies]:
+    """Ask those of `nodes` that have not declared how many photographs they have.
+
+    Returns what every site declared so far, and the replies to this question. A site declares once for a run: a later
+    count above its declaration is refused.
+    """
+    unasked = {node: name for node, name in nodes.items() if name not in declared}
+    replies, tables = ask_for_statistics(grid, settings, unasked)
+    return {**declared, **{site: int(found["photographs"][0]) for site, found in tables.items()}}, replies
 
 
 def readiness(replies: Replies, tables: Mapping[str, Tables], settings: Settings) -> list[Readiness]:
@@ -43,7 +60,19 @@ def readiness(replies: Replies, tables: Mapping[str, Tables], settings: Settings
 def together(sites: Sequence[Readiness], settings: Settings) -> Readiness:
     """Whether the federation can begin: it needs a quorum of sites that can."""
     ready, quorum = sum(site.go for site in sites), settings.federation.quorum
-    return Readiness("federation", ready >= quorum, (f"{ready} of {len(sites)} sites are ready, {quorum} needed",))
+    reasons = (f"{ready} of {len(sites)} sites are ready, {quorum} needed", *_heaviest(sites, settings))
+    return Readiness("federation", ready >= quorum, reasons)
+
+
+def _heaviest(sites: Sequence[Readiness], settings: Settings) -> list[str]:
+    """A warning where one of three or more sites would outweigh all others in the mean."""
+    declared = {site.name: _sum(site.counts["photographs"]) for site in sites if site.counts}
+    if len(declared) < 3 or settings.strategy.weighting != "examples":
+        return []
+    name, most = max(declared.items(), key=lambda item: item[1])
+    share = most / max(sum(declared.values()), 1)
+    advice = "Confirm the number with the site, or set strategy.weighting=sqrt"
+    return [f"{name} declares {most} photographs and would have {share:.0%} of the weight. {advice}"] * (share > 0.5)
 
 
 def _of_site(name: str, counts: Counts, settings: Settings) -> Readiness:

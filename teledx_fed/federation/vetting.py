@@ -21,6 +21,7 @@ from teledx_fed.federation.messages import (
     TABLES,
     tables_of,
     update_of,
+    values,
     well_formed,
 )
 from teledx_fed.records import LocalUpdate, Tables
@@ -34,9 +35,10 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 @dataclass(frozen=True)
 class Expected:
-    """What a reply of this round looks like.
+    """What a reply of one site in this round must look like.
 
-    `norm_limits` bound how far parameters and statistics may move; `tables` are the shapes that a score table may have.
+    `norm_limits` bound how far parameters and statistics may move, `max_examples` is the number of photographs that the
+    site declared; `tables` are the shapes that a score table may have.
     """
 
     round: int
@@ -57,7 +59,7 @@ class Vetted:
 
 def vetted(content: RecordDict, expected: Expected) -> Vetted | str:
     """The update in a reply, or why it must not reach the model. Its form is checked before anything is decoded."""
-    for check in (_names, _arrays, _metrics, _scores):
+    for check in (_names, _arrays, _scores, _metrics):
         if (found := check(content, expected)) is not None:
             return found
     update, start = update_of(content, expected.start), expected.start
@@ -128,6 +130,12 @@ def _metrics(content: RecordDict, expected: Expected) -> str | None:
         return f"round must be {expected.round}, got {metrics['round']}"
     if not 1 <= metrics["examples"] <= expected.max_examples:
         return f"examples must lie in 1…{expected.max_examples}, got {metrics['examples']}"
+    evaluated = _evaluated(content)
+    if metrics["examples"] + evaluated > expected.max_examples:
+        return (
+            f"examples and evaluated eyes must be at most the {expected.max_examples} photographs that the site "
+            f"declared, got {metrics['examples']} and {evaluated:g}"
+        )
     if not 0 <= metrics["oedema-examples"] <= metrics["examples"]:
         return f"oedema-examples must lie in 0…{metrics['examples']}, got {metrics['oedema-examples']}"
     if not 0 <= metrics["train_loss"] <= LARGEST_LOSS:
@@ -136,14 +144,28 @@ def _metrics(content: RecordDict, expected: Expected) -> str | None:
 
 
 def _values(weights: Weights, moved: tuple[float, float], expected: Expected) -> str | None:
-    for name, norm, limit in zip((PARAMETERS, STATISTICS), moved, expected.norm_limits, strict=True):
+    for name, norm in zip((PARAMETERS, STATISTICS), moved, strict=True):
         if not math.isfinite(norm):
             return f"{name} must be finite, got NaN or infinity"
-        if norm > limit:
-            return f"{name} must move by at most {limit:.4g}, moved by {norm:.4g}"
+    if (found := too_far(moved, expected.norm_limits)) is not None:
+        return found
     if (weights.statistics[weights.layout.variances] <= 0).any():
         return "statistics must hold positive variances, got one that is 0 or less"
     return None
+
+
+def too_far(moved: tuple[float, float], limits: tuple[float, float]) -> str | None:
+    """Why an update whose parameters and statistics moved this far is refused, or None."""
+    for name, norm, limit in zip((PARAMETERS, STATISTICS), moved, limits, strict=True):
+        if norm > limit:
+            return f"{name} must move by at most {limit:.4g}, moved by {norm:.4g}"
+    return None
+
+
+def _evaluated(content: RecordDict) -> float:
+    """How many eyes the score tables count; 0 where there are none. Their form was checked."""
+    tables: ArrayRecord = content.array_records[TABLES]
+    return float(values(tables["eyes"])[0]) if "eyes" in tables else 0.0
 
 
 def _tables_alone(content: RecordDict) -> str | None:
@@ -171,8 +193,8 @@ def _tables(content: RecordDict, shapes: Shapes, max_examples: int) -> str | Non
         return None
     if (found := _shaped(content, shapes)) is not None:
         return found
-    values = tables_of(content)
-    effects = values.get(DESIGN_EFFECTS, np.ones(1))
+    tables = tables_of(content)
+    effects = tables.get(DESIGN_EFFECTS, np.ones(1))
     if not ((effects >= 1) & (effects <= LARGEST_EFFECT)).all():
         return f"design effects must lie in 1…{LARGEST_EFFECT}"
-    return inconsistency(values, max_examples)
+    return inconsistency(tables, max_examples)

@@ -102,7 +102,7 @@ def test_rounds_through_the_gate_pass_terms_and_rules(rig: Rig, tmp_path: Path) 
     lines = [json.loads(line) for line in (tmp_path / "run" / "rounds.jsonl").read_text().splitlines()]
     assert [(line["accepted"], line["refused"]) for line in lines] == [(["north"], {})] * 3
     assert progress.finished
-    assert [entry["event"] for entry in entries(rig.home.audit)] == ["laid out", *["received", "sent"] * 3]
+    assert [entry["event"] for entry in entries(rig.home.audit)] == ["laid out", *["received", "sent"] * 4]
     assert verify(rig.home.audit) == []
 
 

@@ -21,7 +21,7 @@ from teledx_fed.settings import CONF, Settings
 from teledx_fed.training.worker import Worker
 
 NAMES = ("east", "north", "south", "west", "zenith")
-REFUSED = {"not_a_number", "infinity", "hundredfold", "wrong_shape", "stale", "crash"}
+REFUSED = {"not_a_number", "infinity", "hundredfold", "wrong_shape", "stale", "crash", "forged_count"}
 SILENT = {"drop_out", "straggle"}
 ONE_OF_EACH = {"not_a_number", "straggle", "sign_flip"}
 
@@ -76,7 +76,7 @@ def test_what_gets_through_moves_the_model(run: Run, tmp_path: Path) -> None:
     for kind in [None, *(kind for kind in FAULTS if kind not in REFUSED | SILENT)]:
         run(faults__kinds=[kind] if kind else [], faults__sites=["south"])
         models.add(last_model(tmp_path))
-    assert len(models) == 5
+    assert len(models) == 4
 
 
 def test_faults_are_drawn_from_seed_site_and_round(tiny_settings: Callable[..., Settings]) -> None:

@@ -3,7 +3,7 @@
 import gc
 import json
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -11,6 +11,7 @@ from threading import Barrier
 
 import numpy as np
 import pytest
+from federated_world import World
 from flwr.app import Array, Context, Error, Message, RecordDict
 
 from teledx_fed.evaluation.cross_site import compare
@@ -19,11 +20,9 @@ from teledx_fed.federation.checkpoint import Progress, begin
 from teledx_fed.federation.exchange import named_sites
 from teledx_fed.federation.in_process import InProcessGrid
 from teledx_fed.federation.messages import PARAMETERS, STATISTICS, TABLES, vector
-from teledx_fed.federation.rounds import rounds
 from teledx_fed.federation.scoring import ask_for_scores
 from teledx_fed.federation.simulation import federate
 from teledx_fed.federation.site import Hospital, client_app
-from teledx_fed.federation.strategies import STRATEGIES
 from teledx_fed.model.network import build
 from teledx_fed.records import GlobalModel, RoundReport, Site
 from teledx_fed.settings import Settings
@@ -31,34 +30,6 @@ from teledx_fed.training.examination import examine
 from teledx_fed.training.worker import SiteModel, Worker
 
 NAMES = ("east", "north", "west")
-App = Callable[[Message, Context], Message]
-
-
-class World:
-    """Three tiny hospitals; `spoil` may rewrite what each sends."""
-
-    def __init__(self, settings: Settings, sites: Sequence[Site], folder: Path) -> None:
-        self.settings, self.folder = settings, folder
-        self.sites = {site.name: site for site in sites}
-        self.worker = Worker(build(settings.model, settings.seed))
-
-    def run(
-        self, spoil: Callable[[str, int, Message], Message] | None = None, start: Progress | None = None
-    ) -> Iterator[tuple[Progress, RoundReport]]:
-        hospitals = {
-            name: Hospital(site, self.worker, self.settings, self.folder / "sites" / name)
-            for name, site in self.sites.items()
-        }
-        app = client_app(lambda context: hospitals[str(context.node_config["site"])])
-
-        def spoiled(message: Message, context: Context) -> Message:
-            reply = app(message, context)
-            round = int(str(message.content.config_records["config"]["round"]))
-            return spoil(str(context.node_config["site"]), round, reply) if spoil is not None else reply
-
-        grid = InProcessGrid([spoiled if spoil is not None else app], list(self.sites))  # type: ignore[list-item]
-        strategy = STRATEGIES[self.settings.strategy.name](self.settings)
-        yield from rounds(grid, strategy, start or begin(self.worker.initial.weights), self.settings)
 
 
 @pytest.fixture
@@ -282,12 +253,12 @@ def test_a_hospital_tests_one_model_and_no_other(world: Callable[..., World]) ->
     final = list(here.run())[-1][0]
     hospital = Hospital(here.sites["north"], here.worker, here.settings, here.folder / "sites" / "north")
     grid = InProcessGrid([client_app(lambda context: hospital)], ["north"])
-    (first, _), (again, _) = (ask_for_scores(grid, model_of(final), "test", here.settings) for _ in range(2))
+    (first, _), (again, _) = (ask_for_scores(grid, model_of(final), "test", here.settings, {}) for _ in range(2))
     assert first.accepted
     assert again.accepted
     other = replace(final, weights=here.worker.initial.weights)
-    assert ask_for_scores(grid, model_of(other), "test", here.settings)[0].refused == {"north": "ValueError"}
-    assert ask_for_scores(grid, model_of(other), "validation", here.settings)[0].accepted
+    assert ask_for_scores(grid, model_of(other), "test", here.settings, {})[0].refused == {"north": "ValueError"}
+    assert ask_for_scores(grid, model_of(other), "validation", here.settings, {})[0].accepted
 
 
 def model_of(progress: Progress) -> GlobalModel:

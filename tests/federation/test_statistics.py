@@ -113,6 +113,18 @@ def test_a_federation_begins_with_a_quorum_of_sites_that_can(
     assert together(sites, settings) == Readiness("federation", go, (f"2 of 3 sites are ready, {quorum} needed",))
 
 
+@pytest.mark.parametrize(("weighting", "warned"), [("examples", True), ("sqrt", False)])
+def test_a_site_that_declares_most_photographs_is_named(
+    weighting: str, warned: bool, tiny_settings: Callable[..., Settings]
+) -> None:
+    counts = {
+        name: by_cell(told(photographs={"at most": most})) for name, most in zip(NAMES, (300, 200, 90_000), strict=True)
+    }
+    sites = [Readiness(name, True, (), of_site) for name, of_site in counts.items()]
+    reasons = together(sites, tiny_settings(strategy__weighting=weighting)).reasons
+    assert any("west declares 90000 photographs and would have 99% of the weight" in r for r in reasons) == warned
+
+
 def told(**changed: Mapping[str, int]) -> Tables:
     """Of 100 patients with 200 photographs, 80 of them referable, but for what is changed."""
     counts: dict[str, Mapping[str, int]] = {
@@ -122,6 +134,7 @@ def told(**changed: Mapping[str, int]) -> Tables:
         "sides": {"384–511": 200},
         "patients": {"given": 100},
         "set_aside": {},
+        "photographs": {"at most": 200},
         **changed,
     }
     return {name: np.array([counts[name].get(cell, 0) for cell in cells], np.float64) for name, cells in CELLS.items()}
@@ -171,6 +184,7 @@ def test_a_site_with_few_patients_tells_nothing_of_them(
 ) -> None:
     site = replace(tiny_site("north", 4), set_aside=(SetAside("patient-7.jpg", Reason.BAD),))
     _, tables = ask(sites=[site], outbound__min_patients=13)
+    assert tables["north"].pop("photographs") == 26  # 24, rounded up
     assert not any(table.any() for table in tables["north"].values())
 
 

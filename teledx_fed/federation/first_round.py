@@ -1,0 +1,46 @@
+"""Updates of a round before any round was accepted: their usual size is known only when all are in."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from teledx_fed.federation.vetting import Vetted, too_far
+from teledx_fed.weights import Weights
+
+
+@dataclass
+class UpdateBuffer:
+    """Keeps the weights in `folder`, so that the server's memory does not grow with the number of sites."""
+
+    folder: Path
+    start: Weights
+    _updates: dict[str, Vetted] = field(default_factory=dict)
+
+    def add(self, site: str, accepted: Vetted) -> None:
+        weights = accepted.update.weights
+        np.save(self.folder / f"{len(self._updates)}.parameters.npy", weights.parameters)
+        np.save(self.folder / f"{len(self._updates)}.statistics.npy", weights.statistics)
+        self._updates[site] = replace(accepted, update=replace(accepted.update, weights=self.start))
+
+    def too_far(self, multiple: float) -> dict[str, str]:
+        """By site, why its update is refused: it moved further than `multiple` times the median over all sites."""
+        if not self._updates:
+            return {}
+        parameters, statistics = (median(norms) for norms in zip(*self._moved().values(), strict=True))
+        limits = (multiple * parameters, multiple * statistics)
+        reasons = {site: too_far(moved, limits) for site, moved in self._moved().items()}
+        return {site: reason for site, reason in reasons.items() if reason is not None}
+
+    def read(self) -> Iterator[tuple[str, Vetted]]:
+        """Every site with its update, one at a time."""
+        for number, (site, accepted) in enumerate(self._updates.items()):
+            parameters = np.load(self.folder / f"{number}.parameters.npy")
+            statistics = np.load(self.folder / f"{number}.statistics.npy")
+            weights = Weights(parameters, statistics, self.start.layout)
+            yield site, replace(accepted, update=replace(accepted.update, weights=weights))
+
+    def _moved(self) -> dict[str, tuple[float, float]]:
+        return {site: accepted.moved for site, accepted in self._updates.items()}

@@ -1,0 +1,47 @@
+"""A federation of given sites in this process, whose replies a test may rewrite."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from flwr.app import Context, Message
+
+from teledx_fed.federation.checkpoint import Progress, begin
+from teledx_fed.federation.in_process import InProcessGrid
+from teledx_fed.federation.rounds import rounds
+from teledx_fed.federation.site import Hospital, client_app
+from teledx_fed.federation.strategies import STRATEGIES
+from teledx_fed.model.network import build
+from teledx_fed.records import RoundReport, Site
+from teledx_fed.settings import Settings
+from teledx_fed.training.worker import Worker
+
+App = Callable[[Message, Context], Message]
+
+
+class World:
+    """`sites` in one federation; `spoil` may rewrite what each sends."""
+
+    def __init__(self, settings: Settings, sites: Sequence[Site], folder: Path) -> None:
+        self.settings, self.folder = settings, folder
+        self.sites = {site.name: site for site in sites}
+        self.worker = Worker(build(settings.model, settings.seed))
+
+    def run(
+        self, spoil: Callable[[str, int, Message], Message] | None = None, start: Progress | None = None
+    ) -> Iterator[tuple[Progress, RoundReport]]:
+        hospitals = {
+            name: Hospital(site, self.worker, self.settings, self.folder / "sites" / name)
+            for name, site in self.sites.items()
+        }
+        app = client_app(lambda context: hospitals[str(context.node_config["site"])])
+
+        def spoiled(message: Message, context: Context) -> Message:
+            reply = app(message, context)
+            if spoil is None or "config" not in message.content:  # a declaration
+                return reply
+            round = int(str(message.content.config_records["config"]["round"]))
+            return spoil(str(context.node_config["site"]), round, reply)
+
+        grid = InProcessGrid([spoiled if spoil is not None else app], list(self.sites))  # type: ignore[list-item]
+        strategy = STRATEGIES[self.settings.strategy.name](self.settings)
+        yield from rounds(grid, strategy, start or begin(self.worker.initial.weights), self.settings, self.folder)

@@ -1,0 +1,152 @@
+"""What one site may claim: examples, perfect scores, the size of its first update, and which round was the best."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from federated_world import World
+from flwr.app import Message, MetricRecord
+from hypothesis import given
+from hypothesis import strategies as st
+
+from teledx_fed.evaluation.predictions import predictions
+from teledx_fed.evaluation.tables import table
+from teledx_fed.federation.checkpoint import Scored, begin, read, write
+from teledx_fed.federation.first_round import UpdateBuffer
+from teledx_fed.federation.messages import METRICS, PARAMETERS, TABLES, arrays, tables_of, values, vector
+from teledx_fed.federation.scoring import choose
+from teledx_fed.federation.vetting import Vetted
+from teledx_fed.records import Example, LocalUpdate, RoundReport, Site, Tables
+from teledx_fed.settings import Settings
+from teledx_fed.weights import Layout, Weights
+
+NAMES = ("east", "north", "west")
+LAYOUT = Layout((("head.weight", (2, 3)),), (("bn.running_mean", (2,)), ("bn.running_var", (2,))))
+START = Weights(np.zeros(6, np.float32), np.array([0, 0, 1, 1], np.float32), LAYOUT)
+
+Spoil = Callable[[Message], Message]
+
+
+def claiming(examples: int) -> Spoil:
+    def spoil(reply: Message) -> Message:
+        metrics = dict(reply.content.metric_records[METRICS])
+        reply.content[METRICS] = MetricRecord({**metrics, "examples": examples})
+        return reply
+
+    return spoil
+
+
+def perfect(reply: Message) -> Message:
+    """The score table of the site, as if it had a million eyes."""
+    more = {name: table * 1_000_000 for name, table in tables_of(reply.content).items()}
+    reply.content[TABLES] = arrays(more)
+    return reply
+
+
+def moved_by(norm: float) -> Spoil:
+    def spoil(reply: Message) -> Message:
+        parameters = values(reply.content.array_records[PARAMETERS][PARAMETERS]).copy()
+        parameters[0] += norm
+        reply.content[PARAMETERS] = vector(parameters, PARAMETERS)
+        return reply
+
+    return spoil
+
+
+@pytest.fixture
+def run(
+    tiny_settings: Callable[..., Settings], tiny_site: Callable[..., Site], tmp_path: Path
+) -> Callable[..., tuple[Weights, RoundReport]]:
+    """The weights after one round, and its report; `spoil` rewrites the replies of north."""
+
+    def first_round(spoil: Spoil | None = None, names: Sequence[str] = NAMES) -> tuple[Weights, RoundReport]:
+        world = World(tiny_settings(federation__rounds=1), [tiny_site(name, 5) for name in names], tmp_path)
+        rewrite = None if spoil is None else lambda site, round, reply: spoil(reply) if site == "north" else reply
+        progress, report = next(world.run(rewrite))
+        return progress.weights, report
+
+    return first_round
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (claiming(1_000_000), "examples must lie in 1…30, got 1000000"),
+        pytest.param(claiming(21), "got 21 and 10", marks=pytest.mark.slow),
+        (perfect, "at most 30 eyes"),
+        (moved_by(990), "parameters must move by at most"),
+    ],
+    ids=["a million examples", "validation eyes as examples", "a million perfect eyes", "a norm of 990"],
+)
+def test_an_absurd_claim_is_refused_and_leaves_the_model_of_the_others(
+    spoil: Spoil, reason: str, run: Callable[..., tuple[Weights, RoundReport]]
+) -> None:
+    weights, report = run(spoil)
+    assert reason in report.refused["north"]
+    assert report.accepted == ("east", "west")
+    without, _ = run(names=["east", "west"])
+    assert weights.equal(without)
+
+
+def test_a_site_declares_once_for_a_run_that_is_resumed(run: object, tmp_path: Path) -> None:
+    progress = replace(begin(START), round=3, declared={"north": 40})
+    write(progress, tmp_path / "checkpoint")
+    assert read(tmp_path / "checkpoint", LAYOUT).declared == {"north": 40}
+
+
+distances = st.lists(st.floats(0.01, 1000), min_size=3, max_size=9)
+
+
+@given(distances, st.integers(0, 8))
+def test_updates_of_the_first_round_are_bounded_by_their_median(moved: list[float], liar: int) -> None:
+    """And one liar among three or more gets no honest site refused whose norm is within ten times of all others."""
+    multiple = 10.0
+    buffer = UpdateBuffer(Path(), START)
+    buffer._updates = {f"site-{n}": vetted(norm) for n, norm in enumerate(moved)}
+    refused = buffer.too_far(multiple)
+    assert set(refused) == {f"site-{n}" for n, norm in enumerate(moved) if norm > multiple * float(np.median(moved))}
+    honest = [norm for n, norm in enumerate(moved) if n != liar % len(moved)]
+    if max(honest) <= multiple * min(honest):
+        assert set(refused) <= {f"site-{liar % len(moved)}"}
+
+
+def vetted(norm: float, weights: Weights = START) -> Vetted:
+    return Vetted(LocalUpdate(1, weights, 10, 0, 0.5, {}), (norm, 0.0))
+
+
+def test_updates_wait_on_disk_and_come_back_whole(tmp_path: Path) -> None:
+    drawn = np.random.default_rng(0)
+    sent = {
+        name: Weights(drawn.standard_normal(6).astype("f4"), drawn.random(4).astype("f4"), LAYOUT) for name in NAMES
+    }
+    buffer = UpdateBuffer(tmp_path, START)
+    for name, weights in sent.items():
+        buffer.add(name, vetted(1.0, weights))
+    assert all(held.update.weights is START for held in buffer._updates.values())
+    back = {name: found.update.weights for name, found in buffer.read()}
+    assert all(back[name].equal(weights) for name, weights in sent.items())
+
+
+def scored(accuracy: float) -> Tables:
+    """A score table whose referable AUROC is that of scores which are right in this share of eyes."""
+    examples = [Example(None, 4 * (n % 2), str(n)) for n in range(40)]  # type: ignore[arg-type]
+    truth = np.arange(40) % 2
+    called = np.where(np.arange(40) < 40 * accuracy, truth, 1 - truth)
+    found = predictions(examples, np.eye(5)[4 * called])
+    return table(found, found.referable_score >= 0.5, min_patients=1)
+
+
+@pytest.mark.parametrize("strategy", ["fedavg", "fedmedian"])
+def test_one_site_that_lies_about_its_scores_does_not_choose_the_best_round(
+    strategy: str, tiny_settings: Callable[..., Settings]
+) -> None:
+    """East and west gain a little, north reports a collapse: by the mean the earlier model would stay the best."""
+    settings = tiny_settings(strategy__name=strategy, federation__quorum=3)
+    earlier = Scored(1, START, dict.fromkeys(NAMES, 0.7))
+    progress = replace(begin(START), round=2, trained_in=2, best=earlier)
+    after, _ = choose(progress, {"east": scored(0.8), "west": scored(0.8), "north": scored(0.0)}, settings, void=False)
+    assert after.best.round == 2
+    worse, _ = choose(progress, {"east": scored(0.6), "west": scored(0.6), "north": scored(1.0)}, settings, void=False)
+    assert worse.best.round == 1
