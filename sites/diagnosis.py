@@ -83,7 +83,7 @@ def add_user(
     with told_plainly():
         from teledx_fed.checks import must
         from teledx_fed.diagnosis.home import DiagnosisHome
-        from teledx_fed.diagnosis.web.sessions import hashed_password
+        from teledx_fed.diagnosis.web.passwords import hashed_password
         from teledx_fed.store.values import Role
 
         must(not (oidc and password), "--password", "be left out with --oidc", "one", "Choose one of both.")
@@ -144,11 +144,12 @@ def demo(
 ) -> None:
     """Lay out a hospital to look around in: drawn patients, and nothing that could be signed."""
     with told_plainly():
-        from teledx_fed.diagnosis.demonstration import PASSWORD, USER, lay_out
+        from teledx_fed.diagnosis.demonstration import lay_out
         from teledx_fed.diagnosis.home import DiagnosisHome
+        from teledx_fed.diagnosis.web.passwords import DEMONSTRATION_PASSWORD, DEMONSTRATION_USER
 
         lay_out(DiagnosisHome(home), run)
-        typer.echo(f"log in as {USER}, password {PASSWORD}")
+        typer.echo(f"log in as {DEMONSTRATION_USER}, password {DEMONSTRATION_PASSWORD}")
 
 
 @app.command()

@@ -113,6 +113,7 @@ def _server(
         ssl_certfile=str(certificates / "server.crt"),
         ssl_keyfile=str(certificates / "server.key"),
         ssl_context_factory=listening,
+        proxy_headers=False,  # or a site on this machine would name any address as its own
         log_level="warning",
         access_log=False,
         timeout_graceful_shutdown=5,

@@ -9,11 +9,10 @@ from teledx_fed.data.synthetic import hospital
 from teledx_fed.data_settings import HospitalSettings
 from teledx_fed.diagnosis.clinic import Photograph, Submitted
 from teledx_fed.diagnosis.home import DiagnosisHome
-from teledx_fed.diagnosis.web.sessions import hashed_password
+from teledx_fed.diagnosis.web.passwords import DEMONSTRATION_USER, hashed_demonstration_password
 from teledx_fed.records import Example
 from teledx_fed.store.values import Role
 
-USER, PASSWORD = "demo", "demonstration"
 PATIENTS, SEED = 8, 1
 """Others than those of the default simulation, whose seed is 0."""
 
@@ -27,7 +26,7 @@ def lay_out(home: DiagnosisHome, run: Path) -> None:
         raise ValueError(f"{run} must be a run folder with bundles, got none. Run experiment=demo first.")
     shutil.copytree(bundles[0], home.champion)
     clinic = home.clinic(None)
-    clinic.store.access.add_user(USER, Role.READER, hashed_password(PASSWORD))
+    clinic.store.access.add_user(DEMONSTRATION_USER, Role.READER, hashed_demonstration_password())
     for patient, examples in _patients().items():
         uploads = tuple(Photograph(png(example.image.read()), example.eye) for example in examples)
         clinic.receive(Submitted(patient, "demonstration", uploads, patient))

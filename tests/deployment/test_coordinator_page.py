@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 from invented_federation import HOSTILE, NODES, NOW, Known, home, night, report, run
 
 from teledx_fed.deployment.overview import Node, Overview, overview
-from teledx_fed.deployment.web.page import COOKIE, ago, app, render
+from teledx_fed.deployment.web.page import COOKIE, ago, app, render, server
 from teledx_fed.records import RoundReport
 
 TOKEN = "a-token-that-nobody-guesses"
@@ -71,6 +71,16 @@ def test_over_tls_the_cookie_travels_over_tls_alone(see: See) -> None:
     seen = see(night())
     client = TestClient(app(lambda: seen, TOKEN), base_url="https://testserver")
     assert "; secure" in client.get("/", params={"token": TOKEN}).headers["set-cookie"].lower()
+
+
+def test_no_header_of_a_proxy_is_believed(see: See, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "*")
+    seen = see(night())
+    config = server(lambda: seen, TOKEN, "127.0.0.1", 0).config
+    config.load()
+    client = TestClient(config.loaded_app, client=("127.0.0.1", 1))
+    answer = client.get("/", params={"token": TOKEN}, headers={"X-Forwarded-Proto": "https"})
+    assert "; secure" not in answer.headers["set-cookie"].lower()
 
 
 @pytest.mark.parametrize("path", ["/", "/page.css", "/none", f"/?token={TOKEN}"])

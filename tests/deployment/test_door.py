@@ -3,10 +3,12 @@
 import asyncio
 from base64 import b64encode
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from flwr.supercore.primitives.asymmetric import generate_key_pairs, public_key_to_bytes, sign_message
 
+from teledx_fed.deployment import superlink
 from teledx_fed.deployment.certificates import fingerprint
 from teledx_fed.deployment.door import (
     KNOCK,
@@ -164,3 +166,7 @@ def test_a_flood_from_one_address_leaves_the_others_alone() -> None:
     assert caller.call(address="10.0.0.2") == 200
     caller.now = 11.0
     assert caller.call() == 200
+
+
+def test_a_site_is_counted_by_its_own_address_whatever_a_header_says(tmp_path: Path) -> None:
+    assert not superlink._server(Caller().door, tmp_path, "127.0.0.1", 0, "off").config.proxy_headers

@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 from teledx_fed.diagnosis.clinic import Clinic
 from teledx_fed.diagnosis.web import administration, api
 from teledx_fed.diagnosis.web.app import app
-from teledx_fed.diagnosis.web.sessions import hashed_password
+from teledx_fed.diagnosis.web.passwords import hashed_password
 from teledx_fed.diagnosis.web.settings import DiagnosisSettings
 from teledx_fed.store.values import Role
 

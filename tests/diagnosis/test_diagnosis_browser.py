@@ -2,14 +2,10 @@
 
 import json
 import shutil
-import socket
 import subprocess
 import tarfile
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from threading import Thread
 
 import oidc_provider
 import pytest
@@ -18,11 +14,11 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.select import Select
 from selenium.webdriver.support.wait import WebDriverWait
+from serving import free_port, served
 
 from teledx_fed.clinical import Action
 from teledx_fed.diagnosis.clinic import Clinic
-from teledx_fed.diagnosis.web.app import server
-from teledx_fed.diagnosis.web.sessions import hashed_password
+from teledx_fed.diagnosis.web.passwords import hashed_password
 from teledx_fed.diagnosis.web.settings import DiagnosisSettings, OidcSettings
 from teledx_fed.store.values import Role, Status
 
@@ -33,27 +29,6 @@ FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--dis
 AXE = "axe-core@4.11.0"
 PASSWORD = "correct horse battery"
 PATIENCE = 90
-
-
-@contextmanager
-def served(clinic: Clinic, settings: DiagnosisSettings) -> Iterator[str]:
-    running = server(clinic, settings)
-    thread = Thread(target=running.run)
-    thread.start()
-    while not running.started:
-        assert thread.is_alive()
-        time.sleep(0.01)
-    try:
-        yield f"http://127.0.0.1:{settings.port}"
-    finally:
-        running.should_exit = True
-        thread.join()
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from teledx_fed.clinical import Action, Diabetes, PatientRecord
 from teledx_fed.data.photographs import png
 from teledx_fed.diagnosis.clinic import Clinic
 from teledx_fed.diagnosis.web.app import app, server
-from teledx_fed.diagnosis.web.sessions import hashed_password
+from teledx_fed.diagnosis.web.passwords import hashed_password
 from teledx_fed.diagnosis.web.settings import DiagnosisSettings
 from teledx_fed.store.values import Role
 

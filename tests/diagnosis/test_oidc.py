@@ -21,7 +21,8 @@ from teledx_fed.diagnosis.clinic import Clinic
 from teledx_fed.diagnosis.home import DiagnosisHome
 from teledx_fed.diagnosis.web import oidc
 from teledx_fed.diagnosis.web.app import app
-from teledx_fed.diagnosis.web.sessions import COOKIE, hashed_password
+from teledx_fed.diagnosis.web.passwords import hashed_password
+from teledx_fed.diagnosis.web.sessions import COOKIE
 from teledx_fed.diagnosis.web.settings import DiagnosisSettings, OidcSettings
 from teledx_fed.store.values import Role
 

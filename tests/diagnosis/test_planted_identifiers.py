@@ -29,7 +29,7 @@ from teledx_fed.diagnosis.receiver import SUCCESS, Receiver
 from teledx_fed.diagnosis.referral import ReferralSettings
 from teledx_fed.diagnosis.watching import Watch
 from teledx_fed.diagnosis.web.app import app
-from teledx_fed.diagnosis.web.sessions import hashed_password
+from teledx_fed.diagnosis.web.passwords import hashed_password
 from teledx_fed.diagnosis.web.settings import DiagnosisSettings
 from teledx_fed.store.values import Role
 

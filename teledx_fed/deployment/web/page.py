@@ -79,7 +79,15 @@ def app(overview: Callable[[], Overview], token: str) -> FastAPI:
 def server(overview: Callable[[], Overview], token: str, host: str, port: int) -> uvicorn.Server:
     """To be run; it logs no address that was asked for, since one holds the token."""
     return uvicorn.Server(
-        uvicorn.Config(app(overview, token), host, port, ws="none", access_log=False, log_level="warning")
+        uvicorn.Config(
+            app(overview, token),
+            host,
+            port,
+            proxy_headers=False,
+            ws="none",
+            access_log=False,
+            log_level="warning",
+        )
     )
 
 

@@ -8,8 +8,9 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 
 from teledx_fed.checks import must, within
 from teledx_fed.diagnosis.web.pages import clinic_of
+from teledx_fed.diagnosis.web.passwords import hashed_password
 from teledx_fed.diagnosis.web.rendering import render
-from teledx_fed.diagnosis.web.sessions import Administrator, hashed_password, own_form
+from teledx_fed.diagnosis.web.sessions import Administrator, own_form
 from teledx_fed.store.access import Access
 from teledx_fed.store.values import LoggedIn, Role
 

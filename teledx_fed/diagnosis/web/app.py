@@ -8,6 +8,7 @@ from fastapi import FastAPI, HTTPException, Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware.base import RequestResponseEndpoint
 
+from teledx_fed.checks import must
 from teledx_fed.diagnosis.clinic import Clinic
 from teledx_fed.diagnosis.web import (
     administration,
@@ -21,11 +22,12 @@ from teledx_fed.diagnosis.web import (
     reports,
     uploads,
 )
-from teledx_fed.diagnosis.web.door import refusal
+from teledx_fed.diagnosis.web.door import misdirected, refusal
 from teledx_fed.diagnosis.web.oidc import Provider
+from teledx_fed.diagnosis.web.passwords import DEMONSTRATION_USER
 from teledx_fed.diagnosis.web.refusals import told_plainly
-from teledx_fed.diagnosis.web.sessions import Doorkeeper
-from teledx_fed.diagnosis.web.settings import LOOPBACK, DiagnosisSettings
+from teledx_fed.diagnosis.web.sessions import Doorkeeper, has_demonstration_user
+from teledx_fed.diagnosis.web.settings import EVERY_ADDRESS, LOOPBACK, DiagnosisSettings
 
 HERE = Path(__file__).parent
 HEADERS = {
@@ -34,7 +36,7 @@ HEADERS = {
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
 }
 STATIC = {"page.css": "text/css", "page.js": "text/javascript"}
@@ -49,7 +51,9 @@ def app(clinic: Clinic, settings: DiagnosisSettings) -> FastAPI:
         openapi_url="/api/v1/openapi.json",
     )
     site.state.clinic, site.state.settings = clinic, settings
-    site.state.doorkeeper = Doorkeeper(clinic.store.access, timedelta(hours=settings.session_hours))
+    site.state.doorkeeper = Doorkeeper(
+        clinic.store.access, timedelta(hours=settings.session_hours), clinic.bundle.manifest.demonstration
+    )
     site.state.provider = Provider.of(settings.oidc) if settings.oidc else None
     parts = (logging_in, pages, new_study, reading, reports, links, administration, api, fhir_intake, uploads)
     for part in parts:
@@ -58,7 +62,7 @@ def app(clinic: Clinic, settings: DiagnosisSettings) -> FastAPI:
 
     @site.middleware("http")
     async def with_headers(request: Request, answer: RequestResponseEndpoint) -> Response:
-        refused = await run_in_threadpool(refusal, request, clinic.store.access)
+        refused = misdirected(request, settings.hosts) or await run_in_threadpool(refusal, request, clinic.store.access)
         response = refused if refused is not None else await answer(request)
         response.headers.update(HEADERS)
         return response
@@ -77,12 +81,8 @@ def app(clinic: Clinic, settings: DiagnosisSettings) -> FastAPI:
 
 
 def server(clinic: Clinic, settings: DiagnosisSettings) -> uvicorn.Server:
-    """To be run. A `ValueError` where a demonstration would be served to other machines."""
-    if clinic.bundle.manifest.demonstration and settings.host not in LOOPBACK:
-        raise ValueError(
-            f"host must be of this machine alone for a demonstration bundle, got {settings.host}. "
-            "Diagnose with a model that was trained on patients."
-        )
+    """To be run. A `ValueError` where what is served is not safe for patients, or not from other machines."""
+    _check_served(clinic, settings)
     return uvicorn.Server(
         uvicorn.Config(
             app(clinic, settings),
@@ -90,8 +90,31 @@ def server(clinic: Clinic, settings: DiagnosisSettings) -> uvicorn.Server:
             settings.port,
             ssl_certfile=settings.certificate,
             ssl_keyfile=settings.key,
+            proxy_headers=bool(settings.trusted_proxies),
+            forwarded_allow_ips=settings.trusted_proxies,
             ws="none",
             access_log=False,
             log_level="warning",
         )
+    )
+
+
+def _check_served(clinic: Clinic, settings: DiagnosisSettings) -> None:
+    demonstration = clinic.bundle.manifest.demonstration
+    if demonstration and settings.host not in LOOPBACK:
+        raise ValueError(
+            f"host must be of this machine alone for a demonstration bundle, got {settings.host}. "
+            "Diagnose with a model that was trained on patients."
+        )
+    if not demonstration and has_demonstration_user(clinic.store.access):
+        raise ValueError(
+            "users must have secret passwords where a model is not a demonstration's, got the demonstration's user "
+            f"{DEMONSTRATION_USER}. Serve another --dir, or say python -m sites user disable {DEMONSTRATION_USER}."
+        )
+    must(
+        settings.host not in EVERY_ADDRESS or not settings.hosts <= {*LOOPBACK},
+        "allowed_hosts",
+        "name this page where host is every address",
+        settings.allowed_hosts,
+        "Say the names that browsers call it by.",
     )

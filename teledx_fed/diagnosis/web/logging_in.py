@@ -1,12 +1,16 @@
 """Logging in, with a password or through the hospital's provider, and out; a new password."""
 
+import hashlib
+from math import ceil
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Form, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from teledx_fed.diagnosis.web.attempts import Attempt
+from teledx_fed.diagnosis.web.limits import Busy, TooMany
 from teledx_fed.diagnosis.web.oidc import Provider, ProviderError
+from teledx_fed.diagnosis.web.passwords import is_mark, new_mark
 from teledx_fed.diagnosis.web.rendering import render
 from teledx_fed.diagnosis.web.sessions import COOKIE, Doorkeeper, OwnForm, Session
 
@@ -15,6 +19,8 @@ router = APIRouter(include_in_schema=False)
 ATTEMPT_COOKIE = "teledx_fed_login"
 ATTEMPT_SECONDS = 600
 ATTEMPT_PATH = "/login/oidc"
+MARK_COOKIE, MARK_PATH, MARK_SECONDS = "teledx_fed_known", "/login", 365 * 24 * 3600
+"""Of a browser that logged in: guesses made elsewhere keep nobody out of it."""
 
 
 def keeper_of(request: Request) -> Doorkeeper:
@@ -32,10 +38,17 @@ def provider_of(request: Request) -> Provider:
 Asked = Annotated[Provider, Depends(provider_of)]
 
 
-def _form(request: Request, refused: str = "", status: int = 200) -> HTMLResponse:
+def address_of(request: Request) -> str:
+    return request.client.host if request.client else ""
+
+
+def _form(request: Request, refused: Exception | str = "", status: int = 200) -> HTMLResponse:
     provider: Provider | None = request.app.state.provider
     begin = provider.settings.begin if provider else ""
-    return render(request, "login", refused=refused, begin=begin, status=status)
+    response = render(request, "login", refused=str(refused), begin=begin, status=status)
+    if isinstance(refused, TooMany):
+        response.headers["Retry-After"] = str(ceil(refused.seconds))
+    return response
 
 
 def _remember(request: Request, response: Response, token: str) -> None:
@@ -50,13 +63,30 @@ def login_page(request: Request) -> HTMLResponse:
 
 @router.post("/login")
 def log_in(request: Request, name: Annotated[str, Form()], password: Annotated[str, Form()]) -> Response:
+    cookie = _mark_cookie(name)
+    mark = request.cookies.get(cookie, "")
     try:
-        token, _ = keeper_of(request).log_in(name, password, request.client.host if request.client else "")
+        token, session = keeper_of(request).log_in(name, password, address_of(request), mark)
+    except Busy as error:
+        return _form(request, error, 503)
     except ValueError as error:
-        return _form(request, str(error), 401)
+        return _form(request, error, 401)
     response = RedirectResponse("/", 303)
     _remember(request, response, token)
+    _mark(request, response, cookie, mark, session.user.password or "")
     return response
+
+
+def _mark_cookie(name: str) -> str:
+    """One for each user: several share a browser on a ward."""
+    return f"{MARK_COOKIE}_{hashlib.sha256(name.encode(errors='replace')).hexdigest()[:16]}"
+
+
+def _mark(request: Request, response: Response, cookie: str, mark: str, password_hash: str) -> None:
+    """The browser keeps the mark that it has: with each log-in a new one, it would have as many limits."""
+    value = mark if is_mark(mark, password_hash) else new_mark(password_hash)
+    secure = request.url.scheme == "https"
+    response.set_cookie(cookie, value, MARK_SECONDS, path=MARK_PATH, httponly=True, samesite="strict", secure=secure)
 
 
 @router.get("/login/oidc")
@@ -64,9 +94,12 @@ def begin(request: Request, provider: Asked) -> Response:
     """Off to the provider, with a cookie that comes along when the provider sends the browser back."""
     attempt, secure = Attempt(), request.url.scheme == "https"
     try:
+        keeper_of(request).limits.with_provider(address_of(request))
         response = RedirectResponse(provider.address(attempt), 303)
     except ProviderError as error:
-        return _form(request, str(error), 502)
+        return _form(request, error, 502)
+    except TooMany as error:
+        return _form(request, error, 401)
     response.set_cookie(
         ATTEMPT_COOKIE, attempt.cookie, ATTEMPT_SECONDS, path=ATTEMPT_PATH, httponly=True, samesite="lax", secure=secure
     )
@@ -84,12 +117,13 @@ def _admitted(request: Request, provider: Provider) -> Response:
     """A page of our own that goes on: a redirect from another site would not carry the session's cookie."""
     told = request.query_params
     try:
+        keeper_of(request).limits.with_provider(address_of(request))
         attempt = Attempt.read(request.cookies.get(ATTEMPT_COOKIE, ""), told.get("state", ""))
         token, _ = keeper_of(request).admit(provider.user(attempt, told))
     except ProviderError as error:
-        return _form(request, str(error), 502)
+        return _form(request, error, 502)
     except ValueError as error:
-        return _form(request, str(error), 401)
+        return _form(request, error, 401)
     response = render(request, "logged_in")
     response.headers["Refresh"] = "0; url=/"
     _remember(request, response, token)
@@ -107,7 +141,7 @@ def change_password(
 ) -> Response:
     """Whoever is logged in as them elsewhere is logged out too."""
     try:
-        keeper_of(request).change_password(found, old, new, request.client.host if request.client else "")
+        keeper_of(request).change_password(found, old, new)
     except ValueError as error:
         return render(request, "password", found, refused=str(error), status=422)
     return RedirectResponse("/login", 303)

@@ -1,86 +1,54 @@
-"""Who is at the page: passwords, sessions, forms that only our own page can send."""
+"""Who is at the page: sessions, and forms that only our own page can send."""
 
 import hmac
-from collections import defaultdict, deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from time import monotonic
 from typing import Annotated
 
-from argon2 import PasswordHasher
-from argon2.exceptions import Argon2Error, InvalidHashError
 from fastapi import Depends, Form, HTTPException, Request
 
-from teledx_fed.checks import must
+from teledx_fed.diagnosis.web.limits import LogInLimits
+from teledx_fed.diagnosis.web.passwords import (
+    DEMONSTRATION_PASSWORD,
+    DEMONSTRATION_USER,
+    NOBODY,
+    hashed_password,
+    is_mark,
+    matches,
+)
 from teledx_fed.store.access import Access
 from teledx_fed.store.values import LoggedIn, Role
 
 COOKIE = "teledx_fed_session"
-SHORTEST_PASSWORD = 12
-FAILURES, WINDOW_SECONDS = 5, 900.0
-"""As many wrong passwords for a name, or from an address, before both wait."""
-MOST_REMEMBERED = 10_000
-
-_hasher = PasswordHasher()
-_NOBODY = _hasher.hash("nobody's")
-"""Checked where no such user is, so that both take as long."""
-
-
-def hashed_password(password: str) -> str:
-    must(
-        len(password) >= SHORTEST_PASSWORD,
-        "password",
-        f"have at least {SHORTEST_PASSWORD} characters",
-        len(password),
-        "Take a sentence.",
-    )
-    return _hasher.hash(password)
-
-
-@dataclass
-class Failures:
-    """Wrong passwords of late, by whom."""
-
-    clock: Callable[[], float] = monotonic
-    _times: dict[str, deque[float]] = field(default_factory=lambda: defaultdict(deque))
-
-    def too_many(self, *keys: str) -> bool:
-        return any(len(self._recent(key)) >= FAILURES for key in keys)
-
-    def count(self, *keys: str) -> None:
-        for key in keys:
-            self._recent(key).append(self.clock())
-        if len(self._times) > MOST_REMEMBERED:
-            self._times = defaultdict(deque, {key: self._times[key] for key in [*self._times] if self._recent(key)})
-
-    def _recent(self, key: str) -> deque[float]:
-        times = self._times[key]
-        while times and times[0] < self.clock() - WINDOW_SECONDS:
-            times.popleft()
-        return times
+WRONG = "name or password is wrong. Try again, or ask an administrator."
 
 
 @dataclass(frozen=True)
 class Doorkeeper:
     access: Access
     lifetime: timedelta
-    failures: Failures = field(default_factory=Failures)
+    demonstration: bool = False
+    limits: LogInLimits = field(default_factory=LogInLimits)
 
-    def log_in(self, name: str, password: str, address: str) -> tuple[str, LoggedIn]:
-        """A token and its session. A `ValueError` says neither whether the name nor whether the password is wrong."""
-        if self.failures.too_many(f"name {name}", f"address {address}"):
-            raise ValueError("too many wrong passwords. Wait a quarter of an hour.")
+    def log_in(self, name: str, password: str, address: str, mark: str = "") -> tuple[str, LoggedIn]:
+        """A token and its session. A `ValueError` says neither whether the name nor whether the password is wrong.
+
+        `mark`: what `new_mark` left in the browser when this user logged in there.
+        """
         user = self.access.user(name)
-        right = _matches(user.password if user and user.password else _NOBODY, password)
-        if not (user and user.password and right and not user.disabled):
-            self.failures.count(f"name {name}", f"address {address}")
-            raise ValueError("name or password is wrong. Try again, or ask an administrator.")
+        stored = user.password if user and user.password else NOBODY
+        known = is_mark(mark, stored)
+        with self.limits.log_in(name, address, mark if known else ""):
+            right = matches(stored, password, known) and (self.demonstration or password != DEMONSTRATION_PASSWORD)
+            if not (user and user.password and right and not user.disabled):
+                raise ValueError(WRONG)
         return self.access.log_in(name, self.lifetime)
 
-    def change_password(self, found: LoggedIn, old: str, new: str, address: str) -> None:
+    def change_password(self, found: LoggedIn, old: str, new: str) -> None:
         """Ends all their sessions. A `ValueError` where the old one is wrong, or there is none."""
-        self.log_in(found.user.name, old, address)
+        with self.limits.in_session(found.csrf):
+            if not (found.user.password and matches(found.user.password, old, known=True)):
+                raise ValueError(WRONG)
         self.access.set_password(found.user.name, hashed_password(new))
 
     def admit(self, name: str) -> tuple[str, LoggedIn]:
@@ -91,11 +59,12 @@ class Doorkeeper:
         return self.access.log_in(name, self.lifetime)
 
 
-def _matches(password_hash: str, password: str) -> bool:
-    try:
-        return _hasher.verify(password_hash, password)
-    except (Argon2Error, InvalidHashError):
-        return False
+def has_demonstration_user(access: Access) -> bool:
+    """Who can log in with the password that the guide prints."""
+    user = access.user(DEMONSTRATION_USER)
+    return bool(
+        user and not user.disabled and user.password and matches(user.password, DEMONSTRATION_PASSWORD, known=True)
+    )
 
 
 def whoever(request: Request) -> LoggedIn | None:

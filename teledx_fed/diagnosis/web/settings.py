@@ -1,12 +1,14 @@
 """How the diagnosis page is served: diagnosis.yaml in the hospital's folder."""
 
 from dataclasses import dataclass, field
+from ipaddress import ip_network
 from urllib.parse import urlsplit
 
 from teledx_fed.checks import must, one_of, within
 from teledx_fed.diagnosis.referral import ReferralSettings
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+EVERY_ADDRESS = ("0.0.0.0", "::", "")
 
 
 def check_secure(name: str, address: str) -> None:
@@ -53,7 +55,9 @@ class DiagnosisSettings:
 
     `database`: an address as SQLAlchemy has it, or null for a file in the folder; `identified_database` is another one,
     which alone knows who is behind a pseudonym. `certificate` and `key` are files; without them the page is served on
-    this machine alone. Studies are deleted `keep_days` after they were received; never, where that is null.
+    this machine alone. `allowed_hosts` are the names by which browsers and devices call this page, beside `host` and
+    `oidc.address`; `trusted_proxies` the addresses or networks of proxies whose X-Forwarded-For and X-Forwarded-Proto
+    are believed. Studies are deleted `keep_days` after they were received; never, where that is null.
     `oidc` is a log-in with the hospital's provider, beside the one with a password.
     """
 
@@ -61,6 +65,8 @@ class DiagnosisSettings:
     port: int = 8466
     certificate: str | None = None
     key: str | None = None
+    allowed_hosts: list[str] = field(default_factory=list)
+    trusted_proxies: list[str] = field(default_factory=list)
     database: str | None = None
     identified_database: str | None = None
     suggestion: str = "shown"
@@ -77,6 +83,11 @@ class DiagnosisSettings:
         if self.keep_days is not None:
             within("keep_days", self.keep_days, 1, 36_525)
         within("threads", self.threads, 1, 1024)
+        for host in self.allowed_hosts:
+            plain = (bool(host) and not set(host) & set("*/@: ")) or _is_network(host)
+            must(plain, "allowed_hosts", "be names without scheme, port and *", host, "Say retina.hospital.example.")
+        for proxy in self.trusted_proxies:
+            must(_is_network(proxy), "trusted_proxies", "be addresses or networks", proxy, "Say 10.0.0.7.")
         must(
             (self.certificate is None) == (self.key is None), "certificate and key", "be given together", None, "Both."
         )
@@ -87,3 +98,18 @@ class DiagnosisSettings:
             self.host,
             "Name a certificate and its key.",
         )
+
+    @property
+    def hosts(self) -> frozenset[str]:
+        """Of a request's Host, without the port."""
+        own = () if self.host in EVERY_ADDRESS else (self.host,)
+        provider = urlsplit(self.oidc.address).hostname if self.oidc else None
+        return frozenset(map(str.casefold, (*LOOPBACK, *own, *self.allowed_hosts, *filter(None, (provider,)))))
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ip_network(text)
+    except ValueError:
+        return False
+    return True

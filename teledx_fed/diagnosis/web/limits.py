@@ -1,0 +1,147 @@
+"""How often something may be tried: a burst, then one at a time. Each table of attempts is bounded."""
+
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from ipaddress import IPv6Address, ip_address
+from threading import BoundedSemaphore, Lock
+from time import monotonic
+
+from cachetools import TTLCache
+
+MAX_KEYS = 10_000
+"""The key that was used longest ago is dropped first."""
+LONGEST_NAME = 200
+IPV6_PREFIX = 64
+"""Bits of an IPv6 address that one network has: it can choose the others at will."""
+
+
+class TooMany(ValueError):
+    """`seconds`: when the next attempt is allowed."""
+
+    def __init__(self, message: str, seconds: float) -> None:
+        super().__init__(message)
+        self.seconds = seconds
+
+
+class Busy(ValueError):
+    """All places are taken."""
+
+
+class RateLimit:
+    """`burst` attempts at once, then one every `seconds`: the generic cell rate algorithm (ITU-T I.371).
+
+    Of a key it keeps one number, the time at which an attempt would be on schedule.
+    """
+
+    def __init__(self, burst: int, seconds: float, clock: Callable[[], float] = monotonic) -> None:
+        self._seconds, self._tolerance, self._clock = seconds, (burst - 1) * seconds, clock
+        self._schedule: TTLCache[Hashable, float] = TTLCache(MAX_KEYS, ttl=burst * seconds, timer=clock)
+        self._lock = Lock()
+
+    def reserve(self, key: Hashable) -> float:
+        """Count an attempt and return 0; or return the seconds to wait, and count none."""
+        with self._lock:
+            now = self._clock()
+            due = max(now, self._schedule.get(key, now))
+            if due - now > self._tolerance:
+                return due - now - self._tolerance
+            self._schedule[key] = due + self._seconds
+            return 0.0
+
+    def give_back(self, key: Hashable) -> None:
+        with self._lock:
+            if key in self._schedule:
+                self._schedule[key] -= self._seconds
+
+    def __len__(self) -> int:
+        return len(self._schedule)
+
+
+Counted = list[tuple[RateLimit, Hashable]]
+
+
+class LogInLimits:
+    """Attempts to log in.
+
+    A browser that logged in as that user before has a limit of its own, which nobody else can use up. Others share
+    theirs: strict for a name from one network; wide for a name from anywhere and for a network whatever the name, so
+    that what one person does slows others down at most.
+    """
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        self.browser, self.session, self.name_and_network = (RateLimit(5, 180, clock) for _ in range(3))
+        self.name, self.network = RateLimit(30, 5, clock), RateLimit(100, 1, clock)
+        self.provider = RateLimit(30, 1, clock)
+
+    @contextmanager
+    def log_in(self, name: str, address: str, mark: str) -> Iterator[None]:
+        """`mark`: that of a browser known to this user, or else empty."""
+        name, network = name[:LONGEST_NAME], network_of(address)
+        shared: Counted = [(self.name_and_network, (name, network)), (self.name, name), (self.network, network)]
+        with self._attempt([(self.browser, mark)] if mark else shared):
+            yield
+
+    @contextmanager
+    def in_session(self, session: str) -> Iterator[None]:
+        with self._attempt([(self.session, session)]):
+            yield
+
+    def with_provider(self, address: str) -> None:
+        if wait := self.provider.reserve(network_of(address)):
+            raise TooMany(f"too many log-ins at the same time from here. Wait {_duration(wait)}.", wait)
+
+    @contextmanager
+    def _attempt(self, keys: Counted) -> Iterator[None]:
+        """Counted before the block, which checks the password; given back unless the block refuses it."""
+        _reserve(keys)
+        try:
+            yield
+        except Busy:
+            _give_back(keys)
+            raise
+        else:
+            _give_back(keys)
+
+
+def _reserve(keys: Counted) -> None:
+    for number, (limit, key) in enumerate(keys):
+        if wait := limit.reserve(key):
+            _give_back(keys[:number])
+            raise TooMany(f"too many wrong passwords. Wait {_duration(wait)}.", wait)
+
+
+def _give_back(keys: Counted) -> None:
+    for limit, key in keys:
+        limit.give_back(key)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 60:.0f} minutes" if seconds > 90 else f"{max(1, round(seconds))} seconds"
+
+
+def network_of(address: str) -> str:
+    """The address, or the network of an IPv6 address; what is no address stays as it is."""
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return address
+    if not isinstance(parsed, IPv6Address):
+        return address
+    return str(parsed.ipv4_mapped or IPv6Address(int(parsed) >> (128 - IPV6_PREFIX) << (128 - IPV6_PREFIX)))
+
+
+class Places:
+    """At most `at_once` work; a few more wait for their turn, and the others are `Busy`."""
+
+    def __init__(self, at_once: int, waiting: int) -> None:
+        self._working, self._inside = BoundedSemaphore(at_once), BoundedSemaphore(at_once + waiting)
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        if not self._inside.acquire(blocking=False):
+            raise Busy("too many log in at the same time. Try again in a few seconds.")
+        try:
+            with self._working:
+                yield
+        finally:
+            self._inside.release()

@@ -1,0 +1,234 @@
+"""Guessing passwords: how often, how many at a time, and that it keeps nobody else out."""
+
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from threading import Barrier, Event, Lock
+from time import sleep
+
+import httpx
+import pytest
+from argon2 import PasswordHasher
+from hypothesis import given
+from hypothesis import strategies as st
+from serving import free_port, served
+
+from teledx_fed.diagnosis.clinic import Clinic
+from teledx_fed.diagnosis.web import sessions
+from teledx_fed.diagnosis.web.limits import MAX_KEYS, Busy, LogInLimits, Places, RateLimit, TooMany, network_of
+from teledx_fed.diagnosis.web.passwords import hashed_password, is_mark, new_mark
+from teledx_fed.diagnosis.web.sessions import Doorkeeper
+from teledx_fed.diagnosis.web.settings import DiagnosisSettings
+from teledx_fed.store.store import Store, open_store
+from teledx_fed.store.values import Role
+
+PASSWORD = "correct horse battery"
+CHEAP = PasswordHasher(1, 64, 1).hash(PASSWORD)
+QUARTER = 900.0
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.time = 1000.0
+
+    def __call__(self) -> float:
+        return self.time
+
+
+@pytest.fixture
+def store(tmp_path) -> Store:
+    store = open_store("", tmp_path)
+    for name in ("anna", "boris"):
+        store.access.add_user(name, Role.READER, CHEAP)
+    return store
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def keeper(store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Doorkeeper:
+    monkeypatch.setattr(sessions, "NOBODY", CHEAP)
+    return Doorkeeper(store.access, timedelta(hours=1), limits=LogInLimits(clock))
+
+
+def outcome(attempt: Callable[[], object]) -> str:
+    try:
+        attempt()
+    except TooMany:
+        return "wait"
+    except ValueError:
+        return "wrong"
+    return "in"
+
+
+def guess(keeper: Doorkeeper, address: str, times: int, name: str = "anna") -> list[str]:
+    return [outcome(lambda: keeper.log_in(name, "wrong", address)) for _ in range(times)]
+
+
+def test_forty_guesses_at_the_same_time_are_five(keeper: Doorkeeper) -> None:
+    start = Barrier(40)
+
+    def one(_: int) -> str:
+        start.wait()
+        return outcome(lambda: keeper.log_in("anna", "wrong", "10.0.0.1"))
+
+    with ThreadPoolExecutor(40) as pool:
+        assert Counter(pool.map(one, range(40))) == {"wrong": 5, "wait": 35}
+
+
+def test_a_guesser_keeps_nobody_out_elsewhere_and_no_other_name_out_here(keeper: Doorkeeper) -> None:
+    assert guess(keeper, "10.0.0.1", 40) == ["wrong"] * 5 + ["wait"] * 35
+    assert keeper.log_in("anna", PASSWORD, "10.0.0.2")
+    assert keeper.log_in("boris", PASSWORD, "10.0.0.1")
+    with pytest.raises(TooMany, match="Wait 3 minutes"):
+        keeper.log_in("anna", PASSWORD, "10.0.0.1")
+
+
+def test_a_browser_that_logged_in_before_is_let_in_whatever_others_guess(keeper: Doorkeeper) -> None:
+    mark = new_mark(CHEAP)
+    for number in range(50):
+        guess(keeper, f"10.0.{number}.1", 6)
+    for number in range(120):
+        guess(keeper, "10.0.0.1", 1, f"nobody {number}")
+    assert outcome(lambda: keeper.log_in("anna", PASSWORD, "10.0.0.1")) == "wait"
+    assert keeper.log_in("anna", PASSWORD, "10.0.0.1", mark)
+    assert guess(keeper, "10.0.0.1", 1) == ["wait"]
+
+
+def test_a_mark_is_one_users_has_a_limit_of_its_own_and_ends_with_the_password(keeper: Doorkeeper) -> None:
+    mark = new_mark(CHEAP)
+    marked = [outcome(lambda: keeper.log_in("anna", "wrong", "10.0.0.1", mark)) for _ in range(6)]
+    assert marked == ["wrong"] * 5 + ["wait"]
+    assert keeper.log_in("anna", PASSWORD, "10.0.0.1")
+    other = PasswordHasher(1, 64, 1).hash(PASSWORD)
+    assert [is_mark(mark, each) for each in (CHEAP, other)] == [True, False]
+    assert [is_mark(each, CHEAP) for each in ("", ".", f"other{mark}", "ä.ö")] == [False] * 4
+    guess(keeper, "10.0.0.3", 5)
+    for forged in ("one.forged", "another.forged"):
+        with pytest.raises(TooMany):
+            keeper.log_in("anna", "wrong", "10.0.0.3", forged)
+
+
+def test_a_name_guessed_from_everywhere_and_many_names_from_one_network_are_slowed_down_not_locked(
+    keeper: Doorkeeper, clock: Clock
+) -> None:
+    everywhere = [outcome for number in range(20) for outcome in guess(keeper, f"10.1.{number}.1", 2)]
+    assert everywhere == ["wrong"] * 30 + ["wait"] * 10
+    clock.time += 5
+    assert keeper.log_in("anna", PASSWORD, "10.9.9.9")
+    many = [guess(keeper, "10.2.0.1", 1, f"nobody {number}")[0] for number in range(110)]
+    assert Counter(many) == {"wrong": 100, "wait": 10}
+    clock.time += 1
+    assert keeper.log_in("boris", PASSWORD, "10.2.0.1")
+
+
+def test_after_a_quarter_of_an_hour_all_is_as_before(keeper: Doorkeeper, clock: Clock) -> None:
+    assert guess(keeper, "10.0.0.1", 6)[-1] == "wait"
+    clock.time += QUARTER
+    assert guess(keeper, "10.0.0.1", 6) == ["wrong"] * 5 + ["wait"]
+
+
+def test_right_passwords_use_up_nothing(keeper: Doorkeeper) -> None:
+    assert {outcome(lambda: keeper.log_in("anna", PASSWORD, "10.0.0.1")) for _ in range(12)} == {"in"}
+    assert guess(keeper, "10.0.0.1", 6) == ["wrong"] * 5 + ["wait"]
+
+
+def test_who_took_over_a_session_guesses_the_old_password_five_times(keeper: Doorkeeper) -> None:
+    (_, stolen), (_, own) = (keeper.log_in("anna", PASSWORD, "10.0.0.1") for _ in range(2))
+    change = [outcome(lambda: keeper.change_password(stolen, "wrong", "another battery")) for _ in range(6)]
+    assert change == ["wrong"] * 5 + ["wait"]
+    keeper.change_password(own, PASSWORD, "another battery")
+    assert keeper.log_in("anna", "another battery", "10.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("10.0.0.1", "10.0.0.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+        ("::ffff:10.0.0.1", "10.0.0.1"),
+        ("fe80::1%eth0", "fe80::"),
+        ("testclient", "testclient"),
+        ("", ""),
+    ],
+)
+def test_the_addresses_that_one_can_choose_among_are_one(address: str, network: str) -> None:
+    assert network_of(address) == network
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 40), st.booleans()), max_size=60))
+def test_never_more_than_a_burst_and_what_time_allows(events: list[tuple[str, int, bool]]) -> None:
+    clock = Clock()
+    limit, counted, began = RateLimit(3, 10, clock), Counter[str](), clock.time
+    for key, passed, right in events:
+        clock.time += passed
+        if not limit.reserve(key):
+            if right:
+                limit.give_back(key)
+            counted[key] += not right
+        assert counted[key] <= 3 + (clock.time - began) / 10
+
+
+def test_the_table_of_attempts_is_bounded_and_keeps_what_was_tried_last() -> None:
+    limit = RateLimit(5, 180)
+    for number in range(MAX_KEYS + 100):
+        limit.reserve(number)
+    assert len(limit) == MAX_KEYS
+    assert [limit.reserve(MAX_KEYS + 99) > 0 for _ in range(5)] == [False] * 4 + [True]
+
+
+def test_only_so_many_are_inside_and_the_rest_are_told_so_at_once() -> None:
+    places, lock, go_on = Places(2, waiting=3), Lock(), Event()
+    working, most = 0, 0
+
+    def work(_: int) -> str:
+        nonlocal working, most
+        try:
+            with places.place():
+                with lock:
+                    working += 1
+                    most = max(most, working)
+                go_on.wait()
+                with lock:
+                    working -= 1
+        except Busy:
+            return "busy"
+        return "done"
+
+    with ThreadPoolExecutor(12) as pool:
+        answers = [pool.submit(work, number) for number in range(12)]
+        while sum(answer.done() for answer in answers) < 7:
+            sleep(0.001)
+        go_on.set()
+        assert (Counter(answer.result() for answer in answers), most) == ({"done": 5, "busy": 7}, 2)
+
+
+def memory(field: str) -> int:
+    """MiB of this process."""
+    with open("/proc/self/status") as status:  # noqa: PTH123
+        return next(int(line.split()[1]) >> 10 for line in status if line.startswith(field))
+
+
+@pytest.mark.slow
+def test_a_served_page_under_fire_needs_little_memory_and_lets_its_people_in(clinic: Clinic) -> None:
+    clinic.store.access.add_user("anna", Role.READER, hashed_password(PASSWORD))
+    with served(clinic, DiagnosisSettings(port=free_port())) as address, httpx.Client(base_url=address) as known:
+        assert known.post("/login", data={"name": "anna", "password": PASSWORD}).status_code == 303
+        before = memory("VmRSS")
+
+        def one(number: int) -> int:
+            named = {"name": f"nobody {number}", "password": "wrong", "x": "x" * 10_000}
+            return httpx.post(f"{address}/login", data=named, timeout=60).status_code
+
+        with ThreadPoolExecutor(40) as pool:
+            fired = pool.map(one, range(160))
+            sleep(0.2)
+            again = known.post("/login", data={"name": "anna", "password": PASSWORD}, timeout=60)
+            answers = Counter(fired)
+        assert again.status_code == 303
+        assert set(answers) <= {401, 503}
+        assert memory("VmHWM") - before < 400, "three hashes at a time, of 64 MiB"
