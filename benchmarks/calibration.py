@@ -31,12 +31,14 @@ from teledx_fed.randomness import generator
 from teledx_fed.records import GRADES
 from teledx_fed.settings import Settings, compose
 from teledx_fed.training.bundling import calibration
+from teledx_fed.training.examination import examine
 from teledx_fed.training.worker import crew
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT.parent / "shared" / "data"
 PAGE = ROOT / "docs" / "results" / "calibration.md"
 REPLICATES = 1000
+FEDERATED = "federated"
 KEPT = np.linspace(0.3, 1.0, 36)
 SOURCES = {"aptos2019": "aptos2019", "eyepacs": "eyepacs", "messidor2_a": "messidor2", "messidor2_b": "messidor2"}
 
@@ -81,15 +83,12 @@ class Checked:
     calibration: Calibration
     raw: Predictions
     calibrated: Predictions
+    called: NDArray[np.bool_]
 
     @property
     def possible(self) -> NDArray[np.bool_]:
         assert self.calibrated.probabilities is not None
         return conformal_set(self.calibrated.probabilities, self.calibration.possible)
-
-    @property
-    def called(self) -> NDArray[np.bool_]:
-        return self.calibrated.referable_score >= self.calibration.refers
 
     @property
     def confident(self) -> NDArray[np.bool_]:
@@ -102,15 +101,15 @@ def checked(folder: Path) -> dict[str, Checked]:
     asked = settings(folder)
     (worker,) = crew(asked, Clock(), _say)
     sites = hospitals(asked, folder, lambda done, total: None, _say)
-    models = federate(sites, [worker], asked, folder, lambda report, rounds: _say(f"round {report.round}")).models
+    federation = federate(sites, [worker], asked, folder, lambda report, rounds: _say(f"round {report.round}"))
+    models, pooled = {FEDERATED: federation.committees(sites)}, {FEDERATED: federation.pooled}
+    tested = examine(worker, sites, models, asked, pooled)
     found = {}
     for name, site in sites.items():
-        own = calibration(worker, site, models[name], asked.evaluation.target_sensitivity)
-        raw, calibrated = (
-            worker.predictions(site.images, models[name], site.shard.test, divisor)
-            for divisor in (1.0, own.temperature)
-        )
-        found[name] = Checked(own, raw, calibrated)
+        (model,), (points,) = models[FEDERATED][name], tested.points[FEDERATED][name]
+        own = calibration(worker, site, model, points)
+        calibrated = worker.predictions(site.images, model, site.shard.test, own.temperature)
+        found[name] = Checked(own, tested.predictions[FEDERATED][name], calibrated, tested.called[FEDERATED][name])
     return found
 
 
@@ -166,7 +165,7 @@ def draw(found: Mapping[str, Checked], path: Path) -> None:
     """Risk over coverage: the share of wrong referral decisions among the eyes that the model is surest of."""
     figure, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
     for name, one in found.items():
-        margin = np.abs(logit(one.calibrated.referable_score) - logit(one.calibration.refers))
+        margin = np.abs(logit(one.raw.referable_score) - logit(one.calibration.points.referable.threshold))
         wrong = (one.called != one.calibrated.referable)[np.argsort(-margin, kind="stable")]
         risk = [wrong[: max(1, round(kept * wrong.size))].mean() for kept in KEPT]
         axes.plot(100 * KEPT, 100 * np.array(risk), label=name)
@@ -208,7 +207,9 @@ def main() -> int:
         ("Decisions", decision_rows(found), DECISIONS),
     ]
     first = next(iter(found.values())).calibration
-    head = HEAD.format(machine=machine(), sensitivity=first.sensitivity, coverage=first.coverage)
+    head = HEAD.format(
+        machine=machine(), sensitivity=first.points.referable.target_sensitivity, coverage=first.coverage
+    )
     body = "\n".join(f"## {title}\n\n" + "\n".join(rows) + f"\n\n{remark}\n" for title, rows, remark in parts)
     write_text(PAGE, head + body)
     return 0

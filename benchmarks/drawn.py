@@ -5,17 +5,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from teledx_fed.data.hospitals import hospitals
 from teledx_fed.data.image_cache import PREPARATION_VERSION
 from teledx_fed.data.synthetic import hospital
 from teledx_fed.data_settings import DataSettings, HospitalSettings
+from teledx_fed.evaluation.operating import operating_points
+from teledx_fed.evaluation.predictions import Predictions
 from teledx_fed.learning_settings import ModelSettings
 from teledx_fed.model.bundle import Calibration, Manifest, Preparation, Scope
 from teledx_fed.model.bundle_writing import write_bundle
 from teledx_fed.model.network import build
+from teledx_fed.operating_points import OperatingPoints
 from teledx_fed.records import Example, Shard, Site
+from teledx_fed.run_settings import EvaluationSettings
 from teledx_fed.settings import Settings
 
 CAMERA = "topcon"
@@ -39,11 +44,21 @@ def untrained(model: ModelSettings, image_size: int, folder: Path) -> None:
         release="0",
         demonstration=False,
         preparation=Preparation(PREPARATION_VERSION, image_size, False, False),
-        calibration=Calibration(1.0, 0.9, 0.01, 0.9, 0.99, 0.99, 100, 50),
+        calibration=Calibration(1.0, 0.9, 0.01, _points(), 100, 50),
         scope=Scope((), 100),
         trained={},
     )
     write_bundle(build(model, seed=0), manifest, folder)
+
+
+def _points() -> OperatingPoints:
+    """Of drawn scores: what they are does not matter to what takes time."""
+    drawn = np.random.default_rng(0)
+    probabilities = drawn.dirichlet(np.ones(5), 200)
+    grade, eye = drawn.integers(0, 5, 200), np.arange(200)
+    scores = probabilities[:, 2:].sum(axis=1), probabilities[:, 3:].sum(axis=1)
+    predictions = Predictions(grade, grade >= 2, grade >= 3, probabilities, *scores, eye)
+    return operating_points(predictions, EvaluationSettings())
 
 
 def federation(

@@ -124,15 +124,16 @@ class Graded:
 
     `probabilities` of the five grades; `grades` are those that cannot be ruled out (the conformal set); `referable`,
     `vision_threatening` and `oedema` are probabilities too; `refers` and `is_urgent` are decisions at the operating
-    point. A photograph without depth cannot confirm oedema.
+    points, None where too little evidence stands behind one to decide. A photograph without depth cannot confirm
+    oedema.
     """
 
     probabilities: tuple[float, ...]
     grades: tuple[int, ...]
     referable: float
     vision_threatening: float
-    refers: bool
-    is_urgent: bool
+    refers: bool | None
+    is_urgent: bool | None
     oedema: float | None = None
 
     @property

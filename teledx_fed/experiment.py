@@ -70,8 +70,9 @@ def conduct(settings: Settings, folder: Path) -> None:
         if settings.bundles and len(parts) == 1:
             display.phase("bundles")
             (only,) = parts
-            present, best_round = settings.partition.present(only.sites), only.part.best_round
-            write_bundles(workers[0], present, only.models, settings, best_round, folder / "bundles", display.say)
+            present, tested = settings.partition.present(only.sites), only.examination.among(["federated"])
+            best_round = only.part.best_round
+            write_bundles(workers[0], present, only.models, tested, settings, best_round, folder, display.say)
         track.end(report)
         display.say(verdict(report))
 
@@ -93,7 +94,8 @@ def _conducted(settings: Settings, run: Path, name: str, staff: Staff) -> Conduc
         display.phase("test")
         federation.conclude()
         models = {"federated": federation.committees(sites), **baselines, **matrix}
-        examined.write(examine(worker, sites, models, settings), folder / TESTED)
+        pooled = {"federated": federation.pooled}
+        examined.write(examine(worker, sites, models, settings, pooled), folder / TESTED)
     part = Part(name, settings.seed, settings.evaluation.fold, federation.best_round)
     for each in staff.workers:
         each.forget()

@@ -9,9 +9,17 @@ from teledx_fed.checks import must, one_of, within
 class EvaluationSettings:
     """Of `folds` by patient each is tested once, by models that never saw it, and replaces `partition.test`; `fold`
     (from 0) is one of them alone.
+
+    An operating point reaches `target_sensitivity`, unless more healthy eyes than its specificity allows would be
+    called: then the specificity holds. Of the healthy, at least half are not referred (with fewer, screening saves no
+    visits) and nine in ten are not called urgent (urgent places are few). With fewer than `fewest_positives` diseased
+    eyes (of 20, one is 5 points of sensitivity) the federation's counts are used too.
     """
 
     target_sensitivity: float = 0.9
+    referable_specificity: float = 0.5
+    urgent_specificity: float = 0.9
+    fewest_positives: int = 20
     replicates: int = 1000
     folds: int = 1
     fold: int | None = None
@@ -22,6 +30,9 @@ class EvaluationSettings:
             must(self.folds > 1, "evaluation.folds", "come with evaluation.fold", self.folds, "Say how many there are.")
             within("evaluation.fold", self.fold, 0, self.folds - 1)
         within("evaluation.target_sensitivity", self.target_sensitivity, 0.01, 1)
+        within("evaluation.referable_specificity", self.referable_specificity, 0, 0.999)
+        within("evaluation.urgent_specificity", self.urgent_specificity, 0, 0.999)
+        within("evaluation.fewest_positives", self.fewest_positives, 1, 10_000)
         within("evaluation.replicates", self.replicates, 10, 100_000)
 
 

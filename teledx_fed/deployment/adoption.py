@@ -11,10 +11,13 @@ from teledx_fed.deployment import lineage
 from teledx_fed.deployment.audit import AuditLog
 from teledx_fed.deployment.hospital import own_settings
 from teledx_fed.deployment.site_settings import SiteHome
+from teledx_fed.federation.release import POOLED, read_pooled
 from teledx_fed.model.network import build
+from teledx_fed.operating_points import lines
 from teledx_fed.settings import load
 from teledx_fed.training.bundling import Trained, write_site_bundle
 from teledx_fed.training.compute import place
+from teledx_fed.training.examination import examine
 from teledx_fed.training.worker import Worker
 
 CONFIG = "config.yaml"
@@ -23,7 +26,8 @@ CONFIG = "config.yaml"
 def adopt(home: SiteHome, model: Path, say: Callable[[str], None]) -> None:
     """`model` is a run's model.safetensors, with the run's config.yaml beside it, as the coordinator gave them.
 
-    The champion before it is kept as `champion-before`.
+    Thresholds are chosen on the hospital's validation set, and by pooled.json where that has too few diseased eyes;
+    they are said, with what they found on the test set. The champion before it is kept as `champion-before`.
     """
     config = model.with_name(CONFIG)
     must(model.is_file() and config.is_file(), "model", f"lie beside the run's {CONFIG}", str(model), "Ask for both.")
@@ -32,10 +36,18 @@ def adopt(home: SiteHome, model: Path, say: Callable[[str], None]) -> None:
     worker = Worker(place(build(settings.model, settings.seed), settings, say))
     key, without = home.split_key.read_bytes(), lineage.excluded(home)
     site = hospitals(settings, home.state, lambda done, total: None, say, key, without)[home.settings.name]
+    pooled = read_pooled(model)
+    if pooled is None:
+        say(f"{POOLED} is not beside the model: thresholds rest on this hospital's eyes alone. Ask for the file.")
+    models = {site.name: [worker.initial]}
+    tested = examine(worker, {site.name: site}, {"federated": models}, settings, {"federated": pooled})
+    (points,) = tested.points["federated"][site.name]
+    for line in lines(points):
+        say(line)
     coming = home.champion.with_name("champion-coming")
     shutil.rmtree(coming, ignore_errors=True)
     trained: Trained = {"network": settings.model.name, "rounds": asked.federation.rounds, "seed": asked.seed}
-    write_site_bundle(worker, site, worker.initial, settings, trained, coming)
+    write_site_bundle(worker, site, worker.initial, points, settings, trained, coming)
     _replace(home.champion, coming)
     AuditLog(home.audit).append("adopted", model=model.name)
 

@@ -11,6 +11,7 @@ from teledx_fed.deployment.control import READINESS, Order, nodes
 from teledx_fed.deployment.grid import NetworkGrid
 from teledx_fed.deployment.orders import folder_of
 from teledx_fed.deployment.server_settings import ServerHome
+from teledx_fed.federation.release import write_pooled
 from teledx_fed.federation.simulation import conclude, coordinate
 from teledx_fed.federation.statistics import ask_for_statistics, readiness, together
 from teledx_fed.files import exclusive, write_text
@@ -38,6 +39,7 @@ def conduct(grid: Grid, order: Order, home: ServerHome) -> None:
         kept = worker.initial.kept
         worker.save([SiteModel(last.weights, kept)], folder / "last.safetensors")
         worker.save([SiteModel(last.best.weights, kept)], folder / "model.safetensors")
+        write_pooled(last.best, folder / "model.safetensors")
 
 
 def _ready(grid: NetworkGrid, settings: Settings) -> list[Readiness]:

@@ -147,6 +147,9 @@ def own_settings(asked: Settings, home: SiteHome) -> Settings:
         outbound=own.outbound,  # asked for cells of many sizes, the same counts would be rounded away one by one
         evaluation=EvaluationSettings(  # no folds: over several runs they would test everyone, and train on everyone
             target_sensitivity=asked.evaluation.target_sensitivity,
+            referable_specificity=asked.evaluation.referable_specificity,
+            urgent_specificity=asked.evaluation.urgent_specificity,
+            fewest_positives=asked.evaluation.fewest_positives,
             replicates=min(asked.evaluation.replicates, MOST_REPLICATES),
         ),
         simulation=SimulationSettings(threads=own.limits.cores, device=own.device),

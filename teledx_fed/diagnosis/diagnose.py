@@ -15,15 +15,13 @@ from teledx_fed.data.image_cache import PREPARATION_VERSION
 from teledx_fed.data.preprocessing import prepare_photograph
 from teledx_fed.data.quality import faults
 from teledx_fed.diagnosis.heat_map import heat_map
-from teledx_fed.diagnosis.judgement import REFERABLE, Seen, judge
+from teledx_fed.diagnosis.judgement import Seen, judge
 from teledx_fed.diagnosis.referral import ReferralSettings
 from teledx_fed.evaluation.calibration import conformal_set, tempered
-from teledx_fed.evaluation.predictions import either
+from teledx_fed.evaluation.operating import decisions
+from teledx_fed.evaluation.predictions import REFERABLE, VISION_THREATENING, either
 from teledx_fed.model.bundle import Bundle, Calibration, Outputs, Scope
 from teledx_fed.records import Eye, Field
-
-VISION_THREATENING = 3
-"""The least ICDR grade that is."""
 
 
 @dataclass(frozen=True)
@@ -83,20 +81,28 @@ def look(image: StudyImage, bundle: Bundle) -> Picture:
 
 def grade(outputs: Outputs, calibration: Calibration) -> Graded:
     """Of one photograph."""
-    probabilities = tempered(softmax(outputs.logits[0].astype(np.float64)), calibration.temperature)
+    raw = softmax(outputs.logits[0].astype(np.float64))
+    probabilities = tempered(raw, calibration.temperature)
     oedema = None if outputs.oedema is None else float(expit(outputs.oedema[0]))
-    referable, threatening = (
-        float(either(probabilities[least:].sum(), oedema or 0.0)) for least in (REFERABLE, VISION_THREATENING)
-    )
+    referable, threatening = _scores(probabilities, oedema)
+    called = decisions(calibration.points, *_scores(raw, oedema))
     return Graded(
         probabilities=tuple(probabilities.tolist()),
         grades=tuple(np.flatnonzero(conformal_set(probabilities, calibration.possible)).tolist()),
         referable=referable,
         vision_threatening=threatening,
-        refers=referable >= calibration.refers,
-        is_urgent=threatening >= calibration.urgent,
+        refers=called.refers,
+        is_urgent=called.is_urgent,
         oedema=oedema,
     )
+
+
+def _scores(probabilities: NDArray[np.float64], oedema: float | None) -> tuple[float, float]:
+    """Of referable and of vision-threatening disease."""
+    referable, threat = (
+        float(either(probabilities[least:].sum(), oedema or 0.0)) for least in (REFERABLE, VISION_THREATENING)
+    )
+    return referable, threat
 
 
 def _refuse_one_photograph_for_both(study: Study) -> None:

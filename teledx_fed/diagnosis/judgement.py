@@ -17,10 +17,8 @@ from teledx_fed.clinical import (
     sternest,
 )
 from teledx_fed.diagnosis.referral import ReferralSettings
+from teledx_fed.evaluation.predictions import REFERABLE
 from teledx_fed.records import Eye, Field
-
-REFERABLE = 2
-"""The least referable ICDR grade."""
 
 BOTH = (Eye.RIGHT, Eye.LEFT)
 DOUBTS = (
@@ -75,8 +73,8 @@ def _eye(eye: Eye, seen: Sequence[Seen], outside: tuple[OutOfScope, ...]) -> Eye
     """Several fields give one result: that of the field which shows most."""
     worst = max((one.graded for one in seen if one.graded), key=_gravity, default=None)
     certainty, floor, reasons = _doubt(seen, outside, worst)
-    decided = [Action.URGENT] * (worst is not None and worst.is_urgent)
-    decided += [Action.REFER] * (worst is not None and worst.refers)
+    decided = [Action.URGENT] * (worst is not None and worst.is_urgent is True)
+    decided += [Action.REFER] * (worst is not None and worst.refers is True)
     return EyeDiagnosis(eye, certainty, sternest([floor, *decided]), reasons, worst)
 
 
@@ -114,4 +112,4 @@ def _months(eyes: Sequence[EyeDiagnosis], action: Action, referral: ReferralSett
 
 def _gravity(graded: Graded) -> tuple[bool, bool, float, int, float, tuple[int, ...]]:
     oedema = graded.oedema or 0.0
-    return graded.is_urgent, graded.refers, graded.referable, graded.grade, oedema, graded.grades
+    return bool(graded.is_urgent), bool(graded.refers), graded.referable, graded.grade, oedema, graded.grades

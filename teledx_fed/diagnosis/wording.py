@@ -94,6 +94,7 @@ MAPS = {
     Evidence.INTEGRATED_GRADIENTS: "Integrated Gradients",
     Evidence.SHAP: "SHAP",
 }
+NO_THRESHOLD = "not decided by the model: this site has too few eyes to set a threshold by, so a clinician decides"
 UNSIGNED = "Preliminary, not signed by a clinician."
 SEEN = {True: "The reader saw the suggestion first.", False: "The reader graded before seeing the suggestion."}
 DAYS_A_MONTH = 365.25 / 12
@@ -169,8 +170,10 @@ def told(eye: EyeDiagnosis) -> tuple[str, ...]:
     )
 
 
-def likelihood(disease: str, probability: float, decided: bool) -> str:
-    return f"{disease}: {percent(probability)}, {'at or above' if decided else 'below'} this site's threshold"
+def likelihood(disease: str, probability: float, decided: bool | None) -> str:
+    side = {True: "at or above", False: "below"}
+    told = NO_THRESHOLD if decided is None else f"{side[decided]} this site's threshold"
+    return f"{disease}: {percent(probability)}, {told}"
 
 
 def decided(reading: Reading) -> tuple[str, ...]:

@@ -4,17 +4,11 @@
 metric is (B,), NaN where it is undefined.
 """
 
-import logging
-import math
-from functools import cache
-
 import numpy as np
 
 from teledx_fed.evaluation.calibration import expected_calibration_error, recalibration, reliability
 from teledx_fed.evaluation.predictions import Booleans, Floats, Integers, Predictions
 from teledx_fed.records import GRADES
-
-log = logging.getLogger(__name__)
 
 PRIMARY = ("referable_auroc", "qwk")
 """What models are compared by; the first decides."""
@@ -78,22 +72,6 @@ def headline(predictions: Predictions, called: Booleans, multiplicity: Floats) -
 def metric(name: str, predictions: Predictions, threshold: float = DEFAULT_THRESHOLD) -> float:
     called = predictions.referable_score >= threshold
     return float(metrics(predictions, called, np.ones((1, predictions.eyes)))[name][0])
-
-
-def operating_point(diseased: Booleans, scores: Floats, target_sensitivity: float) -> float:
-    """The highest threshold that calls at least that share of the diseased eyes; `score >= threshold` is called.
-
-    Without a diseased eye there is nothing to choose by: 0.5, and a warning in the log, the first time.
-    """
-    falling = np.sort(scores[diseased])[::-1]
-    if falling.size == 0:
-        _say_once("a site has no diseased eye to choose an operating point by: %s is taken", DEFAULT_THRESHOLD)
-        return DEFAULT_THRESHOLD
-    needed = max(1, math.ceil(target_sensitivity * falling.size - 1e-9))
-    return float(falling[needed - 1])
-
-
-_say_once = cache(log.warning)
 
 
 def confusion(truth: Integers | Booleans, said: Integers | Booleans, classes: int, multiplicity: Floats) -> Floats:

@@ -13,10 +13,16 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Booleans = NDArray[np.bool_]
 
+REFERABLE, VISION_THREATENING = 2, 3
+"""The least ICDR grade that is."""
+
 
 @dataclass(frozen=True)
 class Predictions:
     """One row an eye; `patient` numbers the patients from 0.
+
+    `referable` and `vision_threatening` are what is true of a patient, labelled oedema included. `detects_oedema` says
+    whether the model has an output of it.
 
     `probabilities` is n × 5. A head with one output (referable or not) has neither them nor a
     `vision_threatening_score`.
@@ -29,6 +35,12 @@ class Predictions:
     referable_score: Floats
     vision_threatening_score: Floats | None
     patient: Integers
+    detects_oedema: bool = False
+
+    def sought(self, least_grade: int) -> Booleans:
+        """The eyes that the model is asked to find: without an oedema output, by their grade alone."""
+        clinical = {REFERABLE: self.referable, VISION_THREATENING: self.vision_threatening}[least_grade]
+        return clinical if self.detects_oedema else np.asarray(self.grade >= least_grade)
 
     @property
     def eyes(self) -> int:
@@ -60,9 +72,10 @@ def predictions(
         referable=_worst(eye, [e.referable for e in examples]) == 1,
         vision_threatening=_worst(eye, [e.vision_threatening for e in examples]) == 1,
         probabilities=mean if graded else None,
-        referable_score=either(mean[:, 2:].sum(axis=1) if graded else mean, oedema),
-        vision_threatening_score=either(mean[:, 3:].sum(axis=1), oedema) if graded else None,
+        referable_score=either(mean[:, REFERABLE:].sum(axis=1) if graded else mean, oedema),
+        vision_threatening_score=either(mean[:, VISION_THREATENING:].sum(axis=1), oedema) if graded else None,
         patient=_worst(eye, patient),
+        detects_oedema=oedema_probability is not None,
     )
 
 
@@ -79,6 +92,7 @@ def pool(parts: Sequence[Predictions]) -> Predictions:
             np.concatenate(scores) if (scores := given(part.vision_threatening_score for part in parts)) else None
         ),
         patient=np.concatenate([start + part.patient for start, part in zip(before, parts, strict=False)]),
+        detects_oedema=all(part.detects_oedema for part in parts),
     )
 
 

@@ -19,7 +19,7 @@ from teledx_fed.evaluation.metrics import (
     predicted_grade,
     ratio,
 )
-from teledx_fed.evaluation.predictions import Booleans, Floats, Predictions
+from teledx_fed.evaluation.predictions import REFERABLE, VISION_THREATENING, Booleans, Floats, Predictions
 from teledx_fed.records import GRADES, Tables
 
 BINS = 64
@@ -32,15 +32,18 @@ SHAPES = {
     "severe_called": (2,),
     "referable_scores": (2, BINS),
     "referable_sums": (2,),
+    "referable_sought": (BINS,),
     "vision_threatening_scores": (2, BINS),
+    "urgent_sought": (BINS,),
     "confusion": (GRADES, GRADES),
     "grade_scores": (GRADES, 2, BINS),
 }
 """Every array that a site may send: `called` is referable × called at the site's own operating point, `confusion` is
 grade × predicted grade, histograms are (not so, so) × score, `referable_sums` are of squared error and of score. The
-last three are for five grades and are not sent by a head with one output."""
+`sought` are histograms of the eyes that the model is asked to find: without an oedema output, by their grade alone. The
+last four are for five grades and are not sent by a head with one output."""
 
-OF_FIVE_GRADES = ("vision_threatening_scores", "confusion", "grade_scores")
+OF_FIVE_GRADES = ("vision_threatening_scores", "urgent_sought", "confusion", "grade_scores")
 SHAPES_OF_HEAD = {
     "grade": SHAPES,
     "seed": {name: shape for name, shape in SHAPES.items() if name not in OF_FIVE_GRADES},
@@ -67,11 +70,13 @@ def table(predictions: Predictions, called: Booleans, min_patients: int) -> Tabl
         "severe_called": confusion(p.grade >= 3, called, 2, once)[0, 1],
         "referable_scores": _histogram(p.referable, p.referable_score),
         "referable_sums": np.round([squared_error, p.referable_score.sum()], SUM_DECIMALS),
+        "referable_sought": _counts(p.referable_score[p.sought(REFERABLE)]),
     }
     if p.probabilities is None or p.vision_threatening_score is None:
         return tables
     return tables | {
         "vision_threatening_scores": _histogram(p.vision_threatening, p.vision_threatening_score),
+        "urgent_sought": _counts(p.vision_threatening_score[p.sought(VISION_THREATENING)]),
         "confusion": confusion(p.grade, predicted_grade(p.probabilities), GRADES, once)[0],
         "grade_scores": np.stack([_histogram(p.grade == grade, p.probabilities[:, grade]) for grade in range(GRADES)]),
     }
@@ -91,6 +96,9 @@ def inconsistency(tables: Tables, most_eyes: int) -> str | None:
     once = there & {"called", "referable_scores", "vision_threatening_scores", "confusion"}
     if any(tables[name].sum() != eyes for name in once) or (tables["referable_sums"] > eyes + 1).any():
         return "tables must count every eye once"
+    pairs = (("referable_sought", "referable_scores"), ("urgent_sought", "vision_threatening_scores"))
+    if any((tables[part] > tables[whole][1]).any() for part, whole in pairs if {part, whole} <= there):
+        return "tables must count no more eyes to be found than are ill"
     return None
 
 
@@ -153,5 +161,9 @@ def resample(tables: Tables, design_effect: float, replicates: int, generator: n
 
 
 def _histogram(truth: Booleans, scores: Floats) -> Floats:
-    cell = truth * BINS + np.minimum(scores * BINS, BINS - 1).astype(np.int64)
-    return np.bincount(cell, minlength=2 * BINS).reshape(2, BINS).astype(np.float64)
+    return np.stack([_counts(scores[~truth]), _counts(scores[truth])])
+
+
+def _counts(scores: Floats) -> Floats:
+    cell = np.minimum(scores * BINS, BINS - 1).astype(np.int64)
+    return np.bincount(cell, minlength=BINS).astype(np.float64)

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,16 +12,18 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from teledx_fed.files import replacing
+from teledx_fed.records import Tables
 from teledx_fed.weights import Layout, Vector, Weights
 
 
 @dataclass(frozen=True)
 class Scored:
-    """A round's model with its validation score at each site."""
+    """A round's model with its validation score at each site, and the sum of the sites' validation tables."""
 
     round: int
     weights: Weights
     scores: Mapping[str, float]
+    tables: Tables = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -49,10 +52,11 @@ def begin(weights: Weights) -> Progress:
 
 def write(progress: Progress, path: Path) -> None:
     best = progress.best.weights
-    arrays = {
+    arrays: dict[str, NDArray[Any]] = {
         **_arrays("weights", progress.weights),
         **(_arrays("best", best) if best is not progress.weights else {}),
         **{f"memory.{name}": array for name, array in progress.memory.items()},
+        **{f"tables.{name}": array for name, array in progress.best.tables.items()},
     }
     state = {
         "round": progress.round,
@@ -80,8 +84,8 @@ def read(path: Path, layout: Layout) -> Progress:
     return Progress(
         round=state["round"],
         weights=weights,
-        best=Scored(state["best"]["round"], best, state["best"]["scores"]),
-        memory={name.removeprefix("memory."): a for name, a in arrays.items() if name.startswith("memory.")},
+        best=Scored(state["best"]["round"], best, state["best"]["scores"], _named("tables.", arrays)),
+        memory=_named("memory.", arrays),
         norms=tuple((parameters, statistics) for parameters, statistics in state["norms"]),
         declared=state["declared"],
         trained_in=state["trained_in"],
@@ -92,6 +96,10 @@ def read(path: Path, layout: Layout) -> Progress:
 
 def _arrays(name: str, weights: Weights) -> dict[str, Vector]:
     return {f"{name}.parameters": weights.parameters, f"{name}.statistics": weights.statistics}
+
+
+def _named(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 
 def _weights(name: str, arrays: Mapping[str, NDArray[np.float32]], layout: Layout) -> Weights:

@@ -8,7 +8,7 @@ from flwr.app import Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
 from teledx_fed.evaluation.intervals import Estimate, table_intervals
-from teledx_fed.evaluation.tables import SHAPES_OF_HEAD, scores
+from teledx_fed.evaluation.tables import SHAPES_OF_HEAD, add, scores
 from teledx_fed.federation import messages as wire
 from teledx_fed.federation.checkpoint import Progress, Scored
 from teledx_fed.federation.exchange import Replies, exchange, named_sites
@@ -70,25 +70,25 @@ def choose(progress: Progress, tables: Mapping[str, Tables], settings: Settings,
     by, borne = settings.federation.choose_by, settings.strategy.borne
     here = {site: value for site, metrics in found.items() if (value := metrics.get(by)) is not None}
     fewest = max(1, settings.federation.quorum - borne)
-    progress = _compared(progress, here, fewest, void)
+    current = Scored(progress.trained_in, progress.weights, here, add([tables[site] for site in sorted(tables)]))
+    progress = _compared(progress, current, fewest, void)
     finished = 0 < settings.federation.patience <= progress.waited
     return replace(progress, finished=finished), _mean_of_sites(list(found.values()))
 
 
-def _compared(progress: Progress, here: Mapping[str, float], fewest: int, void: bool) -> Progress:
+def _compared(progress: Progress, current: Scored, fewest: int, void: bool) -> Progress:
     """Compare with the best so far, by the median gain over the sites that both have.
 
     A median, because one site can claim any score. Until `fewest` sites have scores, the latest model is the best.
     """
-    best = progress.best.scores
+    best, here = progress.best.scores, current.scores
     if not best:
-        latest = Scored(progress.trained_in, progress.weights, here if len(here) >= fewest else {})
-        return replace(progress, best=latest)
+        return replace(progress, best=replace(current, scores=here if len(here) >= fewest else {}))
     shared = here.keys() & best.keys()
     if len(shared) < fewest:
         return progress
     if median(here[site] - best[site] for site in shared) > 0:
-        return replace(progress, best=Scored(progress.trained_in, progress.weights, here), waited=0)
+        return replace(progress, best=current, waited=0)
     is_best = progress.trained_in == progress.best.round
     return progress if void or is_best else replace(progress, waited=progress.waited + 1)
 

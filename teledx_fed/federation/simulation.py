@@ -11,12 +11,14 @@ from pathlib import Path
 from flwr.app import Context
 from flwr.serverapp import Grid
 
+from teledx_fed.evaluation.operating import Evidence, evidence
 from teledx_fed.federation import checkpoint
 from teledx_fed.federation.checkpoint import Progress
 from teledx_fed.federation.faults import FaultyGrid, checked, with_flipped_labels
 from teledx_fed.federation.in_process import InProcessGrid, WatchedGrid
 from teledx_fed.federation.nodes import hospital_of
 from teledx_fed.federation.ray_runtime import ray_grid
+from teledx_fed.federation.release import write_pooled
 from teledx_fed.federation.rounds import rounds
 from teledx_fed.federation.scoring import scores_on_test
 from teledx_fed.federation.site import Hospital, client_app
@@ -31,11 +33,12 @@ LINES, CHECKPOINT = "rounds.jsonl", "checkpoints/latest.safetensors"
 
 @dataclass(frozen=True)
 class Federation:
-    """What the rounds came to: the best round's model as each site has it."""
+    """What the rounds came to: the best round's model as each site has it, and the counts of its validation scores."""
 
     best_round: int
     models: dict[str, SiteModel]
     conclude: Callable[[], None]
+    pooled: Evidence | None
 
     def committees(self, sites: Iterable[str]) -> dict[str, list[SiteModel]]:
         """At each of `sites`; where none was trained, with the mean of what the others keep."""
@@ -64,7 +67,8 @@ def federate(
     final = [hospital.model_after(last.trained_in, last.weights) for hospital in hospitals.values()]
     worker.save(final, folder / "last.safetensors")
     worker.save(list(models.values()), folder / "model.safetensors")
-    return Federation(best.round, models, lambda: conclude(here, last, settings, folder))
+    write_pooled(best, folder / "model.safetensors")
+    return Federation(best.round, models, lambda: conclude(here, last, settings, folder), evidence(best.tables))
 
 
 def _runtime(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from teledx_fed.data.summary import summary
 from teledx_fed.evaluation.intervals import design_effects
-from teledx_fed.evaluation.metrics import operating_point
+from teledx_fed.evaluation.operating import called, operating_points
 from teledx_fed.evaluation.tables import table
 from teledx_fed.federation.compression import decode, encode
 from teledx_fed.federation.keepsakes import Keepsakes
@@ -94,8 +94,8 @@ class Hospital:
         if len({example.patient for example in examples}) < fewest:
             return {}  # before any is scored: whether that fails would tell of one
         found = self.worker.predictions(self.site.images, model, examples)
-        threshold = operating_point(found.referable, found.referable_score, self.settings.evaluation.target_sensitivity)
-        return table(found, found.referable_score >= threshold, fewest)
+        points = operating_points(found, self.settings.evaluation)
+        return table(found, called(points, found), fewest)
 
     def _tested(self, model: SiteModel) -> Tables:
         """The test set answers for one model: whoever could ask again would choose by it, or solve for patients."""
@@ -105,12 +105,12 @@ class Hospital:
             raise ValueError("message.split must be validation, got test for a second model. A run tests one model.")
         write_text(file, asked)
         tested = examine(self.worker, {self.site.name: self.site}, {"": {self.site.name: [model]}}, self.settings)
-        found, called = tested.predictions[""][self.site.name], tested.called[""][self.site.name]
-        tables = table(found, called, self.settings.outbound.min_patients)
+        found, referred = tested.predictions[""][self.site.name], tested.called[""][self.site.name]
+        tables = table(found, referred, self.settings.outbound.min_patients)
         if not tables:
             return tables
         drawn = generator(self.settings.seed, self.site.name, purpose="design effects")
-        effects = design_effects(found, called, self.settings.evaluation.replicates, drawn)
+        effects = design_effects(found, referred, self.settings.evaluation.replicates, drawn)
         return {**tables, DESIGN_EFFECTS: np.round([effects[name] for name in EFFECTS], EFFECT_DECIMALS)}
 
     def _travelling(self, trained: Weights, model: GlobalModel, compression: str) -> Mapping[str, NDArray[Any]]:

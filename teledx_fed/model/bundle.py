@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from teledx_fed.model.runtime import Runtime
+from teledx_fed.operating_points import OperatingPoints
 from teledx_fed.records import GRADES
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST, WEIGHTS, GRAPH = "bundle.json", "model.safetensors", "model.onnx"
 
 
@@ -32,17 +33,14 @@ class Preparation:
 class Calibration:
     """On one hospital's validation set, of so many `eyes` and `patients`.
 
-    Logits are divided by `temperature`. Grades at least as probable as `possible` hold the true one in `coverage` of
-    eyes. An eye whose probability of referable disease is at least `refers` is referred, at the set's `sensitivity`;
-    one whose probability of vision-threatening disease is at least `urgent` is urgent.
+    Probabilities are of logits divided by `temperature`; those at least as large as `possible` are of grades that hold
+    the true one in `coverage` of eyes. The operating points are for probabilities of logits that are not divided.
     """
 
     temperature: float
     coverage: float
     possible: float
-    sensitivity: float
-    refers: float
-    urgent: float
+    points: OperatingPoints
     eyes: int
     patients: int
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from teledx_fed.data.image_cache import PREPARATION_VERSION
 from teledx_fed.evaluation.calibration import conformal_threshold, temperature
-from teledx_fed.evaluation.metrics import operating_point
+from teledx_fed.evaluation.examined import Examination
 from teledx_fed.model.bundle import Calibration, Manifest, Preparation, Scope
 from teledx_fed.model.bundle_writing import write_bundle
+from teledx_fed.operating_points import OperatingPoints
 from teledx_fed.records import Example, Site
 from teledx_fed.settings import Settings
 from teledx_fed.training.worker import SiteModel, Worker
@@ -24,16 +25,21 @@ def write_bundles(
     worker: Worker,
     sites: Mapping[str, Site],
     models: Mapping[str, SiteModel],
+    tested: Examination,
     settings: Settings,
     best_round: int,
     folder: Path,
     say: Callable[[str], None],
 ) -> None:
-    """One for each site, in a folder of its name; a network that cannot be diagnosed with is said to be none."""
+    """`bundles/SITE` for each site; `tested` holds the operating points of `federated`.
+
+    A network that cannot be diagnosed with has no bundle, and that is said.
+    """
     trained: Trained = {"network": settings.model.name, "hospitals": len(sites), "best_round": best_round}
     try:
         for name, site in sites.items():
-            write_site_bundle(worker, site, models[name], settings, trained, folder / name)
+            (points,) = tested.points["federated"][name]
+            write_site_bundle(worker, site, models[name], points, settings, trained, folder / "bundles" / name)
     except ValueError as error:
         say(f"no bundles: {error}")
 
@@ -42,6 +48,7 @@ def write_site_bundle(
     worker: Worker,
     site: Site,
     model: SiteModel,
+    points: OperatingPoints,
     settings: Settings,
     trained: Trained,
     folder: Path,
@@ -53,32 +60,29 @@ def write_site_bundle(
         release=version("teledx-fed"),
         demonstration=bool(data.hospitals),
         preparation=Preparation(PREPARATION_VERSION, data.image_size, data.ben_graham, data.clahe),
-        calibration=calibration(worker, site, model, settings.evaluation.target_sensitivity),
+        calibration=calibration(worker, site, model, points),
         scope=_scope(site.shard.train),
         trained=trained,
     )
     write_bundle(worker.holding(model), manifest, folder)
 
 
-def calibration(worker: Worker, site: Site, model: SiteModel, sensitivity: float) -> Calibration:
+def calibration(worker: Worker, site: Site, model: SiteModel, points: OperatingPoints) -> Calibration:
     """By the validation set alone. A `ValueError` where the head does not give five grades."""
     examples = site.shard.validation
     raw = worker.predictions(site.images, model, examples)
     if raw.probabilities is None:
         raise ValueError("model.head must be grade to be calibrated, got one output. Train five grades.")
     divisor = temperature(raw.probabilities, raw.grade)
-    found = worker.predictions(site.images, model, examples, divisor)
-    assert found.probabilities is not None
-    assert found.vision_threatening_score is not None
+    probabilities = worker.predictions(site.images, model, examples, divisor).probabilities
+    assert probabilities is not None
     return Calibration(
         temperature=divisor,
         coverage=COVERAGE,
-        possible=conformal_threshold(found.probabilities, found.grade, COVERAGE),
-        sensitivity=sensitivity,
-        refers=operating_point(found.referable, found.referable_score, sensitivity),
-        urgent=operating_point(found.vision_threatening, found.vision_threatening_score, sensitivity),
-        eyes=found.eyes,
-        patients=found.patients,
+        possible=conformal_threshold(probabilities, raw.grade, COVERAGE),
+        points=points,
+        eyes=raw.eyes,
+        patients=raw.patients,
     )
 
 

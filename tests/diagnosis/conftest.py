@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from points import points
 
 from teledx_fed.data.image_cache import PREPARATION_VERSION
 from teledx_fed.data.photographs import png
@@ -26,7 +27,7 @@ ABOUT = Manifest(
     release="0.1.0",
     demonstration=False,
     preparation=Preparation(PREPARATION_VERSION, 64, False, False),
-    calibration=Calibration(1.0, 0.9, 0.01, 0.9, 0.99, 0.99, 100, 50),
+    calibration=Calibration(1.0, 0.9, 0.01, points(0.99, 0.99), 100, 50),
     scope=Scope((), 100),
     trained={"rounds": 3},
 )

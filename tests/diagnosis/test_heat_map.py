@@ -6,6 +6,7 @@ import pytest
 import torch
 from captum.attr import LayerGradCam
 from numpy.typing import NDArray
+from points import points
 from scipy.special import logit, softmax
 
 from teledx_fed.data.maps import on_photograph
@@ -34,7 +35,7 @@ def photographs(count: int = 6, size: int = 96) -> Image:
 
 
 def manifest() -> Manifest:
-    calibration = Calibration(1.0, 0.9, 0.1, 0.9, 0.5, 0.5, 100, 50)
+    calibration = Calibration(1.0, 0.9, 0.1, points(0.5, 0.5), 100, 50)
     return Manifest("north", "1", True, Preparation(2, 96, False, False), calibration, Scope((), 96), {})
 
 

@@ -1,9 +1,10 @@
 """Never milder than the worse eye, over every combination of what two eyes can show."""
 
+from dataclasses import replace
 from itertools import product
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from teledx_fed.clinical import (
@@ -101,6 +102,23 @@ def test_another_photograph_never_makes_it_milder_where_it_shows_disease(seen, m
     if any(one.graded and one.graded.refers for one in seen):
         assert sternest([after.action, Action.REFER]) == after.action
     assert (before.action is Action.URGENT) <= (after.action is Action.URGENT)
+
+
+@settings(max_examples=40)
+@given(st.lists(seen_photographs, min_size=1, max_size=3), st.booleans())
+def test_what_is_withheld_makes_no_eye_milder(seen, referral_too: bool) -> None:
+    """Without an urgent threshold an eye is still referred; without one of referral, people read it."""
+
+    def withheld(one: Graded) -> Graded:
+        return replace(one, is_urgent=None, refers=one.refers or (None if referral_too else False))
+
+    after = judged(*(replace(one, graded=one.graded and withheld(one.graded)) for one in seen))
+    for before, eye in zip(judged(*seen).eyes, after.eyes, strict=True):
+        expected = Action.REFER if before.action is Action.URGENT else before.action
+        assert sternest([eye.action, expected]) == eye.action
+        assert eye.action is not Action.URGENT
+        if eye.graded is not None and eye.graded.refers is None:
+            assert eye.action is not Action.RESCREEN
 
 
 @given(st.lists(seen_photographs, min_size=1, max_size=6))

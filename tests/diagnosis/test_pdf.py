@@ -1,6 +1,7 @@
 """The printed report says what the page says, with its marks on every page."""
 
 import io
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -67,6 +68,15 @@ def test_it_says_what_was_found_and_that_nobody_signed() -> None:
     ):
         assert told in page, told
     assert page.index("Right eye") < page.index("Left eye")
+
+
+def test_it_says_that_urgency_is_not_decided_by_the_model() -> None:
+    right, *others = DIAGNOSIS.eyes
+    assert right.graded is not None
+    undecided = replace(right, graded=replace(right.graded, is_urgent=None, refers=None))
+    (page,) = text(replace(DIAGNOSIS, eyes=(undecided, *others)))
+    for disease in ("Referable", "Vision-threatening"):
+        assert re.search(f"{disease} disease: [^:]*, not decided by the model: this site has too few eyes", page)
 
 
 def test_once_read_the_clinicians_words_come_first() -> None:

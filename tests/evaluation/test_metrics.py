@@ -1,16 +1,13 @@
-import logging
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from sklearn import metrics as sklearn
 from torchmetrics.functional import classification as torchmetrics
 
 from teledx_fed.evaluation.intervals import multiplicities
-from teledx_fed.evaluation.metrics import METRICS, _say_once, metric, metrics, operating_point
+from teledx_fed.evaluation.metrics import METRICS, metric, metrics
 from teledx_fed.evaluation.predictions import Predictions
 
 SEEDS = range(3)
@@ -103,21 +100,3 @@ def test_a_head_with_one_output_leaves_five_grades_undefined(simulate) -> None:
 def test_one_metric_of_the_sample(simulate) -> None:
     p = simulate(0)
     assert metric("referable_auroc", p) == pytest.approx(sklearn.roc_auc_score(p.referable, p.referable_score))
-
-
-@given(seed=st.integers(0, 1000), target=st.floats(0.01, 1), decimals=st.integers(1, 6))
-def test_the_operating_point_is_the_highest_that_reaches_its_target(simulate, seed, target, decimals) -> None:
-    p = simulate(seed, patients=20)
-    p = replace(p, referable_score=p.referable_score.round(decimals))
-    positive = p.referable_score[p.referable]
-    threshold = operating_point(p.referable, p.referable_score, target)
-    assert (positive >= threshold).mean() >= target - 1e-9
-    assert (positive > threshold).mean() < target
-
-
-def test_without_a_referable_eye_the_operating_point_is_a_half_and_says_so(simulate, caplog) -> None:
-    p = simulate(0)
-    _say_once.cache_clear()
-    with caplog.at_level(logging.WARNING):
-        assert {operating_point(np.zeros(p.eyes, dtype=bool), p.referable_score, 0.9) for _ in range(3)} == {0.5}
-    assert caplog.text.count("no diseased eye") == 1

@@ -71,7 +71,8 @@ def test_a_table_has_the_declared_arrays_and_no_others(simulate) -> None:
 def test_a_head_with_one_output_sends_and_scores_what_it_can(simulate) -> None:
     p = simulate(0)
     sent = counted(replace(p, probabilities=None, vision_threatening_score=None))
-    assert SHAPES.keys() - sent.keys() == {"confusion", "grade_scores", "vision_threatening_scores"}
+    graded = {"confusion", "grade_scores", "vision_threatening_scores", "urgent_sought"}
+    assert SHAPES.keys() - sent.keys() == graded
     found, full = scores(sent), scores(counted(p))
     assert tuple(found) == SCORES
     assert {name for name, value in found.items() if value is None} >= {"qwk", "accuracy", "macro_f1", "macro_auroc"}

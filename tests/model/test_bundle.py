@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from points import points
 
 from teledx_fed.learning_settings import ModelSettings
 from teledx_fed.model.bundle import GRAPH, MANIFEST, WEIGHTS, Bundle, Calibration, Manifest, Preparation, Scope
@@ -19,7 +20,7 @@ ABOUT = Manifest(
     release="0.1.0",
     demonstration=True,
     preparation=Preparation(2, 64, False, False),
-    calibration=Calibration(1.2, 0.9, 0.1, 0.9, 0.3, 0.4, 100, 50),
+    calibration=Calibration(1.2, 0.9, 0.1, points(0.3, 0.4), 100, 50),
     scope=Scope(("canon",), 500),
     trained={"rounds": 3, "best_round": None},
 )
@@ -81,7 +82,7 @@ def test_a_missing_file_is_named(folder: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"format": 2}, "format 2, not 1"),
+        ({"format": 1}, "format 1, not 2"),
         ({"calibration": None}, "calibration: "),
         ({"files": {}}, r"hashes of \[\]"),
         ({"preparation": {"version": "x"}}, "preparation.version: "),

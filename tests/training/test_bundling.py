@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from teledx_fed.evaluation.examined import Examination
 from teledx_fed.model.bundle import Bundle
 from teledx_fed.model.network import build
 from teledx_fed.records import Shard, Site
 from teledx_fed.settings import Settings
 from teledx_fed.training.bundling import calibration, write_bundles
+from teledx_fed.training.examination import examine
 from teledx_fed.training.worker import SiteModel, Worker
 
 Sites = Callable[..., Site]
@@ -26,25 +28,42 @@ def trained(tiny_site: Sites, tiny_settings: Make) -> tuple[Worker, Site, SiteMo
     return worker, site, model, settings
 
 
-def test_thresholds_reach_the_sensitivity_on_validation(trained) -> None:
-    worker, site, model, _ = trained
-    found = calibration(worker, site, model, sensitivity=0.8)
-    p = worker.predictions(site.images, model, site.shard.validation, found.temperature)
-    assert (p.referable_score[p.referable] >= found.refers).mean() >= 0.8
-    assert (p.vision_threatening_score[p.vision_threatening] >= found.urgent).mean() >= 0.8
-    assert (found.eyes, found.patients) == (p.eyes, p.patients)
+def examined(worker: Worker, site: Site, model: SiteModel, settings: Settings) -> Examination:
+    return examine(worker, {site.name: site}, {"federated": {site.name: [model]}}, settings)
 
 
-def test_it_depends_on_no_other_split(trained) -> None:
-    worker, site, model, _ = trained
-    alone = replace(site, shard=Shard((), site.shard.validation, ()))
-    assert calibration(worker, alone, model, 0.9) == calibration(worker, site, model, 0.9)
+def test_a_bundle_has_the_points_of_the_report(trained, tmp_path: Path) -> None:
+    """Those that were tested, chosen on validation from scores before the temperature."""
+    worker, site, model, settings = trained
+    tested = examined(worker, site, model, settings)
+    write_bundles(worker, {"north": site}, {"north": model}, tested, settings, 1, tmp_path, print)
+    written = Bundle(tmp_path / "bundles" / "north", threads=1).manifest.calibration
+    p = worker.predictions(site.images, model, site.shard.validation)
+    found = worker.predictions(site.images, model, site.shard.test)
+    referable, urgent = written.points.referable, written.points.urgent
+    assert urgent is not None
+    assert (p.referable_score[p.referable] >= referable.threshold).mean() >= 0.9 or referable.bound_by == "specificity"
+    assert (urgent.positives, urgent.source) == (p.vision_threatening.sum(), "withheld")
+    assert referable.test is not None
+    assert referable.test.sensitivity.of == found.referable.sum()
+    assert referable.test.sensitivity.count == tested.called["federated"]["north"][found.referable].sum()
+    assert (written.eyes, written.patients) == (p.eyes, p.patients)
+
+
+def test_points_and_calibration_depend_on_validation_alone(trained) -> None:
+    worker, site, model, settings = trained
+    alone = replace(site, shard=Shard((), site.shard.validation, site.shard.test[:4]))
+    points = [examined(worker, one, model, settings).points["federated"]["north"][0] for one in (site, alone)]
+    chosen = [replace(each.referable, test=None) for each in points]
+    assert chosen[0] == chosen[1]
+    assert calibration(worker, alone, model, points[0]) == calibration(worker, site, model, points[0])
 
 
 def test_a_bundle_grades_as_the_worker_does(trained, tmp_path: Path) -> None:
     worker, site, model, settings = trained
-    write_bundles(worker, {"north": site}, {"north": model}, settings, 1, tmp_path, print)
-    bundle = Bundle(tmp_path / "north", threads=1)
+    tested = examined(worker, site, model, settings)
+    write_bundles(worker, {"north": site}, {"north": model}, tested, settings, 1, tmp_path, print)
+    bundle = Bundle(tmp_path / "bundles" / "north", threads=1)
     examples = site.shard.validation[::2]
     expected = worker.predictions(site.images, model, examples, bundle.manifest.calibration.temperature)
     logits = bundle(site.images.batch(examples)).logits / bundle.manifest.calibration.temperature
@@ -57,5 +76,6 @@ def test_a_bundle_grades_as_the_worker_does(trained, tmp_path: Path) -> None:
 def test_a_network_without_grades_has_no_bundle_and_says_so(tiny_site: Sites, tiny_settings: Make, tmp_path) -> None:
     settings, site = tiny_settings(model__head="seed"), tiny_site("north")
     worker, said = Worker(build(settings.model, settings.seed)), []
-    write_bundles(worker, {"north": site}, {"north": worker.initial}, settings, 1, tmp_path, said.append)
+    tested = examined(worker, site, worker.initial, settings)
+    write_bundles(worker, {"north": site}, {"north": worker.initial}, tested, settings, 1, tmp_path, said.append)
     assert said == ["no bundles: model.head must be grade to be calibrated, got one output. Train five grades."]

@@ -1,0 +1,53 @@
+"""What a run releases: the best round's model, and what a hospital that takes it up needs beside it."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+
+from teledx_fed.checks import must
+from teledx_fed.evaluation.operating import Evidence, as_json, evidence
+from teledx_fed.evaluation.tables import BINS
+from teledx_fed.federation.checkpoint import Scored
+from teledx_fed.files import write_text
+
+POOLED = "pooled.json"
+
+
+def write_pooled(best: Scored, model: Path) -> None:
+    """`pooled.json` beside the model: of the diseased eyes of all hospitals' validation sets, how many had which score.
+
+    Summed over hospitals, and bound to the model's bytes. A hospital that has few such eyes sets its thresholds by
+    these. Nothing is written where no hospital sent counts.
+    """
+    model.with_name(POOLED).unlink(missing_ok=True)
+    if (found := evidence(best.tables)) is not None:
+        told = {"model": digest(model), "round": best.round, "eyes": int(best.tables["eyes"][0]), **as_json(found)}
+        write_text(model.with_name(POOLED), json.dumps(told) + "\n")
+
+
+def read_pooled(model: Path) -> Evidence | None:
+    """None where there is no such file. A `ValueError` where it is of another model, or holds something else."""
+    path = model.with_name(POOLED)
+    if not path.is_file():
+        return None
+    try:
+        told = json.loads(path.read_text())
+        counts = {name: _counts(told[name]) for name in ("referable", "urgent") if name in told}
+        of, referable = told["model"], counts["referable"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} must hold {BINS} counts of eyes, got others ({error}). Ask for it again.") from error
+    must(of == digest(model), str(path), f"be of {model.name}", f"another model's ({str(of)[:12]})", "Ask for both.")
+    return Evidence(referable, counts.get("urgent"))
+
+
+def digest(model: Path) -> str:
+    return hashlib.sha256(model.read_bytes()).hexdigest()
+
+
+def _counts(values: object) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    counts = np.asarray(values, dtype=np.float64)
+    if counts.shape != (BINS,) or not np.isfinite(counts).all() or (counts < 0).any() or (counts % 1).any():
+        raise ValueError(f"shape {counts.shape}")
+    return counts
