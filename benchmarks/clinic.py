@@ -25,9 +25,10 @@ from teledx_fed.store.values import Role
 SIDE = 2048
 STUDIES = 9
 READERS, TURNS = 50, 4
-GRADED = {"gradable": "yes", "grade": "1"}
+GRADED = {"grade": "1", "oedema": "no"}
 PASSWORD = "a benchmark's own"
 CSRF = re.compile('name="csrf" value="([^"]+)"')
+VERSION = re.compile('name="version" value="([^"]+)"')
 PICTURES = re.compile(r'src="(/studies/[^"]+\.png)"')
 
 
@@ -100,8 +101,8 @@ async def read(address: str, number: int) -> list[float]:
             for picture in PICTURES.findall(page):
                 await timed(client, "GET", picture)
             graded = {f"{eye}_{item}": value for eye in ("right", "left") for item, value in GRADED.items()}
-            csrf = CSRF.findall(page)[0]
-            await timed(client, "POST", f"{study}/reading", csrf=csrf, urgency="refer", overrules="-", **graded)
+            told = {"csrf": CSRF.findall(page)[0], "version": VERSION.findall(page)[0], "sign": "no", **graded}
+            await timed(client, "POST", f"{study}/reading", urgency="refer", overrules="-", **told)
     return taken
 
 

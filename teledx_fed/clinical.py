@@ -154,6 +154,11 @@ class EyeDiagnosis:
     reasons: tuple[Reason, ...] = ()
     graded: Graded | None = None
 
+    @property
+    def grade(self) -> int | None:
+        """The suggested grade; None for an ungradable eye, even where the model found disease in a poor photograph."""
+        return None if self.graded is None or self.certainty is Certainty.UNGRADABLE else self.graded.grade
+
 
 @dataclass(frozen=True)
 class Diagnosis:
@@ -173,7 +178,10 @@ class Diagnosis:
 
 @dataclass(frozen=True)
 class EyeReading:
-    """A clinician's; `grade` is None where the eye is not gradable. `findings` beside retinopathy, such as drusen."""
+    """A clinician's. `grade` is None exactly where the eye is not gradable, `oedema` where they cannot say.
+
+    `findings` beside retinopathy, such as drusen.
+    """
 
     eye: Eye
     gradable: bool

@@ -9,6 +9,7 @@ from benchmarks.fuzzing.templates import PASSWORD, Known
 from teledx_fed.diagnosis.clinic import Clinic, Photograph, Submitted
 from teledx_fed.diagnosis.diagnose import open_bundle
 from teledx_fed.diagnosis.referral import ReferralSettings
+from teledx_fed.diagnosis.web.pages import Sight
 from teledx_fed.diagnosis.web.passwords import hashed_password
 from teledx_fed.diagnosis.web.sessions import COOKIE
 from teledx_fed.records import Eye
@@ -56,6 +57,7 @@ class Surgery:
             token=self._token,
             cookie=f"{COOKIE}={self._session}",
             csrf=found.csrf,
+            version=self._version(),
             link=self._link,
             study=self._first.entry.id,
             digest=self._first.images[0].digest,
@@ -63,6 +65,11 @@ class Surgery:
             offset=upload.offset,
             rest=self._eye[upload.offset :] or self._eye,
         )
+
+    def _version(self) -> str:
+        """As the study's form carries it."""
+        store, study = self.clinic.store, self._first.entry.id
+        return Sight(store.study(study), store.suggestions(study)[-1], store.readings(study)).version
 
     def traces(self) -> list[str]:
         """What should not be there, or should, once nobody sends anything any more."""

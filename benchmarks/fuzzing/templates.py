@@ -32,15 +32,14 @@ PAGES = (
     *("api/v1/uploads", "api/v1/uploads/{upload}", "administration", "studies/{study}/maps/heat_map/{digest}.png"),
 )
 READING = {
-    "left_gradable": "yes",
     "left_grade": "1",
-    "right_gradable": "yes",
-    "right_grade": "0",
+    "left_oedema": "no",
+    "right_grade": "ungradable",
+    "right_oedema": "unknown",
     "urgency": "refer",
     "overrules": "a reflex",
     "note": "",
     "left_findings": "drusen",
-    "sign": "yes",
 }
 
 
@@ -52,6 +51,7 @@ class Known:
     token: str
     cookie: str
     csrf: str
+    version: str
     link: str
     study: str
     digest: str
@@ -129,7 +129,9 @@ def a_log_in(known: Known, files: Files, rng: Generator) -> Request:
 
 
 def a_reading(known: Known, files: Files, rng: Generator) -> Request:
-    told = {name: perhaps(value.encode(), rng) for name, value in READING.items()} | {"csrf": known.csrf.encode()}
+    told = {name: perhaps(value.encode(), rng) for name, value in READING.items()}
+    told |= {"csrf": known.csrf.encode(), "version": perhaps(known.version.encode(), rng)}
+    told["sign"] = perhaps(one((b"yes", b"no", b"change"), rng), rng)
     path = known.path("studies/{study}/reading")
     if rng.random() < 0.3:
         parts = [Part(name.encode(), value, one((None, b"a.txt"), rng)) for name, value in told.items()]

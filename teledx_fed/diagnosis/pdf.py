@@ -88,7 +88,7 @@ def report(
             styles["muted"],
         ),
         Spacer(1, 4 * mm),
-        *_verdict(diagnosis, reading, styles),
+        *(_unsigned(diagnosis, styles) if reading is None else _signed(diagnosis, reading, styles)),
         Spacer(1, 4 * mm),
         _eyes(diagnosis.eyes, shown, styles, regular),
         Spacer(1, 4 * mm),
@@ -98,21 +98,29 @@ def report(
     return file.getvalue()
 
 
-def _verdict(diagnosis: Diagnosis, reading: Reading | None, styles: Styles) -> list[Flowable]:
-    suggested = f"Suggested: {advice(diagnosis.action, diagnosis.months)}"
-    if reading is None:
-        return [
-            Paragraph(suggested, styles["verdict"]),
-            Spacer(1, 2 * mm),
-            Paragraph("Read and signed by: ______________________________  on: ______________", styles["body"]),
-        ]
+def _unsigned(diagnosis: Diagnosis, styles: Styles) -> list[Flowable]:
+    """A signature on paper is under what a reader wrote of each eye, never under the suggestion alone."""
+    lines = [
+        *(
+            f"{EYES[eye.eye].capitalize()}, read: grade 0–4 ______ or not gradable ☐, macular oedema yes ☐ no ☐ "
+            "cannot say ☐"
+            for eye in diagnosis.eyes
+        ),
+        "Management: ____________________________________________",
+        "Read and signed by: ______________________________  on: ______________",
+    ]
+    suggested = Paragraph(f"Suggested: {advice(diagnosis.action, diagnosis.months)}", styles["verdict"])
+    return [suggested, Spacer(1, 2 * mm), *(Paragraph(line, styles["written"]) for line in lines)]
+
+
+def _signed(diagnosis: Diagnosis, reading: Reading, styles: Styles) -> list[Flowable]:
     lines = [Paragraph(_escaped(line), styles["body"]) for line in decided(reading)]
     return [
         Paragraph(
             f"{_escaped(reading.reader)}, {reading.time:%d %B %Y}: {ACTIONS[reading.urgency]}.", styles["verdict"]
         ),
         *lines,
-        Paragraph(suggested, styles["muted"]),
+        Paragraph(f"Suggested: {advice(diagnosis.action, diagnosis.months)}", styles["muted"]),
     ]
 
 
@@ -128,7 +136,7 @@ def _eye(eye: EyeDiagnosis, shown: Shown | None, styles: Styles, font: str) -> l
     parts: list[Flowable] = [Paragraph(EYES[eye.eye].capitalize(), styles["heading"])]
     if shown is not None:
         parts += [_picture(shown.photograph if shown.overlay is None else shown.overlay), Spacer(1, 2 * mm)]
-    if eye.graded is not None:
+    if eye.graded is not None and eye.grade is not None:
         parts.append(_bars(eye.graded.probabilities, font))
     parts += [Paragraph(_escaped(line), styles["body"]) for line in told(eye)]
     if shown is not None and shown.sentence:
@@ -163,6 +171,7 @@ def _styles(regular: str, bold: str) -> dict[str, ParagraphStyle]:
     body = ParagraphStyle("body", fontName=regular, fontSize=8.5, leading=11.5, textColor=INK)
     return {
         "body": body,
+        "written": ParagraphStyle("written", body, leading=16),
         "muted": ParagraphStyle("muted", body, fontSize=7.5, leading=10, textColor=MUTED),
         "title": ParagraphStyle("title", body, fontName=bold, fontSize=15, leading=20),
         "heading": ParagraphStyle("heading", body, fontName=bold, fontSize=10, leading=14),

@@ -10,6 +10,7 @@ from teledx_fed.clinical import (
     EyeReading,
     Fault,
     Gap,
+    Graded,
     OutOfScope,
     PatientRecord,
     Reading,
@@ -89,6 +90,8 @@ KNOWN = {
     "symptoms": {True: "new symptoms", False: "no new symptoms"},
 }
 """Items of a patient's record, where somebody said."""
+READ_OEDEMA = {True: "macular oedema", False: "no macular oedema", None: "macular oedema cannot be judged"}
+"""As a clinician read it."""
 MAPS = {
     Evidence.HEAT_MAP: "heat map",
     Evidence.INTEGRATED_GRADIENTS: "Integrated Gradients",
@@ -153,14 +156,17 @@ def about(record: PatientRecord) -> tuple[str, ...]:
 
 
 def told(eye: EyeDiagnosis) -> tuple[str, ...]:
-    """What is suggested of an eye, a sentence each: the grade, what else is possible, oedema, certainty and why."""
+    """What is suggested of an eye, a sentence each: the grade, what else is possible, oedema, certainty and why.
+
+    Of an ungradable eye no grade: only disease that shows in a poor photograph all the same.
+    """
     why = [REASONS[reason] for reason in eye.reasons]
     certainty = sentence(": ".join([CERTAINTIES[eye.certainty], *([listed(why)] if why else [])]))
-    if eye.graded is None:
-        return sentence(EYES[eye.eye]), certainty, advice(eye.action, None)
     graded = eye.graded
+    if graded is None or eye.grade is None:
+        return sentence(EYES[eye.eye]), certainty, *(_disease(graded) if graded else ()), advice(eye.action, None)
     return (
-        sentence(f"{EYES[eye.eye]}: most likely {GRADE_NAMES[graded.grade]}"),
+        sentence(f"{EYES[eye.eye]}: most likely {GRADE_NAMES[eye.grade]}"),
         sentence(f"not ruled out: {grade_set(graded.grades)}"),
         sentence(likelihood("referable disease", graded.referable, graded.refers)),
         sentence(likelihood("vision-threatening disease", graded.vision_threatening, graded.is_urgent)),
@@ -168,6 +174,14 @@ def told(eye: EyeDiagnosis) -> tuple[str, ...]:
         certainty,
         advice(eye.action, None),
     )
+
+
+def _disease(graded: Graded) -> tuple[str, ...]:
+    """What reaches this site's thresholds."""
+    referable = [sentence(likelihood("referable disease", graded.referable, True))] if graded.refers else []
+    threat = graded.vision_threatening
+    urgent = [sentence(likelihood("vision-threatening disease", threat, True))] if graded.is_urgent else []
+    return *referable, *urgent
 
 
 def likelihood(disease: str, probability: float, decided: bool | None) -> str:
@@ -184,7 +198,14 @@ def decided(reading: Reading) -> tuple[str, ...]:
 
 
 def read(eye: EyeReading) -> str:
-    grade = "not gradable" if not eye.gradable or eye.grade is None else GRADE_NAMES[eye.grade]
-    oedema = {None: [], True: ["macular oedema"], False: ["no macular oedema"]}[eye.oedema]
-    treated = ["treated before"] if eye.treated else []
-    return sentence(f"{EYES[eye.eye]}: {', '.join([grade, *oedema, *treated, *eye.findings])}")
+    parts = (grade_name(eye.grade), READ_OEDEMA[eye.oedema], *also(eye))
+    return sentence(f"{EYES[eye.eye]}: {', '.join(parts)}")
+
+
+def grade_name(grade: int | None) -> str:
+    return "not gradable" if grade is None else GRADE_NAMES[grade]
+
+
+def also(eye: EyeReading) -> tuple[str, ...]:
+    """What a clinician ticked beside grade and oedema."""
+    return *(["treated before"] if eye.treated else []), *eye.findings

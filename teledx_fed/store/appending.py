@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from teledx_fed.clinical import Diagnosis, EyeReading, Reading
@@ -32,12 +32,15 @@ def add_suggestion(session: Session, study: str, diagnosis: Diagnosis, time: dat
     return row
 
 
-def add_reading(session: Session, reading: Reading, sign: bool, time: datetime) -> ReadingRow:
+def add_reading(session: Session, reading: Reading, sign: bool, signed: int | None, time: datetime) -> ReadingRow:
+    """`signed`: how many signed readings the reader knew of; None leaves that unchecked."""
     _check(reading)
     text = written(READINGS, reading)
     about = study_row(session, reading.study, lock=True)
+    _check_eyes(about, reading)
     _check_reader(session, reading.reader)
     _check_suggestion(session, reading, sign)
+    _check_signed(session, reading.study, signed)
     row = ReadingRow(
         study=reading.study,
         number=next_number(session, ReadingRow, reading.study),
@@ -74,11 +77,30 @@ def _check(reading: Reading) -> None:
 
 
 def _check_grade(eye: EyeReading) -> None:
-    allowed = (None, *range(GRADES)) if eye.gradable else (None,)
-    if eye.grade not in allowed:
+    if eye.grade not in (range(GRADES) if eye.gradable else (None,)):
         raise ValueError(
             f"reading.grade must be 0 to {GRADES - 1}, and none where the eye is not gradable, got {eye.grade}"
             f" of the {eye.eye} eye. Grade it anew."
+        )
+
+
+def _check_eyes(study: StudyRow, reading: Reading) -> None:
+    read, photographed = {eye.eye for eye in reading.eyes}, {image.eye for image in study.images}
+    if read != photographed:
+        raise ValueError(
+            f"reading.eyes must be those of the study's photographs ({', '.join(sorted(photographed))}), got "
+            f"{', '.join(sorted(read))}. Load the study anew and read each eye."
+        )
+
+
+def _check_signed(session: Session, study: str, known: int | None) -> None:
+    """Nobody amends a reading that they have not seen."""
+    signed = (
+        select(func.count()).select_from(ReadingRow).where(ReadingRow.study == study, ReadingRow.signed.is_not(None))
+    )
+    if known is not None and (there := session.execute(signed).scalar_one()) != known:
+        raise ValueError(
+            f"study {study} must have {known} signed readings, as its reader saw, got {there}. Load it anew."
         )
 
 

@@ -148,14 +148,14 @@ class Store:
             rows.study_row(session, study)
             return tuple(rows.suggestion(row) for row in session.scalars(found))
 
-    def add_reading(self, reading: Reading, sign: bool) -> StoredReading:
-        """A signed one is final; one signed after it amends it.
+    def add_reading(self, reading: Reading, sign: bool, signed: int | None = None) -> StoredReading:
+        """A signed one is final; one signed after it amends it. `signed`: how many signed ones its reader knew of.
 
-        A `ValueError` for a demonstration that is signed, for a reader who is unknown or disabled, and for a suggestion
-        that the study does not have.
+        A `ValueError` for a demonstration that is signed, for eyes other than those photographed, for a reader who is
+        unknown or disabled, for a suggestion that the study does not have, and where another was signed in between.
         """
         with self._database.writing() as session:
-            return rows.reading(appending.add_reading(session, reading, sign, self._clock()))
+            return rows.reading(appending.add_reading(session, reading, sign, signed, self._clock()))
 
     def readings(self, study: str) -> tuple[StoredReading, ...]:
         """The oldest first; the last signed one counts."""

@@ -1,25 +1,34 @@
 """A clinician's way through the page, in a real browser: Debian's chromium and chromium-driver; axe-core from npm."""
 
+import io
 import json
 import shutil
 import subprocess
 import tarfile
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from string import ascii_letters, digits
 
+import numpy as np
 import oidc_provider
 import pytest
+from PIL import Image
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
+from selenium.webdriver.support.expected_conditions import staleness_of
 from selenium.webdriver.support.select import Select
 from selenium.webdriver.support.wait import WebDriverWait
 from serving import free_port, served
 
 from teledx_fed.clinical import Action
-from teledx_fed.diagnosis.clinic import Clinic
+from teledx_fed.data.photographs import png
+from teledx_fed.diagnosis.clinic import Clinic, Photograph
 from teledx_fed.diagnosis.web.passwords import hashed_password
 from teledx_fed.diagnosis.web.settings import DiagnosisSettings, OidcSettings
+from teledx_fed.records import Eye
 from teledx_fed.store.values import Role, Status
 
 pytestmark = pytest.mark.slow
@@ -38,16 +47,29 @@ def address(clinic: Clinic) -> Iterator[str]:
         yield address
 
 
-@pytest.fixture
-def browser() -> Iterator[Chrome]:
+@contextmanager
+def chromium(**preferences: object) -> Iterator[Chrome]:
     if not (CHROMIUM and DRIVER):
         pytest.skip("chromium or chromedriver is not installed")
     options = ChromeOptions()
     options.binary_location = CHROMIUM
     for flag in (*FLAGS, "--window-size=1100,900"):
         options.add_argument(flag)
+    options.add_experimental_option("prefs", preferences)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     with Chrome(options=options, service=Service(DRIVER)) as driver:
+        yield driver
+
+
+@pytest.fixture
+def browser() -> Iterator[Chrome]:
+    with chromium() as driver:
+        yield driver
+
+
+@pytest.fixture
+def without_scripts() -> Iterator[Chrome]:
+    with chromium(**{"profile.managed_default_content_settings.javascript": 2}) as driver:
         yield driver
 
 
@@ -98,17 +120,103 @@ def test_from_log_in_to_a_signed_report(browser: Chrome, address: str, clinic: C
     browser.find_element(By.CSS_SELECTOR, "[data-zoom]").send_keys("\n")
     assert browser.find_elements(By.CSS_SELECTOR, ".zoomed")
     browser.find_element(By.CSS_SELECTOR, "[data-zoom]").send_keys("\n")
-    Select(browser.find_element(By.NAME, "right_grade")).select_by_value("4")
-    Select(browser.find_element(By.NAME, "urgency")).select_by_value("urgent")
+    choose(browser, CHOICES)
     browser.find_element(By.NAME, "overrules").send_keys("new vessels at the disc")
-    browser.find_element(By.TAG_NAME, "h1").click()
-    browser.execute_script("document.activeElement.blur()")
-    browser.find_element(By.TAG_NAME, "body").send_keys("s")
+    press(browser, "yes")
+    assert heading(browser) == "Sign this reading?"
+    press_every_key(browser)
+    assert clinic.store.signed() == ()
+    press(browser, "yes")
     WebDriverWait(browser, PATIENCE).until(lambda driver: "Nothing waits." in driver.page_source)
     (entry,) = clinic.store.signed()
     (stored,) = clinic.store.readings(entry.id)
     assert (entry.status, stored.reading.urgency, stored.reading.eyes[0].grade) == (Status.SIGNED, Action.URGENT, 4)
     assert [line for line in browser.get_log("browser") if line["level"] == "SEVERE"] == []
+
+
+@pytest.mark.parametrize("suggestion", ["shown", "after_own_grade"])
+def test_no_key_signs_an_ungradable_eye_and_nothing_is_chosen_for_the_reader(
+    browser: Chrome, clinic: Clinic, photographs, suggestion: str
+) -> None:
+    clinic.store.access.add_user("anna", Role.READER, hashed_password(PASSWORD))
+    study = clinic.receive(replace(photographs.submitted(), photographs=(dark(photographs.right),))).study.id
+    assert clinic.store.study(study).images[0].faults
+    with served(clinic, DiagnosisSettings(port=free_port(), suggestion=suggestion)) as address:
+        log_in(browser, address)
+        browser.get(f"{address}/studies/{study}")
+        assert {box.get_property("value") for box in browser.find_elements(By.CSS_SELECTOR, ".reading select")} == {""}
+        assert browser.find_elements(By.CSS_SELECTOR, ".reading :checked:not(option)") == []
+        press_every_key(browser)
+        press(browser, "yes", answered=False)
+        press(browser, "no", answered=False)
+        assert (browser.current_url, clinic.store.readings(study)) == (f"{address}/studies/{study}", ())
+        choose(browser, {"right_grade": "ungradable", "right_oedema": "unknown", "urgency": "retake"})
+        if suggestion == "shown":
+            browser.find_element(By.NAME, "overrules").send_keys("too dark")
+        press(browser, "yes")
+        assert "Not gradable" in browser.find_element(By.TAG_NAME, "table").text
+        press(browser, "yes")
+    (stored,) = clinic.store.readings(study)
+    assert [(eye.gradable, eye.grade) for eye in stored.reading.eyes] == [(False, None)]
+
+
+def test_a_study_is_signed_without_scripts(without_scripts: Chrome, clinic: Clinic, photographs) -> None:
+    browser = without_scripts
+    clinic.store.access.add_user("anna", Role.READER, hashed_password(PASSWORD))
+    study = clinic.receive(photographs.submitted()).study.id
+    with served(clinic, DiagnosisSettings(port=free_port())) as address:
+        log_in(browser, address)
+        browser.get(f"{address}/studies/{study}")
+        choose(browser, CHOICES)
+        press(browser, "yes")
+        assert "Say why you do not follow the suggestion." in browser.find_element(By.CSS_SELECTOR, "[role=alert]").text
+        browser.find_element(By.NAME, "overrules").send_keys("new vessels at the disc")
+        press(browser, "yes")
+        press(browser, "change")
+        press(browser, "yes")
+        press(browser, "yes")
+        assert "Nothing waits." in browser.page_source
+    (stored,) = clinic.store.readings(study)
+    assert (stored.signed is not None, [eye.grade for eye in stored.reading.eyes]) == (True, [4, None])
+
+
+CHOICES = {
+    "right_grade": "4",
+    "right_oedema": "yes",
+    "left_grade": "ungradable",
+    "left_oedema": "unknown",
+    "urgency": "urgent",
+}
+
+
+def choose(browser: Chrome, choices: dict[str, str]) -> None:
+    for name, value in choices.items():
+        Select(browser.find_element(By.NAME, name)).select_by_value(value)
+
+
+def press(browser: Chrome, sign: str, answered: bool = True) -> None:
+    """A button of the reading; `answered` by another page, or kept back by the browser for what is missing."""
+    page = browser.find_element(By.TAG_NAME, "html")
+    browser.find_element(By.CSS_SELECTOR, f"button[name=sign][value={sign}]").click()
+    if answered:
+        WebDriverWait(browser, PATIENCE).until(staleness_of(page))
+
+
+def press_every_key(browser: Chrome) -> None:
+    """Each letter and digit, where nothing has the focus."""
+    page = browser.find_element(By.TAG_NAME, "body")
+    page.send_keys(ascii_letters + digits)
+    assert page.is_displayed(), "the page is still the same one"
+
+
+def heading(browser: Chrome) -> str:
+    return browser.find_element(By.TAG_NAME, "h1").text.partition("\n")[0]
+
+
+def dark(photograph: bytes) -> Photograph:
+    """One that the quality gate finds fault with."""
+    with Image.open(io.BytesIO(photograph)) as image:
+        return Photograph(png(np.array(image) // 12), Eye.RIGHT)
 
 
 def test_who_comes_back_from_the_providers_site_is_in_at_once(browser: Chrome, clinic: Clinic, tmp_path: Path) -> None:
@@ -136,6 +244,14 @@ def test_no_barrier_that_axe_finds(browser: Chrome, address: str, tmp_path, phot
         assert barriers(browser, axe) == {}, path
     upload(browser, address, tmp_path, photographs)
     assert barriers(browser, axe) == {}
+    choose(browser, CHOICES)
+    browser.execute_script("document.querySelector('form.reading').noValidate = true")
+    press(browser, "yes")
+    assert "Say why" in browser.find_element(By.CSS_SELECTOR, "[role=alert]").text
+    assert barriers(browser, axe) == {}
+    browser.find_element(By.NAME, "overrules").send_keys("new vessels at the disc")
+    press(browser, "yes")
+    assert (heading(browser), barriers(browser, axe)) == ("Sign this reading?", {})
 
 
 def test_on_a_tablet_nothing_is_cut_off(browser: Chrome, address: str, tmp_path, photographs) -> None:

@@ -1,7 +1,6 @@
 """The clinician's page and the devices' interface, asked as a browser and a camera ask."""
 
 import io
-import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,36 +8,16 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+from clinic_reader import HASH, PASSWORD, READING, Reader
 from fastapi.testclient import TestClient
 from PIL import Image, ImageFilter
 
-from teledx_fed.clinical import Action, Diabetes, PatientRecord
+from teledx_fed.clinical import Diabetes, PatientRecord
 from teledx_fed.data.photographs import png
 from teledx_fed.diagnosis.clinic import Clinic
 from teledx_fed.diagnosis.web.app import app, server
-from teledx_fed.diagnosis.web.passwords import hashed_password
 from teledx_fed.diagnosis.web.settings import DiagnosisSettings
 from teledx_fed.store.values import Role
-
-PASSWORD = "correct horse battery"
-HASH = hashed_password(PASSWORD)
-READING = {"right_gradable": "yes", "right_grade": "1", "left_gradable": "yes", "left_grade": "0", "urgency": "refer"}
-
-
-class Reader:
-    """Logged in, as `anna`."""
-
-    def __init__(self, clinic: Clinic, settings: DiagnosisSettings) -> None:
-        self.client = TestClient(app(clinic, settings), base_url="http://127.0.0.1", follow_redirects=False)
-        clinic.store.access.add_user("anna", Role.READER, HASH)
-        self.client.post("/login", data={"name": "anna", "password": PASSWORD})
-        self.csrf = re.findall('name="csrf" value="([^"]+)"', self.client.get("/").text)[0]
-
-    def get(self, path: str) -> httpx.Response:
-        return self.client.get(path)
-
-    def post(self, path: str, **data: str) -> httpx.Response:
-        return self.client.post(path, data={"csrf": self.csrf, **data})
 
 
 @pytest.fixture
@@ -122,28 +101,11 @@ def test_until_the_own_grade_nothing_tells_the_suggestion(blinded: Reader, clini
     assert [word for word in ("most likely", "/maps/", " selected", "suggested=", "?map=") if word in page] == []
     assert blinded.get(f"/studies/{study}?map=shap").text.count("/maps/") == 0
     assert blinded.get(heat).status_code == 404
-    assert blinded.post(f"/studies/{study}/reading", **READING, sign="no").status_code == 303
+    assert blinded.read(study, **READING).status_code == 303
     assert "most likely" in blinded.get(f"/studies/{study}").text
     assert blinded.get(heat).status_code == 200
     (stored,) = clinic.store.readings(study)
     assert (stored.reading.seen, stored.reading.suggestion) == (False, None)
-
-
-def test_overruling_asks_why_and_signing_ends_the_waiting(reader: Reader, clinic: Clinic, study: str) -> None:
-    path = f"/studies/{study}/reading"
-    refused = reader.post(path, **READING, sign="yes")
-    assert (refused.status_code, "Say why" in refused.text) == (422, True)
-    assert reader.post(path, **READING, sign="yes", overrules="a reflex").status_code == 303
-    (stored,) = clinic.store.readings(study)
-    assert stored.signed is not None
-    assert (stored.reading.urgency, stored.reading.overrules, stored.reading.seen) == (Action.REFER, "a reflex", True)
-    assert clinic.store.worklist() == ()
-    assert "signed" in reader.get(f"/studies/{study}").text
-
-
-def test_a_gradable_eye_needs_a_grade(reader: Reader, study: str) -> None:
-    response = reader.post(f"/studies/{study}/reading", **{**READING, "right_grade": ""}, sign="no")
-    assert (response.status_code, "right grade" in response.text) == (422, True)
 
 
 def test_a_demonstration_says_so_is_never_signed_and_stays_on_this_machine(
@@ -153,8 +115,8 @@ def test_a_demonstration_says_so_is_never_signed_and_stays_on_this_machine(
     study = clinic.receive(photographs.submitted()).study.id
     reader = Reader(clinic, DiagnosisSettings())
     assert "Demonstration, not for patients." in reader.get(f"/studies/{study}").text
-    response = reader.post(f"/studies/{study}/reading", **READING, sign="yes", overrules="x")
-    assert (response.status_code, "demonstration" in response.text) == (422, True)
+    response = reader.read(study, "yes", **READING)
+    assert (response.status_code, "A demonstration cannot be signed." in response.text) == (422, True)
     elsewhere = DiagnosisSettings(host="0.0.0.0", certificate="c.pem", key="k.pem")
     with pytest.raises(ValueError, match="host must be of this machine alone for a demonstration"):
         server(clinic, elsewhere)
@@ -328,9 +290,11 @@ def test_a_signed_report_is_final_and_one_signed_after_it_amended(reader: Reader
         return str(report["status"])
 
     assert status() == "preliminary"
-    reader.post(f"{path}/reading", **READING, sign="yes", overrules="a reflex")
+    asked = reader.read(study, "yes", **READING)
+    assert status() == "preliminary"
+    reader.confirm(study, asked)
     assert status() == "final"
-    reader.post(f"{path}/reading", **{**READING, "left_grade": "1"}, sign="yes", overrules="looked again")
+    reader.confirm(study, reader.read(study, "yes", **{**READING, "left_grade": "1"}))
     assert status() == "amended"
 
 

@@ -130,6 +130,7 @@ def test_an_eye_can_be_named_until_the_study_is_read(store: Store) -> None:
     assert store.study(added.entry.id).study.images[0].eye is Eye.UNKNOWN
     with pytest.raises(ValueError, match="image must be one"):
         store.set_eye(added.entry.id, "f" * 64, Eye.LEFT)
+    store.set_eye(added.entry.id, added.images[0].digest, Eye.RIGHT)
     store.add_reading(reading(added.entry.id), sign=False)
     with pytest.raises(ValueError, match="must be unread"):
         store.set_eye(added.entry.id, added.images[0].digest, Eye.LEFT)
@@ -174,6 +175,9 @@ def test_a_reading_that_cannot_be_is_refused(store: Store) -> None:
         "must name one eye or more": replace(right, eyes=()),
         "each once": replace(right, eyes=right.eyes * 2),
         "0 to 4": replace(right, eyes=(EyeReading(Eye.LEFT, True, 5),)),
+        "0 to 4, and none where": replace(right, eyes=(EyeReading(Eye.LEFT, True, None),)),
+        r"\(left, right\), got left": replace(right, eyes=right.eyes[:1]),
+        "got left, right, unknown": replace(right, eyes=(*right.eyes, EyeReading(Eye.UNKNOWN, True, 0))),
         "not gradable, got 2": replace(right, eyes=(EyeReading(Eye.LEFT, False, 2),)),
     }
     for message, each in wrong.items():
@@ -183,6 +187,15 @@ def test_a_reading_that_cannot_be_is_refused(store: Store) -> None:
     with pytest.raises(ValueError, match="who may log in, got 'anna'"):
         store.add_reading(right, sign=True)
     assert store.readings(study) == ()
+
+
+def test_nobody_amends_a_reading_that_they_have_not_seen(store: Store) -> None:
+    study = store.add_study(arrival(store, "a")).entry.id
+    store.add_reading(reading(study), sign=False, signed=0)
+    store.add_reading(reading(study), sign=True, signed=0)
+    with pytest.raises(ValueError, match="must have 0 signed readings, as its reader saw, got 1"):
+        store.add_reading(reading(study, grade=4), sign=True, signed=0)
+    store.add_reading(reading(study, grade=4), sign=True, signed=1)
 
 
 def test_what_cannot_be_read_back_is_not_stored(store: Store) -> None:

@@ -1,4 +1,4 @@
-// Sliders, zoom and keys; the page works without.
+// Sliders, zoom, and whether a reason is needed; the page works without. No key signs or sends anything.
 for (const slider of document.querySelectorAll("[data-opacity]")) {
   const heat = slider.closest("figure").querySelector(".heat");
   const show = () => { heat.hidden = slider.value === "0"; heat.style.opacity = slider.value / 100; };
@@ -19,13 +19,6 @@ for (const stack of document.querySelectorAll("[data-zoom]")) {
   stack.addEventListener("keydown", (event) => { if (event.key === "Enter") toggle(50, 50); });
 }
 
-for (const box of document.querySelectorAll("input[name$=_gradable]")) {
-  const grade = box.closest("fieldset").querySelector("select[name$=_grade]");
-  const follow = () => { grade.disabled = !box.checked; };
-  box.addEventListener("change", follow);
-  follow();
-}
-
 for (const link of document.querySelectorAll("[data-slow]")) {
   link.addEventListener("click", () => { document.querySelector("[data-computing]").hidden = false; });
 }
@@ -33,13 +26,7 @@ for (const link of document.querySelectorAll("[data-slow]")) {
 const why = document.querySelector("input[name=overrules]");
 const choices = document.querySelectorAll("form.reading [data-suggested]");
 const followed = () => {
-  why.required = [...choices].some((choice) => !choice.disabled && choice.value && choice.value !== choice.dataset.suggested);
+  why.required = [...choices].some((choice) => choice.value && choice.value !== choice.dataset.suggested);
 };
 for (const choice of choices) choice.addEventListener("change", followed);
-
-const keys = { s: "yes", p: "no" };
-document.addEventListener("keydown", (event) => {
-  const typing = event.target.matches("input, select, textarea");
-  const button = document.querySelector(`button[name=sign][value=${keys[event.key]}]`);
-  if (!typing && button && !event.ctrlKey && !event.metaKey && !event.altKey) button.click();
-});
+if (why) followed();

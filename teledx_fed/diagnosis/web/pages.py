@@ -1,11 +1,14 @@
 """What a reader sees: who waits, a study, its photographs, its reports."""
 
-from collections.abc import Mapping
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
+from starlette.datastructures import FormData
 
 from teledx_fed.clinical import Diagnosis, EyeDiagnosis
 from teledx_fed.diagnosis.clinic import Clinic
@@ -22,6 +25,7 @@ SHOWN_EYES = (Eye.RIGHT, Eye.LEFT, Eye.UNKNOWN)
 """The right eye on the left, as one sits before the patient."""
 FINDINGS = ("drusen", "glaucomatous disc", "vein occlusion", "epiretinal membrane", "cataract", "naevus")
 """That a reader may tick, beside retinopathy."""
+NOTHING_CHOSEN = FormData()
 PNG = "image/png"
 
 
@@ -62,6 +66,18 @@ class Sight:
     def diagnosis(self) -> Diagnosis | None:
         return self.suggestion.diagnosis if self.suggestion else None
 
+    @property
+    def signed(self) -> tuple[StoredReading, ...]:
+        return tuple(one for one in self.readings if one.signed)
+
+    @property
+    def version(self) -> str:
+        """Another one as soon as photographs, signed readings or the suggestion in sight are others."""
+        images = [(image.digest, image.eye) for image in self.stored.images]
+        suggestion = self.suggestion.digest if self.suggestion else None
+        content = json.dumps([images, suggestion, [one.digest for one in self.signed]])
+        return hashlib.sha256(content.encode()).hexdigest()
+
 
 def sight(request: Request, found: LoggedIn, study: str) -> Sight:
     """A 404 where there is no such study."""
@@ -80,13 +96,18 @@ def _known(clinic: Clinic, study: str) -> StoredStudy:
 
 def _withheld(settings: DiagnosisSettings, found: LoggedIn, readings: tuple[StoredReading, ...]) -> bool:
     graded = any(one.reading.reader == found.user.name for one in readings)
-    return settings.suggestion == "after_own_grade" and not graded
+    return _blinded(settings) and not graded
+
+
+def _blinded(settings: DiagnosisSettings) -> bool:
+    """Whether readers grade before they see what others, or the model, made of a study."""
+    return settings.suggestion == "after_own_grade"
 
 
 @router.get("/", response_class=HTMLResponse)
 def worklist(request: Request, found: Session) -> HTMLResponse:
-    store = clinic_of(request).store
-    return render(request, "worklist", found, waiting=store.worklist(), signed=store.signed(limit=20))
+    store, blinded = clinic_of(request).store, _blinded(request.app.state.settings)
+    return render(request, "worklist", found, waiting=store.worklist(), signed=store.signed(limit=20), blinded=blinded)
 
 
 @router.get("/studies/{study}", response_class=HTMLResponse)
@@ -96,16 +117,34 @@ def study_page(request: Request, found: Session, study: str, map: Evidence = Evi
     if seen.suggestion is not None and map is not Evidence.HEAT_MAP:
         clinic.explain(seen.stored, map)
     clinic.store.log_view(study, found.user.name)
+    return show(request, found, seen, map=map)
+
+
+def show(
+    request: Request,
+    found: LoggedIn,
+    seen: Sight,
+    chosen: FormData = NOTHING_CHOSEN,
+    problems: Sequence[str] = (),
+    map: Evidence = Evidence.HEAT_MAP,
+    status: int = 200,
+) -> HTMLResponse:
+    """A study; its form holds what the reader has `chosen`, and nothing else. `problems` say what is still to do."""
+    clinic, study = clinic_of(request), seen.stored.study.id
     folder = clinic.store.folder
     return render(
         request,
         "study",
         found,
+        status,
         seen=seen,
+        chosen=chosen,
+        problems=problems,
         person=clinic.who(seen.stored.study),
         previous=clinic.store.previous(study),
         views=clinic.store.views(study) if found.user.role is Role.ADMIN else (),
         withheld=seen.suggestion is None,
+        blinded=_blinded(request.app.state.settings),
         findings=FINDINGS,
         shown=map,
         said={image.digest: _said(folder / sentence_of(image, map)) for image in seen.stored.images},

@@ -1,83 +1,72 @@
-"""A clinician agrees, or says what else they see; signed, it is final."""
+"""A clinician agrees, or says what else they see; asked once whether to sign it, they make it final."""
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TypeVar
 
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import RedirectResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData
 
-from teledx_fed.clinical import Action, Diagnosis, EyeReading, Reading
-from teledx_fed.diagnosis.web.pages import FINDINGS, Sight, clinic_of, sight
+from teledx_fed.diagnosis.web.pages import Sight, clinic_of, show, sight
+from teledx_fed.diagnosis.web.reading_form import confirmation, differing, problems, reading_of
+from teledx_fed.diagnosis.web.rendering import render
 from teledx_fed.diagnosis.web.sessions import OwnForm
-from teledx_fed.records import GRADES, Eye
+from teledx_fed.records import Eye
 from teledx_fed.store.values import LoggedIn
 
 router = APIRouter(include_in_schema=False)
 
-OEDEMA = {"": None, "yes": True, "no": False}
-LONGEST_NOTE = 4000
-Chosen = TypeVar("Chosen")
+SIGN, PRELIMINARY, CHANGE = "yes", "no", "change"
+"""What a form asks for: signing, keeping as preliminary, going back to the choices."""
 
 
 @router.post("/studies/{study}/reading")
 async def read(request: Request, found: OwnForm, study: str) -> Response:
+    """Signing takes two requests: the first is answered with what will be signed, the second confirms just that."""
     form = await request.form()
-    seen = await run_in_threadpool(sight, request, found, study)
+    return await run_in_threadpool(_answer, request, found, study, form)
+
+
+def _answer(request: Request, found: LoggedIn, study: str, form: FormData) -> Response:
+    seen, wish = sight(request, found, study), form.get("sign")
+    if wish not in (SIGN, PRELIMINARY, CHANGE):
+        raise HTTPException(422, "Choose whether to sign the reading or to keep it as preliminary.")
+    if form.get("version") != seen.version:
+        return show(request, found, seen, problems=[_changed(seen)], status=409)
+    if wish == CHANGE:
+        return show(request, found, seen, form)
+    demonstration = wish == SIGN and clinic_of(request).bundle.manifest.demonstration
+    if told := ["A demonstration cannot be signed."] if demonstration else problems(form, seen):
+        return show(request, found, seen, form, told, status=422)
+    if wish == SIGN and form.get("confirmed") != confirmation(form, seen, found):
+        return _ask(request, found, seen, form)
     reading = reading_of(form, seen, found, datetime.now(UTC))
-    sign = form.get("sign") == "yes"
-    await run_in_threadpool(clinic_of(request).store.add_reading, reading, sign)
-    return RedirectResponse("/" if sign else f"/studies/{study}", 303)
+    clinic_of(request).store.add_reading(reading, wish == SIGN, len(seen.signed))
+    return RedirectResponse("/" if wish == SIGN else f"/studies/{study}", 303)
 
 
-def reading_of(form: FormData, seen: Sight, found: LoggedIn, now: datetime) -> Reading:
-    """A 422 says what is missing: a grade of a gradable eye, or why a suggestion that was seen is not followed."""
-    eyes = tuple(_eye(form, panel.eye) for panel in seen.panels)
-    urgency = _chosen(form, "urgency", {action.value: action for action in Action})
-    overrules = _text(form, "overrules")
-    if seen.diagnosis and not overrules and differs(eyes, urgency, seen.diagnosis):
-        raise HTTPException(422, "Say why you do not follow the suggestion.")
-    return Reading(
-        study=seen.stored.study.id,
-        reader=found.user.name,
-        time=now,
-        eyes=eyes,
-        urgency=urgency,
-        suggestion=seen.suggestion.digest if seen.suggestion else None,
-        seen=seen.suggestion is not None,
-        overrules=overrules,
-        note=_text(form, "note"),
+def _changed(seen: Sight) -> str:
+    """Another request has come before, or the same one twice."""
+    said = "This study has changed since you opened it, and nothing was added now. Look at it again."
+    if not seen.signed:
+        return said
+    last = seen.signed[-1].reading
+    return f"{said} {last.reader} signed a reading of {last.time.astimezone():%d %B %Y, %H:%M}."
+
+
+def _ask(request: Request, found: LoggedIn, seen: Sight, form: FormData) -> Response:
+    reading = reading_of(form, seen, found, datetime.now(UTC))
+    return render(
+        request,
+        "sign",
+        found,
+        seen=seen,
+        person=clinic_of(request).who(seen.stored.study),
+        reading=reading,
+        suggested={eye.eye: eye for eye in seen.diagnosis.eyes} if seen.diagnosis else {},
+        differing=differing(reading.eyes, seen.diagnosis) if seen.diagnosis else frozenset(),
+        unread=[eye for eye in (Eye.RIGHT, Eye.LEFT) if eye not in {each.eye for each in reading.eyes}],
+        amended=seen.signed[-1:],
+        choices=[(name, value) for name, value in form.multi_items() if name not in ("csrf", "sign", "confirmed")],
+        confirmed=confirmation(form, seen, found),
     )
-
-
-def differs(eyes: tuple[EyeReading, ...], urgency: Action, diagnosis: Diagnosis) -> bool:
-    """From what was suggested, in what is done or in a grade."""
-    said = {eye.eye: eye.graded.grade for eye in diagnosis.eyes if eye.graded}
-    graded = {eye.eye: eye.grade for eye in eyes if eye.gradable}
-    return urgency is not diagnosis.action or any(said.get(eye, grade) != grade for eye, grade in graded.items())
-
-
-def _eye(form: FormData, eye: Eye) -> EyeReading:
-    gradable = form.get(f"{eye}_gradable") == "yes"
-    grades = {str(grade): grade for grade in range(GRADES)}
-    return EyeReading(
-        eye=eye,
-        gradable=gradable,
-        grade=_chosen(form, f"{eye}_grade", grades) if gradable else None,
-        oedema=_chosen(form, f"{eye}_oedema", OEDEMA),
-        treated=form.get(f"{eye}_treated") == "yes",
-        findings=tuple(finding for finding in FINDINGS if finding in form.getlist(f"{eye}_findings")),
-    )
-
-
-def _chosen(form: FormData, name: str, choices: Mapping[str, Chosen]) -> Chosen:
-    value = str(form.get(name, ""))
-    if value not in choices:
-        raise HTTPException(422, f"Choose {name.replace('_', ' ')}.")
-    return choices[value]
-
-
-def _text(form: FormData, name: str) -> str:
-    return str(form.get(name, "")).strip()[:LONGEST_NOTE]

@@ -45,5 +45,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["told"] = lambda code, told: told[code]
-    environment.globals |= {"words": wording, "Eye": Eye, "Action": Action, "Role": Role, "grades": range(GRADES)}
+    grades = {str(grade): f"{grade} {wording.GRADE_NAMES[grade]}" for grade in range(GRADES)}
+    environment.globals |= {"words": wording, "Eye": Eye, "Action": Action, "Role": Role}
+    environment.globals["grade_choices"] = {**grades, "ungradable": "not gradable"}
     return environment

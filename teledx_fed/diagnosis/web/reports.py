@@ -87,7 +87,7 @@ def _uid(identity: UUID) -> str:
 
 
 def _signed(seen: Sight) -> list[Reading]:
-    return [one.reading for one in seen.readings if one.signed]
+    return [one.reading for one in seen.signed]
 
 
 def _shown(clinic: Clinic, seen: Sight) -> Mapping[Eye, pdf.Shown]:

@@ -1,0 +1,97 @@
+"""The reading form: every answer in a reading is one that the reader chose."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from starlette.datastructures import FormData
+
+from teledx_fed.clinical import Action, Diagnosis, EyeReading, Reading
+from teledx_fed.diagnosis.web.pages import FINDINGS, Sight
+from teledx_fed.diagnosis.wording import EYES, sentence
+from teledx_fed.records import GRADES, Eye
+from teledx_fed.store.content import READINGS, digest_of, written
+from teledx_fed.store.values import LoggedIn
+
+UNGRADABLE = "ungradable"
+GRADE = {**{str(grade): grade for grade in range(GRADES)}, UNGRADABLE: None}
+OEDEMA = {"no": False, "yes": True, "unknown": None}
+MANAGEMENT = {action.value: action for action in Action}
+LONGEST_TEXT = 4000
+
+
+def problems(form: FormData, seen: Sight) -> tuple[str, ...]:
+    """What is missing or contradictory, a sentence each; none for a form that `reading_of` can take."""
+    open_choices = tuple(_open_choices(form, seen))
+    return open_choices or tuple(_text_problems(form, seen))
+
+
+def _open_choices(form: FormData, seen: Sight) -> Iterator[str]:
+    for eye in (panel.eye for panel in seen.panels):
+        if form.get(f"{eye}_grade") not in GRADE:
+            yield sentence(f"{EYES[eye]}: choose a grade, or that it is not gradable")
+        if form.get(f"{eye}_oedema") not in OEDEMA:
+            yield sentence(f"{EYES[eye]}: choose whether there is macular oedema, or that you cannot say")
+    if form.get("urgency") not in MANAGEMENT:
+        yield "Choose the management."
+
+
+def _text_problems(form: FormData, seen: Sight) -> Iterator[str]:
+    for name, label in (("overrules", "The reason"), ("note", "The note")):
+        if (length := len(text(form, name))) > LONGEST_TEXT:
+            yield f"{label} must have at most {LONGEST_TEXT} characters, got {length}. Shorten it."
+    eyes, urgency = _eyes(form, seen), MANAGEMENT[str(form["urgency"])]
+    if seen.diagnosis and differs(eyes, urgency, seen.diagnosis) and not text(form, "overrules"):
+        yield "Say why you do not follow the suggestion."
+
+
+def reading_of(form: FormData, seen: Sight, found: LoggedIn, now: datetime) -> Reading:
+    """Of a form without problems."""
+    return Reading(
+        study=seen.stored.study.id,
+        reader=found.user.name,
+        time=now,
+        eyes=_eyes(form, seen),
+        urgency=MANAGEMENT[str(form["urgency"])],
+        suggestion=seen.suggestion.digest if seen.suggestion else None,
+        seen=seen.suggestion is not None,
+        overrules=text(form, "overrules"),
+        note=text(form, "note"),
+    )
+
+
+def confirmation(form: FormData, seen: Sight, found: LoggedIn) -> str:
+    """The digest of all that a reader is asked to confirm: what they chose, of what they saw."""
+    timeless = reading_of(form, seen, found, datetime.fromtimestamp(0, UTC))
+    return digest_of(seen.version + written(READINGS, timeless))
+
+
+def differs(eyes: tuple[EyeReading, ...], urgency: Action, diagnosis: Diagnosis) -> bool:
+    """From what is suggested, in management or in an eye's grade."""
+    return urgency is not diagnosis.action or bool(differing(eyes, diagnosis))
+
+
+def differing(eyes: tuple[EyeReading, ...], diagnosis: Diagnosis) -> frozenset[Eye]:
+    """The eyes that were graded otherwise than suggested; of an eye without a suggested grade there is no otherwise."""
+    suggested = {eye.eye: eye.grade for eye in diagnosis.eyes if eye.grade is not None}
+    return frozenset(eye.eye for eye in eyes if suggested.get(eye.eye, eye.grade) != eye.grade)
+
+
+def text(form: FormData, name: str) -> str:
+    """With one character a line break, as browsers count."""
+    return str(form.get(name, "")).replace("\r\n", "\n").strip()
+
+
+def _eyes(form: FormData, seen: Sight) -> tuple[EyeReading, ...]:
+    return tuple(_eye(form, panel.eye) for panel in seen.panels)
+
+
+def _eye(form: FormData, eye: Eye) -> EyeReading:
+    grade, ticked = GRADE[str(form[f"{eye}_grade"])], form.getlist(f"{eye}_findings")
+    return EyeReading(
+        eye=eye,
+        gradable=grade is not None,
+        grade=grade,
+        oedema=OEDEMA[str(form[f"{eye}_oedema"])],
+        treated=form.get(f"{eye}_treated") == "yes",
+        findings=tuple(finding for finding in FINDINGS if finding in ticked),
+    )

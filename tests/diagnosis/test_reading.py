@@ -1,0 +1,266 @@
+"""What a clinician signs is what they chose themselves, of what they saw, after they were asked once."""
+
+import hashlib
+import html
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from itertools import product
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from clinic_reader import READING, Reader
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from starlette.datastructures import FormData
+
+from teledx_fed.clinical import Action, Certainty, Diagnosis, EyeDiagnosis, EyeReading, Fault, Graded, Reading
+from teledx_fed.diagnosis.clinic import Clinic
+from teledx_fed.diagnosis.diagnose import open_bundle
+from teledx_fed.diagnosis.referral import ReferralSettings
+from teledx_fed.diagnosis.web.pages import Sight
+from teledx_fed.diagnosis.web.reading_form import GRADE, MANAGEMENT, OEDEMA, problems, reading_of
+from teledx_fed.diagnosis.web.settings import DiagnosisSettings
+from teledx_fed.diagnosis.wording import told
+from teledx_fed.records import Eye
+from teledx_fed.store.identified import open_identified
+from teledx_fed.store.store import open_store
+from teledx_fed.store.values import Arrival, LoggedIn, Role, Status, StoredImage, User
+
+NONE = Graded((0.9, 0.04, 0.03, 0.02, 0.01), (0, 1), 0.06, 0.03, False, False)
+ANSWERS = ("right_grade", "right_oedema", "left_grade", "left_oedema", "urgency")
+ANNA = LoggedIn(User("anna", Role.READER, None, False), "", datetime(2026, 1, 1, tzinfo=UTC))
+
+
+def suggestion(certainty: Certainty = Certainty.CONFIDENT, graded: Graded | None = NONE) -> Diagnosis:
+    """Of both eyes alike: no retinopathy, if anything."""
+    reasons = (Fault.BLURRED,) if certainty is Certainty.UNGRADABLE else ()
+    eyes = tuple(EyeDiagnosis(eye, certainty, Action.RESCREEN, reasons, graded) for eye in (Eye.RIGHT, Eye.LEFT))
+    return Diagnosis(eyes, certainty, Action.RESCREEN, 12, "a" * 64, False)
+
+
+@pytest.fixture(scope="module")
+def clinic(tmp_path_factory: pytest.TempPathFactory, bundle_folder: Path) -> Iterator[Clinic]:
+    folder = tmp_path_factory.mktemp("clinic")
+    store, identified = open_store("", folder), open_identified("", folder)
+    opened = Clinic(store, identified, open_bundle(bundle_folder, 1), ReferralSettings(), b"k" * 32, threads=1)
+    store.access.add_user("bob", Role.READER, None)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def reader(clinic: Clinic) -> Reader:
+    return Reader(clinic, DiagnosisSettings())
+
+
+@pytest.fixture(scope="module")
+def blinded(clinic: Clinic, reader: Reader) -> Reader:
+    return reader.at(DiagnosisSettings(suggestion="after_own_grade"))
+
+
+def add_study(clinic: Clinic, *eyes: Eye) -> str:
+    """A file for each eye, which nobody looks at here."""
+    key = uuid4().hex
+    images = tuple(
+        StoredImage(hashlib.sha256(f"{key}{eye}".encode()).hexdigest(), f"{key}-{eye}", 9, 9, eye) for eye in eyes
+    )
+    for image in images:
+        (clinic.store.folder / image.path).touch()
+    return clinic.store.add_study(Arrival(key, "device/camera", images), diagnosis=suggestion()).study.id
+
+
+@pytest.fixture
+def study(clinic: Clinic) -> str:
+    return add_study(clinic, Eye.RIGHT, Eye.LEFT)
+
+
+@pytest.fixture
+def seen(clinic: Clinic, study: str) -> Sight:
+    return Sight(clinic.store.study(study), clinic.store.suggestions(study)[-1], ())
+
+
+def form_of(page: str) -> str:
+    return page.partition('class="reading"')[2].partition("</form>")[0]
+
+
+def test_the_form_starts_empty_whatever_is_suggested(
+    reader: Reader, blinded: Reader, clinic: Clinic, study: str
+) -> None:
+    for who, certainty, graded in product((reader, blinded), Certainty, (NONE, None)):
+        clinic.store.add_suggestion(study, suggestion(certainty, graded))
+        form = form_of(who.get(f"/studies/{study}").text)
+        assert [word for word in ("selected", "checked", "disabled") if word in form] == [], (certainty, graded)
+        assert form.count('<option value="">choose</option>') == len(ANSWERS)
+
+
+@pytest.mark.parametrize("sign", ["yes", "no"])
+@pytest.mark.parametrize("missing", ANSWERS)
+def test_what_was_not_chosen_is_asked_for_and_what_was_is_kept(
+    reader: Reader, clinic: Clinic, study: str, missing: str, sign: str
+) -> None:
+    chosen = {**READING, "left_treated": "yes", "left_findings": "drusen", "note": "<b>"}
+    for wrong in ({}, {missing: ""}, {missing: "perhaps"}):
+        page = reader.read(study, sign, **{name: chosen[name] for name in chosen if name != missing} | wrong)
+        what = missing.partition("_")[0].replace("urgency", "the management")
+        assert (page.status_code, what in page.text.partition('role="alert"')[2].lower()[:120]) == (422, True), wrong
+        form = form_of(page.text)
+        assert form.count(" selected") == len(ANSWERS) - 1
+        assert form.count(" checked") == 2
+        assert "&lt;b&gt;" in form
+    assert clinic.store.readings(study) == ()
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            **{f"{eye}_grade": st.sampled_from([*GRADE, "", "5", "yes"]) for eye in ("right", "left")},
+            **{f"{eye}_oedema": st.sampled_from([*OEDEMA, "", "0"]) for eye in ("right", "left")},
+            **{f"{eye}_treated": st.sampled_from(["yes", "no"]) for eye in ("right", "left")},
+            "urgency": st.sampled_from([*MANAGEMENT, "", "nothing"]),
+            "overrules": st.sampled_from(["", " ", "a reflex", "x" * 4001]),
+        },
+    )
+)
+def test_a_reading_says_what_was_chosen_or_there_is_none(seen: Sight, chosen: dict[str, str]) -> None:
+    form = FormData(chosen)
+    if found := problems(form, seen):
+        assert all(line.endswith(".") for line in found)
+        return
+    reading = reading_of(form, seen, ANNA, datetime.now(UTC))
+    for eye in reading.eyes:
+        grade = chosen[f"{eye.eye}_grade"]
+        assert (eye.gradable, "ungradable" if eye.grade is None else str(eye.grade)) == (grade != "ungradable", grade)
+        assert {True: "yes", False: "no", None: "unknown"}[eye.oedema] == chosen[f"{eye.eye}_oedema"]
+        assert eye.treated == (chosen.get(f"{eye.eye}_treated") == "yes")
+    assert reading.urgency == chosen["urgency"]
+    follows = all(eye.grade == 0 for eye in reading.eyes) and reading.urgency is Action.RESCREEN
+    assert follows or reading.overrules
+
+
+def test_who_does_not_say_whether_to_sign_adds_nothing(reader: Reader, clinic: Clinic, study: str) -> None:
+    for sign in ("", "perhaps"):
+        response = reader.read(study, sign, **READING)
+        assert (response.status_code, "Choose whether to sign" in response.text) == (422, True)
+    assert clinic.store.readings(study) == ()
+
+
+def test_signing_asks_once_and_shows_what_will_be_signed(reader: Reader, clinic: Clinic, study: str) -> None:
+    chosen = {**READING, "left_grade": "ungradable", "left_findings": "cataract", "note": 'a "note"\r\n& more'}
+    asked = reader.read(study, "yes", **chosen)
+    assert asked.status_code == 200
+    main = html.unescape(asked.text.partition("<main>")[2])
+    right, left, management = (main.partition(f'"row">{row}')[2].partition("</tr>")[0] for row in ROWS)
+    for row, words in ((right, RIGHT), (left, LEFT), (management, MANAGED)):
+        assert [word for word in words if word not in row] == []
+    assert [word for word in ("a reflex", 'a "note"', "as anna") if word not in main] == []
+    assert clinic.store.readings(study) == ()
+    assert reader.confirm(study, asked).headers["location"] == "/"
+    (stored,) = clinic.store.readings(study)
+    assert stored.signed is not None
+    assert stored.reading.eyes == (
+        EyeReading(Eye.RIGHT, True, 1, oedema=False),
+        EyeReading(Eye.LEFT, False, None, oedema=None, findings=("cataract",)),
+    )
+    assert (stored.reading.urgency, stored.reading.note) == (Action.REFER, 'a "note"\n& more')
+    assert clinic.store.study(study).entry.status is Status.SIGNED
+
+
+ROWS = ("Right eye", "Left eye", "Management")
+RIGHT = ("Gradable: 1 mild non-proliferative retinopathy", "No macular oedema", "no apparent retinopathy", "differs")
+LEFT = ("Not gradable", "Macular oedema cannot be judged", "Cataract", "no apparent retinopathy", "differs")
+MANAGED = ("Refer to an ophthalmologist", "Photograph again at the next screening", "differs")
+
+
+def test_what_follows_the_suggestion_does_not_differ(reader: Reader, study: str) -> None:
+    agreed = {**READING, "right_grade": "0", "urgency": "rescreen", "overrules": ""}
+    assert "differs" not in reader.read(study, "yes", **agreed).text
+
+
+def test_overruling_asks_why(reader: Reader, clinic: Clinic, study: str) -> None:
+    for changed in ({"right_grade": "ungradable"}, {"right_grade": "3"}, {"urgency": "urgent"}):
+        agreed = {**READING, "right_grade": "0", "urgency": "rescreen", "overrules": ""}
+        response = reader.read(study, "yes", **{**agreed, **changed})
+        assert (response.status_code, "Say why" in response.text) == (422, True), changed
+    clinic.store.add_suggestion(study, suggestion(Certainty.UNGRADABLE))
+    graded = {**READING, "urgency": "rescreen", "overrules": ""}
+    assert "differs" not in reader.read(study, "yes", **graded).text, "no grade was suggested"
+
+
+def test_an_eye_that_was_not_photographed_is_named_before_signing(reader: Reader, clinic: Clinic) -> None:
+    study = add_study(clinic, Eye.RIGHT)
+    asked = reader.read(study, "yes", **READING).text
+    assert "No photograph: not read" in asked.partition('"row">Left eye')[2].partition("</tr>")[0]
+
+
+def test_other_choices_than_those_shown_are_asked_about_anew(reader: Reader, clinic: Clinic, study: str) -> None:
+    asked = reader.read(study, "yes", **READING)
+    confirmed = asked.text.partition('name="confirmed" value="')[2].partition('"')[0]
+    again = reader.read(study, "yes", **{**READING, "left_grade": "4"}, confirmed=confirmed)
+    assert (again.status_code, "proliferative retinopathy" in again.text) == (200, True)
+    assert clinic.store.readings(study) == ()
+
+
+def test_who_goes_back_finds_the_choices_as_they_were(reader: Reader, clinic: Clinic, study: str) -> None:
+    page = reader.read(study, "change", **READING)
+    assert form_of(page.text).count(" selected") == len(ANSWERS)
+    assert 'name="overrules" maxlength="4000" value="a reflex"' in page.text
+    assert clinic.store.readings(study) == ()
+
+
+def test_a_study_that_changed_meanwhile_is_looked_at_again(reader: Reader, clinic: Clinic, study: str) -> None:
+    opened, asked = reader.version(study), reader.read(study, "yes", **READING)
+    clinic.store.add_suggestion(study, suggestion(Certainty.UNCERTAIN))
+    for stale in (reader.read(study, "no", **READING, version=opened), reader.confirm(study, asked)):
+        assert (stale.status_code, "has changed since you opened it" in stale.text) == (409, True)
+        assert "selected" not in form_of(stale.text)
+    assert clinic.store.readings(study) == ()
+
+
+def test_a_form_that_is_sent_twice_signs_once(reader: Reader, clinic: Clinic, study: str) -> None:
+    asked = reader.read(study, "yes", **READING)
+    assert [reader.confirm(study, asked).status_code for _ in range(2)] == [303, 409]
+    assert len(clinic.store.readings(study)) == 1
+    assert "It amends the reading that anna signed" in reader.read(study, "yes", **READING).text
+
+
+def test_a_note_that_is_too_long_is_not_cut(reader: Reader, clinic: Clinic, study: str) -> None:
+    assert "The note must have at most 4000 characters" in reader.read(study, **READING, note="x" * 4001).text
+    assert clinic.store.readings(study) == ()
+    reader.read(study, **READING, note="x\r\n" * 2000)
+    (stored,) = clinic.store.readings(study)
+    assert len(stored.reading.note) == 3999
+
+
+@pytest.mark.parametrize("refers", [False, True])
+def test_of_an_ungradable_eye_no_grade_is_told_and_disease_is(reader: Reader, clinic: Clinic, study, refers) -> None:
+    graded = replace(NONE, refers=refers)
+    clinic.store.add_suggestion(study, suggestion(Certainty.UNGRADABLE, graded))
+    page = reader.get(f"/studies/{study}").text
+    assert [word for word in ("most likely", "Probability of each grade") if word in page] == []
+    assert "Not gradable: the photograph is blurred." in page
+    assert ("Referable disease" in page) == refers
+    assert "no apparent" not in " ".join(told(suggestion(Certainty.UNGRADABLE, graded).eyes[0]))
+
+
+def test_blinded_readers_do_not_learn_from_lists_or_from_each_other(
+    blinded: Reader, clinic: Clinic, study: str
+) -> None:
+    assert "Photograph again" not in line_of(blinded, study)
+    eyes = (EyeReading(Eye.RIGHT, True, 4), EyeReading(Eye.LEFT, True, 4))
+    bobs = Reading(study, "bob", datetime.now(UTC), eyes, Action.URGENT, None, False, note="new vessels")
+    clinic.store.add_reading(bobs, sign=False)
+    assert "urgent" not in line_of(blinded, study)
+    assert "new vessels" not in blinded.get(f"/studies/{study}").text
+    assert blinded.read(study, **READING).status_code == 303
+    assert "new vessels" in blinded.get(f"/studies/{study}").text
+
+
+def line_of(reader: Reader, study: str) -> str:
+    """Of the worklist."""
+    before, link, after = reader.get("/").text.partition(study)
+    assert link
+    return before.rpartition("<tr")[2] + after.partition("</tr>")[0]
