@@ -13,7 +13,7 @@ from threading import Event, Thread
 from types import FrameType
 
 from teledx_fed.deployment.audit import AuditLog
-from teledx_fed.deployment.certificates import days_left
+from teledx_fed.deployment.certificates import days_left, expires
 from teledx_fed.deployment.events import Watcher, disk, site_events
 from teledx_fed.deployment.hospital import Gate
 from teledx_fed.deployment.metrics import Tally, site_metrics
@@ -75,7 +75,7 @@ def _watched(home: SiteHome, supernode: "Companion | Elsewhere", tally: Tally) -
         watcher.tell(site_events(supernode.up, tally.failing, days_left(home.authority), disk(home.folder)))
 
     def metrics() -> bytes:
-        return site_metrics(tally, supernode.up, disk(home.folder))
+        return site_metrics(tally, supernode.up, disk(home.folder), expires(home.authority))
 
     with watched(watch.listen, metrics, lambda: {"supernode": supernode.up}), repeatedly(tell):
         yield

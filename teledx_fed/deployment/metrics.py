@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import product
 from typing import Literal, get_args
 
@@ -40,18 +41,19 @@ class Tally:
         (self.failing.add if outcome == "failed" else self.failing.discard)(kind)
 
 
-def server_metrics(seen: Overview) -> bytes:
-    return _written(_of_server(seen))
+def server_metrics(seen: Overview, certificate: datetime | None) -> bytes:
+    """`certificate`: when the server's expires."""
+    return _written(_of_server(seen, certificate))
 
 
-def site_metrics(tally: Tally, supernode_up: bool, space: Disk) -> bytes:
-    return _written(_of_site(tally, supernode_up, space))
+def site_metrics(tally: Tally, supernode_up: bool, space: Disk, authority: datetime | None) -> bytes:
+    """`authority`: when the certificate expires by which the site knows its server."""
+    return _written(_of_site(tally, supernode_up, space, authority))
 
 
-def _of_server(seen: Overview) -> Iterator[Metric]:
+def _of_server(seen: Overview, certificate: datetime | None) -> Iterator[Metric]:
     yield _gauge("server_sites_online", "Sites that are connected", sum(site.online for site in seen.sites))
-    if seen.certificate_days is not None:
-        yield _gauge("server_certificate_days", "Until the certificate expires", seen.certificate_days)
+    yield from _expiry("server_certificate", "the server's certificate", certificate)
     if seen.run is not None:
         yield from _of_run(seen.run)
     if seen.rounds:
@@ -73,7 +75,7 @@ def _of_round(last: RoundReport) -> Iterator[Metric]:
     yield _gauge("server_round_seconds", "What the last round took", last.seconds)
 
 
-def _of_site(tally: Tally, supernode_up: bool, space: Disk) -> Iterator[Metric]:
+def _of_site(tally: Tally, supernode_up: bool, space: Disk, authority: datetime | None) -> Iterator[Metric]:
     messages = CounterMetricFamily("teledx_site_messages", "By kind and outcome", labels=("kind", "outcome"))
     for labels, count in tally.messages.items():
         messages.add_metric(labels, count)
@@ -82,6 +84,12 @@ def _of_site(tally: Tally, supernode_up: bool, space: Disk) -> Iterator[Metric]:
     yield _gauge("site_quiet_seconds", "Since the last message, or since the start", time.monotonic() - tally.last)
     yield _gauge("site_supernode_up", "Whether the SuperNode runs", supernode_up)
     yield _gauge("site_disk_free_bytes", "Where the site's folder lies", space.free)
+    yield from _expiry("site_authority_certificate", "the certificate that vouches for the server", authority)
+
+
+def _expiry(name: str, what: str, time: datetime | None) -> Iterator[Metric]:
+    if time is not None:
+        yield _gauge(f"{name}_expiry_timestamp_seconds", f"When {what} expires, in Unix time", time.timestamp())
 
 
 def _gauge(name: str, means: str, value: float) -> Metric:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from teledx_fed.deployment import control
+from teledx_fed.deployment.certificates import expires
 from teledx_fed.deployment.events import Watcher, disk, server_events
 from teledx_fed.deployment.metrics import server_metrics
 from teledx_fed.deployment.monitoring import repeatedly, watched
@@ -26,7 +27,7 @@ def overseen(home: ServerHome) -> Iterator[None]:
     watcher = Watcher(home.settings.hosts[0], home.folder / "told.json", watch.webhook)
 
     def metrics() -> bytes:
-        return server_metrics(seen(home))
+        return server_metrics(seen(home), expires(home.certificate) if home.certificate.exists() else None)
 
     def tell() -> None:
         watcher.tell(server_events(seen(home), disk(home.folder)))

@@ -1,5 +1,5 @@
 from collections.abc import Iterable
-from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,7 @@ from teledx_fed.deployment.metrics import Tally, server_metrics, site_metrics
 from teledx_fed.deployment.overview import overview
 
 ROOM = Disk(free=5, total=100)
+EXPIRES = datetime.fromtimestamp(1_800_000_000, UTC)
 
 
 def read(text: bytes) -> dict[str, float]:
@@ -27,10 +28,10 @@ def read(text: bytes) -> dict[str, float]:
 def test_a_server_s_metrics(tmp_path: Path) -> None:
     server = home(tmp_path)
     run(server, "night-3", night())
-    seen = replace(overview(server, NODES, [Known("night-3")], NOW), certificate_days=200)
-    assert read(server_metrics(seen)) == {
+    seen = overview(server, NODES, [Known("night-3")], NOW)
+    assert read(server_metrics(seen, EXPIRES)) == {
         "server_sites_online": 3,
-        "server_certificate_days": 200,
+        "server_certificate_expiry_timestamp_seconds": 1_800_000_000,
         "server_run_state running": 1,
         "server_run_state stalled": 0,
         "server_run_state stopped": 0,
@@ -47,7 +48,7 @@ def test_a_server_s_metrics(tmp_path: Path) -> None:
 
 
 def test_a_server_without_a_run(tmp_path: Path) -> None:
-    assert read(server_metrics(overview(home(tmp_path), [], [], NOW))) == {"server_sites_online": 0}
+    assert read(server_metrics(overview(home(tmp_path), [], [], NOW), None)) == {"server_sites_online": 0}
 
 
 def test_a_site_s_metrics() -> None:
@@ -56,7 +57,7 @@ def test_a_site_s_metrics() -> None:
     tally.count("train", "refused")
     tally.count("query.counts", "answered", sent=200)
     tally.last -= 60
-    found = read(site_metrics(tally, True, ROOM))
+    found = read(site_metrics(tally, True, ROOM, EXPIRES))
     assert {name: value for name, value in found.items() if value and "quiet" not in name} == {
         "site_messages_total train answered": 1,
         "site_messages_total train refused": 1,
@@ -64,16 +65,17 @@ def test_a_site_s_metrics() -> None:
         "site_sent_bytes_total": 15_000_200,
         "site_supernode_up": 1,
         "site_disk_free_bytes": 5,
+        "site_authority_certificate_expiry_timestamp_seconds": 1_800_000_000,
     }
     assert 60 <= found["site_quiet_seconds"] < 70
 
 
 def test_a_server_cannot_make_a_site_s_metrics_grow() -> None:
     tally = Tally()
-    before = len(read(site_metrics(tally, True, ROOM)))
+    before = len(read(site_metrics(tally, True, ROOM, EXPIRES)))
     for i in range(100):
         tally.count(f"invented-{i}", "failed")
-    found = read(site_metrics(tally, True, ROOM))
+    found = read(site_metrics(tally, True, ROOM, EXPIRES))
     assert len(found) == before
     assert found["site_messages_total other failed"] == 100
 
@@ -89,4 +91,4 @@ def test_a_kind_fails_until_one_of_it_does_not() -> None:
 
 
 def test_the_process_s_own_metrics_are_there() -> None:
-    assert b"process_resident_memory_bytes" in site_metrics(Tally(), True, ROOM)
+    assert b"process_resident_memory_bytes" in site_metrics(Tally(), True, ROOM, None)
