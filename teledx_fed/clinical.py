@@ -45,6 +45,11 @@ class Gap(StrEnum):
     EYE_MISSING = "eye_missing"
     EYE_UNKNOWN = "eye_unknown"
     EYE_CONTRADICTED = "eye_contradicted"
+    EYE_NAME_BOTH = "eye_name_both"
+    EYE_NAME_UNCLEAR = "eye_name_unclear"
+    EYE_NAME_OTHER = "eye_name_other"
+    EYE_STATED_TWICE = "eye_stated_twice"
+    PHOTOGRAPH_SHARED = "photograph_shared"
     NO_MACULA = "no_macula"
 
 
@@ -101,10 +106,13 @@ class PatientRecord:
 
 @dataclass(frozen=True)
 class StudyImage:
+    """`doubts`: what speaks against its eye, or its patient."""
+
     photograph: Photograph
     eye: Eye = Eye.UNKNOWN
     field: Field = Field.UNKNOWN
     camera: str = "unknown"
+    doubts: tuple[Gap, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,9 @@ from teledx_fed.data.tables import Row, code, first_on_disk, on_disk, read_table
 from teledx_fed.data_settings import SourceSettings
 from teledx_fed.records import Collection, Field, Patients
 
+SIDES = {"l": ("left", "right"), "r": ("right", "left")}
+"""What DeepDRiD's names say: the eye, and the other one."""
+
 
 def aptos2019(root: Path) -> Listing:
     labels = read_table(root / "train.csv", "id_code", "diagnosis")
@@ -119,11 +122,16 @@ def _deepdrid(folder: Path) -> Listing:
         folder / f"{folder.name}.csv", "patient_id", "image_path", "left_eye_DR_Level", "right_eye_DR_Level"
     )
     images = image_folder(folder / "Images")
-    entries = []
+    entries, problems = [], [*labels.problems, *images.problems]
     for row in labels.rows:
         image = stem(row["image_path"])
         grades = {"left": row.code("left_eye_DR_Level"), "right": row.code("right_eye_DR_Level")}
-        named, other = ("right", "left") if "_r" in image else ("left", "right")
+        side = SIDES.get(image.rpartition("_")[2][:1].casefold())
+        if side is None:
+            message = f"image_path must be named after its eye, as 12_l1 or 12_r1 are, got {image}. Correct it."
+            problems.append(row.problem(message))
+            continue
+        named, other = side
         eye = named if grades[named] else other  # 56_r3 and 56_l3 are named after the other eye
         entry = Entry(
             row,
@@ -134,7 +142,7 @@ def _deepdrid(folder: Path) -> Listing:
             eye=eye,
         )
         entries.append(entry)
-    return Listing(entries, Patients.GIVEN, labels.problems + images.problems)
+    return Listing(entries, Patients.GIVEN, problems)
 
 
 def brset(root: Path) -> Listing:

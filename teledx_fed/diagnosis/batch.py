@@ -1,17 +1,22 @@
 """Many studies at once, into a folder; one bad file never ends it."""
 
 import json
+import secrets
+from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
 from teledx_fed.clinical import Diagnosis, Study
 from teledx_fed.data.preprocessing import place
 from teledx_fed.diagnosis import fhir, pdf
+from teledx_fed.diagnosis.collisions import NAME, Collision, Place, collisions, marked
 from teledx_fed.diagnosis.diagnose import Picture, diagnose
 from teledx_fed.diagnosis.heat_map import overlay, sentence
-from teledx_fed.diagnosis.intake import Submission, study_of
+from teledx_fed.diagnosis.intake import Submission, identity_of, study_of
 from teledx_fed.diagnosis.referral import ReferralSettings
 from teledx_fed.diagnosis.results import Row, as_json, row, write_csv
 from teledx_fed.files import write_bytes, write_text
@@ -23,29 +28,68 @@ Advance = Callable[[int, int], None]
 
 
 def run(
-    submissions: Sequence[Submission], bundle: Bundle, referral: ReferralSettings, out: Path, advance: Advance
+    submissions: Sequence[Submission],
+    bundle: Bundle,
+    referral: ReferralSettings,
+    out: Path,
+    advance: Advance,
+    key: bytes | None = None,
+    tell: Callable[[str], None] = lambda line: None,
 ) -> int:
-    """Writes `results.csv`, and a file for each study; returns how many photographs have an error in their row."""
+    """Writes `results.csv`, and a file for each study; returns how many photographs have an error in their row.
+
+    With the hospital's `key`, a study that its sender calls the same has the same id in every batch. `tell` gets a line
+    for each collision, with names, for the hospital's own eyes. All that collides is kept, and a clinician reads it.
+    """
     if (out / RESULTS).exists():
         raise ValueError(f"--out must be a new folder, got {out}, which holds results. Name another.")
+    ids, found = identities(submissions, key or secrets.token_bytes()), collisions(submissions)
+    for collision in found:
+        tell(f"{_named(submissions, collision.place)}: {collision.told(partial(_named, submissions))}")
     rows: list[Row] = []
-    for done, submission in enumerate(submissions, start=1):
-        rows += _of(submission, bundle, referral, out)
-        advance(done, len(submissions))
+    for number, submission in enumerate(marked(submissions, found)):
+        own = [collision for collision in found if collision.place[0] == number]
+        read = _of(submission, ids[number], bundle, referral, out)
+        rows += [replace(one, collision=_collision(one.file, submission, own, ids)) for one in read]
+        advance(number + 1, len(submissions))
     write_csv(rows, out / RESULTS)
     return sum(bool(one.error) for one in rows)
 
 
-def _of(submission: Submission, bundle: Bundle, referral: ReferralSettings, out: Path) -> list[Row]:
-    study, unreadable = study_of(submission)
-    rows = [Row(str(one.file), error=one.reason) for one in unreadable]
+def identities(submissions: Sequence[Submission], key: bytes) -> list[str]:
+    """One for each, whatever its sender calls it."""
+    seen: Counter[tuple[str, str, str]] = Counter()
+    ids = []
+    for one in submissions:
+        called = (one.origin, one.patient, one.name)
+        ids.append(identity_of(one, key, seen[called]))
+        seen[called] += 1
+    return ids
+
+
+def _named(submissions: Sequence[Submission], place: Place) -> str:
+    submission = submissions[place[0]]
+    return f"{submission.sent[place[1]].file} of study {submission.name}"
+
+
+def _collision(file: str, submission: Submission, own: Sequence[Collision], ids: Sequence[str]) -> str:
+    """Without names, which stand in no other column than the first."""
+    files = [str(sent.file) for sent in submission.sent]
+    here = (collision for collision in own if collision.what is NAME or files[collision.place[1]] == file)
+    told = (collision.told(lambda place: f"file {place[1] + 1} of study {ids[place[0]]}") for collision in here)
+    return "; ".join(dict.fromkeys(told))
+
+
+def _of(submission: Submission, identity: str, bundle: Bundle, referral: ReferralSettings, out: Path) -> list[Row]:
+    study, unreadable = study_of(submission, identity)
+    rows = [Row(str(one.file), study=identity, error=one.reason) for one in unreadable]
     if study is None:
         return rows
     files = [Path(image.photograph.name) for image in study.images]
     try:
         diagnosis, pictures = diagnose(study, bundle, referral)
     except ValueError as error:
-        return rows + [Row(str(file), study.id, error=str(error)) for file in files]
+        return rows + [Row(str(file), study=identity, error=str(error)) for file in files]
     _write(study, diagnosis, pictures, referral, out)
     return rows + [row(file, study, picture.seen, diagnosis) for file, picture in zip(files, pictures, strict=True)]
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from teledx_fed.checks import must
-from teledx_fed.clinical import Fault, PatientRecord, Study
+from teledx_fed.clinical import Fault, Gap, PatientRecord, Study
 from teledx_fed.data.deidentification import pseudonym
 from teledx_fed.data.disc import optic_disc
 from teledx_fed.data.photographs import PhotographFile, PhotographInMemory, png
@@ -39,9 +39,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Photograph:
+    """`name` is what its sender called the file: read for the eye, and not kept."""
+
     content: bytes
     eye: Eye = Eye.UNKNOWN
     field: Field = Field.UNKNOWN
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -141,17 +144,25 @@ class Clinic:
         named = {each.patient for each in taken if each.patient}
         must(len(named) <= 1, "study.images", "be of one patient", len(named), "Send a study for each.")
         number = submitted.patient or next(iter(named), None)
+        patient = self._patient_of(link) if number is None else self._known_as(number)
+        taken = self._marked(taken, patient)
         arrival = Arrival(
             key=self.pseudonym_of(submitted.key),  # whatever a sender makes it of
             source=submitted.source,
             images=tuple(each.image for each in taken),
-            patient=self._patient_of(link) if number is None else self._known_as(number),
+            patient=patient,
             record=submitted.record,
             acquired=submitted.acquired,
         )
         made = tuple(path for each in taken for path in each.derivatives)
         diagnosis = judged([each.seen for each in taken], submitted.record, self.bundle, self.referral)
         return self.store.add_study(arrival, link, diagnosis, made)
+
+    def _marked(self, taken: Sequence[_Taken], patient: str | None) -> list[_Taken]:
+        """With a doubt for each photograph that came with another study, which may be another patient's."""
+        own = [each.image.digest for each in taken if Fault.NOT_A_FUNDUS not in each.image.faults]
+        shared = self.store.shared(own, patient)
+        return [_in_doubt(each) if each.image.digest in shared else each for each in taken]
 
     def _patient_of(self, link: str | None) -> str | None:
         found = None if link is None else self.store.access.link(link)
@@ -171,9 +182,11 @@ class Clinic:
         content, (height, width) = png(pixels), pixels.shape[:2]
         digest = hashlib.sha256(content).hexdigest()
         told = replace(came.image, camera=self._camera(came.image.camera))
-        image = StoredImage(digest, f"{folder}/{digest}.png", width, height, told.eye, told.field, told.camera, why)
-        write_bytes(self.store.folder / image.path, content)
-        picture = look(replace(told, photograph=PhotographInMemory(image.path, pixels)), self.bundle)
+        path = f"{folder}/{digest}.png"
+        write_bytes(self.store.folder / path, content)
+        picture = look(replace(told, photograph=PhotographInMemory(path, pixels)), self.bundle)
+        doubts = picture.seen.doubts
+        image = StoredImage(digest, path, width, height, told.eye, told.field, told.camera, why, doubts)
         if picture.heat is None:
             return _Taken(image, picture.seen, (), came.patient)
         made = keep(self.store.folder, image, pixels, picture.heat, picture.disc, Evidence.HEAT_MAP)
@@ -199,7 +212,7 @@ class Clinic:
         incoming = self.store.folder / folder / uuid4().hex
         write_bytes(incoming, photograph.content, lasting=False)
         try:
-            return received(Sent(incoming, photograph.eye, photograph.field))
+            return received(Sent(incoming, photograph.eye, photograph.field, photograph.name))
         except ValueError as error:
             raise ValueError(str(error).replace(str(incoming), name)) from error
         finally:
@@ -207,6 +220,11 @@ class Clinic:
 
     def _remove(self, folder: str) -> None:
         shutil.rmtree(self.store.folder / folder, ignore_errors=True)
+
+
+def _in_doubt(taken: _Taken) -> _Taken:
+    doubts = (*taken.image.doubts, Gap.PHOTOGRAPH_SHARED)
+    return replace(taken, image=replace(taken.image, doubts=doubts), seen=replace(taken.seen, doubts=doubts))
 
 
 def _disc_alone(pixels: NDArray[np.uint8], why: Collection[Fault]) -> NDArray[np.uint8]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, softmax
 
-from teledx_fed.clinical import Diagnosis, Fault, Graded, OutOfScope, PatientRecord, Study, StudyImage
+from teledx_fed.clinical import Diagnosis, Fault, Gap, Graded, OutOfScope, PatientRecord, Study, StudyImage
 from teledx_fed.data.disc import Disc, field_of, optic_disc, side_of
 from teledx_fed.data.image_cache import PREPARATION_VERSION
 from teledx_fed.data.preprocessing import prepare_photograph
@@ -64,7 +64,7 @@ def look(image: StudyImage, bundle: Bundle) -> Picture:
     pixels = image.photograph.read()
     found = faults(pixels)
     if Fault.NOT_A_FUNDUS in found:
-        return Picture(pixels, Seen(image.eye, image.field, found), None, None)
+        return Picture(pixels, Seen(image.eye, image.field, found, doubts=image.doubts), None, None)
     asked = bundle.manifest.preparation
     outputs = bundle(prepare_photograph(image.photograph, asked.image_size, asked.ben_graham, asked.clahe)[None])
     disc = optic_disc(pixels)
@@ -73,7 +73,7 @@ def look(image: StudyImage, bundle: Bundle) -> Picture:
         field=_field(image, disc),
         faults=found,
         outside=_outside(image, pixels, bundle.manifest.scope),
-        contradicted=_contradicts(image.eye, disc),
+        doubts=_doubts(image, disc),
         graded=grade(outputs, bundle.manifest.calibration),
     )
     return Picture(pixels, seen, disc, heat_map(outputs, bundle.head)[0])
@@ -121,9 +121,10 @@ def _field(image: StudyImage, disc: Disc | None) -> Field:
     return field_of(disc) if image.field is Field.UNKNOWN else image.field
 
 
-def _contradicts(stated: Eye, disc: Disc | None) -> bool:
+def _doubts(image: StudyImage, disc: Disc | None) -> tuple[Gap, ...]:
     side = side_of(disc)
-    return Eye.UNKNOWN not in (stated, side) and stated is not side
+    contradicted = Eye.UNKNOWN not in (image.eye, side) and image.eye is not side
+    return tuple(dict.fromkeys((*image.doubts, *([Gap.EYE_CONTRADICTED] if contradicted else []))))
 
 
 def _outside(image: StudyImage, pixels: NDArray[np.uint8], scope: Scope) -> tuple[OutOfScope, ...]:

@@ -105,6 +105,11 @@ class DiagnosisHome:
             if over.wait(HOUR):
                 return
 
+    @property
+    def study_key(self) -> bytes | None:
+        """With it a study has the same id in every batch; None where the folder is no hospital's yet."""
+        return self._key() if self._pseudonym_key.exists() else None
+
     def bundle(self, named: Path | None, or_demonstration: bool = False) -> Bundle:
         """The one that is named, or else the hospital's champion, or else, if asked, what `make demo` built."""
         choices = [named] if named else [self.champion, *([DEMONSTRATION] if or_demonstration else [])]
@@ -120,9 +125,13 @@ class DiagnosisHome:
         settings, opened = self.settings, self.bundle(bundle)
         return Clinic(self.store(), self.identified(), opened, settings.referral, self._key(), settings.threads)
 
+    @property
+    def _pseudonym_key(self) -> Path:
+        return self.folder / "secrets" / "pseudonym.key"
+
     def _key(self) -> bytes:
         """Made once; with another, a patient's earlier studies would be a stranger's."""
-        file = self.folder / "secrets" / "pseudonym.key"
+        file = self._pseudonym_key
         if not file.exists():
             file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             write_bytes(file, secrets.token_bytes(KEY_BYTES))

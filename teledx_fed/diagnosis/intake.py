@@ -1,24 +1,23 @@
 """Which files make a study: a patient's folder, a group of rows in a table, or else one file."""
 
-import hashlib
-import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
-from teledx_fed.clinical import PatientRecord, Study, StudyImage
+from teledx_fed.clinical import Gap, PatientRecord, Study, StudyImage
+from teledx_fed.data.deidentification import pseudonym
 from teledx_fed.data.dicom import DicomPhotograph, about, is_dicom
+from teledx_fed.data.eye_names import NamedEye, eye_in
 from teledx_fed.data.photographs import PhotographFile
 from teledx_fed.data.tables import Row, read_table
 from teledx_fed.records import Eye, Field, Photograph
 
-EYES = re.compile(r"(?:^|[^a-z])(?:(left|l|os)|(right|r|od))(?![a-z])", re.IGNORECASE)
-"""In a file's name, as cameras and people write it; the last one counts."""
 SNIFFED = 132
 """Bytes that tell DICOM from other files."""
 RECORDS = TypeAdapter(PatientRecord)
@@ -31,19 +30,29 @@ LARGEST_MIB = 64
 
 @dataclass(frozen=True)
 class Sent:
-    """A file as it came, with the eye and field that somebody stated for it."""
+    """A file as it came, with the eye and field that somebody stated for it, and the name that its sender gave it.
+
+    `doubts` are those of who received it.
+    """
 
     file: Path
     eye: Eye = Eye.UNKNOWN
     field: Field = Field.UNKNOWN
+    name: str = ""
+    doubts: tuple[Gap, ...] = ()
 
 
 @dataclass(frozen=True)
 class Submission:
-    """What makes one study, by the name under which it came: for the hospital's own eyes."""
+    """What makes one study, by the name under which it came: for the hospital's own eyes.
+
+    `origin` is the table or folder that was named, `patient` the one that the table names.
+    """
 
     name: str
     sent: tuple[Sent, ...]
+    origin: str = ""
+    patient: str = ""
     record: PatientRecord = field(default_factory=PatientRecord)
 
 
@@ -67,7 +76,7 @@ def submissions(paths: Sequence[Path], eye: Eye = Eye.UNKNOWN) -> list[Submissio
 
     A folder below one that was named is a patient's: its files are one study. Files that were named, or lie directly in
     a folder that was, are studies of their own. A table (`.csv`) has the columns `file`, relative to it, and `study`,
-    and may have `eye`, `field` and the items of a patient's record.
+    and may have `patient`, `eye`, `field` and the items of a patient's record.
     """
     found: list[Submission] = []
     for path in paths:
@@ -82,8 +91,17 @@ def submissions(paths: Sequence[Path], eye: Eye = Eye.UNKNOWN) -> list[Submissio
     return found
 
 
-def study_of(submission: Submission) -> tuple[Study | None, tuple[Unreadable, ...]]:
-    """What can be read of it; no study where nothing can. Its id follows from the pixels and tells of no name."""
+def identity_of(submission: Submission, key: bytes, occurrence: int = 0) -> str:
+    """Of a study, by what its sender calls it, never by its pixels; without `key` nobody finds a name from it.
+
+    `occurrence` tells apart submissions that their sender calls the same.
+    """
+    called = "\0".join((submission.origin, submission.patient, submission.name, str(occurrence)))
+    return pseudonym(key, called)[:16]
+
+
+def study_of(submission: Submission, identity: str | None = None) -> tuple[Study | None, tuple[Unreadable, ...]]:
+    """What can be read of it; no study where nothing can. Without an `identity` it has a new one."""
     images, unreadable = [], []
     for number, sent in enumerate(submission.sent):
         try:
@@ -94,15 +112,7 @@ def study_of(submission: Submission) -> tuple[Study | None, tuple[Unreadable, ..
             unreadable.append(Unreadable(sent.file, str(error)))
     if not images:
         return None, tuple(unreadable)
-    digests = sorted(image.photograph.digest() for image in images)
-    identity = hashlib.sha256("".join(digests).encode()).hexdigest()[:16]
-    return Study(identity, tuple(images), record=submission.record), tuple(unreadable)
-
-
-def eye_in(name: str) -> Eye:
-    """As a file's name says, if it does."""
-    eyes = [Eye.LEFT if left else Eye.RIGHT for left, _ in EYES.findall(name)]
-    return eyes[-1] if eyes else Eye.UNKNOWN
+    return Study(identity or uuid4().hex, tuple(images), record=submission.record), tuple(unreadable)
 
 
 def received(sent: Sent) -> Received:
@@ -113,24 +123,37 @@ def received(sent: Sent) -> Received:
         dicom = is_dicom(file.read(SNIFFED))
     photograph: Photograph = DicomPhotograph(sent.file) if dicom else PhotographFile(sent.file)
     pixels = photograph.read()
+    named = eye_in(sent.name)
     if not dicom:
-        return Received(StudyImage(photograph, sent.eye, sent.field), pixels, None)
+        eye, doubts = _eye({sent.eye}, named)
+        return Received(StudyImage(photograph, eye, sent.field, doubts=(*doubts, *sent.doubts)), pixels, None)
     header = about(sent.file)
-    eye = header.eye if header.eye is not Eye.UNKNOWN else sent.eye
+    eye, doubts = _eye({sent.eye, header.eye}, named)
     field = header.field if sent.field is Field.UNKNOWN else sent.field
-    return Received(StudyImage(photograph, eye, field, header.camera), pixels, header.patient)
+    return Received(StudyImage(photograph, eye, field, header.camera, (*doubts, *sent.doubts)), pixels, header.patient)
+
+
+def _eye(stated: set[Eye], named: NamedEye) -> tuple[Eye, tuple[Gap, ...]]:
+    """As sender and header state it, or else as the name does; unknown where two of the former differ."""
+    stated = stated - {Eye.UNKNOWN}
+    if len(stated) > 1:
+        return Eye.UNKNOWN, (Gap.EYE_STATED_TWICE,)
+    if not stated:
+        return named.eye, () if named.doubt is None else (named.doubt,)
+    (eye,) = stated
+    return eye, () if named.eye in (eye, Eye.UNKNOWN) else (Gap.EYE_NAME_OTHER,)
 
 
 def _alone(file: Path, eye: Eye) -> Submission:
-    return Submission(file.name, (Sent(file, _stated(file, eye)),))
+    return Submission(file.name, (_by_name(file, eye),), str(file.parent))
 
 
 def _of_folder(folder: Path, eye: Eye) -> list[Submission]:
     found = [_alone(file, eye) for file in _files(folder)]
     for below in sorted(path for path in folder.rglob("*") if path.is_dir() and not path.name.startswith(".")):
         if files := _files(below):
-            sent = tuple(Sent(file, _stated(file, eye)) for file in files)
-            found.append(Submission(str(below.relative_to(folder)), sent))
+            sent = tuple(_by_name(file, eye) for file in files)
+            found.append(Submission(str(below.relative_to(folder)), sent, str(folder)))
     return found
 
 
@@ -138,36 +161,45 @@ def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
 
 
-def _stated(file: Path, eye: Eye) -> Eye:
-    return found if (found := eye_in(file.stem)) is not Eye.UNKNOWN else eye
+def _by_name(file: Path, eye: Eye, field: Field = Field.UNKNOWN) -> Sent:
+    """`eye` is that of a file whose name does not speak of any."""
+    return Sent(file, eye if eye_in(file.name) == NamedEye() else Eye.UNKNOWN, field, file.name)
 
 
 def _of_table(table: Path, eye: Eye) -> list[Submission]:
     read = read_table(table, "file", "study")
     if read.problems:
         raise ValueError("; ".join(map(str, read.problems)))
-    groups: dict[str, list[Row]] = defaultdict(list)
+    groups: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in read.rows:
-        groups[row["study"] or row["file"]].append(row)
+        groups[row["patient"], row["study"] or row["file"]].append(row)
     return [
-        Submission(name, tuple(_sent(table.parent, row, eye) for row in rows), _record(rows))
-        for name, rows in groups.items()
+        Submission(name, tuple(_sent(table.parent, row, eye) for row in rows), str(table), patient, _record(rows))
+        for (patient, name), rows in groups.items()
     ]
 
 
 def _sent(folder: Path, row: Row, eye: Eye) -> Sent:
     file = folder / row["file"]
     try:
-        stated = Eye(row.code("eye")) if row.code("eye") else _stated(file, eye)
-        return Sent(file, stated, Field(row.code("field") or Field.UNKNOWN))
+        field = Field(row.code("field") or Field.UNKNOWN)
+        return Sent(file, Eye(stated), field, file.name) if (stated := row.code("eye")) else _by_name(file, eye, field)
     except ValueError as error:
         raise ValueError(str(row.problem(f"eye and field must be words this program knows, got {error}."))) from error
 
 
 def _record(rows: Sequence[Row]) -> PatientRecord:
-    """Each item as one row or another states it; an empty cell states nothing."""
+    """Each item as one row or another states it; an empty cell states nothing, and no two may differ."""
+    stated: dict[str, str] = {}
+    for row in rows:
+        for name in RECORD:
+            if (value := row.code(name)) and stated.setdefault(name, value) != value:
+                message = (
+                    f"must state the {name} that another row of its study states, {stated[name]!r}, got {value!r}."
+                )
+                raise ValueError(str(row.problem(f"{message} Correct it, or name another study.")))
     try:
-        return record_of({name: row.code(name) for row in rows for name in RECORD if row.code(name)})
+        return record_of(stated)
     except ValueError as error:
         raise ValueError(str(rows[0].problem(str(error)))) from error
 

@@ -33,15 +33,15 @@ DOUBTS = (
 
 @dataclass(frozen=True)
 class Seen:
-    """One photograph. `contradicted`: its disc lies where the other eye's does. `graded` even where it has faults, as
-    long as it shows a fundus: disease that is visible in a poor photograph is still disease.
+    """One photograph. `doubts` are of its eye or its patient. `graded` even where it has faults, as long as it shows a
+    fundus: disease that is visible in a poor photograph is still disease.
     """
 
     eye: Eye
     field: Field
     faults: tuple[Fault, ...] = ()
     outside: tuple[OutOfScope, ...] = ()
-    contradicted: bool = False
+    doubts: tuple[Gap, ...] = ()
     graded: Graded | None = None
 
 
@@ -75,21 +75,22 @@ def _eye(eye: Eye, seen: Sequence[Seen], outside: tuple[OutOfScope, ...]) -> Eye
     certainty, floor, reasons = _doubt(seen, outside, worst)
     decided = [Action.URGENT] * (worst is not None and worst.is_urgent is True)
     decided += [Action.REFER] * (worst is not None and worst.refers is True)
-    return EyeDiagnosis(eye, certainty, sternest([floor, *decided]), reasons, worst)
+    doubts = (doubt for one in seen for doubt in one.doubts)
+    return EyeDiagnosis(eye, certainty, sternest([floor, *decided]), tuple(dict.fromkeys((*reasons, *doubts))), worst)
 
 
 def _doubt(
     seen: Sequence[Seen], outside: tuple[OutOfScope, ...], worst: Graded | None
 ) -> tuple[Certainty, Action, tuple[Reason, ...]]:
-    """What stands in the way of trusting the model, the least that is done then, and why."""
+    """What stands in the way of trusting the model, the least that is done then, and why, beside what is in doubt."""
     whole = [one for one in seen if not one.faults]
     if outside or any(one.outside for one in seen):
         own = dict.fromkeys(reason for one in seen for reason in one.outside)
         return Certainty.OUT_OF_SCOPE, Action.HUMAN_READ, tuple(own)
     if worst is None or not whole:
         return Certainty.UNGRADABLE, Action.RETAKE, tuple(dict.fromkeys(f for one in seen for f in one.faults))
-    if any(one.contradicted for one in seen):
-        return Certainty.INCOMPLETE, Action.HUMAN_READ, (Gap.EYE_CONTRADICTED,)
+    if any(one.doubts for one in seen):
+        return Certainty.INCOMPLETE, Action.HUMAN_READ, ()
     if all(one.field is Field.DISC for one in whole):
         return Certainty.INCOMPLETE, Action.RETAKE, (Gap.NO_MACULA,)
     if not any(one.field is Field.MACULA for one in whole):

@@ -21,7 +21,10 @@ FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 
 @dataclass(frozen=True)
 class Row:
-    """One photograph; `file` is for the hospital's own eyes. Empty is what was not found out."""
+    """One photograph; `file` is for the hospital's own eyes, and no other column holds a name.
+
+    Empty is what was not found out. `collision`: what else in the batch is the same photograph, or called the same.
+    """
 
     file: str
     study: str = ""
@@ -38,6 +41,7 @@ class Row:
     reasons: str = ""
     model: str = ""
     error: str = ""
+    collision: str = ""
     note: str = ""
 
 

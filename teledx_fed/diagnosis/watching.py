@@ -35,8 +35,12 @@ class Watch:
         return sum(self._take_in(one) for one in still)
 
     def _take_in(self, submission: Submission) -> bool:
-        photographs = tuple(Photograph(sent.file.read_bytes(), sent.eye, sent.field) for sent in submission.sent)
-        key = hashlib.sha256(b"".join(photograph.content for photograph in photographs)).hexdigest()
+        photographs = tuple(
+            Photograph(sent.file.read_bytes(), sent.eye, sent.field, sent.name) for sent in submission.sent
+        )
+        key = hashlib.sha256(
+            b"\0".join((submission.name.encode(), *(each.content for each in photographs)))
+        ).hexdigest()
         try:
             self._clinic.receive(Submitted(key, "folder", photographs, record=submission.record))
         except ValueError as error:

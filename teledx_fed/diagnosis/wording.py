@@ -60,6 +60,11 @@ GAPS: Mapping[Reason, str] = {
     Gap.EYE_MISSING: "one eye has no photograph",
     Gap.EYE_UNKNOWN: "nobody said which eye this is",
     Gap.EYE_CONTRADICTED: "the optic disc lies where that of the other eye would",
+    Gap.EYE_NAME_BOTH: "the name of the file names both eyes",
+    Gap.EYE_NAME_UNCLEAR: "a letter in the name of the file may mean an eye, a grade or an initial",
+    Gap.EYE_NAME_OTHER: "the name of the file names the other eye",
+    Gap.EYE_STATED_TWICE: "the sender states one eye and the header of the file the other",
+    Gap.PHOTOGRAPH_SHARED: "the same photograph came with another study, too",
     Gap.NO_MACULA: "no photograph of the eye is centred on the macula",
 }
 REASONS: Mapping[Reason, str] = {**FAULTS, **OUT_OF_SCOPE, **GAPS}

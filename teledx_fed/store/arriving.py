@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from teledx_fed.store.access import hashed
-from teledx_fed.store.content import FAULTS, RECORDS, written
+from teledx_fed.store.content import DOUBTS, FAULTS, RECORDS, written
 from teledx_fed.store.database import insert_once
 from teledx_fed.store.tables import ImageRow, LinkRow, PatientRow, StudyRow
 from teledx_fed.store.values import Arrival, Status, StoredImage
@@ -57,7 +57,7 @@ def _add_images(session: Session, study: str, images: tuple[StoredImage, ...], f
     for number, image in enumerate(images):
         if not (folder / image.path).is_file():
             raise ValueError(f"image.path must be a file in {folder}, got {image.path!r}. Write it there first.")
-        facts = asdict(image) | {"faults": written(FAULTS, image.faults)}
+        facts = asdict(image) | {"faults": written(FAULTS, image.faults), "doubts": written(DOUBTS, image.doubts)}
         session.add(ImageRow(study=study, number=number, **facts))
     try:
         session.flush()

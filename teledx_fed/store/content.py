@@ -5,12 +5,13 @@ from typing import TypeVar
 
 from pydantic import TypeAdapter
 
-from teledx_fed.clinical import Diagnosis, Fault, PatientRecord, Reading
+from teledx_fed.clinical import Diagnosis, Fault, Gap, PatientRecord, Reading
 
 DIAGNOSES = TypeAdapter(Diagnosis)
 READINGS = TypeAdapter(Reading)
 RECORDS = TypeAdapter(PatientRecord)
 FAULTS = TypeAdapter(tuple[Fault, ...])
+DOUBTS = TypeAdapter(tuple[Gap, ...])
 
 Value = TypeVar("Value")
 

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from teledx_fed.clinical import Study, StudyImage
 from teledx_fed.data.photographs import PhotographFile
-from teledx_fed.store.content import DIAGNOSES, FAULTS, READINGS, RECORDS, read
+from teledx_fed.store.content import DIAGNOSES, DOUBTS, FAULTS, READINGS, RECORDS, read
 from teledx_fed.store.tables import ImageRow, ReadingRow, StudyRow, SuggestionRow, ViewRow
 from teledx_fed.store.values import Entry, StoredImage, StoredReading, StoredStudy, Suggestion, View
 
@@ -33,14 +33,14 @@ def entry(row: StudyRow) -> Entry:
 
 
 def image(row: ImageRow) -> StoredImage:
-    faults = FAULTS.validate_json(row.faults)
-    return StoredImage(row.digest, row.path, row.width, row.height, row.eye, row.field, row.camera, faults)
+    faults, doubts = FAULTS.validate_json(row.faults), DOUBTS.validate_json(row.doubts)
+    return StoredImage(row.digest, row.path, row.width, row.height, row.eye, row.field, row.camera, faults, doubts)
 
 
 def stored_study(row: StudyRow, folder: Path) -> StoredStudy:
     images = tuple(image(each) for each in row.images)
     photographed = tuple(
-        StudyImage(PhotographFile(folder / each.path, each.digest), each.eye, each.field, each.camera)
+        StudyImage(PhotographFile(folder / each.path, each.digest), each.eye, each.field, each.camera, each.doubts)
         for each in images
     )
     study = Study(row.id, photographed, row.patient, RECORDS.validate_json(row.record), row.acquired)

@@ -1,16 +1,17 @@
 """The site's store: every method is one transaction, and what it gives back is a value."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sqlalchemy import case, select
+from sqlalchemy import case, select, true
 from sqlalchemy.orm import Session
 
-from teledx_fed.clinical import Action, Diagnosis, Reading
+from teledx_fed.clinical import Action, Diagnosis, Gap, Reading
 from teledx_fed.records import Eye
 from teledx_fed.store import appending, arriving, backup, learning, retention, rows
 from teledx_fed.store.access import Access
+from teledx_fed.store.content import DOUBTS, written
 from teledx_fed.store.database import Database
 from teledx_fed.store.schema import SITE
 from teledx_fed.store.tables import DerivativeRow, ImageRow, PatientRow, ReadingRow, StudyRow, SuggestionRow, ViewRow
@@ -115,6 +116,15 @@ class Store:
             found = select(StudyRow).where(StudyRow.patient == row.patient, StudyRow.received < row.received)
             return tuple(rows.entry(other) for other in session.scalars(found.order_by(StudyRow.received.desc())))
 
+    def shared(self, digests: Collection[str], patient: str | None) -> frozenset[str]:
+        """Those of photographs in studies that are not known to be this patient's."""
+        found = (
+            select(ImageRow.digest).join(StudyRow, StudyRow.id == ImageRow.study).where(ImageRow.digest.in_(digests))
+        )
+        others = StudyRow.patient.is_distinct_from(patient) if patient else true()
+        with self._database.reading() as session:
+            return frozenset(session.scalars(found.where(others)))
+
     def patients(self) -> frozenset[str]:
         """Pseudonyms."""
         with self._database.reading() as session:
@@ -130,6 +140,7 @@ class Store:
             if (image := session.scalars(found).one_or_none()) is None:
                 raise rows.unknown("image", digest)
             image.eye = eye
+            image.doubts = written(DOUBTS, tuple(set(rows.image(image).doubts) & {Gap.PHOTOGRAPH_SHARED}))
 
     def add_derivative(self, study: str, path: str) -> None:
         """A file in the image folder that was made from the study and goes with it: a heat map, a report."""

@@ -106,7 +106,7 @@ class ImageRow(Table):
     __table_args__ = (UniqueConstraint("study", "digest"),)
     study: Mapped[str] = mapped_column(ForeignKey("studies.id"), primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True)
-    digest: Mapped[str] = mapped_column(DIGEST)
+    digest: Mapped[str] = mapped_column(DIGEST, index=True)
     path: Mapped[str] = mapped_column(unique=True)
     width: Mapped[int]
     height: Mapped[int]
@@ -114,6 +114,7 @@ class ImageRow(Table):
     field: Mapped[Field]
     camera: Mapped[str]
     faults: Mapped[str]
+    doubts: Mapped[str] = mapped_column(server_default="[]")
 
 
 class DerivativeRow(Table):

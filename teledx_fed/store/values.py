@@ -6,7 +6,7 @@ from enum import StrEnum
 from pathlib import Path, PurePosixPath
 
 from teledx_fed.checks import must
-from teledx_fed.clinical import Action, Diagnosis, EyeReading, Fault, PatientRecord, Reading, Study
+from teledx_fed.clinical import Action, Diagnosis, EyeReading, Fault, Gap, PatientRecord, Reading, Study
 from teledx_fed.records import Example, Eye, Field
 
 
@@ -41,7 +41,7 @@ def check_path(name: str, path: str) -> None:
 class StoredImage:
     """A photograph in the site's image folder: `path` relative to it, of this study alone, `digest` of its content.
 
-    Those with `faults` cannot be graded.
+    Those with `faults` cannot be graded; `doubts` are of its eye or its patient.
     """
 
     digest: str
@@ -52,6 +52,7 @@ class StoredImage:
     field: Field = Field.UNKNOWN
     camera: str = "unknown"
     faults: tuple[Fault, ...] = ()
+    doubts: tuple[Gap, ...] = ()
 
     def __post_init__(self) -> None:
         hexadecimal = len(self.digest) == 64 and set(self.digest) <= set("0123456789abcdef")

@@ -175,6 +175,15 @@ def test_ddr_ungradable_is_not_a_grade(tmp_path: Path) -> None:
     assert set_aside(collection, tmp_path) == [("DR_grading/train/007-0005-000.jpg", Reason.UNGRADABLE)]
 
 
+def test_deepdrid_takes_no_eye_from_a_name_that_says_none(tmp_path: Path) -> None:
+    folder = tmp_path / "regular_fundus_images" / "regular-fundus-training"
+    header = "patient_id,image_id,image_path,left_eye_DR_Level,right_eye_DR_Level\n"
+    table(folder / "regular-fundus-training.csv", f"{header}4,4_l1,4_l1_retake.jpg,0,3\n")
+    photographs(folder / "Images", "4_l1_retake.jpg")
+    _, problems = read("deepdrid", SourceSettings("deepdrid", str(tmp_path)))
+    assert any("named after its eye, as 12_l1 or 12_r1 are, got 4_l1_retake" in str(problem) for problem in problems)
+
+
 def test_deepdrid_takes_the_grade_of_the_eye(tmp_path: Path) -> None:
     header = (
         "patient_id,image_id,image_path,Overall quality,left_eye_DR_Level,right_eye_DR_Level,"

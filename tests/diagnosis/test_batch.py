@@ -1,16 +1,23 @@
 """Files in, results out: a row for each photograph, and one bad file ends nothing."""
 
 import csv
+import io
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from dicom_files import photograph
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from pydicom import dcmwrite
 from pypdf import PdfReader
 
-from teledx_fed.clinical import SUGGESTION, Diabetes
-from teledx_fed.diagnosis.batch import run
+from teledx_fed.clinical import SUGGESTION, Diabetes, Gap
+from teledx_fed.diagnosis.batch import identities, run
 from teledx_fed.diagnosis.diagnose import open_bundle
-from teledx_fed.diagnosis.intake import eye_in, study_of, submissions
+from teledx_fed.diagnosis.intake import Submission, study_of, submissions
 from teledx_fed.diagnosis.referral import ReferralSettings
 from teledx_fed.diagnosis.results import Row, write_csv
 from teledx_fed.records import Eye, Field
@@ -67,20 +74,118 @@ def test_a_batch_has_a_row_for_each_file_and_three_files_for_each_study(
         run([], bundle, ReferralSettings(), out, lambda *done: None)
 
 
-@pytest.mark.parametrize(
-    ("name", "eye"),
-    [
-        ("12_left", Eye.LEFT),
-        ("12_OD", Eye.RIGHT),
-        ("R-2024", Eye.RIGHT),
-        ("photo 7 os", Eye.LEFT),
-        ("bright_cleft", Eye.UNKNOWN),
-        ("left_right", Eye.RIGHT),
-        ("20051020_0100_PP", Eye.UNKNOWN),
-    ],
-)
-def test_the_eye_in_a_name_is_a_word_of_its_own(name: str, eye: Eye) -> None:
-    assert eye_in(name) is eye
+def batch(out: Path, bundle_folder: Path, *paths: Path, told: list[str] | None = None) -> list[dict[str, str]]:
+    found, bundle, told = submissions(paths), open_bundle(bundle_folder, 1), [] if told is None else told
+    run(found, bundle, ReferralSettings(), out, lambda *done: None, tell=told.append)
+    with (out / "results.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_an_eye_in_doubt_is_unknown_and_says_why_wherever_it_shows(
+    tmp_path: Path, bundle_folder: Path, photographs
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "left_Smith_R.png").write_bytes(photographs.left)
+    (one,) = batch(tmp_path / "out", bundle_folder, folder)
+    assert one["eye"] == "unknown"
+    assert "eye_name_unclear" in one["reasons"].split()
+    told = json.loads((tmp_path / "out" / f"{one['study']}.json").read_text())
+    assert told["eyes"][0]["reasons"][0] == "eye_name_unclear"
+    for written in (tmp_path / "out" / f"{one['study']}.fhir.json", tmp_path / "out" / f"{one['study']}.pdf"):
+        pages = PdfReader(written).pages if written.suffix == ".pdf" else ()
+        text = "".join(page.extract_text() for page in pages) or written.read_text()
+        assert "may mean an eye, a grade or an initial" in " ".join(text.split())
+
+
+def test_a_stated_eye_stands_and_a_name_that_says_the_other_is_told(
+    tmp_path: Path, bundle_folder: Path, photographs
+) -> None:
+    (tmp_path / "12_OD.png").write_bytes(photographs.left)
+    table = tmp_path / "t.csv"
+    table.write_text("file,study,eye\n12_OD.png,A,left\n")
+    (one,) = batch(tmp_path / "out", bundle_folder, table)
+    assert one["eye"] == "left"
+    assert "eye_name_other" in one["reasons"].split()
+    assert one["certainty"] != "confident"
+
+
+def test_an_eye_for_files_that_do_not_say_is_none_for_those_in_doubt(tmp_path: Path, photographs) -> None:
+    for name in ("12_OD.png", "12.png", "12_R3.png"):
+        (tmp_path / name).write_bytes(photographs.left)
+    studies = [study_of(one)[0] for one in submissions([tmp_path], Eye.LEFT)]
+    eyes = {Path(study.images[0].photograph.name).name: study.images[0].eye for study in studies if study}
+    assert eyes == {"12_OD.png": Eye.RIGHT, "12.png": Eye.LEFT, "12_R3.png": Eye.UNKNOWN}
+
+
+def test_a_header_and_a_sender_that_differ_leave_the_eye_unknown(tmp_path: Path, photographs) -> None:
+    with Image.open(io.BytesIO(photographs.left)) as image:
+        dataset = photograph(np.array(image), ImageLaterality="R")
+    dcmwrite(tmp_path / "a.dcm", dataset, enforce_file_format=True)
+    dcmwrite(tmp_path / "OS.dcm", dataset, enforce_file_format=True)
+    table = tmp_path / "t.csv"
+    table.write_text("file,study,eye\na.dcm,A,left\nOS.dcm,B,\n")
+    one, other = (study_of(submission)[0].images[0] for submission in submissions([table]))
+    assert (one.eye, one.doubts) == (Eye.UNKNOWN, (Gap.EYE_STATED_TWICE,))
+    assert (other.eye, other.doubts) == (Eye.RIGHT, (Gap.EYE_NAME_OTHER,))
+
+
+def test_one_photograph_under_two_studies_keeps_both_reports_and_says_so(
+    tmp_path: Path, bundle_folder: Path, photographs
+) -> None:
+    (tmp_path / "a.png").write_bytes(photographs.left)
+    (tmp_path / "b.png").write_bytes(photographs.left)
+    table, out = tmp_path / "t.csv", tmp_path / "out"
+    table.write_text("file,study,eye,age,pregnant\na.png,A,left,55,no\nb.png,B,right,31,yes\n")
+    lines: list[str] = []
+    rows = batch(out, bundle_folder, table, told=lines)
+    assert [(Path(one["file"]).name, one["eye"]) for one in rows] == [("a.png", "left"), ("b.png", "right")]
+    assert len({one["study"] for one in rows}) == 2
+    for one, other in (rows, reversed(rows)):
+        assert one["collision"] == f"the same photograph as file 1 of study {other['study']}"
+        assert "photograph_shared" in one["reasons"].split()
+        assert one["action"] in ("human_read", "retake", "refer", "urgent")
+        told = json.loads((out / f"{one['study']}.json").read_text())
+        assert ("pregnancy" in told["reasons"]) == one["file"].endswith("b.png")
+        assert (out / f"{one['study']}.pdf").exists()
+    assert [line.removeprefix(str(tmp_path)) for line in lines] == [
+        f"/a.png of study A: the same photograph as {tmp_path}/b.png of study B",
+        f"/b.png of study B: the same photograph as {tmp_path}/a.png of study A",
+    ]
+
+
+def test_studies_of_one_name_and_a_file_given_twice_are_told(tmp_path: Path, bundle_folder: Path, photographs) -> None:
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "left.png").write_bytes(photographs.left if name == "first" else photographs.right)
+        (tmp_path / name / "t.csv").write_text("file,study\nleft.png,7\n")
+    tables = [tmp_path / name / "t.csv" for name in ("first", "second", "first")]
+    rows = batch(tmp_path / "out", bundle_folder, *tables)
+    assert len({one["study"] for one in rows}) == 3
+    assert all("a study of the same name" in one["collision"] for one in rows)
+    twice = tmp_path / "twice.csv"
+    twice.write_text("file,study\nfirst/left.png,7\nfirst/left.png,7\n")
+    rows = batch(tmp_path / "again", bundle_folder, twice)
+    assert all("the same photograph" in one["collision"] for one in rows)
+    assert len(list((tmp_path / "again").glob("*.pdf"))) == 1
+
+
+@settings(max_examples=30)
+@given(st.lists(st.tuples(*[st.sampled_from(["", "A", "a", "B"])] * 3), max_size=8), st.binary(min_size=16))
+def test_no_two_submissions_have_one_identity(named: list[tuple[str, str, str]], key: bytes) -> None:
+    sent = [Submission(name, (), origin, patient) for name, origin, patient in named]
+    ids = identities(sent, key)
+    assert len(set(ids)) == len(ids)
+    assert ids == identities(sent, key)
+
+
+def test_a_study_of_two_patients_is_two_and_one_of_two_ages_is_refused(tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text("file,patient,study\na.png,P,7\nb.png,Q,7\n")
+    assert [(one.patient, len(one.sent)) for one in submissions([table])] == [("P", 1), ("Q", 1)]
+    table.write_text("file,study,age\na.png,7,55\nb.png,7,31\n")
+    with pytest.raises(ValueError, match=r"t\.csv, row 3: must state the age .* '55', got '31'"):
+        submissions([table])
 
 
 def test_a_table_says_which_files_are_one_patient_and_what_is_known_of_them(tmp_path: Path, photographs) -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from pydicom import dcmwrite
 
-from teledx_fed.clinical import Certainty, Fault, PatientRecord
+from teledx_fed.clinical import Action, Certainty, Fault, Gap, PatientRecord
 from teledx_fed.diagnosis.clinic import Clinic, Photograph
 from teledx_fed.diagnosis.diagnose import diagnose
 from teledx_fed.diagnosis.evidence import map_of
@@ -75,6 +75,19 @@ def test_patients_are_known_by_pseudonym_alone(clinic: Clinic, photographs) -> N
     assert one.study.patient == other.study.patient is not None
     assert CANARY.encode() not in everything_in(clinic.store.folder.parent)
     assert clinic.identified.identity(one.study.patient).number == CANARY
+
+
+def test_a_photograph_that_came_for_another_patient_is_read_by_a_clinician(clinic: Clinic, photographs) -> None:
+    first = clinic.receive(photographs.submitted("a", patient="7"))
+    again = clinic.receive(photographs.submitted("a", patient="7"))
+    retaken = clinic.receive(photographs.submitted("b", patient="7"))
+    other = clinic.receive(photographs.submitted("c", patient="8"))
+    assert first == again
+    assert not any(image.doubts for image in (*first.images, *retaken.images))
+    assert {image.doubts for image in other.images} == {(Gap.PHOTOGRAPH_SHARED,)}
+    (suggestion,) = clinic.store.suggestions(other.study.id)
+    assert all(Gap.PHOTOGRAPH_SHARED in eye.reasons for eye in suggestion.diagnosis.eyes)
+    assert suggestion.diagnosis.action is not Action.RESCREEN
 
 
 def test_photographs_of_two_patients_are_no_study(clinic: Clinic, photographs) -> None:

@@ -182,6 +182,19 @@ class Camera:
         return {"Authorization": f"Bearer {self.token}"}
 
 
+def test_an_eye_that_a_file_name_contradicts_is_told_to_device_and_reader(clinic: Clinic, reader, photographs) -> None:
+    camera = Camera(clinic, "one")
+    headers = camera.headers | {"Idempotency-Key": "1"}
+    images = [("images", ("12_OD.png", photographs.left)), ("images", ("left_Smith_R.png", photographs.right))]
+    answer = camera.client.post("/api/v1/studies", headers=headers, data={"eyes": ["left", "unknown"]}, files=images)
+    told = [(image["eye"], image["doubts"]) for image in answer.json()["photographs"]]
+    assert told == [("left", ["eye_name_other"]), ("unknown", ["eye_name_unclear"])]
+    page = reader.client.get(f"/studies/{answer.json()['id']}").text
+    assert "The name of the file names the other eye." in page
+    assert "A letter in the name of the file may mean an eye, a grade or an initial." in page
+    assert "Smith" not in page
+
+
 def test_a_device_submits_once_and_sees_its_own_studies_alone(clinic: Clinic, photographs) -> None:
     camera, other = Camera(clinic, "one"), Camera(clinic, "other")
     first, again = (camera.submit(photographs, record='{"age": 61}') for _ in range(2))

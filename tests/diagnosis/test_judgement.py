@@ -85,7 +85,7 @@ seen_photographs = st.builds(
     field=st.sampled_from(list(Field)),
     faults=st.lists(st.sampled_from(list(Fault)), max_size=2, unique=True).map(tuple),
     outside=st.lists(st.sampled_from([OutOfScope.CAMERA, OutOfScope.IMAGE_SIZE]), max_size=1).map(tuple),
-    contradicted=st.booleans(),
+    doubts=st.lists(st.sampled_from(list(Gap)), max_size=2, unique=True).map(tuple),
     graded=st.none()
     | st.builds(
         graded,
@@ -184,7 +184,7 @@ def test_grades_on_both_sides_of_referral_are_uncertain() -> None:
 
 
 def test_a_disc_on_the_wrong_side_asks_and_swaps_nothing() -> None:
-    seen = Seen(Eye.RIGHT, Field.MACULA, contradicted=True, graded=graded(0))
+    seen = Seen(Eye.RIGHT, Field.MACULA, doubts=(Gap.EYE_CONTRADICTED,), graded=graded(0))
     found = judged(seen, *eye(Eye.LEFT, 0))
     assert found.eyes[0].eye is Eye.RIGHT
     assert (found.eyes[0].reasons, found.action) == ((Gap.EYE_CONTRADICTED,), Action.HUMAN_READ)

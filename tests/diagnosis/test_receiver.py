@@ -10,6 +10,7 @@ from dicom_files import photograph, wait_until_taken_in
 from PIL import Image
 from pynetdicom import AE, Association
 
+from teledx_fed.clinical import Gap
 from teledx_fed.diagnosis.clinic import Clinic
 from teledx_fed.diagnosis.receiver import SUCCESS, Receiver
 from teledx_fed.diagnosis.watching import REASON, Watch
@@ -101,6 +102,18 @@ def test_a_watched_folder_takes_in_what_is_no_longer_written_to(clinic: Clinic, 
     assert len(list((camera / "done").rglob("*.png"))) == 2
     assert watch.look() == 0
     assert len(clinic.store.worklist()) == 1
+
+
+def test_one_photograph_in_two_patients_folders_is_two_studies_that_are_doubted(
+    clinic: Clinic, tmp_path: Path, photographs
+) -> None:
+    for patient in ("patient 7", "patient 8"):
+        (tmp_path / "camera" / patient).mkdir(parents=True)
+        (tmp_path / "camera" / patient / "OS.png").write_bytes(photographs.left)
+    watch = Watch(clinic, tmp_path / "camera")
+    assert (watch.look(), watch.look()) == (0, 2)
+    doubts = [clinic.store.study(entry.id).images[0].doubts for entry in clinic.store.worklist()]
+    assert sorted(doubts) == [(), (Gap.PHOTOGRAPH_SHARED,)]
 
 
 def test_a_folder_that_is_not_there_is_named(clinic: Clinic, tmp_path: Path) -> None:

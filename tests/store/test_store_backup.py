@@ -143,7 +143,7 @@ def test_an_archive_that_names_files_elsewhere_is_refused(archive: Path, tmp_pat
 
 def test_a_newer_archive_is_refused(archive: Path, tmp_path: Path) -> None:
     for old, new, message in (
-        (b"site_0001", b"of_tomorrow", "this version or an older one"),
+        (b"site_0002", b"of_tomorrow", "this version or an older one"),
         (b'"format": 1', b'"format": 2', "must be of format 1"),
     ):
         newer = rewritten(archive, lambda name, text, old=old, new=new: text.replace(old, new))

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, File, Form, Header, HTTPException, Request, UploadFile
 from pydantic import TypeAdapter, ValidationError
 
-from teledx_fed.clinical import SUGGESTION, Fault, PatientRecord
+from teledx_fed.clinical import SUGGESTION, Fault, Gap, PatientRecord
 from teledx_fed.diagnosis.clinic import Clinic, Photograph, Submitted
 from teledx_fed.diagnosis.intake import LARGEST_MIB
 from teledx_fed.diagnosis.web.door import bearer
@@ -23,9 +23,12 @@ UPLOAD_HOURS = 24
 
 @dataclass(frozen=True)
 class PhotographState:
+    """`doubts`: why the eye is unknown, or what contradicts it."""
+
     eye: Eye
     gradable: bool
     faults: tuple[Fault, ...]
+    doubts: tuple[Gap, ...]
 
 
 @dataclass(frozen=True)
@@ -66,10 +69,11 @@ def submit(
     clinic = clinic_of(request)
     finished = [_finished(clinic, sender, upload) for upload in uploads or ()]
     contents = [*map(content_of, images or ()), *(file.read_bytes() for file in finished)]
+    names = [*(image.filename or "" for image in images or ()), *("" for _ in finished)]
     stated = fields or [Field.UNKNOWN] * len(contents)
     if not len(contents) == len(eyes) == len(stated):
         raise HTTPException(422, f"eyes and fields must be one for each photograph, got {len(eyes)} and {len(stated)}.")
-    photographs = tuple(map(Photograph, contents, eyes, stated))
+    photographs = tuple(map(Photograph, contents, eyes, stated, names))
     submitted = Submitted(idempotency_key, sender.source, photographs, patient, _record(record), acquired)
     stored = clinic.receive(submitted)
     for upload, file in zip(uploads or (), finished, strict=True):
@@ -121,6 +125,8 @@ def _record(text: str) -> PatientRecord:
 
 
 def state(stored: StoredStudy) -> StudyState:
-    photographs = tuple(PhotographState(image.eye, not image.faults, image.faults) for image in stored.images)
+    photographs = tuple(
+        PhotographState(image.eye, not image.faults, image.faults, image.doubts) for image in stored.images
+    )
     retake = any(not photograph.gradable for photograph in photographs)
     return StudyState(stored.entry.id, stored.entry.status, retake, photographs)

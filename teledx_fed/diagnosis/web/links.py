@@ -34,7 +34,7 @@ def send(
     """What should be photographed again is told before the link is used up; it can be sent all the same."""
     link, clinic = _usable(request, token), clinic_of(request)
     sent = [(file, eye) for file, eye in ((right, Eye.RIGHT), (left, Eye.LEFT)) if file is not None and file.size]
-    photographs = tuple(Photograph(content_of(file), eye) for file, eye in sent)
+    photographs = tuple(Photograph(content_of(file), eye, name=file.filename or "") for file, eye in sent)
     retakes = [
         sentence(f"{EYES[photograph.eye]}: {listed([FAULTS[fault] for fault in found])}")
         for photograph in photographs

@@ -9,7 +9,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 
 from teledx_fed.clinical import PatientRecord
 from teledx_fed.diagnosis.clinic import Photograph, Submitted
-from teledx_fed.diagnosis.intake import RECORD, eye_in, record_of
+from teledx_fed.diagnosis.intake import RECORD, record_of
 from teledx_fed.diagnosis.web.api import content_of
 from teledx_fed.diagnosis.web.pages import clinic_of
 from teledx_fed.diagnosis.web.rendering import render
@@ -42,13 +42,13 @@ def upload(
     patient: Annotated[str, Form()] = "",
 ) -> Response:
     """`files` tell their eye themselves: in DICOM, or by name."""
-    chosen = ((right, Eye.RIGHT), (left, Eye.LEFT), (files, None))
+    chosen = ((right, Eye.RIGHT), (left, Eye.LEFT), (files, Eye.UNKNOWN))
     uploads = tuple(photograph for sent, eye in chosen for photograph in _photographs(sent or (), eye))
     submitted = Submitted(key, f"page/{found.user.name}", uploads, patient or None, record)
     stored = clinic_of(request).receive(submitted)
     return RedirectResponse(f"/studies/{stored.study.id}", 303)
 
 
-def _photographs(sent: Iterable[UploadFile], eye: Eye | None) -> Iterable[Photograph]:
+def _photographs(sent: Iterable[UploadFile], eye: Eye) -> Iterable[Photograph]:
     """Browsers send an empty part where no file was chosen."""
-    return (Photograph(content_of(file), eye or eye_in(file.filename or "")) for file in sent if file.size)
+    return (Photograph(content_of(file), eye, name=file.filename or "") for file in sent if file.size)

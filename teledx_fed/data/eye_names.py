@@ -1,0 +1,62 @@
+"""Which eye the name of a file names: the one that all of its words agree on, or none and why.
+
+A wrong eye harms a patient and an unknown one costs a question, so nothing is guessed. `R` may be the right eye, a
+person's initial, or with a digit the grade of a screening programme (R0–R3, as in R1M0).
+"""
+
+import re
+import unicodedata
+from dataclasses import dataclass
+
+from teledx_fed.clinical import Gap
+from teledx_fed.records import Eye
+
+WORDS = {"left": Eye.LEFT, "os": Eye.LEFT, "right": Eye.RIGHT, "od": Eye.RIGHT}
+LETTERS = {"l": Eye.LEFT, "r": Eye.RIGHT}
+BOTH = {"ou", "both", "bilateral"}
+PLAIN = {
+    *(
+        "eye",
+        "fundus",
+        "retina",
+        "retinal",
+        "macula",
+        "disc",
+        "field",
+        "image",
+        "img",
+        "photo",
+        "picture",
+        "scan",
+        "dsc",
+    ),
+    *("jpg", "jpeg", "jpe", "jfif", "png", "tif", "tiff", "bmp", "webp", "dcm"),
+}
+"""Words beside which a single letter is the eye and no initial: none of them is a person's."""
+GRADE = re.compile(r"(?<![^\W\d_])r[0-3](?!\d)", re.IGNORECASE)
+CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
+
+
+@dataclass(frozen=True)
+class NamedEye:
+    """`doubt` says why the eye is unknown although the name seems to speak of one."""
+
+    eye: Eye = Eye.UNKNOWN
+    doubt: Gap | None = None
+
+
+def eye_in(name: str) -> NamedEye:
+    """Of a file's name, with or without its extension."""
+    plain = CAMEL.sub(" ", unicodedata.normalize("NFKC", name))
+    tokens = [word.casefold() for word in re.findall(r"[^\W\d_]+", plain)]
+    words, letters = ({table[token] for token in tokens if token in table} for table in (WORDS, LETTERS))
+    if BOTH.intersection(tokens) or len(words) > 1:
+        return NamedEye(doubt=Gap.EYE_NAME_BOTH)
+    if len(words | letters) > 1:
+        return NamedEye(doubt=Gap.EYE_NAME_UNCLEAR)
+    if words:
+        return NamedEye(words.pop())
+    others = set(tokens) - set(LETTERS) - PLAIN
+    if letters and (others or GRADE.search(plain)):
+        return NamedEye(doubt=Gap.EYE_NAME_UNCLEAR)
+    return NamedEye(letters.pop()) if letters else NamedEye()

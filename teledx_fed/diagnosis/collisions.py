@@ -1,0 +1,73 @@
+"""What a batch holds more than once: a photograph of two studies, or twice in one, and two studies of one name."""
+
+import hashlib
+import unicodedata
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from teledx_fed.clinical import Gap
+from teledx_fed.diagnosis.intake import Submission
+
+Place = tuple[int, int]
+"""The number of a submission, and that of a file in it."""
+LISTED = 3
+"""Of what collides, one by one; the others are counted."""
+PHOTOGRAPH, NAME = "the same photograph as", "a study of the same name as"
+
+
+@dataclass(frozen=True)
+class Collision:
+    """The file at `place` and `others`: which is `what`, as in `the same photograph as`."""
+
+    place: Place
+    what: str
+    others: tuple[Place, ...]
+
+    @property
+    def is_shared(self) -> bool:
+        """By several studies, of which one may be another patient's."""
+        return self.what is PHOTOGRAPH and any(number != self.place[0] for number, _ in self.others)
+
+    def told(self, called: Callable[[Place], str]) -> str:
+        more = [f"{len(self.others) - LISTED} more"] if len(self.others) > LISTED else []
+        return f"{self.what} {' and '.join([*map(called, self.others[:LISTED]), *more])}"
+
+
+def collisions(submissions: Sequence[Submission]) -> list[Collision]:
+    """Ordered by place. Photographs are the same where their files are, byte for byte."""
+    named = ((_plain(one.name), (number, 0)) for number, one in enumerate(submissions) if one.sent)
+    return sorted([*_repeated(_photographs(submissions), PHOTOGRAPH), *_repeated(named, NAME)], key=lambda it: it.place)
+
+
+def marked(submissions: Sequence[Submission], found: Iterable[Collision]) -> list[Submission]:
+    """With a doubt for each photograph that is shared."""
+    shared = {collision.place for collision in found if collision.is_shared}
+    doubts = {True: (Gap.PHOTOGRAPH_SHARED,), False: ()}
+    return [
+        replace(
+            one, sent=tuple(replace(sent, doubts=doubts[(number, at) in shared]) for at, sent in enumerate(one.sent))
+        )
+        for number, one in enumerate(submissions)
+    ]
+
+
+def _repeated(keyed: Iterable[tuple[str, Place]], what: str) -> Iterable[Collision]:
+    groups: dict[str, list[Place]] = defaultdict(list)
+    for key, place in keyed:
+        groups[key].append(place)
+    for group in groups.values():
+        for place in group if len(group) > 1 else ():
+            yield Collision(place, what, tuple(other for other in group if other != place))
+
+
+def _photographs(submissions: Sequence[Submission]) -> Iterable[tuple[str, Place]]:
+    for number, submission in enumerate(submissions):
+        for at, sent in enumerate(submission.sent):
+            if sent.file.is_file():
+                with sent.file.open("rb") as file:
+                    yield hashlib.file_digest(file, "sha256").hexdigest(), (number, at)
+
+
+def _plain(name: str) -> str:
+    return unicodedata.normalize("NFC", name).strip().casefold()
