@@ -126,12 +126,12 @@ def _deepdrid(folder: Path) -> Listing:
     for row in labels.rows:
         image = stem(row["image_path"])
         grades = {"left": row.code("left_eye_DR_Level"), "right": row.code("right_eye_DR_Level")}
-        side = SIDES.get(image.rpartition("_")[2][:1].casefold())
-        if side is None:
+        named_after = re.search(r"_([lr])\d*$", image.casefold())
+        if named_after is None:
             message = f"image_path must be named after its eye, as 12_l1 or 12_r1 are, got {image}. Correct it."
             problems.append(row.problem(message))
             continue
-        named, other = side
+        named, other = SIDES[named_after[1]]
         eye = named if grades[named] else other  # 56_r3 and 56_l3 are named after the other eye
         entry = Entry(
             row,
