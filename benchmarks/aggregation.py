@@ -44,7 +44,7 @@ def moved(start: Weights, site: str) -> RecordDict:
     """The reply of a site that moved every parameter a little."""
     noise = generator(0, site).standard_normal(len(start.parameters), dtype=np.float32)
     weights = Weights(start.parameters + 1e-3 * noise, start.statistics, start.layout)
-    update = LocalUpdate(1, weights, examples=100, oedema_examples=0, train_loss=1.0, tables={})
+    update = LocalUpdate(1, weights, examples=100, oedema_examples=0, train_loss=None, tables={})
     return wire.reply(update, {wire.PARAMETERS: weights.parameters})
 
 

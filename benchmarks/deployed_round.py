@@ -28,6 +28,7 @@ def ours(folder: Path) -> float:
         for name in SITES:
             federation.enrol(name, patients=20)
             federation.join(name, module="benchmarks.jobs.idle_join")
+        federation.approve(*ASKED)
         federation.command("server", "run", *ASKED, "--name", "idle", "--detach", "--dir", federation.server)
         federation.wait_until_done("idle", seconds=300)
         return median(line["seconds"] for line in federation.rounds("idle")[1:ROUNDS])

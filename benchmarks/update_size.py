@@ -33,7 +33,7 @@ def update_bytes(freeze: str, compression: str) -> int:
     difference = generator(0, purpose="benchmark").standard_normal(len(start.parameters), dtype=np.float32)
     whole = {wire.PARAMETERS: start.parameters + difference}
     travelling = whole if compression == "none" else encode(difference, start.layout, compression)
-    update = LocalUpdate(1, start, examples=1, oedema_examples=0, train_loss=0.0, tables={})
+    update = LocalUpdate(1, start, examples=1, oedema_examples=0, train_loss=None, tables={})
     return wire.size(wire.reply(update, travelling))
 
 

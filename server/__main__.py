@@ -133,7 +133,27 @@ def run(
         from teledx_fed.deployment.server_settings import ServerHome
 
         here = ServerHome(home)
-        _conduct(here, order_of(here, asked, name or f"{datetime.now():%Y-%m-%d_%H-%M-%S}"), detach, as_json)
+        order, ordered = order_of(here, asked, name or f"{datetime.now():%Y-%m-%d_%H-%M-%S}")
+        _conduct(here, order, detach, as_json, ordered)
+
+
+@app.command()
+def plan(
+    asked: Annotated[list[str], typer.Argument(help="An experiment of conf/experiment, then settings as NAME=VALUE.")],
+    out: Annotated[Path, typer.Option(help="The file that each hospital is to approve.")],
+    home: Home = HERE,
+    as_json: AsJson = False,
+) -> None:
+    """Write what hospitals are to approve: run and readiness with the same words are of this plan."""
+    with told_plainly():
+        from teledx_fed.deployment import plans
+        from teledx_fed.deployment.orders import plan_of
+        from teledx_fed.deployment.server_settings import ServerHome
+
+        written = plan_of(ServerHome(home), asked)
+        plans.write(written, out)
+        line = f"plan {written.digest[:12]} is in {out}: give it to each hospital"
+        tell(as_json, line, plan=written.digest, file=str(out))
 
 
 @app.command()
@@ -147,12 +167,12 @@ def resume(run: str, detach: bool = False, home: Home = HERE, as_json: AsJson = 
         _conduct(here, kept_order(here, run), detach, as_json)
 
 
-def _conduct(home: Any, order: Any, detach: bool, as_json: bool) -> None:
+def _conduct(home: Any, order: Any, detach: bool, as_json: bool, ordered: Any = None) -> None:
     from teledx_fed.deployment.orders import place, watch
     from teledx_fed.reporting.progress import Display
 
-    place(home, order)
-    tell(as_json, f"run {order.run} is started", run=order.run)
+    place(home, order, ordered)
+    tell(as_json, f"run {order.run} is started, by plan {order.plan[:12]}", run=order.run, plan=order.plan)
     if detach:
         return
     if as_json:
@@ -201,8 +221,8 @@ def readiness(
         from teledx_fed.reporting.readiness import table
 
         here = ServerHome(home)
-        order = order_of(here, asked, f"readiness-{datetime.now():%Y-%m-%d_%H-%M-%S}", READINESS)
-        place(here, order)
+        order, ordered = order_of(here, asked, f"readiness-{datetime.now():%Y-%m-%d_%H-%M-%S}", READINESS)
+        place(here, order, ordered)
         watch(here, order)
         found = answers(here, order)
         tell(as_json, table(found), sites=[asdict(one) for one in found])

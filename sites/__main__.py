@@ -3,41 +3,25 @@
 import json
 import logging
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from sites.approval import app as approval
+from sites.commands import HERE, AsJson, Home, tell, told_plainly
 from sites.diagnosis import app as diagnosis
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 audit = typer.Typer(no_args_is_help=True)
+app.add_typer(approval)
 app.add_typer(diagnosis)
 app.add_typer(audit, name="audit", help="The log of all that was asked of this hospital, and all that left it.")
-
-Home = Annotated[Path, typer.Option("--dir", help="The hospital's folder, as init laid it out.")]
-AsJson = Annotated[bool, typer.Option("--json", help="For scripts: JSON on standard output.")]
-HERE = Path()
 
 
 @app.callback()
 def site() -> None:
-    """What a hospital runs. It trains on its own photographs; none of them leaves."""
-
-
-@contextmanager
-def told_plainly() -> Iterator[None]:
-    """What a person can mend is one line on standard error, and exit code 1."""
-    try:
-        yield
-    except (ValueError, ConnectionError) as error:
-        sys.exit(f"error: {error}")
-
-
-def tell(as_json: bool, line: str, **facts: Any) -> None:
-    typer.echo(json.dumps(facts) if as_json else line)
+    """What a hospital runs. It trains on its own photographs, by plans that it approved, and sends no file of them."""
 
 
 @app.command()

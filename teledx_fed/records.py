@@ -184,13 +184,16 @@ Tables = Mapping[str, NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class LocalUpdate:
-    """Goes up: what a site learned in a round, and how the model that it was sent did on its validation set."""
+    """Goes up: what a site learned in a round, and how the model that it was sent did on its validation set.
+
+    `train_loss` is None except under q-FedAvg, which weighs by it.
+    """
 
     round: int
     weights: Weights
     examples: int
     oedema_examples: int
-    train_loss: float
+    train_loss: float | None
     tables: Tables
 
 

@@ -22,10 +22,11 @@ ROOT = Path(__file__).parents[1]
 GUIDES = {name: (ROOT / "docs" / f"{name}.md").read_text("utf-8") for name in ("coordinator", "hospital")}
 HOST = "fl.example.org"
 HOSPITALS = ("north", "south")
-PATIENTS = 60
+PATIENTS = 110
 PATIENCE_SECONDS = 300.0
 GIVEN = {
     5: ("coordinator", "server/certificates/ca.crt", "hospital", "ca.crt"),
+    6: ("coordinator", "server/plan.json", "hospital", "plan.json"),
     7: ("hospital", "site/keys/site.pub", "coordinator", "{hospital}.pub"),
     14: ("coordinator", "server/audit.jsonl", "hospital", "coordinator.jsonl"),
 }

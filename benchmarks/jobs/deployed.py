@@ -20,11 +20,23 @@ import numpy as np
 from omegaconf import OmegaConf
 from PIL import Image
 
+from teledx_fed.deployment import approvals, plans
+from teledx_fed.deployment.site_settings import SiteHome
 from teledx_fed.randomness import generator
 from teledx_fed.records import GRADES
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 300.0
+ASKED = ("quick_full", "data.image_size=64", "outbound.min_patients=2", "evaluation.replicates=20")
+LIMITS = {
+    "networks": ["tf_efficientnet_b0", "test_efficientnet"],
+    "training_patients": 5,
+    "steps": [1, 1000],
+    "test_answers": 100,
+    "disk": 0.1,
+    "cores": 1,
+}
+"""Of hospitals that are far smaller than real ones."""
 
 
 def draw_photographs(folder: Path, name: str, patients: int, side: int = 64) -> None:
@@ -114,15 +126,14 @@ class Federation:
         within: Sequence[str] = (),
         **own: Any,
     ) -> None:
-        """Draw its photographs, lay out its folder, admit it."""
+        """Draw its photographs, lay out its folder, admit it. It approves whatever plan `order` asks by."""
         self.within[name] = within
         photographs = self.folder / "photographs" / name
         draw_photographs(photographs, name, patients)
         address = f"localhost:{port or self.port}"
         authority = self.server / "certificates" / "ca.crt"
         self.command("sites", "init", self.site(name), "--name", name, "--server", address, "--ca", authority)
-        approval = {"reference": "R1", "purpose": "test", "experiments": ["quick_full"], "expires": "2099-01-01"}
-        self.change(name, data={"root": str(photographs)}, device="cpu", approval=approval, limits={"cores": 1})
+        self.change(name, data={"root": str(photographs)}, device="cpu", limits=LIMITS)
         self.change(name, outbound={"min_patients": 2}, watch={"listen": None}, **own)
         if admit:
             self.admit(name)
@@ -171,8 +182,16 @@ class Federation:
         shutil.rmtree(self.site(name) / "cache", ignore_errors=True)
 
     def order(self, run: str, *overrides: str) -> None:
-        asked = ("quick_full", "data.image_size=64", "outbound.min_patients=2", "evaluation.replicates=20", *overrides)
+        asked = (*ASKED, *overrides)
+        self.approve(*asked)
         self.command("server", "run", *asked, "--name", run, "--detach", "--dir", self.server)
+
+    def approve(self, *asked: str) -> None:
+        """By all hospitals, for one more run."""
+        self.command("server", "plan", *asked, "--out", self.folder / "plan.json", "--dir", self.server)
+        plan = plans.read(self.folder / "plan.json")
+        for name in self.within:
+            approvals.approve(SiteHome(self.site(name)), plan, "R1", "2099-01-01")
 
     def resume(self, run: str) -> None:
         self.command("server", "resume", run, "--detach", "--dir", self.server)

@@ -44,7 +44,7 @@ clientapp = "sites.app:app"
 [tool.flwr.app.config]
 settings = ""
 run = ""
-experiment = ""
+plan = ""
 kind = ""
 release = ""
 """
@@ -53,13 +53,14 @@ TRAINING, READINESS = "training", "readiness"
 
 @dataclass(frozen=True)
 class Order:
-    """A run as it is asked for; `settings` are JSON, `release` is that of the coordinator's library.
+    """A run as it is asked for; `plan` is the digest by which sites know what they approved.
 
-    `kind`: rounds of training, or one question to each site, what it has.
+    `settings` are JSON and the server's own to read, `release` is that of the coordinator's library. `kind`: rounds of
+    training, or one question to each site, what it has.
     """
 
     run: str
-    experiment: str
+    plan: str
     settings: str
     kind: str = TRAINING
     release: str = RELEASE

@@ -1,32 +1,37 @@
-"""A hospital in a deployed federation: its own terms before what it is asked, its own rules behind what it answers."""
+"""A hospital in a deployed federation: its approved plans before what it is asked, its rules behind what it answers."""
 
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict
-from datetime import datetime
+from dataclasses import asdict, replace
+from datetime import date, datetime
 from importlib.metadata import version
 
 import torch
-from flwr.app import Context, Error, Message, MessageType
+from flwr.app import Context, Error, Message
 
 from teledx_fed.data.hospitals import hospitals
 from teledx_fed.data_settings import DataSettings, PartitionSettings, SourceSettings
-from teledx_fed.deployment import day_count, lineage
+from teledx_fed.deployment import approvals, budget, day_count, lineage, questions
+from teledx_fed.deployment.approvals import Approval
 from teledx_fed.deployment.audit import AuditLog
 from teledx_fed.deployment.metrics import Outcome, Tally
 from teledx_fed.deployment.outgoing import outgoing, rules, told
+from teledx_fed.deployment.plans import Plan, digest_of
+from teledx_fed.deployment.questions import TEST, TRAINING
 from teledx_fed.deployment.receipts import RECEIVED, SENT
-from teledx_fed.deployment.site_settings import SiteHome, checked_name
-from teledx_fed.deployment.terms import Asked, Refusal, Today, as_ordered, refusal, too_many_batches
+from teledx_fed.deployment.request import Request, request_of
+from teledx_fed.deployment.room import has_room
+from teledx_fed.deployment.site_settings import SiteHome
+from teledx_fed.deployment.terms import Refusal, Today, as_ordered, data_refusal, plan_refusal, refusal
 from teledx_fed.federation import messages as wire
-from teledx_fed.federation.messages import training_of
-from teledx_fed.federation.site import FAILED, STATISTICS, Hospital, client_app
+from teledx_fed.federation.messages import model_of
+from teledx_fed.federation.site import FAILED, Hospital, client_app
 from teledx_fed.model.network import build as build_network
 from teledx_fed.privacy.outbound import kind_of
 from teledx_fed.privacy.outbound import refusal as stopped
-from teledx_fed.run_settings import EvaluationSettings, SimulationSettings
-from teledx_fed.settings import Settings, build
+from teledx_fed.run_settings import SimulationSettings
+from teledx_fed.settings import Settings
 from teledx_fed.training.compute import place
 from teledx_fed.training.worker import Worker
 
@@ -38,8 +43,6 @@ REFUSED_EVENT, FAILED_EVENT = "refused", "failed"
 OUTCOMES: Mapping[str, Outcome] = {SENT: "answered", REFUSED_EVENT: "refused", FAILED_EVENT: "failed"}
 RELEASE = version("teledx-fed")
 MOST_REPLICATES = 2000
-OFFLINE = ("lite0", "none")
-"""Initial weights that need no file of the coordinator's and no model hub."""
 
 
 class Refused(Exception):
@@ -50,18 +53,19 @@ class Refused(Exception):
 
 
 class Gate:
-    """Answers messages for the hospital in `home`, by its site.yaml as it stands at that moment."""
+    """Answers messages for the hospital in `home`, by its approvals and its site.yaml as they stand at that moment."""
 
     def __init__(self, home: SiteHome, audit: AuditLog, tally: Tally) -> None:
         self._folder, self._audit, self._tally = home.folder, audit, tally
-        self._app = client_app(self._hospital)
-        self._held: tuple[tuple[str, str, frozenset[str]], Hospital] | None = None
+        self._app = client_app(self._of)
+        self._begun: tuple[tuple[str, ...], Worker] | None = None
+        self._held: tuple[tuple[str, frozenset[str]], Hospital] | None = None
 
     def __call__(self, message: Message, context: Context) -> Message:
-        site = SiteHome(self._folder).settings.name
-        self._audit.append(RECEIVED, site=site, **told(message))
+        site, facts = SiteHome(self._folder).settings.name, told(message)
+        self._audit.append(RECEIVED, site=site, **facts)
         try:
-            reply = self._answer(message, context)
+            reply = self._answer(message, context, str(facts.get("digest")))
         except Refused as refused:
             log.warning("refused: %s", refused)
             reply = Message(Error(REFUSED, refused.reason.value), reply_to=message)
@@ -74,57 +78,76 @@ class Gate:
         self._tally.count(message.metadata.message_type, OUTCOMES[event], sent)
         return reply
 
-    def _answer(self, message: Message, context: Context) -> Message:
+    def _answer(self, message: Message, context: Context, digest: str) -> Message:
         home, now = SiteHome(self._folder), datetime.now()
-        asked, day = _asked(message, context), now.date()
+        asked, day = _asked(message, context, digest), now.date()
         today = Today(lineage.rounds_on(home, day), day_count.answered_on(home, day))
-        if (reason := refusal(asked, home.settings, RELEASE, today, now)) is not None:
-            raise Refused(reason)
+        _refuse(refusal(asked.release, RELEASE, asked.training is not None, home.settings, today, now))
+        approval = _approval(home, asked, day)
         day_count.count(home, day)
-        hospital = self._hospital(context)
-        train = hospital.site.shard.train
-        if asked.training is not None and too_many_batches(asked.training, len(train), home.settings):
-            raise Refused(Refusal.BATCHES)
-        if asked.training is not None:
-            run, round = str(context.run_config["run"]), int(str(message.content["config"]["round"]))
-            if not as_ordered(asked.training, hospital.settings.local_training(round)):
-                raise Refused(Refusal.REQUEST, f"training that the run's settings do not ask for: {asked.training}")
-            lineage.record(home, run, round, day, train)
+        settings = own_settings(_planned(home, approval.plan), home)
+        _refuse(plan_refusal(settings, home.settings.limits))
+        _check_question(home, asked, approval, settings)
+        worker = self._worker(home, approval.plan, settings)
+        _check_model(message, asked, worker)
+        hospital = self._hospital(home, asked.run, worker, settings)
+        self._spend(home, asked, hospital, day)
         reply = self._app(message, context)
         if reply.has_content() and (stop := stopped(outgoing(reply), rules(message, hospital, asked.training))):
             raise Refused(Refusal.OUTBOUND, stop)
         return reply
 
-    def _hospital(self, context: Context) -> Hospital:
-        """The one of this run; it stays in memory until another run, other terms or other patients are asked for."""
-        home, config = SiteHome(self._folder), context.run_config
-        try:
-            asked, run = build(json.loads(str(config["settings"]))), checked_name("run", str(config["run"]))
-            settings = own_settings(asked, home)
-        except (KeyError, ValueError) as error:
-            raise Refused(Refusal.REQUEST, str(error)) from error
-        if asked.model.initial not in OFFLINE:
-            raise Refused(Refusal.NETWORK)
-        if asked.data.image_size > home.settings.limits.image_size:
-            raise Refused(Refusal.IMAGE_SIZE)
-        wanted = run, json.dumps(asdict(settings)), lineage.excluded(home)
-        if self._held is None or self._held[0] != wanted:
-            self._held = None  # the old network goes before the new one comes
-            self._held = wanted, _hospital(home, run, settings)
+    def _of(self, context: Context) -> Hospital:
+        assert self._held is not None
         return self._held[1]
 
+    def _worker(self, home: SiteHome, plan: Plan, settings: Settings) -> Worker:
+        """The network as this hospital builds it from the plan; in memory until another plan or other terms come."""
+        wanted = plan.digest, json.dumps(asdict(settings)), str(home.settings.limits.gpu_memory)
+        if self._begun is None or self._begun[0] != wanted:
+            self._begun = self._held = None  # the old network goes before the new one comes
+            network = place(build_network(settings.model, settings.seed), settings, log.info)
+            if network.device.type == "cuda":
+                torch.cuda.set_per_process_memory_fraction(home.settings.limits.gpu_memory)
+            worker = Worker(network)
+            if digest_of(worker.initial.weights) != plan.initial:
+                raise Refused(Refusal.INITIAL, "the plan names other first weights than this machine builds from it")
+            self._begun = wanted, worker
+        return self._begun[1]
 
-def _hospital(home: SiteHome, run: str, settings: Settings) -> Hospital:
-    network = place(build_network(settings.model, settings.seed), settings, log.info)
-    if network.device.type == "cuda":
-        torch.cuda.set_per_process_memory_fraction(home.settings.limits.gpu_memory)
-    key, without = home.split_key.read_bytes(), lineage.excluded(home)
-    sites = hospitals(settings, home.state, lambda done, total: None, log.info, key, without)
-    return Hospital(sites[home.settings.name], Worker(network), settings, home.run(run))
+    def _hospital(self, home: SiteHome, run: str, worker: Worker, settings: Settings) -> Hospital:
+        """With its photographs, in memory until another run or other patients are asked for."""
+        wanted = run, lineage.excluded(home)
+        if self._held is None or self._held[0] != wanted or self._held[1].worker is not worker:
+            if not has_room(home, settings):
+                raise Refused(Refusal.ROOM)
+            key, without = home.split_key.read_bytes(), lineage.excluded(home)
+            sites = hospitals(settings, home.state, lambda done, total: None, log.info, key, without)
+            self._held = wanted, Hospital(sites[home.settings.name], worker, settings, home.run(run))
+        return self._held[1]
+
+    def _spend(self, home: SiteHome, asked: Request, hospital: Hospital, day: date) -> None:
+        """Write down what is about to be answered, unless the hospital's own data or budget refuse it."""
+        train, limits, question = hospital.site.shard.train, home.settings.limits, asked.question
+        if question is None:
+            return
+        if asked.training is not None:
+            patients = len({example.patient for example in train})
+            _refuse(data_refusal(asked.training, len(train), patients, limits))
+        if question.kind == TEST:
+            spent = budget.spent(home, hospital.site, question.digest)
+            if spent >= limits.test_answers:
+                raise Refused(Refusal.TESTED)
+            budget.record(home, hospital.site, question.digest, asked.plan, day)
+            self._audit.append("test set", plan=asked.plan, run=asked.run, answers=spent + 1, of=limits.test_answers)
+        questions.record(home, asked.run, asked.plan, question)
+        if asked.training is not None:
+            lineage.record(home, asked.run, question.round, day, train)
 
 
 def own_settings(asked: Settings, home: SiteHome) -> Settings:
-    """What is asked decides the network and its training; where data lie, what leaves and what it runs on do not."""
+    """What is asked decides the network and its training; where data lie, how they are split, what leaves and what it
+    runs on do not."""
     own = home.settings
     return Settings(
         seed=asked.seed,
@@ -139,34 +162,70 @@ def own_settings(asked: Settings, home: SiteHome) -> Settings:
             ben_graham=asked.data.ben_graham,
             clahe=asked.data.clahe,
         ),
-        partition=PartitionSettings(validation=asked.partition.validation, test=asked.partition.test),
+        partition=PartitionSettings(validation=own.partition.validation, test=own.partition.test),
         model=asked.model,
         training=asked.training,
         strategy=asked.strategy,
         federation=asked.federation,
         outbound=own.outbound,  # asked for cells of many sizes, the same counts would be rounded away one by one
-        evaluation=EvaluationSettings(  # no folds: over several runs they would test everyone, and train on everyone
-            target_sensitivity=asked.evaluation.target_sensitivity,
-            referable_specificity=asked.evaluation.referable_specificity,
-            urgent_specificity=asked.evaluation.urgent_specificity,
-            fewest_positives=asked.evaluation.fewest_positives,
-            replicates=min(asked.evaluation.replicates, MOST_REPLICATES),
+        evaluation=replace(  # no folds: over several runs they would test everyone, and train on everyone
+            asked.evaluation, folds=1, fold=None, replicates=min(asked.evaluation.replicates, MOST_REPLICATES)
         ),
         simulation=SimulationSettings(threads=own.limits.cores, device=own.device),
         baselines=[],
     )
 
 
-def _asked(message: Message, context: Context) -> Asked:
-    """Of a message of a kind that a hospital answers; any other is refused."""
-    kind, config = message.metadata.message_type, context.run_config
-    if kind not in (MessageType.TRAIN, MessageType.EVALUATE, STATISTICS):
-        raise Refused(Refusal.REQUEST, f"a message of type {kind}")
+def _refuse(reason: Refusal | None) -> None:
+    if reason is not None:
+        raise Refused(reason)
+
+
+def _asked(message: Message, context: Context, digest: str) -> Request:
     try:
-        training = training_of(message.content) if kind == MessageType.TRAIN else None
-        return Asked(str(config["experiment"]), str(config["release"]), training)
-    except (KeyError, ValueError) as error:
-        raise Refused(Refusal.REQUEST, f"a message without {error}") from error
+        return request_of(message, context, digest)
+    except (KeyError, ValueError, TypeError) as error:
+        raise Refused(Refusal.REQUEST, f"a message that lacks something: {error}") from error
+
+
+def _approval(home: SiteHome, asked: Request, today: date) -> Approval:
+    approval = approvals.find(home, asked.plan)
+    if approval is None:
+        raise Refused(Refusal.PLAN)
+    if not approval.in_force(today):
+        raise Refused(Refusal.EXPIRED)
+    return approval
+
+
+def _planned(home: SiteHome, plan: Plan) -> Settings:
+    """As the hospital approved them: of what the server sends with a message, nothing is read but the plan's digest."""
+    start = approvals.start_held(home, plan) if plan.file is not None else None
+    if plan.file is not None and start is None:
+        raise Refused(Refusal.START)
+    return plan.asked(start)
+
+
+def _check_question(home: SiteHome, asked: Request, approval: Approval, settings: Settings) -> None:
+    if (question := asked.question) is None:
+        return
+    ordered = settings.local_training(question.round) if asked.training is not None else None
+    if asked.training is not None and ordered is not None and not as_ordered(asked.training, ordered):
+        raise Refused(Refusal.TRAINING, f"the plan does not ask for {asked.training}")
+    rounds = settings.federation.rounds
+    _refuse(questions.refusal(home, asked.run, asked.plan, question, rounds, approval.runs))
+
+
+def _check_model(message: Message, asked: Request, worker: Worker) -> None:
+    """A model of the plan's network; in round 1, and wherever nothing was trained yet, the one that it begins with."""
+    if (question := asked.question) is None:
+        return
+    try:
+        model = model_of(message.content, worker.network.layout)
+    except (KeyError, ValueError, TypeError) as error:
+        raise Refused(Refusal.REQUEST, str(error)) from error
+    first = question.trained_in == 0 or (question.kind == TRAINING and question.round == 1)
+    if first and digest_of(model.weights) != digest_of(worker.initial.weights):
+        raise Refused(Refusal.INITIAL, "weights that this machine does not build from the plan")
 
 
 def _event(reply: Message) -> str:

@@ -1,6 +1,7 @@
 """A hospital at work: the worker in this process, Flower's SuperNode beside it, kept up until it is told to stop."""
 
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -25,6 +26,7 @@ from teledx_fed.files import exclusive, write_text
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 GRACE_SECONDS = 10.0
+DRIVER = Path("/proc/driver/nvidia/version")
 
 
 def join(home: SiteHome, say: Callable[[str], None], node: int | None = None) -> None:
@@ -34,6 +36,7 @@ def join(home: SiteHome, say: Callable[[str], None], node: int | None = None) ->
     """
     assert home.settings.name
     with exclusive(home.state / "join.lock"), stopped_by_signal() as stop:
+        _bound_memory(home)
         write_text(_pid(home), str(os.getpid()))
         tally = Tally()
         try:
@@ -48,6 +51,15 @@ def connect(home: SiteHome, port: int, say: Callable[[str], None]) -> None:
     """Keep the SuperNode up until a signal ends it, for a worker of another user: no photograph is needed here."""
     with exclusive(home.state / "connect.lock"), stopped_by_signal() as stop:
         Companion(home, lambda: port, stop, say).run()
+
+
+def _bound_memory(home: SiteHome) -> None:
+    """What needs more than `limits.memory` ends in an error. With a GPU, `limits.gpu_memory` and the unit bound it:
+    its driver maps more memory than it uses."""
+    if home.settings.device == "cpu" or not DRIVER.exists():
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        most = int(home.settings.limits.memory * 1e9)
+        resource.setrlimit(resource.RLIMIT_DATA, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
 
 
 @contextmanager

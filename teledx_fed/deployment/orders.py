@@ -3,42 +3,68 @@
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
-from teledx_fed.deployment import control
-from teledx_fed.deployment.control import READINESS, TRAINING, FlowerRun, Order
+from teledx_fed.checks import must
+from teledx_fed.data_settings import PartitionSettings
+from teledx_fed.deployment import control, plans
+from teledx_fed.deployment.control import READINESS, RELEASE, TRAINING, FlowerRun, Order
+from teledx_fed.deployment.plans import Plan
 from teledx_fed.deployment.server_settings import ServerHome
 from teledx_fed.deployment.site_settings import checked_name
 from teledx_fed.files import write_text
 from teledx_fed.records import Readiness, RoundReport
-from teledx_fed.settings import build, compose, save
+from teledx_fed.settings import Settings, build, compose, save
 
 ENDED = ("completed", "failed", "stopped")
 POLL_SECONDS = 0.5
 
 
-def order_of(home: ServerHome, asked: Sequence[str], run: str, kind: str = TRAINING) -> Order:
+def order_of(home: ServerHome, asked: Sequence[str], run: str, kind: str = TRAINING) -> tuple[Order, Plan]:
     """`asked` is an experiment's name and settings as NAME=VALUE. A `ValueError` says which of them is wrong."""
+    settings = _composed(asked)
+    folder = folder_of(home, Order(checked_name("name", run), "", "", kind))
+    if folder.exists():
+        raise ValueError(f"--name must be new, got {run!r}, which was run. Choose another, or say resume {run}.")
+    plan = _plan(home, settings)
+    return Order(run, plan.digest, json.dumps(asdict(settings)), kind), plan
+
+
+def plan_of(home: ServerHome, asked: Sequence[str]) -> Plan:
+    """What hospitals are to approve before such a run; the same words give the same plan."""
+    return _plan(home, _composed(asked))
+
+
+def _composed(asked: Sequence[str]) -> Settings:
     experiment, *overrides = asked
     if "=" in experiment:
         raise ValueError(f"the first word must name an experiment, got {experiment!r}. See conf/experiment.")
-    settings = compose([f"experiment={experiment}", *overrides])
-    order = Order(checked_name("name", run), experiment, json.dumps(asdict(settings)), kind)
-    if folder_of(home, order).exists():
-        raise ValueError(f"--name must be new, got {run!r}, which was run. Choose another, or say resume {run}.")
-    return order
+    split = [choice for choice in overrides if choice.startswith("partition")]
+    must(not split, "partition", "be left to each hospital over a network", split, "It stands in their site.yaml.")
+    return replace(compose([f"experiment={experiment}", *overrides]), partition=PartitionSettings())
+
+
+def _plan(home: ServerHome, settings: Settings) -> Plan:
+    """PyTorch takes seconds to load: no other command of the coordinator waits for it."""
+    from teledx_fed.model.network import build as build_network
+    from teledx_fed.model.network import pack
+
+    network = build_network(settings.model, settings.seed)
+    return Plan.of(settings, RELEASE, home.settings.purpose, pack(network, network.layout))
 
 
 def folder_of(home: ServerHome, order: Order) -> Path:
     return home.run(order.run) if order.kind == TRAINING else home.folder / READINESS / order.run
 
 
-def place(home: ServerHome, order: Order) -> None:
+def place(home: ServerHome, order: Order, plan: Plan | None = None) -> None:
     """Write it down, then have it started; what is left of the same run from before is stopped first."""
     control.stop(home, order.run)
     folder = folder_of(home, order)
     write_text(folder / "order.json", json.dumps(asdict(order), indent=1) + "\n")
+    if plan is not None:
+        plans.write(plan, folder / "plan.json")
     save(build(json.loads(order.settings)), folder / "config.yaml")
     control.start(home, order)
 
@@ -49,7 +75,7 @@ def kept_order(home: ServerHome, run: str) -> Order:
     if not file.exists():
         raise ValueError(f"run must be one that was started here, got {run!r}. See list.")
     kept = json.loads(file.read_text())
-    return Order(kept["run"], kept["experiment"], kept["settings"])
+    return Order(kept["run"], kept["plan"], kept["settings"])
 
 
 def watch(

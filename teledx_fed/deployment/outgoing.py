@@ -11,11 +11,9 @@ from teledx_fed.data.summary import inconsistency, rounded_up
 from teledx_fed.deployment.receipts import Packed, Records, contents, digest
 from teledx_fed.federation import messages as wire
 from teledx_fed.federation.compression import form
-from teledx_fed.federation.site import LOSS_DECIMALS, STATISTICS, Hospital
+from teledx_fed.federation.site import STATISTICS, Hospital
 from teledx_fed.privacy.outbound import Allowed, Form, Group, Outgoing, counts, scores, weights
 from teledx_fed.records import LocalTraining
-
-LARGEST_LOSS = 1e6
 
 
 def told(message: Message) -> dict[str, Any]:
@@ -75,8 +73,9 @@ def _update(asked: Message, hospital: Hospital, training: LocalTraining, tables:
         "round": _exactly(int(str(asked.content[wire.CONFIG]["round"]))),
         "examples": _exactly(examples),
         "oedema-examples": Form("int64", (), 0, examples),
-        "train_loss": Form("float64", (), 0, LARGEST_LOSS, decimals=LOSS_DECIMALS),
     }
+    if hospital.settings.strategy.name in wire.WEIGHED_BY_LOSS:
+        numbers["train_loss"] = Form("float64", (), 0, wire.LARGEST_LOSS, decimals=wire.LOSS_DECIMALS)
     return Allowed(
         {wire.PARAMETERS: weights(parameters), wire.STATISTICS: weights(statistics), wire.TABLES: tables},
         {wire.METRICS: numbers},

@@ -17,11 +17,13 @@ HOME = "TELEDX_FED_SERVER"
 class ServerSettings:
     """`hosts` are the names and addresses by which hospitals reach `port`; `control_port` answers this machine alone.
 
+    `purpose` stands in every plan that hospitals approve.
     `largest_request_mib` bounds what a site may send at once, `requests_a_second` how often, over ten seconds.
     `wait_seconds` is how long a run waits for the sites that it needs.
     """
 
     hosts: list[str] = field(default_factory=list)
+    purpose: str = "grading of diabetic retinopathy"
     listen: str = "0.0.0.0"
     port: int = 9092
     control_port: int = 9093

@@ -2,12 +2,13 @@
 
 import re
 from dataclasses import dataclass, field
-from datetime import date, time
+from datetime import time
 from functools import cached_property
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from teledx_fed.checks import must, one_of, within
+from teledx_fed.data_settings import PartitionSettings
 from teledx_fed.federation_settings import OutboundSettings
 from teledx_fed.settings import read
 
@@ -46,32 +47,61 @@ class OwnDataSettings:
 
 
 @dataclass
-class LimitSettings:
-    """What a coordinator may ask for at most; null sets no limit.
+class OwnPartitionSettings:
+    """The shares of the hospital's patients that are held out; they stay as at first use."""
 
-    `epochs` and `batches` are those of one round; `questions_a_day` are of any kind, for each tells something of the
-    data; photographs are prepared at `image_size` at most; `hours` are in local time, `20:00-06:00` goes past midnight.
-    `epsilon` bounds what a run may spend: training without differential privacy spends without bound.
-    """
-
-    epochs: int | None = 50
-    batches: int | None = None
-    rounds_a_day: int | None = None
-    questions_a_day: int | None = 200
-    image_size: int = 1024
-    epsilon: float | None = None
-    hours: str | None = None
-    cores: int = 2
-    gpu_memory: float = 1.0
+    validation: float = 0.2
+    test: float = 0.3
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batches", "rounds_a_day", "questions_a_day", "image_size"):
+        PartitionSettings(validation=self.validation, test=self.test)
+
+
+@dataclass
+class LimitSettings:
+    """What a plan may ask for; null sets no limit.
+
+    A vision transformer sees each patch of a photograph through one linear layer, a head with a hidden layer picks out
+    single photographs, and a step of plain SGD is a gradient: each gives photographs back, so none is in the lists
+    unless the hospital puts it there. `learning_rate` and `steps` (of one round) are from a least to a most;
+    `batch_size` is the smallest, `training_patients` the fewest that train; `epochs` are those of one round.
+    `questions_a_day` are of any kind, for each tells something of the data; `test_answers` is how often a test set
+    answers, whatever plans and runs are called. `memory`, `cache` (prepared photographs and features) and `disk` (what
+    stays free) are in GB. `hours` are in local time, `20:00-06:00` goes past midnight.
+    """
+
+    networks: list[str] = field(default_factory=lambda: [f"tf_efficientnet_b{size}" for size in range(3)])
+    heads: list[str] = field(default_factory=lambda: ["grade"])
+    optimizers: list[str] = field(default_factory=lambda: ["adamw", "adam"])
+    learning_rate: list[float] = field(default_factory=lambda: [1e-5, 1e-2])
+    training_patients: int = 50
+    batch_size: int = 8
+    steps: list[int] = field(default_factory=lambda: [4, 20_000])
+    epochs: int | None = 50
+    image_size: int = 1024
+    rounds_a_day: int | None = None
+    questions_a_day: int | None = 200
+    test_answers: int = 5
+    hours: str | None = None
+    cores: int = 2
+    memory: float = 8.0
+    gpu_memory: float = 1.0
+    cache: float = 50.0
+    disk: float = 2.0
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "rounds_a_day", "questions_a_day", "image_size", "training_patients", "batch_size"):
             if (value := getattr(self, name)) is not None:
                 within(f"limits.{name}", value, 1, 1e9)
-        if self.epsilon is not None:
-            must(self.epsilon > 0, "limits.epsilon", "be positive", self.epsilon, "Leave it out for no limit.")
+        for name in ("learning_rate", "steps"):
+            ordered = len(value := getattr(self, name)) == 2 and 0 < value[0] <= value[1]
+            must(ordered, f"limits.{name}", "be [least, most], above 0", value, "For example as sites init writes it.")
+        within("limits.test_answers", self.test_answers, 0, 1e9)
         within("limits.cores", self.cores, 1, 1024)
         within("limits.gpu_memory", self.gpu_memory, 0.01, 1)
+        within("limits.memory", self.memory, 1, 1e6)
+        within("limits.cache", self.cache, 0.001, 1e6)
+        within("limits.disk", self.disk, 0, 1e6)
         self.window()
 
     def window(self) -> tuple[time, time] | None:
@@ -85,28 +115,6 @@ class LimitSettings:
                 f"limits.hours must be HH:MM-HH:MM, got {self.hours!r}. For nights write 20:00-06:00."
             ) from error
         return begin, end
-
-
-@dataclass
-class ApprovalSettings:
-    """The hospital's consent; without `reference`, `purpose` and a day to come in `expires`, it answers nothing."""
-
-    reference: str = ""
-    purpose: str = ""
-    experiments: list[str] = field(default_factory=list)
-    expires: str = ""
-
-    def __post_init__(self) -> None:
-        if self.expires:
-            try:
-                date.fromisoformat(self.expires)
-            except ValueError as error:
-                raise ValueError(
-                    f"approval.expires must be a day, got {self.expires!r}. Write it as 2027-01-31, in quotes."
-                ) from error
-
-    def given(self, today: date) -> bool:
-        return bool(self.reference and self.purpose and self.expires) and today <= date.fromisoformat(self.expires)
 
 
 @dataclass
@@ -132,7 +140,7 @@ class SiteSettings:
     data: OwnDataSettings = field(default_factory=OwnDataSettings)
     device: str = "auto"
     proxy: str | None = None
-    approval: ApprovalSettings = field(default_factory=ApprovalSettings)
+    partition: OwnPartitionSettings = field(default_factory=OwnPartitionSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
     outbound: OutboundSettings = field(default_factory=OutboundSettings)
     watch: WatchSettings = field(default_factory=WatchSettings)
@@ -187,6 +195,23 @@ class SiteHome:
     def run(self, name: str) -> Path:
         """What is kept from round to round of one run."""
         return self.state / "runs" / name
+
+    @property
+    def test_answers(self) -> Path:
+        """Which questions the test set has answered."""
+        return self.state / "test-answers.jsonl"
+
+    @property
+    def approvals(self) -> Path:
+        """The plans that this hospital approved."""
+        return self.folder / "approvals"
+
+    def approval(self, plan: str) -> Path:
+        return self.approvals / f"{plan}.json"
+
+    def model(self, digest: str) -> Path:
+        """A model that an approved plan starts from, by its SHA-256."""
+        return self.folder / "models" / f"{digest}.safetensors"
 
     @property
     def node_log(self) -> Path:

@@ -1,39 +1,47 @@
-"""What a hospital lets be asked of it: each refusal has a word of its own, and nothing else is told."""
+"""What a hospital refuses, with one word for each reason; a refused coordinator learns no more than the word."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
-from math import ceil, inf, isclose
+from math import ceil, isclose
 
 from teledx_fed.deployment.site_settings import LimitSettings, SiteSettings
 from teledx_fed.records import LocalTraining
+from teledx_fed.settings import Settings
+
+OFFLINE = ("lite0", "none", "file")
+"""Initial weights that a hospital has without coordinator and model hub; a file must lie at the hospital."""
 
 
 class Refusal(StrEnum):
     """All that a refused coordinator learns. `NOT_NOW` is no fault: ask again another hour."""
 
     NOT_NOW = "not now"
-    NOT_APPROVED = "no approval in force"
-    EXPERIMENT = "experiment not approved"
+    PLAN = "plan not approved"
+    EXPIRED = "approval has expired"
+    RUNS = "more runs of this plan than approved"
+    RUN = "run name of another plan"
     RELEASE = "release too far from this site's"
     REQUEST = "request not understood"
-    NETWORK = "initial weights not to be had at a hospital"
+    TRAINING = "training other than the plan's"
+    INITIAL = "first model other than this site builds from the plan"
+    START = "starting model not held at this site"
+    ORDER = "round that does not come next in the plan"
+    ASKED = "another question in place of one that was asked"
+    TESTED = "more answers of the test set than limits.test_answers"
+    NETWORK = "network not in limits.networks"
+    HEAD = "head not in limits.heads"
+    OPTIMIZER = "optimizer not in limits.optimizers"
+    LEARNING_RATE = "learning rate outside limits.learning_rate"
+    BATCH_SIZE = "smaller batches than limits.batch_size"
     EPOCHS = "more epochs than limits.epochs"
-    BATCHES = "more batches than limits.batches"
+    STEPS = "fewer or more steps than limits.steps"
+    PATIENTS = "fewer training patients than limits.training_patients"
+    IMAGE_SIZE = "larger images than limits.image_size"
+    ROOM = "more room on disk than limits.cache and limits.disk"
     ROUNDS = "more rounds today than limits.rounds_a_day"
     QUESTIONS = "more questions today than limits.questions_a_day"
-    IMAGE_SIZE = "larger images than limits.image_size"
-    EPSILON = "more privacy spent than limits.epsilon"
     OUTBOUND = "reply stopped by the outbound rules"
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What a message wants of a hospital; `training` is None where nothing is to be trained."""
-
-    experiment: str
-    release: str
-    training: LocalTraining | None
 
 
 @dataclass(frozen=True)
@@ -44,46 +52,54 @@ class Today:
     questions: int
 
 
-def refusal(asked: Asked, own: SiteSettings, release: str, today: Today, now: datetime) -> Refusal | None:
-    """Before any data is touched. `release` is the hospital's own, `now` its local time."""
-    if not neighbours(asked.release, release):
+def refusal(release: str, here: str, trains: bool, own: SiteSettings, today: Today, now: datetime) -> Refusal | None:
+    """Of a message, whatever its plan. `here` is the hospital's own release, `now` its local time."""
+    limits = own.limits
+    if not neighbours(release, here):
         return Refusal.RELEASE
-    if not own.approval.given(now.date()):
-        return Refusal.NOT_APPROVED
-    if asked.experiment not in own.approval.experiments:
-        return Refusal.EXPERIMENT
     if not within_hours(own, now):
         return Refusal.NOT_NOW
-    if own.limits.questions_a_day is not None and today.questions >= own.limits.questions_a_day:
+    if limits.questions_a_day is not None and today.questions >= limits.questions_a_day:
         return Refusal.QUESTIONS
-    return _above_limits(asked.training, own.limits, today.rounds) if asked.training is not None else None
-
-
-def _above_limits(asked: LocalTraining, limits: LimitSettings, trained_today: int) -> Refusal | None:
-    if limits.epochs is not None and asked.epochs > limits.epochs:
-        return Refusal.EPOCHS
-    if limits.rounds_a_day is not None and trained_today >= limits.rounds_a_day:
+    if trains and limits.rounds_a_day is not None and today.rounds >= limits.rounds_a_day:
         return Refusal.ROUNDS
-    if limits.epsilon is not None and epsilon(asked) > limits.epsilon:
-        return Refusal.EPSILON
     return None
 
 
-def too_many_batches(asked: LocalTraining, examples: int, own: SiteSettings) -> bool:
-    """Views of a photograph count like epochs: each passes the network, if only its frozen part."""
-    limit = own.limits.batches
-    return limit is not None and max(asked.epochs, asked.views) * ceil(examples / asked.batch_size) > limit
+def plan_refusal(asked: Settings, limits: LimitSettings) -> Refusal | None:
+    """Of the settings of a plan, before any data is touched."""
+    model, training = asked.model, asked.training
+    least, most = limits.learning_rate
+    allowed = {
+        Refusal.NETWORK: model.name in limits.networks,
+        Refusal.HEAD: model.head in limits.heads,
+        Refusal.START: model.initial in OFFLINE,
+        Refusal.OPTIMIZER: training.optimizer in limits.optimizers,
+        Refusal.LEARNING_RATE: least <= training.learning_rate <= most,
+        Refusal.BATCH_SIZE: training.batch_size >= limits.batch_size,
+        Refusal.EPOCHS: limits.epochs is None or training.epochs <= limits.epochs,
+        Refusal.IMAGE_SIZE: asked.data.image_size <= limits.image_size,
+    }
+    return next((word for word, holds in allowed.items() if not holds), None)
+
+
+def data_refusal(asked: LocalTraining, photographs: int, patients: int, limits: LimitSettings) -> Refusal | None:
+    """Of a round of training on this many photographs of this many patients.
+
+    Views of a photograph count like epochs: each passes the network, if only its frozen part.
+    """
+    least, most = limits.steps
+    batches = ceil(photographs / asked.batch_size)
+    if patients < limits.training_patients:
+        return Refusal.PATIENTS
+    within = asked.epochs * batches >= least and max(asked.epochs, asked.views) * batches <= most
+    return None if within else Refusal.STEPS
 
 
 def as_ordered(asked: LocalTraining, ordered: LocalTraining) -> bool:
-    """Whether a round asks for what the run's settings, which were checked, ask for; a last bit may differ."""
+    """Whether a round asks for what the plan does; a last bit may differ."""
     rate = isclose(asked.learning_rate, ordered.learning_rate, rel_tol=1e-9, abs_tol=1e-15)
     return rate and replace(asked, learning_rate=ordered.learning_rate) == ordered
-
-
-def epsilon(asked: LocalTraining) -> float:
-    """What training as asked spends of privacy: without bound, until there is training with noise."""
-    return inf
 
 
 def within_hours(own: SiteSettings, now: datetime) -> bool:

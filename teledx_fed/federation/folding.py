@@ -1,13 +1,12 @@
 """The accepted updates of a round on their way to the strategy: as one mean, or each of them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
 from flwr.app import MetricRecord, RecordDict
 
-from teledx_fed.federation.messages import PARAMETERS, vector
-from teledx_fed.federation.site import LOSS_DECIMALS
+from teledx_fed.federation.messages import LOSS_DECIMALS, PARAMETERS, vector
 from teledx_fed.model.network import oedema_slice
 from teledx_fed.records import LocalUpdate
 from teledx_fed.weights import Mean, Vector, Weights, mean
@@ -44,13 +43,11 @@ class Fold:
         self._parameters, self._statistics = (Mean(size) for size in start.layout.sizes)
         self._oedema = oedema_slice(start.layout) or slice(0, 0)
         self._labelled = Mean(self._oedema.stop - self._oedema.start)
-        self._loss = Mean(1)
 
     def add(self, site: str, update: LocalUpdate) -> None:
         by = self._weigh(update.examples)
         self._parameters.add(update.weights.parameters, by)
         self._statistics.add(update.weights.statistics, by)
-        self._loss.add(np.array([update.train_loss], np.float32), by)
         if update.oedema_examples:
             self._labelled.add(update.weights.parameters[self._oedema], self._weigh(update.oedema_examples))
 
@@ -61,7 +58,7 @@ class Fold:
         return found
 
     def replies(self) -> Sequence[RecordDict]:
-        return [_reply(self.parameters(), self._parameters.by, float(self._loss.value()[0]))]
+        return [_reply(self.parameters(), self._parameters.by, None)]
 
     def statistics(self) -> Vector:
         return self._statistics.value()
@@ -82,9 +79,7 @@ class Held:
 
     def replies(self) -> Sequence[RecordDict]:
         """By site, so that sums are the same in any order of replies."""
-        return [
-            _reply(self._present(update.weights), 1.0, max(update.train_loss, LEAST_LOSS)) for update in self._sorted()
-        ]
+        return [_reply(self._present(update.weights), 1.0, update.train_loss) for update in self._sorted()]
 
     def statistics(self) -> Vector:
         """Their median by coordinate where one site must not move them far, else their mean."""
@@ -97,6 +92,8 @@ class Held:
         return [update for _, update in sorted(self._updates.items())]
 
 
-def _reply(parameters: Vector, weight: float, loss: float) -> RecordDict:
-    metrics: Mapping[str, float] = {"num-examples": weight, "train_loss": loss}
-    return RecordDict({PARAMETERS: vector(parameters, PARAMETERS), "metrics": MetricRecord(dict(metrics))})
+def _reply(parameters: Vector, weight: float, loss: float | None) -> RecordDict:
+    metrics: dict[str, int | float | list[int] | list[float]] = {"num-examples": weight}
+    if loss is not None:
+        metrics["train_loss"] = max(loss, LEAST_LOSS)
+    return RecordDict({PARAMETERS: vector(parameters, PARAMETERS), "metrics": MetricRecord(metrics)})

@@ -22,6 +22,10 @@ DESIGN_EFFECTS = "design_effects"
 NUMPY = "numpy.ndarray"
 EFFECTS = tuple(name for name in metrics.METRICS if name in SCORES)
 """The metrics, in order, of which a site tells a design effect beside its test table."""
+WEIGHED_BY_LOSS = ("qfedavg",)
+"""Strategies that need each site's training loss. Under any other it does not leave: grades can be decoded from it."""
+LOSS_DECIMALS, LARGEST_LOSS = 2, 10.0
+"""Bound what one loss says: at most ten bits a round."""
 
 
 def vector(array: NDArray[Any], name: str) -> ArrayRecord:
@@ -112,7 +116,7 @@ def reply(update: LocalUpdate, parameters: Mapping[str, NDArray[Any]]) -> Record
                     "round": update.round,
                     "examples": update.examples,
                     "oedema-examples": update.oedema_examples,
-                    "train_loss": update.train_loss,
+                    **({} if update.train_loss is None else {"train_loss": update.train_loss}),
                 }
             ),
         }
@@ -130,7 +134,7 @@ def update_of(content: RecordDict, start: Weights) -> LocalUpdate:
         weights=Weights(parameters, values(content.array_records[STATISTICS][STATISTICS]), start.layout),
         examples=told["examples"],
         oedema_examples=told["oedema-examples"],
-        train_loss=told["train_loss"],
+        train_loss=told.get("train_loss"),
         tables=tables_of(content),
     )
 

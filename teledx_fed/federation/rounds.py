@@ -126,7 +126,8 @@ def _expected(round: int, progress: Progress, settings: Settings) -> Expected:
         parameters, statistics = (median(column) for column in zip(*progress.norms, strict=True))
         limits = (federation.norm_multiple * parameters, federation.norm_multiple * statistics)
     tables = SHAPES_OF_HEAD[settings.model.head]
-    return Expected(round, progress.weights, limits, federation.max_examples, tables, federation.compression)
+    loss = settings.strategy.name in wire.WEIGHED_BY_LOSS
+    return Expected(round, progress.weights, limits, federation.max_examples, tables, federation.compression, loss)
 
 
 def _with(progress: Progress, moved: Sequence[tuple[float, float]]) -> tuple[tuple[float, float], ...]:

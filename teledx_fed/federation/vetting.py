@@ -14,6 +14,7 @@ from teledx_fed.evaluation.tables import inconsistency
 from teledx_fed.federation.compression import Forms, form
 from teledx_fed.federation.messages import (
     DESIGN_EFFECTS,
+    LARGEST_LOSS,
     METRICS,
     NUMPY,
     PARAMETERS,
@@ -28,7 +29,6 @@ from teledx_fed.records import LocalUpdate, Tables
 from teledx_fed.weights import Weights, distance
 
 LARGEST = 2**63
-LARGEST_LOSS = 1e6
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -38,7 +38,8 @@ class Expected:
     """What a reply of one site in this round must look like.
 
     `norm_limits` bound how far parameters and statistics may move, `max_examples` is the number of photographs that the
-    site declared; `tables` are the shapes that a score table may have.
+    site declared; `tables` are the shapes that a score table may have; `loss` is whether the strategy needs the site's
+    training loss.
     """
 
     round: int
@@ -47,6 +48,7 @@ class Expected:
     max_examples: int
     tables: Shapes = field(default_factory=dict)
     compression: str = "none"
+    loss: bool = False
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,8 @@ def _array(name: str, array: Array, dtype: str, shape: tuple[int, ...]) -> str |
 
 def _metrics(content: RecordDict, expected: Expected) -> str | None:
     metrics: Mapping[str, Any] = content.metric_records[METRICS]
-    wanted = {"round": int, "examples": int, "oedema-examples": int, "train_loss": float}
+    loss = {"train_loss": float} if expected.loss else {}
+    wanted = {"round": int, "examples": int, "oedema-examples": int, **loss}
     if set(metrics) != set(wanted) or any(type(metrics[name]) is not kind for name, kind in wanted.items()):
         return f"metrics must be {sorted(wanted)}, got {sorted(metrics)[:10]}"
     if any(isinstance(value, int) and abs(value) >= LARGEST for value in metrics.values()):
@@ -138,7 +141,7 @@ def _metrics(content: RecordDict, expected: Expected) -> str | None:
         )
     if not 0 <= metrics["oedema-examples"] <= metrics["examples"]:
         return f"oedema-examples must lie in 0…{metrics['examples']}, got {metrics['oedema-examples']}"
-    if not 0 <= metrics["train_loss"] <= LARGEST_LOSS:
+    if expected.loss and not 0 <= metrics["train_loss"] <= LARGEST_LOSS:
         return f"train_loss must lie in 0…{LARGEST_LOSS:g}"
     return None
 

@@ -36,9 +36,9 @@ def victim() -> Path:
     return Path(os.environ[HOME]).parent / "written by the server's payload"
 
 
-def honest(settings: Settings, **changes: int) -> RecordDict:
+def honest(settings: Settings, **changes: int | str) -> RecordDict:
     start = Worker(build_network(settings.model, settings.seed)).initial.weights
-    config = wire.asking(GlobalModel(1, start, 0), replace(settings.local_training(1), **changes))
+    config = wire.asking(GlobalModel(1, start, 0), replace(settings.local_training(1), **changes))  # type: ignore[arg-type]
     parameters, statistics = start.parameters, start.statistics
     return RecordDict(
         {
@@ -49,10 +49,15 @@ def honest(settings: Settings, **changes: int) -> RecordDict:
     )
 
 
-def test_scores(settings: Settings, shift: float) -> RecordDict:
+def crafted(settings: Settings, shift: float = 0.1) -> RecordDict:
     content = honest(settings)
     moved = wire.values(content.array_records[wire.PARAMETERS][wire.PARAMETERS]) + np.float32(shift)
     content[wire.PARAMETERS] = wire.vector(moved, wire.PARAMETERS)
+    return content
+
+
+def test_scores(settings: Settings, shift: float) -> RecordDict:
+    content = crafted(settings, shift)
     content[wire.CONFIG] = ConfigRecord({**content.config_records[wire.CONFIG], "split": "test"})
     return content
 
@@ -76,6 +81,8 @@ def pickled() -> Array:
 Demands = dict[str, tuple[str, Callable[[Settings], RecordDict]]]
 DEMANDS: Demands = {
     "more epochs": ("train", lambda settings: honest(settings, epochs=50)),
+    "plain gradients": ("train", lambda settings: honest(settings, optimizer="sgd", batch_size=4096)),
+    "a first model of its own": ("train", crafted),
     "raw features": ("query.features", honest),
     "photographs": ("query.photographs", honest),
     "a function by its name": ("train.exec", with_code),

@@ -67,7 +67,7 @@ def run(
     folder = server.run(name)
     folder.mkdir(parents=True)
     settings = json.dumps({"federation": asdict(FederationSettings(rounds=rounds))})
-    (folder / "order.json").write_text(json.dumps({"run": name, "experiment": "deployed", "settings": settings}))
+    (folder / "order.json").write_text(json.dumps({"run": name, "plan": "deployed", "settings": settings}))
     told = "".join(json.dumps(asdict(report)) + "\n" for report in reports)
     (folder / "rounds.jsonl").write_text(told + lines)
     then = (NOW - timedelta(seconds=ended)).timestamp()

@@ -5,96 +5,97 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from teledx_fed.deployment.site_settings import ApprovalSettings, LimitSettings, SiteSettings
+from teledx_fed.deployment.site_settings import LimitSettings, SiteSettings
 from teledx_fed.deployment.terms import (
-    Asked,
     Refusal,
     Today,
     as_ordered,
+    data_refusal,
     neighbours,
+    plan_refusal,
     refusal,
-    too_many_batches,
     within_hours,
 )
-from teledx_fed.records import LocalTraining
-from teledx_fed.settings import Settings
+from teledx_fed.learning_settings import TrainingSettings
+from teledx_fed.settings import Settings, build
 
 FRESH = Today(0, 0)
 NOON = datetime(2026, 11, 25, 12)
-APPROVED = ApprovalSettings("R1", "screening", ["quick"], "2026-11-25")
 TRAINING = Settings().local_training(1)
 
 
 def own(**limits: object) -> SiteSettings:
-    return SiteSettings("north", "localhost:9092", approval=APPROVED, limits=LimitSettings(**limits))  # type: ignore[arg-type]
+    return SiteSettings("north", "localhost:9092", limits=LimitSettings(**limits))  # type: ignore[arg-type]
 
 
-def asked(training: LocalTraining | None = TRAINING, experiment: str = "quick", release: str = "0.1.0") -> Asked:
-    return Asked(experiment, release, training)
-
-
-def found(asked: Asked, own: SiteSettings, today: Today = FRESH, now: datetime = NOON) -> Refusal | None:
-    return refusal(asked, own, "0.1.3", today, now)
+def found(own: SiteSettings, trains: bool = True, today: Today = FRESH, release: str = "0.1.0") -> Refusal | None:
+    return refusal(release, "0.1.3", trains, own, today, NOON)
 
 
 def test_what_is_within_the_terms_is_not_refused() -> None:
-    assert found(asked(), own(epochs=1, rounds_a_day=1, hours="08:00-18:00")) is None
+    assert found(own(rounds_a_day=1, hours="08:00-18:00")) is None
 
 
 @pytest.mark.parametrize(
-    "approval",
+    ("limits", "trains", "today", "refused"),
     [
-        ApprovalSettings(),
-        replace(APPROVED, reference=""),
-        replace(APPROVED, purpose=""),
-        replace(APPROVED, expires=""),
-        replace(APPROVED, expires="2026-11-24"),
+        ({"rounds_a_day": 4}, True, Today(4, 4), Refusal.ROUNDS),
+        ({"rounds_a_day": 4}, False, Today(4, 4), None),
+        ({"questions_a_day": 30}, False, Today(4, 30), Refusal.QUESTIONS),
+        ({}, False, Today(0, 200), Refusal.QUESTIONS),
+        ({"hours": "20:00-06:00"}, True, Today(0, 0), Refusal.NOT_NOW),
     ],
 )
-@pytest.mark.parametrize("training", [TRAINING, None])
-def test_without_an_approval_in_force_nothing_is_answered(
-    approval: ApprovalSettings, training: LocalTraining | None
+def test_more_than_the_limits_of_a_day_is_refused_with_its_reason(
+    limits: dict[str, object], trains: bool, today: Today, refused: Refusal | None
 ) -> None:
-    assert found(asked(training), replace(own(), approval=approval)) is Refusal.NOT_APPROVED
-
-
-def test_an_approval_holds_for_its_experiments_alone() -> None:
-    assert found(asked(experiment="quick_full"), own()) is Refusal.EXPERIMENT
+    assert found(own(**limits), trains, today) is refused
 
 
 @pytest.mark.parametrize(
-    ("limits", "training", "today", "refused"),
+    ("asked", "refused"),
     [
-        ({"epochs": 2}, replace(TRAINING, epochs=3), Today(0, 0), Refusal.EPOCHS),
-        ({"rounds_a_day": 4}, TRAINING, Today(4, 4), Refusal.ROUNDS),
-        ({"questions_a_day": 30}, None, Today(4, 30), Refusal.QUESTIONS),
-        ({}, None, Today(0, 200), Refusal.QUESTIONS),
-        ({"epsilon": 8.0}, TRAINING, Today(0, 0), Refusal.EPSILON),
-        ({"hours": "20:00-06:00"}, TRAINING, Today(0, 0), Refusal.NOT_NOW),
+        ({"training": {"epochs": 51}}, Refusal.EPOCHS),
+        ({"training": {"batch_size": 7}}, Refusal.BATCH_SIZE),
+        ({"training": {"optimizer": "sgd"}}, Refusal.OPTIMIZER),
+        ({"training": {"learning_rate": 0.02}}, Refusal.LEARNING_RATE),
+        ({"training": {"learning_rate": 1e-9}}, Refusal.LEARNING_RATE),
+        ({"model": {"name": "vit_small_patch16_224", "initial": "none"}}, Refusal.NETWORK),
+        ({"model": {"head": "seed"}}, Refusal.HEAD),
+        ({"model": {"initial": "hub"}}, Refusal.START),
+        ({"data": {"image_size": 2048}}, Refusal.IMAGE_SIZE),
+        ({}, None),
     ],
 )
-def test_more_than_the_limits_is_refused_with_its_reason(
-    limits: dict[str, object], training: LocalTraining | None, today: Today, refused: Refusal
+def test_the_default_limits_take_the_projects_own_runs_and_none_that_give_photographs_back(
+    asked: dict[str, object], refused: Refusal | None
 ) -> None:
-    assert found(asked(training), own(**limits), today) is refused
+    assert plan_refusal(build(asked), LimitSettings()) is refused
 
 
-def test_limits_on_training_do_not_stop_a_score() -> None:
-    assert found(asked(training=None), own(epochs=1, rounds_a_day=1, epsilon=1.0), Today(9, 9)) is None
-
-
-def test_a_round_asks_for_what_the_settings_of_its_run_do() -> None:
+def test_a_round_asks_for_what_its_plan_does() -> None:
     assert as_ordered(replace(TRAINING, learning_rate=TRAINING.learning_rate * (1 + 1e-15)), TRAINING)
     for other in ({"views": 10**9}, {"batch_size": 10**6}, {"learning_rate": 0.5}, {"seed": 1}):
         assert not as_ordered(replace(TRAINING, **other), TRAINING)  # type: ignore[arg-type]
 
 
-def test_batches_are_those_of_the_shard_that_the_site_has() -> None:
-    training = replace(TRAINING, epochs=2, batch_size=10)
-    assert not too_many_batches(training, 45, own(batches=10))
-    assert too_many_batches(training, 51, own(batches=10))
-    assert too_many_batches(replace(training, views=3), 45, own(batches=10))
-    assert not too_many_batches(training, 10**6, own())
+@pytest.mark.parametrize(
+    ("changed", "photographs", "patients", "refused"),
+    [
+        ({}, 100, 50, None),
+        ({}, 100, 49, Refusal.PATIENTS),
+        ({}, 96, 50, Refusal.STEPS),  # three steps
+        ({"batch_size": 4096}, 100, 50, Refusal.STEPS),  # one step, of the whole: a gradient
+        ({"batch_size": 4096, "epochs": 4}, 100, 50, None),
+        ({"batch_size": 10, "views": 50}, 5000, 50, Refusal.STEPS),
+        ({"batch_size": 10, "epochs": 50}, 5000, 50, Refusal.STEPS),
+    ],
+)
+def test_steps_and_patients_are_those_of_the_shard_that_the_site_has(
+    changed: dict[str, object], photographs: int, patients: int, refused: Refusal | None
+) -> None:
+    training = Settings(training=TrainingSettings(**changed)).local_training(1)  # type: ignore[arg-type]
+    assert data_refusal(training, photographs, patients, LimitSettings()) is refused
 
 
 @given(st.times())

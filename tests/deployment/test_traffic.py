@@ -91,8 +91,9 @@ files["server/app.py"] = Path(find_spec("server.app").origin)
 control.bundle = lambda: build_fab_from_files(files)[0]
 home = ServerHome(Path({str(federation.server)!r}))
 asked = ["quick_full", "data.image_size=64", "federation.rounds=1", *{TINY!r}]
-orders.place(home, orders.order_of(home, asked, "malicious"))
+orders.place(home, *orders.order_of(home, asked, "malicious"))
 """
+    federation.approve("quick_full", "data.image_size=64", "federation.rounds=1", *TINY)
     federation.python_code(script)
     federation.wait_until_done("malicious")
     assert federation.rounds("malicious")[0]["accepted"] == ["north", "south"]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.jobs.deployed import Federation, free_port, running
+from benchmarks.jobs.deployed import ASKED, Federation, free_port, running
 
 pytestmark = [
     pytest.mark.slow,
@@ -66,6 +66,7 @@ def part(federation: Federation, site: Path, network: Path) -> None:
 
 def test_a_round_completes_though_neither_user_can_read_what_is_the_others(federation: Federation) -> None:
     federation.enrol("north")
+    federation.approve(*ASKED, *TINY)
     site, network, port = federation.site("north"), federation.site("network"), free_port()
     part(federation, site, network)
     photograph = next((federation.folder / "photographs").rglob("*.png"))
@@ -77,6 +78,6 @@ def test_a_round_completes_though_neither_user_can_read_what_is_the_others(feder
     federation.within.update(network=as_user(NETWORK), north=as_user(WORKER))
     federation._start("network", "sites", "connect", port, "--dir", network)
     federation._start("north", "sites", "join", "--node", port, "--dir", site)
-    federation.order("parted", *TINY)
+    federation.command("server", "run", *ASKED, *TINY, "--name", "parted", "--detach", "--dir", federation.server)
     assert federation.wait_until_done("parted").exists()
     assert [line["accepted"] for line in federation.rounds("parted")] == [["north"]] * 2

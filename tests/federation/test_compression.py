@@ -40,7 +40,7 @@ def test_a_small_tensor_keeps_its_precision_beside_a_large_one() -> None:
 
 def reply(compression: str, **spoilt: np.ndarray) -> Vetted | str:
     difference = np.linspace(-0.1, 0.1, 10, dtype=np.float32)
-    update = LocalUpdate(1, START, 10, 0, 0.5, {})
+    update = LocalUpdate(1, START, 10, 0, None, {})
     content = wire.reply(update, {**encode(difference, LAYOUT, compression), **spoilt})
     return vetted(content, Expected(1, START, (10.0, 10.0), 100, {}, compression))
 
@@ -73,7 +73,7 @@ def test_every_fault_of_a_compressed_update_is_named(spoilt: dict[str, np.ndarra
 
 
 def test_the_server_chooses_the_compression() -> None:
-    update = LocalUpdate(1, START, 10, 0, 0.5, {})
+    update = LocalUpdate(1, START, 10, 0, None, {})
     whole = wire.reply(update, {wire.PARAMETERS: START.parameters})
     assert isinstance(vetted(whole, Expected(1, START, (10.0, 10.0), 100, {}, "int8")), str)
     small = wire.reply(update, encode(START.parameters * 0, LAYOUT, "int8"))

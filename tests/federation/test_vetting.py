@@ -27,7 +27,7 @@ from teledx_fed.weights import Layout, Weights
 
 LAYOUT = Layout((("head.weight", (2, 3)),), (("bn.running_mean", (2,)), ("bn.running_var", (2,))))
 START = Weights(np.zeros(6, np.float32), np.array([0, 0, 1, 1], np.float32), LAYOUT)
-EXPECTED = Expected(3, START, (10.0, 10.0), 1000, SHAPES)
+EXPECTED = Expected(3, START, (10.0, 10.0), 1000, SHAPES, loss=True)
 
 
 def honest_tables() -> dict[str, np.ndarray]:

@@ -15,7 +15,7 @@ from teledx_fed.amounts import duration, size
 from teledx_fed.deployment.checks.check import Check, Checks, fail, ok, warn
 from teledx_fed.deployment.outgoing import outgoing, rules
 from teledx_fed.deployment.site_settings import SiteHome
-from teledx_fed.deployment.terms import too_many_batches
+from teledx_fed.deployment.terms import data_refusal
 from teledx_fed.federation import messages as wire
 from teledx_fed.federation.in_process import InProcessGrid
 from teledx_fed.federation.site import Hospital, client_app
@@ -91,11 +91,16 @@ def training(home: SiteHome, site: Site, settings: Settings) -> Checks:
         return
     yield _seconds(site, part, settings, {phase: after[phase] - before[phase] for phase in after})
     yield _leaving(message, reply, hospital)
-    if too_many_batches(settings.local_training(1), len(site.shard.train), home.settings):
-        found = (
-            f"limits.batches {home.settings.limits.batches} refuses one epoch over {len(site.shard.train)} photographs"
-        )
-        yield warn("limits", found, "Raise it, or leave it null.")
+    yield from _refused(home, site, settings)
+
+
+def _refused(home: SiteHome, site: Site, settings: Settings) -> Checks:
+    train = site.shard.train
+    patients = len({example.patient for example in train})
+    refused = data_refusal(settings.local_training(1), len(train), patients, home.settings.limits)
+    if refused is not None:
+        found = f"training on {len(train)} photographs of {patients} patients is refused: {refused}"
+        yield warn("limits", found, "Gather more, ask the coordinator for another plan, or change limits in site.yaml.")
 
 
 def _few(site: Site) -> Site:

@@ -12,6 +12,7 @@ from teledx_fed.checks import one_of
 from teledx_fed.data.hospitals import collections, hospitals
 from teledx_fed.data.layouts import LAYOUTS, read
 from teledx_fed.data_settings import SourceSettings
+from teledx_fed.deployment import room
 from teledx_fed.deployment.checks.check import Check, Checks, State, fail, ok, warn
 from teledx_fed.deployment.events import Disk
 from teledx_fed.deployment.lineage import excluded
@@ -22,7 +23,6 @@ from teledx_fed.settings import Settings
 
 SHOWN = 3
 MOST_UNGRADABLE = 0.5
-BYTES_A_PIXEL = 3
 KNOWN = {
     Patients.GIVEN: "as the data name them",
     Patients.INFERRED: "inferred from the names of the files",
@@ -61,12 +61,12 @@ def checks(home: SiteHome, settings: Settings, advance: Advance) -> Generator[Ch
 def _room(home: SiteHome, photographs: int, side: int) -> Check:
     """For all photographs as they are prepared, less those that are already."""
     folder = home.cache if home.cache.exists() else home.folder
-    held = sum(file.stat().st_size for file in home.cache.glob(f"{side}px-*/??/*.npy"))
-    needed = max(0, photographs * side**2 * BYTES_A_PIXEL - held)
+    needed, limits = room.needed(home, photographs, side), home.settings.limits
     usage = shutil.disk_usage(folder)
     found = f"{size(usage.free)} free where {home.cache} lies, {size(needed)} needed for {photographs} photographs"
-    if usage.free < needed:
-        return fail("disk", found, "Make room, or put a link to a larger disk in the place of the cache.")
+    if usage.free - needed < limits.disk * room.GB:
+        remedy = f"Make room: limits.disk keeps {limits.disk:g} GB free. The cache may be a link to a larger disk."
+        return fail("disk", found, remedy)
     if Disk(usage.free - needed, usage.total).low:
         return warn("disk", found, "Make room: that leaves the disk almost full.")
     return ok("disk", found)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from teledx_fed.deployment.approvals import approvals
 from teledx_fed.deployment.checks import own, server
 from teledx_fed.deployment.checks.check import Checks, fail, guarded, ok, warn
 from teledx_fed.deployment.site_settings import SiteHome
@@ -19,7 +20,9 @@ OWN = {
 
 
 def checks(home: SiteHome, offline: bool, advance: Callable[[int, int], None], asked: Settings | None = None) -> Checks:
-    """`asked` is what a coordinator might ask to be trained; `advance` hears how many photographs are prepared."""
+    """`asked` is what is trained for a try; without, what an approved plan asks, or the defaults. `advance` hears how
+    many photographs are prepared.
+    """
     try:
         settings = home.settings
     except ValueError as error:
@@ -32,7 +35,13 @@ def checks(home: SiteHome, offline: bool, advance: Callable[[int, int], None], a
         yield warn("network", "not checked (--offline)", "Check without it before joining.")
     else:
         yield from guarded("network", server.checks(home))
-    yield from _computing(home, advance, asked or Settings())
+    yield from _computing(home, advance, asked or _approved(home) or Settings())
+
+
+def _approved(home: SiteHome) -> Settings | None:
+    """What the plan asks that expires last, of those that start from no file."""
+    plans = [(one.expires, one.plan) for one in approvals(home) if one.plan.file is None]
+    return max(plans, key=lambda one: one[0])[1].asked() if plans else None
 
 
 def _computing(home: SiteHome, advance: Callable[[int, int], None], asked: Settings) -> Checks:

@@ -9,11 +9,12 @@ from stat import S_IMODE
 from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 
 from teledx_fed.amounts import size
+from teledx_fed.deployment.approvals import SHORT, Approval, approvals
 from teledx_fed.deployment.certificates import days_left, fingerprint
 from teledx_fed.deployment.checks.check import Check, Checks, fail, ok, warn
 from teledx_fed.deployment.keys import public_key_bytes, site_key
 from teledx_fed.deployment.site_settings import SiteHome
-from teledx_fed.deployment.terms import within_hours
+from teledx_fed.deployment.terms import plan_refusal, within_hours
 
 SOON_DAYS = 30
 TIGHT_BYTES, LEAST_BYTES = 6e9, 2e9
@@ -56,20 +57,27 @@ def authority(home: SiteHome) -> Checks:
 
 
 def approval(home: SiteHome) -> Checks:
-    given, today = home.settings.approval, date.today()
-    missing = [name for name in ("reference", "purpose", "experiments", "expires") if not getattr(given, name)]
-    if missing:
-        yield warn(
-            "approval", f"without {', '.join(missing)}: all that is asked is refused", "Fill it in in site.yaml."
+    """A line for each plan that the hospital approved."""
+    given, today = list(approvals(home)), date.today()
+    if not given:
+        yield warn("approval", "no plan is approved: all that is asked is refused", "See approve.")
+    for one in given:
+        yield _approved(home, one, (one.expires - today).days)
+
+
+def _approved(home: SiteHome, given: Approval, days: int) -> Check:
+    about = f"plan {given.plan.digest[:SHORT]}, {given.reference}"
+    start = None if given.plan.file is None else Path(given.plan.file)
+    refused = plan_refusal(given.plan.asked(start), home.settings.limits)
+    if days < 0:
+        return warn(
+            "approval", f"{about}, expired on {given.expires}: it is refused", "Withdraw it, or approve it anew."
         )
-        return
-    days = (date.fromisoformat(given.expires) - today).days
-    if not given.given(today):
-        yield warn("approval", f"expired on {given.expires}: all that is asked is refused", "Have it renewed.")
-    elif days < SOON_DAYS:
-        yield warn("approval", f"{given.reference}, {days} days left", "Have it renewed.")
-    else:
-        yield ok("approval", f"{given.reference}, for {', '.join(given.experiments)}, {days} days left")
+    if refused is not None:
+        return warn("approval", f"{about} is refused: {refused}", "Change limits in site.yaml, or withdraw it.")
+    if days < SOON_DAYS:
+        return warn("approval", f"{about}, {days} days left", "Approve it anew in time.")
+    return ok("approval", f"{about}, {days} days left")
 
 
 def limits(home: SiteHome) -> Checks:
@@ -77,17 +85,12 @@ def limits(home: SiteHome) -> Checks:
     window = own.window()
     if window is not None and window[0] == window[1]:
         yield fail("limits", f"limits.hours {own.hours} holds no time", "Correct it, or write null for no limit.")
-    elif own.epsilon is not None:
-        yield warn(
-            "limits",
-            f"limits.epsilon {own.epsilon:g} refuses every training, which adds no noise yet",
-            "Leave it null unless this is what you want.",
-        )
     else:
-        told = {"epochs": own.epochs, "batches": own.batches, "rounds a day": own.rounds_a_day, "hours": own.hours}
-        listed = ", ".join(f"{name} {value}" for name, value in told.items() if value is not None)
+        networks, optimizers, least = own.networks, own.optimizers, own.training_patients
+        told = f"{', '.join(networks)} by {', '.join(optimizers)}, on {least} training patients and more"
+        hours = f", hours {own.hours}" if own.hours else ""
         now = "" if within_hours(home.settings, datetime.now()) else " (not now)"
-        yield ok("limits", f"{listed or 'none'}{now}")
+        yield ok("limits", f"{told}{hours}{now}")
 
 
 def cores(home: SiteHome) -> Checks:

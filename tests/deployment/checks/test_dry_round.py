@@ -19,6 +19,7 @@ from teledx_fed.deployment.site_settings import SiteHome
 from teledx_fed.settings import Settings
 
 Write = Callable[..., SiteHome]
+SMALL = {"training_patients": 5, "steps": [1, 1000], "cores": 1}
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ def asked(tiny_settings: Callable[..., Settings]) -> Settings:
 
 
 def test_good_data_and_a_round_on_them(write: Write, photographs: Path, asked: Settings) -> None:
-    home = write(data={"root": str(photographs)}, limits={"cores": 1}, device="cpu")
+    home = write(data={"root": str(photographs)}, limits=SMALL, device="cpu")
     found = offline(home, asked)
     wrong = {name: state for name, state in states(found).items() if state != "ok" and name != "disk"}
     assert wrong == {"approval": "warn", "network": "warn", "patients": "warn", "copies": "warn"}
@@ -114,10 +115,10 @@ def test_a_card_that_is_not_there(write: Write, photographs: Path, asked: Settin
     assert found["training"].state is State.FAIL
 
 
-def test_limits_that_allow_no_epoch(write: Write, photographs: Path, asked: Settings) -> None:
-    found = offline(write(data={"root": str(photographs)}, limits={"batches": 1, "cores": 1}), asked)
+def test_limits_that_allow_no_training(write: Write, photographs: Path, asked: Settings) -> None:
+    found = offline(write(data={"root": str(photographs)}, limits={"cores": 1}), asked)
     assert found["limits"].state is State.WARN
-    assert found["limits"].found.startswith("limits.batches 1 refuses one epoch over ")
+    assert "patients is refused: fewer training patients than limits.training_patients" in found["limits"].found
 
 
 def test_what_nobody_foresaw_ends_nothing_else(write: Write, monkeypatch: pytest.MonkeyPatch, asked: Settings) -> None:

@@ -5,14 +5,19 @@ from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 from loopback import HOST, coordinator, named, states
 
 from teledx_fed.deployment import certificates as pki
 from teledx_fed.deployment import keys
+from teledx_fed.deployment.approvals import approve
 from teledx_fed.deployment.checks import every, own, server
 from teledx_fed.deployment.checks.check import Checks, State, ok
+from teledx_fed.deployment.plans import Plan
 from teledx_fed.deployment.site_settings import SiteHome
+from teledx_fed.settings import Settings
+from teledx_fed.weights import Layout, Weights
 
 DAY = timedelta(days=1)
 
@@ -56,26 +61,28 @@ def reach(home: SiteHome) -> Checks:
         yield from server.checks(SiteHome(home.folder))
 
 
-@pytest.mark.parametrize(
-    ("days", "changed", "told"),
-    [
-        (200, {}, "EC 12/26, for quick, night, 200 days left"),
-        (5, {}, "5 days left"),
-        (-1, {}, "expired"),
-        (200, {"reference": "", "experiments": []}, "without reference, experiments: all that is asked is refused"),
-    ],
-)
-def test_approval(write: Write, days: int, changed: dict[str, object], told: str) -> None:
-    given = {"reference": "EC 12/26", "purpose": "grading", "experiments": ["quick", "night"]}
-    ends = (date.today() + days * DAY).isoformat()
-    found = named(own.approval(write(approval={**given, "expires": ends, **changed})))["approval"]
-    assert told in found.found
-    assert (found.state is State.OK) == (days == 200 and not changed)
+def test_without_an_approved_plan_nothing_is_answered(write: Write) -> None:
+    found = named(own.approval(write()))["approval"]
+    assert (found.state, found.found) == (State.WARN, "no plan is approved: all that is asked is refused")
+
+
+@pytest.mark.parametrize(("days", "state", "told"), [(200, "ok", "200 days left"), (5, "warn", "5 days left")])
+def test_an_approved_plan(write: Write, days: int, state: str, told: str) -> None:
+    home = write()
+    layout = Layout((("head.weight", (2,)),), ())
+    plan = Plan.of(Settings(), "0.1.0", "grading", Weights(np.zeros(2, np.float32), np.zeros(0, np.float32), layout))
+    approve(home, plan, "EC 12/26", (date.today() + days * DAY).isoformat())
+    found = named(own.approval(home))["approval"]
+    assert (found.state, found.found) == (state, f"plan {plan.digest[:12]}, EC 12/26, {told}")
+    refusing = named(own.approval(write(limits={"networks": ["resnet18"]})))["approval"]
+    assert (refusing.state, refusing.found[-30:]) == (State.WARN, "network not in limits.networks")
+    file = home.approval(plan.digest)
+    file.write_text(file.read_text().replace((date.today() + days * DAY).isoformat(), "2020-01-01"))
+    assert "expired on 2020-01-01: it is refused" in named(own.approval(home))["approval"].found
 
 
 @pytest.mark.parametrize(
-    ("limits", "state"),
-    [({}, "ok"), ({"hours": "20:00-06:00"}, "ok"), ({"hours": "20:00-20:00"}, "fail"), ({"epsilon": 3}, "warn")],
+    ("limits", "state"), [({}, "ok"), ({"hours": "20:00-06:00"}, "ok"), ({"hours": "20:00-20:00"}, "fail")]
 )
 def test_limits(write: Write, limits: dict[str, object], state: str) -> None:
     assert states(named(own.limits(write(limits=limits)))) == {"limits": state}

@@ -1,0 +1,68 @@
+"""How a hospital approves what a coordinator may ask: `python -m sites approve --help`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sites.commands import HERE, AsJson, Home, tell, told_plainly
+
+app = typer.Typer()
+
+
+@app.command()
+def approve(
+    plan: Annotated[Path, typer.Argument(help="The file that the coordinator sent.")],
+    reference: Annotated[str, typer.Option(prompt=True, help="Of the ethics vote or contract.")],
+    expires: Annotated[str, typer.Option(prompt=True, help="The last day, for example 2027-01-31.")],
+    runs: Annotated[int, typer.Option(help="How many runs of the plan are answered.")] = 1,
+    model: Annotated[Path | None, typer.Option(help="The model that the plan starts from, where it names one.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
+    home: Home = HERE,
+) -> None:
+    """Show in plain words what a plan asks of this hospital, and approve it: everything else is refused."""
+    with told_plainly():
+        from teledx_fed.deployment import approvals, plans
+        from teledx_fed.deployment.plan_wording import page
+        from teledx_fed.deployment.site_settings import SiteHome
+
+        here, asked = SiteHome(home), plans.read(plan)
+        typer.echo("\n".join(page(asked, here.settings, runs)) + "\n")
+        if not yes:
+            typer.confirm("Approve this plan?", abort=True)
+        given = approvals.approve(here, asked, reference, expires, runs, model)
+        typer.echo(f"approved until {given.expires}; python -m sites withdraw {asked.digest[:12]} ends it")
+
+
+@app.command("approvals")
+def listed(home: Home = HERE, as_json: AsJson = False) -> None:
+    """The plans that are approved."""
+    with told_plainly():
+        from teledx_fed.deployment import questions
+        from teledx_fed.deployment.approvals import SHORT, approvals
+        from teledx_fed.deployment.site_settings import SiteHome
+
+        here = SiteHome(home)
+        used = [(one, questions.runs_of(here, one.plan.digest)) for one in approvals(here)]
+        lines = [
+            f"{one.plan.digest[:SHORT]}  until {one.expires}  {one.reference}  {one.plan.purpose}  "
+            f"runs {len(runs)} of {one.runs}"
+            for one, runs in used
+        ]
+        facts = [
+            {"plan": one.plan.digest, "expires": one.expires.isoformat(), "reference": one.reference, "runs": runs}
+            for one, runs in used
+        ]
+        tell(as_json, "\n".join(lines) or "no plan is approved", approvals=facts)
+
+
+@app.command()
+def withdraw(
+    plan: Annotated[str, typer.Argument(help="The plan's file, or how its digest begins.")], home: Home = HERE
+) -> None:
+    """End an approval: the next request by this plan is refused."""
+    with told_plainly():
+        from teledx_fed.deployment import approvals
+        from teledx_fed.deployment.site_settings import SiteHome
+
+        typer.echo(f"plan {approvals.withdraw(SiteHome(home), plan).plan.digest[:12]} is withdrawn")

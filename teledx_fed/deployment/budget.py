@@ -1,0 +1,38 @@
+"""How often a hospital's test set has answered: on its disk, by photograph, whatever runs and plans were called."""
+
+import json
+from datetime import date
+from typing import Any
+
+from teledx_fed.deployment.site_settings import SiteHome
+from teledx_fed.files import write_text
+from teledx_fed.records import Site
+
+
+def spent(home: SiteHome, site: Site, question: str) -> int:
+    """How many other questions were answered by a test set that shares a photograph with the present one.
+
+    One that lost or gained a few patients is so the same test set: a withdrawal buys no second look.
+    """
+    now = _photographs(site)
+    shared = {one["question"] for one in _answers(home) if not now.isdisjoint(one["photographs"])}
+    return len(shared - {question})
+
+
+def record(home: SiteHome, site: Site, question: str, plan: str, day: date) -> None:
+    if question in {one["question"] for one in _answers(home)}:
+        return
+    line = {"question": question, "plan": plan, "day": day.isoformat(), "photographs": sorted(_photographs(site))}
+    earlier = home.test_answers.read_text() if home.test_answers.exists() else ""
+    write_text(home.test_answers, f"{earlier}{json.dumps(line)}\n")
+
+
+def _photographs(site: Site) -> set[str]:
+    """The test set by the hash of each file."""
+    return {example.image.digest() for example in site.shard.test}
+
+
+def _answers(home: SiteHome) -> list[dict[str, Any]]:
+    if not home.test_answers.exists():
+        return []
+    return [json.loads(line) for line in home.test_answers.read_text().splitlines()]

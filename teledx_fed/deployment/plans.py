@@ -1,0 +1,147 @@
+"""A plan: all settings of a run that a hospital acts on, as canonical JSON, with the SHA-256 digest that names it."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+from teledx_fed.checks import must
+from teledx_fed.files import write_text
+from teledx_fed.settings import Settings, build
+from teledx_fed.weights import Weights
+
+FORMAT = 1
+LONGEST = 1000
+"""Characters of a text in a plan."""
+DIGEST = re.compile("[0-9a-f]{64}")
+AGAIN = "Ask the coordinator for it again."
+
+BOUND: Mapping[str, tuple[str, ...]] = {
+    "data": ("image_size", "ben_graham", "clahe"),
+    "federation": ("rounds", "compression"),
+    "model": (),
+    "training": (),
+    "strategy": (),
+    "evaluation": (),
+}
+"""The settings of a plan by group, all of a group where none is named; and the seed. What is not among them is the
+coordinator's own (quorum, deadlines, vetting, early stopping, tracking) or the hospital's own (data, split, cells)."""
+
+FREE = {"evaluation": ("folds", "fold")}
+"""Settings of a bound group that a network does not have."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`initial` is the digest of the weights that round 1 starts from; `settings` are those of `BOUND`, by group.
+
+    `model.file`, where a run starts from a file, is the SHA-256 of that file.
+    """
+
+    release: str
+    purpose: str
+    initial: str
+    settings: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        for name in ("release", "purpose", "initial"):
+            value = getattr(self, name)
+            good = isinstance(value, str) and value.isprintable() and 0 < len(value) <= LONGEST
+            must(good, f"plan.{name}", f"be a line of at most {LONGEST} characters", value, "Ask for another plan.")
+        for name in [self.initial, *([self.file] if self.file is not None else [])]:
+            must(DIGEST.fullmatch(str(name)) is not None, "plan", "name weights by SHA-256", name, "Write it anew.")
+
+    @property
+    def file(self) -> str | None:
+        """SHA-256 of the model file that the run starts from."""
+        model = self.settings.get("model", {})
+        return model.get("file") if isinstance(model, Mapping) else None
+
+    @cached_property
+    def text(self) -> str:
+        """Canonical: the same plan has the same bytes whoever writes it."""
+        return json.dumps(
+            {"format": FORMAT, **asdict(self)},
+            sort_keys=True,
+            separators=(",", ":"),
+            allow_nan=False,
+            ensure_ascii=True,
+        )
+
+    @cached_property
+    def digest(self) -> str:
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+    def asked(self, file: Path | None = None) -> Settings:
+        """The settings of a run by this plan; `file` is the model that it starts from, as it lies here."""
+        model = {**self.settings["model"], "file": None if file is None else str(file)}
+        return build({**self.settings, "model": model})
+
+    @classmethod
+    def of(cls, settings: Settings, release: str, purpose: str, initial: Weights) -> Self:
+        """`initial` are the weights that the coordinator built from the same settings."""
+        every = asdict(settings)
+        if (file := settings.model.file) is not None:
+            every["model"]["file"] = sha256_of(Path(file))
+        bound = {group: _bound(group, every[group]) for group in BOUND}
+        return cls(release, purpose, digest_of(initial), {"seed": settings.seed, **bound})
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """A `ValueError` where it is no plan, or asks for what no plan can."""
+        try:
+            found = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"PLAN must be a plan as server plan writes it, got {error}. Ask for it again.") from error
+        whole = isinstance(found, dict) and found.keys() == {"format", "release", "purpose", "initial", "settings"}
+        must(whole and found.pop("format") == FORMAT, "PLAN", f"be a plan of format {FORMAT}", text[:60], AGAIN)
+        _check_bound(found["settings"])
+        return cls(**found)
+
+
+def write(plan: Plan, path: Path) -> None:
+    """For people to read: the digest is of what it says, however it is laid out."""
+    write_text(path, json.dumps(json.loads(plan.text), indent=1) + "\n")
+
+
+def read(path: Path) -> Plan:
+    try:
+        return Plan.parse(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"PLAN must be a file that can be read, got {path}: {error}. Check the path.") from error
+
+
+def digest_of(weights: Weights) -> str:
+    """SHA-256 of what travels, and of how it is laid out."""
+    found = hashlib.sha256(weights.layout.digest.encode())
+    for vector in (weights.parameters, weights.statistics):
+        found.update(vector.tobytes())
+    return found.hexdigest()
+
+
+def sha256_of(file: Path) -> str:
+    try:
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ValueError(f"model.file must be readable, got {file}: {error.strerror}. Correct the path.") from error
+
+
+def _bound(group: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    free = FREE.get(group, ())
+    return {name: value for name, value in values.items() if name in (BOUND[group] or values) and name not in free}
+
+
+def _check_bound(settings: object) -> None:
+    """Nothing but what a plan binds: where data lie, or what they are computed on, is not a coordinator's to say."""
+    groups = {"seed", *BOUND}
+    whole = isinstance(settings, dict) and settings.keys() == groups
+    must(whole, "plan.settings", f"hold {sorted(groups)}", settings, AGAIN)
+    assert isinstance(settings, dict)
+    for group in BOUND:
+        must(isinstance(settings[group], dict), f"plan.settings.{group}", "be an object", settings[group], AGAIN)
+        more = settings[group].keys() - _bound(group, settings[group]).keys()
+        must(not more, f"plan.settings.{group}", "hold no setting that is not in a plan", sorted(more), AGAIN)

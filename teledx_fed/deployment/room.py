@@ -1,0 +1,28 @@
+"""Whether a hospital's disk has room for what a plan would have it prepare."""
+
+import shutil
+
+from teledx_fed.data.layouts import read
+from teledx_fed.data_settings import SourceSettings
+from teledx_fed.deployment.site_settings import SiteHome
+from teledx_fed.settings import Settings
+
+BYTES_A_PIXEL = 3
+GB = 1e9
+
+
+def needed(home: SiteHome, photographs: int, side: int) -> int:
+    """Bytes for these photographs as they are prepared, less those that are already."""
+    held = sum(file.stat().st_size for file in home.cache.glob(f"{side}px-*/??/*.npy"))
+    return max(0, photographs * side**2 * BYTES_A_PIXEL - held)
+
+
+def has_room(home: SiteHome, settings: Settings) -> bool:
+    """By `limits.cache` and `limits.disk`, before any photograph is decoded."""
+    own, limits = home.settings, home.settings.limits
+    source = SourceSettings(own.data.layout, own.data.root)
+    listed, _ = read(own.name, source, own.data.grading, own.data.file_pattern)
+    more = needed(home, len(listed.examples), settings.data.image_size)
+    taken = sum(file.stat().st_size for file in home.cache.rglob("*") if file.is_file())
+    free = shutil.disk_usage(home.cache if home.cache.exists() else home.folder).free
+    return taken + more <= limits.cache * GB and free - more >= limits.disk * GB

@@ -1,0 +1,87 @@
+"""A hospital's gate with drawn photographs behind it, and a server before it that may ask for anything."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.clientapp import ClientApp
+from omegaconf import OmegaConf
+
+from benchmarks.jobs.deployed import LIMITS, draw_photographs
+from teledx_fed.deployment import approvals
+from teledx_fed.deployment.audit import AuditLog
+from teledx_fed.deployment.hospital import REFUSED, RELEASE, Gate
+from teledx_fed.deployment.layout import init_site
+from teledx_fed.deployment.metrics import Tally
+from teledx_fed.deployment.plans import Plan
+from teledx_fed.deployment.site_settings import SiteHome
+from teledx_fed.deployment.terms import Refusal
+from teledx_fed.federation import messages as wire
+from teledx_fed.federation.in_process import SERVER, InProcessGrid
+from teledx_fed.model.network import build as build_network
+from teledx_fed.records import GlobalModel
+from teledx_fed.settings import Settings
+from teledx_fed.training.worker import Worker
+from teledx_fed.weights import Weights
+
+NORTH = SERVER + 1
+
+
+class Rig:
+    """A hospital laid out in `folder` that approved the plan of `asked`, and a server that talks to it."""
+
+    def __init__(self, folder: Path, asked: Settings) -> None:
+        draw_photographs(folder / "photographs", "north", 30)
+        (folder / "ca.crt").write_text("")
+        self.home, self.asked = SiteHome(folder / "site"), asked
+        init_site(self.home, "north", "localhost:9092", folder / "ca.crt")
+        self.change(
+            data={"root": str(folder / "photographs")}, limits=LIMITS, outbound={"min_patients": 2}, device="cpu"
+        )
+        self.gate = Gate(self.home, AuditLog(self.home.audit), Tally())
+        self.worker = Worker(build_network(asked.model, asked.seed))
+        self.plan = self.approved(asked)
+
+    def change(self, **settings: Any) -> None:
+        file = self.home.folder / "site.yaml"
+        OmegaConf.save(OmegaConf.merge(OmegaConf.load(file), settings), file)
+
+    def approved(self, asked: Settings, runs: int = 1) -> Plan:
+        """The plan of such a run, as the hospital approved it."""
+        initial = Worker(build_network(asked.model, asked.seed)).initial.weights
+        plan = Plan.of(asked, RELEASE, "test", initial)
+        approvals.approve(SiteHome(self.home.folder), plan, "R1", "2099-01-01", runs)
+        return plan
+
+    def grid(self, **changed: str) -> InProcessGrid:
+        app: ClientApp = self.gate  # type: ignore[assignment]  # called as one
+        return InProcessGrid(
+            [app], ["north"], {"plan": self.plan.digest, "run": "first", "release": RELEASE, **changed}
+        )
+
+    def content(self, weights: Weights | None = None, round: int = 1, trained_in: int = 0, **config: Any) -> RecordDict:
+        """What the server sends in a round of the plan, with these values in the place of its own."""
+        model = GlobalModel(round, weights or self.worker.initial.weights, trained_in)
+        asking = wire.asking(model, self.asked.local_training(round))
+        return RecordDict(
+            {
+                wire.PARAMETERS: wire.vector(model.weights.parameters, wire.PARAMETERS),
+                wire.STATISTICS: wire.vector(model.weights.statistics, wire.STATISTICS),
+                wire.CONFIG: ConfigRecord({**asking, **config}),
+            }
+        )
+
+    def crafted(self) -> Weights:
+        """Weights that are not those that round 1 begins with."""
+        weights = self.worker.initial.weights
+        return replace(weights, parameters=weights.parameters * 2)
+
+    def answer(self, content: RecordDict, kind: str = "train", **changed: str) -> Message:
+        (reply,) = self.grid(**changed).send_and_receive([Message(content, dst_node_id=NORTH, message_type=kind)])
+        return reply
+
+
+def assert_refused(reply: Message, reason: Refusal) -> None:
+    assert reply.has_error()
+    assert (reply.error.code, reply.error.reason) == (REFUSED, reason.value)
