@@ -32,8 +32,12 @@ class Question:
 
 def refusal(home: SiteHome, run: str, plan: str, question: Question, rounds: int, runs: int) -> Refusal | None:
     """`rounds` are those of the plan, `runs` how many runs of it are approved."""
-    kept = _kept(home, run)
-    if not kept and len(runs_of(home, plan)) >= runs:
+    return judged(_kept(home, run), question, plan, rounds, room=len(runs_of(home, plan)) < runs)
+
+
+def judged(kept: Mapping[str, Any], question: Question, plan: str, rounds: int, room: bool) -> Refusal | None:
+    """By what is `kept` of the run; `room` is whether a run that has asked nothing yet may begin."""
+    if not kept and not room:
         return Refusal.RUNS
     if kept and kept["plan"] != plan:
         return Refusal.RUN
