@@ -15,7 +15,7 @@ def approve(
     plan: Annotated[Path, typer.Argument(help="The file that the coordinator sent.")],
     reference: Annotated[str, typer.Option(prompt=True, help="Of the ethics vote or contract.")],
     expires: Annotated[str, typer.Option(prompt=True, help="The last day, for example 2027-01-31.")],
-    runs: Annotated[int, typer.Option(help="How many runs of the plan are answered.")] = 1,
+    runs: Annotated[int, typer.Option(help="How many more runs of the plan are answered.")] = 1,
     model: Annotated[Path | None, typer.Option(help="The model that the plan starts from, where it names one.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     home: Home = HERE,

@@ -35,11 +35,13 @@ def approve(
 ) -> Approval:
     """Bind the plan's digest, for `runs` more runs of it. A `ValueError` where site.yaml would refuse it anyway.
 
+    With 0 more, a run that has begun can go on until another day.
+
     `model` is the file that a run starts from, where the plan names one that does not lie here yet.
     """
     must(reference.strip() != "", "--reference", "name the ethics vote or contract", reference, "Say --reference.")
     must(_day(expires) >= date.today(), "--expires", "be a day to come", expires, "Write it as 2027-01-31.")
-    within("--runs", runs, 1, 1000)
+    within("--runs", runs, 0, 1000)
     refused = plan_refusal(plan.asked(_start_of(home, plan, model)), home.settings.limits)
     must(refused is None, "PLAN", "lie within limits of site.yaml", refused and refused.value, "Change one of the two.")
     approval = Approval(plan, reference, _day(expires), len(questions.runs_of(home, plan.digest)) + runs)

@@ -62,10 +62,11 @@ class Gate:
         self._held: tuple[tuple[str, frozenset[str]], Hospital] | None = None
 
     def __call__(self, message: Message, context: Context) -> Message:
-        site, facts = SiteHome(self._folder).settings.name, told(message)
+        home, facts = SiteHome(self._folder), told(message)
+        site = home.settings.name
         self._audit.append(RECEIVED, site=site, **facts)
         try:
-            reply = self._answer(message, context, str(facts.get("digest")))
+            reply = self._answer(home, message, context, str(facts.get("digest")))
         except Refused as refused:
             log.warning("refused: %s", refused)
             reply = Message(Error(REFUSED, refused.reason.value), reply_to=message)
@@ -78,9 +79,9 @@ class Gate:
         self._tally.count(message.metadata.message_type, OUTCOMES[event], sent)
         return reply
 
-    def _answer(self, message: Message, context: Context, digest: str) -> Message:
-        home, now = SiteHome(self._folder), datetime.now()
-        asked, day = _asked(message, context, digest), now.date()
+    def _answer(self, home: SiteHome, message: Message, context: Context, digest: str) -> Message:
+        now, asked = datetime.now(), _asked(message, context, digest)
+        day = now.date()
         today = Today(lineage.rounds_on(home, day), day_count.answered_on(home, day))
         _refuse(refusal(asked.release, RELEASE, asked.training is not None, home.settings, today, now))
         approval = _approval(home, asked, day)

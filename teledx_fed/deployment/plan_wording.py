@@ -74,7 +74,7 @@ def _facts(plan: Plan, asked: Settings, own: SiteSettings, runs: int) -> Iterato
     )
     yield "leaves, at last", f"the same counts of the validation set and of the test set, if it has {cell} patients"
     yield "your test set", f"answers {limits.test_answers} questions in all, whatever plans and runs are called"
-    yield "if asked", f"counts of photographs by grade, oedema, size and camera, rounded down to multiples of {cell}"
+    yield "first of all", f"counts of photographs, by grade, oedema, size and camera too, in multiples of {cell}"
     yield "bound", "every setting in the file: with any other it is another plan, which is refused"
 
 

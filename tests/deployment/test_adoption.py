@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from test_hospital import Rig
+from rig import Rig
 
 from teledx_fed.deployment.adoption import adopt
 from teledx_fed.evaluation.tables import BINS

@@ -88,6 +88,7 @@ def test_the_page_says_what_is_asked_in_plain_words() -> None:
         "AdamW; learning rate 0.001",
         "at most 3 rounds, each asked once, in one run",
         "your own: 20% validate, 30% test",
+        "in multiples of 5",
         "From round 2 on, this machine cannot tell",
     ):
         assert words in shown
