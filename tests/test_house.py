@@ -33,6 +33,7 @@ DOORS = {
     "cv2": ("teledx_fed/data/",),
     "PIL": ("teledx_fed/data/",),
     "torchvision": ("teledx_fed/data/",),
+    "jpeg_ls": (),  # pydicom calls it
     "pydicom": ("teledx_fed/data/dicom", "teledx_fed/data/deidentification.py"),
     "pynetdicom": ("teledx_fed/diagnosis/receiver.py",),
     "sqlalchemy": ("teledx_fed/store/",),

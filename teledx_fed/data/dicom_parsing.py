@@ -15,8 +15,13 @@ from pydicom.tag import BaseTag, Tag
 
 from teledx_fed.data.photographs import BOMB, DAMAGED, Refused
 
-JPEGS = {uid.JPEGBaseline8Bit, uid.JPEG2000Lossless, uid.JPEG2000}
-SYNTAXES = {uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian, uid.RLELossless, *JPEGS}
+LOSSLESS_JPEGS = {uid.JPEGLossless, uid.JPEGLosslessSV1}
+JPEGS = {uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, *LOSSLESS_JPEGS}
+"""Of 8 bits a sample: the libjpeg in Pillow reads no more."""
+JPEG_LS = {uid.JPEGLSLossless, uid.JPEGLSNearLossless}
+JPEG_2000 = {uid.JPEG2000Lossless, uid.JPEG2000}
+UNCOMPRESSED = {uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian}
+SYNTAXES = {*UNCOMPRESSED, uid.RLELossless, *JPEGS, *JPEG_LS, *JPEG_2000}
 """Deflated ones are left out: pydicom inflates them whole, whatever they grow to."""
 
 PREFIX = slice(128, 132)
@@ -78,7 +83,7 @@ def _syntax(meta: Dataset, name: str) -> uid.UID:
     syntax = uid.UID(text(meta, "TransferSyntaxUID"))
     if syntax not in SYNTAXES:
         got = f"transfer syntax {called(syntax)}"
-        raise Refused(name, "uncompressed or compressed as RLE, JPEG baseline or JPEG 2000", got, "Export it so")
+        raise Refused(name, "uncompressed or compressed as RLE, JPEG, JPEG-LS or JPEG 2000", got, "Export it so")
     return syntax
 
 

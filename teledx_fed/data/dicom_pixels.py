@@ -1,5 +1,6 @@
 """The pixels of a DICOM photograph as RGB, whatever it stores them as (PS3.3 C.7.6.3, C.11.2)."""
 
+import struct
 from io import BytesIO
 
 import numpy as np
@@ -8,9 +9,9 @@ from PIL import Image
 from pydicom import Dataset, uid
 from pydicom.encaps import get_frame
 from pydicom.pixels.decoders.base import get_decoder
-from pydicom.pixels.processing import apply_color_lut
+from pydicom.pixels.processing import apply_color_lut, convert_color_space
 
-from teledx_fed.data.dicom_parsing import JPEGS, called, text, whole
+from teledx_fed.data.dicom_parsing import JPEG_2000, JPEG_LS, JPEGS, LOSSLESS_JPEGS, called, text, whole
 from teledx_fed.data.photographs import Refused
 
 PHOTOGRAPHS = {
@@ -31,6 +32,8 @@ KEYWORDS = (
     *("WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence", *PALETTE),
 )
 END_OF_IMAGE = b"\xff\xd9"
+FRAME_HEADERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
+"""The second bytes of JPEG's SOF markers (ITU-T T.81 B.1.1.3), and of JPEG-LS's (T.87 C.1.1)."""
 
 Values = NDArray[np.integer]
 Pixels = NDArray[np.uint8]
@@ -56,9 +59,26 @@ def pixels(dataset: Dataset, name: str) -> Pixels:
     height, width = image_size(dataset, name)
     with whole(name, "pixels"):
         _check_frame(dataset, name, height, width)
-        values, decoded = get_decoder(dataset.file_meta.TransferSyntaxUID).as_array(dataset, index=0)
-        values = np.ascontiguousarray(values, values.dtype.newbyteorder("="))
-        return _rgb(dataset, name, values, str(decoded["photometric_interpretation"]))
+        values, interpretation = _decoded(dataset)
+        return _rgb(dataset, name, np.ascontiguousarray(values, values.dtype.newbyteorder("=")), interpretation)
+
+
+def _decoded(dataset: Dataset) -> tuple[Values, str]:
+    """The samples, and what they are of: colours as RGB."""
+    if dataset.file_meta.TransferSyntaxUID in LOSSLESS_JPEGS:  # pydicom asks GPL'd libraries alone for it
+        return _lossless(dataset)
+    values, decoded = get_decoder(dataset.file_meta.TransferSyntaxUID).as_array(dataset, index=0)
+    return values, str(decoded["photometric_interpretation"])
+
+
+def _lossless(dataset: Dataset) -> tuple[Values, str]:
+    """Pillow's libjpeg-turbo gives the samples as they were stored, of whatever colours they are."""
+    interpretation = text(dataset, "PhotometricInterpretation")
+    with Image.open(BytesIO(get_frame(dataset.PixelData, 0, number_of_frames=1)), formats=("JPEG",)) as image:
+        values: Values = np.array(image)
+    if interpretation == "YBR_FULL":
+        return convert_color_space(values, "YBR_FULL", "RGB"), "RGB"
+    return (values.view(np.int8) if dataset.PixelRepresentation else values), interpretation
 
 
 def _check_frame(dataset: Dataset, name: str, height: int, width: int) -> None:
@@ -72,12 +92,30 @@ def _check_frame(dataset: Dataset, name: str, height: int, width: int) -> None:
     plain = height * width * dataset.SamplesPerPixel * dataset.BitsAllocated // 8
     if syntax == uid.RLELossless and len(frame) > 2 * plain + 1024:  # of 2 bytes each run can make 128
         raise Refused(name, f"compressed to less than {plain} bytes", len(frame), "Export it anew")
-    if syntax in JPEGS:
+    if syntax in JPEGS | JPEG_LS | JPEG_2000:
         if END_OF_IMAGE not in frame[-10:]:  # decoders take what is missing for grey or black
             raise Refused(name, "whole", "no end of image", "Export it anew")
-        with Image.open(BytesIO(frame), formats=("JPEG", "JPEG2000")) as image:
-            if image.size != (width, height):
-                raise Refused(name, f"{height} × {width} as its header says", image.size[::-1], "Export it anew")
+        if syntax in JPEGS and (bits := _frame_header(frame)[0]) != 8:
+            raise Refused(name, "of 8 bits a sample where it is a JPEG", bits, "Export it uncompressed or as JPEG-LS")
+        if (size := _frame_size(frame, syntax)) != (height, width):
+            raise Refused(name, f"{height} × {width} as its header says", "{} × {}".format(*size), "Export it anew")
+
+
+def _frame_size(frame: bytes, syntax: uid.UID) -> tuple[int, int]:
+    if syntax not in JPEG_2000:
+        return _frame_header(frame)[1:]
+    with Image.open(BytesIO(frame), formats=("JPEG2000",)) as image:
+        return image.height, image.width
+
+
+def _frame_header(frame: bytes) -> tuple[int, int, int]:
+    """Bits a sample, height and width of a JPEG or JPEG-LS."""
+    place = 2
+    while frame[place + 1] not in FRAME_HEADERS:
+        is_fill = frame[place + 1] == 0xFF
+        place += 1 if is_fill else 2 + int.from_bytes(frame[place + 2 : place + 4])
+    bits, height, width = struct.unpack_from(">BHH", frame, place + 4)
+    return bits, height, width
 
 
 def _rgb(dataset: Dataset, name: str, values: Values, interpretation: str) -> Pixels:

@@ -3,6 +3,7 @@ import io
 from pathlib import Path
 
 import cv2
+import jpeg_ls
 import numpy as np
 import pydicom
 import pytest
@@ -26,6 +27,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydicom import Dataset, uid
 from pydicom.encaps import encapsulate
+from pydicom.pixels.processing import convert_color_space
 
 from teledx_fed.data.dicom import DicomPhotograph, read_dataset
 from teledx_fed.data.dicom_pixels import PHOTOGRAPHS, pixels
@@ -211,3 +213,46 @@ def test_real_photographs_are_the_same_as_jpeg_and_as_dicom(real_data: Path) -> 
         dataset = photograph(truth, "YBR_FULL_422", JPEG)
         store(dataset, encapsulate([file.read_bytes()]))
         assert np.abs(shown(dataset).astype(int) - truth).max() <= 1, file
+
+
+@pytest.mark.parametrize(
+    ("stored", "interpretation"), [(RGB, "RGB"), (GREY, "MONOCHROME2"), (DEEP, "MONOCHROME2")], ids=str
+)
+def test_jpeg_ls_shows_what_uncompressed_shows(stored: NDArray[np.unsignedinteger], interpretation: str) -> None:
+    values = {"BitsStored": 12, "HighBit": 11} if stored is DEEP else {}
+    dataset = photograph(stored, interpretation, uid.JPEGLSLossless, **values)
+    expected = shown(photograph(stored, interpretation, **values))
+    store(dataset, encapsulate([bytes(jpeg_ls.encode_array(stored))]))
+    np.testing.assert_array_equal(shown(dataset), expected)
+
+
+ORIGINS = Path(pydicom.__file__).parent / "data" / "test_files"
+
+
+def test_lossless_jpeg_shows_what_uncompressed_shows() -> None:
+    """The photograph of 100 × 100 colours that several programs compressed."""
+    lossless, plain = (pydicom.dcmread(ORIGINS / f"SC_rgb_{name}.dcm") for name in ("jpeg_gdcm", "rle"))
+    assert lossless.file_meta.TransferSyntaxUID == uid.JPEGLosslessSV1
+    np.testing.assert_array_equal(shown(lossless), shown(plain))
+    lossless.file_meta.TransferSyntaxUID = uid.JPEGLossless
+    np.testing.assert_array_equal(shown(lossless), shown(plain))
+    lossless.Rows = 50
+    with pytest.raises(ValueError, match="must be 50 × 100 as its header says, got 100 × 100"):
+        shown(lossless)
+
+
+def test_a_lossless_jpeg_of_ycbr_is_shown_in_rgb() -> None:
+    lossless = pydicom.dcmread(ORIGINS / "SC_rgb_jpeg_gdcm.dcm")
+    samples = shown(lossless)
+    lossless.PhotometricInterpretation = "YBR_FULL"
+    np.testing.assert_array_equal(shown(lossless), convert_color_space(samples, "YBR_FULL", "RGB"))
+
+
+def test_extended_jpeg_of_8_bits_is_read_and_of_12_refused_by_name() -> None:
+    dataset = compressed(SMOOTH, JPEG, "YBR_FULL_422", quality=95)
+    dataset.file_meta.TransferSyntaxUID = uid.JPEGExtended12Bit
+    assert np.abs(shown(dataset).astype(int) - SMOOTH).max() < 12
+    deep = pydicom.dcmread(ORIGINS / "JPGExtended.dcm")
+    deep.SOPClassUID = uid.OphthalmicPhotography16BitImageStorage
+    with pytest.raises(ValueError, match="must be of 8 bits a sample where it is a JPEG, got 12"):
+        shown(deep)
