@@ -186,13 +186,15 @@ def receive(
     with told_plainly():
         from threading import Event
 
+        from teledx_fed.diagnosis.gathering import Gathering
         from teledx_fed.diagnosis.home import DiagnosisHome
         from teledx_fed.diagnosis.receiver import Receiver
 
         here = DiagnosisHome(home)
-        Receiver(here.clinic(bundle), here.incoming, title, callers).start(host, port)
-        typer.echo(f"{title} at {host}:{port}, for {', '.join(callers)}", err=True)
-        Event().wait()
+        gathering = Gathering(here.clinic(bundle), here.incoming, here.settings.dicom.quiet_seconds)
+        with Receiver(gathering, title, callers).listening(host, port) as bound:
+            typer.echo(f"{title} at {host}:{bound}, for {', '.join(callers)}", err=True)
+            Event().wait()
 
 
 @app.command()

@@ -204,6 +204,7 @@ class Reading:
     """Append-only; an agreement is a reading too. `overrules` says why the suggestion was not followed.
 
     `suggestion` is the digest of what was suggested, None where there was none; `seen` whether the reader saw it first.
+    `photographs` are the digests of those that were there; empty where nobody said.
     """
 
     study: str
@@ -215,3 +216,4 @@ class Reading:
     seen: bool
     overrules: str = ""
     note: str = ""
+    photographs: tuple[str, ...] = ()

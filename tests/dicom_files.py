@@ -2,7 +2,6 @@
 
 import io
 from pathlib import Path
-from time import monotonic, sleep
 
 import cv2
 import numpy as np
@@ -21,14 +20,6 @@ SMOOTH = np.ascontiguousarray(cv2.resize(RGB[:4, :6], (60, 40), interpolation=cv
 GREY = RGB[..., 0]
 DEEP = np.random.default_rng(1).integers(0, 4096, (40, 60), dtype=np.uint16)
 """40 × 60: noise, what JPEG keeps well, one channel, and 12 bits of 16."""
-
-
-def wait_until_taken_in(incoming: Path) -> None:
-    """What came by an association is taken in by a thread of the receiver's, after the camera has hung up."""
-    until = monotonic() + 120
-    while list(incoming.glob("association-*")):
-        assert monotonic() < until, "it was never taken in"
-        sleep(0.01)
 
 
 def photograph(

@@ -33,15 +33,36 @@ KEYWORDS = (
     *("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "PatientID", "ImageLaterality", "Laterality"),
     *("RelativeImagePositionCodeSequence", "AnatomicRegionSequence", "Manufacturer", "ManufacturerModelName"),
     *("AcquisitionDateTime", "AcquisitionDate", "AcquisitionTime", "ContentDate", "ContentTime", "StudyDate"),
-    *("StudyTime", "BurnedInAnnotation"),
+    *("StudyTime", "BurnedInAnnotation", "PatientName", "PatientBirthDate", "PatientSex", "IssuerOfPatientID"),
+    *("StudyID", "AccessionNumber", "ReferringPhysicianName"),
 )
+
+
+@dataclass(frozen=True)
+class Filing:
+    """Under what an archive files a photograph, in the archive's own words: identifying, and for the site alone.
+
+    Empty is what it did not say. Dates are YYYYMMDD, `patient_name` is written as `Doe^Jane` (PS3.5 6.2).
+    """
+
+    patient_id: str = ""
+    issuer: str = ""
+    patient_name: str = ""
+    birth_date: str = ""
+    sex: str = ""
+    study_uid: str = ""
+    study_date: str = ""
+    study_time: str = ""
+    study_id: str = ""
+    accession_number: str = ""
+    referring_physician: str = ""
 
 
 @dataclass(frozen=True)
 class DicomAbout:
     """What a file says of its photograph.
 
-    `patient`, `study`, `series` and `instance` are the archive's own, empty where it gave none, and stay at the site.
+    `filing`, `series`, `instance` and `kind`, the SOP class, are the archive's own, empty where it gave none.
 
     `acquired` is ISO 8601; `size` height and width; `free_of_text` what is said to be so, and nothing else.
     """
@@ -50,12 +71,20 @@ class DicomAbout:
     field: Field
     camera: str
     acquired: str | None
-    patient: str
-    study: str
+    filing: Filing
     series: str
     instance: str
+    kind: str
     size: tuple[int, int]
     free_of_text: bool
+
+    @property
+    def patient(self) -> str:
+        return self.filing.patient_id
+
+    @property
+    def study(self) -> str:
+        return self.filing.study_uid
 
 
 @dataclass(frozen=True)
@@ -100,13 +129,29 @@ def described(dataset: Dataset, name: str) -> DicomAbout:
             field=_field(dataset),
             camera=f"{text(dataset, 'Manufacturer')} {text(dataset, 'ManufacturerModelName')}".strip() or "unknown",
             acquired=_acquired(dataset),
-            patient=text(dataset, "PatientID"),
-            study=text(dataset, "StudyInstanceUID"),
+            filing=_filing(dataset),
             series=text(dataset, "SeriesInstanceUID"),
             instance=text(dataset, "SOPInstanceUID"),
+            kind=text(dataset, "SOPClassUID"),
             size=size,
             free_of_text=text(dataset, "BurnedInAnnotation") == "NO",
         )
+
+
+def _filing(dataset: Dataset) -> Filing:
+    return Filing(
+        patient_id=text(dataset, "PatientID"),
+        issuer=text(dataset, "IssuerOfPatientID"),
+        patient_name=text(dataset, "PatientName"),
+        birth_date=text(dataset, "PatientBirthDate"),
+        sex=text(dataset, "PatientSex"),
+        study_uid=text(dataset, "StudyInstanceUID"),
+        study_date=text(dataset, "StudyDate"),
+        study_time=text(dataset, "StudyTime"),
+        study_id=text(dataset, "StudyID"),
+        accession_number=text(dataset, "AccessionNumber"),
+        referring_physician=text(dataset, "ReferringPhysicianName"),
+    )
 
 
 def _eye(dataset: Dataset, name: str) -> Eye:

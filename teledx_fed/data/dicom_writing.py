@@ -15,6 +15,7 @@ UNKNOWN = (
     *("AccessionNumber", "ReferringPhysicianName", "SeriesNumber", "InstanceNumber", "Manufacturer"),
 )
 """What the standard asks for, and lets be empty."""
+LONGEST_COMMENT = 64
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,13 @@ def encoded(dataset: Dataset) -> bytes:
     file = BytesIO()
     dcmwrite(file, dataset, enforce_file_format=True)
     return file.getvalue()
+
+
+def response(status: int, comment: str) -> Dataset:
+    """To a request that failed; archives log the comment (PS3.7 C.4)."""
+    answer = Dataset()
+    answer.Status, answer.ErrorComment = status, comment.encode("ascii", "replace").decode()[:LONGEST_COMMENT]
+    return answer
 
 
 def code(value: str, meaning: str) -> Dataset:

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cached_property
+from threading import Lock
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -15,8 +16,10 @@ from numpy.typing import NDArray
 
 from teledx_fed.checks import must
 from teledx_fed.clinical import Fault, Gap, PatientRecord, Study
-from teledx_fed.data.deidentification import pseudonym
+from teledx_fed.data.deidentification import pseudonym, pseudonymous_uid
+from teledx_fed.data.dicom import DicomAbout
 from teledx_fed.data.disc import optic_disc
+from teledx_fed.data.likeness import is_same_photograph
 from teledx_fed.data.photographs import PhotographFile, PhotographInMemory, png
 from teledx_fed.data.preprocessing import fundus_mask, prepare
 from teledx_fed.data.quality import faults
@@ -31,7 +34,7 @@ from teledx_fed.model.bundle import WEIGHTS, Bundle
 from teledx_fed.records import Eye, Field
 from teledx_fed.store.identified import IdentifiedStore
 from teledx_fed.store.store import Store
-from teledx_fed.store.values import Arrival, Identity, StoredImage, StoredStudy
+from teledx_fed.store.values import Arrival, Filed, Identity, Source, StoredImage, StoredStudy
 
 if TYPE_CHECKING:
     from teledx_fed.diagnosis.explain import Explainer
@@ -61,12 +64,12 @@ class Submitted:
 
 @dataclass(frozen=True)
 class _Taken:
-    """A photograph that lies in the study's folder now, and what the model saw in it; `patient` as its file told."""
+    """A photograph that lies in the study's folder now, and what the model saw in it; `about` is identifying."""
 
     image: StoredImage
     seen: Seen
     derivatives: tuple[str, ...]
-    patient: str | None
+    about: DicomAbout | None
 
 
 class Clinic:
@@ -84,6 +87,7 @@ class Clinic:
         """`key` makes pseudonyms of the hospital's own numbers, which `identified` alone knows."""
         self.store, self.identified, self.bundle, self.referral = store, identified, bundle, referral
         self._key, self._workers = key, ThreadPoolExecutor(threads)
+        self._gathering = Lock()
 
     def receive(self, submitted: Submitted, link: str | None = None) -> StoredStudy:
         """Keep it and diagnose it. A `ValueError` names the photograph that is refused; then nothing is kept."""
@@ -96,6 +100,48 @@ class Clinic:
         if not stored.images[0].path.startswith(folder):
             self._remove(folder)  # it came before, and is here already
         return stored
+
+    def gather(self, submitted: Submitted) -> StoredStudy:
+        """The same, of a study that its sender sends in parts: under a key that is known, its photographs are added."""
+        with self._gathering:
+            known = self.known(submitted.source, submitted.key)
+            return self.receive(submitted) if known is None else self.grow(known.study.id, submitted.photographs)
+
+    def grow(self, study: str, photographs: Sequence[Photograph]) -> StoredStudy:
+        """Add photographs to a study and judge it anew. Those that it has already, however compressed, are left out."""
+        folder = f"studies/{uuid4().hex}"
+        try:
+            return self._grow(study, self._take_all(photographs, folder), folder)
+        except ValueError:
+            self._remove(folder)
+            raise
+
+    def known(self, source: str, key: str) -> StoredStudy | None:
+        """What this source sent under this key."""
+        return self.store.find(source, self.pseudonym_of(key))
+
+    def patient_of(self, files: Sequence[DicomAbout]) -> str | None:
+        """The pseudonym of whom DICOM files are, if they say so. A `ValueError` where they are of several."""
+        named = self._named(files)
+        return None if named is None else self._pseudonym(*named)
+
+    def check_belongs(self, stored: StoredStudy, about: DicomAbout) -> None:
+        """A `ValueError` where a DICOM file is of another patient than the study."""
+        must(
+            self.patient_of([about]) in (None, stored.study.patient),
+            "PatientID",
+            "be that of the study's earlier photographs",
+            "another",
+            "Correct it in the archive.",
+        )
+
+    def find(self, stored: StoredStudy, instance: str, pixels: NDArray[np.uint8]) -> StoredImage | None:
+        """The study's photograph with this SOPInstanceUID. A `ValueError` where that shows something else."""
+        image = next((one for one in stored.images if one.instance == self._instance(instance)), None)
+        if image is not None:
+            there = PhotographFile(self.store.folder / image.path).read()
+            check_same(there, _disc_alone(pixels, image.faults))
+        return image
 
     def faults_of(self, photograph: Photograph) -> tuple[Fault, ...]:
         """Before anything is kept. A `ValueError` where it cannot be read."""
@@ -130,21 +176,9 @@ class Clinic:
         self.identified.close()
 
     def _add(self, submitted: Submitted, folder: str, link: str | None) -> StoredStudy:
-        must(
-            0 < len(submitted.photographs) <= MOST_IMAGES,
-            "study.images",
-            f"be 1 to {MOST_IMAGES} photographs",
-            len(submitted.photographs),
-            "Send others in another study.",
-        )
-        numbered = enumerate(submitted.photographs, start=1)
-        coming = [self._workers.submit(self._take, number, photograph, folder) for number, photograph in numbered]
-        wait(coming)
-        taken = [each.result() for each in coming]
-        named = {each.patient for each in taken if each.patient}
-        must(len(named) <= 1, "study.images", "be of one patient", len(named), "Send a study for each.")
-        number = submitted.patient or next(iter(named), None)
-        patient = self._patient_of(link) if number is None else self._known_as(number)
+        taken = self._take_all(submitted.photographs, folder)
+        number = self._number(submitted, taken)
+        patient = self._patient_of(link) if number is None else self._known_as(*number)
         taken = self._marked(taken, patient)
         arrival = Arrival(
             key=self.pseudonym_of(submitted.key),  # whatever a sender makes it of
@@ -156,7 +190,84 @@ class Clinic:
         )
         made = tuple(path for each in taken for path in each.derivatives)
         diagnosis = judged([each.seen for each in taken], submitted.record, self.bundle, self.referral)
-        return self.store.add_study(arrival, link, diagnosis, made)
+        stored = self.store.add_study(arrival, link, diagnosis, made)
+        self._file(stored.study.id, taken)
+        return stored
+
+    def _grow(self, study: str, taken: Sequence[_Taken], folder: str) -> StoredStudy:
+        before = self.store.study(study)
+        fresh = [each for each in taken if not self._has(before, each)]
+        _check_count(len(before.images) + len(fresh))
+        if not fresh:
+            self._remove(folder)
+            return before
+        fresh = self._marked(fresh, before.study.patient)
+        again = [self._workers.submit(look, image, self.bundle) for image in before.study.images]
+        seen = [*(each.result().seen for each in again), *(each.seen for each in fresh)]
+        made = tuple(path for each in fresh for path in each.derivatives)
+        diagnosis = judged(seen, before.study.record, self.bundle, self.referral)
+        grown = self.store.grow_study(before, [each.image for each in fresh], diagnosis, made)
+        if grown is None:  # another photograph came meanwhile
+            return self._grow(study, taken, folder)
+        self._file(study, fresh)
+        return grown
+
+    def _has(self, stored: StoredStudy, taken: _Taken) -> bool:
+        if taken.about is not None:
+            self.check_belongs(stored, taken.about)
+            if self.find(stored, taken.about.instance, self._pixels(taken.image)) is not None:
+                return True
+        same = next((one for one in stored.images if one.digest == taken.image.digest), None)
+        eyes = {taken.image.eye, same.eye if same else taken.image.eye} - {Eye.UNKNOWN}
+        must(len(eyes) <= 1, "study.images", "show one eye each", "one for both", "Send that of the other eye.")
+        return same is not None
+
+    def _take_all(self, photographs: Sequence[Photograph], folder: str) -> list[_Taken]:
+        """Of one patient, each SOPInstanceUID once."""
+        _check_count(len(photographs))
+        numbered = enumerate(photographs, start=1)
+        coming = [self._workers.submit(self._take, number, photograph, folder) for number, photograph in numbered]
+        wait(coming)
+        results, taken = [one.result() for one in coming], dict[str, _Taken]()
+        self._named([each.about for each in results if each.about])
+        for each in results:
+            first = taken.setdefault(each.image.instance or uuid4().hex, each)
+            if first is not each:
+                check_same(self._pixels(first.image), self._pixels(each.image))
+        return list(taken.values())
+
+    def _pixels(self, image: StoredImage) -> NDArray[np.uint8]:
+        return PhotographFile(self.store.folder / image.path).read()
+
+    def _number(self, submitted: Submitted, taken: Sequence[_Taken]) -> tuple[str, str] | None:
+        """The patient's, with its issuer. A `ValueError` where who sends it and the files name different ones."""
+        named = self._named([each.about for each in taken if each.about])
+        must(
+            None in (submitted.patient, named) or submitted.patient == named[0],  # type: ignore[index]
+            "study.patient",
+            "have the number that the DICOM files say",
+            "another",
+            "Correct the number, or send the right files.",
+        )
+        return named or (None if submitted.patient is None else (submitted.patient, ""))
+
+    def _named(self, files: Sequence[DicomAbout]) -> tuple[str, str] | None:
+        """Number and issuer, as all of the files say that say one."""
+        numbers = {about.filing.patient_id for about in files} - {""}
+        issuers = {about.filing.issuer for about in files if about.filing.patient_id} - {""}
+        several = max(len(numbers), len(issuers))
+        must(several <= 1, "study.images", "be of one patient", several, "Send a study for each.")
+        return (min(numbers), min(issuers, default="")) if numbers else None
+
+    def _file(self, study: str, taken: Sequence[_Taken]) -> None:
+        """Keep where the archive has it, in the identified store."""
+        files = [each.about for each in taken if each.about]
+        if files:
+            sources = tuple(Source(about.instance, about.series, about.kind) for about in files if about.instance)
+            self.identified.file(study, Filed(files[0].filing, sources))
+
+    def _instance(self, stated: str) -> str:
+        return pseudonymous_uid(self._key, stated)
 
     def _marked(self, taken: Sequence[_Taken], patient: str | None) -> list[_Taken]:
         """With a doubt for each photograph that came with another study, which may be another patient's."""
@@ -168,11 +279,15 @@ class Clinic:
         found = None if link is None else self.store.access.link(link)
         return None if found is None else found.patient
 
-    def _known_as(self, number: str) -> str:
+    def _known_as(self, number: str, issuer: str = "") -> str:
         """Its pseudonym; who that is, the identified store remembers."""
-        known_as = self.pseudonym_of(number)
-        self.identified.register(Identity(known_as, number))
+        known_as = self._pseudonym(number, issuer)
+        self.identified.register(Identity(known_as, number, issuer=issuer))
         return known_as
+
+    def _pseudonym(self, number: str, issuer: str = "") -> str:
+        """Two hospitals may give one number to two people."""
+        return self.pseudonym_of(f"{issuer}\0{number}" if issuer else number)
 
     def _take(self, number: int, photograph: Photograph, folder: str) -> _Taken:
         """Its pixels within the disc are kept, and nothing else of the file."""
@@ -182,15 +297,16 @@ class Clinic:
         content, (height, width) = png(pixels), pixels.shape[:2]
         digest = hashlib.sha256(content).hexdigest()
         told = replace(came.image, camera=self._camera(came.image.camera))
-        path = f"{folder}/{digest}.png"
+        instance = self._instance(came.about.instance) if came.about and came.about.instance else None
+        path = f"{folder}/{number}-{digest}.png"
         write_bytes(self.store.folder / path, content)
         picture = look(replace(told, photograph=PhotographInMemory(path, pixels)), self.bundle)
         doubts = picture.seen.doubts
-        image = StoredImage(digest, path, width, height, told.eye, told.field, told.camera, why, doubts)
+        image = StoredImage(digest, path, width, height, told.eye, told.field, told.camera, why, doubts, instance)
         if picture.heat is None:
-            return _Taken(image, picture.seen, (), came.patient)
+            return _Taken(image, picture.seen, (), came.about)
         made = keep(self.store.folder, image, pixels, picture.heat, picture.disc, Evidence.HEAT_MAP)
-        return _Taken(image, picture.seen, made, came.patient)
+        return _Taken(image, picture.seen, made, came.about)
 
     def _camera(self, told: str) -> str:
         """As in training; of another the maker alone, for a file can say anything instead of a camera."""
@@ -207,6 +323,14 @@ class Clinic:
         from teledx_fed.diagnosis.explain import Explainer
 
         return Explainer(self.bundle.folder / WEIGHTS)
+
+    def read(self, photograph: Photograph) -> Received:
+        """Nothing is kept. A `ValueError` where it cannot be read."""
+        folder = f"studies/{uuid4().hex}"
+        try:
+            return self._workers.submit(self._read, photograph, folder, "the photograph").result()
+        finally:
+            self._remove(folder)
 
     def _read(self, photograph: Photograph, folder: str, name: str) -> Received:
         incoming = self.store.folder / folder / uuid4().hex
@@ -225,6 +349,27 @@ class Clinic:
 def _in_doubt(taken: _Taken) -> _Taken:
     doubts = (*taken.image.doubts, Gap.PHOTOGRAPH_SHARED)
     return replace(taken, image=replace(taken.image, doubts=doubts), seen=replace(taken.seen, doubts=doubts))
+
+
+def check_same(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> None:
+    """Two files with one SOPInstanceUID."""
+    must(
+        is_same_photograph(one, other),
+        "SOPInstanceUID",
+        "be one photograph's alone",
+        "two that differ",
+        "Have the camera number each photograph.",
+    )
+
+
+def _check_count(count: int) -> None:
+    must(
+        0 < count <= MOST_IMAGES,
+        "study.images",
+        f"be 1 to {MOST_IMAGES} photographs",
+        count,
+        "Send others in another study.",
+    )
 
 
 def _disc_alone(pixels: NDArray[np.uint8], why: Collection[Fault]) -> NDArray[np.uint8]:

@@ -10,7 +10,7 @@ from uuid import UUID, uuid5
 
 from teledx_fed.checks import must
 from teledx_fed.clinical import Certainty, Diagnosis, EyeDiagnosis, EyeReading, Graded, Reading, Study
-from teledx_fed.diagnosis.signing import Status, marks, status
+from teledx_fed.diagnosis.signing import Status, came_after, marks, status
 from teledx_fed.diagnosis.wording import (
     ACTIONS,
     CERTAINTIES,
@@ -19,6 +19,7 @@ from teledx_fed.diagnosis.wording import (
     GRADE_NAMES,
     OEDEMA,
     REASONS,
+    REOPENED,
     UNSIGNED,
     advice,
     decided,
@@ -109,7 +110,8 @@ def _report(case: _Case, results: Sequence[Resource]) -> Resource:
     why = [sentence(listed([REASONS[reason] for reason in case.diagnosis.reasons]))] if case.diagnosis.reasons else []
     suggestion = (*suggested, *why, f"Suggested: {advice(case.diagnosis.action, case.diagnosis.months)}")
     signed = decided(case.reading) if case.reading else ()
-    lines = (*([UNSIGNED] if case.status is Status.PRELIMINARY else []), *signed, *suggestion)
+    late = [REOPENED] if case.reading and came_after(case.study, case.reading) else []
+    lines = (*([UNSIGNED] if case.status is Status.PRELIMINARY and not late else late), *signed, *suggestion)
     return case.entry(
         "report",
         "DiagnosticReport",

@@ -12,7 +12,7 @@ from threading import Event, Thread
 
 from teledx_fed.diagnosis.clinic import Clinic
 from teledx_fed.diagnosis.diagnose import open_bundle
-from teledx_fed.diagnosis.receiver import REFUSED
+from teledx_fed.diagnosis.gathering import REFUSED
 from teledx_fed.diagnosis.web.settings import DiagnosisSettings
 from teledx_fed.files import write_bytes
 from teledx_fed.model.bundle import Bundle
@@ -73,7 +73,7 @@ class DiagnosisHome:
             now = datetime.now(UTC)
             before = now - timedelta(days=days)
             forgotten = store.forget_before(before)
-            identified.forget(before, keep=store.patients())
+            identified.forget(before, keep=store.patients(), studies=store.ids())
             for path in (*forgotten.paths, *store.expire(), *store.stray_files(now - timedelta(days=1))):
                 path.unlink(missing_ok=True)
             for path in self.incoming.glob(f"{REFUSED}/*"):

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from teledx_fed.clinical import Gap, PatientRecord, Study, StudyImage
 from teledx_fed.data.deidentification import pseudonym
-from teledx_fed.data.dicom import DicomPhotograph, about, is_dicom
+from teledx_fed.data.dicom import DicomAbout, DicomPhotograph, about, is_dicom
 from teledx_fed.data.eye_names import NamedEye, eye_in
 from teledx_fed.data.photographs import PhotographFile
 from teledx_fed.data.tables import Row, read_table
@@ -58,11 +58,11 @@ class Submission:
 
 @dataclass(frozen=True)
 class Received:
-    """`patient` as a DICOM file names them: for a pseudonym, and nothing else."""
+    """`about` is what a DICOM file says of itself: identifying."""
 
     image: StudyImage
     pixels: NDArray[np.uint8]
-    patient: str | None
+    about: DicomAbout | None
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def received(sent: Sent) -> Received:
     header = about(sent.file)
     eye, doubts = _eye({sent.eye, header.eye}, named)
     field = header.field if sent.field is Field.UNKNOWN else sent.field
-    return Received(StudyImage(photograph, eye, field, header.camera, (*doubts, *sent.doubts)), pixels, header.patient)
+    return Received(StudyImage(photograph, eye, field, header.camera, (*doubts, *sent.doubts)), pixels, header)
 
 
 def _eye(stated: set[Eye], named: NamedEye) -> tuple[Eye, tuple[Gap, ...]]:

@@ -22,8 +22,8 @@ from reportlab.platypus import Flowable, Image, Paragraph, SimpleDocTemplate, Sp
 
 from teledx_fed.clinical import Diagnosis, EyeDiagnosis, Reading, Study
 from teledx_fed.data.photographs import png
-from teledx_fed.diagnosis.signing import marks, status
-from teledx_fed.diagnosis.wording import ACTIONS, EYES, GRADE_NAMES, UNSIGNED, advice, decided, percent, told
+from teledx_fed.diagnosis.signing import came_after, marks, status
+from teledx_fed.diagnosis.wording import ACTIONS, EYES, GRADE_NAMES, REOPENED, UNSIGNED, advice, decided, percent, told
 from teledx_fed.records import Eye
 
 INK, MUTED, LINE, BAD = HexColor("#1b1f24"), HexColor("#5b6269"), HexColor("#0072b2"), HexColor("#a83a06")
@@ -54,7 +54,8 @@ def report(
 ) -> bytes:
     """A4, the same bytes for the same input. `issued` has a time zone; `release` is that of the program."""
     regular, bold = _fonts()
-    marked = f"{' '.join(marks(diagnosis))} {UNSIGNED if reading is None else ''}".strip()
+    late = reading is not None and came_after(study, reading)
+    marked = " ".join([*marks(diagnosis), *([UNSIGNED] if reading is None or late else [])])
     styles = _styles(regular, bold)
 
     def frame(canvas: Canvas, document: SimpleDocTemplate) -> None:
@@ -88,6 +89,7 @@ def report(
             styles["muted"],
         ),
         Spacer(1, 4 * mm),
+        *([Paragraph(REOPENED, styles["verdict"])] if late else []),
         *(_unsigned(diagnosis, styles) if reading is None else _signed(diagnosis, reading, styles)),
         Spacer(1, 4 * mm),
         _eyes(diagnosis.eyes, shown, styles, regular),

@@ -16,13 +16,22 @@ class Status(StrEnum):
 
 
 def status(study: Study, diagnosis: Diagnosis, reading: Reading | None, earlier: Sequence[Reading] = ()) -> Status:
-    """`reading` is the latest; `earlier` ones it may change. A demonstration is never final."""
+    """`reading` is the latest; `earlier` ones it may change. Neither a demonstration is final, nor a reading of fewer
+    photographs than there are.
+    """
     for each in filter(None, (*earlier, reading)):
         must(each.study == study.id, "reading", f"be of study {study.id}", each.study, "Take that study's own.")
         must(each.time.utcoffset() is not None, "reading.time", "have a time zone", each.time, "Store it in UTC.")
-    if reading is None or diagnosis.demonstration:
+    if reading is None or diagnosis.demonstration or came_after(study, reading):
         return Status.PRELIMINARY
     return Status.AMENDED if any(_says(each) != _says(reading) for each in earlier) else Status.FINAL
+
+
+def came_after(study: Study, reading: Reading) -> bool:
+    """Whether the study has a photograph that was not there when it was read."""
+    return bool(reading.photographs) and any(
+        image.photograph.digest() not in reading.photographs for image in study.images
+    )
 
 
 def marks(diagnosis: Diagnosis) -> tuple[str, ...]:

@@ -3,6 +3,8 @@
 import hashlib
 import logging
 import shutil
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from teledx_fed.diagnosis.clinic import Clinic, Photograph, Submitted
@@ -13,6 +15,11 @@ log = logging.getLogger(__name__)
 DONE, REFUSED = "done", "refused"
 """Where files go, in folders beside the watched one's photographs."""
 REASON = "reason.txt"
+STUDY = ".study"
+"""In a patient's folder of `done`: the study that its photographs became."""
+VISIT_HOURS = 12
+"""What comes into a patient's folder within these of its first photographs is of one visit: it joins their study."""
+SOURCE = "folder"
 
 State = dict[str, tuple[tuple[int, int], ...]]
 
@@ -38,30 +45,60 @@ class Watch:
         photographs = tuple(
             Photograph(sent.file.read_bytes(), sent.eye, sent.field, sent.name) for sent in submission.sent
         )
-        key = hashlib.sha256(
-            b"\0".join((submission.name.encode(), *(each.content for each in photographs)))
-        ).hexdigest()
+        begun = self._begun(submission)
         try:
-            self._clinic.receive(Submitted(key, "folder", photographs, record=submission.record))
+            if begun is not None:
+                self._clinic.grow(begun.read_text(), photographs)
+            else:
+                named = b"\0".join((submission.name.encode(), *(each.content for each in photographs)))
+                key = hashlib.sha256(named).hexdigest()
+                stored = self._clinic.receive(Submitted(key, SOURCE, photographs, record=submission.record))
         except ValueError as error:
             log.warning("a study is refused, and kept in %s with the reason", self._folder / REFUSED)
-            self._move(submission, REFUSED).joinpath(REASON).write_text(f"{error}\n")
+            self._move(submission, _new(self._folder / REFUSED / submission.name)).joinpath(REASON).write_text(
+                f"{error}\n"
+            )
+            self._clinic.store.refuse(SOURCE, None, str(error))
             return False
-        self._move(submission, DONE)
+        if begun is not None:
+            self._move(submission, begun.parent)
+        else:
+            target = _new(self._folder / DONE / submission.name)
+            self._move(submission, target).joinpath(STUDY).write_text(stored.study.id)
         return True
 
-    def _move(self, submission: Submission, to: str) -> Path:
+    def _begun(self, submission: Submission) -> Path | None:
+        """Where the study of this patient's present visit is named, if it has begun."""
+        if submission.sent[0].file.parent == self._folder:
+            return None
+        places = [folder / STUDY for folder in _there(self._folder / DONE / submission.name)]
+        latest = places[-1] if places and places[-1].exists() else None
+        is_recent = latest is not None and time.time() - latest.stat().st_mtime < VISIT_HOURS * 3600
+        return latest if is_recent else None
+
+    def _move(self, submission: Submission, target: Path) -> Path:
         """Nothing is deleted: the camera's own files are the clinic's to remove."""
-        target = self._folder / to / submission.name
-        while target.exists():
-            target = target.with_name(f"{target.name}-again")
-        target.mkdir(parents=True)
+        target.mkdir(parents=True, exist_ok=True)
         for sent in submission.sent:
-            shutil.move(sent.file, target / sent.file.name)
+            shutil.move(sent.file, _new(target / sent.file.name))
         folder = submission.sent[0].file.parent
         if folder != self._folder and not any(folder.iterdir()):
             folder.rmdir()
         return target
+
+
+def _there(path: Path) -> Iterator[Path]:
+    """That path and those beside it that `_new` gave, in order, as long as they are taken."""
+    while path.exists():
+        yield path
+        path = path.with_name(f"{path.stem}-again{path.suffix}")
+
+
+def _new(path: Path) -> Path:
+    """That path, or another beside it where it is taken."""
+    for taken in _there(path):
+        path = taken.with_name(f"{taken.stem}-again{taken.suffix}")
+    return path
 
 
 def _state(file: Path) -> tuple[int, int]:

@@ -104,6 +104,8 @@ MAPS = {
 }
 NO_THRESHOLD = "not decided by the model: this site has too few eyes to set a threshold by, so a clinician decides"
 UNSIGNED = "Preliminary, not signed by a clinician."
+REOPENED = "A photograph came after this study was read: it is open again, and to be read anew."
+BEFORE_LATE = "before a further photograph came"
 SEEN = {True: "The reader saw the suggestion first.", False: "The reader graded before seeing the suggestion."}
 DAYS_A_MONTH = 365.25 / 12
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from teledx_fed.clinical import Diagnosis, EyeReading, Reading
+from teledx_fed.clinical import Diagnosis, EyeReading, Reading, sternest
 from teledx_fed.records import GRADES
 from teledx_fed.store.content import DIAGNOSES, READINGS, digest_of, written
 from teledx_fed.store.rows import next_number, study_row, unknown
@@ -28,6 +28,8 @@ def add_suggestion(session: Session, study: str, diagnosis: Diagnosis, time: dat
     session.add(row)
     if about.status in (Status.RECEIVED, Status.DIAGNOSED):
         about.action = diagnosis.action
+    if about.status is Status.REOPENED:
+        about.action = sternest([diagnosis.action, *([about.action] if about.action else [])])
     _advance(about, Status.DIAGNOSED)
     return row
 
@@ -41,6 +43,7 @@ def add_reading(session: Session, reading: Reading, sign: bool, signed: int | No
     _check_reader(session, reading.reader)
     _check_suggestion(session, reading, sign)
     _check_signed(session, reading.study, signed)
+    _check_photographs(about, reading)
     row = ReadingRow(
         study=reading.study,
         number=next_number(session, ReadingRow, reading.study),
@@ -107,6 +110,14 @@ def _check_signed(session: Session, study: str, known: int | None) -> None:
 def _check_reader(session: Session, name: str) -> None:
     if (reader := session.get(UserRow, name)) is None or reader.disabled:
         raise ValueError(f"reading.reader must be a user who may log in, got {name!r}. Log in as one.")
+
+
+def _check_photographs(study: StudyRow, reading: Reading) -> None:
+    if reading.photographs and set(reading.photographs) != {image.digest for image in study.images}:
+        raise ValueError(
+            "reading.photographs must be all of the study's, got others: a photograph came meanwhile."
+            " Load the study again."
+        )
 
 
 def _check_suggestion(session: Session, reading: Reading, sign: bool) -> None:

@@ -1,4 +1,4 @@
-"""A study comes in, once."""
+"""A study comes in, once; photographs may be added to it later."""
 
 import hashlib
 import json
@@ -14,8 +14,9 @@ from sqlalchemy.orm import Session
 from teledx_fed.store.access import hashed
 from teledx_fed.store.content import DOUBTS, FAULTS, RECORDS, written
 from teledx_fed.store.database import insert_once
+from teledx_fed.store.rows import image, study_row
 from teledx_fed.store.tables import ImageRow, LinkRow, PatientRow, StudyRow
-from teledx_fed.store.values import Arrival, Status, StoredImage
+from teledx_fed.store.values import Arrival, Status, StoredImage, check_different
 
 
 def add(session: Session, arrival: Arrival, link: str | None, folder: Path, time: datetime) -> tuple[StudyRow, bool]:
@@ -46,6 +47,17 @@ def add(session: Session, arrival: Arrival, link: str | None, folder: Path, time
     return row, is_new
 
 
+def grow(session: Session, study: str, images: tuple[StoredImage, ...], folder: Path) -> StudyRow:
+    """Add photographs to a study. One that was read is open again."""
+    row = study_row(session, study, lock=True)
+    check_different([*map(image, row.images), *images])
+    _add_images(session, study, images, folder, len(row.images))
+    if row.status in (Status.READ, Status.SIGNED):
+        row.status = Status.REOPENED
+    session.expire(row, ["images"])
+    return row
+
+
 def _content(arrival: Arrival) -> str:
     """What makes two arrivals the same, wherever their files lie."""
     images = [(each.digest, each.eye, each.field, each.camera) for each in arrival.images]
@@ -53,16 +65,16 @@ def _content(arrival: Arrival) -> str:
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
 
-def _add_images(session: Session, study: str, images: tuple[StoredImage, ...], folder: Path) -> None:
-    for number, image in enumerate(images):
-        if not (folder / image.path).is_file():
-            raise ValueError(f"image.path must be a file in {folder}, got {image.path!r}. Write it there first.")
-        facts = asdict(image) | {"faults": written(FAULTS, image.faults), "doubts": written(DOUBTS, image.doubts)}
+def _add_images(session: Session, study: str, images: tuple[StoredImage, ...], folder: Path, start: int = 0) -> None:
+    for number, added in enumerate(images, start):
+        if not (folder / added.path).is_file():
+            raise ValueError(f"image.path must be a file in {folder}, got {added.path!r}. Write it there first.")
+        facts = asdict(added) | {"faults": written(FAULTS, added.faults), "doubts": written(DOUBTS, added.doubts)}
         session.add(ImageRow(study=study, number=number, **facts))
     try:
         session.flush()
     except IntegrityError as error:
-        paths = sorted(image.path for image in images)
+        paths = sorted(added.path for added in images)
         raise ValueError(f"image.path must be this study's alone, got {paths}. Write another file.") from error
 
 

@@ -4,14 +4,19 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
+from pydantic import TypeAdapter
 from sqlalchemy import delete, select
 
+from teledx_fed.data.dicom import Filing
 from teledx_fed.store import backup
+from teledx_fed.store.content import written
 from teledx_fed.store.database import Database
 from teledx_fed.store.schema import IDENTIFIED
 from teledx_fed.store.store import now
-from teledx_fed.store.tables import IdentityRow
-from teledx_fed.store.values import Identity, check_text
+from teledx_fed.store.tables import FilingRow, IdentityRow, SourceRow
+from teledx_fed.store.values import Filed, Identity, Source, check_text
+
+FILINGS = TypeAdapter(Filing)
 
 
 def open_identified(url: str, folder: Path, clock: Callable[[], datetime] = now) -> "IdentifiedStore":
@@ -31,24 +36,56 @@ class IdentifiedStore:
 
     def register(self, identity: Identity) -> None:
         """Before the patient's study is stored, each time one comes; what is new of the person is taken over."""
-        for name in ("pseudonym", "number", "name", "born"):
-            if (value := getattr(identity, name)) is not None:
+        for name in ("pseudonym", "number", "issuer", "name", "born"):
+            if value := getattr(identity, name):
                 check_text(f"identity.{name}", value)
         with self._database.writing() as session:
-            other = session.scalar(select(IdentityRow.pseudonym).where(IdentityRow.number == identity.number))
+            same = (IdentityRow.issuer == identity.issuer, IdentityRow.number == identity.number)
+            other = session.scalar(select(IdentityRow.pseudonym).where(*same))
             if other not in (None, identity.pseudonym):
                 raise ValueError(
                     "identity.number must belong to one pseudonym, got one that has another. Use the site's one key."
                 )
-            session.merge(IdentityRow(**vars(identity), seen=self._clock()))
+            row = session.get(IdentityRow, identity.pseudonym)
+            known = {} if row is None else {"name": row.name, "born": row.born}
+            new = {name: value for name, value in vars(identity).items() if value is not None}
+            session.merge(IdentityRow(**known | new, seen=self._clock()))
 
     def identity(self, pseudonym: str) -> Identity | None:
         with self._database.reading() as session:
             row = session.get(IdentityRow, pseudonym)
-            return None if row is None else Identity(row.pseudonym, row.number, row.name, row.born)
+            return None if row is None else Identity(row.pseudonym, row.number, row.name, row.born, row.issuer)
 
-    def forget(self, before: datetime, keep: frozenset[str]) -> int:
-        """Everybody not registered since then, but for the pseudonyms to `keep`: `Store.patients`, read before."""
+    def file(self, study: str, filed: Filed) -> None:
+        """Each time photographs of the study come: what the archive said first stays, what it left out is filled in."""
+        with self._database.writing() as session:
+            row = session.get(FilingRow, study)
+            known = FILINGS.dump_python(FILINGS.validate_json(row.filing)) if row else {}
+            new = FILINGS.dump_python(filed.filing)
+            filing = FILINGS.validate_python({name: known.get(name) or value for name, value in new.items()})
+            session.merge(FilingRow(study=study, filing=written(FILINGS, filing), seen=self._clock()))
+            session.flush()
+            for source in filed.sources:
+                session.merge(SourceRow(study=study, **vars(source)))
+
+    def filed(self, study: str) -> Filed | None:
+        """None where it did not come over DICOM."""
+        sources = select(SourceRow).where(SourceRow.study == study).order_by(SourceRow.instance)
+        with self._database.reading() as session:
+            if (row := session.get(FilingRow, study)) is None:
+                return None
+            found = tuple(Source(each.instance, each.series, each.kind) for each in session.scalars(sources))
+            return Filed(FILINGS.validate_json(row.filing), found)
+
+    def forget(self, before: datetime, keep: frozenset[str], studies: frozenset[str]) -> int:
+        """Everybody not registered since then, but for the pseudonyms to `keep`, and where no study of `studies` stands
+        in an archive: `Store.patients` and `Store.ids`, read before.
+        """
+        with self._database.writing() as session:
+            stale = select(FilingRow.study).where(FilingRow.seen < before)
+            for study in set(session.scalars(stale)) - studies:
+                for table in (SourceRow, FilingRow):
+                    session.execute(delete(table).where(table.study == study))
         with self._database.writing() as session:
             old = session.scalars(select(IdentityRow.pseudonym).where(IdentityRow.seen < before)).all()
             gone = [pseudonym for pseudonym in old if pseudonym not in keep]

@@ -22,15 +22,18 @@ def examples(session: Session, folder: Path) -> Iterator[TrainingReading]:
     for row in session.scalars(loaded):
         said = reading(last[row.id]).reading
         for eye in said.eyes:
-            for example in _of_eye(stored_study(row, folder), eye):
+            for example in _of_eye(stored_study(row, folder), eye, said.photographs):
                 yield TrainingReading(example, eye, said.study, said.reader, said.time, said.seen)
 
 
-def _of_eye(stored: StoredStudy, eye: EyeReading) -> Iterator[Example]:
-    """None of an eye that nobody could name: two photographs might be of either."""
+def _of_eye(stored: StoredStudy, eye: EyeReading, photographs: tuple[str, ...]) -> Iterator[Example]:
+    """None of an eye that nobody could name, since two photographs might be of either; of no photograph that came
+    after the reading.
+    """
     if eye.gradable and eye.grade is not None and eye.eye is not Eye.UNKNOWN:
         for photographed, image in zip(stored.study.images, stored.images, strict=True):
-            if image.eye is eye.eye and not image.faults:
+            was_read = not photographs or image.digest in photographs
+            if image.eye is eye.eye and not image.faults and was_read:
                 yield _example(stored, photographed, eye, eye.grade)
 
 

@@ -12,6 +12,7 @@ from teledx_fed.store.tables import (
     LinkRow,
     PatientRow,
     ReadingRow,
+    RefusalRow,
     RetentionRow,
     SessionRow,
     StudyRow,
@@ -36,6 +37,7 @@ def forget(session: Session, before: datetime, folder: Path) -> Forgotten:
     for table in (SuggestionRow, ReadingRow, ViewRow, ImageRow, DerivativeRow):
         session.execute(delete(table).where(table.study.in_(old)))
     studies = session.scalars(delete(StudyRow).where(StudyRow.received < before).returning(StudyRow.id)).all()
+    session.execute(delete(RefusalRow).where(RefusalRow.last < before))
     session.execute(delete(PatientRow).where(~exists().where(StudyRow.patient == PatientRow.pseudonym)))
     session.execute(delete(RetentionRow))
     return Forgotten(len(studies), tuple(sorted(paths)))

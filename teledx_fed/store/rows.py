@@ -8,8 +8,8 @@ from sqlalchemy.orm import Session
 from teledx_fed.clinical import Study, StudyImage
 from teledx_fed.data.photographs import PhotographFile
 from teledx_fed.store.content import DIAGNOSES, DOUBTS, FAULTS, READINGS, RECORDS, read
-from teledx_fed.store.tables import ImageRow, ReadingRow, StudyRow, SuggestionRow, ViewRow
-from teledx_fed.store.values import Entry, StoredImage, StoredReading, StoredStudy, Suggestion, View
+from teledx_fed.store.tables import ImageRow, ReadingRow, RefusalRow, StudyRow, SuggestionRow, ViewRow
+from teledx_fed.store.values import Entry, Refusal, StoredImage, StoredReading, StoredStudy, Suggestion, View
 
 
 def unknown(what: str, name: str) -> ValueError:
@@ -34,7 +34,8 @@ def entry(row: StudyRow) -> Entry:
 
 def image(row: ImageRow) -> StoredImage:
     faults, doubts = FAULTS.validate_json(row.faults), DOUBTS.validate_json(row.doubts)
-    return StoredImage(row.digest, row.path, row.width, row.height, row.eye, row.field, row.camera, faults, doubts)
+    size = row.width, row.height
+    return StoredImage(row.digest, row.path, *size, row.eye, row.field, row.camera, faults, doubts, row.instance)
 
 
 def stored_study(row: StudyRow, folder: Path) -> StoredStudy:
@@ -57,3 +58,7 @@ def reading(row: ReadingRow) -> StoredReading:
 
 def view(row: ViewRow) -> View:
     return View(row.study, row.user, row.what, row.time)
+
+
+def refusal(row: RefusalRow) -> Refusal:
+    return Refusal(row.id, row.source, row.patient, row.reason, row.first, row.last, row.times)

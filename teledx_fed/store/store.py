@@ -9,18 +9,29 @@ from sqlalchemy.orm import Session
 
 from teledx_fed.clinical import Action, Diagnosis, Gap, Reading
 from teledx_fed.records import Eye
-from teledx_fed.store import appending, arriving, backup, learning, retention, rows
+from teledx_fed.store import appending, arriving, backup, learning, refusals, retention, rows
 from teledx_fed.store.access import Access
 from teledx_fed.store.content import DOUBTS, written
 from teledx_fed.store.database import Database
 from teledx_fed.store.schema import SITE
-from teledx_fed.store.tables import DerivativeRow, ImageRow, PatientRow, ReadingRow, StudyRow, SuggestionRow, ViewRow
+from teledx_fed.store.tables import (
+    DerivativeRow,
+    ImageRow,
+    PatientRow,
+    ReadingRow,
+    RefusalRow,
+    StudyRow,
+    SuggestionRow,
+    ViewRow,
+)
 from teledx_fed.store.uploads import Uploads
 from teledx_fed.store.values import (
     Arrival,
     Entry,
     Forgotten,
+    Refusal,
     Status,
+    StoredImage,
     StoredReading,
     StoredStudy,
     Suggestion,
@@ -81,6 +92,50 @@ class Store:
                 _add_derivative(session, row.id, path)
             return rows.stored_study(row, self.folder)
 
+    def find(self, source: str, key: str) -> StoredStudy | None:
+        """The study that this source sent under this key."""
+        with self._database.reading() as session:
+            row = session.scalars(select(StudyRow).filter_by(source=source, key=key)).one_or_none()
+            return None if row is None else rows.stored_study(row, self.folder)
+
+    def grow_study(
+        self, before: StoredStudy, images: Sequence[StoredImage], diagnosis: Diagnosis, derivatives: Sequence[str]
+    ) -> StoredStudy | None:
+        """Add `images` to the study, with what is suggested of all its photographs now.
+
+        None, and nothing is changed, where its photographs are not those of `before` any more. A `ValueError` for a
+        photograph that is there already.
+        """
+        with self._database.writing() as session:
+            if (
+                rows.stored_study(rows.study_row(session, before.study.id, lock=True), self.folder).images
+                != before.images
+            ):
+                return None
+            row = arriving.grow(session, before.study.id, tuple(images), self.folder)
+            appending.add_suggestion(session, row.id, diagnosis, self._clock())
+            for path in derivatives:
+                _add_derivative(session, row.id, path)
+            return rows.stored_study(row, self.folder)
+
+    def refuse(self, source: str, patient: str | None, reason: str) -> None:
+        """Put on the list what is in no study; the same again is counted, and no longer settled."""
+        check_text("refusal.source", source)
+        with self._database.writing() as session:
+            refusals.add(session, source, patient, reason, self._clock())
+
+    def refusals(self, limit: int = 100) -> tuple[Refusal, ...]:
+        """Those that nobody has settled: the newest first."""
+        found = select(RefusalRow).where(RefusalRow.settled.is_(None)).order_by(RefusalRow.last.desc()).limit(limit)
+        with self._database.reading() as session:
+            return tuple(rows.refusal(row) for row in session.scalars(found))
+
+    def settle_refusal(self, id: str, user: str) -> None:
+        with self._database.writing() as session:
+            if (row := session.get(RefusalRow, id)) is None:
+                raise rows.unknown("refusal", id)
+            row.settled, row.settled_by = self._clock(), user
+
     def study(self, study: str) -> StoredStudy:
         with self._database.reading() as session:
             return rows.stored_study(rows.study_row(session, study), self.folder)
@@ -130,11 +185,16 @@ class Store:
         with self._database.reading() as session:
             return frozenset(session.scalars(select(PatientRow.pseudonym)))
 
+    def ids(self) -> frozenset[str]:
+        """Of all studies."""
+        with self._database.reading() as session:
+            return frozenset(session.scalars(select(StudyRow.id)))
+
     def set_eye(self, study: str, digest: str, eye: Eye) -> None:
         """What a person says of the photograph with this digest, before anybody has read the study."""
         with self._database.writing() as session:
             row = rows.study_row(session, study, lock=True)
-            if row.status in (Status.READ, Status.SIGNED):
+            if row.status in (Status.READ, Status.REOPENED, Status.SIGNED):
                 raise ValueError(f"study must be unread for its eyes to change, got {row.status}. Send it anew.")
             found = select(ImageRow).where(ImageRow.study == study, ImageRow.digest == digest)
             if (image := session.scalars(found).one_or_none()) is None:

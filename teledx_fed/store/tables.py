@@ -84,7 +84,7 @@ class PatientRow(Table):
 
 
 class StudyRow(Table):
-    """`content` is the digest of what came, to tell it from other content under the same key."""
+    """`content` is the digest of what came first, to tell it from other content under the same key."""
 
     __tablename__ = "studies"
     __table_args__ = (UniqueConstraint("source", "key"), Index(None, "status", "received"))
@@ -103,7 +103,7 @@ class StudyRow(Table):
 
 class ImageRow(Table):
     __tablename__ = "images"
-    __table_args__ = (UniqueConstraint("study", "digest"),)
+    __table_args__ = (UniqueConstraint("study", "digest"), UniqueConstraint("study", "instance"))
     study: Mapped[str] = mapped_column(ForeignKey("studies.id"), primary_key=True)
     number: Mapped[int] = mapped_column(primary_key=True)
     digest: Mapped[str] = mapped_column(DIGEST, index=True)
@@ -115,6 +115,7 @@ class ImageRow(Table):
     camera: Mapped[str]
     faults: Mapped[str]
     doubts: Mapped[str] = mapped_column(server_default="[]")
+    instance: Mapped[str | None] = mapped_column(DIGEST)
 
 
 class DerivativeRow(Table):
@@ -159,6 +160,21 @@ class ViewRow(Table):
     user: Mapped[str] = mapped_column(ForeignKey("users.name"), index=True)
     what: Mapped[str]
     time: Mapped[datetime]
+
+
+class RefusalRow(Table):
+    """What was refused after its sender had gone, or that its sender tries again and again."""
+
+    __tablename__ = "refusals"
+    id: Mapped[str] = mapped_column(DIGEST, primary_key=True)
+    source: Mapped[str]
+    patient: Mapped[str | None]
+    reason: Mapped[str]
+    first: Mapped[datetime]
+    last: Mapped[datetime] = mapped_column(index=True)
+    times: Mapped[int]
+    settled: Mapped[datetime | None]
+    settled_by: Mapped[str | None]
 
 
 class UserRow(Table):
@@ -221,8 +237,29 @@ class IdentifiedTable(DeclarativeBase):
 
 class IdentityRow(IdentifiedTable):
     __tablename__ = "identities"
+    __table_args__ = (UniqueConstraint("issuer", "number"),)
     pseudonym: Mapped[str] = mapped_column(primary_key=True)
-    number: Mapped[str] = mapped_column(unique=True)
+    number: Mapped[str]
+    issuer: Mapped[str] = mapped_column(server_default="")
     name: Mapped[str | None]
     born: Mapped[str | None]
     seen: Mapped[datetime]
+
+
+class FilingRow(IdentifiedTable):
+    """Of a study that came over DICOM; `filing` is JSON."""
+
+    __tablename__ = "filings"
+    study: Mapped[str] = mapped_column(String(32), primary_key=True)
+    filing: Mapped[str]
+    seen: Mapped[datetime]
+
+
+class SourceRow(IdentifiedTable):
+    """A photograph in the archive: its UIDs, and its SOP class as `kind`."""
+
+    __tablename__ = "sources"
+    study: Mapped[str] = mapped_column(ForeignKey("filings.study"), primary_key=True)
+    instance: Mapped[str] = mapped_column(primary_key=True)
+    series: Mapped[str]
+    kind: Mapped[str]

@@ -1,5 +1,6 @@
 """What the store takes and gives back, beside the values of a study."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -7,15 +8,17 @@ from pathlib import Path, PurePosixPath
 
 from teledx_fed.checks import must
 from teledx_fed.clinical import Action, Diagnosis, EyeReading, Fault, Gap, PatientRecord, Reading, Study
+from teledx_fed.data.dicom import Filing
 from teledx_fed.records import Example, Eye, Field
 
 
 class Status(StrEnum):
-    """How far a study is; it never goes back."""
+    """How far a study is. It goes back in one case: a photograph that comes after a reading reopens its study."""
 
     RECEIVED = "received"
     DIAGNOSED = "diagnosed"
     READ = "read"
+    REOPENED = "reopened"
     SIGNED = "signed"
 
 
@@ -41,7 +44,8 @@ def check_path(name: str, path: str) -> None:
 class StoredImage:
     """A photograph in the site's image folder: `path` relative to it, of this study alone, `digest` of its content.
 
-    Those with `faults` cannot be graded; `doubts` are of its eye or its patient.
+    Those with `faults` cannot be graded; `doubts` are of its eye or its patient. `instance` is the sender's own name
+    for it under a pseudonym, if it has one.
     """
 
     digest: str
@@ -53,10 +57,13 @@ class StoredImage:
     camera: str = "unknown"
     faults: tuple[Fault, ...] = ()
     doubts: tuple[Gap, ...] = ()
+    instance: str | None = None
 
     def __post_init__(self) -> None:
         hexadecimal = len(self.digest) == 64 and set(self.digest) <= set("0123456789abcdef")
         must(hexadecimal, "image.digest", "be a SHA-256, hexadecimal", self.digest, "Hash the file's content.")
+        if self.instance is not None:
+            check_text("image.instance", self.instance, 64)
         check_path("image.path", self.path)
         check_text("image.camera", self.camera)
         sides = (self.width, self.height)
@@ -83,13 +90,20 @@ class Arrival:
                 check_text(f"study.{name}", value)
         digests = [image.digest for image in self.images]
         must(bool(digests), "study.images", "hold a photograph", digests, "Send one.")
-        different = len(set(digests)) == len(digests) == len({image.path for image in self.images})
-        must(different, "study.images", "be different files", digests, "Send each photograph once.")
+        check_different(self.images)
+
+
+def check_different(images: Sequence[StoredImage]) -> None:
+    digests = [image.digest for image in images]
+    different = len(set(digests)) == len(digests) == len({image.path for image in images})
+    must(different, "study.images", "be different files", digests, "Send each photograph once.")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A study in a list. `action` is the last reading's, before any reading the last suggestion's."""
+    """A study in a list. `action` is the last reading's, before any reading the last suggestion's, and of a study that
+    was reopened the sterner of both.
+    """
 
     id: str
     patient: str | None
@@ -195,6 +209,21 @@ class Link:
 
 
 @dataclass(frozen=True)
+class Refusal:
+    """Photographs that are in no study. `source` says who sent them, `patient` is a pseudonym, `times` how often the
+    same was refused between `first` and `last`.
+    """
+
+    id: str
+    source: str
+    patient: str | None
+    reason: str
+    first: datetime
+    last: datetime
+    times: int
+
+
+@dataclass(frozen=True)
 class Upload:
     """In progress: `offset` of `length` bytes lie at `path`, relative to the image folder."""
 
@@ -223,3 +252,22 @@ class Identity:
     """The hospital's own."""
     name: str | None = None
     born: str | None = None
+    issuer: str = ""
+    """Who gave the number, where an archive says so: another's same number is another person's."""
+
+
+@dataclass(frozen=True, order=True)
+class Source:
+    """A photograph as its archive names it: `kind` is the SOP class."""
+
+    instance: str
+    series: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class Filed:
+    """Where a study that came over DICOM stands in its archive."""
+
+    filing: Filing
+    sources: tuple[Source, ...]

@@ -338,6 +338,8 @@ def test_a_link_is_not_used_up_by_what_should_be_taken_again(clinic: Clinic, any
     assert "Right eye: " not in response.text
     assert clinic.store.worklist() == ()
     assert list(clinic.store.folder.rglob("*.png")) == []
+    assert "No photograph of the left eye" in anyone.post(f"/link/{token}", files={"right": files["right"]}).text
+    assert clinic.store.worklist() == ()
     assert "Thank you" in anyone.post(f"/link/{token}", files=files, data={"anyway": "yes"}).text
     assert len(clinic.store.worklist()) == 1
 

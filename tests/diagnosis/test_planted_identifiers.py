@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dicom_files import wait_until_taken_in
 from fastapi.testclient import TestClient
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -24,6 +23,7 @@ from teledx_fed.data.layouts import read
 from teledx_fed.data_settings import DataSettings, SourceSettings
 from teledx_fed.diagnosis.batch import run
 from teledx_fed.diagnosis.clinic import Clinic
+from teledx_fed.diagnosis.gathering import Gathering
 from teledx_fed.diagnosis.intake import submissions
 from teledx_fed.diagnosis.receiver import SUCCESS, Receiver
 from teledx_fed.diagnosis.referral import ReferralSettings
@@ -116,7 +116,7 @@ def test_by_the_page_a_device_and_a_link(clinic: Clinic, site: TestClient, files
     for number, (name, content) in enumerate(files.items()):
         if number == 0:
             device = {"Authorization": f"Bearer {token}", "Idempotency-Key": PATIENT}
-            data = {"eyes": "right", "patient": PATIENT}
+            data = {"eyes": "right"}  # the file names the patient
             answer = site.post("/api/v1/studies", headers=device, data=data, files={"images": (name, content)})
             assert found_in(answer.content) == []
         elif number == 1:
@@ -147,22 +147,22 @@ def assert_nothing_is_told(clinic: Clinic, site: TestClient) -> None:
 def test_from_a_camera_and_a_watched_folder(
     clinic: Clinic, site: TestClient, tmp_path: Path, files: dict[str, bytes], pixels: np.ndarray
 ) -> None:
-    server = Receiver(clinic, tmp_path / "incoming", "TELEDX", ["CAMERA"]).start("127.0.0.1", 0)
+    gathering = Gathering(clinic, tmp_path / "incoming", quiet=0)
     entity = AE(ae_title="CAMERA")
     entity.add_requested_context(OPHTHALMIC)
-    association = entity.associate("127.0.0.1", server.socket.getsockname()[1], ae_title="TELEDX")
     sent = full_of_identifiers(np.roll(pixels, 9, axis=0))
     sent.SOPClassUID = OPHTHALMIC
-    assert association.send_c_store(sent).Status == SUCCESS
-    association.release()
-    wait_until_taken_in(tmp_path / "incoming")
+    with Receiver(gathering, "TELEDX", ["CAMERA"]).listening("127.0.0.1", 0, every=3600) as port:
+        association = entity.associate("127.0.0.1", port, ae_title="TELEDX")
+        assert association.send_c_store(sent).Status == SUCCESS
+        association.release()
+    assert gathering.take_in() == 1
     watched = tmp_path / "watched"
     (watched / TEXT).mkdir(parents=True)
     for name, content in {**files, f"{NAME}.torn.jpg": files[f"{NAME}.jpg"][:-99]}.items():
         (watched / name).write_bytes(content)
     watch = Watch(clinic, watched)
     assert (watch.look(), watch.look()) == (0, len(files))
-    server.shutdown()
     assert len(clinic.store.worklist()) == 1 + len(files)
     assert_nothing_is_told(clinic, site)
 

@@ -221,7 +221,7 @@ def test_a_person_is_forgotten_with_the_last_study(store: Store, identified: Ide
     identified.register(Identity("p3", "MRN p3"))
     store.add_study(arrival(store, "again", "p2"))
     store.forget_before(between)
-    assert identified.forget(between, store.patients()) == 1
+    assert identified.forget(between, store.patients(), store.ids()) == 1
     found = [identified.identity(name) is not None for name in ("p1", "p2", "p3")]
     assert found == [False, True, True], "p3 is registered, and the study is on its way"
     identified.close()

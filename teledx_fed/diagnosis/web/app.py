@@ -19,6 +19,7 @@ from teledx_fed.diagnosis.web import (
     new_study,
     pages,
     reading,
+    refused_photographs,
     reports,
     uploads,
 )
@@ -55,7 +56,19 @@ def app(clinic: Clinic, settings: DiagnosisSettings) -> FastAPI:
         clinic.store.access, timedelta(hours=settings.session_hours), clinic.bundle.manifest.demonstration
     )
     site.state.provider = Provider.of(settings.oidc) if settings.oidc else None
-    parts = (logging_in, pages, new_study, reading, reports, links, administration, api, fhir_intake, uploads)
+    parts = (
+        logging_in,
+        pages,
+        new_study,
+        reading,
+        refused_photographs,
+        reports,
+        links,
+        administration,
+        api,
+        fhir_intake,
+        uploads,
+    )
     for part in parts:
         site.include_router(part.router)
     told_plainly(site)

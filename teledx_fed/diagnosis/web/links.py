@@ -31,7 +31,7 @@ def send(
     left: UploadFile | None = None,
     anyway: Annotated[str, Form()] = "",
 ) -> HTMLResponse:
-    """What should be photographed again is told before the link is used up; it can be sent all the same."""
+    """What should be taken again, or is missing, is told before the link is used up; it can be sent all the same."""
     link, clinic = _usable(request, token), clinic_of(request)
     sent = [(file, eye) for file, eye in ((right, Eye.RIGHT), (left, Eye.LEFT)) if file is not None and file.size]
     photographs = tuple(Photograph(content_of(file), eye, name=file.filename or "") for file, eye in sent)
@@ -40,6 +40,8 @@ def send(
         for photograph in photographs
         if (found := clinic.faults_of(photograph))
     ]
+    missing = {Eye.RIGHT, Eye.LEFT} - {photograph.eye for photograph in photographs}
+    retakes += [f"No photograph of the {EYES[eye]} is chosen." for eye in missing if photographs]
     if retakes and anyway != "yes":
         return render(request, "link", retakes=retakes)
     clinic.receive(Submitted(link.id, link.source, photographs), token)

@@ -10,9 +10,10 @@ from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
 from starlette.datastructures import FormData
 
-from teledx_fed.clinical import Diagnosis, EyeDiagnosis
+from teledx_fed.clinical import Diagnosis, EyeDiagnosis, Reading
 from teledx_fed.diagnosis.clinic import Clinic
 from teledx_fed.diagnosis.evidence import Evidence, map_of, sentence_of
+from teledx_fed.diagnosis.signing import came_after
 from teledx_fed.diagnosis.web.rendering import render
 from teledx_fed.diagnosis.web.sessions import Session, session
 from teledx_fed.diagnosis.web.settings import DiagnosisSettings
@@ -63,6 +64,11 @@ class Sight:
         return tuple(panel for panel in panels if panel.images)
 
     @property
+    def late(self) -> tuple[Reading, ...]:
+        """The readings that are of fewer photographs than the study has now."""
+        return tuple(one.reading for one in self.readings if came_after(self.stored.study, one.reading))
+
+    @property
     def diagnosis(self) -> Diagnosis | None:
         return self.suggestion.diagnosis if self.suggestion else None
 
@@ -107,7 +113,15 @@ def _blinded(settings: DiagnosisSettings) -> bool:
 @router.get("/", response_class=HTMLResponse)
 def worklist(request: Request, found: Session) -> HTMLResponse:
     store, blinded = clinic_of(request).store, _blinded(request.app.state.settings)
-    return render(request, "worklist", found, waiting=store.worklist(), signed=store.signed(limit=20), blinded=blinded)
+    return render(
+        request,
+        "worklist",
+        found,
+        waiting=store.worklist(),
+        signed=store.signed(limit=20),
+        refused=len(store.refusals()),
+        blinded=blinded,
+    )
 
 
 @router.get("/studies/{study}", response_class=HTMLResponse)

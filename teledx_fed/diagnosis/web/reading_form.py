@@ -56,6 +56,7 @@ def reading_of(form: FormData, seen: Sight, found: LoggedIn, now: datetime) -> R
         seen=seen.suggestion is not None,
         overrules=text(form, "overrules"),
         note=text(form, "note"),
+        photographs=tuple(image.digest for image in seen.stored.images),
     )
 
 

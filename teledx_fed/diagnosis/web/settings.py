@@ -50,6 +50,16 @@ class OidcSettings:
 
 
 @dataclass
+class DicomSettings:
+    """A study that comes over DICOM is taken in once no photograph of it has come for `quiet_seconds`."""
+
+    quiet_seconds: float = 30
+
+    def __post_init__(self) -> None:
+        within("dicom.quiet_seconds", self.quiet_seconds, 0, 3600)
+
+
+@dataclass
 class DiagnosisSettings:
     """`suggestion`: shown at once, or after the reader's own grade. A log-in ends after `session_hours`.
 
@@ -74,6 +84,7 @@ class DiagnosisSettings:
     keep_days: float | None = None
     threads: int = 2
     oidc: OidcSettings | None = None
+    dicom: DicomSettings = field(default_factory=DicomSettings)
     referral: ReferralSettings = field(default_factory=ReferralSettings)
 
     def __post_init__(self) -> None:

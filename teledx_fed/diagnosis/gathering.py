@@ -1,0 +1,119 @@
+"""DICOM photographs on disk until their study is quiet: a camera may open an association for each.
+
+The folder is all the state there is, so that a crash loses nothing. In it: `waiting/STUDY/INSTANCE.dcm`, by digests of
+both UIDs; `taking`, a study of which the clinic is being given the photographs; `refused`, what it did not take.
+"""
+
+import hashlib
+import logging
+import shutil
+import time
+from pathlib import Path
+from threading import Lock
+from uuid import uuid4
+
+from teledx_fed.checks import must
+from teledx_fed.data.dicom import DicomPhotograph, about
+from teledx_fed.diagnosis.clinic import Clinic, Photograph, Submitted, check_same
+from teledx_fed.diagnosis.intake import LARGEST_MIB, MOST_IMAGES, Received
+from teledx_fed.files import write_bytes
+from teledx_fed.store.database import StoreError
+
+log = logging.getLogger(__name__)
+
+SOURCE = "dicom"
+WAITING, TAKING, REFUSED = "waiting", "taking", "refused"
+
+
+class Gathering:
+    """A study is taken in once no photograph of it has come for `quiet` seconds; later ones are added to it."""
+
+    def __init__(self, clinic: Clinic, folder: Path, quiet: float) -> None:
+        self._clinic, self._folder, self._quiet = clinic, folder, quiet
+        self._lock = Lock()
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def add(self, content: bytes, sender: str) -> None:
+        """Once it returns, the photograph is on disk. A `ValueError` says why it is not kept; the clinic lists it."""
+        patient = None
+        try:
+            _check_size(content)
+            came = self._clinic.read(Photograph(content))
+            patient = self._clinic.patient_of([came.about] if came.about else [])
+            self._add(content, came, sender)
+        except ValueError as error:
+            self._refuse(sender, patient, str(error))
+            raise
+
+    def take_in(self) -> int:
+        """Give the clinic each study that is quiet; returns how many. What fails for want of disk or database stays."""
+        for folder in sorted(self._folder.glob(f"{WAITING}/*")):
+            with self._lock:
+                if time.time() - folder.stat().st_mtime >= self._quiet:
+                    (self._folder / TAKING).mkdir(mode=0o700, exist_ok=True)
+                    folder.rename(self._folder / TAKING / f"{folder.name}-{uuid4().hex}")
+        return sum(self._take(folder) for folder in sorted(self._folder.glob(f"{TAKING}/*")))
+
+    def refuse(self, sender: str, reason: str) -> None:
+        """List what was not sent at all, for this site does not read it."""
+        self._refuse(sender, None, reason)
+
+    def _add(self, content: bytes, came: Received, sender: str) -> None:
+        header = came.about
+        assert header is not None  # DICOM: it was read as such
+        for name, uid in (("StudyInstanceUID", header.study), ("SOPInstanceUID", header.instance)):
+            must(bool(uid), name, "be in the file", "none", "Without it the eyes of a study cannot be put together.")
+        folder = self._folder / WAITING / _digest(header.study)
+        file = folder / f"{_digest(header.instance)}.dcm"
+        with self._lock:
+            stored = self._clinic.known(SOURCE, header.study)
+            if stored is not None:
+                self._clinic.check_belongs(stored, header)
+                if self._clinic.find(stored, header.instance, came.pixels) is not None:
+                    return
+            waiting = sorted(folder.glob("*.dcm"))
+            self._clinic.patient_of([header, *map(about, waiting)])
+            if file in waiting:
+                check_same(DicomPhotograph(file).read(), came.pixels)
+                return
+            count = len(waiting) + (len(stored.images) if stored else 0)
+            must(count < MOST_IMAGES, "study.images", f"be {MOST_IMAGES} at most", count + 1, "Send another study.")
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_bytes(file, content)
+            (folder / "sender").write_text(sender)
+
+    def _take(self, folder: Path) -> bool:
+        files = sorted(folder.glob("*.dcm"))
+        try:
+            if files:
+                photographs = tuple(Photograph(file.read_bytes()) for file in files)
+                self._clinic.gather(Submitted(about(files[0]).study, SOURCE, photographs))
+        except ValueError as error:
+            self._set_aside(folder, str(error))
+            return False
+        except (StoreError, OSError) as error:
+            log.error("a study is still in %s, and tried again: %s", folder, error)
+            return False
+        shutil.rmtree(folder)
+        return bool(files)
+
+    def _set_aside(self, folder: Path, reason: str) -> None:
+        files = sorted(folder.glob("*.dcm"))
+        self._refuse((folder / "sender").read_text(), self._clinic.patient_of([about(files[0])]), reason)
+        (self._folder / REFUSED).mkdir(mode=0o700, exist_ok=True)
+        for file in files:
+            file.rename(self._folder / REFUSED / f"{uuid4().hex}.dcm")
+        shutil.rmtree(folder)
+
+    def _refuse(self, sender: str, patient: str | None, reason: str) -> None:
+        log.warning("refused, from %s: %s", sender, reason)
+        self._clinic.store.refuse(f"{SOURCE}/{sender}", patient, reason)
+
+
+def _check_size(content: bytes) -> None:
+    fits = len(content) <= LARGEST_MIB * 2**20
+    must(fits, "the photograph", f"have {LARGEST_MIB} MiB at most", len(content) >> 20, "Scale it down.")
+
+
+def _digest(uid: str) -> str:
+    return hashlib.sha256(uid.encode()).hexdigest()[:32]
