@@ -1,5 +1,6 @@
 """A hospital's side of a round: messages in, messages out, nothing else leaves."""
 
+import hashlib
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -31,6 +32,7 @@ from teledx_fed.federation.messages import (
     reply,
     training_of,
 )
+from teledx_fed.files import write_text
 from teledx_fed.privacy.outbound import EFFECT_DECIMALS, kind_of
 from teledx_fed.randomness import generator
 from teledx_fed.records import GlobalModel, LocalUpdate, Site, Tables
@@ -97,6 +99,12 @@ class Hospital:
         return table(found, called(points, found), fewest)
 
     def _tested(self, model: SiteModel) -> Tables:
+        """The test set answers for one model: whoever could ask again would choose by it, or solve for patients."""
+        weights, file = model.weights, self.folder / "tested"
+        asked = hashlib.sha256(weights.parameters.tobytes() + weights.statistics.tobytes()).hexdigest()
+        if file.exists() and file.read_text() != asked:
+            raise ValueError("message.split must be validation, got test for a second model. A run tests one model.")
+        write_text(file, asked)
         tested = examine(self.worker, {self.site.name: self.site}, {"": {self.site.name: [model]}}, self.settings)
         found, referred = tested.predictions[""][self.site.name], tested.called[""][self.site.name]
         tables = table(found, referred, self.settings.outbound.min_patients)
