@@ -74,19 +74,23 @@ class DiagnosisHome:
             before = now - timedelta(days=days)
             forgotten = store.forget_before(before)
             identified.forget(before, keep=store.patients(), studies=store.ids())
-            for path in (*forgotten.paths, *store.expire(), *store.stray_files(now - timedelta(days=1))):
+            for path in forgotten.paths:
                 path.unlink(missing_ok=True)
             for path in self.incoming.glob(f"{REFUSED}/*"):
                 if path.stat().st_mtime < before.timestamp():
                     path.unlink()
-            return forgotten.studies
+        self.tidy()
+        return forgotten.studies
+
+    def tidy(self) -> None:
+        """Delete what is over: sessions, links, uploads that were not finished in time, and files that a crash left."""
+        with closing(self.store()) as store:
+            for path in (*store.expire(), *store.stray_files(datetime.now(UTC) - timedelta(days=1))):
+                path.unlink(missing_ok=True)
 
     @contextmanager
     def forgetting(self) -> Iterator[None]:
-        """Meanwhile, at once and every hour, what is older than `keep_days` is deleted."""
-        if self.settings.keep_days is None:
-            yield
-            return
+        """Meanwhile, at once and every hour, what is over or older than `keep_days` is deleted."""
         over = Event()
         thread = Thread(target=self._forget_until, args=(over, self.settings.keep_days))
         thread.start()
@@ -96,10 +100,10 @@ class DiagnosisHome:
             over.set()
             thread.join()
 
-    def _forget_until(self, over: Event, days: float) -> None:
+    def _forget_until(self, over: Event, days: float | None) -> None:
         while True:
             try:
-                self.forget(days)
+                self.tidy() if days is None else self.forget(days)
             except (StoreError, OSError) as error:
                 log.error("old studies are still here, and tried again in an hour: %s", error)
             if over.wait(HOUR):

@@ -8,7 +8,7 @@ from hmac import compare_digest
 from typing import TypeVar
 from uuid import uuid4
 
-from sqlalchemy import delete, select
+from sqlalchemy import ColumnElement, delete, select, update
 from sqlalchemy.orm import Session
 
 from teledx_fed.store.database import Database, insert_once
@@ -16,7 +16,10 @@ from teledx_fed.store.rows import unknown
 from teledx_fed.store.tables import DeviceRow, LinkRow, SessionRow, UserRow
 from teledx_fed.store.values import Device, Link, LoggedIn, Role, User, check_text
 
-TokenRow = TypeVar("TokenRow", SessionRow, DeviceRow, LinkRow)
+TokenRow = TypeVar("TokenRow", SessionRow, DeviceRow)
+
+LINK_ATTEMPTS = 10
+"""Photographs that should be taken again are sent more than once."""
 
 
 def hashed(token: str) -> str:
@@ -114,7 +117,8 @@ class Access:
         check_text("link.label", label)
         if patient is not None:
             check_text("link.patient", patient)
-        token, link = secrets.token_urlsafe(32), Link(uuid4().hex, label, patient, self._clock() + lifetime)
+        token, expires = secrets.token_urlsafe(32), self._clock() + lifetime
+        link = Link(uuid4().hex, label, patient, expires, LINK_ATTEMPTS)
         with self._database.writing() as session:
             session.add(
                 LinkRow(id=link.id, token=hashed(token), label=label, patient=patient, expires=link.expires, used=None)
@@ -122,17 +126,22 @@ class Access:
         return token, link
 
     def link(self, token: str) -> Link | None:
-        """One that can be used now."""
+        """One that is neither used nor over; `left` may be 0."""
         with self._database.reading() as session:
-            row = _with_token(session, LinkRow, token)
-            if row is None or row.used is not None or row.expires <= self._clock():
-                return None
-            return _link(row)
+            row = session.scalars(select(LinkRow).where(*self._open(), LinkRow.token == hashed(token))).one_or_none()
+            return None if row is None else _link(row)
+
+    def try_link(self, token: str) -> Link | None:
+        """One that can be used now, which has one attempt fewer from then on, whatever becomes of this one."""
+        tried = update(LinkRow).where(*self._open(), LinkRow.attempts < LINK_ATTEMPTS, LinkRow.token == hashed(token))
+        with self._database.writing() as session:
+            row = session.scalars(tried.values(attempts=LinkRow.attempts + 1).returning(LinkRow)).one_or_none()
+            return None if row is None else _link(row)
 
     def links(self) -> tuple[Link, ...]:
         """Those that can be used now."""
-        usable = select(LinkRow).where(LinkRow.used.is_(None), LinkRow.expires > self._clock())
         with self._database.reading() as session:
+            usable = select(LinkRow).where(*self._open(), LinkRow.attempts < LINK_ATTEMPTS)
             return tuple(_link(row) for row in session.scalars(usable.order_by(LinkRow.expires)))
 
     def revoke_link(self, id: str) -> None:
@@ -140,6 +149,9 @@ class Access:
             if (row := session.get(LinkRow, id)) is None:
                 raise unknown("link", id)
             row.expires = self._clock()
+
+    def _open(self) -> tuple[ColumnElement[bool], ...]:
+        return LinkRow.used.is_(None), LinkRow.expires > self._clock()
 
 
 def _with_token(session: Session, table: type[TokenRow], token: str) -> TokenRow | None:
@@ -166,4 +178,4 @@ def _device(row: DeviceRow) -> Device:
 
 
 def _link(row: LinkRow) -> Link:
-    return Link(row.id, row.label, row.patient, row.expires)
+    return Link(row.id, row.label, row.patient, row.expires, LINK_ATTEMPTS - row.attempts)

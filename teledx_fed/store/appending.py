@@ -1,6 +1,7 @@
 """Suggestions, readings and views: they are added, and never changed."""
 
-from datetime import datetime
+from collections.abc import Collection
+from datetime import datetime, timedelta
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -11,6 +12,9 @@ from teledx_fed.store.content import DIAGNOSES, READINGS, digest_of, written
 from teledx_fed.store.rows import next_number, study_row, unknown
 from teledx_fed.store.tables import ReadingRow, StudyRow, SuggestionRow, UserRow, ViewRow
 from teledx_fed.store.values import Status
+
+SAME_VIEW = timedelta(minutes=10)
+"""A page's pictures are fetched after it, each by a request of its own."""
 
 
 def add_suggestion(session: Session, study: str, diagnosis: Diagnosis, time: datetime) -> SuggestionRow:
@@ -58,10 +62,16 @@ def add_reading(session: Session, reading: Reading, sign: bool, signed: int | No
     return row
 
 
-def add_view(session: Session, study: str, user: str, what: str, time: datetime) -> None:
+def add_view(
+    session: Session, study: str, user: str, what: str, time: datetime, covered_by: Collection[str] = ()
+) -> None:
+    """Not again where the user saw what covers it shortly before."""
     study_row(session, study, lock=True)
     if session.get(UserRow, user) is None:
         raise unknown("user", user)
+    before = (ViewRow.study == study, ViewRow.user == user, ViewRow.time > time - SAME_VIEW)
+    if session.scalars(select(ViewRow.number).where(*before, ViewRow.what.in_(covered_by)).limit(1)).first():
+        return
     number = next_number(session, ViewRow, study)
     session.add(ViewRow(study=study, number=number, user=user, what=what, time=time))
 

@@ -240,10 +240,11 @@ class Store:
         with self._database.reading() as session:
             return tuple(learning.examples(session, self.folder))
 
-    def log_view(self, study: str, user: str, what: str = "page") -> None:
+    def log_view(self, study: str, user: str, what: str = "page", covered_by: Collection[str] = ()) -> None:
+        """`covered_by`: views that show this too. Ten minutes after one of them by the same user, nothing is added."""
         check_text("view.what", what)
         with self._database.writing() as session:
-            appending.add_view(session, study, user, what, self._clock())
+            appending.add_view(session, study, user, what, self._clock(), covered_by)
 
     def views(self, study: str) -> tuple[View, ...]:
         """The oldest first."""

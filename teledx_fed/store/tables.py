@@ -209,6 +209,7 @@ class LinkRow(Table):
     patient: Mapped[str | None]
     expires: Mapped[datetime]
     used: Mapped[datetime | None]
+    attempts: Mapped[int] = mapped_column(default=0)
 
 
 class UploadRow(Table):

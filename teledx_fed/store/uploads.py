@@ -4,14 +4,14 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from uuid import uuid4
 
-from sqlalchemy import update
+from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session
 
 from teledx_fed.checks import must
 from teledx_fed.store.database import Database
 from teledx_fed.store.rows import unknown
 from teledx_fed.store.tables import UploadRow
-from teledx_fed.store.values import Upload, check_text
+from teledx_fed.store.values import OverQuota, Upload, UploadQuota, check_text
 
 
 class Uploads:
@@ -20,15 +20,32 @@ class Uploads:
     def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
         self._database, self._clock = database, clock
 
-    def begin(self, source: str, length: int, lifetime: timedelta) -> Upload:
-        """Of `length` bytes. Whoever receives them writes them to `path`, then says so with `advance`."""
+    def begin(self, source: str, length: int, lifetime: timedelta, quota: UploadQuota | None = None) -> Upload:
+        """Of `length` bytes. Whoever receives them writes them to `path`, then says so with `advance`.
+
+        `OverQuota` where the source would have more in progress.
+        """
         check_text("upload.source", source)
         must(length > 0, "upload.length", "be positive", length, "Send a file that holds something.")
         name = uuid4().hex
         upload = Upload(name, source, f"uploads/{name}", length, 0, self._clock() + lifetime)
         with self._database.writing() as session:
+            if quota is not None:
+                self._check(session, source, length, quota)
             session.add(UploadRow(**vars(upload)))
         return upload
+
+    def _check(self, session: Session, source: str, length: int, quota: UploadQuota) -> None:
+        if session.get_bind().dialect.name == "postgresql":  # which runs transactions beside each other
+            session.execute(text("SELECT pg_advisory_xact_lock(hashtext(:source))"), {"source": source})
+        open = (UploadRow.source == source, UploadRow.expires > self._clock())
+        counted = select(func.count(), func.coalesce(func.sum(UploadRow.length), 0)).where(*open)
+        uploads, total = session.execute(counted).one()
+        if uploads >= quota.uploads or total + length > quota.total:
+            raise OverQuota(
+                f"{source} must have at most {quota.uploads} uploads of {quota.total} bytes in progress, "
+                f"got {uploads} of {total} and {length} more. Name them in a study, or delete one."
+            )
 
     def get(self, source: str, upload: str) -> Upload:
         with self._database.reading() as session:

@@ -196,12 +196,16 @@ class Device:
 
 @dataclass(frozen=True)
 class Link:
-    """For one study of a `patient`, or of anybody where that is None; `label` says to whom it was given."""
+    """For one study of a `patient`, or of anybody where that is None; `label` says to whom it was given.
+
+    `left`: how often photographs may still be sent by it, until a study is made of them.
+    """
 
     id: str
     label: str
     patient: str | None
     expires: datetime
+    left: int
 
     @property
     def source(self) -> str:
@@ -221,6 +225,18 @@ class Refusal:
     first: datetime
     last: datetime
     times: int
+
+
+@dataclass(frozen=True)
+class UploadQuota:
+    """What one source may have in progress: so many uploads, of so many bytes together."""
+
+    uploads: int
+    total: int
+
+
+class OverQuota(ValueError):
+    """A source has too much in progress."""
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ OPERATIONS = {
     "POST /api/v1/uploads",
     "GET /api/v1/uploads/{upload}",
     "PATCH /api/v1/uploads/{upload}",
+    "DELETE /api/v1/uploads/{upload}",
 }
 
 

@@ -23,7 +23,7 @@ from teledx_fed.diagnosis.web import (
     reports,
     uploads,
 )
-from teledx_fed.diagnosis.web.door import misdirected, refusal
+from teledx_fed.diagnosis.web.door import misdirected, no_room, over, refusal
 from teledx_fed.diagnosis.web.oidc import Provider
 from teledx_fed.diagnosis.web.passwords import DEMONSTRATION_USER
 from teledx_fed.diagnosis.web.refusals import told_plainly
@@ -73,9 +73,13 @@ def app(clinic: Clinic, settings: DiagnosisSettings) -> FastAPI:
         site.include_router(part.router)
     told_plainly(site)
 
+    def unwanted(request: Request) -> Response | None:
+        access, folder = clinic.store.access, clinic.store.folder
+        return refusal(request, access) or no_room(request, folder, settings.free_disk_mib) or over(request, access)
+
     @site.middleware("http")
     async def with_headers(request: Request, answer: RequestResponseEndpoint) -> Response:
-        refused = misdirected(request, settings.hosts) or await run_in_threadpool(refusal, request, clinic.store.access)
+        refused = misdirected(request, settings.hosts) or await run_in_threadpool(unwanted, request)
         response = refused if refused is not None else await answer(request)
         response.headers.update(HEADERS)
         return response

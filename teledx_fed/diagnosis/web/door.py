@@ -1,6 +1,10 @@
 """Before a body is read: who sends it, and how much. Frameworks spool a body to disk before they ask who sent it."""
 
+import logging
 from collections.abc import Collection
+from pathlib import Path
+from shutil import disk_usage
+from tempfile import gettempdir
 from urllib.parse import urlsplit
 
 from fastapi import Request, Response
@@ -10,13 +14,20 @@ from teledx_fed.diagnosis.intake import LARGEST_MIB, MOST_IMAGES
 from teledx_fed.diagnosis.web.refusals import refuse
 from teledx_fed.diagnosis.web.sessions import whoever
 from teledx_fed.store.access import Access
+from teledx_fed.store.values import Link
 
-LARGEST_STUDY = MOST_IMAGES * LARGEST_MIB * 2**20
+log = logging.getLogger(__name__)
+
+MIB = 2**20
+LARGEST_STUDY = MOST_IMAGES * LARGEST_MIB * MIB
+LARGEST_OF_LINK = 2 * LARGEST_MIB * MIB + MIB
+LARGEST_FORM = MIB
 LARGEST_LOGIN = 16 * 2**10
-LINK_IS_OVER = "This link was used, or its time is over. Ask for another."
+LINK_IS_OVER = "This link was used or tried too often, or its time is over. Ask for another."
 MOST_DIGITS = 20
 """Of a length that is worth reading."""
-WITHOUT_BODY = ("GET", "HEAD", "OPTIONS")
+SAFE = ("GET", "HEAD", "OPTIONS")
+WITHOUT_BODY = (*SAFE, "DELETE")
 
 
 NOT_OURS = "Host must be a name of this page, as allowed_hosts in diagnosis.yaml has it.\n"
@@ -31,7 +42,7 @@ def misdirected(request: Request, hosts: Collection[str]) -> Response | None:
     """
     if _host(request.headers.get("host", "")) not in hosts:
         return PlainTextResponse(NOT_OURS, 400)
-    if request.method in WITHOUT_BODY or request.url.path.startswith("/api/"):
+    if request.method in SAFE or request.url.path.startswith("/api/"):
         return None
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
     same = site in ("same-origin", "none") if site else origin is None or _same_host(origin, request.headers["host"])
@@ -56,7 +67,7 @@ def refusal(request: Request, access: Access) -> Response | None:
     path, length = request.url.path, request.headers.get("content-length", "")
     if not length.isdecimal():
         return refuse(request, 411, "Say how long the body is: Content-Length.")
-    largest = LARGEST_LOGIN if path == "/login" else LARGEST_STUDY
+    largest = _largest(path)
     if len(length) > MOST_DIGITS or int(length) > largest:
         return refuse(request, 413, f"A body must have at most {largest} bytes, got {length:.{MOST_DIGITS}}.")
     if path == "/login" or _known(request, path, access):
@@ -69,12 +80,51 @@ def refusal(request: Request, access: Access) -> Response | None:
     return RedirectResponse("/login", 303)
 
 
+def no_room(request: Request, folder: Path, free_mib: int) -> Response | None:
+    """The answer to a body after which less than `free_mib` would be left, where it is spooled or where it is kept."""
+    length = 0 if request.method in WITHOUT_BODY else int(request.headers["content-length"])
+    if length <= LARGEST_FORM:
+        return None
+    free = min(disk_usage(each).free for each in (folder, gettempdir()))
+    if free - length >= free_mib * MIB:
+        return None
+    log.error("photographs are refused: %d MiB of the disk are free. Make room, or lower free_disk_mib.", free // MIB)
+    return refuse(request, 507, "This site has no room for photographs now. Tell it, and try again later.")
+
+
+def _largest(path: str) -> int:
+    if path == "/login":
+        return LARGEST_LOGIN
+    if path.startswith("/link/"):
+        return LARGEST_OF_LINK
+    return LARGEST_STUDY if path == "/upload" or path.startswith("/api/") else LARGEST_FORM
+
+
 def _known(request: Request, path: str, access: Access) -> bool:
     if path.startswith("/api/"):
         return access.device(bearer(request.headers.get("authorization", ""))) is not None
     if path.startswith("/link/"):
-        return access.link(path.removeprefix("/link/")) is not None
+        link = access.link(_token(path))
+        return link is not None and link.left > 0
     return whoever(request) is not None
+
+
+def over(request: Request, access: Access) -> Response | None:
+    """The answer where a link's attempts are used up; else this is one of them."""
+    if request.method in WITHOUT_BODY or not request.url.path.startswith("/link/"):
+        return None
+    request.state.link = access.try_link(_token(request.url.path))
+    return None if request.state.link else refuse(request, 404, LINK_IS_OVER)
+
+
+def _token(path: str) -> str:
+    return path.removeprefix("/link/")
+
+
+def tried_link(request: Request) -> Link:
+    """The link of the request, of which this is an attempt."""
+    link: Link = request.state.link
+    return link
 
 
 def bearer(authorization: str) -> str:

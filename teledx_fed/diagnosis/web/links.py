@@ -7,20 +7,21 @@ from fastapi.responses import HTMLResponse
 
 from teledx_fed.diagnosis.clinic import Photograph, Submitted
 from teledx_fed.diagnosis.web.api import content_of
-from teledx_fed.diagnosis.web.door import LINK_IS_OVER
+from teledx_fed.diagnosis.web.door import LINK_IS_OVER, tried_link
 from teledx_fed.diagnosis.web.pages import clinic_of
 from teledx_fed.diagnosis.web.rendering import render
 from teledx_fed.diagnosis.wording import EYES, FAULTS, listed, sentence
 from teledx_fed.records import Eye
-from teledx_fed.store.values import Link
 
 router = APIRouter(include_in_schema=False)
 
 
 @router.get("/link/{token}", response_class=HTMLResponse)
 def form(request: Request, token: str) -> HTMLResponse:
-    _usable(request, token)
-    return render(request, "link", retakes=())
+    link = clinic_of(request).store.access.link(token)
+    if link is None or not link.left:
+        raise HTTPException(404, LINK_IS_OVER)
+    return render(request, "link", retakes=(), left=link.left)
 
 
 @router.post("/link/{token}", response_class=HTMLResponse)
@@ -31,8 +32,11 @@ def send(
     left: UploadFile | None = None,
     anyway: Annotated[str, Form()] = "",
 ) -> HTMLResponse:
-    """What should be taken again, or is missing, is told before the link is used up; it can be sent all the same."""
-    link, clinic = _usable(request, token), clinic_of(request)
+    """What should be taken again, or is missing, is told before the link is used up; it can be sent all the same.
+
+    The last attempt is taken as it is: better a poor photograph than none.
+    """
+    link, clinic = tried_link(request), clinic_of(request)
     sent = [(file, eye) for file, eye in ((right, Eye.RIGHT), (left, Eye.LEFT)) if file is not None and file.size]
     photographs = tuple(Photograph(content_of(file), eye, name=file.filename or "") for file, eye in sent)
     retakes = [
@@ -42,14 +46,7 @@ def send(
     ]
     missing = {Eye.RIGHT, Eye.LEFT} - {photograph.eye for photograph in photographs}
     retakes += [f"No photograph of the {EYES[eye]} is chosen." for eye in missing if photographs]
-    if retakes and anyway != "yes":
-        return render(request, "link", retakes=retakes)
+    if retakes and anyway != "yes" and link.left:
+        return render(request, "link", retakes=retakes, left=link.left)
     clinic.receive(Submitted(link.id, link.source, photographs), token)
     return render(request, "sent")
-
-
-def _usable(request: Request, token: str) -> Link:
-    found = clinic_of(request).store.access.link(token)
-    if found is None:
-        raise HTTPException(404, LINK_IS_OVER)
-    return found

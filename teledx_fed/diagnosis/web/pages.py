@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fastapi import APIRouter, Depends, HTTPException, Request, Response
+from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
 from starlette.datastructures import FormData
 
@@ -15,7 +15,7 @@ from teledx_fed.diagnosis.clinic import Clinic
 from teledx_fed.diagnosis.evidence import Evidence, map_of, sentence_of
 from teledx_fed.diagnosis.signing import came_after
 from teledx_fed.diagnosis.web.rendering import render
-from teledx_fed.diagnosis.web.sessions import Session, session
+from teledx_fed.diagnosis.web.sessions import Session
 from teledx_fed.diagnosis.web.settings import DiagnosisSettings
 from teledx_fed.records import Eye
 from teledx_fed.store.values import LoggedIn, Role, StoredImage, StoredReading, StoredStudy, Suggestion
@@ -28,6 +28,8 @@ FINDINGS = ("drusen", "glaucomatous disc", "vein occlusion", "epiretinal membran
 """That a reader may tick, beside retinopathy."""
 NOTHING_CHOSEN = FormData()
 PNG = "image/png"
+DIGITS = 12
+"""Of a digest, in the log."""
 
 
 def clinic_of(request: Request) -> Clinic:
@@ -165,11 +167,11 @@ def show(
     )
 
 
-@router.get("/studies/{study}/images/{digest}.png", dependencies=[Depends(session)])
-def photograph(request: Request, study: str, digest: str) -> Response:
+@router.get("/studies/{study}/images/{digest}.png")
+def photograph(request: Request, found: Session, study: str, digest: str) -> Response:
     clinic = clinic_of(request)
     image = _image(_known(clinic, study), digest)
-    return Response((clinic.store.folder / image.path).read_bytes(), media_type=PNG)
+    return _picture(clinic, found, study, "photograph", digest, clinic.store.folder / image.path)
 
 
 @router.get("/studies/{study}/maps/{kind}/{digest}.png")
@@ -178,6 +180,13 @@ def map_over(request: Request, found: Session, study: str, kind: Evidence, diges
     file = folder / map_of(_image(seen.stored, digest), kind)
     if seen.suggestion is None or not file.exists():
         raise HTTPException(404, "There is no such map to show.")
+    return _picture(clinic_of(request), found, study, kind, digest, file)
+
+
+def _picture(clinic: Clinic, found: LoggedIn, study: str, kind: str, digest: str, file: Path) -> Response:
+    """It is on record who sees it: by the study's page, which shows it, or else by itself."""
+    what = f"{kind} {digest[:DIGITS]}"
+    clinic.store.log_view(study, found.user.name, what, covered_by=("page", what))
     return Response(file.read_bytes(), media_type=PNG)
 
 

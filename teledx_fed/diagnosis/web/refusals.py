@@ -10,10 +10,11 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
+from teledx_fed.diagnosis.web.limits import Busy
 from teledx_fed.diagnosis.web.rendering import render
 from teledx_fed.diagnosis.web.sessions import whoever
 
-CODES = {401: "login", 404: "not-found", 405: "not-supported", 413: "too-long"}
+CODES = {401: "login", 404: "not-found", 405: "not-supported", 413: "too-long", 429: "throttled", 507: "no-store"}
 """FHIR's, of issues, by HTTP status."""
 TITLES = {403: "Not allowed", 404: "Not found", 405: "Not found", 413: "Too large"}
 
@@ -33,6 +34,8 @@ REFUSED: dict[int | str, dict[str, Any]] = {
         411: "No Content-Length.",
         413: "Too large.",
         422: "Not as it must be: see why.",
+        429: "This device has too much in progress: see what.",
+        507: "This site has no room for photographs now.",
     }.items()
 }
 """For OpenAPI."""
@@ -62,7 +65,7 @@ def told_plainly(site: FastAPI) -> None:
 
     @site.exception_handler(ValueError)
     async def not_valid(request: Request, error: ValueError) -> Response:
-        return refuse(request, 422, str(error))
+        return refuse(request, 503 if isinstance(error, Busy) else 422, str(error))
 
     @site.exception_handler(RequestValidationError)
     async def not_filled_in(request: Request, error: RequestValidationError) -> Response:

@@ -5,6 +5,7 @@ from ipaddress import ip_network
 from urllib.parse import urlsplit
 
 from teledx_fed.checks import must, one_of, within
+from teledx_fed.diagnosis.intake import LARGEST_MIB
 from teledx_fed.diagnosis.referral import ReferralSettings
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -67,8 +68,9 @@ class DiagnosisSettings:
     which alone knows who is behind a pseudonym. `certificate` and `key` are files; without them the page is served on
     this machine alone. `allowed_hosts` are the names by which browsers and devices call this page, beside `host` and
     `oidc.address`; `trusted_proxies` the addresses or networks of proxies whose X-Forwarded-For and X-Forwarded-Proto
-    are believed. Studies are deleted `keep_days` after they were received; never, where that is null.
-    `oidc` is a log-in with the hospital's provider, beside the one with a password.
+    are believed. A device may have `device_uploads` uploads of `device_upload_mib` together in progress, and nothing is
+    taken in where less than `free_disk_mib` of the disk would be left. Studies are deleted `keep_days` after they were
+    received; never, where that is null. `oidc` is a log-in with the hospital's provider, beside that with a password.
     """
 
     host: str = "127.0.0.1"
@@ -81,6 +83,9 @@ class DiagnosisSettings:
     identified_database: str | None = None
     suggestion: str = "shown"
     session_hours: float = 8
+    device_uploads: int = 32
+    device_upload_mib: int = 1024
+    free_disk_mib: int = 1024
     keep_days: float | None = None
     threads: int = 2
     oidc: OidcSettings | None = None
@@ -91,6 +96,9 @@ class DiagnosisSettings:
         one_of("suggestion", self.suggestion, ("shown", "after_own_grade"))
         within("port", self.port, 1, 65535)
         within("session_hours", self.session_hours, 0.01, 24 * 7)
+        within("device_uploads", self.device_uploads, 1, 10_000)
+        within("device_upload_mib", self.device_upload_mib, LARGEST_MIB, 2**20)
+        within("free_disk_mib", self.free_disk_mib, 0, 2**30)
         if self.keep_days is not None:
             within("keep_days", self.keep_days, 1, 36_525)
         within("threads", self.threads, 1, 1024)

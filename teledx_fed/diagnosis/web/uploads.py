@@ -10,7 +10,8 @@ from starlette.concurrency import run_in_threadpool
 from teledx_fed.diagnosis.intake import LARGEST_MIB
 from teledx_fed.diagnosis.web.api import Sender, clinic_of
 from teledx_fed.diagnosis.web.refusals import REFUSED
-from teledx_fed.store.values import Upload
+from teledx_fed.diagnosis.web.settings import DiagnosisSettings
+from teledx_fed.store.values import OverQuota, Upload, UploadQuota
 
 router = APIRouter(prefix="/api/v1/uploads", tags=["uploads"], responses=REFUSED)
 
@@ -30,7 +31,12 @@ class Progress(BaseModel):
 @router.post("", status_code=201)
 def begin(request: Request, sender: Sender, announced: Announced) -> Progress:
     """Announce a file; then send its bytes, and name it in `uploads` of a study, within a day."""
-    return _progress(clinic_of(request).store.uploads.begin(sender.source, announced.length, LIFETIME))
+    settings: DiagnosisSettings = request.app.state.settings
+    quota = UploadQuota(settings.device_uploads, settings.device_upload_mib * 2**20)
+    try:
+        return _progress(clinic_of(request).store.uploads.begin(sender.source, announced.length, LIFETIME, quota))
+    except OverQuota as error:
+        raise HTTPException(429, str(error)) from error
 
 
 @router.get("/{upload}")
@@ -61,6 +67,14 @@ async def go_on(request: Request, sender: Sender, upload: str, upload_offset: An
         if end > known.offset:
             known = await run_in_threadpool(store.uploads.advance, sender.source, upload, known.offset, end)
     return _progress(known)
+
+
+@router.delete("/{upload}", status_code=204)
+def give_up(request: Request, sender: Sender, upload: str) -> None:
+    """What came of it is deleted, and counts no more."""
+    store, known = clinic_of(request).store, _known(request, sender.source, upload)
+    store.uploads.end(sender.source, upload)
+    (store.folder / known.path).unlink(missing_ok=True)
 
 
 def _known(request: Request, source: str, upload: str) -> Upload:

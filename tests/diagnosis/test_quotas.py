@@ -1,0 +1,136 @@
+"""How much a link and a device may send, and that the disk is never filled."""
+
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from shutil import disk_usage
+
+import httpx
+import pytest
+from fastapi.testclient import TestClient
+
+from teledx_fed.diagnosis.clinic import Clinic
+from teledx_fed.diagnosis.home import DiagnosisHome
+from teledx_fed.diagnosis.web.app import app
+from teledx_fed.diagnosis.web.settings import DiagnosisSettings
+from teledx_fed.store.access import LINK_ATTEMPTS
+
+MIB = 2**20
+LARGE = 64 * MIB
+
+
+def page(clinic: Clinic, **settings: int) -> TestClient:
+    return TestClient(app(clinic, DiagnosisSettings(**settings)), base_url="http://127.0.0.1")
+
+
+class Camera:
+    def __init__(self, client: TestClient, clinic: Clinic, name: str = "camera") -> None:
+        self._client, token = client, clinic.store.access.add_device(name)
+        self._headers = {"Authorization": f"Bearer {token}"}
+
+    def ask(self, method: str, path: str = "", **sent: object) -> httpx.Response:
+        headers = self._headers | sent.pop("headers", {})
+        return self._client.request(method, f"/api/v1/uploads{path}", headers=headers, **sent)
+
+    def begin(self, length: int = LARGE) -> httpx.Response:
+        return self.ask("POST", json={"length": length})
+
+
+def left(clinic: Clinic, token: str) -> int:
+    link = clinic.store.access.link(token)
+    assert link is not None
+    return link.left
+
+
+def test_a_link_ends_after_some_attempts_whatever_was_sent(clinic: Clinic) -> None:
+    client, link = page(clinic), clinic.link("by the sea", timedelta(hours=1))
+    answers = [client.post(f"/link/{link}", files={"right": b"no photograph"}) for _ in range(LINK_ATTEMPTS + 3)]
+    assert Counter(answer.status_code for answer in answers) == {422: LINK_ATTEMPTS, 404: 3}
+    assert "tried too often" in answers[-1].text
+    assert client.get(f"/link/{link}").status_code == 404
+    assert clinic.store.access.links() == ()
+
+
+def test_of_many_attempts_at_once_no_more_are_taken(clinic: Clinic) -> None:
+    token = clinic.link("by the sea", timedelta(hours=1))
+    with ThreadPoolExecutor(20) as pool:
+        tried = [link for link in pool.map(lambda _: clinic.store.access.try_link(token), range(20)) if link]
+    assert sorted(link.left for link in tried) == list(range(LINK_ATTEMPTS))
+
+
+def test_the_last_attempt_says_so_and_is_taken_as_it_is(clinic: Clinic, photographs) -> None:
+    client, link = page(clinic), clinic.link("by the sea", timedelta(hours=1), "4711")
+    for _ in range(LINK_ATTEMPTS - 1):
+        clinic.store.access.try_link(link)
+    assert "the last attempt" in client.get(f"/link/{link}").text
+    files = {"right": photographs.right, "left": photographs.left}
+    assert "Thank you" in client.post(f"/link/{link}", files=files).text
+    assert [entry.patient for entry in clinic.store.worklist()] == [clinic.pseudonym_of("4711")]
+
+
+def test_an_attempt_is_no_larger_than_two_photographs(clinic: Clinic) -> None:
+    link = clinic.link("by the sea", timedelta(hours=1))
+    length = {"Content-Length": str(2 * LARGE + 2 * MIB), "Content-Type": "multipart/form-data; boundary=x"}
+    assert page(clinic).post(f"/link/{link}", headers=length).status_code == 413
+    assert left(clinic, link) == LINK_ATTEMPTS
+
+
+def test_a_device_has_so_many_uploads_in_progress_and_so_many_bytes(clinic: Clinic) -> None:
+    client = page(clinic, device_uploads=4, device_upload_mib=192)
+    camera, other = Camera(client, clinic), Camera(client, clinic, "other")
+    large = [camera.begin() for _ in range(40)]
+    assert Counter(answer.status_code for answer in large) == {201: 3, 429: 37}
+    assert "device/camera must have at most 4 uploads of 201326592 bytes" in large[-1].json()["detail"]
+    assert [camera.begin(length).status_code for length in (1, 1)] == [429, 429], "all bytes are taken"
+    assert [other.begin(1).status_code for _ in range(6)] == [201] * 4 + [429] * 2
+
+
+def test_of_many_at_once_no_more_are_begun(clinic: Clinic) -> None:
+    camera = Camera(page(clinic, device_uploads=4), clinic)
+    with ThreadPoolExecutor(12) as pool:
+        answers = Counter(answer.status_code for answer in pool.map(lambda _: camera.begin(), range(12)))
+    assert answers == {201: 4, 429: 8}
+
+
+def test_an_upload_that_is_given_up_counts_no_more_and_its_bytes_are_gone(clinic: Clinic) -> None:
+    client = page(clinic, device_uploads=1)
+    camera, other = Camera(client, clinic), Camera(client, clinic, "other")
+    upload = camera.begin(10).json()["id"]
+    camera.ask("PATCH", f"/{upload}", headers={"Upload-Offset": "0"}, content=b"12345")
+    assert len([*(clinic.store.folder / "uploads").iterdir()]) == 1
+    assert other.ask("DELETE", f"/{upload}").status_code == 404
+    assert client.delete(f"/api/v1/uploads/{upload}").status_code == 401
+    assert (camera.begin().status_code, camera.ask("DELETE", f"/{upload}").status_code) == (429, 204)
+    assert [*(clinic.store.folder / "uploads").iterdir()] == []
+    assert camera.begin().status_code == 201
+
+
+@pytest.fixture
+def full(clinic: Clinic) -> TestClient:
+    free = disk_usage(clinic.store.folder).free // MIB
+    return page(clinic, free_disk_mib=free)
+
+
+def test_nothing_is_taken_in_where_the_disk_would_be_filled(full: TestClient, clinic: Clinic) -> None:
+    camera, link = Camera(full, clinic), clinic.link("by the sea", timedelta(hours=1))
+    refused = full.post("/api/v1/studies", headers=camera._headers, content=bytes(2 * MIB))
+    assert (refused.status_code, "no room" in refused.json()["detail"]) == (507, True)
+    page = full.post(f"/link/{link}", content=bytes(2 * MIB))
+    assert (page.status_code, "no room" in page.text) == (507, True)
+    assert left(clinic, link) == LINK_ATTEMPTS, "it is not the sender's fault"
+    assert full.post("/login", data={"name": "anna", "password": "x"}).status_code == 401
+
+
+def test_while_the_page_is_served_uploads_that_are_over_are_deleted(bundle_folder: Path, tmp_path: Path) -> None:
+    home = DiagnosisHome(tmp_path)
+    store = home.store()
+    store._clock = store.uploads._clock = lambda: datetime.now(UTC) - timedelta(days=2)
+    upload = store.uploads.begin("device/camera", 10, timedelta(days=1))
+    file = store.folder / upload.path
+    file.parent.mkdir()
+    file.write_bytes(b"12345")
+    store.close()
+    with home.forgetting():
+        pass
+    assert not file.exists()
