@@ -1,7 +1,7 @@
 """What photographs there are, at which hospitals: settings with their checks."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from teledx_fed.checks import LARGEST_SEED, must, one_of, within
@@ -10,12 +10,28 @@ from teledx_fed.records import GRADES
 Value = TypeVar("Value")
 
 
+OEDEMA_WORDS = {"yes": True, "true": True, "no": False, "false": False, "unknown": None}
+
+
 @dataclass
 class SourceSettings:
-    """Photographs and grades as they lie on disk."""
+    """Photographs and grades as they lie on disk; `grading` and `oedema` say what the hospital's own words mean."""
 
     layout: str = "folder"
     root: str = ""
+    grading: dict[str, int] = field(default_factory=dict)
+    oedema: dict[str, str] = field(default_factory=dict)
+    file_pattern: str | None = None
+
+    def __post_init__(self) -> None:
+        check_grading("grading", self.grading)
+        for word, meaning in self.oedema.items():
+            one_of(f"oedema.{word}", meaning.casefold(), OEDEMA_WORDS)
+
+
+def check_grading(name: str, grading: Mapping[str, int]) -> None:
+    for word, grade in grading.items():
+        must(0 <= grade < GRADES, f"{name}.{word}", "be an ICDR grade 0 to 4", grade, "Correct the table.")
 
 
 @dataclass
@@ -39,7 +55,10 @@ class HospitalSettings:
 
 @dataclass
 class DataSettings:
-    """Sources on disk, or, where there are none, hospitals to draw; `seed` says what is drawn and dealt to whom."""
+    """Sources on disk, or, where there are none, hospitals to draw; `seed` says what is drawn and dealt to whom.
+
+    `grading` and `file_pattern` are of all sources that say nothing else.
+    """
 
     seed: int = 0
     sources: dict[str, SourceSettings] = field(default_factory=dict)
@@ -58,14 +77,12 @@ class DataSettings:
         one_of("data.on_bad", self.on_bad, ("fail", "skip"))
         within("data.image_size", self.image_size, 16, 2048)
         within("data.workers", self.workers, 1, 256)
-        for code, grade in self.grading.items():
-            must(
-                0 <= grade < GRADES,
-                f"data.grading.{code}",
-                "be an ICDR grade 0 to 4",
-                grade,
-                "Correct the table.",
-            )
+        check_grading("data.grading", self.grading)
+
+    def source(self, name: str) -> SourceSettings:
+        """As it is described; what it leaves out of grading and file pattern is the same for all sources."""
+        own = self.sources[name]
+        return replace(own, grading={**self.grading, **own.grading}, file_pattern=own.file_pattern or self.file_pattern)
 
 
 @dataclass

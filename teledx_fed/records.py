@@ -30,11 +30,19 @@ class Field(StrEnum):
 
 
 class Patients(StrEnum):
-    """How a source knows which photographs belong to one patient; `unknown` counts every image as a patient."""
+    """How a source knows which photographs belong to one patient; `unknown` counts every image as a patient, the
+    partly known ones some."""
 
     GIVEN = "given"
+    PARTLY_GIVEN = "partly given"
     INFERRED = "inferred"
+    PARTLY_INFERRED = "partly inferred"
     UNKNOWN = "unknown"
+
+    @property
+    def partly(self) -> "Patients":
+        """The same where it does not hold of every photograph."""
+        return {Patients.GIVEN: Patients.PARTLY_GIVEN, Patients.INFERRED: Patients.PARTLY_INFERRED}.get(self, self)
 
 
 class Photograph(Protocol):
@@ -55,7 +63,7 @@ class Photograph(Protocol):
 
 @dataclass(frozen=True)
 class Example:
-    """The only labelled unit: one photograph of one eye."""
+    """The only labelled unit: one photograph of one eye. Without `patient_known` it counts as a patient of its own."""
 
     image: Photograph
     grade: int
@@ -66,6 +74,7 @@ class Example:
     camera: str = "unknown"
     acquired: str | None = None
     source: str = ""
+    patient_known: bool = True
 
     @property
     def referable(self) -> bool:
@@ -105,11 +114,12 @@ class NotTaken:
 
 @dataclass(frozen=True)
 class Collection:
-    """One source as it was read: what can be learned from, and what was set aside."""
+    """One source as it was read: what can be learned from, what was set aside, and which files were not taken."""
 
     examples: tuple[Example, ...]
     patients: Patients
     set_aside: tuple[SetAside, ...] = ()
+    not_taken: tuple[NotTaken, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -146,6 +156,7 @@ class Site:
     images: Images
     patients: Patients = Patients.UNKNOWN
     set_aside: tuple[SetAside, ...] = ()
+    not_taken: tuple[NotTaken, ...] = ()
 
 
 @dataclass(frozen=True)

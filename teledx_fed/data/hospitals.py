@@ -10,13 +10,14 @@ from teledx_fed.data.duplicates import deduplicate
 from teledx_fed.data.image_cache import ImageCache
 from teledx_fed.data.layouts import read
 from teledx_fed.data.partition import assign, cross_fit, split
-from teledx_fed.data.problems import BadData, Problem
+from teledx_fed.data.problems import BadData, Problem, amount
 from teledx_fed.data.recollection import with_digests
 from teledx_fed.data.synthetic import hospital
-from teledx_fed.data_settings import DataSettings, SourceSettings
+from teledx_fed.data.walk import in_words
+from teledx_fed.data_settings import DataSettings
 from teledx_fed.files import write_text
 from teledx_fed.randomness import generator
-from teledx_fed.records import Collection, Example, Images, Reason, SetAside, Shard, Site
+from teledx_fed.records import Collection, Example, Images, Patients, Reason, SetAside, Shard, Site
 from teledx_fed.settings import Settings
 
 Advance = Callable[[int, int], None]
@@ -45,58 +46,85 @@ def collections(
     settings: Settings, advance: Advance, say: Say, without: frozenset[str] = frozenset()
 ) -> tuple[dict[str, Collection], ImageCache]:
     """What can be learned from, by source, prepared. `BadData` names all that is wrong."""
-    sources = {name: (_left(collection, without), found) for name, (collection, found) in _sources(settings).items()}
+    listed = _listed(settings, say)
+    collections = {name: _left(collection, without) for name, collection in listed.items()}
+    collections = {name: _with_digests(name, collection, settings.data) for name, collection in collections.items()}
     images = ImageCache(Path(settings.data.cache), settings.data)
-    photographs = [example for collection, _ in sources.values() for example in collection.examples]
-    torn = images.prepare(photographs, advance)
-    problems = [*(problem for _, found in sources.values() for problem in found), *torn]
-    if problems and settings.data.on_bad == "fail":
-        raise BadData(problems)
-    if problems:
-        listed = "; ".join(str(problem) for problem in problems[:3])
-        say(f"{len(problems)} problems in the data are set aside (data.on_bad=skip), the first of them: {listed}")
-    usable = {name: _usable(collection, found, torn) for name, (collection, found) in sources.items()}
-    return {name: deduplicate(collection, images) for name, collection in usable.items()}, images
+    torn = images.prepare([example for collection in collections.values() for example in collection.examples], advance)
+    _report(torn, settings.data.on_bad, say)
+    whole = {name: _whole(collection, torn) for name, collection in collections.items()}
+    return {name: deduplicate(collection, images) for name, collection in whole.items()}, images
 
 
-def _sources(settings: Settings) -> dict[str, tuple[Collection, tuple[Problem, ...]]]:
+def _listed(settings: Settings, say: Say) -> dict[str, Collection]:
+    """Every source by its table and the names of its files: no photograph is read before all of that is right."""
+    data = settings.data
     must(
-        bool(settings.data.sources or settings.data.hospitals),
+        bool(data.sources or data.hospitals),
         "data",
         "name sources on disk or hospitals to draw",
         None,
-        "Choose some with data=NAME (see conf/data).",
+        "Choose some with data=NAME (see conf/data), or describe your own: hospitals=FILE (docs/researcher.md).",
     )
-    data = settings.data
     if data.hospitals:
-        return {name: (hospital(name, drawn, data.seed), ()) for name, drawn in data.hospitals.items()}
-    return {name: _read(name, source, data) for name, source in data.sources.items()}
+        return {name: hospital(name, drawn, data.seed) for name, drawn in data.hospitals.items()}
+    found = {name: _read(name, data) for name in data.sources}
+    _report([problem for _, problems in found.values() for problem in problems], data.on_bad, say)
+    for name, (collection, _) in found.items():
+        if left := in_words(collection.not_taken):
+            say(f"{name}: {left}")
+    return {name: _without(collection, problems) for name, (collection, problems) in found.items()}
 
 
-def _read(name: str, source: SourceSettings, settings: DataSettings) -> tuple[Collection, tuple[Problem, ...]]:
-    collection, problems = read(name, source, settings.grading, settings.file_pattern)
-    digests = Path(settings.cache) / "digests" / f"{name}.json"
-    return replace(collection, examples=with_digests(collection.examples, digests, settings.workers)), problems
+def _read(name: str, data: DataSettings) -> tuple[Collection, Sequence[Problem]]:
+    """What is wrong with one source does not keep us from looking at the next."""
+    try:
+        return read(name, data.source(name))
+    except ValueError as error:
+        return Collection((), Patients.UNKNOWN), [Problem(name, str(error), skippable=False)]
+
+
+def _report(problems: Sequence[Problem], on_bad: str, say: Say) -> None:
+    """`BadData`, unless all can be left out and the settings say so."""
+    if problems and (on_bad == "fail" or not all(problem.skippable for problem in problems)):
+        raise BadData(problems)
+    if problems:
+        first = "; ".join(str(problem) for problem in problems[:3])
+        say(f"{amount(problems)} in the data set aside (data.on_bad=skip), the first of them: {first}")
+
+
+def _with_digests(name: str, collection: Collection, data: DataSettings) -> Collection:
+    digests = Path(data.cache) / "digests" / f"{name}.json"
+    return replace(collection, examples=with_digests(collection.examples, digests, data.workers))
 
 
 def _left(collection: Collection, without: frozenset[str]) -> Collection:
     return replace(collection, examples=tuple(e for e in collection.examples if e.patient not in without))
 
 
-def _usable(collection: Collection, unread: Sequence[Problem], torn: Sequence[Problem]) -> Collection:
-    """Without what could not be read or decoded, each row or photograph set aside once."""
+def _without(collection: Collection, problems: Sequence[Problem]) -> Collection:
+    """Each photograph with a problem, and each row without a photograph, set aside once."""
+    bad: dict[tuple[str, int | None], SetAside] = {}
+    for problem in problems:
+        for name in problem.photographs:
+            bad.setdefault((name, None), SetAside(name, Reason.BAD, str(problem)))
+        if not problem.photographs:
+            bad.setdefault((problem.file, problem.row), SetAside(problem.file, Reason.BAD, str(problem)))
+    return replace(collection, set_aside=(*collection.set_aside, *bad.values()))
+
+
+def _whole(collection: Collection, torn: Sequence[Problem]) -> Collection:
+    """Without photographs that could not be decoded."""
     broken = {problem.file: problem.message for problem in torn}
-    whole = tuple(example for example in collection.examples if example.image.name not in broken)
-    bad = {(problem.file, problem.row): problem for problem in unread}
-    aside = [
-        *(SetAside(problem.file, Reason.BAD, str(problem)) for problem in bad.values()),
-        *(
-            SetAside(example.image.name, Reason.BAD, broken[example.image.name])
-            for example in collection.examples
-            if example.image.name in broken
+    names = [example.image.name for example in collection.examples]
+    return replace(
+        collection,
+        examples=tuple(example for example in collection.examples if example.image.name not in broken),
+        set_aside=(
+            *collection.set_aside,
+            *(SetAside(name, Reason.BAD, broken[name]) for name in names if name in broken),
         ),
-    ]
-    return replace(collection, examples=whole, set_aside=(*collection.set_aside, *aside))
+    )
 
 
 def _site(
@@ -107,7 +135,7 @@ def _site(
         shard = _shard(collection.examples, settings, folder / "splits" / f"{name}.json", key)
     except ValueError as error:
         raise ValueError(f"hospital {name}: {error}") from error
-    return Site(name, shard, images, collection.patients, collection.set_aside)
+    return Site(name, shard, images, collection.patients, collection.set_aside, collection.not_taken)
 
 
 def _shard(examples: Sequence[Example], settings: Settings, stored: Path, key: bytes) -> Shard:

@@ -1,25 +1,42 @@
 """The data sets as their downloads lie on disk: which file says what of which photograph."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path, PureWindowsPath
+from typing import TypeVar
 from zipfile import BadZipFile
 
 import numpy as np
 
 from teledx_fed.checks import must, one_of
 from teledx_fed.data.dicom import DicomPhotograph, about
-from teledx_fed.data.listing import BINARY, EYES, ICDR, Entry, Listing, collect, image_files, image_folder, joined, stem
+from teledx_fed.data.encodings import composed
+from teledx_fed.data.listing import (
+    BINARY,
+    EYES,
+    ICDR,
+    OEDEMA,
+    Entry,
+    Listing,
+    collect,
+    image_folder,
+    joined,
+    stem,
+)
 from teledx_fed.data.pairs import messidor2_pairs
 from teledx_fed.data.photographs import ArrayPhotograph, PhotographFile
 from teledx_fed.data.problems import Problem
 from teledx_fed.data.tables import Row, code, first_on_disk, on_disk, read_table
-from teledx_fed.data_settings import SourceSettings
+from teledx_fed.data.walk import Files, in_words, unreadable, walk
+from teledx_fed.data_settings import OEDEMA_WORDS, SourceSettings
 from teledx_fed.records import Collection, Field, Patients
 
 SIDES = {"l": ("left", "right"), "r": ("right", "left")}
 """What DeepDRiD's names say: the eye, and the other one."""
+
+Value = TypeVar("Value")
 
 
 def aptos2019(root: Path) -> Listing:
@@ -29,7 +46,7 @@ def aptos2019(root: Path) -> Listing:
         Entry(row, stem(row["id_code"]), images.find(row["id_code"]), grade=row.code("diagnosis"))
         for row in labels.rows
     ]
-    return Listing(entries, Patients.UNKNOWN, labels.problems + images.problems)
+    return Listing(entries, Patients.UNKNOWN, labels.problems + images.problems, [images.files])
 
 
 def eyepacs(root: Path) -> Listing:
@@ -40,7 +57,7 @@ def eyepacs(root: Path) -> Listing:
         image = stem(row["image"])
         patient, _, eye = image.rpartition("_")
         entries.append(Entry(row, image, images.find(image), grade=row.code("level"), patient=patient, eye=code(eye)))
-    return Listing(entries, Patients.GIVEN, labels.problems + images.problems)
+    return Listing(entries, Patients.GIVEN, labels.problems + images.problems, [images.files])
 
 
 def messidor2(root: Path) -> Listing:
@@ -65,7 +82,7 @@ def messidor2(root: Path) -> Listing:
             gradable=row.code("adjudicated_gradable"),
         )
         entries.append(entry)
-    return Listing(entries, pairs.patients, labels.problems + pairs.problems + images.problems)
+    return Listing(entries, pairs.patients, labels.problems + pairs.problems + images.problems, [images.files])
 
 
 def idrid(root: Path) -> Listing:
@@ -88,7 +105,7 @@ def _idrid(root: Path, letter: str, name: str) -> Listing:
         )
         for row in labels.rows
     ]
-    return Listing(entries, Patients.UNKNOWN, labels.problems + images.problems)
+    return Listing(entries, Patients.UNKNOWN, labels.problems + images.problems, [images.files])
 
 
 def ddr(root: Path) -> Listing:
@@ -108,7 +125,7 @@ def _ddr(root: Path, split: str) -> Listing:
         )
         for row in labels.rows
     ]
-    return Listing(entries, Patients.UNKNOWN, labels.problems + images.problems)
+    return Listing(entries, Patients.UNKNOWN, labels.problems + images.problems, [images.files])
 
 
 def deepdrid(root: Path) -> Listing:
@@ -129,7 +146,7 @@ def _deepdrid(folder: Path) -> Listing:
         named_after = re.search(r"_([lr])\d*$", image.casefold())
         if named_after is None:
             message = f"image_path must be named after its eye, as 12_l1 or 12_r1 are, got {image}. Correct it."
-            problems.append(row.problem(message))
+            problems.append(row.problem(message, [file.name for file in images.find(image) or ()]))
             continue
         named, other = SIDES[named_after[1]]
         eye = named if grades[named] else other  # 56_r3 and 56_l3 are named after the other eye
@@ -142,7 +159,7 @@ def _deepdrid(folder: Path) -> Listing:
             eye=eye,
         )
         entries.append(entry)
-    return Listing(entries, Patients.GIVEN, problems)
+    return Listing(entries, Patients.GIVEN, problems, [images.files])
 
 
 def brset(root: Path) -> Listing:
@@ -165,7 +182,7 @@ def brset(root: Path) -> Listing:
         )
         for row in labels.rows
     ]
-    return Listing(entries, Patients.GIVEN, labels.problems + images.problems)
+    return Listing(entries, Patients.GIVEN, labels.problems + images.problems, [images.files])
 
 
 def mbrset(root: Path) -> Listing:
@@ -185,7 +202,7 @@ def mbrset(root: Path) -> Listing:
         )
         for row in labels.rows
     ]
-    return Listing(entries, Patients.GIVEN, labels.problems + images.problems)
+    return Listing(entries, Patients.GIVEN, labels.problems + images.problems, [images.files])
 
 
 def retinamnist(root: Path) -> Listing:
@@ -208,61 +225,88 @@ def retinamnist(root: Path) -> Listing:
 
 def dicom(root: Path) -> Listing:
     """DICOM files below a folder, graded in a table; patient, eye, field and camera as their headers say."""
-    labels = read_table(root / "grades.csv", "file", "grade")
+    table = on_disk(root / "grades.csv")
+    labels, files = read_table(table, "file", "grade"), walk(root, [table])
     entries, problems = [], list(labels.problems)
     for row in labels.rows:
+        place = PureWindowsPath(row["file"]).as_posix()
+        file = on_disk(root / place)
         try:
-            entries.append(_dicom(root, row))
+            entries.append(replace(_dicom(row, place, file, row.code("grade")), oedema=row.code("oedema")))
         except ValueError as error:
-            problems.append(row.problem(str(error)))
-    return Listing(entries, Patients.GIVEN, problems)
+            problems.append(row.problem(str(error), [str(file)]))
+    return Listing(entries, Patients.GIVEN, problems, [files])
 
 
-def _dicom(root: Path, row: Row) -> Entry:
-    place = PureWindowsPath(row["file"]).as_posix()
-    file = on_disk(root / place)
+def _dicom(row: Row, place: str, file: Path, grade: str) -> Entry:
     said = about(file)
     return Entry(
         row,
         place,
         [DicomPhotograph(file)],
-        grade=row.code("grade"),
+        grade=grade,
         patient=said.patient,
         eye=said.eye if said.eye in EYES else "",
         field=said.field,
-        oedema=row.code("oedema"),
         camera=said.camera,
         acquired=said.acquired,
     )
 
 
 def folder(root: Path, file_pattern: str | None = None) -> Listing:
-    """One sub-folder a grade; patient and eye from the names of the files, where a pattern says how."""
-    pattern = _with_patient(file_pattern) if file_pattern else None
-    entries = []
-    for file in image_files(root):
-        place = file.relative_to(root)
-        match = pattern.search(file.name) if pattern else None
-        named = match.groupdict("") if match else {}
-        entry = Entry(
-            Row(str(root / place.parts[0])),
-            str(place),
-            [PhotographFile(file)],
-            grade=code(place.parts[0]),
-            patient=named.get("patient", "") if pattern else None,
-            eye=code(named.get("eye", "")),
-        )
-        entries.append(entry)
-    return Listing(entries, Patients.GIVEN if pattern else Patients.UNKNOWN)
+    """One sub-folder a grade; patient and eye from the names of the files, where a pattern says how, or from the
+    headers of DICOM files."""
+    files = walk(root)
+    names = {file: _named(file, file_pattern) for file in files.photographs}
+    entries: list[Entry] = []
+    problems = _unfitting(root, [file for file, named in names.items() if named is None], len(names))
+    for file, named in names.items():
+        try:
+            entries += [_filed(root, file, files, named)] if named is not None else []
+        except ValueError as error:
+            problems.append(Problem(str(file), str(error), photographs=(str(file),)))
+    return Listing(entries, Patients.GIVEN, problems, [files])
 
 
+def _filed(root: Path, file: Path, files: Files, named: Mapping[str, str]) -> Entry:
+    """A photograph in a grade's folder. What its name says of it comes before what its header does."""
+    place = file.relative_to(root)
+    row, grade = Row(str(root / place.parts[0])), code(place.parts[0])
+    if file in files.dicom:
+        entry = _dicom(row, str(place), file, grade)
+    else:
+        entry = Entry(row, str(place), [PhotographFile(file)], grade)
+    patient, eye = named.get("patient") or entry.patient or None, code(named.get("eye", "")) or entry.eye
+    return replace(entry, patient=patient, eye=eye)
+
+
+def _named(file: Path, file_pattern: str | None) -> Mapping[str, str] | None:
+    """Patient and eye as the pattern finds them in a name; None where it does not fit."""
+    if file_pattern is None:
+        return {}
+    match = _with_patient(file_pattern).search(composed(file.name))
+    named = match.groupdict("") if match else {}
+    return named if named.get("patient") else None
+
+
+def _unfitting(root: Path, files: Sequence[Path], photographs: int) -> list[Problem]:
+    if not files:
+        return []
+    got = f"got {len(files)} of {photographs} that it does not fit, the first {files[0].relative_to(root)}"
+    message = f"file_pattern must find the patient in the name of every photograph, {got}."
+    return [Problem(str(root), f"{message} Correct it, or move these elsewhere.", photographs=tuple(map(str, files)))]
+
+
+@cache
 def _with_patient(file_pattern: str) -> re.Pattern[str]:
-    name, remedy = "data.file_pattern", r"For 12_left.jpg write (?P<patient>\d+)_(?P<eye>left|right)."
+    remedy = r"For 12_left.jpg write file_pattern: '(?P<patient>\d+)_(?P<eye>left|right)'"
     try:
         pattern = re.compile(file_pattern)
     except re.error as error:
-        raise ValueError(f"{name} must be a regular expression, got {file_pattern!r}: {error}. {remedy}") from error
-    must("patient" in pattern.groupindex, name, "hold a group named patient", file_pattern, remedy)
+        raise ValueError(
+            f"file_pattern must be a regular expression, got {file_pattern!r}: {error}. {remedy}"
+        ) from error
+    must("patient" in pattern.groupindex, "file_pattern", "hold a group named patient", file_pattern, remedy)
     return pattern
 
 
@@ -272,17 +316,38 @@ LAYOUTS: dict[str, Callable[[Path], Listing]] = {
 }
 
 
-def read(
-    name: str, source: SourceSettings, grading: Mapping[str, int] = {}, file_pattern: str | None = None
-) -> tuple[Collection, tuple[Problem, ...]]:
-    """What a source holds, and everything that is wrong with it. `grading` maps a site's own codes to ICDR grades."""
+def read(name: str, source: SourceSettings) -> tuple[Collection, tuple[Problem, ...]]:
+    """What a source holds, and everything that is wrong with it."""
     one_of(f"data.sources.{name}.layout", source.layout, LAYOUTS)
     root = Path(source.root)
+    try:
+        listing = _listing(name, source, root)
+    except OSError as error:
+        listing = Listing([], Patients.UNKNOWN, [unreadable(Path(error.filename or root), error)])
+    return collect(listing, name, {**ICDR, **BINARY, **_coded("grading", source.grading)}, _oedema(source.oedema))
+
+
+def _listing(name: str, source: SourceSettings, root: Path) -> Listing:
     if not (source.root and root.exists()):
-        message = f"must be where the data set lies, got {source.root!r}. Correct the path."
-        return Collection((), Patients.UNKNOWN), (Problem(f"data.sources.{name}.root", message),)
-    listing = folder(root, file_pattern) if source.layout == "folder" else LAYOUTS[source.layout](root)
-    if not listing.entries and not listing.problems:
-        message = "must hold graded photographs, got none. Correct the path, or choose another layout."
-        listing = replace(listing, problems=[Problem(source.root, message)])
-    return collect(listing, name, {**ICDR, **BINARY, **{code(own): grade for own, grade in grading.items()}})
+        got = f"must be where the data set lies, got {source.root!r}"
+        message = f"{got}. Correct the path: data_root=PATH, or root: PATH where this hospital is described."
+        return Listing([], Patients.UNKNOWN, [Problem(f"data.sources.{name}.root", message)])
+    listing = folder(root, source.file_pattern) if source.layout == "folder" else LAYOUTS[source.layout](root)
+    if listing.entries or listing.problems or any(files.problems for files in listing.files):
+        return listing
+    left = in_words(left for files in listing.files for left in files.not_taken)
+    message = (
+        f"must hold graded photographs, got none{left and f'; {left}'}. Correct the path, or choose another layout."
+    )
+    return replace(listing, problems=[Problem(source.root, message)])
+
+
+def _oedema(own: Mapping[str, str]) -> Mapping[str, bool | None]:
+    return {**OEDEMA, **{word: OEDEMA_WORDS[value.casefold()] for word, value in _coded("oedema", own).items()}}
+
+
+def _coded(name: str, own: Mapping[str, Value]) -> dict[str, Value]:
+    """A hospital's own codes as tables are read; of two that are read alike nobody knows which counts."""
+    coded = {code(word): value for word, value in own.items()}
+    must(len(coded) == len(own), name, "name each code once, whatever its case", list(own), "Leave one of them.")
+    return coded

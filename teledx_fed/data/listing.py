@@ -1,16 +1,17 @@
 """What a data set says of its photographs, and the examples that can be made of that."""
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
 
+from teledx_fed.data.dicom import DicomPhotograph
 from teledx_fed.data.photographs import PhotographFile
 from teledx_fed.data.problems import Problem
-from teledx_fed.data.tables import Row, on_disk
-from teledx_fed.records import Collection, Example, Eye, Field, Patients, Photograph, Reason, SetAside
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
+from teledx_fed.data.tables import Row, on_disk, spelling
+from teledx_fed.data.walk import SUFFIXES, Files, Why, counted, walk
+from teledx_fed.records import Collection, Example, Eye, Field, NotTaken, Patients, Photograph, Reason, SetAside
 
 Grades = Mapping[str, int | Reason]
 """A grading scheme: the ICDR grade that a code means, or why a photograph with this code has none."""
@@ -32,7 +33,8 @@ EYES = {**dict.fromkeys(LEFT, Eye.LEFT), **dict.fromkeys(RIGHT, Eye.RIGHT), "": 
 
 @dataclass(frozen=True)
 class Entry:
-    """A photograph in its data set's own codes. `images` is None where the whole folder is missing."""
+    """A photograph in its data set's own codes. `images` is None where the whole folder is missing, `patient` where
+    nothing says who it is."""
 
     row: Row
     id: str
@@ -49,83 +51,117 @@ class Entry:
 
 @dataclass(frozen=True)
 class Listing:
+    """`patients` says how those are known that are; `files` what lies in the folders of the data set."""
+
     entries: Sequence[Entry]
     patients: Patients
     problems: Sequence[Problem] = ()
+    files: Sequence[Files] = ()
 
 
 def joined(parts: Iterable[Listing]) -> Listing:
     """The parts of one data set, which know patients equally well."""
     first, *others = parts
     for part in others:
-        first = Listing([*first.entries, *part.entries], first.patients, [*first.problems, *part.problems])
+        first = Listing(
+            [*first.entries, *part.entries],
+            first.patients,
+            [*first.problems, *part.problems],
+            [*first.files, *part.files],
+        )
     return first
 
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """The images below a folder by name, whatever their case and extension."""
+    """The images below a folder by name, whatever their letter case, Unicode normal form and extension."""
 
     path: Path
-    images: Mapping[str, Sequence[PhotographFile]]
+    files: Files
+    images: Mapping[str, Sequence[Photograph]]
 
-    def find(self, name: str) -> Sequence[PhotographFile] | None:
-        return self.images.get(stem(name).casefold(), ()) if self.images else None
+    def find(self, name: str) -> Sequence[Photograph] | None:
+        return self.images.get(spelling(stem(name)), ()) if self.images else None
 
     @property
     def problems(self) -> tuple[Problem, ...]:
         message = "must be a folder with images, got none. Put the images of the data set there."
-        return () if self.images else (Problem(str(self.path), message),)
+        return () if self.images or self.files.problems else (Problem(str(self.path), message),)
 
 
 def image_folder(path: Path) -> ImageFolder:
-    images = defaultdict(list)
-    for file in image_files(on_disk(path)):
-        images[stem(file.name).casefold()].append(PhotographFile(file))
-    return ImageFolder(path, images)
+    files = walk(on_disk(path))
+    images: defaultdict[str, list[Photograph]] = defaultdict(list)
+    for file in files.photographs:
+        images[spelling(stem(file.name))].append(photograph(file, files))
+    return ImageFolder(path, files, images)
 
 
-def image_files(folder: Path) -> list[Path]:
-    """All images below a folder, but for hidden ones and what archivers leave behind."""
-    return [
-        path
-        for path in sorted(folder.rglob("*"))
-        if path.suffix.casefold() in IMAGE_SUFFIXES
-        and not any(part.startswith((".", "__MACOSX")) for part in path.relative_to(folder).parts)
-    ]
+def photograph(file: Path, files: Files) -> Photograph:
+    return DicomPhotograph(file) if file in files.dicom else PhotographFile(file)
 
 
 def stem(name: str) -> str:
     r"""The name of an image without folders and extension: `\train\1\1_l1.jpg` is `1_l1`, `7.1.jpg` is `7.1`."""
     file = PureWindowsPath(name)
-    return file.stem if file.suffix.casefold() in IMAGE_SUFFIXES else file.name
+    return file.stem if file.suffix.casefold() in SUFFIXES else file.name
 
 
-def collect(listing: Listing, source: str, grades: Grades) -> tuple[Collection, tuple[Problem, ...]]:
+def collect(
+    listing: Listing, source: str, grades: Grades, oedema: Mapping[str, bool | None]
+) -> tuple[Collection, tuple[Problem, ...]]:
     """The examples of a listing, what was set aside, and everything that is wrong with the rest."""
     entries, problems = _listed_once(listing.entries)
-    problems = [*listing.problems, *problems]
+    problems = [*(problem for files in listing.files for problem in files.problems), *listing.problems, *problems]
     examples, set_aside = [], []
     for entry in entries:
         if reason := _why_set_aside(entry, grades):
             set_aside.append(SetAside(entry.images[0].name if entry.images else entry.id, reason))
-        elif faults := list(_faults(entry, grades)):
-            problems += [entry.row.problem(fault) for fault in faults]
+        elif faults := list(_faults(entry, grades, oedema)):
+            problems += [_problem(entry, fault) for fault in faults]
         elif entry.images:
-            examples.append(_example(entry, entry.images[0], source, grades))
-    # A folder named after no known grade is one problem, however many images it holds.
-    return Collection(tuple(examples), listing.patients, tuple(set_aside)), tuple(dict.fromkeys(problems))
+            examples.append(_example(entry, entry.images[0], source, int(grades[entry.grade]), oedema[entry.oedema]))
+    collection = Collection(
+        tuple(examples), _patients(listing.patients, examples), tuple(set_aside), _not_taken(listing)
+    )
+    return collection, _merged(problems)
+
+
+def _patients(how: Patients, examples: Sequence[Example]) -> Patients:
+    known = sum(example.patient_known for example in examples)
+    return how if known == len(examples) else how.partly if known else Patients.UNKNOWN
+
+
+def _problem(entry: Entry, fault: str) -> Problem:
+    return entry.row.problem(fault, [image.name for image in entry.images or ()])
+
+
+def _merged(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    """A folder named after no known grade is one problem, however many photographs it holds."""
+    same: defaultdict[Problem, list[str]] = defaultdict(list)
+    for problem in problems:
+        same[problem] += problem.photographs
+    return tuple(replace(problem, photographs=tuple(dict.fromkeys(names))) for problem, names in same.items())
+
+
+def _not_taken(listing: Listing) -> tuple[NotTaken, ...]:
+    """With the photographs that the data set does not name."""
+    named = {image.name for entry in listing.entries for image in entry.images or ()}
+    named |= {name for problem in listing.problems for name in problem.photographs}
+    unlisted = [(file, Why.UNLISTED) for files in listing.files for file in files.photographs if str(file) not in named]
+    return (*(left for files in listing.files for left in files.not_taken), *counted(unlisted))
 
 
 def _listed_once(entries: Sequence[Entry]) -> tuple[list[Entry], list[Problem]]:
     """Of an image that is listed twice nobody knows which row is right: neither is used."""
     same = defaultdict(list)
     for entry in entries:
-        same[entry.id.casefold()].append(entry)
+        same[spelling(entry.id)].append(entry)
     problems = [
-        entry.row.problem(
+        _problem(
+            entry,
             f"image {entry.id} must be listed once,"
-            f" got it in rows {', '.join(str(other.row.number) for other in group)}. Keep the row that is right."
+            f" got it in rows {', '.join(str(other.row.number) for other in group)}. Keep the row that is right.",
         )
         for group in same.values()
         if len(group) > 1
@@ -141,14 +177,18 @@ def _why_set_aside(entry: Entry, grades: Grades) -> Reason | None:
     return grade if isinstance(grade, Reason) else None
 
 
-def _faults(entry: Entry, grades: Grades) -> Iterator[str]:
+def _faults(entry: Entry, grades: Grades, oedema: Mapping[str, bool | None]) -> Iterator[str]:
     if entry.grade not in grades:
-        yield f"grade must be one of {_listed(grades)}, got {entry.grade!r}. Correct it, or map it in data.grading."
-    for name, value, known in (
-        ("eye", entry.eye, EYES),
-        ("oedema", entry.oedema, OEDEMA),
-        ("gradable", entry.gradable, GRADABLE),
-    ):
+        yield (
+            f"grade must be one of {_listed(grades)}, got {entry.grade!r}."
+            f" Correct it, or write {_mapping('grading', entry.grade, 'GRADE')}, GRADE being ICDR's 0 to 4."
+        )
+    if entry.oedema not in oedema:
+        yield (
+            f"oedema of image {entry.id} must be one of {_listed(oedema)}, got {entry.oedema!r}."
+            f" Correct it, or write {_mapping('oedema', entry.oedema, 'WORD')}, WORD being yes, no or unknown."
+        )
+    for name, value, known in (("eye", entry.eye, EYES), ("gradable", entry.gradable, GRADABLE)):
         if value not in known:
             yield f"{name} of image {entry.id} must be one of {_listed(known)}, got {value!r}. Correct it."
     if entry.patient == "":
@@ -158,19 +198,25 @@ def _faults(entry: Entry, grades: Grades) -> Iterator[str]:
         yield f"image {entry.id} must be one file, got {places}. Keep one, or remove its row."
 
 
+def _mapping(setting: str, word: str, meaning: str) -> str:
+    """As it is written into a hospital's description, whatever characters `word` holds."""
+    return f"{setting}: {{{json.dumps(word, ensure_ascii=False)}: {meaning}}} where this hospital is described"
+
+
 def _listed(known: Iterable[str]) -> str:
     return ", ".join(filter(None, known))
 
 
-def _example(entry: Entry, image: Photograph, source: str, grades: Grades) -> Example:
+def _example(entry: Entry, image: Photograph, source: str, grade: int, oedema: bool | None) -> Example:
     return Example(
         image=image,
-        grade=int(grades[entry.grade]),
+        grade=grade,
         patient=entry.id if entry.patient is None else entry.patient,
         eye=EYES[entry.eye],
         field=entry.field,
-        oedema=OEDEMA[entry.oedema],
+        oedema=oedema,
         camera=entry.camera or "unknown",
         acquired=entry.acquired,
         source=source,
+        patient_known=entry.patient is not None,
     )

@@ -14,14 +14,14 @@ from teledx_fed.data_settings import PartitionSettings
 from teledx_fed.randomness import generator
 from teledx_fed.records import Collection, Example, Patients, Shard
 
-WEAKEST_FIRST = (Patients.UNKNOWN, Patients.INFERRED, Patients.GIVEN)
+WEAKEST_FIRST = tuple(reversed(Patients))
 
 
 def assign(collections: Mapping[str, Collection], settings: PartitionSettings, seed: int) -> dict[str, Collection]:
     """Sites by name. Pseudonyms become `source/patient`, so that equal ones of two sources stay two patients.
 
-    What was set aside of a source is listed at the site of its first patient. A `ValueError` says why a site would
-    hold nobody.
+    What was set aside or not taken of a source is listed at the site of its first patient. A `ValueError` says why a
+    site would hold nobody.
     """
     for name, collection in collections.items():
         must(bool(collection.examples), f"data.sources.{name}", "hold a graded photograph", 0, "Leave it out.")
@@ -32,13 +32,13 @@ def assign(collections: Mapping[str, Collection], settings: PartitionSettings, s
     for site, patient in zip(sites, patients, strict=True):
         held[site].append(patient)
         home.setdefault(patient.source, site)
+    at_home = {site: [collections[source] for source in home if home[source] == site] for site in held}
     return {
         site: Collection(
             examples=tuple(example for patient in held[site] for example in patient.examples),
             patients=min((collections[patient.source].patients for patient in held[site]), key=WEAKEST_FIRST.index),
-            set_aside=tuple(
-                aside for source, first in home.items() if first == site for aside in collections[source].set_aside
-            ),
+            set_aside=tuple(aside for collection in at_home[site] for aside in collection.set_aside),
+            not_taken=tuple(left for collection in at_home[site] for left in collection.not_taken),
         )
         for site in sorted(held)
     }

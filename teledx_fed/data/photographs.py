@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-FORMATS = ("JPEG", "PNG", "TIFF", "BMP")
+FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP")
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 """Eight bits a channel; deeper ones would need a window, which nobody told us."""
 
@@ -44,7 +44,7 @@ class Refused(ValueError):
 
 @dataclass(frozen=True)
 class PhotographFile:
-    """A JPEG, PNG, TIFF or BMP file, upright as its EXIF orientation says: as the grader saw it.
+    """A JPEG, PNG, TIFF, BMP or WebP file, upright as its EXIF orientation says: as the grader saw it.
 
     `known_digest` spares reading the file where its digest was found before.
     """

@@ -28,6 +28,11 @@ class BadData(ValueError):
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
         listed = "\n".join(f"  {problem}" for problem in problems)
-        super().__init__(
-            f"{len(problems)} problems in the data. Correct them, or set data.on_bad=skip to go on without:\n{listed}"
-        )
+        skip = "or go on without: data.on_bad=skip in a simulation, on_bad: skip in site.yaml, else --on-bad skip"
+        hidden = "what a folder or a setting hides cannot be left out"
+        remedy = skip if all(problem.skippable for problem in problems) else hidden
+        super().__init__(f"{amount(problems)} in the data. Correct them; {remedy}:\n{listed}")
+
+
+def amount(problems: Sequence[Problem]) -> str:
+    return "1 problem" if len(problems) == 1 else f"{len(problems)} problems"

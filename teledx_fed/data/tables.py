@@ -1,29 +1,44 @@
-"""Tables as challenges and hospitals export them: byte-order marks, `;` or `,`, stray spaces, empty rows."""
+"""Tables as challenges and hospitals export them, read strictly: every row is taken, or refused by its number."""
 
 import csv
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from io import StringIO
 from pathlib import Path
 
+from teledx_fed.data.encodings import composed, decode
 from teledx_fed.data.problems import Problem
 
 NOT_AVAILABLE = ("nan", "na", "n/a")
+DELIMITERS = (",", ";", "\t", "|")
+DECLARED = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
+"""The first line with which Excel is told the delimiter."""
+
+BLANK = " \t\u00a0"
+LINE_BREAK = re.compile(r"\r\n?|\n")
+
+Cells = Sequence[str]
 
 
 def code(text: str) -> str:
     """A cell as a code: `2.0` is `2`, `No_DR ` is `no_dr`, what is not available is empty."""
-    bare = re.sub(r"\.0+$", "", text.strip().casefold())
+    bare = re.sub(r"\.0+$", "", composed(text).strip().casefold())
     return "" if bare in NOT_AVAILABLE else bare
 
 
 @dataclass(frozen=True)
 class Row:
-    """A line of a table; or, with no number, what the name of a file or folder says."""
+    """A line of a table; or, with no number, what the name of a file or folder says.
+
+    `note` is added to problems with names that are not ASCII.
+    """
 
     file: str
     number: int | None = None
     cells: Mapping[str, str] = field(default_factory=dict)
+    note: str = ""
 
     def __getitem__(self, column: str) -> str:
         """Empty where the table has no such column: what must be there is asked for in `read_table`."""
@@ -32,8 +47,9 @@ class Row:
     def code(self, column: str) -> str:
         return code(self[column])
 
-    def problem(self, message: str) -> Problem:
-        return Problem(self.file, message, self.number)
+    def problem(self, message: str, photographs: Sequence[str] = ()) -> Problem:
+        note = "" if message.isascii() else self.note
+        return Problem(self.file, message + note, self.number, tuple(photographs))
 
 
 @dataclass(frozen=True)
@@ -42,13 +58,26 @@ class Table:
     problems: tuple[Problem, ...] = ()
 
 
+class _Broken(ValueError):
+    """A table, or a row of it, that cannot be read as one: what is wrong, and where."""
+
+    def __init__(self, message: str, row: int | None = None) -> None:
+        super().__init__(message)
+        self.row = row
+
+
 def on_disk(path: Path) -> Path:
-    """`path` as this disk spells it: upper and lower case differ between copies of one data set."""
+    """`path` as this disk spells it: letter case and Unicode normal form differ between copies of one data set."""
     if path.exists() or path == path.parent:
         return path
     folder = on_disk(path.parent)
     names = sorted(folder.iterdir()) if folder.is_dir() else []
-    return next((other for other in names if other.name.casefold() == path.name.casefold()), folder / path.name)
+    return next((other for other in names if spelling(other.name) == spelling(path.name)), folder / path.name)
+
+
+def spelling(name: str) -> str:
+    """Equal for names that differ in letter case and Unicode normal form alone."""
+    return composed(name).casefold()
 
 
 def first_on_disk(*paths: Path) -> Path:
@@ -57,41 +86,112 @@ def first_on_disk(*paths: Path) -> Path:
 
 
 def read_table(path: Path, *columns: str, header: bool = True) -> Table:
-    """The rows of a table that has at least `columns`; without a header, exactly these in this order."""
+    """The rows of a table that has at least `columns`; without a header, exactly these in this order.
+
+    A table whose quotes, encoding or header leave doubt is refused whole, a row of another length by itself.
+    """
     path = on_disk(path)
     if not path.is_file():
         return _refused(path, "must exist, got no such file. Put the table of the data set there.")
     try:
-        lines = list(_lines(path))
-    except (OSError, csv.Error) as error:
-        return _refused(path, f"must be a readable table, got {error}. Copy it again from its source.")
-    names = list(columns)
-    if header:
-        names = [name.casefold() for name in lines.pop(0)[1]] if lines else []
-    missing = [column for column in columns if column.casefold() not in names]
-    if missing:
-        return _refused(
-            path, f"must have the column {', '.join(missing)}, got {', '.join(names) or 'an empty file'}. Name it so."
+        text = decode(path.read_bytes())
+        names, records = _headed(text.content, columns) if header else _headless(text.content, columns)
+    except OSError as error:
+        return _refused(path, f"must be a readable table, got {error.strerror}. Check its permissions.")
+    except _Broken as error:
+        return _refused(path, str(error), error.row)
+    except ValueError as error:
+        return _refused(path, str(error))
+    wanted = [names.index(column.casefold()) for column in columns]
+    rows = [(number, cells, _fault(cells, len(names), wanted)) for number, cells in records]
+    return Table(
+        tuple(Row(str(path), number, _named(names, cells), text.note) for number, cells, fault in rows if not fault),
+        tuple(Problem(str(path), fault, number) for number, _, fault in rows if fault),
+    )
+
+
+def _fault(cells: Cells, width: int, wanted: Sequence[int]) -> str | None:
+    if len(cells) < width or any(cells[width:]):
+        remedy = "Complete the row, or put a cell that holds the delimiter in quotes."
+        return f"must have {width} cells, got {len(cells)}. {remedy}"
+    if any(LINE_BREAK.search(cells[column]) for column in wanted):
+        return (
+            "must have a line of its own, got a name or code with a line break. Close its quote, or remove the break."
         )
-    return Table(tuple(Row(str(path), number, dict(zip(names, cells, strict=False))) for number, cells in lines))
+    return None
 
 
-def _lines(path: Path) -> Iterator[tuple[int, Sequence[str]]]:
-    """Line numbers and stripped cells of all lines but empty ones."""
-    # Free-text columns come in any encoding; names and codes are ASCII.
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        delimiter = _delimiter(next(filter(str.strip, file), ""))
-        file.seek(0)
-        reader = csv.reader(file, delimiter=delimiter, skipinitialspace=True)
-        for line in reader:
-            cells = [cell.strip() for cell in line]
-            if any(cells):
-                yield reader.line_num, cells
+def _named(names: Cells, cells: Cells) -> Mapping[str, str]:
+    return {name: cell for name, cell in zip(names, cells, strict=False) if name}
 
 
-def _delimiter(line: str) -> str:
-    return max(";,\t", key=line.count) if any(mark in line for mark in ";,\t") else " "
+def _headed(text: str, columns: Cells) -> tuple[Cells, Sequence[tuple[int, Cells]]]:
+    """Names of the columns, and the records below them, by the delimiter under which all of `columns` are found."""
+    wanted = {column.casefold() for column in columns}
+    delimiters = _declared(text) or DELIMITERS
+    delimiter = next((mark for mark in delimiters if wanted <= set(_names(text, mark))), None)
+    names = _names(text, delimiter or max(delimiters, key=lambda mark: len(_names(text, mark))))
+    if delimiter is None:
+        missing = ", ".join(column for column in columns if column.casefold() not in names)
+        got = ", ".join(filter(None, names)) or "an empty file"
+        raise _Broken(f"must have the column {missing}, got {got}. Name it so.")
+    twice = [name for name, count in Counter(filter(None, names)).items() if count > 1]
+    if twice:
+        raise _Broken(f"must have each column once, got {', '.join(twice)} again. Rename or remove what is not meant.")
+    return names, list(_records(text, delimiter))[1:]
 
 
-def _refused(path: Path, message: str) -> Table:
-    return Table(problems=(Problem(str(path), message),))
+def _headless(text: str, columns: Cells) -> tuple[Cells, Sequence[tuple[int, Cells]]]:
+    """By the delimiter under which every row has as many cells as there are columns; else by that of the first."""
+    names = [column.casefold() for column in columns]
+    delimiters = _declared(text) or (*DELIMITERS, " ")
+    for mark in delimiters:
+        try:
+            records = list(_records(text, mark))
+        except _Broken:
+            continue
+        if all(len(cells) >= len(columns) and not any(cells[len(columns) :]) for _, cells in records):
+            return names, records
+    first = next(filter(str.strip, text.splitlines()), "")
+    return names, list(_records(text, next((mark for mark in delimiters if mark in first), delimiters[0])))
+
+
+def _declared(text: str) -> tuple[str, ...]:
+    match = DECLARED.fullmatch(text[:16].splitlines()[0].strip(" ")) if text else None
+    return (match[1],) if match else ()
+
+
+def _names(text: str, delimiter: str) -> Cells:
+    """Of the columns, in lower case, without the unnamed ones at the end."""
+    try:
+        names = [name.casefold() for name in next(_records(text, delimiter), (0, []))[1]]
+    except _Broken:
+        return []
+    while names and not names[-1]:
+        names.pop()
+    return names
+
+
+def _records(text: str, delimiter: str) -> Iterator[tuple[int, Cells]]:
+    """Row numbers and stripped cells of all rows but empty ones."""
+    reader = csv.reader(StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
+    number = 1
+    while True:
+        try:
+            line = next(reader, None)
+        except csv.Error as error:
+            remedy = "Write a quote inside a cell twice, and close each that is open."
+            raise _Broken(f"must have quotes that open and close a cell, got {error}. {remedy}", number) from error
+        if line is None:
+            return
+        if any(delimiter in below for cell in line for below in LINE_BREAK.split(cell)[1:]):
+            got = f"a quoted cell that goes on to row {reader.line_num}"
+            raise _Broken(f"must end on its own line, got {got}. Close its quote, or remove its line breaks.", number)
+        cells = [composed(cell).strip(BLANK) for cell in line]
+        if any(cells) and not (number == 1 and DECLARED.fullmatch(delimiter.join(cells))):
+            yield number, cells
+        number = reader.line_num + 1
+
+
+def _refused(path: Path, message: str, row: int | None = None) -> Table:
+    return Table(problems=(Problem(str(path), message, row),))

@@ -3,7 +3,7 @@
 import os
 import re
 import stat
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -41,18 +41,18 @@ class Why(StrEnum):
 
 @dataclass(frozen=True)
 class Files:
-    """What lies below `folder`, in the order of paths; every file is in `images` or `dicom`, or counted in
-    `not_taken`, or is a problem."""
+    """What lies below `folder`: every file is in `images` or `dicom`, or counted in `not_taken`, or is a problem."""
 
     folder: Path
-    images: tuple[Path, ...] = ()
-    dicom: tuple[Path, ...] = ()
+    images: frozenset[Path] = frozenset()
+    dicom: frozenset[Path] = frozenset()
     not_taken: tuple[NotTaken, ...] = ()
     problems: tuple[Problem, ...] = ()
 
     @property
     def photographs(self) -> tuple[Path, ...]:
-        return tuple(sorted((*self.images, *self.dicom)))
+        """In the order of paths."""
+        return tuple(sorted(self.images | self.dicom))
 
     def readable(self) -> "Files":
         """These files. `BadData` names every folder, file and link that cannot be read."""
@@ -70,20 +70,39 @@ def walk(folder: Path, tables: Iterable[Path] = ()) -> Files:
     walker.run(folder)
     return Files(
         folder,
-        tuple(sorted(walker.images)),
-        tuple(sorted(walker.dicom)),
-        counted(folder, walker.left),
+        frozenset(walker.images),
+        frozenset(walker.dicom),
+        counted(walker.left),
         tuple(dict.fromkeys(walker.problems)),
     )
 
 
-def counted(folder: Path, left: Iterable[tuple[Path, Why]]) -> tuple[NotTaken, ...]:
+def counted(left: Iterable[tuple[Path, Why]]) -> tuple[NotTaken, ...]:
     """Files that are not taken, by the folder they lie in, their suffix and the reason."""
-    cells = Counter((str(path.parent.relative_to(folder)), suffix(path), why) for path, why in left)
+    cells = Counter((_shown(path.parent), _suffix(path), why) for path, why in left)
     return tuple(NotTaken(*cell, count) for cell, count in sorted(cells.items()))
 
 
-def suffix(path: PurePath) -> str:
+def by_reason(not_taken: Iterable[NotTaken]) -> dict[str, dict[str, int]]:
+    """How many files of which suffix are not taken, by reason; the most frequent suffix first."""
+    counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for left in not_taken:
+        counts[left.why][left.suffix] += left.count
+    return {why: dict(suffixes.most_common()) for why, suffixes in sorted(counts.items())}
+
+
+def in_words(not_taken: Iterable[NotTaken]) -> str:
+    """Such as `3 files are not taken: 2 .heic, 1 .txt (not a photograph that this program reads)`; empty for none."""
+    reasons = by_reason(not_taken)
+    count = sum(sum(suffixes.values()) for suffixes in reasons.values())
+    each = (
+        f"{', '.join(f'{number} {suffix}' for suffix, number in suffixes.items())} ({why})"
+        for why, suffixes in reasons.items()
+    )
+    return f"{count} {'file is' if count == 1 else 'files are'} not taken: {'; '.join(each)}" if count else ""
+
+
+def _suffix(path: PurePath) -> str:
     """In lower case; what follows a dot in a longer name is none."""
     found = path.suffix.casefold()
     return found if re.fullmatch(r"\.[a-z0-9]{1,8}", found) else "no suffix"

@@ -11,7 +11,7 @@ import torch
 from flwr.app import Context, Error, Message
 
 from teledx_fed.data.hospitals import hospitals
-from teledx_fed.data_settings import DataSettings, PartitionSettings, SourceSettings
+from teledx_fed.data_settings import DataSettings, PartitionSettings
 from teledx_fed.deployment import approvals, budget, day_count, lineage, questions
 from teledx_fed.deployment.approvals import Approval
 from teledx_fed.deployment.audit import AuditLog
@@ -153,9 +153,7 @@ def own_settings(asked: Settings, home: SiteHome) -> Settings:
     return Settings(
         seed=asked.seed,
         data=DataSettings(
-            sources={own.name: SourceSettings(own.data.layout, own.data.root)},
-            grading=own.data.grading,
-            file_pattern=own.data.file_pattern,
+            sources={own.name: own.data.source},
             on_bad=own.data.on_bad,
             workers=own.data.workers,
             cache=str(home.cache),

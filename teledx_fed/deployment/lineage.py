@@ -9,7 +9,6 @@ from typing import Any
 
 from teledx_fed.checks import must
 from teledx_fed.data.layouts import read
-from teledx_fed.data_settings import SourceSettings
 from teledx_fed.deployment.site_settings import SiteHome
 from teledx_fed.files import write_text
 from teledx_fed.records import Example
@@ -49,9 +48,7 @@ def exclude(home: SiteHome, patient: str) -> int:
 
     A `ValueError` where the hospital's data name no such patient.
     """
-    own = home.settings
-    source = SourceSettings(own.data.layout, own.data.root)
-    collection, _ = read(own.name, source, own.data.grading, own.data.file_pattern)
+    collection, _ = read(home.settings.name, home.settings.data.source)
     images = [example.image for example in collection.examples if example.patient == patient]
     must(bool(images), "PATIENT", "be one whom the data name", patient, "Write it as the hospital's files do.")
     write_text(home.excluded, "".join(f"{name}\n" for name in sorted({*excluded(home), patient})))

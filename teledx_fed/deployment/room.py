@@ -3,7 +3,6 @@
 import shutil
 
 from teledx_fed.data.layouts import read
-from teledx_fed.data_settings import SourceSettings
 from teledx_fed.deployment.site_settings import SiteHome
 from teledx_fed.settings import Settings
 
@@ -20,8 +19,7 @@ def needed(home: SiteHome, photographs: int, side: int) -> int:
 def has_room(home: SiteHome, settings: Settings) -> bool:
     """By `limits.cache` and `limits.disk`, before any photograph is decoded."""
     own, limits = home.settings, home.settings.limits
-    source = SourceSettings(own.data.layout, own.data.root)
-    listed, _ = read(own.name, source, own.data.grading, own.data.file_pattern)
+    listed, _ = read(own.name, own.data.source)
     more = needed(home, len(listed.examples), settings.data.image_size)
     taken = sum(file.stat().st_size for file in home.cache.rglob("*") if file.is_file())
     free = shutil.disk_usage(home.cache if home.cache.exists() else home.folder).free

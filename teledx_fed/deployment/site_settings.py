@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from teledx_fed.checks import must, one_of, within
-from teledx_fed.data_settings import PartitionSettings
+from teledx_fed.data_settings import PartitionSettings, SourceSettings
 from teledx_fed.federation_settings import OutboundSettings
 from teledx_fed.settings import read
 
@@ -32,11 +32,13 @@ def checked_address(name: str, value: str) -> tuple[str, int]:
 
 @dataclass
 class OwnDataSettings:
-    """Photographs and grades as they lie at the hospital; `grading` maps its own scheme to ICDR."""
+    """Photographs and grades as they lie at the hospital; `grading` maps its own scheme to ICDR, `oedema` its words
+    to yes, no and unknown."""
 
     layout: str = "folder"
     root: str = ""
     grading: dict[str, int] = field(default_factory=dict)
+    oedema: dict[str, str] = field(default_factory=dict)
     file_pattern: str | None = None
     on_bad: str = "fail"
     workers: int = 2
@@ -44,6 +46,11 @@ class OwnDataSettings:
     def __post_init__(self) -> None:
         one_of("data.on_bad", self.on_bad, ("fail", "skip"))
         within("data.workers", self.workers, 1, 256)
+        _ = self.source
+
+    @property
+    def source(self) -> SourceSettings:
+        return SourceSettings(self.layout, self.root, self.grading, self.oedema, self.file_pattern)
 
 
 @dataclass

@@ -15,7 +15,7 @@ from teledx_fed.data.deidentification import pseudonym
 from teledx_fed.data.dicom import DicomAbout, DicomPhotograph, about, is_dicom
 from teledx_fed.data.eye_names import NamedEye, eye_in
 from teledx_fed.data.photographs import PhotographFile
-from teledx_fed.data.tables import Row, read_table
+from teledx_fed.data.tables import Row, on_disk, read_table
 from teledx_fed.records import Eye, Field, Photograph
 
 SNIFFED = 132
@@ -180,7 +180,7 @@ def _of_table(table: Path, eye: Eye) -> list[Submission]:
 
 
 def _sent(folder: Path, row: Row, eye: Eye) -> Sent:
-    file = folder / row["file"]
+    file = on_disk(folder / row["file"])
     try:
         field = Field(row.code("field") or Field.UNKNOWN)
         return Sent(file, Eye(stated), field, file.name) if (stated := row.code("eye")) else _by_name(file, eye, field)

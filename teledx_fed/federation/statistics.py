@@ -113,8 +113,10 @@ def _large(counts: Counts, settings: Settings) -> str | None:
 
 
 def _known(counts: Counts) -> str | None:
-    unknown = counts["patients"][Patients.UNKNOWN]
-    return "patients are unknown: one with two photographs may be trained and tested on" if unknown else None
+    for known in (Patients.UNKNOWN, Patients.PARTLY_INFERRED, Patients.PARTLY_GIVEN):
+        if counts["patients"][known]:
+            return f"patients are {known}: one with two photographs may be trained and tested on"
+    return None
 
 
 def _sum(cells: Mapping[str, int]) -> int:

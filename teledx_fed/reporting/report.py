@@ -14,6 +14,7 @@ import numpy as np
 
 from teledx_fed.clock import Clock
 from teledx_fed.data.duplicates import label_noise
+from teledx_fed.data.walk import by_reason
 from teledx_fed.evaluation.cross_site import compare, curves, matrix
 from teledx_fed.evaluation.examined import Examination
 from teledx_fed.evaluation.sufficiency import lacking, patients_of_kinds
@@ -64,6 +65,7 @@ def write_report(
         "cross_site": cross_site,
         "curves": _curves(repeats[0].among(models)),
         "set_aside": {name: Counter(aside.reason for aside in site.set_aside) for name, site in sites.items()},
+        "not_taken": {name: by_reason(site.not_taken) for name, site in sites.items()},
         "label_noise": {name: label_noise(site.set_aside) for name, site in sites.items()},
         "bytes": {way: sum(line[f"bytes_{way}"] for line in said) for way in ("up", "down")},
         "seconds": clock.seconds(),
@@ -101,6 +103,7 @@ def _about(site: Site, settings: Settings) -> dict[str, Any]:
         "data": _digest([site]),
         "patients": len({example.patient for example in everyone}),
         "patients_known": str(site.patients),
+        "patients_counted_alone": sum(not example.patient_known for example in everyone),
         "oedema_labelled": any(example.oedema is not None for example in everyone),
         "prevalence": {"referable": _share(everyone)},
     }
@@ -138,10 +141,13 @@ def _absences(lines: Mapping[Part, Sequence[Mapping[str, Any]]], sites: Iterable
 
 
 def _set_aside(sites: Mapping[str, Site]) -> str:
-    """Every image set aside, by name: this list stays where the images are."""
+    """Every image set aside, by name, and every folder with files that were not taken: it stays where these are."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["site", "name", "reason", "detail"])
     for name, site in sites.items():
         writer.writerows([name, aside.name, aside.reason, aside.detail] for aside in site.set_aside)
+        writer.writerows(
+            [name, left.folder, "not taken", f"{left.count} {left.suffix}: {left.why}"] for left in site.not_taken
+        )
     return text.getvalue()

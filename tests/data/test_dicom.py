@@ -105,7 +105,7 @@ def hospital(root: Path, table: str) -> None:
 
 def test_training_reads_a_folder(tmp_path: Path) -> None:
     hospital(tmp_path, "file,grade,oedema\n2026/IM1,2,yes\n2026\\im2.DCM,R0,no\n2026/IM3,4,\n")
-    collection, problems = read("ward", SourceSettings("dicom", str(tmp_path)), {"R0": 0})
+    collection, problems = read("ward", SourceSettings("dicom", str(tmp_path), {"R0": 0}))
     assert problems == ()
     assert collection.patients is Patients.GIVEN
     assert [(e.grade, e.oedema, e.eye, e.patient) for e in collection.examples] == [

@@ -7,9 +7,10 @@ import cv2
 import numpy as np
 import pytest
 
-from teledx_fed.data.hospitals import hospitals
+from teledx_fed.data.hospitals import _report, collections, hospitals
 from teledx_fed.data.photographs import PhotographFile
-from teledx_fed.data.problems import BadData
+from teledx_fed.data.problems import BadData, Problem
+from teledx_fed.data_settings import SourceSettings
 from teledx_fed.records import Reason, Site
 from teledx_fed.settings import Settings
 
@@ -43,11 +44,53 @@ def of(root: Path, tiny_settings: Callable[..., Settings]) -> Callable[..., Sett
 
 
 def test_everything_that_is_wrong_is_said_at_once(of: Callable[..., Settings], tmp_path: Path) -> None:
+    """Of all hospitals, before a photograph is prepared; then all photographs that cannot be decoded."""
+    prepared: list[int] = []
+    settings = of()
+    root = Path(settings.data.sources["clinic"].root)
+    (root / "train_images" / "gone.png").symlink_to("nowhere")
+    settings.data.sources["ward"] = SourceSettings("folder", str(tmp_path / "absent"))
+    settings.data.sources["unit"] = SourceSettings("folder", str(root), file_pattern="(")
     with pytest.raises(BadData) as error:
-        hospitals(of(), tmp_path, lambda done, total: None, print)
+        hospitals(settings, tmp_path, lambda done, total: prepared.append(done), print)
     said = str(error.value)
-    for part in ("train.csv, row 32", "train.csv, row 33", "eye7.png"):
+    for part in ("train.csv, row 32", "train.csv, row 33", "gone.png", "data.sources.ward.root", "unit: file_pattern"):
         assert part in said
+    assert prepared == []
+    (root / "train_images" / "gone.png").unlink()
+    table = root / "train.csv"
+    table.write_text(table.read_text().replace("absent,1\n", "").replace("eye0x,9\n", ""))
+    with pytest.raises(BadData, match=r"eye7\.png"):
+        hospitals(of(), tmp_path, lambda done, total: None, print)
+
+
+def test_no_photograph_of_a_bad_folder_or_row_goes_missing(of: Callable[..., Settings], tmp_path: Path) -> None:
+    """Every file below the root is learned from, set aside by name, or counted as not taken."""
+    settings = of(on_bad="skip")
+    photographs = Path(settings.data.sources["clinic"].root) / "train_images"
+    (photographs / "unlisted.png").write_bytes((photographs / "eye1.png").read_bytes())
+    for number in range(3):
+        path = tmp_path / "ward" / "odd" / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes((photographs / f"eye{number + 8}.png").read_bytes())
+    (tmp_path / "ward" / "odd" / "notes.txt").write_text("nothing")
+    settings.data.sources["ward"] = SourceSettings("folder", str(tmp_path / "ward"))
+    told: list[str] = []
+    found, _ = collections(settings, lambda done, total: None, told.append)
+    aside = [Path(aside.name).name for aside in found["ward"].set_aside]
+    assert (found["ward"].examples, sorted(aside)) == ((), ["0.png", "1.png", "2.png"])
+    assert "ward: 1 file is not taken: 1 .txt (not a photograph that this program reads)" in told
+    assert "clinic: 1 file is not taken: 1 .png (a photograph that no row of the table names)" in told
+    clinic = found["clinic"]
+    by_name = {aside.name for aside in clinic.set_aside if aside.name.endswith(".png")}
+    left = sum(left.count for left in clinic.not_taken)
+    assert len(clinic.examples) + len(by_name) + left == len(list(photographs.iterdir()))
+
+
+def test_a_folder_that_cannot_be_read_is_not_skipped() -> None:
+    problem = Problem("train_images", "must be readable, got Permission denied.", skippable=False)
+    with pytest.raises(BadData, match="cannot be left out"):
+        _report([problem], "skip", print)
 
 
 def test_skipping_says_how_many_and_loses_nothing_else(of: Callable[..., Settings], tmp_path: Path) -> None:

@@ -4,10 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from dicom_files import RGB, saved
+from dicom_files import photograph as dicom_photograph
 from PIL import Image
 
 from teledx_fed.data.layouts import LAYOUTS, read
 from teledx_fed.data.problems import Problem
+from teledx_fed.data.walk import in_words
 from teledx_fed.data_settings import SourceSettings
 from teledx_fed.records import Collection, Eye, Field, Patients, Reason
 
@@ -27,7 +30,7 @@ def photographs(folder: Path, *names: str) -> None:
 
 
 def read_whole(layout: str, root: Path, grading: Mapping[str, int] = {}) -> Collection:
-    collection, problems = read("ward", SourceSettings(layout, str(root)), grading)
+    collection, problems = read("ward", SourceSettings(layout, str(root), dict(grading)))
     assert problems == ()
     return collection
 
@@ -103,6 +106,37 @@ def test_messidor2_infers_patients_from_names(tmp_path: Path) -> None:
     assert oedema(collection) == [True, False, False, False, True, False, False]
     assert {e.field for e in collection.examples} == {Field.MACULA}
     assert set_aside(collection, tmp_path) == [("images/IM000016.jpg", Reason.UNGRADABLE)]
+
+
+def test_messidor2_infers_patients_whatever_the_number_in_the_names(tmp_path: Path) -> None:
+    """A day, the second of it, and four digits that photographs of one series share."""
+    table(tmp_path / "messidor_data.csv", MESSIDOR2.replace("_0100_", "_0400_"))
+    photographs(tmp_path / "images", *(name.replace("_0100_", "_0400_") for name in MESSIDOR2_IMAGES))
+    collection = read_whole("messidor2", tmp_path)
+    assert collection.patients is Patients.INFERRED
+    assert len({e.patient for e in collection.examples}) == 5
+    assert all(e.patient_known for e in collection.examples)
+
+
+@pytest.mark.parametrize(
+    ("strange", "known", "patients", "alone"),
+    [
+        ("IM000012 IM000013", Patients.PARTLY_INFERRED, 6, 2),
+        ("IM000012 IM000013 IM000015 20051020_43808 20051020_43868 20051020_43929 20051021", Patients.UNKNOWN, 7, 7),
+    ],
+)
+def test_messidor2_counts_names_that_its_rule_does_not_fit(
+    tmp_path: Path, strange: str, known: Patients, patients: int, alone: int
+) -> None:
+    text, names = MESSIDOR2, " ".join(MESSIDOR2_IMAGES).replace(".JPG", ".jpg").replace("im000013", "IM000013")
+    for name in strange.split():
+        text, names = text.replace(name, f"eye-{name}"), names.replace(name, f"eye-{name}")
+    table(tmp_path / "messidor_data.csv", text)
+    photographs(tmp_path / "images", *names.split())
+    collection = read_whole("messidor2", tmp_path)
+    assert collection.patients is known
+    assert len({e.patient for e in collection.examples}) == patients
+    assert sum(not e.patient_known for e in collection.examples) == alone
 
 
 @pytest.mark.parametrize("separator", [";", ","])
@@ -307,6 +341,47 @@ def test_folder_by_name_of_the_grade(tmp_path: Path) -> None:
     assert collection.patients is Patients.UNKNOWN
 
 
+def test_folder_takes_links_and_every_photograph_by_suffix_or_content(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    photographs(root, "0/a.png", "1/scan.jpg/b.webp")
+    photographs(tmp_path / "elsewhere", "c.jpe", "d.jfif")
+    (root / "4").symlink_to("../elsewhere")
+    (root / "0" / "a.png").rename(root / "0" / "IM000001")
+    table(root / "0" / "notes.txt", "nothing")
+    photographs(root, "0/._e.jpg")
+    collection = read_whole("folder", root)
+    assert [(Path(e.image.name).name, e.grade) for e in collection.examples] == [
+        *[("IM000001", 0), ("b.webp", 1), ("c.jpe", 4), ("d.jfif", 4)]
+    ]
+    assert [(left.suffix, left.count) for left in collection.not_taken] == [(".jpg", 1), (".txt", 1)]
+
+
+def test_folder_takes_dicom_files_with_what_their_headers_say(tmp_path: Path) -> None:
+    photographs(tmp_path, "0/a.png")
+    saved(tmp_path, dicom_photograph(RGB, ImageLaterality="R"), "3/IM1")
+    saved(tmp_path, dicom_photograph(RGB, PatientID=None), "3/IM2.dcm")
+    (tmp_path / "4").mkdir()
+    (tmp_path / "4" / "torn.dcm").write_bytes(b"no DICOM file")
+    collection, problems = read("ward", SourceSettings("folder", str(tmp_path)))
+    assert [(e.grade, e.patient, e.patient_known, e.eye) for e in collection.examples] == [
+        (0, "0/a.png", False, U),
+        (3, "MRN 7", True, R),
+        (3, "3/IM2.dcm", False, L),
+    ]
+    assert collection.patients is Patients.PARTLY_GIVEN
+    assert [problem.photographs for problem in problems] == [(str(tmp_path / "4" / "torn.dcm"),)]
+    named, _ = read("ward", SourceSettings("folder", str(tmp_path), file_pattern=r"(?P<patient>\w+)\.?\w*$"))
+    assert [e.patient for e in named.examples] == ["a", "IM1", "IM2"]
+
+
+def test_a_photograph_that_no_row_names_is_counted(tmp_path: Path) -> None:
+    table(tmp_path / "train.csv", "id_code,diagnosis\na,0\n")
+    photographs(tmp_path / "train_images", "a.png", "b.png", "deep/c.jpg")
+    assert in_words(read_whole("aptos2019", tmp_path).not_taken) == (
+        "2 files are not taken: 1 .png, 1 .jpg (a photograph that no row of the table names)"
+    )
+
+
 def test_folder_of_referable_or_not(tmp_path: Path) -> None:
     photographs(tmp_path, "non_referable/a.png", "not_referable/b.png", "Referable/c.png")
     collection = read_whole("folder", tmp_path)
@@ -321,9 +396,12 @@ def test_folder_with_local_grades_and_file_pattern(tmp_path: Path) -> None:
     photographs(tmp_path, "Healthy/7_OS.png", "ill/7_OD.png", "ill/8.png", "ill/x_OS.png", "odd/9.png", "odd/10.png")
     collection, problems = read(
         "ward",
-        SourceSettings("folder", str(tmp_path)),
-        grading={"healthy": 0, "Ill": 2},
-        file_pattern=r"^(?P<patient>\d+)(_(?P<eye>OS|OD))?",
+        SourceSettings(
+            "folder",
+            str(tmp_path),
+            grading={"healthy": 0, "Ill": 2},
+            file_pattern=r"^(?P<patient>\d+)(_(?P<eye>OS|OD))?",
+        ),
     )
     assert files(collection, tmp_path) == [
         ("Healthy/7_OS.png", 0, "7"),
@@ -333,7 +411,7 @@ def test_folder_with_local_grades_and_file_pattern(tmp_path: Path) -> None:
     assert eyes(collection) == [L, R, U]
     assert collection.patients is Patients.GIVEN
     assert len(problems) == 2
-    assert "patient of image ill/x_OS.png must be named" in str(problems[0])
+    assert "got 1 of 6 that it does not fit, the first ill/x_OS.png" in str(problems[0])
     assert str(problems[1]).startswith(f"{tmp_path / 'odd'}: grade must be one of 0, 1, 2, 3, 4, no_dr")
     assert "healthy, ill, got 'odd'" in str(problems[1])
 
@@ -341,8 +419,8 @@ def test_folder_with_local_grades_and_file_pattern(tmp_path: Path) -> None:
 @pytest.mark.parametrize("pattern", ["(", r"(?P<eye>left|right)"])
 def test_file_pattern_that_names_no_patient(tmp_path: Path, pattern: str) -> None:
     photographs(tmp_path, "0/a.png")
-    with pytest.raises(ValueError, match=r"data\.file_pattern must .*\(\?P<patient>"):
-        read("ward", SourceSettings("folder", str(tmp_path)), file_pattern=pattern)
+    with pytest.raises(ValueError, match=r"file_pattern must .*\(\?P<patient>"):
+        read("ward", SourceSettings("folder", str(tmp_path), file_pattern=pattern))
 
 
 def test_local_grading_overrides_the_layouts_own(tmp_path: Path) -> None:
@@ -359,7 +437,8 @@ def test_all_problems_are_reported_with_file_and_row(tmp_path: Path) -> None:
     photographs(images, "good.png", "odd.png", "twice.png", "both.png", "again/both.jpg", "none.png")
     collection, problems = read("ward", SourceSettings("aptos2019", str(tmp_path)))
     codes = "0, 1, 2, 3, 4, no_dr, mild, moderate, severe, proliferate_dr, not_referable, non_referable, referable"
-    wrong_grade = f"grade must be one of {codes}, got {{!r}}. Correct it, or map it in data.grading."
+    mapped = 'write grading: {{"{0}": GRADE}} where this hospital is described, GRADE being ICDR\'s 0 to 4.'
+    wrong_grade = f"grade must be one of {codes}, got {{0!r}}. Correct it, or {mapped}"
     both = f"{images / 'again' / 'both.jpg'} and {images / 'both.png'}"
     expected = [
         (5, "image twice must be listed once, got it in rows 5, 7. Keep the row that is right."),

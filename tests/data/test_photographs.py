@@ -119,8 +119,8 @@ def test_equal_content_has_equal_digests(tmp_path: Path) -> None:
     ("content", "complaint"),
     [
         (b"", "an empty file"),
-        (b"id_code,diagnosis\n", "must be a JPEG, PNG, TIFF, BMP file"),
-        (encoded(Image.fromarray(PIXELS), "GIF"), "must be a JPEG, PNG, TIFF, BMP file"),
+        (b"id_code,diagnosis\n", "must be a JPEG, PNG, TIFF, BMP, WEBP file"),
+        (encoded(Image.fromarray(PIXELS), "GIF"), "must be a JPEG, PNG, TIFF, BMP, WEBP file"),
         (JPEG[: len(JPEG) // 2], "must be whole"),
         (JPEG[:-2], "must be whole"),
         (JPEG[:900] + bytes(len(JPEG) - 900), "must be whole"),  # allocated, and the copy broken off

@@ -191,7 +191,7 @@ def test_in_what_training_keeps(tmp_path: Path, files: dict[str, bytes]) -> None
     root.mkdir()
     (root / f"{NAME}.dcm").write_bytes(files[f"{NAME}.dcm"])
     (root / "grades.csv").write_text(f"file,grade\n{NAME}.dcm,2\n")
-    collection, problems = read("ward", SourceSettings("dicom", str(root)), {})
+    collection, problems = read("ward", SourceSettings("dicom", str(root)))
     assert (problems, len(collection.examples)) == ((), 1)
     cache = ImageCache(tmp_path / "cache", DataSettings(image_size=64))
     assert cache.prepare(collection.examples) == ()

@@ -55,7 +55,7 @@ def curves(draw: np.random.Generator, auroc: float, head: str) -> Json:
 def report(sites: Iterable[str] = SITES, baselines: Iterable[str] = tuple(MODELS)[1:], head: str = "grade") -> Json:
     draw = generator(0, purpose="invented report")
     sites, models = tuple(sites), ("federated", *baselines)
-    known = ("given", "inferred", "unknown")
+    known = ("given", "partly inferred", "unknown")
     auroc = {model: {site: float(draw.uniform(0.6, 0.95)) for site in sites} for model in models}
     scores = {
         model: {
@@ -88,6 +88,7 @@ def report(sites: Iterable[str] = SITES, baselines: Iterable[str] = tuple(MODELS
                 "absent": False,
                 "data": f"{i}f00",
                 "patients_known": known[i % 3],
+                "patients_counted_alone": (0, 74, 3296)[i % 3],
                 "oedema_labelled": i == 2,
                 "prevalence": {"referable": 0.1 + 0.04 * i},
             }
@@ -102,6 +103,7 @@ def report(sites: Iterable[str] = SITES, baselines: Iterable[str] = tuple(MODELS
         },
         "curves": {model: {site: curves(draw, auroc[model][site], head) for site in sites} for model in models},
         "set_aside": {sites[0]: {"conflicting grades": 61, "duplicate": 130}, sites[-1]: {"bad": 1}},
+        "not_taken": {sites[0]: {"not a photograph that this program reads": {".heic": 12, ".txt": 3}}},
         "label_noise": {site: {"duplicate_groups": 123, "conflicting_groups": 30} for site in sites[:1]},
         "bytes": {"up": 153_000_000, "down": 1_251_000},
         "seconds": {"total": 731.0, "preparation": 80.2, "training": 602.0, "evaluation": 40.5, "overhead": 8.3},

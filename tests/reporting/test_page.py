@@ -103,7 +103,7 @@ def test_each_hospital_and_model_has_its_numbers(full: Page) -> None:
 
 
 def test_every_interval_of_a_hospital_says_how_its_patients_are_known(full: Page) -> None:
-    for site, known in zip(SITES, ("given", "inferred", "unknown", "given"), strict=True):
+    for site, known in zip(SITES, ("given", "partly inferred", "unknown", "given"), strict=True):
         # two metrics in bars and against three baselines, two tables of every metric
         assert full.text.count(f"(patients {known})") >= 2 + 6 + 2
         assert f"{site} (patients {known})" in full.text
@@ -187,6 +187,13 @@ def test_a_quiet_run_says_that_nothing_was_set_aside(tmp_path: Path) -> None:
     assert "No photograph: none was" in seen.text
     assert "was refused" not in seen.text
     assert "was silent" not in seen.text
+
+
+def test_files_that_were_not_taken_and_patients_that_are_not_known_are_counted(full: Page) -> None:
+    assert (
+        "aravind, files that were not taken: 12 .heic, 3 .txt (not a photograph that this program reads)." in full.text
+    )
+    assert "eyepacs partly inferred (74 photographs count as a patient each)" in full.text
 
 
 def test_names_of_photographs_stay_out_of_the_page(tmp_path: Path) -> None:

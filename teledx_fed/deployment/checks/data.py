@@ -11,7 +11,7 @@ from teledx_fed.amounts import size
 from teledx_fed.checks import one_of
 from teledx_fed.data.hospitals import collections, hospitals
 from teledx_fed.data.layouts import LAYOUTS, read
-from teledx_fed.data_settings import SourceSettings
+from teledx_fed.data.walk import in_words
 from teledx_fed.deployment import room
 from teledx_fed.deployment.checks.check import Check, Checks, State, fail, ok, warn
 from teledx_fed.deployment.events import Disk
@@ -25,7 +25,9 @@ SHOWN = 3
 MOST_UNGRADABLE = 0.5
 KNOWN = {
     Patients.GIVEN: "as the data name them",
+    Patients.PARTLY_GIVEN: "partly as the data name them",
     Patients.INFERRED: "inferred from the names of the files",
+    Patients.PARTLY_INFERRED: "partly inferred from the names of the files",
     Patients.UNKNOWN: "unknown: each photograph counts as a patient of its own",
 }
 
@@ -41,8 +43,7 @@ def checks(home: SiteHome, settings: Settings, advance: Advance) -> Generator[Ch
         yield fail("data", missing, "Correct it in site.yaml.")
         return None
     settings = replace(settings, data=replace(settings.data, on_bad="skip"))
-    source = SourceSettings(own.data.layout, own.data.root)
-    listed, _ = read(own.name, source, own.data.grading, own.data.file_pattern)
+    listed, _ = read(own.name, own.data.source)
     room = _room(home, len(listed.examples), settings.data.image_size)
     yield room
     if room.state is State.FAIL:
@@ -74,17 +75,20 @@ def _room(home: SiteHome, photographs: int, side: int) -> Check:
 
 def _told(home: SiteHome, collection: Collection) -> Checks:
     aside = Counter(one.reason for one in collection.set_aside)
-    written = _written(home, collection.set_aside)
+    written = _written(home, collection)
     yield from _problems(home, [one for one in collection.set_aside if one.reason is Reason.BAD], written)
+    yield _files(collection)
     yield _grades(home, collection)
     yield _patients(home, collection)
     yield _gradability(len(collection.examples) + len(collection.set_aside), aside, written)
     yield _copies(aside, written)
 
 
-def _written(home: SiteHome, set_aside: tuple[SetAside, ...]) -> Path:
+def _written(home: SiteHome, collection: Collection) -> Path:
     file = home.state / "set-aside.txt"
-    write_text(file, "".join(f"{one.reason}: {one.name}: {one.detail}\n" for one in set_aside))
+    aside = [f"{one.reason}: {one.name}: {one.detail}\n" for one in collection.set_aside]
+    left = [f"not taken: {one.folder}: {one.count} {one.suffix}: {one.why}\n" for one in collection.not_taken]
+    write_text(file, "".join(aside + left))
     return file
 
 
@@ -114,12 +118,23 @@ def _grades(home: SiteHome, collection: Collection) -> Check:
 
 def _patients(home: SiteHome, collection: Collection) -> Check:
     people = len({example.patient for example in collection.examples})
-    withdrawn = len(excluded(home))
-    found = f"{people}, {KNOWN[collection.patients]}" + (f"; {withdrawn} excluded" if withdrawn else "")
-    if collection.patients is Patients.UNKNOWN:
+    withdrawn, photographs = len(excluded(home)), len(collection.examples)
+    alone = sum(not example.patient_known for example in collection.examples)
+    found = f"{people} with {photographs} photographs, {KNOWN[collection.patients]}"
+    if 0 < alone < photographs:
+        found += f": {photographs - alone} photographs say who the patient is, {alone} count as a patient each"
+    found += f"; {withdrawn} excluded" if withdrawn else ""
+    if alone:
         remedy = "Two eyes of one person may be trained and tested on: name patients where you can (data.file_pattern)."
         return warn("patients", found, remedy)
     return ok("patients", found)
+
+
+def _files(collection: Collection) -> Check:
+    taken = f"{len(collection.examples)} photographs are taken, {len(collection.set_aside)} set aside"
+    if left := in_words(collection.not_taken):
+        return warn("files", f"{taken}; {left}", "Convert what is a photograph; what is none does no harm.")
+    return ok("files", f"{taken}, and no other file lies there")
 
 
 def _gradability(photographs: int, aside: Counter[Reason], written: Path) -> Check:

@@ -53,18 +53,22 @@ def asked(tiny_settings: Callable[..., Settings]) -> Settings:
 
 def test_good_data_and_a_round_on_them(write: Write, photographs: Path, asked: Settings) -> None:
     home = write(data={"root": str(photographs)}, limits=SMALL, device="cpu")
+    (photographs / "2" / "eye.heic").write_bytes(b"of a telephone")
     found = offline(home, asked)
     wrong = {name: state for name, state in states(found).items() if state != "ok" and name != "disk"}
-    assert wrong == {"approval": "warn", "network": "warn", "patients": "warn", "copies": "warn"}
+    assert wrong == {"approval": "warn", "network": "warn", "files": "warn", "patients": "warn", "copies": "warn"}
+    assert found["files"].found == (
+        "29 photographs are taken, 3 set aside; 1 file is not taken: 1 .heic (not a photograph that this program reads)"
+    )
     assert found["grades"].found == "29 photographs by ICDR grade 0: 10, 1: 9, 2: 10; labels of layout folder"
-    assert found["patients"].found.startswith("29, unknown: ")
+    assert found["patients"].found.startswith("29 with 29 photographs, unknown: ")
     assert found["copies"].found == "1 copies set aside, 2 whose copies have another grade"
     assert found["device"].found == "the CPU"
     assert "ms a photograph; a round of one epoch over " in found["training"].found
     assert "needed for 32 photographs" in found["disk"].found
     assert not (home.state / "splits").exists()
     assert not (home.state / "runs").exists()
-    assert len((home.state / "set-aside.txt").read_text().splitlines()) == 3
+    assert len((home.state / "set-aside.txt").read_text().splitlines()) == 4
 
 
 @pytest.mark.parametrize(("on_bad", "state"), [("fail", "fail"), ("skip", "warn")])
