@@ -51,7 +51,7 @@ DOORS = {
     "mlflow": ("teledx_fed/reporting/tracking.py",),
     "tensorboard": ("teledx_fed/reporting/tracking.py",),
     "fastapi": ("teledx_fed/deployment/web/", "teledx_fed/diagnosis/web/"),
-    "prometheus_client": ("teledx_fed/deployment/metrics.py",),
+    "prometheus_client": ("teledx_fed/deployment/metrics.py", "teledx_fed/diagnosis/metrics.py"),
     "ray": ("teledx_fed/federation/ray_runtime.py",),
     "typer": ("teledx_fed/reporting/__main__.py", "sites/", "server/__main__.py"),
     "rich": ("teledx_fed/reporting/", "sites/__main__.py", "server/__main__.py"),

@@ -48,6 +48,15 @@ class Database:
             self.close()
             raise
 
+    @property
+    def answers(self) -> bool:
+        try:
+            with self.engine.connect() as connection:
+                connection.exec_driver_sql("SELECT 1")
+        except DatabaseError:
+            return False
+        return True
+
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """One state of the database, whatever others write meanwhile."""

@@ -34,6 +34,11 @@ class IdentifiedStore:
     def close(self) -> None:
         self._database.close()
 
+    @property
+    def answers(self) -> bool:
+        """Whether its database does."""
+        return self._database.answers
+
     def register(self, identity: Identity) -> None:
         """Before the patient's study is stored, each time one comes; what is new of the person is taken over."""
         for name in ("pseudonym", "number", "issuer", "name", "born"):

@@ -9,8 +9,9 @@ from sqlalchemy.orm import Session
 
 from teledx_fed.clinical import Action, Diagnosis, Gap, Reading
 from teledx_fed.records import Eye
-from teledx_fed.store import appending, arriving, backup, learning, refusals, retention, rows
+from teledx_fed.store import appending, arriving, backup, census, learning, refusals, retention, rows
 from teledx_fed.store.access import Access
+from teledx_fed.store.census import Census
 from teledx_fed.store.content import DOUBTS, written
 from teledx_fed.store.database import Database
 from teledx_fed.store.schema import SITE
@@ -70,6 +71,11 @@ class Store:
 
     def close(self) -> None:
         self._database.close()
+
+    @property
+    def answers(self) -> bool:
+        """Whether its database does."""
+        return self._database.answers
 
     def add_study(
         self,
@@ -273,7 +279,23 @@ class Store:
 
     def backup(self, path: Path) -> tuple[str, ...]:
         """Database and images as one archive, for either database; returns the paths of images that are missing."""
-        return backup.write(path, self._database, SITE, self.folder)
+        missing = backup.write(path, self._database, SITE, self.folder)
+        self._backed_up.touch()
+        return missing
+
+    @property
+    def last_backup(self) -> datetime | None:
+        """When one was last written to its end."""
+        file = self._backed_up
+        return datetime.fromtimestamp(file.stat().st_mtime, UTC) if file.exists() else None
+
+    @property
+    def _backed_up(self) -> Path:
+        return self.folder.parent / "last-backup"
+
+    def census(self) -> Census:
+        with self._database.reading() as session:
+            return census.take(session)
 
 
 def _add_derivative(session: Session, study: str, path: str) -> None:

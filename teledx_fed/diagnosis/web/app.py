@@ -1,6 +1,7 @@
 """The clinician's page and the devices' interface, as one application."""
 
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import uvicorn
@@ -10,12 +11,14 @@ from starlette.middleware.base import RequestResponseEndpoint
 
 from teledx_fed.checks import must
 from teledx_fed.diagnosis.clinic import Clinic
+from teledx_fed.diagnosis.metrics import Traffic
 from teledx_fed.diagnosis.web import (
     administration,
     api,
     fhir_intake,
     links,
     logging_in,
+    monitoring,
     new_study,
     pages,
     reading,
@@ -51,7 +54,7 @@ def app(clinic: Clinic, settings: DiagnosisSettings) -> FastAPI:
         redoc_url=None,
         openapi_url="/api/v1/openapi.json",
     )
-    site.state.clinic, site.state.settings = clinic, settings
+    site.state.clinic, site.state.settings, site.state.traffic = clinic, settings, Traffic(clinic)
     site.state.doorkeeper = Doorkeeper(
         clinic.store.access, timedelta(hours=settings.session_hours), clinic.bundle.manifest.demonstration
     )
@@ -68,6 +71,7 @@ def app(clinic: Clinic, settings: DiagnosisSettings) -> FastAPI:
         api,
         fhir_intake,
         uploads,
+        monitoring,
     )
     for part in parts:
         site.include_router(part.router)
@@ -79,10 +83,13 @@ def app(clinic: Clinic, settings: DiagnosisSettings) -> FastAPI:
 
     @site.middleware("http")
     async def with_headers(request: Request, answer: RequestResponseEndpoint) -> Response:
-        refused = misdirected(request, settings.hosts) or await run_in_threadpool(unwanted, request)
-        response = refused if refused is not None else await answer(request)
+        response = await monitoring.counted(request, site.state.traffic, partial(admitted, request, answer))
         response.headers.update(HEADERS)
         return response
+
+    async def admitted(request: Request, answer: RequestResponseEndpoint) -> Response:
+        refused = misdirected(request, settings.hosts) or await run_in_threadpool(unwanted, request)
+        return refused if refused is not None else await answer(request)
 
     @site.get("/favicon.ico", include_in_schema=False)
     def no_icon() -> Response:

@@ -92,7 +92,7 @@ def sight(request: Request, found: LoggedIn, study: str) -> Sight:
     clinic, settings = clinic_of(request), request.app.state.settings
     stored, readings = _known(clinic, study), clinic.store.readings(study)
     made = clinic.store.suggestions(study)
-    return Sight(stored, made[-1] if made and not _withheld(settings, found, readings) else None, readings)
+    return Sight(stored, made[-1] if made and not _withheld(settings, found, stored, readings) else None, readings)
 
 
 def _known(clinic: Clinic, study: str) -> StoredStudy:
@@ -102,9 +102,12 @@ def _known(clinic: Clinic, study: str) -> StoredStudy:
         raise HTTPException(404, "There is no such study.") from error
 
 
-def _withheld(settings: DiagnosisSettings, found: LoggedIn, readings: tuple[StoredReading, ...]) -> bool:
-    graded = any(one.reading.reader == found.user.name for one in readings)
-    return _blinded(settings) and not graded
+def _withheld(
+    settings: DiagnosisSettings, found: LoggedIn, stored: StoredStudy, readings: tuple[StoredReading, ...]
+) -> bool:
+    """Until they have graded all photographs that there are now."""
+    own = [one.reading for one in readings if one.reading.reader == found.user.name]
+    return _blinded(settings) and all(came_after(stored.study, reading) for reading in own)
 
 
 def _blinded(settings: DiagnosisSettings) -> bool:

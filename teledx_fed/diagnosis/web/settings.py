@@ -68,9 +68,10 @@ class DiagnosisSettings:
     which alone knows who is behind a pseudonym. `certificate` and `key` are files; without them the page is served on
     this machine alone. `allowed_hosts` are the names by which browsers and devices call this page, beside `host` and
     `oidc.address`; `trusted_proxies` the addresses or networks of proxies whose X-Forwarded-For and X-Forwarded-Proto
-    are believed. A device may have `device_uploads` uploads of `device_upload_mib` together in progress, and nothing is
-    taken in where less than `free_disk_mib` of the disk would be left. Studies are deleted `keep_days` after they were
-    received; never, where that is null. `oidc` is a log-in with the hospital's provider, beside that with a password.
+    are believed, `metrics_from` those that may read /metrics. A device may have `device_uploads` uploads of
+    `device_upload_mib` together in progress, and nothing is taken in where less than `free_disk_mib` of the disk would
+    be left. Studies are deleted `keep_days` after they were received; never, where that is null. `oidc` is a log-in
+    with the hospital's provider, beside that with a password.
     """
 
     host: str = "127.0.0.1"
@@ -79,6 +80,7 @@ class DiagnosisSettings:
     key: str | None = None
     allowed_hosts: list[str] = field(default_factory=list)
     trusted_proxies: list[str] = field(default_factory=list)
+    metrics_from: list[str] = field(default_factory=lambda: ["127.0.0.1", "::1"])
     database: str | None = None
     identified_database: str | None = None
     suggestion: str = "shown"
@@ -105,8 +107,9 @@ class DiagnosisSettings:
         for host in self.allowed_hosts:
             plain = (bool(host) and not set(host) & set("*/@: ")) or _is_network(host)
             must(plain, "allowed_hosts", "be names without scheme, port and *", host, "Say retina.hospital.example.")
-        for proxy in self.trusted_proxies:
-            must(_is_network(proxy), "trusted_proxies", "be addresses or networks", proxy, "Say 10.0.0.7.")
+        for name in ("trusted_proxies", "metrics_from"):
+            for network in getattr(self, name):
+                must(_is_network(network), name, "be addresses or networks", network, "Say 10.0.0.7.")
         must(
             (self.certificate is None) == (self.key is None), "certificate and key", "be given together", None, "Both."
         )

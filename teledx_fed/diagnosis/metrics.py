@@ -1,0 +1,107 @@
+"""What Prometheus learns of a clinic: counts and times, of nobody."""
+
+import shutil
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, ProcessCollector
+from prometheus_client import generate_latest as written
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from teledx_fed.clinical import Action
+from teledx_fed.diagnosis.clinic import Clinic
+from teledx_fed.store.census import Census
+from teledx_fed.store.database import StoreError
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+BUCKETS = (0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+"""Seconds: a page, a page with a map, a study."""
+
+
+class Traffic:
+    """Requests to one application since it started."""
+
+    def __init__(self, clinic: Clinic) -> None:
+        self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        self._registry.register(_Clinic(clinic))
+        self._seconds = Histogram(
+            "teledx_clinic_http_request_duration_seconds",
+            "Requests by the path they are of, without what identifies a study, a link or a person",
+            ("method", "path", "status"),
+            buckets=BUCKETS,
+            registry=self._registry,
+        )
+        self._refused = Counter(
+            "teledx_clinic_refused_submissions",
+            "Studies that were sent and not taken, by where they came",
+            ("way",),
+            registry=self._registry,
+        )
+
+    def count(self, method: str, path: str, status: int, seconds: float) -> None:
+        self._seconds.labels(method, path, f"{status // 100}xx").observe(seconds)
+
+    def count_refused(self, way: str) -> None:
+        self._refused.labels(way).inc()
+
+    def metrics(self) -> bytes:
+        return written(self._registry)
+
+
+@dataclass(frozen=True)
+class _Clinic(Collector):
+    clinic: Clinic
+
+    def describe(self) -> list[Metric]:
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        store, bundle = self.clinic.store, self.clinic.bundle
+        try:
+            census = store.census()
+        except StoreError:
+            census = None
+        yield _gauge("database_up", "Whether the database answers", census is not None)
+        if census is not None:
+            yield from _counts(census)
+        usage = shutil.disk_usage(store.folder)
+        yield _gauge("disk_free_bytes", "Where photographs are kept", usage.free)
+        yield _gauge("disk_size_bytes", "Where photographs are kept", usage.total)
+        if store.last_backup is not None:
+            yield _gauge("last_backup_timestamp_seconds", "In Unix time", store.last_backup.timestamp())
+        model = [((bundle.digest[:12], bundle.manifest.release), 1)]
+        yield _gauges("model_info", "The model that is diagnosed with", ("digest", "release"), model)
+
+
+def _counts(census: Census) -> Iterator[Metric]:
+    yield _gauges("studies", "Kept, by the way they came", ("way", "status"), census.studies.items())
+    waiting = [((action.value,), census.waiting.get(action.value, 0)) for action in Action]
+    yield _gauges("studies_waiting", "Not signed yet, by what is suggested or read", ("action",), waiting)
+    if census.oldest_waiting is not None:
+        waits = (datetime.now(UTC) - census.oldest_waiting).total_seconds()
+        yield _gauge("oldest_waiting_seconds", "Since the oldest study that nobody has signed was received", waits)
+    yield _gauges("suggestions", "Kept, of what studies there are", ("action", "certainty"), census.suggestions.items())
+    readings = {
+        ("signed" if signed else "preliminary", "overruled" if overruled else "followed"): count
+        for (signed, overruled), count in census.readings.items()
+    }
+    yield _gauges(
+        "readings", "Kept, and whether they follow the suggestion", ("standing", "suggestion"), readings.items()
+    )
+    refused = [((way,), count) for way, count in census.refused.items()]
+    yield _gauges("refusals_open", "What is in no study, and nobody has settled", ("way",), refused)
+    yield _gauge("uploads_open", "Begun by devices, and not part of a study yet", census.uploads)
+
+
+def _gauge(name: str, means: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"teledx_clinic_{name}", means, value)
+
+
+def _gauges(name: str, means: str, labels: tuple[str, ...], values: Iterable[tuple[tuple[str, ...], float]]) -> Metric:
+    family = GaugeMetricFamily(f"teledx_clinic_{name}", means, labels=labels)
+    for which, value in values:
+        family.add_metric(which, value)
+    return family

@@ -1,0 +1,80 @@
+"""Health and metrics, for those who watch machines: nothing in them is of a patient, a reader or a device."""
+
+import hashlib
+import shutil
+import time
+from collections.abc import Awaitable, Callable
+from ipaddress import ip_address, ip_network
+
+from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi.responses import JSONResponse
+
+from teledx_fed.diagnosis.clinic import Clinic
+from teledx_fed.diagnosis.metrics import CONTENT_TYPE, Traffic
+from teledx_fed.diagnosis.web.pages import clinic_of
+from teledx_fed.diagnosis.web.settings import DiagnosisSettings
+from teledx_fed.model.bundle import MANIFEST
+
+router = APIRouter(include_in_schema=False)
+
+WAYS = {"/upload": "page", "/link": "link", "/api/v1/studies": "device", "/api/v1/fhir/studies": "fhir"}
+"""Where studies are sent to; behind a link's path comes its token."""
+NOT_TAKEN = (409, 413, 422, 429, 507)
+"""A stranger's request is no study."""
+
+
+@router.get("/healthz")
+def health(request: Request) -> JSONResponse:
+    """Without a log-in: named checks, and 503 unless all hold."""
+    checks = _checks(clinic_of(request), request.app.state.settings)
+    healthy = all(checks.values())
+    return JSONResponse({"healthy": healthy, "checks": checks}, 200 if healthy else 503)
+
+
+@router.get("/metrics")
+def metrics(request: Request) -> Response:
+    """For the addresses in `metrics_from`."""
+    if not _may_read(request.client.host if request.client else "", request.app.state.settings.metrics_from):
+        raise HTTPException(403, "Metrics are for the addresses that metrics_from in diagnosis.yaml names.")
+    traffic: Traffic = request.app.state.traffic
+    return Response(traffic.metrics(), media_type=CONTENT_TYPE)
+
+
+async def counted(request: Request, traffic: Traffic, answer: Callable[[], Awaitable[Response]]) -> Response:
+    """Under the path as our own code names it: what a visitor asked for may name a patient, or be endless."""
+    began, status = time.perf_counter(), 500
+    try:
+        response = await answer()
+        status = response.status_code
+    finally:
+        route = request.scope.get("route")
+        path = getattr(route, "path", "none")
+        traffic.count(request.method if route else "none", path, status, time.perf_counter() - began)
+        if (way := _way_of(request)) and status in NOT_TAKEN:
+            traffic.count_refused(way)
+    return response
+
+
+def _way_of(request: Request) -> str | None:
+    """Also of what is refused before it reaches a route."""
+    path = request.url.path
+    sent_to = "/link" if path.startswith("/link/") else path
+    return WAYS.get(sent_to) if request.method == "POST" else None
+
+
+def _checks(clinic: Clinic, settings: DiagnosisSettings) -> dict[str, bool]:
+    manifest = clinic.bundle.folder / MANIFEST
+    return {
+        "database": clinic.store.answers,
+        "identities": clinic.identified.answers,
+        "model": manifest.is_file() and hashlib.sha256(manifest.read_bytes()).hexdigest() == clinic.bundle.digest,
+        "disk": shutil.disk_usage(clinic.store.folder).free >= settings.free_disk_mib * 2**20,
+    }
+
+
+def _may_read(host: str, allowed: list[str]) -> bool:
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return False
+    return any(address in ip_network(network) for network in allowed)

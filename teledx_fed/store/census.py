@@ -1,0 +1,81 @@
+"""What a site's store holds, in numbers, without anybody's name."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import JSON, ColumnElement, Subquery, Text, cast, func, select
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from teledx_fed.store.tables import ReadingRow, RefusalRow, StudyRow, SuggestionRow, UploadRow
+from teledx_fed.store.values import Status
+
+STORED_JSON = JSON().with_variant(Text(), "sqlite")
+"""SQLite extracts from text, PostgreSQL from JSON."""
+NO_REASON = '"overrules":""'
+"""In a reading as it is written; where a person typed it, the quotes are escaped.
+
+Looked for in the text: PostgreSQL refuses to take apart JSON that holds a NUL.
+"""
+
+
+@dataclass(frozen=True)
+class Census:
+    """Counts of what is there now: what was forgotten is not among it.
+
+    `studies` by the way they came and their status; `waiting`, those that nobody has signed, by action; `suggestions`
+    by action and certainty; `readings` by whether they are signed and whether they overrule the suggestion; `refused`
+    what is in no study and nobody has settled, by the way it came.
+    """
+
+    studies: Mapping[tuple[str, str], int]
+    waiting: Mapping[str, int]
+    oldest_waiting: datetime | None
+    suggestions: Mapping[tuple[str, str], int]
+    readings: Mapping[tuple[bool, bool], int]
+    refused: Mapping[str, int]
+    uploads: int
+
+
+def take(session: Session) -> Census:
+    waits = StudyRow.status != Status.SIGNED
+    studies: Counter[tuple[str, str]] = Counter()
+    refused: Counter[str] = Counter()
+    for source, count in session.execute(_grouped(RefusalRow.source).where(RefusalRow.settled.is_(None))):
+        refused[_way(source)] += count
+    for source, status, count in session.execute(_grouped(StudyRow.source, StudyRow.status)):
+        studies[_way(source), status.value] += count
+    waiting = session.execute(_grouped(StudyRow.action).where(waits))
+    action, certainty = (_said(SuggestionRow.diagnosis, name) for name in ("action", "certainty"))
+    suggestions = session.execute(_counted(select(action, certainty).subquery()))
+    overrules = ~ReadingRow.reading.contains(NO_REASON, autoescape=True)
+    readings = session.execute(_counted(select(ReadingRow.signed.is_not(None), overrules).subquery()))
+    return Census(
+        studies=studies,
+        waiting={action.value if action else "none": count for action, count in waiting},
+        oldest_waiting=session.execute(select(func.min(StudyRow.received)).where(waits)).scalar_one(),
+        suggestions={(action, certainty): count for action, certainty, count in suggestions},
+        readings={(bool(signed), bool(overruled)): count for signed, overruled, count in readings},
+        refused=refused,
+        uploads=session.execute(select(func.count()).select_from(UploadRow)).scalar_one(),
+    )
+
+
+def _way(source: str) -> str:
+    """Without the person, device or link."""
+    return source.partition("/")[0]
+
+
+def _grouped(*columns: InstrumentedAttribute[Any]) -> Any:
+    return select(*columns, func.count()).group_by(*columns)
+
+
+def _counted(rows: Subquery) -> Any:
+    """By columns that have no name which both databases could group by without it."""
+    return select(*rows.c, func.count()).group_by(*rows.c)
+
+
+def _said(column: InstrumentedAttribute[str], name: str) -> ColumnElement[str]:
+    return cast(column, STORED_JSON)[name].as_string()
