@@ -61,14 +61,16 @@ def blinded(clinic: Clinic, reader: Reader) -> Reader:
 
 
 def add_study(clinic: Clinic, *eyes: Eye) -> str:
-    """A file for each eye, which nobody looks at here."""
-    key = uuid4().hex
-    images = tuple(
-        StoredImage(hashlib.sha256(f"{key}{eye}".encode()).hexdigest(), f"{key}-{eye}", 9, 9, eye) for eye in eyes
-    )
-    for image in images:
-        (clinic.store.folder / image.path).touch()
-    return clinic.store.add_study(Arrival(key, "device/camera", images), diagnosis=suggestion()).study.id
+    arrival = Arrival(uuid4().hex, "device/camera", files(clinic, *eyes))
+    return clinic.store.add_study(arrival, diagnosis=suggestion()).study.id
+
+
+def files(clinic: Clinic, *eyes: Eye) -> tuple[StoredImage, ...]:
+    """One for each eye, which nobody looks at here."""
+    digests = {eye: hashlib.sha256(uuid4().bytes).hexdigest() for eye in eyes}
+    for digest in digests.values():
+        (clinic.store.folder / digest).touch()
+    return tuple(StoredImage(digest, digest, 9, 9, eye) for eye, digest in digests.items())
 
 
 @pytest.fixture
@@ -257,6 +259,14 @@ def test_blinded_readers_do_not_learn_from_lists_or_from_each_other(
     assert "new vessels" not in blinded.get(f"/studies/{study}").text
     assert blinded.read(study, **READING).status_code == 303
     assert "new vessels" in blinded.get(f"/studies/{study}").text
+
+
+def test_of_a_photograph_that_came_late_blinded_readers_grade_first_too(blinded: Reader, clinic: Clinic) -> None:
+    study = add_study(clinic, Eye.RIGHT)
+    blinded.read(study, **READING)
+    assert "most likely" in blinded.get(f"/studies/{study}").text
+    assert clinic.store.grow_study(clinic.store.study(study), files(clinic, Eye.LEFT), suggestion(), ())
+    assert "most likely" not in blinded.get(f"/studies/{study}").text
 
 
 def line_of(reader: Reader, study: str) -> str:
