@@ -321,7 +321,8 @@ def verify(home: Home = HERE, as_json: AsJson = False) -> None:
         from teledx_fed.deployment.audit import verify as faults_in
         from teledx_fed.deployment.server_settings import ServerHome
 
-        faults = faults_in(ServerHome(home).audit)
+        here = ServerHome(home)
+        faults = faults_in(here.audit, here.audit_key.with_suffix(".pub"))
         tell(as_json, "\n".join(faults) or "nothing was changed", faults=faults)
         sys.exit(int(bool(faults)))
 

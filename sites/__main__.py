@@ -179,9 +179,10 @@ def verify(
         from teledx_fed.deployment.site_settings import SiteHome
 
         here = SiteHome(home)
-        faults = faults_in(here.audit)
+        faults = faults_in(here.audit, here.public_key)
         if against is not None:
-            faults += receipts.unmatched(here.audit, against, here.settings.name)
+            compared = (here.audit, against, here.settings.name)
+            faults += receipts.unmatched(*compared) + receipts.contradicted(*compared)
         tell(as_json, "\n".join(faults) or "nothing was changed", faults=faults)
         sys.exit(int(bool(faults)))
 

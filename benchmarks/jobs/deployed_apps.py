@@ -18,6 +18,7 @@ from benchmarks.jobs.quickstart import Net
 from benchmarks.jobs.task import settings, stopwatch
 from teledx_fed.deployment.audit import AuditLog
 from teledx_fed.deployment.grid import NetworkGrid
+from teledx_fed.deployment.keys import create_site_keys
 from teledx_fed.federation.simulation import coordinate
 from teledx_fed.federation.site import client_app
 from teledx_fed.federation_settings import FederationSettings
@@ -42,7 +43,9 @@ def vector() -> tuple[ServerApp, ClientApp]:
 
     @server.main()
     def main(grid: Grid, context: Context) -> None:
-        network = NetworkGrid(grid, AuditLog(_folder() / "audit.jsonl"), print, SITES, len(SITES), 60)
+        key = _folder() / "audit.key"
+        create_site_keys(key, key.with_suffix(".pub"), "audit")
+        network = NetworkGrid(grid, AuditLog(_folder() / "audit.jsonl", key), print, SITES, len(SITES), 60)
         worker = idle()
 
         def rounds(count: int) -> None:

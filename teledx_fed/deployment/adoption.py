@@ -49,7 +49,7 @@ def adopt(home: SiteHome, model: Path, say: Callable[[str], None]) -> None:
     trained: Trained = {"network": settings.model.name, "rounds": asked.federation.rounds, "seed": asked.seed}
     write_site_bundle(worker, site, worker.initial, points, settings, trained, coming)
     _replace(home.champion, coming)
-    AuditLog(home.audit).append("adopted", model=model.name)
+    AuditLog(home.audit, home.audit_key).append("adopted", model=model.name)
 
 
 def _replace(champion: Path, coming: Path) -> None:

@@ -47,7 +47,9 @@ def approve(
     approval = Approval(plan, reference, _day(expires), len(questions.runs_of(home, plan.digest)) + runs)
     kept = {**asdict(approval), "plan": json.loads(plan.text), "expires": expires}
     private_files.write(home.approval(plan.digest), json.dumps(kept, indent=1).encode(), replace=True)
-    AuditLog(home.audit).append("approved", plan=plan.digest, reference=reference, expires=expires, runs=approval.runs)
+    AuditLog(home.audit, home.audit_key).append(
+        "approved", plan=plan.digest, reference=reference, expires=expires, runs=approval.runs
+    )
     return approval
 
 
@@ -57,7 +59,7 @@ def withdraw(home: SiteHome, plan: str) -> Approval:
     meant = [approval for approval in approvals(home) if start and approval.plan.digest.startswith(start)]
     must(len(meant) == 1, "PLAN", "be one that is approved here", plan, "See approvals.")
     home.approval(meant[0].plan.digest).unlink()
-    AuditLog(home.audit).append("withdrawn", plan=meant[0].plan.digest)
+    AuditLog(home.audit, home.audit_key).append("withdrawn", plan=meant[0].plan.digest)
     return meant[0]
 
 

@@ -1,8 +1,11 @@
 """What was asked, sent and refused: an append-only log of JSON lines, each chained to the one before it.
 
 An entry ends with the hash of its own bytes, and among these is the hash of the entry before. Beside the log lies its
-head, which says what entry was the last, so that a cut end shows too. The head is written after the entry: it may lag
-behind the log, but it never leads. Whoever can write both files can write both anew; that, the other side's log tells.
+head, which says what entry was the last, so that a cut end shows too. The head is signed with this side's key, and is
+written after the entry: it may lag behind the log, but it never leads.
+
+Whoever holds the key can put older files in the place of both. So each side sends its head with every message, and the
+other side acknowledges it: `verify` compares the log with the heads that were acknowledged.
 """
 
 import fcntl
@@ -18,14 +21,19 @@ from errno import ENOSPC
 from pathlib import Path
 from typing import Any, Self
 
+from teledx_fed.deployment.acknowledgement import other_side_rolled_back, rolled_back
+from teledx_fed.deployment.keys import is_signed_by, sign
+from teledx_fed.deployment.private_files import read
 from teledx_fed.files import write_bytes
 
+LAID_OUT = "laid out"
+"""The first event of every log, which `init` writes."""
 TORN, HEADLESS = "torn line", "head lost"
 """Events of the log's own: it goes on after a line that a crash cut short, or without the head that was there."""
 
 OWN = frozenset({"sequence", "time", "event", "before", "hash"})
 SEALED = re.compile(rb'(\{.*),"hash":"([0-9a-f]{64})"\}', re.DOTALL)
-HEAD = re.compile(rb"(\d{1,18}) ([0-9a-f]{64}) (\d{1,18})\n")
+HEAD = re.compile(rb"((\d{1,18}) ([0-9a-f]{64}) (\d{1,18})) ((?:[0-9a-f]{2}){1,150})\n")
 
 Entry = dict[str, Any]
 
@@ -39,14 +47,19 @@ class Head:
     size: int = 0
 
     @classmethod
-    def of(cls, log: Path) -> Self | None:
-        """`None` where it is missing, or not as it was written."""
+    def of(cls, log: Path, public_key: Path) -> Self | None:
+        """`None` where it is missing, or not as it was written and signed."""
         path = _beside(log)
         form = HEAD.fullmatch(path.read_bytes()) if path.exists() else None
-        return None if form is None else cls(int(form[1]), form[2].decode(), int(form[3]))
+        if form is None:
+            return None
+        content, sequence, digest, size, signature = form.groups()
+        signed = is_signed_by(read(public_key), content, bytes.fromhex(signature.decode()))
+        return cls(int(sequence), digest.decode(), int(size)) if signed else None
 
-    def write(self, log: Path) -> None:
-        write_bytes(_beside(log), f"{self.sequence} {self.hash} {self.size}\n".encode())
+    def write(self, log: Path, key: Path) -> None:
+        content = f"{self.sequence} {self.hash} {self.size}".encode()
+        write_bytes(_beside(log), content + f" {sign(key, content).hex()}\n".encode())
 
 
 @dataclass
@@ -96,17 +109,29 @@ class Chain:
 
 @dataclass(frozen=True)
 class AuditLog:
-    """Several processes may append at a time; an entry is on the disk when `append` comes back."""
+    """Several processes may append at a time; an entry is on the disk when `append` comes back.
+
+    `key` signs the head; the public key lies beside it, in the file that ends in .pub.
+    """
 
     path: Path
+    key: Path
+
+    @property
+    def public_key(self) -> Path:
+        return self.key.with_suffix(".pub")
+
+    def head(self) -> Head:
+        """The last entry that is surely on the disk."""
+        return Head.of(self.path, self.public_key) or Head()
 
     def append(self, event: str, /, **facts: Any) -> None:
         """Facts are plain JSON. Whatever befell the log, the new entry begins a line and the reason comes before it."""
         assert not OWN & facts.keys(), f"{sorted(OWN)} are facts of the log's own"
         with _locked(self.path) as log:
-            size, head = os.fstat(log).st_size, Head.of(self.path)
+            size, head = os.fstat(log).st_size, Head.of(self.path, self.public_key)
             if head is None and size == 0:
-                (head := Head()).write(self.path)
+                (head := Head()).write(self.path, self.key)
             last, found = self._end(head)
             written = b"\n" if size and os.pread(log, 1, size - 1) != b"\n" else b""
             for name, about in (*found, (event, facts)):
@@ -116,7 +141,7 @@ class AuditLog:
             if os.write(log, written) < len(written):
                 raise OSError(ENOSPC, os.strerror(ENOSPC), str(self.path))
             os.fsync(log)
-            last.write(self.path)
+            last.write(self.path, self.key)
 
     def _end(self, head: Head | None) -> tuple[Head, list[tuple[str, Entry]]]:
         """The last entry, found from the head on, and what must be told of it before anything else."""
@@ -130,18 +155,23 @@ class AuditLog:
         return chain.head, [*torn, *headless]
 
 
-def verify(path: Path) -> list[str]:
-    """Every fault and the line that shows it; none where nobody but `append` wrote."""
+def verify(path: Path, public_key: Path) -> list[str]:
+    """Every fault and the line that shows it; none where nobody but `append` wrote.
+
+    A log that was rolled back or begun again shows once the other side has sent a message.
+    """
     if not path.exists():
         return [f"{path} is missing"]
     with path.open("rb") as log:
         fcntl.flock(log, fcntl.LOCK_SH)
-        head, size = Head.of(path), os.fstat(log.fileno()).st_size
+        head, size = Head.of(path, public_key), os.fstat(log.fileno()).st_size
         fcntl.flock(log, fcntl.LOCK_UN)
-        chain, met, faults = Chain(), head == Head(), list[str]()
+        chain, met, faults, hashes = Chain(), head == Head(), list[str](), dict[int, str]()
         while line := log.readline(size - chain.size):
             faults += chain.read(line)
+            hashes[chain.head.sequence] = chain.head.hash
             met = met or chain.head == head
+    faults += [*_beginning(path), *rolled_back(entries(path), hashes), *other_side_rolled_back(entries(path))]
     if head is None:
         faults.append(f"{_beside(path).name} is missing or was changed: an end that was cut off would not show")
     elif not met:
@@ -155,6 +185,13 @@ def entries(path: Path) -> Iterator[Entry]:
         for line in log:
             if (entry := _parsed(line)) is not None:
                 yield entry
+
+
+def _beginning(path: Path) -> list[str]:
+    first = next(entries(path), None)
+    if first is None or first["sequence"] != 1 or first["event"] == LAID_OUT:
+        return []
+    return [f"the first entry must be the one that init wrote, got {first['event']!r}: the log was begun again"]
 
 
 def _unmet(head: Head, chain: Chain) -> str:

@@ -29,7 +29,7 @@ def conduct(grid: Grid, order: Order, home: ServerHome) -> None:
     sites = [node.name for node in nodes(home)]
     quorum, seconds = settings.federation.quorum, home.settings.wait_seconds
     with exclusive(folder / "lock"):
-        network = NetworkGrid(grid, AuditLog(home.audit), log.warning, sites, quorum, seconds)
+        network = NetworkGrid(grid, AuditLog(home.audit, home.audit_key), log.warning, sites, quorum, seconds)
         if order.kind == READINESS:
             write_text(folder / "readiness.json", json.dumps([asdict(one) for one in _ready(network, settings)]))
             return

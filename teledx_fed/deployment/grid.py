@@ -12,6 +12,7 @@ from flwr.proto.node_pb2 import NodeInfo
 from flwr.serverapp import Grid
 
 from teledx_fed.deployment.audit import AuditLog
+from teledx_fed.deployment.log_heads import AUDIT, LogHeads
 from teledx_fed.deployment.outgoing import told
 from teledx_fed.deployment.receipts import RECEIVED, SENT
 from teledx_fed.federation.in_process import AnsweringGrid
@@ -56,7 +57,7 @@ class NetworkGrid(AnsweringGrid):
         wait_seconds: float,
     ) -> None:
         """`sites` are those that are admitted: the first round waits for all of them, later ones for `quorum`."""
-        self._grid, self._audit, self._say = grid, audit, say
+        self._grid, self._audit, self._say, self._heads = grid, audit, say, LogHeads(audit)
         self._sites, self._quorum, self._wait_seconds = frozenset(sites), quorum, wait_seconds
         self._wanted = max(quorum, len(sites))
         self._overdue: dict[str, Sent] = {}
@@ -107,7 +108,9 @@ class NetworkGrid(AnsweringGrid):
             yield self._received(gone.reply, gone.sent)
 
     def _received(self, reply: Message, sent: Sent) -> Message:
-        self._audit.append(RECEIVED, site=self._name(sent), **told(reply))
+        site = self._name(sent)
+        heads = self._heads.detach(reply, site)
+        self._audit.append(RECEIVED, site=site, **told(reply), **heads)
         return reply
 
     def _push(self, messages: Iterable[Message]) -> dict[str, Sent]:
@@ -116,8 +119,11 @@ class NetworkGrid(AnsweringGrid):
         under_way = {}
         for message in messages:
             sent = Sent(message, activated.get(message.metadata.dst_node_id, ""))
-            self._audit.append(SENT, site=self._name(sent), **told(message))
+            site = self._name(sent)
+            self._audit.append(SENT, site=site, **told(message))
+            self._heads.attach(message, self._heads.seen(site))
             (identity,) = self._grid.push_messages([message])
+            del message.content[AUDIT]
             if identity is not None:
                 under_way[identity] = sent
         return under_way

@@ -15,6 +15,7 @@ from teledx_fed.data_settings import DataSettings, PartitionSettings
 from teledx_fed.deployment import approvals, budget, day_count, lineage, questions
 from teledx_fed.deployment.approvals import Approval
 from teledx_fed.deployment.audit import AuditLog
+from teledx_fed.deployment.log_heads import LogHeads
 from teledx_fed.deployment.metrics import Outcome, Tally
 from teledx_fed.deployment.outgoing import outgoing, rules, told
 from teledx_fed.deployment.plans import Plan, digest_of
@@ -56,15 +57,17 @@ class Gate:
     """Answers messages for the hospital in `home`, by its approvals and its site.yaml as they stand at that moment."""
 
     def __init__(self, home: SiteHome, audit: AuditLog, tally: Tally) -> None:
-        self._folder, self._audit, self._tally = home.folder, audit, tally
+        self._folder, self._audit, self._heads, self._tally = home.folder, audit, LogHeads(audit), tally
         self._app = client_app(self._of)
         self._begun: tuple[tuple[str, ...], Worker] | None = None
         self._held: tuple[tuple[str, frozenset[str]], Hospital] | None = None
 
     def __call__(self, message: Message, context: Context) -> Message:
-        home, facts = SiteHome(self._folder), told(message)
+        home = SiteHome(self._folder)
         site = home.settings.name
-        self._audit.append(RECEIVED, site=site, **facts)
+        seen, heads = self._heads.seen(site), self._heads.detach(message, site)
+        facts = told(message)
+        self._audit.append(RECEIVED, site=site, **facts, **heads)
         try:
             reply = self._answer(home, message, context, str(facts.get("digest")))
         except Refused as refused:
@@ -76,6 +79,8 @@ class Gate:
         event = _event(reply)
         self._audit.append(event, site=site, **told(reply))
         sent = wire.size(reply.content) if reply.has_content() else 0
+        if heads and reply.has_content():
+            self._heads.attach(reply, seen)
         self._tally.count(message.metadata.message_type, OUTCOMES[event], sent)
         return reply
 

@@ -41,7 +41,7 @@ def join(home: SiteHome, say: Callable[[str], None], node: int | None = None) ->
         tally = Tally()
         try:
             with _supernode(home, stop, say, node) as supernode, _watched(home, supernode, tally):
-                gate = Gate(home, AuditLog(home.audit), tally)
+                gate = Gate(home, AuditLog(home.audit, home.audit_key), tally)
                 serve(lambda: supernode.port, home.executor_key, gate, lambda: not stop.is_set())
         finally:
             _pid(home).unlink(missing_ok=True)

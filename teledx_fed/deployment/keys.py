@@ -7,7 +7,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization as form
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
-from flwr.supercore.primitives.asymmetric import verify_signature
+from flwr.supercore.primitives.asymmetric import sign_message, verify_signature
 
 from teledx_fed.checks import must
 from teledx_fed.deployment.private_files import PUBLIC, all_new, read, write
@@ -47,6 +47,11 @@ def public_key_bytes(path: Path) -> bytes:
     got = key.curve.name if isinstance(key, ec.EllipticCurvePublicKey) else type(key).__name__
     must(got == CURVE.name, str(path), f"be an ECDSA key on {CURVE.name}", got, NEW_PAIR)
     return key.public_bytes(form.Encoding.PEM, form.PublicFormat.SubjectPublicKeyInfo)
+
+
+def sign(private: Path, content: bytes) -> bytes:
+    """ECDSA with SHA-256, by a key that `create_site_keys` wrote."""
+    return sign_message(site_key(private), content)
 
 
 def is_signed_by(key: bytes, content: bytes, signature: bytes) -> bool:

@@ -5,7 +5,7 @@ from pathlib import Path
 from string import Template
 
 from teledx_fed.checks import must
-from teledx_fed.deployment.audit import AuditLog
+from teledx_fed.deployment.audit import LAID_OUT, AuditLog
 from teledx_fed.deployment.certificates import adopt, create_authority, days_left, issue_server_certificate
 from teledx_fed.deployment.keys import create_secret, create_site_keys
 from teledx_fed.deployment.private_files import PRIVATE_FOLDER
@@ -30,7 +30,8 @@ def init_server(home: ServerHome, hosts: Sequence[str], own: OwnCertificate) -> 
         create_authority(home.certificates)
         issue_server_certificate(home.certificates, hosts)
     home.runs.mkdir(exist_ok=True)
-    AuditLog(home.audit).append("laid out", hosts=list(hosts))
+    create_site_keys(home.audit_key, home.audit_key.with_suffix(".pub"), "audit")
+    AuditLog(home.audit, home.audit_key).append(LAID_OUT, hosts=list(hosts))
     _write("server/server.yaml", home.folder / "server.yaml", hosts="\n".join(f"  - {host}" for host in hosts))
 
 
@@ -55,7 +56,7 @@ def init_site(home: SiteHome, name: str, server: str, authority: Path) -> None:
         create_secret(secret)
     write_bytes(home.authority, authority.read_bytes())
     home.state.mkdir(exist_ok=True)
-    AuditLog(home.audit).append("laid out", name=name, server=server)
+    AuditLog(home.audit, home.audit_key).append(LAID_OUT, name=name, server=server)
     _write("site/site.yaml", home.folder / "site.yaml", name=name, server=server)
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from teledx_fed.deployment.acknowledgement import received
 from teledx_fed.deployment.audit import Entry, entries
 
 SENT, RECEIVED = "sent", "received"
@@ -61,6 +62,17 @@ def unmatched(ours: Path, theirs: Path, site: str) -> list[str]:
         for event, answer in ((SENT, RECEIVED), (RECEIVED, SENT))
         for log, other in ((ours, theirs), (theirs, ours))
         for entry in _unanswered(_about(log, event, site), _about(other, answer, site))
+    ]
+
+
+def contradicted(ours: Path, theirs: Path, site: str) -> list[str]:
+    """Log heads that one side received in the messages of `site` and that the other side's log does not hold."""
+    return [
+        f"entry {heads.own[0]} of {other} is not the one that {log} received with entry {entry['sequence']}"
+        for log, other in ((ours, theirs), (theirs, ours))
+        for hashes in [{entry["sequence"]: entry["hash"] for entry in entries(other)}]
+        for entry, of, heads in received(entries(log))
+        if of == site and heads.own[0] and hashes.get(heads.own[0]) != heads.own[1]
     ]
 
 

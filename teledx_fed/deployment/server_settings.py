@@ -91,3 +91,8 @@ class ServerHome:
     @property
     def audit(self) -> Path:
         return self.folder / "audit.jsonl"
+
+    @property
+    def audit_key(self) -> Path:
+        """What the head of the audit log is signed with; the public key lies beside it."""
+        return self.folder / "keys" / "audit.key"

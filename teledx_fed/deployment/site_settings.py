@@ -239,6 +239,11 @@ class SiteHome:
         return self.folder / "audit.jsonl"
 
     @property
+    def audit_key(self) -> Path:
+        """What the head of the audit log is signed with; the public key lies beside it."""
+        return self.private_key
+
+    @property
     def excluded(self) -> Path:
         """Patients who withdrew, one a line, as the hospital's own files name them."""
         return self.folder / "excluded.txt"

@@ -8,10 +8,12 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 
 import uvicorn
 from flwr.common.constant import ISOLATION_MODE_SUBPROCESS, TRANSPORT_TYPE_GRPC_RERE
+from flwr.server.superlink.linkstate import LinkState
 from flwr.superlink.auth_plugin import NoOpControlAuthnPlugin
 from flwr.superlink.cli.flower_superlink import SuperLinkLifespan
 from flwr.superlink.config_loader import SuperLinkLifespanConfig
@@ -19,8 +21,9 @@ from flwr.superlink.main import create_app
 from uvicorn.config import LifespanType
 
 from teledx_fed.deployment.audit import AuditLog
-from teledx_fed.deployment.control import is_up
+from teledx_fed.deployment.control import bundle, is_up
 from teledx_fed.deployment.door import ASGIApp, Door, Seldom
+from teledx_fed.deployment.journal import Journal
 from teledx_fed.deployment.monitoring import repeatedly
 from teledx_fed.deployment.server_settings import HOME, LOOPBACK, ServerHome
 
@@ -48,18 +51,23 @@ def serve(home: ServerHome, when_up: Callable[[], None], say: Callable[[str], No
     os.environ.update(ENVIRONMENT, FLWR_HOME=str(home.flower.absolute()), PATH=commands)
     os.environ[HOME] = str(home.folder.absolute())
     home.database.parent.mkdir(parents=True, exist_ok=True)
-    app = create_app(_config(home), SuperLinkLifespan)
-    audit = AuditLog(home.audit)
+    flower = create_app(_config(home), SuperLinkLifespan)
+    audit = AuditLog(home.audit, home.audit_key)
 
     def turned_away(reason: str) -> None:
         audit.append("refused", what="request", reason=reason)
         say(f"turned away: {reason}")
 
+    def state() -> LinkState:
+        found: LinkState = flower.state.linkstate_factory.state()
+        return found
+
     def is_admitted(key: bytes) -> bool:
-        return app.state.linkstate_factory.state().get_node_id_by_public_key(key) is not None
+        return state().get_node_id_by_public_key(key) is not None
 
     refuse = Seldom(turned_away)
     largest, a_second = int(settings.largest_request_mib * 2**20), settings.requests_a_second
+    app = Journal(flower, audit, state, sha256(bundle()).hexdigest())
     door = Door(app, is_admitted, largest, a_second, refuse)
     public = _server(door, home.certificates, settings.listen, settings.port, lifespan="off", refuse=refuse)
     private = _server(app, home.loopback, LOOPBACK, settings.control_port, lifespan="on")

@@ -39,7 +39,7 @@ class Rig:
         self.change(
             data={"root": str(folder / "photographs")}, limits=LIMITS, outbound={"min_patients": 2}, device="cpu"
         )
-        self.gate = Gate(self.home, AuditLog(self.home.audit), Tally())
+        self.gate = Gate(self.home, AuditLog(self.home.audit, self.home.audit_key), Tally())
         self.worker = Worker(build_network(asked.model, asked.seed))
         self.plan = self.approved(asked)
 

@@ -14,9 +14,10 @@ from threading import Thread
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from signed_log import faults_in, signed_log
 
 from teledx_fed.deployment import audit
-from teledx_fed.deployment.audit import AuditLog, Head, entries, verify
+from teledx_fed.deployment.audit import LAID_OUT, Head, entries
 
 ENTRIES = 8
 
@@ -24,13 +25,15 @@ APPENDER = """
 import sys
 from pathlib import Path
 from teledx_fed.deployment.audit import AuditLog
-log, number, times = AuditLog(Path(sys.argv[1])), int(sys.argv[2]), int(sys.argv[3])
+path = Path(sys.argv[1])
+log, number, times = AuditLog(path, path.with_name("audit.key")), int(sys.argv[2]), int(sys.argv[3])
 for turn in range(times):
     log.append("sent", appender=number, turn=turn, padding="x" * 3000)
 """
 
 
 def appender(log: Path, number: int, times: int) -> subprocess.Popen[bytes]:
+    signed_log(log)
     return subprocess.Popen([sys.executable, "-c", APPENDER, str(log), str(number), str(times)])
 
 
@@ -46,21 +49,24 @@ class Honest:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "audit.jsonl"
-        log = AuditLog(self.path)
+        log = signed_log(self.path)
         for number in range(ENTRIES):
-            log.append("asked", round=number, by="server", names=["parameters", "é\n"], nothing=None)
+            event = LAID_OUT if number == 0 else "asked"
+            log.append(event, round=number, by="server", names=["parameters", "é\n"], nothing=None)
         self.lines = self.path.read_bytes().splitlines(keepends=True)
         self.head = head_of(self.path).read_bytes()
 
     def verified(self, content: bytes, head: bytes | None = None) -> list[str]:
         self.path.write_bytes(content)
         head_of(self.path).write_bytes(self.head if head is None else head)
-        return verify(self.path)
+        return faults_in(self.path)
 
     def head_after(self, number: int) -> bytes:
         """The head as it was when the log had so many entries."""
         entry = json.loads(self.lines[number - 1])
-        return f"{number} {entry['hash']} {len(b''.join(self.lines[:number]))}\n".encode()
+        head = Head(number, entry["hash"], len(b"".join(self.lines[:number])))
+        head.write(self.path, self.path.with_name("audit.key"))
+        return head_of(self.path).read_bytes()
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +78,7 @@ lines = st.integers(0, ENTRIES - 1)
 
 
 def test_an_entry_holds_its_facts_and_when(tmp_path: Path) -> None:
-    AuditLog(tmp_path / "new" / "audit.jsonl").append("refused", reason="epochs", limits={"epochs": 5, "hours": None})
+    signed_log(tmp_path / "new" / "audit.jsonl").append("refused", reason="epochs", limits={"epochs": 5, "hours": None})
     (entry,) = entries(tmp_path / "new" / "audit.jsonl")
     assert entry["sequence"] == 1
     assert entry["event"] == "refused"
@@ -116,7 +122,7 @@ def test_a_fault_is_told_once(honest: Honest, name: str) -> None:
 
 
 def test_a_missing_log_is_a_fault(tmp_path: Path) -> None:
-    assert verify(tmp_path / "audit.jsonl") == [f"{tmp_path / 'audit.jsonl'} is missing"]
+    assert faults_in(tmp_path / "audit.jsonl") == [f"{tmp_path / 'audit.jsonl'} is missing"]
 
 
 @given(data=st.data())
@@ -182,8 +188,8 @@ def test_a_crash_at_any_byte_is_told_from_a_cut_and_gone_on_from(honest: Honest,
     faults = honest.verified(b"".join(honest.lines[:number]) + part, honest.head_after(number))
     assert faults == ([f"line {number + 1} is torn: an entry was written in part"] if torn else [])
 
-    AuditLog(honest.path).append("restarted")
-    assert verify(honest.path) == []
+    signed_log(honest.path).append("restarted")
+    assert faults_in(honest.path) == []
     assert honest.path.read_bytes().startswith(b"".join(honest.lines[:number]) + part)
     events = [entry["event"] for entry in entries(honest.path)][number:]
     assert events == ([audit.TORN] if torn else ["asked"] * (len(part) > 0)) + ["restarted"]
@@ -193,7 +199,7 @@ def test_a_crash_at_any_byte_is_told_from_a_cut_and_gone_on_from(honest: Honest,
 def test_a_torn_line_that_was_told_of_cannot_be_changed(honest: Honest, data: st.DataObject) -> None:
     torn = honest.lines[3][: data.draw(st.integers(1, len(honest.lines[3]) - 2))]
     honest.verified(b"".join(honest.lines[:3]) + torn, honest.head_after(3))
-    AuditLog(honest.path).append("restarted")
+    signed_log(honest.path).append("restarted")
     content, head = honest.path.read_bytes(), head_of(honest.path).read_bytes()
     assert honest.verified(content, head) == []
     gone = content.replace(torn + b"\n", b"", 1)
@@ -205,30 +211,30 @@ def test_a_torn_line_that_was_told_of_cannot_be_changed(honest: Honest, data: st
 def test_two_crashes_in_a_row(honest: Honest) -> None:
     before = b"".join(honest.lines[:3])
     assert len(honest.verified(before + b'{"sequence":4\n{"seq', honest.head_after(3))) == 2
-    AuditLog(honest.path).append("restarted")
-    assert verify(honest.path) == []
+    signed_log(honest.path).append("restarted")
+    assert faults_in(honest.path) == []
 
 
 def test_a_log_whose_end_was_cut_goes_on_and_the_gap_stays(honest: Honest) -> None:
     honest.verified(b"".join(honest.lines[:5])[:-1])
-    AuditLog(honest.path).append("restarted")
-    assert verify(honest.path) == ["line 6 holds entry 9 after entry 5: what lay between was removed"]
+    signed_log(honest.path).append("restarted")
+    assert faults_in(honest.path) == ["line 6 holds entry 9 after entry 5: what lay between was removed"]
 
 
 def test_a_log_that_was_removed_goes_on_from_its_head(honest: Honest) -> None:
     honest.verified(b"")
     honest.path.unlink()
-    AuditLog(honest.path).append("restarted")
-    assert verify(honest.path) == ["line 1 holds entry 9 after entry 0: what lay between was removed"]
+    signed_log(honest.path).append("restarted")
+    assert faults_in(honest.path) == ["line 1 holds entry 9 after entry 0: what lay between was removed"]
 
 
 def test_a_lost_head_is_told_of_for_good(honest: Honest) -> None:
     assert "head is missing" in honest.verified(b"".join(honest.lines[:5]), b"gone")[0]
     head_of(honest.path).unlink()
-    assert "head is missing" in verify(honest.path)[0]
-    AuditLog(honest.path).append("restarted")
-    AuditLog(honest.path).append("restarted")
-    assert verify(honest.path) == ["line 6 found the head lost: entries before it may be missing"]
+    assert "head is missing" in faults_in(honest.path)[0]
+    signed_log(honest.path).append("restarted")
+    signed_log(honest.path).append("restarted")
+    assert faults_in(honest.path) == ["line 6 found the head lost: entries before it may be missing"]
 
 
 def test_a_chain_forged_from_the_middle_on_is_found(honest: Honest) -> None:
@@ -247,7 +253,7 @@ def test_a_chain_forged_from_the_middle_on_is_found(honest: Honest) -> None:
 
 def test_lines_that_are_right_in_hash_and_wrong_in_form_do_no_harm(tmp_path: Path) -> None:
     path = tmp_path / "audit.jsonl"
-    AuditLog(path).append("asked")
+    signed_log(path).append(LAID_OUT)
     rest = b',"time":"","event":"asked","before":""'
     wrong = (
         b'{"sequence":true' + rest,
@@ -259,14 +265,14 @@ def test_lines_that_are_right_in_hash_and_wrong_in_form_do_no_harm(tmp_path: Pat
         digest = audit.hashlib.sha256(body).hexdigest()
         with path.open("ab") as log:
             log.write(body + f',"hash":"{digest}"}}\n'.encode())
-    assert len(verify(path)) == 4
+    assert len(faults_in(path)) == 4
     assert len(list(entries(path))) == 1
-    AuditLog(path).append("asked")
-    assert [entry["event"] for entry in entries(path)] == ["asked", audit.TORN, "asked"]
+    signed_log(path).append("asked")
+    assert [entry["event"] for entry in entries(path)] == [LAID_OUT, audit.TORN, "asked"]
 
 
 def test_what_is_no_json_is_refused_before_anything_is_written(tmp_path: Path) -> None:
-    log = AuditLog(tmp_path / "audit.jsonl")
+    log = signed_log(tmp_path / "audit.jsonl")
     log.append("asked")
     before = log.path.read_bytes()
     for wrong in (float("nan"), object(), b"bytes"):
@@ -278,19 +284,19 @@ def test_what_is_no_json_is_refused_before_anything_is_written(tmp_path: Path) -
 
 
 def test_a_full_disk_is_an_error_and_the_log_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    log, write = AuditLog(tmp_path / "audit.jsonl"), os.write
-    log.append("asked")
+    log, write = signed_log(tmp_path / "audit.jsonl"), os.write
+    log.append(LAID_OUT)
     monkeypatch.setattr(audit.os, "write", lambda file, content: write(file, content[:40]))
     for _ in range(3):
         with pytest.raises(OSError, match="No space left"):
             log.append("asked")
     monkeypatch.undo()
     log.append("asked")
-    assert verify(log.path) == []
+    assert faults_in(log.path) == []
 
 
 def test_appending_reads_the_end_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    log, read = AuditLog(tmp_path / "audit.jsonl"), list[bytes]()
+    log, read = signed_log(tmp_path / "audit.jsonl"), list[bytes]()
     for _ in range(50):
         log.append("asked")
     monkeypatch.setattr(audit.Chain, "read", lambda chain, line: read.append(line) or [])
@@ -299,10 +305,10 @@ def test_appending_reads_the_end_alone(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_one_appender_waits_for_another_and_so_does_a_reader(tmp_path: Path) -> None:
-    log = AuditLog(tmp_path / "audit.jsonl")
+    log = signed_log(tmp_path / "audit.jsonl")
     log.append("asked")
     with audit._locked(log.path):
-        waiting = [Thread(target=log.append, args=("asked",)), Thread(target=verify, args=(log.path,))]
+        waiting = [Thread(target=log.append, args=("asked",)), Thread(target=faults_in, args=(log.path,))]
         for thread in waiting:
             thread.start()
         time.sleep(0.1)
@@ -314,18 +320,20 @@ def test_one_appender_waits_for_another_and_so_does_a_reader(tmp_path: Path) -> 
 
 def test_appenders_at_the_same_time_leave_one_chain(tmp_path: Path) -> None:
     path, times = tmp_path / "audit.jsonl", 30
+    signed_log(path).append(LAID_OUT)
     appenders = [appender(path, number, times) for number in range(4)]
     while any(process.poll() is None for process in appenders):
-        assert not head_of(path).exists() or verify(path) == []
+        assert not head_of(path).exists() or faults_in(path) == []
         time.sleep(0.02)
     assert [process.returncode for process in appenders] == [0] * 4
-    assert verify(path) == []
-    found = [(entry["appender"], entry["turn"]) for entry in entries(path)]
+    assert faults_in(path) == []
+    found = [(entry["appender"], entry["turn"]) for entry in entries(path) if entry["event"] == "sent"]
     assert sorted(found) == [(number, turn) for number in range(4) for turn in range(times)]
 
 
 def test_a_killed_appender_leaves_at_most_a_torn_last_line(tmp_path: Path) -> None:
     path, drawn = tmp_path / "audit.jsonl", random.Random(0)
+    signed_log(path).append(LAID_OUT)
     for number in range(6):
         process = appender(path, number, 100_000)
         written = path.stat().st_size if path.exists() else 0
@@ -334,7 +342,27 @@ def test_a_killed_appender_leaves_at_most_a_torn_last_line(tmp_path: Path) -> No
         time.sleep(drawn.uniform(0, 0.05))
         process.kill()
         process.wait()
-        assert all("is torn" in fault for fault in verify(path))
-        AuditLog(path).append("restarted")
-        assert verify(path) == []
+        assert all("is torn" in fault for fault in faults_in(path))
+        signed_log(path).append("restarted")
+        assert faults_in(path) == []
     assert [entry["event"] for entry in entries(path)].count("restarted") == 6
+
+
+def test_a_log_that_was_begun_again_is_found(tmp_path: Path) -> None:
+    log = signed_log(tmp_path / "audit.jsonl")
+    log.append(LAID_OUT)
+    log.append("asked")
+    for path in (log.path, head_of(log.path)):
+        path.unlink()
+    log.append("asked")
+    assert faults_in(log.path) == [
+        "the first entry must be the one that init wrote, got 'asked': the log was begun again"
+    ]
+
+
+def test_a_head_signed_with_another_key_is_found(honest: Honest, tmp_path: Path) -> None:
+    other = signed_log(tmp_path / "audit.jsonl").key
+    honest.verified(b"".join(honest.lines[:3]))
+    entry = json.loads(honest.lines[2])
+    Head(3, entry["hash"], len(b"".join(honest.lines[:3]))).write(honest.path, other)
+    assert "head is missing or was changed" in faults_in(honest.path)[0]

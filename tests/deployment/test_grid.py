@@ -9,9 +9,9 @@ from flwr.app import ConfigRecord, Error, Message, RecordDict
 from flwr.common.constant import ErrorCode
 from flwr.proto.node_pb2 import NodeInfo
 from flwr.supercore.task_identity import TaskIdentity
+from signed_log import signed_log
 
 from teledx_fed.deployment import grid
-from teledx_fed.deployment.audit import AuditLog
 from teledx_fed.deployment.grid import NetworkGrid
 
 NORTH, SOUTH = 2, 3
@@ -50,7 +50,7 @@ class Network:
 
 def asked(amiss: object, folder: Path, back: bool = False) -> dict[int, Message]:
     flower = Network(amiss)
-    network = NetworkGrid(flower, AuditLog(folder / "audit"), print, ["north", "south"], 2, 1)  # type: ignore[arg-type]
+    network = NetworkGrid(flower, signed_log(folder / "audit"), print, ["north", "south"], 2, 1)  # type: ignore[arg-type]
     messages = [Message(RecordDict(), dst_node_id=node, message_type="train") for node in (NORTH, SOUTH)]
     replies = {}
     for reply in network.send_and_receive(messages, timeout=5):

@@ -45,7 +45,7 @@ def test_rounds_through_the_gate_pass_terms_and_rules(rig: Rig, tmp_path: Path) 
     assert progress.finished
     events = [entry["event"] for entry in entries(rig.home.audit)]
     assert events == ["laid out", "approved", *["received", "sent"] * 4]
-    assert verify(rig.home.audit) == []
+    assert verify(rig.home.audit, rig.home.public_key) == []
 
 
 def test_counts_before_training_pass_the_rules(rig: Rig) -> None:
@@ -81,7 +81,7 @@ def test_a_day_has_so_many_questions_of_any_kind_and_a_restart_forgets_none(rig:
     assert not rig.answer(rig.content()).has_error()
     assert not rig.answer(RecordDict(), "query.statistics").has_error()
     assert_refused(rig.answer(rig.content(batch_size=9)), Refusal.TRAINING)
-    rig.gate = Gate(rig.home, AuditLog(rig.home.audit), Tally())
+    rig.gate = Gate(rig.home, AuditLog(rig.home.audit, rig.home.audit_key), Tally())
     assert_refused(rig.answer(RecordDict(), "query.statistics"), Refusal.QUESTIONS)
 
 

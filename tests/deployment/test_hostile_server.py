@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from benchmarks.jobs.deployed import Federation, running
+from teledx_fed.deployment.audit import entries
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -76,6 +77,17 @@ def test_the_hospital_wrote_down_what_was_asked(federation: Federation) -> None:
     shown = federation.command("sites", "audit", "show", "--dir", federation.site("prey"))
     assert "query.photographs" in shown
     assert "training other than the plan's" in shown
+
+
+def test_the_server_wrote_down_what_an_app_that_is_not_ours_sent(federation: Federation) -> None:
+    lines = [entry for entry in entries(federation.server / "audit.jsonl") if "another app" in entry["event"]]
+    assert {(entry["event"], entry["site"]) for entry in lines} == {
+        ("sent of another app", "prey"),
+        ("received of another app", "prey"),
+    }
+    assert {"query.photographs", "train"} <= {entry["kind"] for entry in lines}
+    (started,) = (entry for entry in entries(federation.server / "audit.jsonl") if entry["event"] == "run started")
+    assert started["own"] is False
 
 
 def test_the_hospital_lives_on(federation: Federation) -> None:

@@ -118,7 +118,7 @@ def test_a_round_is_one_question_and_a_plan_one_run(rig: Rig) -> None:
     assert_refused(rig.answer(rig.content(round=3, trained_in=1)), Refusal.ASKED)
     assert_refused(rig.answer(rig.content(rig.crafted(), round=3, trained_in=2)), Refusal.ASKED)
     assert_refused(rig.answer(rig.content(rig.crafted(), round=2, trained_in=1)), Refusal.ORDER)
-    rig.gate = Gate(rig.home, AuditLog(rig.home.audit), Tally())  # a restart forgets none
+    rig.gate = Gate(rig.home, AuditLog(rig.home.audit, rig.home.audit_key), Tally())  # a restart forgets none
     assert_refused(rig.answer(rig.content(), run="renamed"), Refusal.RUNS)
     assert not rig.answer(asked_for("test", rig, 0.1), "evaluate").has_error()
     assert_refused(rig.answer(asked_for("test", rig, 0.2), "evaluate"), Refusal.ASKED)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from signed_log import faults_in, signed_log
 
-from teledx_fed.deployment.audit import AuditLog, verify
 from teledx_fed.deployment.receipts import LISTED, Packed, contents, digest, unmatched
 
 MESSAGE = {
@@ -83,10 +83,11 @@ def test_a_hostile_message_can_be_logged_and_fills_no_disk(tmp_path: Path) -> No
         "0": {**{f"{number:04}" + "n" * 10**4: "t" * 10**4 for number in range(500)}},
         "1": {"nan": float("nan"), "infinite": float("-inf"), "huge": 10**5000, "yes": True},
     }
-    log = AuditLog(tmp_path / "audit.jsonl")
+    log = signed_log(tmp_path / "audit.jsonl")
+    log.append("laid out")
     log.append("refused", contents=contents(hostile))
     assert log.path.stat().st_size < 50_000
-    assert verify(log.path) == []
+    assert faults_in(log.path) == []
     found = contents(hostile)
     assert found["and more"] == 500 - LISTED
     assert found["0"]["and more"] == 500 - LISTED
@@ -95,7 +96,7 @@ def test_a_hostile_message_can_be_logged_and_fills_no_disk(tmp_path: Path) -> No
 
 class Sides:
     def __init__(self, folder: Path) -> None:
-        self.site, self.server = AuditLog(folder / "site.jsonl"), AuditLog(folder / "server.jsonl")
+        self.site, self.server = signed_log(folder / "site.jsonl"), signed_log(folder / "server.jsonl")
 
     def down(self, message: str, lost: bool = False) -> None:
         self.server.append("sent", site="north", digest=self.digest(message))

@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks.jobs.deployed import Federation, running
 from teledx_fed.deployment import certificates
+from teledx_fed.deployment.audit import entries
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -54,6 +55,10 @@ def test_an_expelled_site_goes_and_does_not_come_back(federation: Federation) ->
     federation.wait_until_said("leaving", "The server does not know this site's key")
     with pytest.raises(RuntimeError, match=r"must be of an admitted site, got 'leaving'"):
         federation.command("server", "expel", "leaving", "--dir", federation.server)
+    key = certificates.fingerprint(federation.site("leaving") / "keys" / "site.pub")
+    lines = [entry for entry in entries(federation.server / "audit.jsonl") if entry.get("site") == "leaving"]
+    assert [(entry["event"], entry.get("key")) for entry in lines] == [("admitted", key), ("expelled", None)]
+    assert federation.command("server", "verify", "--dir", federation.server) == "nothing was changed\n"
 
 
 def test_a_key_twice_a_name_twice_and_what_is_no_key(federation: Federation) -> None:

@@ -1,0 +1,63 @@
+"""The heads of both audit logs, as each message carries them, and what `verify` concludes from them."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+THEIR_HEAD, OUR_HEAD = "their_head", "our_head"
+"""Facts of an entry about a received message: where the sender's log ended, and what it knows of the receiver's."""
+
+LogHead = tuple[int, str]
+"""The sequence and the hash of an entry; those of a log without entries are `EMPTY`."""
+EMPTY: LogHead = (0, "0" * 64)
+
+
+@dataclass(frozen=True)
+class Heads:
+    """`own` is where the sender's log ends, `seen` the last entry that it knows of the receiver's log."""
+
+    own: LogHead
+    seen: LogHead
+
+    @classmethod
+    def of(cls, entry: Mapping[str, Any]) -> Self | None:
+        """Those in an entry about a received message; `None` where it holds none."""
+        match entry:
+            case {"their_head": [int(sequence), str(digest)], "our_head": [int(seen), str(seen_digest)]}:
+                return cls((sequence, digest), (seen, seen_digest))
+        return None
+
+    def facts(self) -> dict[str, Any]:
+        """For an entry about the message that carried them."""
+        return {THEIR_HEAD: list(self.own), OUR_HEAD: list(self.seen)}
+
+
+def received(entries: Iterable[Mapping[str, Any]]) -> Iterator[tuple[Mapping[str, Any], str, Heads]]:
+    """Every entry about a message that carried heads, with the site's name and the heads."""
+    for entry in entries:
+        if (heads := Heads.of(entry)) is not None:
+            yield entry, str(entry.get("site", "")), heads
+
+
+def rolled_back(entries: Iterable[Mapping[str, Any]], hashes: Mapping[int, str]) -> list[str]:
+    """Entries of this log, by `hashes` of its sequence numbers, that the other side knew and that are gone."""
+    return [
+        f"entry {heads.seen[0]} is not the one that the other side knew when it sent entry {entry['sequence']} "
+        f"(site {site}): the log was rolled back or begun again"
+        for entry, site, heads in received(entries)
+        if heads.seen != EMPTY and hashes.get(heads.seen[0]) != heads.seen[1]
+    ]
+
+
+def other_side_rolled_back(entries: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Where the other side's log ended earlier than in a message before, or was another."""
+    last, faults = dict[str, LogHead](), list[str]()
+    for entry, site, heads in received(entries):
+        before = last.get(site, EMPTY)
+        if heads.own[0] < before[0] or (heads.own[0] == before[0] and heads.own != before):
+            faults.append(
+                f"the other side's log was rolled back from entry {before[0]} to {heads.own[0]} before entry "
+                f"{entry['sequence']} (site {site})"
+            )
+        last[site] = heads.own
+    return faults
