@@ -198,6 +198,27 @@ def receive(
 
 
 @app.command()
+def send(
+    study: Annotated[str, typer.Argument(help="As its address on the page ends.")],
+    home: Home = HERE,
+    bundle: BundleFolder = None,
+) -> None:
+    """Send a study's signed report to the archive that diagnosis.yaml names under dicom.archive."""
+    with told_plainly():
+        from teledx_fed.checks import must
+        from teledx_fed.diagnosis import sending
+        from teledx_fed.diagnosis.home import DiagnosisHome
+        from teledx_fed.diagnosis.study_reports import latest
+
+        here = DiagnosisHome(home)
+        archive = here.settings.dicom.archive
+        must(archive is not None, "dicom.archive", "be set to send reports", "none", "Name it in diagnosis.yaml.")
+        assert archive is not None
+        sent = sending.send(latest(here.clinic(bundle), study), archive)
+        typer.echo("\n".join([f"{sent.archive} stored the report as {sent.instance}", *sent.remarks]))
+
+
+@app.command()
 def link(
     label: Annotated[str, typer.Argument(help="To whom it is given, for your own records.")],
     home: Home = HERE,

@@ -35,7 +35,7 @@ DOORS = {
     "torchvision": ("teledx_fed/data/",),
     "jpeg_ls": (),  # pydicom calls it
     "pydicom": ("teledx_fed/data/dicom", "teledx_fed/data/deidentification.py"),
-    "pynetdicom": ("teledx_fed/diagnosis/receiver.py",),
+    "pynetdicom": ("teledx_fed/diagnosis/receiver.py", "teledx_fed/diagnosis/sending.py"),
     "sqlalchemy": ("teledx_fed/store/",),
     "alembic": ("teledx_fed/store/",),
     "captum": ("teledx_fed/diagnosis/explain.py",),

@@ -21,7 +21,13 @@ RECORDS: tuple[bytes, ...] = (
 LENGTHS = (b"NaN", b"1e400", b'"\\ud800"', b"[]", b"true", b"0.5", *(str(number).encode() for number in EXTREMES))
 PAGES = (
     *("", "login", "logout", "upload", "studies", "studies/{study}", "studies/{study}/reading", "static/page.css"),
-    *("studies/{study}/report.pdf", "studies/{study}/report.dcm", "studies/{study}/report.json", "link/{link}"),
+    *(
+        "studies/{study}/report.pdf",
+        "studies/{study}/report.dcm",
+        "studies/{study}/report-pseudonymous.dcm",
+        "studies/{study}/report.json",
+        "link/{link}",
+    ),
     *(
         "studies/{study}/report.fhir.json",
         "studies/{study}/images/{digest}.png",

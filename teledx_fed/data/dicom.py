@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 
 from teledx_fed.data import dicom_pixels
-from teledx_fed.data.dicom_parsing import PREFIX, parse, text, whole
+from teledx_fed.data.dicom_parsing import PREFIX, exact, parse, text, whole
 from teledx_fed.data.dicom_pixels import image_size, pixels
 from teledx_fed.data.photographs import Refused
 from teledx_fed.records import Eye, Field
@@ -38,6 +38,21 @@ KEYWORDS = (
 )
 
 
+FILED_BY = {
+    "patient_id": "PatientID",
+    "issuer": "IssuerOfPatientID",
+    "patient_name": "PatientName",
+    "birth_date": "PatientBirthDate",
+    "sex": "PatientSex",
+    "study_uid": "StudyInstanceUID",
+    "study_date": "StudyDate",
+    "study_time": "StudyTime",
+    "study_id": "StudyID",
+    "accession_number": "AccessionNumber",
+    "referring_physician": "ReferringPhysicianName",
+}
+
+
 @dataclass(frozen=True)
 class Filing:
     """Under what an archive files a photograph, in the archive's own words: identifying, and for the site alone.
@@ -56,6 +71,15 @@ class Filing:
     study_id: str = ""
     accession_number: str = ""
     referring_physician: str = ""
+
+
+@dataclass(frozen=True, order=True)
+class Source:
+    """A photograph as its archive names it: `kind` is the SOP class."""
+
+    instance: str
+    series: str
+    kind: str
 
 
 @dataclass(frozen=True)
@@ -139,19 +163,7 @@ def described(dataset: Dataset, name: str) -> DicomAbout:
 
 
 def _filing(dataset: Dataset) -> Filing:
-    return Filing(
-        patient_id=text(dataset, "PatientID"),
-        issuer=text(dataset, "IssuerOfPatientID"),
-        patient_name=text(dataset, "PatientName"),
-        birth_date=text(dataset, "PatientBirthDate"),
-        sex=text(dataset, "PatientSex"),
-        study_uid=text(dataset, "StudyInstanceUID"),
-        study_date=text(dataset, "StudyDate"),
-        study_time=text(dataset, "StudyTime"),
-        study_id=text(dataset, "StudyID"),
-        accession_number=text(dataset, "AccessionNumber"),
-        referring_physician=text(dataset, "ReferringPhysicianName"),
-    )
+    return Filing(**{name: exact(dataset, keyword) for name, keyword in FILED_BY.items()})
 
 
 def _eye(dataset: Dataset, name: str) -> Eye:

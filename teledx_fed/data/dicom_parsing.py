@@ -69,6 +69,12 @@ def text(dataset: Dataset, keyword: str) -> str:
     return "" if value is None else " ".join(str(value).split())
 
 
+def exact(dataset: Dataset, keyword: str) -> str:
+    """As it stands there, but for the padding: an archive finds it again by this alone."""
+    value = dataset.get(keyword)
+    return "" if value is None else str(value).strip(" \0")
+
+
 def called(identifier: str) -> str:
     """The name that the standard gives it; of another nothing is said, since a file can write anything there."""
     name = uid.UID(identifier).name

@@ -1,14 +1,18 @@
 """DICOM objects that we write: files that any archive takes (PS3.10), and reports among them (PS3.3 A.45.1)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from io import BytesIO
 
-from pydicom import Dataset, config, dcmwrite, uid
+from pydicom import Dataset, config, dcmread, dcmwrite, uid
 from pydicom.dataset import FileMetaDataset
 from pydicom.valuerep import PersonName, validate_value
 
 from teledx_fed.checks import must
+from teledx_fed.data.dicom import FILED_BY, Filing, Source
+
+UNCOMPRESSED = uid.ExplicitVRLittleEndian
 
 UNKNOWN = (
     *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID"),
@@ -20,22 +24,14 @@ LONGEST_COMMENT = 64
 
 @dataclass(frozen=True)
 class ReportFacts:
-    """Where a report is filed: the patient and study as the archive knows them; `verified` once a clinician signed.
-
-    `patient_name` as PS3.5 writes it, `Doe^Jane`; `birth_date` and `study_date` as YYYYMMDD, empty where unknown.
-    """
+    """`filing` says where it is filed, `sources` which photographs it is of; `verified` once a clinician signed."""
 
     title: str
     created: datetime
-    study_uid: str
-    instance_uid: str
+    filing: Filing
     series_uid: str
-    patient_id: str = ""
-    patient_name: str = ""
-    birth_date: str = ""
-    sex: str = ""
-    study_date: str = ""
-    accession_number: str = ""
+    instance_uid: str
+    sources: Sequence[Source] = ()
     verified: bool = False
 
 
@@ -43,22 +39,37 @@ def encapsulated_pdf(pdf: bytes, facts: ReportFacts) -> bytes:
     """A file of the Encapsulated PDF IOD, beside the photographs of its study."""
     must(pdf.startswith(b"%PDF-"), "pdf", "be a PDF file", f"{len(pdf)} other bytes", "Render the report anew.")
     report = stamped(Dataset(), uid.EncapsulatedPDFStorage, uid.UID(facts.instance_uid))
-    report.StudyInstanceUID, report.SeriesInstanceUID = facts.study_uid, facts.series_uid
-    report.PatientID, report.PatientName = facts.patient_id, facts.patient_name
-    report.PatientBirthDate, report.PatientSex = facts.birth_date, facts.sex
-    report.StudyDate, report.AccessionNumber = facts.study_date, facts.accession_number
+    for name, keyword in FILED_BY.items():
+        if keyword in UNKNOWN or getattr(facts.filing, name):
+            setattr(report, keyword, getattr(facts.filing, name))
+    report.SeriesInstanceUID = facts.series_uid
     report.Modality, report.ConversionType, report.SeriesNumber, report.InstanceNumber = "DOC", "WSD", 1, 1
     report.Manufacturer = "teledx_fed"
     report.ContentDate, report.ContentTime = facts.created.strftime("%Y%m%d"), facts.created.strftime("%H%M%S")
+    report.TimezoneOffsetFromUTC = facts.created.strftime("%z")
     report.AcquisitionDateTime = ""
     report.BurnedInAnnotation = "YES"  # a report names its patient
     report.DocumentTitle = facts.title
     report.ConceptNameCodeSequence = []
     report.VerificationFlag = "VERIFIED" if facts.verified else "UNVERIFIED"
+    if facts.sources:
+        report.SourceInstanceSequence = [_referenced(source) for source in facts.sources]
     report.MIMETypeOfEncapsulatedDocument = "application/pdf"
     report.EncapsulatedDocumentLength = len(pdf)
     report.EncapsulatedDocument = pdf + b"\0" * (len(pdf) % 2)
     return encoded(report)
+
+
+def facts_of(report: bytes) -> tuple[str, str]:
+    """SOP class and SOPInstanceUID of a file."""
+    dataset = dcmread(BytesIO(report), specific_tags=["SOPClassUID", "SOPInstanceUID"])
+    return str(dataset.SOPClassUID), str(dataset.SOPInstanceUID)
+
+
+def _referenced(source: Source) -> Dataset:
+    item = Dataset()
+    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = source.kind, source.instance
+    return item
 
 
 def stamped(dataset: Dataset, kind: uid.UID, instance_uid: uid.UID) -> Dataset:

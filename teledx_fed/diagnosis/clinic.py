@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from teledx_fed.checks import must
 from teledx_fed.clinical import Fault, Gap, PatientRecord, Study
 from teledx_fed.data.deidentification import pseudonym, pseudonymous_uid
-from teledx_fed.data.dicom import DicomAbout
+from teledx_fed.data.dicom import DicomAbout, Source
 from teledx_fed.data.disc import optic_disc
 from teledx_fed.data.likeness import is_same_photograph
 from teledx_fed.data.photographs import PhotographFile, PhotographInMemory, png
@@ -34,10 +34,14 @@ from teledx_fed.model.bundle import WEIGHTS, Bundle
 from teledx_fed.records import Eye, Field
 from teledx_fed.store.identified import IdentifiedStore
 from teledx_fed.store.store import Store
-from teledx_fed.store.values import Arrival, Filed, Identity, Source, StoredImage, StoredStudy
+from teledx_fed.store.values import Arrival, Filed, Identity, StoredImage, StoredStudy
 
 if TYPE_CHECKING:
     from teledx_fed.diagnosis.explain import Explainer
+
+
+LONGEST_NUMBER = 64
+"""Characters of a patient's number in DICOM (PS3.5 6.2, LO)."""
 
 
 @dataclass(frozen=True)
@@ -255,16 +259,17 @@ class Clinic:
         """Number and issuer, as all of the files say that say one."""
         numbers = {about.filing.patient_id for about in files} - {""}
         issuers = {about.filing.issuer for about in files if about.filing.patient_id} - {""}
+        readable = all(len(text) <= LONGEST_NUMBER and text.isprintable() for text in numbers | issuers)
+        must(readable, "PatientID", f"be at most {LONGEST_NUMBER} printable characters", "others", "Correct it.")
         several = max(len(numbers), len(issuers))
         must(several <= 1, "study.images", "be of one patient", several, "Send a study for each.")
         return (min(numbers), min(issuers, default="")) if numbers else None
 
     def _file(self, study: str, taken: Sequence[_Taken]) -> None:
         """Keep where the archive has it, in the identified store."""
-        files = [each.about for each in taken if each.about]
-        if files:
-            sources = tuple(Source(about.instance, about.series, about.kind) for about in files if about.instance)
-            self.identified.file(study, Filed(files[0].filing, sources))
+        for about in (each.about for each in taken if each.about):
+            sources = (Source(about.instance, about.series, about.kind),) if about.instance else ()
+            self.identified.file(study, Filed(about.filing, sources))
 
     def _instance(self, stated: str) -> str:
         return pseudonymous_uid(self._key, stated)

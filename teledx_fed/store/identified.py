@@ -1,20 +1,21 @@
 """The identified store: who is behind a pseudonym. A database of its own, which nothing else reads."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 from pydantic import TypeAdapter
 from sqlalchemy import delete, select
 
-from teledx_fed.data.dicom import Filing
+from teledx_fed.data.dicom import Filing, Source
 from teledx_fed.store import backup
 from teledx_fed.store.content import written
 from teledx_fed.store.database import Database
 from teledx_fed.store.schema import IDENTIFIED
 from teledx_fed.store.store import now
 from teledx_fed.store.tables import FilingRow, IdentityRow, SourceRow
-from teledx_fed.store.values import Filed, Identity, Source, check_text
+from teledx_fed.store.values import Filed, Identity, check_text
 
 FILINGS = TypeAdapter(Filing)
 
@@ -65,9 +66,7 @@ class IdentifiedStore:
         """Each time photographs of the study come: what the archive said first stays, what it left out is filled in."""
         with self._database.writing() as session:
             row = session.get(FilingRow, study)
-            known = FILINGS.dump_python(FILINGS.validate_json(row.filing)) if row else {}
-            new = FILINGS.dump_python(filed.filing)
-            filing = FILINGS.validate_python({name: known.get(name) or value for name, value in new.items()})
+            filing = _completed(FILINGS.validate_json(row.filing), filed.filing) if row else filed.filing
             session.merge(FilingRow(study=study, filing=written(FILINGS, filing), seen=self._clock()))
             session.flush()
             for source in filed.sources:
@@ -100,6 +99,13 @@ class IdentifiedStore:
 
     def backup(self, path: Path) -> None:
         backup.write(path, self._database, IDENTIFIED, None)
+
+
+def _completed(known: Filing, other: Filing) -> Filing:
+    """With what the other says beside it, if it is of the same study."""
+    if known.study_uid != other.study_uid:
+        return known
+    return replace(known, **{name: value for name, value in vars(other).items() if not getattr(known, name)})
 
 
 def restore_identified(path: Path, url: str, folder: Path) -> IdentifiedStore:

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from teledx_fed.checks import must
 from teledx_fed.clinical import Action, Diagnosis, EyeReading, Fault, Gap, PatientRecord, Reading, Study
-from teledx_fed.data.dicom import Filing
+from teledx_fed.data.dicom import Filing, Source
 from teledx_fed.records import Example, Eye, Field
 
 
@@ -270,15 +270,6 @@ class Identity:
     born: str | None = None
     issuer: str = ""
     """Who gave the number, where an archive says so: another's same number is another person's."""
-
-
-@dataclass(frozen=True, order=True)
-class Source:
-    """A photograph as its archive names it: `kind` is the SOP class."""
-
-    instance: str
-    series: str
-    kind: str
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from pypdf import PdfReader
 from reportlab.pdfgen.canvas import Canvas
 
 from teledx_fed.data.deidentification import deidentified, pseudonym, pseudonymous_uid
-from teledx_fed.data.dicom import DicomPhotograph, about, read_dataset
+from teledx_fed.data.dicom import DicomPhotograph, Filing, Source, about, read_dataset
 from teledx_fed.data.dicom_writing import ReportFacts, encapsulated_pdf
 from teledx_fed.data.dicom_writing import encoded as written
 from teledx_fed.records import Eye, Field
@@ -167,12 +167,12 @@ def pdf(words: str) -> bytes:
 FACTS = ReportFacts(
     title="Diabetic retinopathy, suggestion",
     created=datetime(2026, 1, 31, 10, 15, tzinfo=UTC),
-    study_uid="1.2.3",
+    filing=Filing(
+        "MRN 7", "NORTH", "Müller^Jane", "19600101", "F", "1.2.3", "20260130", "101500", "7", "A 7", "Who^Dr"
+    ),
     series_uid="1.2.3.9",
     instance_uid="1.2.3.9.1",
-    patient_id="MRN 7",
-    patient_name="Müller^Jane",
-    birth_date="19600101",
+    sources=(Source("1.2.3.4.5", "1.2.3.4", "1.2.840.10008.5.1.4.1.1.77.1.5.1"),),
 )
 
 
@@ -185,6 +185,9 @@ def test_a_report_is_a_strictly_readable_object(padding: bytes, monkeypatch: pyt
     assert report.EncapsulatedDocument[: report.EncapsulatedDocumentLength] == content
     assert "refer" in PdfReader(io.BytesIO(report.EncapsulatedDocument)).pages[0].extract_text()
     assert (report.StudyInstanceUID, report.PatientID, str(report.PatientName)) == ("1.2.3", "MRN 7", "Müller^Jane")
+    filed = (report.IssuerOfPatientID, report.AccessionNumber, report.StudyDate, report.StudyID, report.PatientSex)
+    assert filed == ("NORTH", "A 7", "20260130", "7", "F")
+    assert [item.ReferencedSOPInstanceUID for item in report.SourceInstanceSequence] == ["1.2.3.4.5"]
     assert (report.ContentDate, report.ContentTime, report.Modality) == ("20260131", "101500", "DOC")
     assert (report.MIMETypeOfEncapsulatedDocument, report.VerificationFlag) == ("application/pdf", "UNVERIFIED")
     assert not [element.keyword for element in report if element.VR == "UI" and not uid.UID(element.value).is_valid]
@@ -200,4 +203,4 @@ def test_what_is_no_pdf_and_what_names_no_study_is_refused() -> None:
     with pytest.raises(ValueError, match="pdf must be a PDF file"):
         encapsulated_pdf(b"<html>", FACTS)
     with pytest.raises(ValueError, match="Invalid value for VR UI"):
-        encapsulated_pdf(pdf("x"), ReportFacts("x", FACTS.created, "study 7", "1.2", "1.3"))
+        encapsulated_pdf(pdf("x"), ReportFacts("x", FACTS.created, Filing(study_uid="study 7"), "1.2", "1.3"))

@@ -283,7 +283,7 @@ def test_reports_are_taken_along_by_who_is_logged_in_and_it_is_on_record(
 ) -> None:
     kinds = {
         "report.pdf": b"%PDF",
-        "report.dcm": bytes(128) + b"DICM",
+        "report-pseudonymous.dcm": bytes(128) + b"DICM",
         "report.fhir.json": b'{"resourceType":"Bundle"',
         "report.json": b'{"study":',
     }
@@ -312,7 +312,7 @@ def test_a_signed_report_is_final_and_one_signed_after_it_amended(reader: Reader
 
 
 def test_withheld_is_withheld_in_reports_too(blinded: Reader, study: str) -> None:
-    for name in ("report.pdf", "report.dcm", "report.fhir.json", "report.json"):
+    for name in ("report.pdf", "report.dcm", "report-pseudonymous.dcm", "report.fhir.json", "report.json"):
         assert blinded.get(f"/studies/{study}/{name}").status_code == 404
 
 

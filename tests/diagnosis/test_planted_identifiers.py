@@ -134,7 +134,7 @@ def assert_nothing_is_told(clinic: Clinic, site: TestClient) -> None:
     for entry in clinic.store.worklist():
         report = f"/studies/{entry.id}/report"
         assert found_in(text_of(site.get(f"{report}.pdf").content)) == []
-        dicom = site.get(f"{report}.dcm").content
+        dicom = site.get(f"{report}-pseudonymous.dcm").content
         assert found_in(dicom + text_of(dcmread(io.BytesIO(dicom)).EncapsulatedDocument)) == []
         for suffix in ("fhir.json", "json"):
             content = site.get(f"{report}.{suffix}").content

@@ -165,6 +165,7 @@ def show(
         withheld=seen.suggestion is None,
         blinded=_blinded(request.app.state.settings),
         findings=FINDINGS,
+        archive=request.app.state.settings.dicom.archive,
         shown=map,
         said={image.digest: _said(folder / sentence_of(image, map)) for image in seen.stored.images},
     )

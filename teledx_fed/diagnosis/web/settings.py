@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from ipaddress import ip_network
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from teledx_fed.checks import must, one_of, within
@@ -51,10 +52,37 @@ class OidcSettings:
 
 
 @dataclass
+class ArchiveSettings:
+    """Where signed reports go: by C-STORE to `title` at `host` and `port`, from us as `calling`; or, where there is an
+    `address`, by STOW-RS. `authorization_file` holds the value of its Authorization header.
+    """
+
+    title: str = ""
+    host: str = ""
+    port: int = 104
+    calling: str = "TELEDX"
+    address: str = ""
+    authorization_file: str = ""
+
+    def __post_init__(self) -> None:
+        one = bool(self.address) != bool(self.title and self.host)
+        must(one, "dicom.archive", "have title and host, or address", "both or neither", "Choose C-STORE or STOW-RS.")
+        within("dicom.archive.port", self.port, 1, 65535)
+        if self.address:
+            check_secure("dicom.archive.address", self.address)
+
+    def authorization(self) -> dict[str, str]:
+        if not self.authorization_file:
+            return {}
+        return {"Authorization": Path(self.authorization_file).read_text().strip()}
+
+
+@dataclass
 class DicomSettings:
-    """A study that comes over DICOM is taken in once no photograph of it has come for `quiet_seconds`."""
+    """A study is taken in once no photograph of it has come for `quiet_seconds`. Signed reports go to `archive`."""
 
     quiet_seconds: float = 30
+    archive: ArchiveSettings | None = None
 
     def __post_init__(self) -> None:
         within("dicom.quiet_seconds", self.quiet_seconds, 0, 3600)

@@ -1,0 +1,101 @@
+"""A signed report goes back to the hospital's archive: by C-STORE (PS3.4 Annex B) or STOW-RS (PS3.18 10.5)."""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+from pynetdicom import AE
+
+from teledx_fed.checks import must
+from teledx_fed.data.dicom_writing import UNCOMPRESSED, facts_of
+from teledx_fed.diagnosis.signing import Status
+from teledx_fed.diagnosis.study_reports import StudyReport
+from teledx_fed.diagnosis.web.settings import ArchiveSettings
+
+SECONDS = 60
+SUCCESS, COERCED = 0x0000, 0xB000
+FAILED, STORED, INSTANCE, REASON = "00081198", "00081199", "00081155", "00081197"
+"""Of the DICOM JSON that answers a STOW-RS (PS3.18 table 10.5.3-1)."""
+
+
+class NotSent(ValueError):
+    """The archive does not have the report."""
+
+
+@dataclass(frozen=True)
+class Sent:
+    """`remarks` say what in the report is not the archive's own."""
+
+    archive: str
+    instance: str
+    remarks: tuple[str, ...]
+
+
+def send(report: StudyReport, archive: ArchiveSettings) -> Sent:
+    """Send what was signed. A `NotSent` says what the archive answered, or that it did not."""
+    is_signed = report.status in (Status.FINAL, Status.AMENDED)
+    must(is_signed, "the study", "be signed for its report to be sent", report.status.value, "Sign a reading first.")
+    content, _, remarks = report.for_archive()
+    kind, instance = facts_of(content)
+    if archive.address:
+        _stow(content, instance, archive)
+    else:
+        _store(content, kind, archive)
+    return Sent(archive.address or f"{archive.title} at {archive.host}:{archive.port}", instance, remarks)
+
+
+def _store(content: bytes, kind: str, archive: ArchiveSettings) -> None:
+    entity = AE(ae_title=archive.calling)
+    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = entity.connection_timeout = SECONDS
+    entity.add_requested_context(kind, UNCOMPRESSED)
+    association = entity.associate(archive.host, archive.port, ae_title=archive.title)
+    if not association.is_established:
+        why = "it rejected the association" if association.is_rejected else "it could not be reached, or takes no PDF"
+        raise NotSent(f"{archive.title} at {archive.host}:{archive.port} did not take the report: {why}.")
+    try:
+        with tempfile.NamedTemporaryFile(suffix=".dcm") as file:
+            Path(file.name).write_bytes(content)
+            answer = association.send_c_store(file.name)
+    finally:
+        association.release()
+    status = answer.get("Status")
+    if status not in (SUCCESS, COERCED):
+        said = "it did not answer" if status is None else f"status 0x{status:04X} {answer.get('ErrorComment', '')}"
+        raise NotSent(f"{archive.title} did not take the report: {said.strip()}.")
+
+
+def _stow(content: bytes, instance: str, archive: ArchiveSettings) -> None:
+    boundary = uuid4().hex
+    head = f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode()
+    headers = {
+        "Content-Type": f'multipart/related; type="application/dicom"; boundary={boundary}',
+        "Accept": "application/dicom+json",
+        **archive.authorization(),
+    }
+    body = head + content + f"\r\n--{boundary}--\r\n".encode()
+    try:
+        answer = httpx.post(f"{archive.address.rstrip('/')}/studies", content=body, headers=headers, timeout=SECONDS)
+    except httpx.HTTPError as error:
+        raise NotSent(f"{archive.address} could not be reached: {error}.") from error
+    _check(answer, instance, archive.address)
+
+
+def _check(answer: httpx.Response, instance: str, address: str) -> None:
+    """Only what the archive lists as stored is stored."""
+    told: Any = {}
+    if "json" in answer.headers.get("Content-Type", ""):
+        told = answer.json()
+        told = told[0] if isinstance(told, list) and told else told
+    stored = [uid for item in _items(told, STORED) for uid in item.get(INSTANCE, {}).get("Value", [])]
+    if answer.status_code in (200, 202) and instance in stored:
+        return
+    reasons = [f"0x{reason:04X}" for item in _items(told, FAILED) for reason in item.get(REASON, {}).get("Value", [])]
+    why = f", failure reason {', '.join(reasons)}" if reasons else ""
+    raise NotSent(f"{address} did not take the report: HTTP {answer.status_code}{why}.")
+
+
+def _items(told: Any, tag: str) -> list[dict[str, Any]]:
+    return told.get(tag, {}).get("Value", []) if isinstance(told, dict) else []

@@ -1,0 +1,136 @@
+"""A stored study as the files that leave it: PDF, FHIR, and DICOM for the hospital's archive or for outside."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+from uuid import UUID, uuid5
+
+from teledx_fed.checks import must
+from teledx_fed.clinical import Diagnosis, Reading
+from teledx_fed.data.dicom import Filing
+from teledx_fed.data.dicom_writing import ReportFacts, encapsulated_pdf
+from teledx_fed.data.photographs import PhotographFile, laid_over
+from teledx_fed.diagnosis import fhir, pdf
+from teledx_fed.diagnosis.clinic import Clinic
+from teledx_fed.diagnosis.evidence import map_of, sentence_of
+from teledx_fed.diagnosis.signing import Status, status
+from teledx_fed.records import Eye
+from teledx_fed.store.values import Filed, StoredImage, StoredReading, StoredStudy
+
+RELEASE = version("teledx-fed")
+TITLE = "Diabetic retinopathy screening"
+INVENTED = "This study did not come over DICOM: its study UID was made here, and the patient's number typed in."
+WITHOUT_NUMBER = "The archive gave this study no patient number, and the report has none either."
+
+
+@dataclass(frozen=True)
+class StudyReport:
+    """What a report is made of. `readings` are all of the study's, in order."""
+
+    clinic: Clinic
+    stored: StoredStudy
+    diagnosis: Diagnosis
+    readings: Sequence[StoredReading]
+
+    @property
+    def signed(self) -> list[Reading]:
+        return [one.reading for one in self.readings if one.signed]
+
+    @property
+    def status(self) -> Status:
+        signed = self.signed
+        return status(self.stored.study, self.diagnosis, signed[-1] if signed else None, signed[:-1])
+
+    def as_pdf(self, now: datetime, patient: str | None = None) -> bytes:
+        """`patient` is said instead of the pseudonym."""
+        signed, study = self.signed, self.stored.study
+        named = study if patient is None else replace(study, patient=patient)
+        guideline = self.clinic.referral.guideline
+        last = signed[-1] if signed else None
+        return pdf.report(named, self.diagnosis, last, self._shown(), now, guideline, RELEASE)
+
+    def as_fhir(self, now: datetime) -> Mapping[str, Any]:
+        signed = self.signed
+        last = signed[-1] if signed else None
+        return fhir.bundle(self.stored.study, self.diagnosis, last, now, RELEASE, signed[:-1])
+
+    def for_outside(self, now: datetime) -> bytes:
+        """DICOM that names the pseudonym alone, under UIDs made here."""
+        return self._dicom("outside", Filed(self._invented(self.stored.study.patient or ""), ()), now, None)
+
+    def for_archive(self) -> tuple[bytes, Filed, tuple[str, ...]]:
+        """DICOM as the hospital's archive files it, what it was filed by, and what about that is not the archive's.
+
+        The same reading gives the same object. A `ValueError` where nobody said whose study it is.
+        """
+        filed, remarks = self._filed()
+        filing = filed.filing
+        person = " ".join(filing.patient_name.replace("^", " ").split())
+        times = [one.signed for one in self.readings if one.signed]
+        now = times[-1] if times else datetime.now(UTC)
+        patient = ", ".join(filter(None, (person, filing.patient_id))) or "unknown"
+        return self._dicom("archive", filed, now, patient), filed, remarks
+
+    def _filed(self) -> tuple[Filed, tuple[str, ...]]:
+        study = self.stored.study
+        if (filed := self.clinic.identified.filed(study.id)) is not None:
+            return filed, () if filed.filing.patient_id else (WITHOUT_NUMBER,)
+        person = self.clinic.who(study)
+        must(
+            person is not None,
+            "the study",
+            "have a patient's number for an archive to file its report",
+            "none",
+            "Take the pseudonymous report along.",
+        )
+        assert person is not None
+        filing = replace(self._invented(person.number), issuer=person.issuer, patient_name=person.name or "")
+        return Filed(filing, ()), (INVENTED,)
+
+    def _invented(self, patient: str) -> Filing:
+        study = self.stored.study
+        day = (study.acquired or "")[:10].replace("-", "")
+        return Filing(patient_id=patient, study_uid=_uid(UUID(study.id)), study_date=day if len(day) == 8 else "")
+
+    def _dicom(self, purpose: str, filed: Filed, now: datetime, patient: str | None) -> bytes:
+        identity, content = UUID(self.stored.study.id), self.as_pdf(now, patient)
+        facts = ReportFacts(
+            title=TITLE,
+            created=now,
+            filing=filed.filing,
+            series_uid=_uid(uuid5(identity, f"reports {purpose}")),
+            instance_uid=_uid(uuid5(identity, f"report {purpose} {now.isoformat()}")),
+            sources=filed.sources,
+            verified=self.status in (Status.FINAL, Status.AMENDED),
+        )
+        return encapsulated_pdf(content, facts)
+
+    def _shown(self) -> Mapping[Eye, pdf.Shown]:
+        """The first photograph of each eye."""
+        shown: dict[Eye, pdf.Shown] = {}
+        for image in self.stored.images:
+            if image.eye not in shown:
+                shown[image.eye] = self._picture(image)
+        return shown
+
+    def _picture(self, image: StoredImage) -> pdf.Shown:
+        folder = self.clinic.store.folder
+        photograph, heat = folder / image.path, folder / map_of(image)
+        if not heat.exists():
+            return pdf.Shown(PhotographFile(photograph).read())
+        said = (folder / sentence_of(image)).read_text()
+        return pdf.Shown(PhotographFile(photograph).read(), laid_over(photograph, heat), said)
+
+
+def latest(clinic: Clinic, study: str) -> StudyReport:
+    """A `ValueError` where there is no such study, or no suggestion of it yet."""
+    stored, made = clinic.store.study(study), clinic.store.suggestions(study)
+    must(bool(made), "study", "have a suggestion to report", "none", "Diagnose it first.")
+    return StudyReport(clinic, stored, made[-1].diagnosis, clinic.store.readings(study))
+
+
+def _uid(identity: UUID) -> str:
+    """PS3.5 B.2."""
+    return f"2.25.{identity.int}"
