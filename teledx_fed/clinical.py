@@ -10,6 +10,14 @@ from teledx_fed.records import GRADES, Eye, Field, Photograph
 
 SUGGESTION = "Suggestion, not a diagnosis."
 """On every output."""
+GRADE_NAMES = (
+    "no apparent retinopathy",
+    "mild non-proliferative retinopathy",
+    "moderate non-proliferative retinopathy",
+    "severe non-proliferative retinopathy",
+    "proliferative retinopathy",
+)
+"""By ICDR grade (International Clinical Diabetic Retinopathy scale)."""
 DEMONSTRATION = "Demonstration, not for patients."
 """Beside it, where the model was trained on drawn eyes."""
 

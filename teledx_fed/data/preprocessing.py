@@ -54,6 +54,29 @@ def prepare(image: Image, size: int, ben_graham: bool = False, clahe: bool = Fal
     return _square_of(_fundus(image), size, ben_graham, clahe)
 
 
+def steps(size: int, ben_graham: bool = False, clahe: bool = False) -> tuple[str, ...]:
+    """What `prepare` does, in words and numbers that another program can follow."""
+    lightness = "Equalise the lightness: CLAHE on L of CIE Lab, clip limit 2, 8 × 8 tiles."
+    average = (
+        "Replace each pixel p by 128 + 4 · (p − a), cut to 0…255; a is the Gaussian average over the disc alone, "
+        f"σ = {size / 60:.4g}."
+    )
+    return (
+        "Take the photograph as RGB, 8 bits, rows from the top.",
+        "Shrink a copy to a longest side of 256 pixels (by area; never enlarge). Its brightness is the largest of the "
+        "three channels, median-filtered 5 × 5.",
+        f"With d the 1st and b the 99th percentile of brightness, and o = min(d, {DARK}), pixels of at least "
+        "o + 0.06 · (b − o) are bright. The disc is the filled convex hull of their largest region (8-connected, by "
+        "the area within its outline), resized to the photograph by the nearest pixel.",
+        "Cut photograph and disc to the disc's bounding box. Pad both with black to a square, half of the padding "
+        "(rounded down) at the top or left.",
+        f"Resize both to {size} × {size}: by area where the square is larger, else bicubic.",
+        *([lightness] if clahe else []),
+        *([average] if ben_graham else []),
+        "Set pixels to black where the resized disc, 255 inside, is at most 127.",
+    )
+
+
 def place(image: Image) -> Place:
     """Of `prepare`'s square on a height × width × 3 RGB photograph. A `ValueError` where that shows no fundus."""
     mask = fundus_mask(image)

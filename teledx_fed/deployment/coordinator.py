@@ -11,7 +11,7 @@ from teledx_fed.deployment.control import READINESS, Order, nodes
 from teledx_fed.deployment.grid import NetworkGrid
 from teledx_fed.deployment.orders import folder_of
 from teledx_fed.deployment.server_settings import ServerHome
-from teledx_fed.federation.release import write_pooled
+from teledx_fed.federation.release import release
 from teledx_fed.federation.simulation import conclude, coordinate
 from teledx_fed.federation.statistics import ask_for_statistics, readiness, together
 from teledx_fed.files import exclusive, write_text
@@ -38,8 +38,7 @@ def conduct(grid: Grid, order: Order, home: ServerHome) -> None:
         conclude(network, last, settings, folder)
         kept = worker.initial.kept
         worker.save([SiteModel(last.weights, kept)], folder / "last.safetensors")
-        worker.save([SiteModel(last.best.weights, kept)], folder / "model.safetensors")
-        write_pooled(last.best, folder / "model.safetensors")
+        release(worker, [SiteModel(last.best.weights, kept)], last.best, settings, folder / "model.safetensors")
 
 
 def _ready(grid: NetworkGrid, settings: Settings) -> list[Readiness]:

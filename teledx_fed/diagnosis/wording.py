@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from teledx_fed.clinical import GRADE_NAMES as GRADE_NAMES
 from teledx_fed.clinical import (
     Action,
     Certainty,
@@ -28,14 +29,6 @@ FIELDS = {
     Field.UNKNOWN: "field not known",
 }
 SEVERITIES = ("no", "mild", "moderate", "severe", "proliferative")
-"""By ICDR grade."""
-GRADE_NAMES = (
-    "no apparent retinopathy",
-    "mild non-proliferative retinopathy",
-    "moderate non-proliferative retinopathy",
-    "severe non-proliferative retinopathy",
-    "proliferative retinopathy",
-)
 """By ICDR grade."""
 FAULTS: Mapping[Reason, str] = {
     Fault.NOT_A_FUNDUS: "the picture does not show a fundus",

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,26 @@ from teledx_fed.evaluation.operating import Evidence, as_json, evidence
 from teledx_fed.evaluation.tables import BINS
 from teledx_fed.federation.checkpoint import Scored
 from teledx_fed.files import write_text
+from teledx_fed.model.card import FILE, Card, metadata, network_card
+from teledx_fed.settings import Settings
+from teledx_fed.training.bundling import Trained, preparation
+from teledx_fed.training.worker import SiteModel, Worker
 
 POOLED = "pooled.json"
+
+
+def release(worker: Worker, models: Sequence[SiteModel], best: Scored, settings: Settings, model: Path) -> None:
+    """Write the best round's model, its card, and the counts that go with it."""
+    trained: Trained = {
+        "network": settings.model.name,
+        "strategy": settings.strategy.name,
+        "best_round": best.round,
+        "validation_eyes": int(best.tables["eyes"][0]) if best.tables else None,
+    }
+    card = Card(network_card(worker.network, settings.data.image_size), preparation(settings.data), trained)
+    worker.save(models, model, metadata(card))
+    write_text(model.with_name(FILE), card.markdown())
+    write_pooled(best, model)
 
 
 def write_pooled(best: Scored, model: Path) -> None:

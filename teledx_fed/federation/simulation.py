@@ -18,7 +18,7 @@ from teledx_fed.federation.faults import FaultyGrid, checked, with_flipped_label
 from teledx_fed.federation.in_process import InProcessGrid, WatchedGrid
 from teledx_fed.federation.nodes import hospital_of
 from teledx_fed.federation.ray_runtime import ray_grid
-from teledx_fed.federation.release import write_pooled
+from teledx_fed.federation.release import release
 from teledx_fed.federation.rounds import rounds
 from teledx_fed.federation.scoring import scores_on_test
 from teledx_fed.federation.site import Hospital, client_app
@@ -66,8 +66,7 @@ def federate(
     models = {name: hospital.model_after(best.round, best.weights) for name, hospital in hospitals.items()}
     final = [hospital.model_after(last.trained_in, last.weights) for hospital in hospitals.values()]
     worker.save(final, folder / "last.safetensors")
-    worker.save(list(models.values()), folder / "model.safetensors")
-    write_pooled(best, folder / "model.safetensors")
+    release(worker, list(models.values()), best, settings, folder / "model.safetensors")
     return Federation(best.round, models, lambda: conclude(here, last, settings, folder), evidence(best.tables))
 
 

@@ -11,6 +11,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
+from teledx_fed.model.network_card import NetworkCard
 from teledx_fed.model.runtime import Runtime
 from teledx_fed.operating_points import OperatingPoints
 from teledx_fed.records import GRADES
@@ -21,12 +22,13 @@ MANIFEST, WEIGHTS, GRAPH = "bundle.json", "model.safetensors", "model.onnx"
 
 @dataclass(frozen=True)
 class Preparation:
-    """How photographs become what the network sees; `version` is that of the code that does it."""
+    """How photographs become what the network sees: `steps` in words, `version` that of the code that does it."""
 
     version: int
     image_size: int
     ben_graham: bool
     clahe: bool
+    steps: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,8 @@ class Manifest:
     calibration: Calibration
     scope: Scope
     trained: Mapping[str, str | int | float | None]
+    network: NetworkCard | None = None
+    """Filled in when the bundle is written."""
     format: int = FORMAT
     files: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 by name."""

@@ -6,10 +6,12 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from teledx_fed.files import write_bytes
+from teledx_fed.files import write_bytes, write_text
 from teledx_fed.model.bundle import GRAPH, MANIFEST, MANIFESTS, WEIGHTS, Manifest
+from teledx_fed.model.card import FILE, Card, metadata, network_card
 from teledx_fed.model.export import export
 from teledx_fed.model.network import Grader, save
+from teledx_fed.model.network_card import LOGITS, MAPS
 
 
 class _Mapped(nn.Module):
@@ -25,11 +27,17 @@ class _Mapped(nn.Module):
 
 
 def write_bundle(network: Grader, manifest: Manifest, folder: Path) -> None:
-    """The manifest comes last, with the others' hashes: without it there is no bundle."""
+    """Weights and graph carry the card that MODEL_CARD.md spells out.
+
+    The manifest comes last, with the others' hashes: without it there is no bundle."""
     if network.settings.head != "grade":
         raise ValueError(f"model.head must be grade for a bundle, got {network.settings.head}. Train five grades.")
     (folder / MANIFEST).unlink(missing_ok=True)
-    save(network, folder / WEIGHTS)
-    write_bytes(folder / GRAPH, export(_Mapped(network), manifest.preparation.image_size))
+    size = manifest.preparation.image_size
+    about = replace(manifest, network=network_card(network, size))
+    card = Card(network_card(network, size), manifest.preparation, manifest.trained, about)
+    save(network, folder / WEIGHTS, metadata(card))
+    write_bytes(folder / GRAPH, export(_Mapped(network), size, (LOGITS, MAPS), metadata(card)))
+    write_text(folder / FILE, card.markdown())
     files = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in (WEIGHTS, GRAPH)}
-    write_bytes(folder / MANIFEST, MANIFESTS.dump_json(replace(manifest, files=files), indent=2))
+    write_bytes(folder / MANIFEST, MANIFESTS.dump_json(replace(about, files=files), indent=2))

@@ -2,11 +2,13 @@
 
 import io
 import warnings
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from functools import partial
 from threading import Lock
 
 import numpy as np
+import onnx
 import torch
 from numpy.typing import NDArray
 from timm.layers.conv2d_same import Conv2dSame
@@ -15,7 +17,8 @@ from timm.models._efficientnet_blocks import SqueezeExcite
 from torch import Tensor, nn
 from torch.nn import functional
 
-from teledx_fed.model.runtime import IMAGES, Runtime
+from teledx_fed.model.network_card import IMAGES
+from teledx_fed.model.runtime import Runtime
 from teledx_fed.randomness import generator
 
 EXPORT_VERSION = 3
@@ -37,24 +40,30 @@ class _Exported(nn.Module):
         return outputs if isinstance(outputs, tuple) else (outputs,)
 
 
-def export(module: nn.Module, size: int) -> bytes:
+def export(module: nn.Module, size: int, names: Sequence[str] = (), metadata: Mapping[str, str] = {}) -> bytes:
     """`module` takes uint8 images (b, 3, size, size); its ONNX takes any number of them as (b, size, size, 3).
 
-    It may return one tensor or several. A `ValueError` where ONNX Runtime, on a CPU, computes something else than
-    PyTorch.
+    It may return one tensor or several, which are given `names`; `metadata` goes into the file. A `ValueError` where
+    ONNX Runtime, on a CPU, computes something else than PyTorch.
     """
     reference = _Exported(deepcopy(module)).cpu().eval()
     images = _images(3, size)
     with torch.inference_mode():
         expected = [output.numpy() for output in reference(torch.from_numpy(images))]
-    graph = _graph(_for_runtime(deepcopy(reference)), _images(2, size), len(expected))
+    outputs = names or [f"output_{number}" for number in range(len(expected))]
+    graph = _graph(_for_runtime(deepcopy(reference)), _images(2, size), outputs)
     for computed, truth in zip(Runtime(graph, torch.get_num_threads()).outputs(images), expected, strict=True):
         _check(computed, truth)
-    return graph
+    return _with_metadata(graph, metadata) if metadata else graph
 
 
-def _graph(exported: nn.Module, images: NDArray[np.uint8], outputs: int) -> bytes:
-    names = [f"output_{number}" for number in range(outputs)]
+def _with_metadata(graph: bytes, metadata: Mapping[str, str]) -> bytes:
+    model = onnx.load_model_from_string(graph)
+    onnx.helper.set_model_props(model, dict(metadata))
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+def _graph(exported: nn.Module, images: NDArray[np.uint8], names: Sequence[str]) -> bytes:
     file = io.BytesIO()
     with _one_at_a_time, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # this exporter is the old one: 0.6 s, not 8, and one file
@@ -64,7 +73,7 @@ def _graph(exported: nn.Module, images: NDArray[np.uint8], outputs: int) -> byte
             file,  # type: ignore[arg-type]  # its stub forgets that it takes files
             dynamo=False,
             input_names=[IMAGES],
-            output_names=names,
+            output_names=list(names),
             dynamic_axes={name: {0: "batch"} for name in (IMAGES, *names)},
         )
     return file.getvalue()

@@ -99,6 +99,11 @@ class Grader(nn.Module):
         return parameters, statistics
 
     @property
+    def arguments(self) -> dict[str, Any]:
+        """With which timm makes the backbone."""
+        return _arguments(self.begun)
+
+    @property
     def frozen(self) -> nn.Sequential:
         """From images to what the learned part takes: pooled features (b, d), or feature maps (b, c, h, w)."""
         return self._parts[0]
@@ -150,10 +155,9 @@ class Grader(nn.Module):
 def build(settings: ModelSettings, seed: int) -> Grader:
     """A network with its initial weights; the same settings and seed give the same bits."""
     begun = origin(Path(settings.file)) if settings.file is not None else settings.initial
-    activation: dict[str, Any] = {"act_layer": "relu6"} if begun == "lite0" else {}
     drawn = seed if settings.initial == "none" else 0  # else one backbone for all seeds, whose features can be shared
     with _initialised_by(drawn, "backbone"):
-        backbone = timm.create_model(settings.name, num_classes=0, **activation)
+        backbone = timm.create_model(settings.name, num_classes=0, **_arguments(begun))
     width = cast(int, backbone.num_features)
     with _initialised_by(seed, "head"):
         head = _HEADS[settings.head](width)
@@ -166,6 +170,11 @@ def build(settings: ModelSettings, seed: int) -> Grader:
     if settings.file is not None:
         load_file(network, Path(settings.file))
     return network.to(memory_format=torch.channels_last).eval()
+
+
+def _arguments(begun: str) -> dict[str, Any]:
+    """Of timm's network, beside its name."""
+    return {"act_layer": "relu6"} if begun == "lite0" else {}
 
 
 def _scale(backbone: nn.Module, begun: str) -> tuple[Tensor, Tensor]:
@@ -213,8 +222,8 @@ def load(network: Grader, weights: Weights) -> None:
             there.copy_(torch.tensor(vector))
 
 
-def save(network: Grader, path: Path) -> None:
-    """The whole network as it stands; its bytes depend on its weights alone."""
+def save(network: Grader, path: Path, metadata: Mapping[str, str] = {}) -> None:
+    """The whole network as it stands; its bytes depend on its weights and `metadata` alone."""
     described = {name: getattr(network.settings, name) for name in ("name", "head", "oedema", "batch_norm")}
     described["initial"] = network.begun
     state = {
@@ -222,7 +231,7 @@ def save(network: Grader, path: Path) -> None:
         name: torch.zeros_like(tensor) if name.endswith("num_batches_tracked") else _apart(tensor)
         for name, tensor in network.state_dict().items()
     }
-    write_bytes(path, safetensors.torch.save(state, metadata={"model": json.dumps(described)}))
+    write_bytes(path, safetensors.torch.save(state, metadata={**metadata, "model": json.dumps(described)}))
 
 
 def saved(path: Path) -> Grader:

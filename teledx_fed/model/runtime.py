@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # else the import looks for a server of its maker's; a hospital asks nobody
 import onnxruntime  # type: ignore[import-untyped]
 
-IMAGES = "images"
+from teledx_fed.model.network_card import IMAGES
+
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 LIKE_PYTORCH = {"use_tf32": "0"}
 TRIALS = 5

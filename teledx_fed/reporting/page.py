@@ -11,6 +11,7 @@ from teledx_fed.amounts import duration, number, size
 from teledx_fed.files import write_text
 from teledx_fed.records import GRADES
 from teledx_fed.reporting import plots, wording
+from teledx_fed.reporting.operating import basis_of
 from teledx_fed.reporting.runs import Run
 from teledx_fed.reporting.wording import METRICS, MODELS
 from teledx_fed.settings import as_yaml, without_places
@@ -63,7 +64,7 @@ def _template() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    named = (number, size, duration, wording.between)
+    named = (number, size, duration, basis_of, wording.between)
     environment.filters.update({function.__name__: function for function in (any, *named)})
     words = {"MEAN": MEAN, "ALL": ALL, "MODELS": MODELS, "METRICS": METRICS, "FORMS": wording.FORMS}
     constants = words | {"PALETTE": plots.PALETTE, "PRIMARY": tuple(CHANCE)}

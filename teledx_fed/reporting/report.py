@@ -21,6 +21,7 @@ from teledx_fed.evaluation.sufficiency import lacking, patients_of_kinds
 from teledx_fed.files import write_text
 from teledx_fed.randomness import generator
 from teledx_fed.records import Example, Site
+from teledx_fed.reporting.operating import points_of
 from teledx_fed.reporting.runs import json_lines
 from teledx_fed.reporting.wording import MODELS, SCHEMA
 from teledx_fed.settings import Settings
@@ -57,6 +58,7 @@ def write_report(
         "schema": SCHEMA,
         "parts": [{**asdict(part), "rounds": _rounds(lines[part], settings)} for part in parts],
         "head": settings.model.head,
+        "detects_oedema": settings.model.oedema,
         "data": _digest(sites.values()),
         "sites": {name: _about(site, settings) for name, site in sites.items()},
         **comparison.models,
@@ -64,6 +66,7 @@ def write_report(
         "too_few": _too_few(repeats[0]),
         "cross_site": cross_site,
         "curves": _curves(repeats[0].among(models)),
+        "operating_points": points_of(repeats[0]),
         "set_aside": {name: Counter(aside.reason for aside in site.set_aside) for name, site in sites.items()},
         "not_taken": {name: by_reason(site.not_taken) for name, site in sites.items()},
         "label_noise": {name: label_noise(site.set_aside) for name, site in sites.items()},

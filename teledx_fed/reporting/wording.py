@@ -7,7 +7,7 @@ from teledx_fed.amounts import number
 from teledx_fed.evaluation.sufficiency import FEWEST
 from teledx_fed.federation_settings import EVER, FaultSettings
 
-SCHEMA = "teledx_fed.report/2"
+SCHEMA = "teledx_fed.report/3"
 """Of report.json."""
 
 MODELS = {

@@ -5,6 +5,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from teledx_fed.data.image_cache import PREPARATION_VERSION
+from teledx_fed.data.preprocessing import steps
+from teledx_fed.data_settings import DataSettings
 from teledx_fed.evaluation.calibration import conformal_threshold, temperature
 from teledx_fed.evaluation.examined import Examination
 from teledx_fed.model.bundle import Calibration, Manifest, Preparation, Scope
@@ -59,7 +61,7 @@ def write_site_bundle(
         site=site.name,
         release=version("teledx-fed"),
         demonstration=bool(data.hospitals),
-        preparation=Preparation(PREPARATION_VERSION, data.image_size, data.ben_graham, data.clahe),
+        preparation=preparation(data),
         calibration=calibration(worker, site, model, points),
         scope=_scope(site.shard.train),
         trained=trained,
@@ -84,6 +86,11 @@ def calibration(worker: Worker, site: Site, model: SiteModel, points: OperatingP
         eyes=raw.eyes,
         patients=raw.patients,
     )
+
+
+def preparation(data: DataSettings) -> Preparation:
+    asked = data.image_size, data.ben_graham, data.clahe
+    return Preparation(PREPARATION_VERSION, *asked, steps(*asked))
 
 
 def _scope(seen: tuple[Example, ...]) -> Scope:

@@ -1,6 +1,6 @@
 """One resident network that every site of this process trains and scores with: overwritten, never rebuilt."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -81,10 +81,10 @@ class Worker:
     def _model(self) -> SiteModel:
         return SiteModel(pack(self.network, self.network.layout), pack(self.network, self.network.kept))
 
-    def save(self, models: Sequence[SiteModel], path: Path) -> None:
+    def save(self, models: Sequence[SiteModel], path: Path, metadata: Mapping[str, str] = {}) -> None:
         """The network with these weights, as a hospital has it that is new to them."""
         self._load(for_newcomer(models))
-        save(self.network, path)
+        save(self.network, path, metadata)
 
     def holding(self, model: SiteModel) -> Grader:
         """The network with these weights, until something else is asked of it."""

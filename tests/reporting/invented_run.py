@@ -2,11 +2,14 @@
 
 import json
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from points import point
 
+from teledx_fed.operating_points import Source
 from teledx_fed.randomness import generator
 from teledx_fed.reporting.wording import METRICS, MODELS
 
@@ -52,6 +55,22 @@ def curves(draw: np.random.Generator, auroc: float, head: str) -> Json:
     }
 
 
+def operating_point(site: int, head: str) -> Json:
+    source = (Source.LOCAL, Source.POOLED, Source.WITHHELD)[site % 3]
+    measured = asdict(point(0.5).validation)
+    points = {kind: [asdict(point(0.4, which))] for kind, which in (("referable", Source.LOCAL), ("urgent", source))}
+    referable, urgent = ({"points": points[kind], "test": measured} for kind in points)
+    share, none = measured["specificity"], {"count": 0, "of": 0, "value": None, "low": None, "high": None}
+    return {
+        "referable": referable,
+        "urgent": {**urgent, "withheld_eyes": 120 * (site % 3 == 2), "grade_0_called": share}
+        if head == "grade"
+        else None,
+        "severe_referred": share,
+        "oedema_alone": none,
+    }
+
+
 def report(sites: Iterable[str] = SITES, baselines: Iterable[str] = tuple(MODELS)[1:], head: str = "grade") -> Json:
     draw = generator(0, purpose="invented report")
     sites, models = tuple(sites), ("federated", *baselines)
@@ -75,10 +94,11 @@ def report(sites: Iterable[str] = SITES, baselines: Iterable[str] = tuple(MODELS
         for baseline in baselines
     }
     return {
-        "schema": "teledx_fed.report/2",
+        "schema": "teledx_fed.report/3",
         "parts": [{"name": "", "seed": 0, "fold": None, "best_round": 7, "rounds": 10}],
         "data": "b5bb9d80",
         "head": head,
+        "detects_oedema": False,
         "sites": {
             site: {
                 "train": 1831,
@@ -102,6 +122,7 @@ def report(sites: Iterable[str] = SITES, baselines: Iterable[str] = tuple(MODELS
             for model in ("federated", *(f"local of {site}" for site in sites))
         },
         "curves": {model: {site: curves(draw, auroc[model][site], head) for site in sites} for model in models},
+        "operating_points": {site: operating_point(i, head) for i, site in enumerate(sites)},
         "set_aside": {sites[0]: {"conflicting grades": 61, "duplicate": 130}, sites[-1]: {"bad": 1}},
         "not_taken": {sites[0]: {"not a photograph that this program reads": {".heic": 12, ".txt": 3}}},
         "label_noise": {site: {"duplicate_groups": 123, "conflicting_groups": 30} for site in sites[:1]},

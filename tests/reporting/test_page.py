@@ -80,6 +80,7 @@ def test_a_full_run_is_told_from_verdict_to_footer(full: Page) -> None:
         "Learning",
         "Confusion of grades",
         "Finding referable eyes",
+        "Operating points",
         "Reliability",
         "Set aside",
         "Who took part",
@@ -100,6 +101,16 @@ def test_each_hospital_and_model_has_its_numbers(full: Page) -> None:
     assert ["Sensitivity", "0.871 (0.812–0.923)"] in [row[:2] for row in full.rows]
     assert ["Severe eyes called not referable", *4 * ["3 (1–5)"]] in full.rows
     assert ["aravind", "0", "61", "130", "123", "30"] in full.rows
+
+
+def test_both_operating_points_of_each_hospital_are_told_in_counts(full: Page) -> None:
+    urgent = [row for row in full.rows if row[0].endswith(" urgent")]
+    assert [row[0] for row in urgent] == [f"{site} urgent" for site in SITES]
+    assert urgent[0][1:4] == ["0.90 (0.80–1.00) 18 of 20", "0.95 (0.85–1.00) 95 of 100", "0.78 (0.68–0.88) 18 of 23"]
+    assert urgent[0][4:] == ["0.400", "by this hospital's eyes, set by sensitivity 0.9"]
+    assert "federation's counts" in urgent[1][5]
+    assert urgent[2][5] == "withheld (3 diseased eyes are too few)"
+    assert ["messidor2_a", "0.95 (0.85–1.00) 95 of 100", "120", "0.95 (0.85–1.00) 95 of 100", "–"] in full.rows
 
 
 def test_every_interval_of_a_hospital_says_how_its_patients_are_known(full: Page) -> None:
@@ -212,7 +223,7 @@ def test_the_same_run_gives_the_same_bytes(tmp_path: Path) -> None:
 def test_a_report_of_another_version_is_refused(tmp_path: Path) -> None:
     folder = write_run(tmp_path, report())
     (folder / "report.json").write_text(json.dumps(report() | {"schema": "teledx_fed.report/9"}))
-    with pytest.raises(ValueError, match=r"report\.json must have schema 'teledx_fed.report/2', got"):
+    with pytest.raises(ValueError, match=r"report\.json must have schema 'teledx_fed.report/3', got"):
         write_page(folder)
 
 

@@ -1,0 +1,28 @@
+"""What the model in use is: its training, its thresholds and how they did, and what it was not made for."""
+
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse
+
+from teledx_fed.diagnosis.web.pages import clinic_of
+from teledx_fed.diagnosis.web.rendering import render
+from teledx_fed.diagnosis.web.sessions import Session
+from teledx_fed.operating_points import basis, percentage
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/model", response_class=HTMLResponse)
+def model_page(request: Request, found: Session) -> HTMLResponse:
+    bundle = clinic_of(request).bundle
+    points = bundle.manifest.calibration.points
+    listed = [("Refer", points.referable), *([("Urgent", points.urgent)] if points.urgent else [])]
+    return render(
+        request,
+        "model",
+        found,
+        manifest=bundle.manifest,
+        digest=bundle.digest,
+        points=listed,
+        basis=basis,
+        percentage=percentage,
+    )

@@ -1,0 +1,60 @@
+"""Operating points in report.json: what each hospital's rest on, and how they did on eyes that chose nothing."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from teledx_fed.evaluation.examined import Examination
+from teledx_fed.evaluation.operating import performance, share
+from teledx_fed.evaluation.predictions import REFERABLE, VISION_THREATENING, Booleans, Predictions
+from teledx_fed.operating_points import OperatingPoint, basis
+
+MODEL = "federated"
+POINT = TypeAdapter(OperatingPoint)
+Json = dict[str, Any]
+
+
+def points_of(tested: Examination) -> Mapping[str, Json]:
+    """By hospital, of the federated model: `referable` and `urgent`, each with a point for each fold of the first seed.
+
+    An eye counts for urgent where that is not withheld. `severe_referred` are the eyes of grade 3 and 4 that are at
+    least referred; `oedema_alone` those of a lower grade with labelled oedema, which a model without an output of it is
+    not asked to find.
+    """
+    return {site: _of_site(tested, site) for site in tested.points.get(MODEL, {})}
+
+
+def basis_of(point: Json) -> str:
+    """What a point of report.json rests on."""
+    return basis(POINT.validate_python(point))
+
+
+def _of_site(tested: Examination, site: str) -> Json:
+    found, refers = tested.predictions[MODEL][site], tested.called[MODEL][site]
+    points = tested.points[MODEL][site]
+    severe, alone = found.grade >= VISION_THREATENING, found.referable & ~found.sought(REFERABLE)
+    listed = [point.urgent for point in points if point.urgent is not None]
+    return {
+        "referable": _point([point.referable for point in points], found.sought(REFERABLE), refers),
+        "urgent": _urgent(tested, site, found, listed) if listed else None,
+        "severe_referred": asdict(share(refers[severe])),
+        "oedema_alone": asdict(share(refers[alone])),
+    }
+
+
+def _urgent(tested: Examination, site: str, found: Predictions, points: list[OperatingPoint]) -> Json:
+    decided, called = ~tested.withheld[MODEL][site], tested.urgent[MODEL][site]
+    healthy = decided & (found.grade == 0)
+    return {
+        **_point(points, found.sought(VISION_THREATENING)[decided], called[decided]),
+        "withheld_eyes": int((~decided).sum()),
+        "grade_0_called": asdict(share(called[healthy])),
+    }
+
+
+def _point(points: list[OperatingPoint], sought: Booleans, called: Booleans) -> Json:
+    """Each point without its own test: `test` is of all folds."""
+    listed = [{name: value for name, value in asdict(point).items() if name != "test"} for point in points]
+    return {"points": listed, "test": asdict(performance(sought, called))}
