@@ -28,7 +28,8 @@ def release(worker: Worker, models: Sequence[SiteModel], best: Scored, settings:
         "best_round": best.round,
         "validation_eyes": int(best.tables["eyes"][0]) if best.tables else None,
     }
-    card = Card(network_card(worker.network, settings.data.image_size), preparation(settings.data), trained)
+    network = network_card(worker.network, settings.data.image_size)
+    card = Card(network, preparation(settings.data), trained, demonstration=bool(settings.data.hospitals))
     worker.save(models, model, metadata(card))
     write_text(model.with_name(FILE), card.markdown())
     write_pooled(best, model)

@@ -35,7 +35,7 @@ def write_bundle(network: Grader, manifest: Manifest, folder: Path) -> None:
     (folder / MANIFEST).unlink(missing_ok=True)
     size = manifest.preparation.image_size
     about = replace(manifest, network=network_card(network, size))
-    card = Card(network_card(network, size), manifest.preparation, manifest.trained, about)
+    card = Card(network_card(network, size), manifest.preparation, manifest.trained, manifest.demonstration, about)
     save(network, folder / WEIGHTS, metadata(card))
     write_bytes(folder / GRAPH, export(_Mapped(network), size, (LOGITS, MAPS), metadata(card)))
     write_text(folder / FILE, card.markdown())

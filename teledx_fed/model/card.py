@@ -34,6 +34,7 @@ class Card:
     network: NetworkCard
     preparation: Preparation
     trained: Mapping[str, str | int | float | None]
+    demonstration: bool
     manifest: Manifest | None = None
 
     @property
@@ -44,6 +45,7 @@ class Card:
             "network": self.network,
             "preparation": self.preparation,
             "trained": self.trained,
+            "demonstration": self.demonstration,
             "calibration": self.manifest and self.manifest.calibration,
             "scope": self.manifest and self.manifest.scope,
         }
@@ -54,9 +56,11 @@ class Card:
         oedema = f"\noedema = pooled @ state['{network.oedema}.weight'].T + state['{network.oedema}.bias']"
         return TEMPLATE.substitute(
             title="Federated grading of diabetic retinopathy",
-            demonstration=DEMONSTRATION if self.manifest and self.manifest.demonstration else "",
+            demonstration=DEMONSTRATION if self.demonstration else "",
             use=USE,
-            limits=LIMITS,
+            limits=LIMITS
+            if network.oedema
+            else f"{LIMITS} It has no output of macular oedema, and does not look for it.",
             trained=_listed([f"{name.replace('_', ' ')}: {value}" for name, value in self.trained.items()]),
             scope=self._scope(),
             points=_listed(self._points()),

@@ -16,7 +16,10 @@ from teledx_fed.evaluation.cross_site import Compared, compare, matrix
 from teledx_fed.evaluation.examined import Examination, everyone
 from teledx_fed.evaluation.intervals import estimate, holm, multiplicities, two_sided_p
 from teledx_fed.evaluation.measured import mean_of_repeats, strays_of
+from teledx_fed.evaluation.operating import called, operating_points, urgent
 from teledx_fed.evaluation.predictions import Predictions, same_eyes
+from teledx_fed.reporting.operating import points_of
+from teledx_fed.run_settings import EvaluationSettings
 
 Simulate = Callable[..., Predictions]
 
@@ -173,6 +176,42 @@ def test_what_was_written_is_read(simulate: Simulate, tmp_path: Path) -> None:
             np.testing.assert_array_equal(found.referable_score, p.referable_score)
             assert (found.probabilities is None) == (p.probabilities is None)
             np.testing.assert_array_equal(after.called[model][site], before.called[model][site])
+
+
+def test_operating_points_are_kept_and_joined_over_folds(simulate: Simulate, tmp_path: Path) -> None:
+    folds = [examination({"federated": {"here": simulate(seed, patients=40)}}) for seed in range(2)]
+    found = [
+        with_points(fold, EvaluationSettings(fewest_positives=fewest))
+        for fold, fewest in zip(folds, (1, 500), strict=True)
+    ]
+    examined.write(everyone(found), tmp_path / "tested")
+    after = examined.read(tmp_path / "tested")
+    points = after.points["federated"]["here"]
+    assert points == (*found[0].points["federated"]["here"], *found[1].points["federated"]["here"])
+    at_once, withheld = after.urgent["federated"]["here"], after.withheld["federated"]["here"]
+    np.testing.assert_array_equal(withheld, np.repeat([False, True], 80))
+    assert at_once[:80].any()
+    assert not at_once[80:].any()
+    assert after.named({"federated": "run"}).points == {"run": {"here": points}}
+    told = points_of(after)["here"]
+    assert told["urgent"]["withheld_eyes"] == 80
+    assert [point["source"] for point in told["urgent"]["points"]] == ["local", "withheld"]
+    assert told["urgent"]["test"]["ppv"]["of"] == at_once.sum()
+    assert told["severe_referred"]["of"] == (after.predictions["federated"]["here"].grade >= 3).sum()
+
+
+def with_points(tested: Examination, settings: EvaluationSettings) -> Examination:
+    p = tested.predictions["federated"]["here"]
+    points = operating_points(p, settings)
+    assert points.urgent is not None
+    assert p.vision_threatening_score is not None
+    return replace(
+        tested,
+        called={"federated": {"here": called(points, p)}},
+        urgent={"federated": {"here": urgent(points, p.vision_threatening_score)}},
+        withheld={"federated": {"here": np.full(p.eyes, points.urgent.withheld)}},
+        points={"federated": {"here": (points,)}},
+    )
 
 
 def test_runs_of_other_patients_are_not_paired(simulate: Simulate) -> None:
