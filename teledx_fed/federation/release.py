@@ -12,7 +12,7 @@ from teledx_fed.evaluation.operating import Evidence, as_json, evidence
 from teledx_fed.evaluation.tables import BINS
 from teledx_fed.federation.checkpoint import Scored
 from teledx_fed.files import write_text
-from teledx_fed.model.card import FILE, Card, metadata, network_card
+from teledx_fed.model.card import FILE, Card, network_card
 from teledx_fed.settings import Settings
 from teledx_fed.training.bundling import Trained, preparation
 from teledx_fed.training.worker import SiteModel, Worker
@@ -30,7 +30,7 @@ def release(worker: Worker, models: Sequence[SiteModel], best: Scored, settings:
     }
     network = network_card(worker.network, settings.data.image_size)
     card = Card(network, preparation(settings.data), trained, demonstration=bool(settings.data.hospitals))
-    worker.save(models, model, metadata(card))
+    worker.save(models, model, card.block)
     write_text(model.with_name(FILE), card.markdown())
     write_pooled(best, model)
 

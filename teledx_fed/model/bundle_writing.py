@@ -1,6 +1,7 @@
 """A trained network as a bundle; apart from reading one, which needs no PyTorch."""
 
 import hashlib
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 
 from teledx_fed.files import write_bytes, write_text
 from teledx_fed.model.bundle import GRAPH, MANIFEST, MANIFESTS, WEIGHTS, Manifest
-from teledx_fed.model.card import FILE, Card, metadata, network_card
+from teledx_fed.model.card import FILE, KEY, Card, network_card
 from teledx_fed.model.export import export
 from teledx_fed.model.network import Grader, save
 from teledx_fed.model.network_card import LOGITS, MAPS
@@ -36,8 +37,8 @@ def write_bundle(network: Grader, manifest: Manifest, folder: Path) -> None:
     size = manifest.preparation.image_size
     about = replace(manifest, network=network_card(network, size))
     card = Card(network_card(network, size), manifest.preparation, manifest.trained, manifest.demonstration, about)
-    save(network, folder / WEIGHTS, metadata(card))
-    write_bytes(folder / GRAPH, export(_Mapped(network), size, (LOGITS, MAPS), metadata(card)))
+    save(network, folder / WEIGHTS, card.block)
+    write_bytes(folder / GRAPH, export(_Mapped(network), size, (LOGITS, MAPS), {KEY: json.dumps(card.block)}))
     write_text(folder / FILE, card.markdown())
     files = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in (WEIGHTS, GRAPH)}
     write_bytes(folder / MANIFEST, MANIFESTS.dump_json(replace(about, files=files), indent=2))

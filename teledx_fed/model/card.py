@@ -17,7 +17,7 @@ from teledx_fed.operating_points import lines
 
 FILE = "MODEL_CARD.md"
 KEY = "card"
-"""Under which both files carry the block as JSON."""
+"""Under which an ONNX file carries the block as JSON; in safetensors it is a part of `model`."""
 
 PARTS = TypeAdapter(Mapping[str, Any])
 USE = """To suggest a grade of diabetic retinopathy, and whether to refer, from a colour photograph of the fundus of an
@@ -89,10 +89,6 @@ class Card:
             return ("Each hospital chooses its own when it takes the model up, and calibrates it: temperature 1 here.",)
         found = self.manifest.calibration
         return (f"Temperature {found.temperature:.4f}, for the probabilities that people read.", *lines(found.points))
-
-
-def metadata(card: Card) -> dict[str, str]:
-    return {KEY: json.dumps(card.block)}
 
 
 def network_card(network: Grader, size: int) -> NetworkCard:
@@ -193,7 +189,7 @@ import torch
 from safetensors import safe_open
 
 with safe_open("$weights", framework="pt") as file:
-    card = json.loads(file.metadata()["card"])
+    card = json.loads(file.metadata()["model"])["card"]
     state = {name: file.get_tensor(name) for name in file.keys()}
 about = card["network"]
 backbone = timm.create_model(about["timm"], **about["arguments"]).eval()

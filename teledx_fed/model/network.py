@@ -222,21 +222,28 @@ def load(network: Grader, weights: Weights) -> None:
             there.copy_(torch.tensor(vector))
 
 
-def save(network: Grader, path: Path, metadata: Mapping[str, str] = {}) -> None:
-    """The whole network as it stands; its bytes depend on its weights and `metadata` alone."""
-    described = {name: getattr(network.settings, name) for name in ("name", "head", "oedema", "batch_norm")}
+def save(network: Grader, path: Path, card: Mapping[str, Any] | None = None) -> None:
+    """The whole network as it stands; its bytes depend on its weights and the `card` alone.
+
+    Metadata is one entry, since safetensors writes several in any order.
+    """
+    described: dict[str, Any] = {
+        name: getattr(network.settings, name) for name in ("name", "head", "oedema", "batch_norm")
+    }
     described["initial"] = network.begun
+    if card is not None:
+        described["card"] = card
     state = {
         # how many batches this process has seen is no part of the model
         name: torch.zeros_like(tensor) if name.endswith("num_batches_tracked") else _apart(tensor)
         for name, tensor in network.state_dict().items()
     }
-    write_bytes(path, safetensors.torch.save(state, metadata={**metadata, "model": json.dumps(described)}))
+    write_bytes(path, safetensors.torch.save(state, metadata={"model": json.dumps(described)}))
 
 
 def saved(path: Path) -> Grader:
     """The network that `save` wrote, whatever its settings were."""
-    known = {name: value for name, value in about(path).items() if name != "initial"}
+    known = {name: value for name, value in about(path).items() if name not in ("initial", "card")}
     return build(ModelSettings(**known, initial="file", file=str(path)), seed=0)
 
 

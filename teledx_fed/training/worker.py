@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -81,10 +82,10 @@ class Worker:
     def _model(self) -> SiteModel:
         return SiteModel(pack(self.network, self.network.layout), pack(self.network, self.network.kept))
 
-    def save(self, models: Sequence[SiteModel], path: Path, metadata: Mapping[str, str] = {}) -> None:
+    def save(self, models: Sequence[SiteModel], path: Path, card: Mapping[str, Any] | None = None) -> None:
         """The network with these weights, as a hospital has it that is new to them."""
         self._load(for_newcomer(models))
-        save(self.network, path, metadata)
+        save(self.network, path, card)
 
     def holding(self, model: SiteModel) -> Grader:
         """The network with these weights, until something else is asked of it."""

@@ -123,7 +123,7 @@ def test_every_place_says_the_same(tmp_path: Path) -> None:
     write_bundle(build(NETWORKS["tiny"], seed=0), about(), tmp_path)
     told, written = block(tmp_path), json.loads((tmp_path / MANIFEST).read_text())
     with safe_open(tmp_path / WEIGHTS, framework="np") as file:
-        assert json.loads(file.metadata()["card"]) == told
+        assert json.loads(file.metadata()["model"])["card"] == told
     assert {name: written[name] for name in ("network", "preparation", "calibration", "scope", "trained")} == {
         name: told[name] for name in ("network", "preparation", "calibration", "scope", "trained")
     }
