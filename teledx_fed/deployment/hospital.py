@@ -44,6 +44,8 @@ REFUSED_EVENT, FAILED_EVENT = "refused", "failed"
 OUTCOMES: Mapping[str, Outcome] = {SENT: "answered", REFUSED_EVENT: "refused", FAILED_EVENT: "failed"}
 RELEASE = version("teledx-fed")
 MOST_REPLICATES = 2000
+LONGEST_NAME = 64
+"""Of a plan's digest or a run, as the log repeats it: the server may have written anything."""
 
 
 class Refused(Exception):
@@ -67,7 +69,8 @@ class Gate:
         site = home.settings.name
         seen, heads = self._heads.seen(site), self._heads.detach(message, site)
         facts = told(message)
-        self._audit.append(RECEIVED, site=site, **facts, **heads)
+        by = {name: str(context.run_config.get(name, ""))[:LONGEST_NAME] for name in ("plan", "run")}
+        self._audit.append(RECEIVED, site=site, **by, **facts, **heads)
         try:
             reply = self._answer(home, message, context, str(facts.get("digest")))
         except Refused as refused:

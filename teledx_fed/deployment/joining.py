@@ -36,7 +36,7 @@ def join(home: SiteHome, say: Callable[[str], None], node: int | None = None) ->
     """
     assert home.settings.name
     with exclusive(home.state / "join.lock"), stopped_by_signal() as stop:
-        _bound_memory(home)
+        bound_memory(home)
         write_text(_pid(home), str(os.getpid()))
         tally = Tally()
         try:
@@ -53,7 +53,7 @@ def connect(home: SiteHome, port: int, say: Callable[[str], None]) -> None:
         Companion(home, lambda: port, stop, say).run()
 
 
-def _bound_memory(home: SiteHome) -> None:
+def bound_memory(home: SiteHome) -> None:
     """What needs more than `limits.memory` ends in an error. With a GPU, `limits.gpu_memory` and the unit bound it:
     its driver maps more memory than it uses."""
     if home.settings.device == "cpu" or not DRIVER.exists():

@@ -45,6 +45,8 @@ def test_rounds_through_the_gate_pass_terms_and_rules(rig: Rig, tmp_path: Path) 
     assert progress.finished
     events = [entry["event"] for entry in entries(rig.home.audit)]
     assert events == ["laid out", "approved", *["received", "sent"] * 4]
+    by = {(entry["plan"], entry["run"]) for entry in entries(rig.home.audit) if entry["event"] == "received"}
+    assert by == {(rig.plan.digest, "first")}
     assert verify(rig.home.audit, rig.home.public_key) == []
 
 

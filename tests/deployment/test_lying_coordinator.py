@@ -125,6 +125,14 @@ def test_a_round_is_one_question_and_a_plan_one_run(rig: Rig) -> None:
     assert_refused(rig.answer(rig.content(rig.crafted(), round=4, trained_in=3)), Refusal.ORDER)
 
 
+def test_a_loss_leaves_where_the_plan_says_so_and_says_little(rig: Rig) -> None:
+    plan = rig.approved(varied(rig.asked, strategy={"name": "qfedavg"}))
+    reply = rig.answer(rig.content(), plan=plan.digest)
+    loss = reply.content.metric_records[wire.METRICS]["train_loss"]
+    assert loss == round(loss, wire.LOSS_DECIMALS)  # type: ignore[call-overload]
+    assert 0 <= loss <= wire.LARGEST_LOSS  # type: ignore[operator]
+
+
 def asked_for(split: str, rig: Rig, shift: float, round: int = 4) -> RecordDict:
     weights = rig.worker.initial.weights
     moved = Weights(weights.parameters + np.float32(shift), weights.statistics, weights.layout)

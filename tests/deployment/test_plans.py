@@ -1,6 +1,8 @@
 """Plans as files, as pages and as records of what was asked by them."""
 
 import json
+import subprocess
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -165,3 +167,27 @@ def test_whatever_is_asked_a_plan_answers_a_round_once(sequence: list[tuple[str,
     trained = [slot for slot in first if slot.startswith(TRAINING)]
     assert trained == sorted(trained)
     assert first[: len(trained)] == trained
+
+
+BOUNDED = """
+from pathlib import Path
+from teledx_fed.deployment.joining import bound_memory
+from teledx_fed.deployment.site_settings import SiteHome
+bound_memory(SiteHome(Path({folder!r})))
+bytearray(3 * 10**9)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("gigabytes", "fails"), [(2, True), (8, False)])
+def test_memory_is_bounded(home: SiteHome, gigabytes: int, fails: bool) -> None:
+    """No page of it is touched: a limit is what refuses it."""
+    file = home.folder / "site.yaml"
+    file.write_text(
+        file.read_text().replace("memory: 8", f"memory: {gigabytes}").replace("device: auto", "device: cpu")
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", BOUNDED.format(folder=str(home.folder))], capture_output=True, text=True
+    )
+    assert ended.stderr.endswith("MemoryError\n") == fails
+    assert (ended.returncode != 0) == fails
