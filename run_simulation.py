@@ -70,6 +70,8 @@ def _settings(composed: DictConfig, folder: Path) -> Settings:
     kept, choices = folder / KEPT, list(HydraConfig.get().overrides.task)
     _one_of_each(choices)
     if composed.resume is None:
+        if composed.hospitals is not None:
+            _describe(composed, choices)
         settings = replace(settings_of.build(composed), folder=str(folder))
         if kept.exists():
             if HydraConfig.get().mode == RunMode.MULTIRUN and settings_of.load(kept) == settings:
@@ -85,6 +87,16 @@ def _settings(composed: DictConfig, folder: Path) -> Settings:
     if not kept.exists():
         raise ValueError(f"resume must be the folder of a run, got {composed.resume}, which holds no {KEPT}.")
     return settings_of.load(kept)
+
+
+def _describe(composed: DictConfig, choices: list[str]) -> None:
+    """The researcher's own hospitals, in place of those that `data` names."""
+    from teledx_fed.data.own_hospitals import load  # pydicom and OpenCV, which --help does without
+
+    if others := [choice for choice in choices if choice.startswith("data=") and choice != "data=mine"]:
+        raise ValueError(f"hospitals must come without {others[0]}, got both. Say data=mine, or leave it out.")
+    own = load(Path(composed.hospitals))
+    composed.data.sources, composed.data.hospitals = dict(own.sources), dict(own.drawn)
 
 
 def _one_of_each(choices: list[str]) -> None:
@@ -131,6 +143,8 @@ if __name__ == "__main__":
     if {"-h", "--help"} & set(sys.argv):
         print(usage())
         sys.exit()
+    if wrong := settings_of.not_on_the_command_line(sys.argv[1:]):
+        sys.exit(f"error: {wrong}")
     os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # a thread that waits longer leaves its core to another run
     main()

@@ -2,12 +2,15 @@
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from io import StringIO
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import hydra
+import yaml
 from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
@@ -30,6 +33,7 @@ from teledx_fed.records import LocalTraining
 from teledx_fed.run_settings import EvaluationSettings, SimulationSettings, TrackingSettings
 
 CONF = Path(__file__).parents[1] / "conf"
+GUIDE = "docs/researcher.md, Your own hospitals"
 CHOICES = "choices.json"
 """What was chosen on the command line, in a run folder: it names the run beside others."""
 
@@ -44,6 +48,7 @@ class Settings:
     seed: int = 0
     seeds: list[int] = field(default_factory=list)
     data_root: str | None = None
+    hospitals: str | None = None
     folder: str | None = None
     resume: str | None = None
     data: DataSettings = field(default_factory=DataSettings)
@@ -135,6 +140,7 @@ class Settings:
 
 
 NOT_OVER_A_NETWORK: Mapping[str, Any] = {
+    "hospitals": None,
     "faults.kinds": [],
     "seeds": [],
     "partition.absent": None,
@@ -149,12 +155,41 @@ Schema = TypeVar("Schema")
 def read(path: Path, schema: type[Schema]) -> Schema:
     """A settings file of its own, such as a hospital's: unknown names, wrong types and bad values are errors."""
     try:
-        values = OmegaConf.merge(OmegaConf.structured(schema), OmegaConf.load(path))
+        values = OmegaConf.merge(OmegaConf.structured(schema), _load(path))
         return cast(Schema, OmegaConf.to_object(values))
     except FileNotFoundError as error:
         raise ValueError(f"{path} must be a file, got none. Write it with init, or say --dir.") from error
     except (OmegaConfBaseException, YAMLError, ValueError) as error:
         raise ValueError(f"{path}: {str(error).splitlines()[0]}") from error
+
+
+def _load(path: Path) -> DictConfig:
+    """A YAML file whose keys are text as it is written: `no`, `00` and `1.0` are a hospital's words."""
+    top = yaml.compose(path.read_text("utf-8"), Loader=yaml.SafeLoader)
+    nodes = [top]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                key.tag = "tag:yaml.org,2002:str"
+                nodes.append(value)
+    text = "" if top is None else yaml.serialize(top, Dumper=yaml.SafeDumper)
+    return cast(DictConfig, OmegaConf.load(StringIO(text)))
+
+
+def not_on_the_command_line(words: Sequence[str]) -> str | None:
+    """What to say instead of settings that Hydra cannot take as words, such as data.grading={R0:0}."""
+    own = [word for word in words if re.match(r"\+{0,2}data\.(grading|sources|hospitals|file_pattern)\b", word)]
+    if not own or {"-m", "--multirun"} & set(words):
+        return None
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            hydra.compose("config", [word for word in words if word.startswith(("data=", "experiment="))] + own)
+    except HydraException:
+        return (
+            f"{' '.join(own)} cannot be said here. Describe your hospitals in a file, and say hospitals=FILE: {GUIDE}."
+        )
+    return None
 
 
 def build(composed: Mapping[str, Any] | DictConfig) -> Settings:
@@ -163,7 +198,9 @@ def build(composed: Mapping[str, Any] | DictConfig) -> Settings:
         must("${" not in json.dumps(composed), "settings", "hold plain values", "an interpolation", "Resolve it first.")
     values = composed if isinstance(composed, DictConfig) else OmegaConf.create(dict(composed))
     must(
-        values.get("data_root") is not None or not values.get("data", {}).get("sources"),
+        values.get("data_root") is not None
+        or values.get("hospitals") is not None
+        or not values.get("data", {}).get("sources"),
         "data_root",
         "be the folder that data=NAME reads",
         None,
@@ -191,7 +228,7 @@ def compose(overrides: Sequence[str]) -> Settings:
 
 
 def load(path: Path) -> Settings:
-    return build(cast(DictConfig, OmegaConf.load(path)))
+    return build(_load(path))
 
 
 def save(settings: Settings, path: Path) -> None:
@@ -201,8 +238,9 @@ def save(settings: Settings, path: Path) -> None:
 def without_places(settings: Settings) -> dict[str, Any]:
     """What can be shown around: where things lie, on this machine or another, is left out."""
     shown = asdict(settings)
-    del shown["data_root"], shown["folder"], shown["resume"], shown["data"]["cache"], shown["model"]["file"]
-    del shown["tracking"]["uri"]
+    for place in ("data_root", "hospitals", "folder", "resume"):
+        del shown[place]
+    del shown["data"]["cache"], shown["model"]["file"], shown["tracking"]["uri"]
     for source in shown["data"]["sources"].values():
         del source["root"]
     return shown

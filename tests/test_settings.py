@@ -5,7 +5,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 
-from teledx_fed.settings import Settings, build, load, save
+from teledx_fed.settings import Settings, build, load, not_on_the_command_line, read, save
 from teledx_fed.settings import compose as compose_for_network
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -149,3 +149,32 @@ def test_an_absent_hospital_must_be_one_of_them() -> None:
     partition = composed("partition.absent=atlantis").partition
     with pytest.raises(ValueError, match=r"partition\.absent must be one of north, south, got 'atlantis'"):
         partition.present({"north": 1, "south": 2})
+
+
+@pytest.mark.parametrize("word", ["no", "yes", "00", "1.0", "R0", "~", "0x1F", "sévère"])
+def test_a_hospitals_words_are_text_as_they_are_written(tmp_path: Path, word: str) -> None:
+    file = tmp_path / "site.yaml"
+    file.write_text(f"data: {{grading: {{{word}: 3}}}}\ntraining: {{learning_rate: 1e-3, augment: no}}\n", "utf-8")
+    found = read(file, Settings)
+    assert found.data.grading == {word: 3}
+    assert (found.training.learning_rate, found.training.augment) == (1e-3, False)
+    save(found, tmp_path / "config.yaml")
+    assert load(tmp_path / "config.yaml") == found
+
+
+@pytest.mark.parametrize(
+    ("words", "refused"),
+    [
+        (["data.grading={R0:0,R1:1}"], True),
+        (["data=folder", "+data.grading.00=0"], True),
+        pytest.param(["data.file_pattern=(?P<patient>.)"], True, marks=pytest.mark.slow),
+        pytest.param(["data.sources={a:{layout:folder}}"], True, marks=pytest.mark.slow),
+        (["data.hospitals.north.patients=60"], False),
+        pytest.param(["data=folder", "data_root=.", "+data.grading.R0=0"], False, marks=pytest.mark.slow),
+        pytest.param(["experiment=poisoned", "data.hospitals.delta.patients=60"], False, marks=pytest.mark.slow),
+        (["strategy=fedadam", "seed=[0"], False),
+    ],
+)
+def test_what_hydra_cannot_take_is_said_in_a_file(words: list[str], refused: bool) -> None:
+    told = not_on_the_command_line(words)
+    assert ("say hospitals=FILE: docs/researcher.md, Your own hospitals." in (told or "")) is refused

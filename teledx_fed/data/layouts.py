@@ -253,6 +253,37 @@ def _dicom(row: Row, place: str, file: Path, grade: str) -> Entry:
     )
 
 
+def table(root: Path) -> Listing:
+    """Photographs of any kind below a folder, and a table with a row for each: file, grade, and, where it has these
+    columns, patient, eye, oedema, gradable and camera. What it leaves out of a DICOM file the header says."""
+    table = on_disk(root / "grades.csv")
+    labels, files = read_table(table, "file", "grade"), walk(root, [table])
+    entries, problems = [], list(labels.problems)
+    for row in labels.rows:
+        place = PureWindowsPath(row["file"]).as_posix()
+        file = on_disk(root / place)
+        try:
+            entries.append(_tabled(row, place, file, files))
+        except ValueError as error:
+            problems.append(row.problem(str(error), [str(file)]))
+    return Listing(entries, Patients.GIVEN, problems, [files])
+
+
+def _tabled(row: Row, place: str, file: Path, files: Files) -> Entry:
+    if file in files.dicom:
+        entry = _dicom(row, place, file, row.code("grade"))
+    else:
+        entry = Entry(row, place, [PhotographFile(file)] if file.is_file() else [], row.code("grade"))
+    return replace(
+        entry,
+        patient=row["patient"] if "patient" in row.cells else entry.patient or None,
+        eye=row.code("eye") or entry.eye,
+        oedema=row.code("oedema"),
+        gradable=row.code("gradable"),
+        camera=row["camera"] or entry.camera,
+    )
+
+
 def folder(root: Path, file_pattern: str | None = None) -> Listing:
     """One sub-folder a grade; patient and eye from the names of the files, where a pattern says how, or from the
     headers of DICOM files."""
@@ -284,7 +315,7 @@ def _named(file: Path, file_pattern: str | None) -> Mapping[str, str] | None:
     """Patient and eye as the pattern finds them in a name; None where it does not fit."""
     if file_pattern is None:
         return {}
-    match = _with_patient(file_pattern).search(composed(file.name))
+    match = pattern_of(file_pattern).search(composed(file.name))
     named = match.groupdict("") if match else {}
     return named if named.get("patient") else None
 
@@ -298,7 +329,8 @@ def _unfitting(root: Path, files: Sequence[Path], photographs: int) -> list[Prob
 
 
 @cache
-def _with_patient(file_pattern: str) -> re.Pattern[str]:
+def pattern_of(file_pattern: str) -> re.Pattern[str]:
+    """Of file names, with a group named patient."""
     remedy = r"For 12_left.jpg write file_pattern: '(?P<patient>\d+)_(?P<eye>left|right)'"
     try:
         pattern = re.compile(file_pattern)
@@ -312,7 +344,20 @@ def _with_patient(file_pattern: str) -> re.Pattern[str]:
 
 LAYOUTS: dict[str, Callable[[Path], Listing]] = {
     layout.__name__: layout
-    for layout in (aptos2019, eyepacs, messidor2, idrid, ddr, deepdrid, brset, mbrset, retinamnist, dicom, folder)
+    for layout in (
+        aptos2019,
+        eyepacs,
+        messidor2,
+        idrid,
+        ddr,
+        deepdrid,
+        brset,
+        mbrset,
+        retinamnist,
+        dicom,
+        table,
+        folder,
+    )
 }
 
 

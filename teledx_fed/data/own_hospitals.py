@@ -1,0 +1,191 @@
+"""A researcher's own hospitals, described in a YAML file: how the photographs of each lie, and what its words mean."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from teledx_fed.checks import must, one_of
+from teledx_fed.data.cameras import CAMERAS
+from teledx_fed.data.layouts import LAYOUTS, pattern_of
+from teledx_fed.data.problems import BadData, Problem
+from teledx_fed.data_settings import HospitalSettings, SourceSettings
+
+DRAWN = "drawn"
+"""The layout of a hospital whose photographs are drawn."""
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+GUIDE = "Write it as docs/researcher.md says, under Your own hospitals."
+
+Hospital = SourceSettings | HospitalSettings
+
+
+@dataclass(frozen=True)
+class OwnHospitals:
+    """Hospitals on disk, or else to be drawn, by name."""
+
+    sources: Mapping[str, SourceSettings] = field(default_factory=dict)
+    drawn: Mapping[str, HospitalSettings] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Value:
+    """What stands in a line of the file, as text, lists and mappings; `name` is dotted."""
+
+    name: str
+    line: int
+    content: Any
+
+    def must(self, condition: bool, requirement: str, remedy: str) -> None:
+        must(condition, self.name, requirement, self._shown, remedy)
+
+    @property
+    def text(self) -> str:
+        self.must(isinstance(self.content, str), "be one word or path", "Write it so.")
+        return str(self.content)
+
+    @property
+    def items(self) -> Mapping[str, "_Value"]:
+        self.must(isinstance(self.content, dict) or not self.content, "map words to what they mean", GUIDE)
+        return dict(self.content or {})
+
+    @property
+    def whole(self) -> int:
+        self.must(re.fullmatch("[0-9]{1,9}", self.text) is not None, "be a whole number", "Write digits.")
+        return int(self.text)
+
+    @property
+    def numbers(self) -> list[float]:
+        self.must(isinstance(self.content, list), "be a list of numbers", GUIDE)
+        try:
+            return [float(value.text) for value in self.content]
+        except ValueError as error:
+            raise ValueError(f"{self.name} must be a list of numbers: {error}. {GUIDE}") from error
+
+    def choice(self, *choices: str) -> str:
+        one_of(self.name, self.text, choices)
+        return self.text
+
+    @property
+    def _shown(self) -> object:
+        return self.content if isinstance(self.content, str) else f"a {type(self.content).__name__}"
+
+
+def load(path: Path) -> OwnHospitals:
+    """Every hospital of the file. `BadData` names all that is wrong in it, by line.
+
+    Words are taken as they are written: `no`, `00` and `1.0` are text. A `root` is relative to the file.
+    """
+    reader = _Reader(path)
+    hospitals = {name: reader.hospital(value) for name, value in _read(path).items.items()}
+    kinds = {type(hospital) for hospital in hospitals.values() if hospital is not None}
+    if len(kinds) > 1:
+        reader.problems.append(
+            Problem(str(path), "all hospitals must be drawn, or none, got some of each.", skippable=False)
+        )
+    if reader.problems:
+        raise BadData(reader.problems)
+    return OwnHospitals(
+        {name: hospital for name, hospital in hospitals.items() if isinstance(hospital, SourceSettings)},
+        {name: hospital for name, hospital in hospitals.items() if isinstance(hospital, HospitalSettings)},
+    )
+
+
+def _read(path: Path) -> _Value:
+    try:
+        top = _value("hospitals", yaml.compose(path.read_text("utf-8"), Loader=yaml.BaseLoader))
+    except FileNotFoundError as error:
+        raise ValueError(f"hospitals must be a file, got {path}, which is none. {GUIDE}") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path} must be a YAML file, got one that cannot be read: {reason}. Correct it.") from error
+    if not isinstance(top.content, dict) or not top.content:
+        raise ValueError(f"{path} must describe each hospital under its name, got none. {GUIDE}")
+    return top
+
+
+def _value(name: str, node: yaml.Node | None) -> _Value:
+    """A `YAMLError` where a word stands twice in one mapping."""
+    if node is None:
+        return _Value(name, 1, "")
+    line = node.start_mark.line + 1
+    if isinstance(node, yaml.SequenceNode):
+        return _Value(name, line, [_value(name, item) for item in node.value])
+    if not isinstance(node, yaml.MappingNode):
+        return _Value(name, line, node.value)
+    found: dict[str, _Value] = {}
+    for key, value in node.value:
+        word = str(key.value)
+        if word in found:
+            raise yaml.YAMLError(f"{word} stands twice, the second time in line {key.start_mark.line + 1}")
+        found[word] = _value(word if name == "hospitals" else f"{name}.{word}", value)
+    return _Value(name, line, found)
+
+
+class _Reader:
+    def __init__(self, path: Path) -> None:
+        self.problems: list[Problem] = []
+        self._path = path
+        self._source: Mapping[str, Callable[[_Value], Any]] = {
+            "layout": lambda value: value.choice(*LAYOUTS, DRAWN),
+            "root": self._root,
+            "grading": lambda value: {word: grade.whole for word, grade in value.items.items()},
+            "oedema": lambda value: {word: meaning.text for word, meaning in value.items.items()},
+            "file_pattern": lambda value: pattern_of(value.text).pattern,
+        }
+        self._drawn: Mapping[str, Callable[[_Value], Any]] = {
+            "patients": lambda value: value.whole,
+            "camera": lambda value: value.choice(*CAMERAS),
+            "prevalence": lambda value: value.numbers,
+        }
+
+    def hospital(self, value: _Value) -> Hospital | None:
+        """None where something is wrong with it."""
+        before = len(self.problems)
+        with_name = NAME.fullmatch(value.name) is not None
+        self._check(value, with_name, "be a name of letters, digits, dots, dashes and underscores")
+        self._check(value, isinstance(value.content, dict), "be described by its layout and root")
+        described = value.content if isinstance(value.content, dict) else {}
+        drawn = "layout" in described and described["layout"].content == DRAWN
+        values = self._values(described, {"layout": self._source["layout"], **self._drawn} if drawn else self._source)
+        for key in () if drawn else ("layout", "root"):
+            self._check(value, not described or key in described, f"have a {key}")
+        if len(self.problems) > before:
+            return None
+        try:
+            if not drawn:
+                return SourceSettings(**values)
+            return HospitalSettings(**{key: values[key] for key in self._drawn if key in values})
+        except ValueError as error:
+            self._add(value, f"{value.name}: {error}")
+            return None
+
+    def _values(
+        self, described: Mapping[str, _Value], readers: Mapping[str, Callable[[_Value], Any]]
+    ) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for key, value in described.items():
+            try:
+                one_of(value.name, key, readers)
+                values[key] = readers[key](value)
+            except ValueError as error:
+                self._add(value, str(error))
+        return values
+
+    def _root(self, value: _Value) -> str:
+        root = self._path.parent / Path(value.text).expanduser()
+        value.must(
+            bool(value.text) and root.exists(), "be a folder that is there", f"{root} is none: correct the path."
+        )
+        return str(root)
+
+    def _check(self, value: _Value, condition: bool, requirement: str) -> None:
+        try:
+            value.must(condition, requirement, GUIDE)
+        except ValueError as error:
+            self._add(value, str(error))
+
+    def _add(self, value: _Value, message: str) -> None:
+        self.problems.append(Problem(str(self._path), message, value.line, skippable=False))
