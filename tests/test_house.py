@@ -32,6 +32,7 @@ DOORS = {
     "onnxruntime": ("teledx_fed/model/runtime.py",),
     "cv2": ("teledx_fed/data/",),
     "PIL": ("teledx_fed/data/",),
+    "simplejpeg": ("teledx_fed/data/jpeg.py",),
     "torchvision": ("teledx_fed/data/",),
     "jpeg_ls": (),  # pydicom calls it
     "pydicom": ("teledx_fed/data/dicom", "teledx_fed/data/deidentification.py"),

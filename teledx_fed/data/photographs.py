@@ -16,9 +16,19 @@ from zipfile import BadZipFile
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+
+from teledx_fed.data import jpeg
 
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP")
+MOST_PIXELS = 50_000_000
+"""Larger than any fundus camera takes; in memory, decoded, half a gibibyte."""
+LARGEST_LIMIT = Image.MAX_IMAGE_PIXELS or MOST_PIXELS
+"""Pillow's own, which no setting can exceed."""
+THUMBNAIL = 0.5
+"""A page of a TIFF with at most this share of the pixels of the largest one is a smaller copy of it."""
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 """Eight bits a channel; deeper ones would need a window, which nobody told us."""
 
@@ -29,7 +39,7 @@ DAMAGED = (
 """What Pillow raises when a file ends too soon or a part of it is broken."""
 
 BOMB = (Image.DecompressionBombWarning, Image.DecompressionBombError)
-# Of damaged metadata Pillow warns, though the pixels are whole; of a bomb it warns before it decodes it.
+# Of damaged metadata Pillow warns, though the pixels are whole; of more pixels than its limit, before it decodes them.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 warnings.simplefilter("error", Image.DecompressionBombWarning)
 logging.getLogger("PIL").setLevel(logging.INFO)  # below, it tells what stands in a file's metadata
@@ -46,11 +56,13 @@ class Refused(ValueError):
 class PhotographFile:
     """A JPEG, PNG, TIFF, BMP or WebP file, upright as its EXIF orientation says: as the grader saw it.
 
-    `known_digest` spares reading the file where its digest was found before.
+    `known_digest` spares reading the file where its digest was found before. More than `most_pixels` are refused by the
+    header, before anything is decoded.
     """
 
     path: Path
     known_digest: str | None = field(default=None, compare=False, repr=False)
+    most_pixels: int = field(default=MOST_PIXELS, compare=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -77,36 +89,39 @@ class PhotographFile:
             return image.height, image.width
 
     def read(self) -> NDArray[np.uint8]:
-        with self._opened() as image:
-            return _upright(image)
+        content = self._content()
+        with self._identified(io.BytesIO(content)) as image:
+            if isinstance(image, JpegImageFile) and image.mode != "CMYK":
+                return _upright(jpeg.decoded(content), image)
+            if isinstance(image, JpegImageFile):
+                jpeg.decoded(content, "CMYK")  # for its damages; its inks are Pillow's to mix
+            pixels = np.array(image.convert("RGB"))
+            if image.format == "PNG":
+                self._check_sums(content)
+            return _upright(pixels, image)
 
     def reduced(self, side: int) -> NDArray[np.uint8] | None:
         """At 1/2, 1/4 or 1/8 of its size, no side below `side`: for a JPEG less work. None where that cannot be had."""
-        with self._opened() as image:
-            whole = image.size
-            image.draft(None, (side, side))
-            return _upright(image) if image.size != whole else None
-
-    @contextmanager
-    def _opened(self) -> Iterator[Image.Image]:
         content = self._content()
-        if _is_cut_jpeg(content):
-            raise self._refused("whole", "no end of image", "Copy it again from its source")
         with self._identified(io.BytesIO(content)) as image:
-            yield image
+            part = next((part for part in (8, 4, 2) if min(image.size) // part >= side), None)
+            if part is None or not isinstance(image, JpegImageFile) or image.mode == "CMYK":
+                return None
+            return _upright(jpeg.decoded(content, least=(-(-image.height // part), -(-image.width // part))), image)
 
     @contextmanager
     def _identified(self, file: IO[bytes]) -> Iterator[Image.Image]:
         try:
             with Image.open(file, formats=FORMATS) as image:
+                self._check_size(image)
+                if isinstance(image, TiffImageFile):
+                    self._turn_to_photograph(image)
                 self._check_mode(image.mode)
                 yield image
         except Refused:
             raise
         except BOMB as error:
-            raise self._refused(
-                f"at most {Image.MAX_IMAGE_PIXELS} pixels", "more in its header", "Scale it down"
-            ) from error
+            raise self._too_large("more in its header") from error
         except UnidentifiedImageError as error:
             raise self._refused(f"a {', '.join(FORMATS)} file", "something else", "Convert it") from error
         except DAMAGED as error:
@@ -121,6 +136,30 @@ class PhotographFile:
             raise self._refused("an image", "an empty file", "Copy it again from its source")
         return content
 
+    def _check_sums(self, content: bytes) -> None:
+        """Of all chunks; decoding reads none of those that hold pixels."""
+        with self._identified(io.BytesIO(content)) as image:
+            image.verify()
+
+    def _check_size(self, image: Image.Image) -> None:
+        if image.width * image.height > self.most_pixels:
+            raise self._too_large(f"{image.height} × {image.width}")
+
+    def _too_large(self, got: str) -> Refused:
+        return self._refused(f"at most {self.most_pixels} pixels", got, "Scale it down, or raise most_megapixels")
+
+    def _turn_to_photograph(self, image: TiffImageFile) -> None:
+        """To the largest page, beside which the others are smaller copies."""
+        sizes = []
+        for page in range(image.n_frames):
+            image.seek(page)
+            self._check_size(image)
+            sizes.append(image.width * image.height)
+        largest = int(np.argmax(sizes))
+        if any(size > THUMBNAIL * sizes[largest] for page, size in enumerate(sizes) if page != largest):
+            raise self._refused("one photograph", f"{len(sizes)} pages of like sizes", "Save each as a file of its own")
+        image.seek(largest)
+
     def _check_mode(self, mode: str) -> None:
         if mode not in MODES:
             raise self._refused("8 bits a channel", f"mode {mode}", "Convert it")
@@ -130,6 +169,11 @@ class PhotographFile:
 
     def _refused(self, requirement: str, got: object, remedy: str) -> Refused:
         return Refused(self.name, requirement, got, remedy)
+
+
+def stored_photograph(path: Path, digest: str | None = None) -> PhotographFile:
+    """A photograph that was taken in before, whatever the limit is now."""
+    return PhotographFile(path, digest, most_pixels=LARGEST_LIMIT)
 
 
 @dataclass(frozen=True)
@@ -164,14 +208,13 @@ def laid_over(photograph: Path, layer: Path, opacity: float = 0.6) -> NDArray[np
         return np.array(Image.alpha_composite(below.convert("RGBA"), above).convert("RGB"))
 
 
-def _upright(image: Image.Image) -> NDArray[np.uint8]:
-    ImageOps.exif_transpose(image, in_place=True)
-    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
-
-
-def _is_cut_jpeg(content: bytes) -> bool:
-    """No end-of-image marker after the last start of scan. Decoders take zeros, as of a copy broken off, for pixels."""
-    return content.startswith(b"\xff\xd8") and content.rfind(b"\xff\xd9") < content.rfind(b"\xff\xda")
+def _upright(pixels: NDArray[np.uint8], image: Image.Image) -> NDArray[np.uint8]:
+    """As the orientation of `image`, which they were decoded from, says."""
+    if image.getexif().get(ExifTags.Base.Orientation, 1) == 1:
+        return pixels
+    turned = Image.fromarray(pixels)
+    turned.info = image.info
+    return np.array(ImageOps.exif_transpose(turned))
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from teledx_fed.clinical import Study, StudyImage
-from teledx_fed.data.photographs import PhotographFile
+from teledx_fed.data.photographs import stored_photograph
 from teledx_fed.store.content import DIAGNOSES, DOUBTS, FAULTS, READINGS, RECORDS, read
 from teledx_fed.store.tables import ImageRow, ReadingRow, RefusalRow, StudyRow, SuggestionRow, ViewRow
 from teledx_fed.store.values import Entry, Refusal, StoredImage, StoredReading, StoredStudy, Suggestion, View
@@ -41,7 +41,7 @@ def image(row: ImageRow) -> StoredImage:
 def stored_study(row: StudyRow, folder: Path) -> StoredStudy:
     images = tuple(image(each) for each in row.images)
     photographed = tuple(
-        StudyImage(PhotographFile(folder / each.path, each.digest), each.eye, each.field, each.camera, each.doubts)
+        StudyImage(stored_photograph(folder / each.path, each.digest), each.eye, each.field, each.camera, each.doubts)
         for each in images
     )
     study = Study(row.id, photographed, row.patient, RECORDS.validate_json(row.record), row.acquired)

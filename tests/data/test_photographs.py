@@ -3,12 +3,18 @@ import struct
 import subprocess
 import sys
 import zlib
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
+from teledx_fed.data import jpeg
 from teledx_fed.data.photographs import ArrayPhotograph, PhotographFile
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
@@ -36,6 +42,10 @@ def png(width: int, height: int, more: bytes = b"") -> bytes:
     """A header that promises `width` × `height` pixels, and hardly any pixels."""
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + header + more + chunk(b"IDAT", zlib.compress(bytes(99))) + chunk(b"IEND", b"")
+
+
+def png_without_end() -> bytes:
+    return encoded(Image.fromarray(PIXELS), "PNG")[:-12]
 
 
 def bmp_of_colours(count: int) -> bytes:
@@ -126,8 +136,13 @@ def test_equal_content_has_equal_digests(tmp_path: Path) -> None:
         (JPEG[:900] + bytes(len(JPEG) - 900), "must be whole"),  # allocated, and the copy broken off
         (encoded(Image.fromarray(PIXELS), "PNG")[:3000], "must be whole"),
         (encoded(Image.fromarray(PIXELS), "TIFF")[:-100], "must be whole"),
-        (png(10_000, 10_000), "must be at most 89478485 pixels"),
-        (png(60_000, 60_000), "must be at most 89478485 pixels"),
+        (
+            png(9_440, 9_440),
+            "must be at most 50000000 pixels, got 9440 × 9440. Scale it down, or raise most_megapixels",
+        ),
+        (png(10_000, 10_000), "must be at most 50000000 pixels"),
+        (png(60_000, 60_000), "must be at most 50000000 pixels"),
+        (png_without_end(), "must be whole"),
         (png(60, 40, chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(2**21)))), "must be whole"),
         (png(60, 40, chunk(b"acTL", b"")), "must be whole"),
         (bmp_of_colours(300), "must be whole"),
@@ -139,6 +154,121 @@ def test_says_what_is_wrong_with_a_file(tmp_path: Path, content: bytes, complain
     with pytest.raises(ValueError, match=complaint) as raised:
         photograph.read()
     assert str(raised.value).startswith(f"{photograph.name} must")
+
+
+SMOOTH = Image.fromarray(cv2.resize(PIXELS, (400, 300), interpolation=cv2.INTER_CUBIC))
+JPEGS = {
+    "baseline": encoded(SMOOTH, "JPEG", quality=92),
+    "progressive": encoded(SMOOTH, "JPEG", progressive=True),
+    "restarts": encoded(SMOOTH, "JPEG", restart_marker_rows=1),
+    "grey": encoded(SMOOTH.convert("L"), "JPEG"),
+    "inks": encoded(SMOOTH.convert("CMYK"), "JPEG"),
+    "optimised": encoded(SMOOTH, "JPEG", optimize=True, subsampling=0),
+}
+END = b"\xff\xd9"
+kinds = st.sampled_from(sorted(JPEGS))
+
+
+def decoded_by_pillow(content: bytes) -> np.ndarray:
+    with Image.open(io.BytesIO(content)) as image:
+        return np.array(image.convert("RGB"))
+
+
+TRAILERS: dict[str, Callable[[bytes], bytes]] = {
+    "motion photo": lambda jpeg: b"\x00\x00\x00\x18ftypmp42" + np.random.default_rng(1).bytes(20_000),
+    "padding": lambda jpeg: bytes(4096),
+    "second photograph": lambda jpeg: jpeg[: len(jpeg) // 2],
+    "phone": lambda jpeg: b"\x00\x00\x01\x0aImage_UTC_Data1700000000000SEFH\x6b\x00\x00\x00SEFT",
+    "scan": lambda jpeg: b"\xff\xda\xff\xd8\xff\xe1",
+}
+
+
+@pytest.mark.parametrize("trailer", TRAILERS)
+@pytest.mark.parametrize("kind", JPEGS)
+def test_what_follows_the_end_of_a_whole_jpeg_is_left_alone(tmp_path: Path, kind: str, trailer: str) -> None:
+    whole = JPEGS[kind]
+    read = stored(tmp_path, whole + TRAILERS[trailer](whole)).read()
+    np.testing.assert_array_equal(read, decoded_by_pillow(whole))
+
+
+@settings(max_examples=60)
+@given(kinds, st.floats(0.02, 0.95), st.sampled_from([END, b"", bytes(999) + END]))
+def test_a_jpeg_that_is_cut_is_refused_however_it_is_ended(kind: str, share: float, end: bytes) -> None:
+    whole = JPEGS[kind]
+    first = whole.index(b"\xff\xda") + 14
+    with pytest.raises(ValueError, match=r"."):
+        jpeg.decoded(whole[: first + int(share * (len(whole) - first))] + end, "CMYK" if kind == "inks" else "RGB")
+
+
+@settings(max_examples=60)
+@given(kinds, st.floats(0.1, 0.8), st.integers(2000, 5000), st.integers(0, 2**32 - 1) | st.none())
+def test_a_jpeg_with_a_hole_is_refused(kind: str, start: float, length: int, seed: int | None) -> None:
+    """Few bytes that were overwritten with others may show in nothing."""
+    whole = JPEGS[kind]
+    first = whole.index(b"\xff\xda") + 14
+    at = first + int(start * (len(whole) - first))
+    length = min(length, len(whole) - at - 2)
+    hole = bytes(length) if seed is None else np.random.default_rng(seed).bytes(length)
+    with pytest.raises(ValueError, match=r"."):
+        jpeg.decoded(whole[:at] + hole + whole[at + length :], "CMYK" if kind == "inks" else "RGB")
+
+
+def test_a_progressive_jpeg_without_one_of_its_scans_is_refused() -> None:
+    whole = JPEGS["progressive"]
+    scans = [at for at in range(len(whole)) if whole.startswith(b"\xff\xda", at)]
+    assert len(scans) > 3
+    for scan in scans[1:]:
+        with pytest.raises(ValueError, match="scans of the image are missing"):
+            jpeg.decoded(whole[:scan] + END)
+
+
+def test_a_jpeg_of_fewer_lines_than_its_header_says_is_refused() -> None:
+    whole = bytearray(JPEGS["baseline"])
+    height = whole.index(b"\xff\xc0") + 5
+    for lines in (299 * 2, 150):
+        struct.pack_into(">H", whole, height, lines)
+        with pytest.raises(ValueError, match="Corrupt JPEG data"):
+            jpeg.decoded(bytes(whole))
+
+
+def test_parameters_that_some_phones_write_into_a_scan_are_no_damage() -> None:
+    odd = bytearray(JPEGS["baseline"])
+    scan = odd.index(b"\xff\xda") + 2
+    end = scan + struct.unpack_from(">H", odd, scan)[0]
+    odd[end - 3 : end] = bytes(3)
+    np.testing.assert_array_equal(jpeg.decoded(bytes(odd)), jpeg.decoded(JPEGS["baseline"]))
+
+
+def test_the_first_photograph_of_several_in_a_jpeg_is_read(tmp_path: Path) -> None:
+    several = encoded(SMOOTH, "MPO", save_all=True, append_images=[SMOOTH.resize((800, 600))], quality=92)
+    assert stored(tmp_path, several).read().shape == (300, 400, 3)
+
+
+def pages(*sizes: int) -> bytes:
+    first, *others = (Image.fromarray(np.full((size, size, 3), size, np.uint8)) for size in sizes)
+    return encoded(first, "TIFF", save_all=True, append_images=others)
+
+
+@pytest.mark.parametrize("sizes", [(20, 100), (100, 20), (30, 100, 50), (100,)])
+def test_the_photograph_of_a_tiff_is_no_thumbnail(tmp_path: Path, sizes: tuple[int, ...]) -> None:
+    photograph = stored(tmp_path, pages(*sizes))
+    assert photograph.size() == (100, 100)
+    np.testing.assert_array_equal(photograph.read(), np.full((100, 100, 3), 100, np.uint8))
+
+
+def test_a_tiff_of_several_photographs_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="must be one photograph, got 2 pages of like sizes"):
+        stored(tmp_path, pages(100, 90)).read()
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "TIFF", "BMP"])
+def test_more_pixels_than_the_limit_are_refused_by_the_header(tmp_path: Path, file_format: str) -> None:
+    content = encoded(Image.fromarray(PIXELS), file_format)
+    photograph = replace(stored(tmp_path, content), most_pixels=60 * 40 - 1)
+    for look in (photograph.size, photograph.read, lambda: photograph.reduced(5)):
+        with pytest.raises(ValueError, match=r"photograph must be at most 2399 pixels, got 40 × 60\. Scale it down"):
+            look()
+    assert replace(photograph, most_pixels=60 * 40).read().shape == (40, 60, 3)
 
 
 def test_a_missing_file_says_so(tmp_path: Path) -> None:

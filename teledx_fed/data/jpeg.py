@@ -1,0 +1,104 @@
+"""JPEG files (ITU-T T.81), decoded in full or refused: what a decoder would fill with grey is not taken for an eye."""
+
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+
+START_OF_FRAME = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
+HUFFMAN_TABLES, START_OF_SCAN, END_OF_IMAGE, ALONE = 0xC4, 0xDA, 0xD9, {0x01, *range(0xD0, 0xD9)}
+MARKER = re.compile(rb"\xff+([^\x00\xff])")
+AFTER_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+"""A marker; within a scan 0xFF is followed by 0, or by the number of a restart."""
+COEFFICIENTS = 64
+SEQUENTIAL_SCAN = bytes((0, COEFFICIENTS - 1, 0))
+AC, RUN_OF_ZEROS = 0x10, 0xF0
+"""A table of alternating coefficients; its symbol for 16 that are zero."""
+ZEROED = bytes(48)
+"""Such bytes are flat where their code ends a block; else they are dozens of equal coefficients, as no lens draws."""
+
+Colours = Literal["RGB", "CMYK"]
+
+
+@dataclass(frozen=True)
+class _Segment:
+    """`marker`, its parameters from `start` to `end` of the file, and where the `following` one begins."""
+
+    marker: int
+    start: int
+    end: int
+    following: int
+
+
+def decoded(content: bytes, colours: Colours = "RGB", least: tuple[int, int] = (0, 0)) -> NDArray[np.uint8]:
+    """Height × width × 3 or 4 of a whole JPEG, whatever follows its end; a `ValueError` says what is damaged.
+
+    `least`, a half, quarter or eighth of height and width, rounded up, decodes to that size with less work.
+    """
+    height, width = least
+    whole = _Scans(content).repaired
+    return simplejpeg.decode_jpeg(whole, colours, min_height=height, min_width=width, min_factor=1, strict=True)
+
+
+class _Scans:
+    """That none is missing and none was zeroed in part, of which decoders do not always warn."""
+
+    def __init__(self, content: bytes) -> None:
+        self.repaired = bytearray(content)
+        self._missing: dict[int, set[int]] = {}
+        self._zeros: dict[int, int] = {}
+        self._progressive = False
+        for segment in _segments(content):
+            if segment.marker in START_OF_FRAME:
+                self._progressive = segment.marker in PROGRESSIVE
+                components = content[segment.start + 6 : segment.end : 3]
+                self._missing = {component: set(range(COEFFICIENTS)) for component in components}
+            elif segment.marker == HUFFMAN_TABLES:
+                self._learn_tables(content[segment.start : segment.end])
+            elif segment.marker == START_OF_SCAN:
+                self._see(content, segment)
+        if not self._missing or any(self._missing.values()):
+            raise ValueError("scans of the image are missing")
+
+    def _learn_tables(self, tables: bytes) -> None:
+        """Which symbol a code of zeros is: the first in each table."""
+        while len(tables) > 17:
+            self._zeros[tables[0]] = tables[17]
+            tables = tables[17 + sum(tables[1:17]) :]
+
+    def _see(self, content: bytes, scan: _Segment) -> None:
+        """Some phones write other parameters into a sequential scan than its only possible ones: as those must be."""
+        if not self._progressive:
+            self.repaired[scan.end - 3 : scan.end] = SEQUENTIAL_SCAN
+        first, last, precision = self.repaired[scan.end - 3 : scan.end]
+        chosen = content[scan.start + 1 : scan.end - 3]
+        if precision & 15 == 0:  # the last bits of these coefficients
+            for component in chosen[::2]:
+                self._missing.get(component, set()).difference_update(range(first, last + 1))
+        symbols = [self._zeros.get(AC | table & 15, 0) for table in chosen[1::2]]
+        ends_block = all(symbol & 15 == 0 and symbol != RUN_OF_ZEROS for symbol in symbols)
+        if last > 0 and precision >> 4 == 0 and not ends_block and content.find(ZEROED, scan.end, scan.following) >= 0:
+            raise ValueError("a part of the image is zeros")
+
+
+def _segments(content: bytes) -> Iterator[_Segment]:
+    """Up to the end of the image, or of the file."""
+    at = 2
+    while found := MARKER.match(content, at):
+        marker, at = found[1][0], found.end()
+        if marker == END_OF_IMAGE or at + 2 > len(content):
+            return
+        if marker in ALONE:
+            continue
+        end = following = at + struct.unpack_from(">H", content, at)[0]
+        if marker == START_OF_SCAN:
+            after = AFTER_SCAN.search(content, end)
+            following = after.start() if after else len(content)
+        yield _Segment(marker, at + 2, end, following)
+        at = following
