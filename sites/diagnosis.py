@@ -67,7 +67,17 @@ def diagnose(
         found = submissions(paths, Eye(eye))
         with Display() as display:
             display.phase("studies")
-            failed = run(found, opened, here.settings.referral, out, display.advance, here.study_key, display.say)
+            settings = here.settings
+            failed = run(
+                found,
+                opened,
+                settings.referral,
+                out,
+                display.advance,
+                here.study_key,
+                display.say,
+                settings.most_pixels,
+            )
         typer.echo(f"{len(found)} studies, {failed} photographs that could not be read: {out / 'results.csv'}")
 
 

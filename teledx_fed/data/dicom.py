@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from datetime import datetime
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from pydicom import Dataset
 from teledx_fed.data import dicom_pixels
 from teledx_fed.data.dicom_parsing import PREFIX, exact, parse, text, whole
 from teledx_fed.data.dicom_pixels import image_size, pixels
-from teledx_fed.data.photographs import Refused
+from teledx_fed.data.photographs import MOST_PIXELS, Refused
 from teledx_fed.records import Eye, Field
 
 EYES = {"L": Eye.LEFT, "R": Eye.RIGHT}
@@ -114,6 +115,7 @@ class DicomAbout:
 @dataclass(frozen=True)
 class DicomPhotograph:
     path: Path
+    most_pixels: int = dataclass_field(default=MOST_PIXELS, compare=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -126,7 +128,7 @@ class DicomPhotograph:
         return about(self.path).size
 
     def read(self) -> NDArray[np.uint8]:
-        return pixels(read_dataset(_content(self.path), self.name), self.name)
+        return pixels(read_dataset(_content(self.path), self.name), self.name, self.most_pixels)
 
 
 def is_dicom(content: bytes) -> bool:

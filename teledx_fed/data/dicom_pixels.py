@@ -11,8 +11,9 @@ from pydicom.encaps import get_frame
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_color_lut, convert_color_space
 
+from teledx_fed.data import jpeg
 from teledx_fed.data.dicom_parsing import JPEG_2000, JPEG_LS, JPEGS, LOSSLESS_JPEGS, called, text, whole
-from teledx_fed.data.photographs import Refused
+from teledx_fed.data.photographs import LARGER, LARGEST_LIMIT, MOST_PIXELS, Refused
 
 PHOTOGRAPHS = {
     uid.OphthalmicPhotography8BitImageStorage,
@@ -39,8 +40,8 @@ Values = NDArray[np.integer]
 Pixels = NDArray[np.uint8]
 
 
-def image_size(dataset: Dataset, name: str) -> tuple[int, int]:
-    """Height and width, of one frame of a kind that we read and of no more pixels than Pillow would decode."""
+def image_size(dataset: Dataset, name: str, most_pixels: int = LARGEST_LIMIT) -> tuple[int, int]:
+    """Height and width, of one frame of a kind that we read."""
     with whole(name, "a header"):
         kind = text(dataset, "SOPClassUID")
         if kind not in PHOTOGRAPHS:
@@ -49,14 +50,14 @@ def image_size(dataset: Dataset, name: str) -> tuple[int, int]:
         height, width = int(dataset.Rows), int(dataset.Columns)
     if frames != 1:
         raise Refused(name, "one frame", f"{frames} frames", "Export each as a file of its own")
-    if height < 1 or width < 1 or height * width > (Image.MAX_IMAGE_PIXELS or np.inf):
-        raise Refused(name, f"1 to {Image.MAX_IMAGE_PIXELS} pixels", f"{height} × {width}", "Scale it down")
+    if height < 1 or width < 1 or height * width > most_pixels:
+        raise Refused(name, f"1 to {most_pixels} pixels", f"{height} × {width}", LARGER)
     return height, width
 
 
-def pixels(dataset: Dataset, name: str) -> Pixels:
+def pixels(dataset: Dataset, name: str, most_pixels: int = MOST_PIXELS) -> Pixels:
     """Height × width × 3, RGB: what is grey by its first window, else over its full range."""
-    height, width = image_size(dataset, name)
+    height, width = image_size(dataset, name, most_pixels)
     with whole(name, "pixels"):
         _check_frame(dataset, name, height, width)
         values, interpretation = _decoded(dataset)
@@ -99,6 +100,8 @@ def _check_frame(dataset: Dataset, name: str, height: int, width: int) -> None:
             raise Refused(name, "of 8 bits a sample where it is a JPEG", bits, "Export it uncompressed or as JPEG-LS")
         if (size := _frame_size(frame, syntax)) != (height, width):
             raise Refused(name, f"{height} × {width} as its header says", "{} × {}".format(*size), "Export it anew")
+        if syntax in (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit):
+            jpeg.decoded(frame)  # for its damages, of which pydicom does not tell
 
 
 def _frame_size(frame: bytes, syntax: uid.UID) -> tuple[int, int]:

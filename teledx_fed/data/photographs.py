@@ -27,6 +27,7 @@ MOST_PIXELS = 50_000_000
 """Larger than any fundus camera takes; in memory, decoded, half a gibibyte."""
 LARGEST_LIMIT = Image.MAX_IMAGE_PIXELS or MOST_PIXELS
 """Pillow's own, which no setting can exceed."""
+LARGER = "Scale it down, or raise most_megapixels"
 THUMBNAIL = 0.5
 """A page of a TIFF with at most this share of the pixels of the largest one is a smaller copy of it."""
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
@@ -146,7 +147,7 @@ class PhotographFile:
             raise self._too_large(f"{image.height} × {image.width}")
 
     def _too_large(self, got: str) -> Refused:
-        return self._refused(f"at most {self.most_pixels} pixels", got, "Scale it down, or raise most_megapixels")
+        return self._refused(f"at most {self.most_pixels} pixels", got, LARGER)
 
     def _turn_to_photograph(self, image: TiffImageFile) -> None:
         """To the largest page, beside which the others are smaller copies."""

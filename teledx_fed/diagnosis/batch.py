@@ -11,12 +11,13 @@ from importlib.metadata import version
 from pathlib import Path
 
 from teledx_fed.clinical import Diagnosis, Study
+from teledx_fed.data.photographs import MOST_PIXELS
 from teledx_fed.data.preprocessing import place
 from teledx_fed.diagnosis import fhir, pdf
 from teledx_fed.diagnosis.collisions import NAME, Collision, Place, collisions, marked
 from teledx_fed.diagnosis.diagnose import Picture, diagnose
 from teledx_fed.diagnosis.heat_map import overlay, sentence
-from teledx_fed.diagnosis.intake import Submission, identity_of, study_of
+from teledx_fed.diagnosis.intake import Submission, Unreadable, identity_of, study_of
 from teledx_fed.diagnosis.referral import ReferralSettings
 from teledx_fed.diagnosis.results import Row, as_json, row, write_csv
 from teledx_fed.files import write_bytes, write_text
@@ -35,6 +36,7 @@ def run(
     advance: Advance,
     key: bytes | None = None,
     tell: Callable[[str], None] = lambda line: None,
+    most_pixels: int = MOST_PIXELS,
 ) -> int:
     """Writes `results.csv`, and a file for each study; returns how many photographs have an error in their row.
 
@@ -49,7 +51,7 @@ def run(
     rows: list[Row] = []
     for number, submission in enumerate(marked(submissions, found)):
         own = [collision for collision in found if collision.place[0] == number]
-        read = _of(submission, ids[number], bundle, referral, out)
+        read = _of(*study_of(submission, ids[number], most_pixels), ids[number], bundle, referral, out)
         rows += [replace(one, collision=_collision(one.file, submission, own, ids)) for one in read]
         advance(number + 1, len(submissions))
     write_csv(rows, out / RESULTS)
@@ -80,8 +82,14 @@ def _collision(file: str, submission: Submission, own: Sequence[Collision], ids:
     return "; ".join(dict.fromkeys(told))
 
 
-def _of(submission: Submission, identity: str, bundle: Bundle, referral: ReferralSettings, out: Path) -> list[Row]:
-    study, unreadable = study_of(submission, identity)
+def _of(
+    study: Study | None,
+    unreadable: Sequence[Unreadable],
+    identity: str,
+    bundle: Bundle,
+    referral: ReferralSettings,
+    out: Path,
+) -> list[Row]:
     rows = [Row(str(one.file), study=identity, error=one.reason) for one in unreadable]
     if study is None:
         return rows

@@ -20,7 +20,7 @@ from teledx_fed.data.deidentification import pseudonym, pseudonymous_uid
 from teledx_fed.data.dicom import DicomAbout, Source
 from teledx_fed.data.disc import optic_disc
 from teledx_fed.data.likeness import is_same_photograph
-from teledx_fed.data.photographs import PhotographFile, PhotographInMemory, png
+from teledx_fed.data.photographs import MOST_PIXELS, PhotographInMemory, png, stored_photograph
 from teledx_fed.data.preprocessing import fundus_mask, prepare
 from teledx_fed.data.quality import faults
 from teledx_fed.data.summary import maker_of
@@ -87,8 +87,10 @@ class Clinic:
         referral: ReferralSettings,
         key: bytes,
         threads: int,
+        most_pixels: int = MOST_PIXELS,
     ) -> None:
         """`key` makes pseudonyms of the hospital's own numbers, which `identified` alone knows."""
+        self._most_pixels = most_pixels
         self.store, self.identified, self.bundle, self.referral = store, identified, bundle, referral
         self._key, self._workers = key, ThreadPoolExecutor(threads)
         self._gathering = Lock()
@@ -143,7 +145,7 @@ class Clinic:
         """The study's photograph with this SOPInstanceUID. A `ValueError` where that shows something else."""
         image = next((one for one in stored.images if one.instance == self._instance(instance)), None)
         if image is not None:
-            there = PhotographFile(self.store.folder / image.path).read()
+            there = stored_photograph(self.store.folder / image.path).read()
             check_same(there, _disc_alone(pixels, image.faults))
         return image
 
@@ -241,7 +243,7 @@ class Clinic:
         return list(taken.values())
 
     def _pixels(self, image: StoredImage) -> NDArray[np.uint8]:
-        return PhotographFile(self.store.folder / image.path).read()
+        return stored_photograph(self.store.folder / image.path).read()
 
     def _number(self, submitted: Submitted, taken: Sequence[_Taken]) -> tuple[str, str] | None:
         """The patient's, with its issuer. A `ValueError` where who sends it and the files name different ones."""
@@ -318,7 +320,7 @@ class Clinic:
         return told if told in self.bundle.manifest.scope.cameras else maker_of(told)
 
     def _explain(self, image: StoredImage, kind: Evidence) -> tuple[str, ...]:
-        pixels, asked = PhotographFile(self.store.folder / image.path).read(), self.bundle.manifest.preparation
+        pixels, asked = stored_photograph(self.store.folder / image.path).read(), self.bundle.manifest.preparation
         map = self._explainer(prepare(pixels, asked.image_size, asked.ben_graham, asked.clahe), kind)
         return keep(self.store.folder, image, pixels, map, optic_disc(pixels), kind)
 
@@ -341,7 +343,7 @@ class Clinic:
         incoming = self.store.folder / folder / uuid4().hex
         write_bytes(incoming, photograph.content, lasting=False)
         try:
-            return received(Sent(incoming, photograph.eye, photograph.field, photograph.name))
+            return received(Sent(incoming, photograph.eye, photograph.field, photograph.name), self._most_pixels)
         except ValueError as error:
             raise ValueError(str(error).replace(str(incoming), name)) from error
         finally:

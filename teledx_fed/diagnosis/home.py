@@ -127,7 +127,8 @@ class DiagnosisHome:
 
     def clinic(self, bundle: Path | None) -> Clinic:
         settings, opened = self.settings, self.bundle(bundle)
-        return Clinic(self.store(), self.identified(), opened, settings.referral, self._key(), settings.threads)
+        stores = self.store(), self.identified()
+        return Clinic(*stores, opened, settings.referral, self._key(), settings.threads, settings.most_pixels)
 
     @property
     def _pseudonym_key(self) -> Path:

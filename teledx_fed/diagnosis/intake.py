@@ -14,7 +14,7 @@ from teledx_fed.clinical import Gap, PatientRecord, Study, StudyImage
 from teledx_fed.data.deidentification import pseudonym
 from teledx_fed.data.dicom import DicomAbout, DicomPhotograph, about, is_dicom
 from teledx_fed.data.eye_names import NamedEye, eye_in
-from teledx_fed.data.photographs import PhotographFile
+from teledx_fed.data.photographs import MOST_PIXELS, PhotographFile
 from teledx_fed.data.tables import Row, on_disk, read_table
 from teledx_fed.records import Eye, Field, Photograph
 
@@ -100,14 +100,16 @@ def identity_of(submission: Submission, key: bytes, occurrence: int = 0) -> str:
     return pseudonym(key, called)[:16]
 
 
-def study_of(submission: Submission, identity: str | None = None) -> tuple[Study | None, tuple[Unreadable, ...]]:
+def study_of(
+    submission: Submission, identity: str | None = None, most_pixels: int = MOST_PIXELS
+) -> tuple[Study | None, tuple[Unreadable, ...]]:
     """What can be read of it; no study where nothing can. Without an `identity` it has a new one."""
     images, unreadable = [], []
     for number, sent in enumerate(submission.sent):
         try:
             if number >= MOST_IMAGES:
                 raise ValueError(f"{sent.file} must be one of at most {MOST_IMAGES} of a study. Split the study.")
-            images.append(received(sent).image)
+            images.append(received(sent, most_pixels).image)
         except ValueError as error:
             unreadable.append(Unreadable(sent.file, str(error)))
     if not images:
@@ -115,13 +117,15 @@ def study_of(submission: Submission, identity: str | None = None) -> tuple[Study
     return Study(identity or uuid4().hex, tuple(images), record=submission.record), tuple(unreadable)
 
 
-def received(sent: Sent) -> Received:
+def received(sent: Sent, most_pixels: int = MOST_PIXELS) -> Received:
     """Read once, so that what cannot be read is known before the model is asked."""
     if (size := sent.file.stat().st_size) > LARGEST_MIB * 2**20:
         raise ValueError(f"{sent.file} must be at most {LARGEST_MIB} MiB, got {size >> 20}. Scale it down.")
     with sent.file.open("rb") as file:
         dicom = is_dicom(file.read(SNIFFED))
-    photograph: Photograph = DicomPhotograph(sent.file) if dicom else PhotographFile(sent.file)
+    photograph: Photograph = (
+        DicomPhotograph(sent.file, most_pixels) if dicom else PhotographFile(sent.file, most_pixels=most_pixels)
+    )
     pixels = photograph.read()
     named = eye_in(sent.name)
     if not dicom:

@@ -256,3 +256,23 @@ def test_extended_jpeg_of_8_bits_is_read_and_of_12_refused_by_name() -> None:
     deep.SOPClassUID = uid.OphthalmicPhotography16BitImageStorage
     with pytest.raises(ValueError, match="must be of 8 bits a sample where it is a JPEG, got 12"):
         shown(deep)
+
+
+def test_more_pixels_than_the_limit_are_refused_by_the_header(tmp_path: Path) -> None:
+    file = DicomPhotograph(saved(tmp_path, photograph(RGB, Rows=9440, Columns=9440)))
+    with pytest.raises(ValueError, match=r"must be 1 to 50000000 pixels, got 9440 × 9440\. Scale it down, or raise"):
+        file.read()
+    small = DicomPhotograph(saved(tmp_path, photograph(RGB)), most_pixels=40 * 60 - 1)
+    with pytest.raises(ValueError, match="must be 1 to 2399 pixels, got 40 × 60"):
+        small.read()
+
+
+@pytest.mark.parametrize("syntax", [JPEG, uid.JPEGExtended12Bit])
+def test_a_jpeg_frame_that_is_cut_and_ended_again_is_refused(syntax: uid.UID) -> None:
+    frame = encoded(SMOOTH, "JPEG")
+    dataset = photograph(SMOOTH, "YBR_FULL_422", syntax)
+    middle = frame.rindex(b"\xff\xda") + 60
+    for damaged in (frame[:middle] + b"\xff\xd9", frame[:middle] + bytes(100) + frame[middle + 100 :]):
+        store(dataset, encapsulate([damaged]))
+        with pytest.raises(ValueError, match="must be a whole DICOM file, got pixels that cannot be read"):
+            shown(dataset)

@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -128,6 +130,18 @@ def test_a_header_and_a_sender_that_differ_leave_the_eye_unknown(tmp_path: Path,
     one, other = (study_of(submission)[0].images[0] for submission in submissions([table]))
     assert (one.eye, one.doubts) == (Eye.UNKNOWN, (Gap.EYE_STATED_TWICE,))
     assert (other.eye, other.doubts) == (Eye.RIGHT, (Gap.EYE_NAME_OTHER,))
+
+
+def test_a_photograph_of_too_many_pixels_has_a_row_with_the_limit(tmp_path: Path, bundle_folder: Path) -> None:
+    pixels = zlib.compress(bytes(9440 * (1 + 9440 // 8)))
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", 9440, 9440, 1, 0, 0, 0, 0)), (b"IDAT", pixels), (b"IEND", b"")]
+    parts = (
+        struct.pack(">I", len(told)) + kind + told + struct.pack(">I", zlib.crc32(kind + told)) for kind, told in chunks
+    )
+    (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+    assert (tmp_path / "bomb.png").stat().st_size < 20_000
+    (one,) = batch(tmp_path / "out", bundle_folder, tmp_path / "bomb.png")
+    assert "bomb.png must be at most 50000000 pixels, got 9440 × 9440. Scale it down" in one["error"]
 
 
 def test_one_photograph_under_two_studies_keeps_both_reports_and_says_so(

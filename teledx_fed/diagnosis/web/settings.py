@@ -6,6 +6,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from teledx_fed.checks import must, one_of, within
+from teledx_fed.data.photographs import LARGEST_LIMIT, MOST_PIXELS
 from teledx_fed.diagnosis.intake import LARGEST_MIB
 from teledx_fed.diagnosis.referral import ReferralSettings
 
@@ -98,8 +99,9 @@ class DiagnosisSettings:
     `oidc.address`; `trusted_proxies` the addresses or networks of proxies whose X-Forwarded-For and X-Forwarded-Proto
     are believed, `metrics_from` those that may read /metrics. A device may have `device_uploads` uploads of
     `device_upload_mib` together in progress, and nothing is taken in where less than `free_disk_mib` of the disk would
-    be left. Studies are deleted `keep_days` after they were received; never, where that is null. `oidc` is a log-in
-    with the hospital's provider, beside that with a password.
+    be left. A photograph of more than `most_megapixels` is refused before it is decoded. Studies are deleted `keep_days`
+    after they were received; never, where that is null. `oidc` is a log-in with the hospital's provider, beside that
+    with a password.
     """
 
     host: str = "127.0.0.1"
@@ -118,9 +120,14 @@ class DiagnosisSettings:
     free_disk_mib: int = 1024
     keep_days: float | None = None
     threads: int = 2
+    most_megapixels: float = MOST_PIXELS / 1e6
     oidc: OidcSettings | None = None
     dicom: DicomSettings = field(default_factory=DicomSettings)
     referral: ReferralSettings = field(default_factory=ReferralSettings)
+
+    @property
+    def most_pixels(self) -> int:
+        return round(self.most_megapixels * 1e6)
 
     def __post_init__(self) -> None:
         one_of("suggestion", self.suggestion, ("shown", "after_own_grade"))
@@ -132,6 +139,7 @@ class DiagnosisSettings:
         if self.keep_days is not None:
             within("keep_days", self.keep_days, 1, 36_525)
         within("threads", self.threads, 1, 1024)
+        within("most_megapixels", self.most_megapixels, 1, LARGEST_LIMIT / 1e6)
         for host in self.allowed_hosts:
             plain = (bool(host) and not set(host) & set("*/@: ")) or _is_network(host)
             must(plain, "allowed_hosts", "be names without scheme, port and *", host, "Say retina.hospital.example.")
