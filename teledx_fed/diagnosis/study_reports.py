@@ -11,7 +11,7 @@ from teledx_fed.checks import must
 from teledx_fed.clinical import Diagnosis, Reading
 from teledx_fed.data.dicom import Filing
 from teledx_fed.data.dicom_writing import ReportFacts, encapsulated_pdf
-from teledx_fed.data.photographs import PhotographFile, laid_over
+from teledx_fed.data.photographs import laid_over, stored_photograph
 from teledx_fed.diagnosis import fhir, pdf
 from teledx_fed.diagnosis.clinic import Clinic
 from teledx_fed.diagnosis.evidence import map_of, sentence_of
@@ -119,9 +119,9 @@ class StudyReport:
         folder = self.clinic.store.folder
         photograph, heat = folder / image.path, folder / map_of(image)
         if not heat.exists():
-            return pdf.Shown(PhotographFile(photograph).read())
+            return pdf.Shown(stored_photograph(photograph).read())
         said = (folder / sentence_of(image)).read_text()
-        return pdf.Shown(PhotographFile(photograph).read(), laid_over(photograph, heat), said)
+        return pdf.Shown(stored_photograph(photograph).read(), laid_over(photograph, heat), said)
 
 
 def latest(clinic: Clinic, study: str) -> StudyReport:

@@ -99,9 +99,9 @@ class DiagnosisSettings:
     `oidc.address`; `trusted_proxies` the addresses or networks of proxies whose X-Forwarded-For and X-Forwarded-Proto
     are believed, `metrics_from` those that may read /metrics. A device may have `device_uploads` uploads of
     `device_upload_mib` together in progress, and nothing is taken in where less than `free_disk_mib` of the disk would
-    be left. A photograph of more than `most_megapixels` is refused before it is decoded. Studies are deleted `keep_days`
-    after they were received; never, where that is null. `oidc` is a log-in with the hospital's provider, beside that
-    with a password.
+    be left. A photograph of more than `most_megapixels` is refused before it is decoded. Studies are deleted
+    `keep_days` after they were received; never, where that is null. `oidc` is a log-in with the hospital's provider,
+    beside that with a password.
     """
 
     host: str = "127.0.0.1"
