@@ -207,6 +207,28 @@ def test_a_device_submits_once_and_sees_its_own_studies_alone(clinic: Clinic, ph
     assert "refer" not in first.text
 
 
+def test_the_description_says_who_may_ask_what_is_binary_and_what_comes_back(anyone: TestClient) -> None:
+    described = anyone.get("/api/v1/openapi.json").json()
+    schemes, schemas = described["components"]["securitySchemes"], described["components"]["schemas"]
+    assert (schemes["device"]["type"], schemes["device"]["scheme"]) == ("http", "bearer")
+    operations = {f"{verb} {path}": told for path, verbs in described["paths"].items() for verb, told in verbs.items()}
+    for operation, told in operations.items():
+        assert told["security"] == [{"device": []}], operation
+        assert "authorization" not in [each["name"] for each in told.get("parameters", ())]
+        assert {"400", "401", "422"} <= set(told["responses"]), operation
+        for status, answer in told["responses"].items():
+            fhir = "/fhir/" in operation and status >= "400"
+            kinds = [] if status == "204" else ["application/fhir+json" if fhir else "application/json"]
+            assert list(answer.get("content", {})) == kinds, (operation, status)
+            assert all(answer["content"][kind]["schema"]["$ref"] for kind in kinds)
+    images = schemas["Body_submit_study"]["properties"]["images"]["items"]
+    patch = operations["patch /api/v1/uploads/{upload}"]["requestBody"]["content"]
+    pieces = patch["application/octet-stream"]["schema"]
+    for schema in (images, pieces):
+        assert (schema["type"], schema["format"]) == ("string", "binary")
+    assert "application/fhir+json" in operations["post /api/v1/fhir/studies"]["requestBody"]["content"]
+
+
 def test_a_revoked_token_opens_nothing(clinic: Clinic, photographs) -> None:
     camera = Camera(clinic, "one")
     clinic.store.access.revoke_device("one")
@@ -220,7 +242,7 @@ def test_a_revoked_token_opens_nothing(clinic: Clinic, photographs) -> None:
     [
         ({"eyes": ["right"]}, "eyes and fields must be one for each photograph"),
         ({"record": '{"age": "old"}'}, "record.age"),
-        ({"record": "no json"}, "record."),
+        ({"record": "no json"}, "record: "),
         ({"eyes": ["right", "middle"]}, "eyes"),
     ],
 )
@@ -228,6 +250,33 @@ def test_what_is_wrong_with_a_request_is_named(clinic: Clinic, photographs, data
     response = Camera(clinic, "one").submit(photographs, **data)
     assert response.status_code == 422
     assert told in response.text
+
+
+def test_what_fits_the_description_and_is_refused_all_the_same(clinic: Clinic, photographs) -> None:
+    camera = Camera(clinic, "one")
+    right, none = ("images", ("a", photographs.right)), ("images", ("a", b""))
+
+    def sent(images: list[object], key: str = "1", **data: object) -> tuple[int, str]:
+        headers = camera.headers | {"Idempotency-Key": key}
+        told = {"eyes": ["right"] * len(images), **data}
+        response = camera.client.post("/api/v1/studies", headers=headers, data=told, files=images)
+        return response.status_code, str(response.json().get("detail"))
+
+    assert sent([right])[0] == 201
+    for (status, detail), words in (
+        (sent([right], record='{"age": 61}'), "key must be new"),
+        (sent([right], "2", record='{"age": 131}'), "record.age must lie"),
+        (sent([right], "2", record="[]"), "record: "),
+        (sent([right], "2", fields=["macula", "disc"]), "one for each photograph"),
+        (sent([right], "2", patient="a\x07"), "printable"),
+        (sent([right], "2", acquired="a\x07"), "printable"),
+        (sent([right, right], "2"), "different files"),
+        (sent([none] * 17, "2"), "1 to 16 photographs"),
+        (sent([none], "2"), "photograph 1 must be"),
+    ):
+        assert (status, words in detail) == (422, True), detail
+    assert sent([], "2", eyes=["right"], uploads=["0" * 32])[0] == 404
+    assert len(clinic.store.worklist()) == 1
 
 
 def test_a_photograph_that_is_none_is_refused_by_name(clinic: Clinic, photographs) -> None:

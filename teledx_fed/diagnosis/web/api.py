@@ -4,21 +4,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, File, Form, Header, HTTPException, Request, UploadFile
+from fastapi import APIRouter, Depends, File, Form, Header, HTTPException, Request, Security, UploadFile
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import TypeAdapter, ValidationError
 
 from teledx_fed.clinical import SUGGESTION, Fault, Gap, PatientRecord
 from teledx_fed.diagnosis.clinic import Clinic, Photograph, Submitted
 from teledx_fed.diagnosis.intake import LARGEST_MIB
-from teledx_fed.diagnosis.web.door import bearer
-from teledx_fed.diagnosis.web.refusals import REFUSED
+from teledx_fed.diagnosis.web.schemas import ALWAYS, WITH_BODY, Binary, reference, refused
 from teledx_fed.records import Eye, Field
-from teledx_fed.store.values import Device, StoredStudy
+from teledx_fed.store.values import Device, Status, StoredStudy
 
-router = APIRouter(prefix="/api/v1", tags=["studies"], responses=REFUSED)
+router = APIRouter(prefix="/api/v1", tags=["studies"])
+BEARER = HTTPBearer(
+    scheme_name="device", description="A device's token: python -m sites device add NAME", auto_error=False
+)
 
 RECORDS = TypeAdapter(PatientRecord)
-UPLOAD_HOURS = 24
+RECORD = {"contentMediaType": "application/json", "contentSchema": reference("PatientRecord")}
 
 
 @dataclass(frozen=True)
@@ -36,14 +39,14 @@ class StudyState:
     """What a submitter is told: whether to take photographs again, and how far the study is; no suggestion."""
 
     id: str
-    status: str
+    status: Status
     retake: bool
     photographs: tuple[PhotographState, ...]
     note: str = SUGGESTION
 
 
-def device(request: Request, authorization: Annotated[str, Header()] = "") -> Device:
-    found = clinic_of(request).store.access.device(bearer(authorization))
+def device(request: Request, sent: Annotated[HTTPAuthorizationCredentials | None, Security(BEARER)]) -> Device:
+    found = clinic_of(request).store.access.device(sent.credentials if sent else "")
     if found is None:
         raise HTTPException(401, "Send this device's token: Authorization: Bearer …", {"WWW-Authenticate": "Bearer"})
     return found
@@ -52,37 +55,39 @@ def device(request: Request, authorization: Annotated[str, Header()] = "") -> De
 Sender = Annotated[Device, Depends(device)]
 
 
-@router.post("/studies", status_code=201)
+@router.post("/studies", status_code=201, operation_id="submit_study", responses=refused(*WITH_BODY, 404, 409))
 def submit(
     request: Request,
     sender: Sender,
     idempotency_key: Annotated[str, Header(min_length=1, max_length=200)],
     eyes: Annotated[list[Eye], Form(description="One for each photograph, in their order.")],
-    images: Annotated[list[UploadFile] | None, File(description="JPEG, PNG, TIFF or DICOM, at most 16.")] = None,
-    uploads: Annotated[list[str] | None, Form(description="Or ids of finished uploads.")] = None,
-    fields: Annotated[list[Field] | None, Form(description="One for each photograph, or none at all.")] = None,
-    patient: Annotated[str | None, Form(max_length=200)] = None,
-    record: Annotated[str, Form(description="JSON: age, pregnant, diabetes, treated, known_retinopathy, …")] = "{}",
-    acquired: Annotated[str | None, Form(max_length=40)] = None,
+    images: Annotated[list[Binary], File(description="JPEG, PNG, TIFF or DICOM, at most 16.")] = [],  # noqa: B006
+    uploads: Annotated[list[str], Form(description="Or ids of finished uploads.")] = [],  # noqa: B006
+    fields: Annotated[list[Field], Form(description="One for each photograph, or none at all.")] = [],  # noqa: B006
+    patient: Annotated[str, Form(max_length=200, description="The hospital's own number.")] = "",
+    record: Annotated[str, Form(description="A JSON object.", json_schema_extra=RECORD)] = "{}",
+    acquired: Annotated[str, Form(max_length=40, description="ISO 8601.")] = "",
 ) -> StudyState:
     """A patient's photographs of both eyes. The same key and content again is the same study."""
     clinic = clinic_of(request)
-    finished = [_finished(clinic, sender, upload) for upload in uploads or ()]
-    contents = [*map(content_of, images or ()), *(file.read_bytes() for file in finished)]
-    names = [*(image.filename or "" for image in images or ()), *("" for _ in finished)]
+    finished = [_finished(clinic, sender, upload) for upload in uploads]
+    contents = [*map(content_of, images), *(file.read_bytes() for file in finished)]
+    names = [*(image.filename or "" for image in images), *("" for _ in finished)]
     stated = fields or [Field.UNKNOWN] * len(contents)
     if not len(contents) == len(eyes) == len(stated):
         raise HTTPException(422, f"eyes and fields must be one for each photograph, got {len(eyes)} and {len(stated)}.")
     photographs = tuple(map(Photograph, contents, eyes, stated, names))
-    submitted = Submitted(idempotency_key, sender.source, photographs, patient, _record(record), acquired)
+    submitted = Submitted(
+        idempotency_key, sender.source, photographs, patient or None, _record(record), acquired or None
+    )
     stored = clinic.receive(submitted)
-    for upload, file in zip(uploads or (), finished, strict=True):
+    for upload, file in zip(uploads, finished, strict=True):
         clinic.store.uploads.end(sender.source, upload)
         file.unlink()
     return state(stored)
 
 
-@router.get("/studies/{study}")
+@router.get("/studies/{study}", operation_id="study_status", responses=refused(*ALWAYS, 404))
 def status(request: Request, sender: Sender, study: str) -> StudyState:
     """Of a study that this device submitted."""
     store = clinic_of(request).store
@@ -121,7 +126,8 @@ def _record(text: str) -> PatientRecord:
         return RECORDS.validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
-        raise HTTPException(422, f"record.{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        where, why = ".".join(map(str, ("record", *first["loc"]))), first["msg"].removeprefix("Value error, ")
+        raise HTTPException(422, f"{where}: {why}") from error
 
 
 def state(stored: StoredStudy) -> StudyState:

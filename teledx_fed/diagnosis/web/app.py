@@ -31,6 +31,7 @@ from teledx_fed.diagnosis.web.door import misdirected, no_room, over, refusal
 from teledx_fed.diagnosis.web.oidc import Provider
 from teledx_fed.diagnosis.web.passwords import DEMONSTRATION_USER
 from teledx_fed.diagnosis.web.refusals import told_plainly
+from teledx_fed.diagnosis.web.schemas import Described
 from teledx_fed.diagnosis.web.sessions import Doorkeeper, has_demonstration_user
 from teledx_fed.diagnosis.web.settings import EVERY_ADDRESS, LOOPBACK, DiagnosisSettings
 
@@ -48,7 +49,7 @@ STATIC = {"page.css": "text/css", "page.js": "text/javascript"}
 
 
 def app(clinic: Clinic, settings: DiagnosisSettings) -> FastAPI:
-    site = FastAPI(
+    site = Described(
         title="teledx_fed",
         summary="Submit studies of fundus photographs, and ask how far they are.",
         docs_url=None,

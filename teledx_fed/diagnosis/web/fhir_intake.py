@@ -1,7 +1,7 @@
 """Studies as portals and record systems send them: FHIR R4. What is wrong comes back as an OperationOutcome."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Header, HTTPException, Request, Response
 from starlette.concurrency import run_in_threadpool
@@ -9,41 +9,22 @@ from starlette.concurrency import run_in_threadpool
 from teledx_fed.diagnosis.clinic import Photograph, Submitted
 from teledx_fed.diagnosis.fhir_reading import NotUnderstood, read
 from teledx_fed.diagnosis.web.api import Sender, StudyState, clinic_of, state
-from teledx_fed.diagnosis.web.refusals import REFUSED, refuse
+from teledx_fed.diagnosis.web.refusals import refuse
+from teledx_fed.diagnosis.web.schemas import WITH_BODY, body, reference, refused_in_fhir
 
-OUTCOME = {
-    "type": "object",
-    "required": ["resourceType", "issue"],
-    "properties": {"resourceType": {"const": "OperationOutcome"}, "issue": {"type": "array", "minItems": 1}},
-}
-REFUSED_IN_FHIR: dict[int | str, dict[str, Any]] = {
-    status: {"description": told["description"], "content": {"application/fhir+json": {"schema": OUTCOME}}}
-    for status, told in REFUSED.items()
-}
-router = APIRouter(prefix="/api/v1/fhir", tags=["studies"], responses=REFUSED_IN_FHIR)
+router = APIRouter(prefix="/api/v1/fhir", tags=["studies"])
 
 LARGEST_BUNDLE_MIB = 96
-BUNDLE = {
-    "required": True,
-    "content": {
-        "application/fhir+json": {
-            "schema": {
-                "type": "object",
-                "description": "A Bundle of one patient: Patient, Condition, Procedure, Observation, and Media that "
-                "hold photographs in content.data.",
-                "required": ["resourceType", "type", "entry"],
-                "properties": {
-                    "resourceType": {"const": "Bundle"},
-                    "type": {"type": "string"},
-                    "entry": {"type": "array"},
-                },
-            }
-        }
-    },
-}
 
 
-@router.post("/studies", status_code=201, response_model=StudyState, openapi_extra={"requestBody": BUNDLE})
+@router.post(
+    "/studies",
+    status_code=201,
+    operation_id="submit_bundle",
+    response_model=StudyState,
+    responses=refused_in_fhir(*WITH_BODY),
+    openapi_extra=body("application/fhir+json", reference("Bundle")),
+)
 async def submit_bundle(
     request: Request, sender: Sender, idempotency_key: Annotated[str, Header(min_length=1, max_length=200)]
 ) -> StudyState | Response:

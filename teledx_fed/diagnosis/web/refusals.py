@@ -7,7 +7,6 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exception_handlers import request_validation_exception_handler
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from teledx_fed.diagnosis.web.limits import Busy
@@ -17,28 +16,6 @@ from teledx_fed.diagnosis.web.sessions import whoever
 CODES = {401: "login", 404: "not-found", 405: "not-supported", 413: "too-long", 429: "throttled", 507: "no-store"}
 """FHIR's, of issues, by HTTP status."""
 TITLES = {403: "Not allowed", 404: "Not found", 405: "Not found", 413: "Too large"}
-
-
-class Refusal(BaseModel):
-    """Of what a device sends: why, in words, or each field that is wrong."""
-
-    detail: str | list[dict[str, Any]]
-
-
-REFUSED: dict[int | str, dict[str, Any]] = {
-    status: {"model": Refusal, "description": why}
-    for status, why in {
-        401: "No token of a device that may send.",
-        404: "This device has no such study or upload.",
-        409: "Not now: see why.",
-        411: "No Content-Length.",
-        413: "Too large.",
-        422: "Not as it must be: see why.",
-        429: "This device has too much in progress: see what.",
-        507: "This site has no room for photographs now.",
-    }.items()
-}
-"""For OpenAPI."""
 
 
 def refuse(

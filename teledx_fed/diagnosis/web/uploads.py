@@ -9,11 +9,11 @@ from starlette.concurrency import run_in_threadpool
 
 from teledx_fed.diagnosis.intake import LARGEST_MIB
 from teledx_fed.diagnosis.web.api import Sender, clinic_of
-from teledx_fed.diagnosis.web.refusals import REFUSED
+from teledx_fed.diagnosis.web.schemas import ALWAYS, BINARY, WITH_BODY, body, refused
 from teledx_fed.diagnosis.web.settings import DiagnosisSettings
 from teledx_fed.store.values import OverQuota, Upload, UploadQuota
 
-router = APIRouter(prefix="/api/v1/uploads", tags=["uploads"], responses=REFUSED)
+router = APIRouter(prefix="/api/v1/uploads", tags=["uploads"])
 
 LIFETIME = timedelta(hours=24)
 
@@ -28,7 +28,7 @@ class Progress(BaseModel):
     length: int
 
 
-@router.post("", status_code=201)
+@router.post("", status_code=201, operation_id="begin_upload", responses=refused(*WITH_BODY, 429))
 def begin(request: Request, sender: Sender, announced: Announced) -> Progress:
     """Announce a file; then send its bytes, and name it in `uploads` of a study, within a day."""
     settings: DiagnosisSettings = request.app.state.settings
@@ -39,13 +39,18 @@ def begin(request: Request, sender: Sender, announced: Announced) -> Progress:
         raise HTTPException(429, str(error)) from error
 
 
-@router.get("/{upload}")
+@router.get("/{upload}", operation_id="upload_progress", responses=refused(*ALWAYS, 404))
 def progress(request: Request, sender: Sender, upload: str) -> Progress:
     """How many bytes are here: where to go on."""
     return _progress(_known(request, sender.source, upload))
 
 
-@router.patch("/{upload}")
+@router.patch(
+    "/{upload}",
+    operation_id="continue_upload",
+    responses=refused(*WITH_BODY, 404, 409),
+    openapi_extra=body("application/octet-stream", BINARY),
+)
 async def go_on(request: Request, sender: Sender, upload: str, upload_offset: Annotated[int, Header(ge=0)]) -> Progress:
     """The next bytes as the body, `Upload-Offset` saying where they begin. What came before a cut is kept."""
     store = clinic_of(request).store
@@ -69,7 +74,7 @@ async def go_on(request: Request, sender: Sender, upload: str, upload_offset: An
     return _progress(known)
 
 
-@router.delete("/{upload}", status_code=204)
+@router.delete("/{upload}", status_code=204, operation_id="give_up_upload", responses=refused(*ALWAYS, 404, 411))
 def give_up(request: Request, sender: Sender, upload: str) -> None:
     """What came of it is deleted, and counts no more."""
     store, known = clinic_of(request).store, _known(request, sender.source, upload)

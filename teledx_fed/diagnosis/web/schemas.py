@@ -1,0 +1,120 @@
+"""What /api/v1/openapi.json says of bodies and answers that FastAPI cannot tell by itself."""
+
+from typing import Annotated, Any, Literal
+
+from fastapi import FastAPI, UploadFile
+from pydantic import BaseModel, Field, TypeAdapter, WithJsonSchema
+
+from teledx_fed.clinical import PatientRecord
+
+WHY = {
+    400: "The body cannot be taken apart, or Host is no name of this site.",
+    401: "No token of a device that may send.",
+    404: "This device has no such study or upload.",
+    409: "Not now: see why.",
+    411: "No Content-Length.",
+    413: "Too large.",
+    422: "Not as it must be: see why.",
+    429: "This device has too much in progress: see what.",
+    507: "This site has no room for photographs now.",
+}
+"""A request is refused, by status."""
+COMPONENTS = "#/components/schemas/{model}"
+ALWAYS = (400, 401, 422)
+WITH_BODY = (*ALWAYS, 411, 413, 507)
+
+BINARY = {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}
+"""As OpenAPI 3.0 and 3.1 have it: tools read the one or the other."""
+Binary = Annotated[UploadFile, WithJsonSchema(BINARY)]
+
+
+class WrongField(BaseModel):
+    """`loc` says where it stands in the request."""
+
+    loc: list[str | int]
+    msg: str
+    type: str
+
+
+class Refusal(BaseModel):
+    """Why, in words, or each field that is wrong."""
+
+    detail: str | list[WrongField]
+
+
+class Issue(BaseModel):
+    """`expression` is the FHIRPath of what is wrong."""
+
+    severity: Literal["error"]
+    code: str
+    diagnostics: str
+    expression: list[str] = []
+
+
+class OperationOutcome(BaseModel):
+    """FHIR R4's."""
+
+    resourceType: Literal["OperationOutcome"]
+    issue: list[Issue] = Field(min_length=1)
+
+
+def refused(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    return {status: {"model": Refusal, "description": WHY[status]} for status in sorted(statuses)}
+
+
+def refused_in_fhir(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    content = {"application/fhir+json": {"schema": reference("OperationOutcome")}}
+    return {status: {"content": content, "description": WHY[status]} for status in sorted(statuses)}
+
+
+def body(media_type: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """Of a request that is read as it comes."""
+    return {"requestBody": {"required": True, "content": {media_type: {"schema": schema}}}}
+
+
+def reference(name: str) -> dict[str, str]:
+    return {"$ref": COMPONENTS.format(model=name)}
+
+
+class Described(FastAPI):
+    """With schemas that FastAPI has no place for: of a part of a form, and of what is not `application/json`."""
+
+    def openapi(self) -> dict[str, Any]:
+        description = super().openapi()
+        kinds: list[tuple[type, Literal["validation"], TypeAdapter[Any]]] = [
+            (kind, "validation", TypeAdapter(kind)) for kind in (OperationOutcome, PatientRecord)
+        ]
+        _, found = TypeAdapter.json_schemas(kinds, ref_template=COMPONENTS)
+        description["components"]["schemas"] |= {**found["$defs"], "Bundle": BUNDLE}
+        return description
+
+
+BUNDLE = {
+    "title": "Bundle",
+    "type": "object",
+    "description": "FHIR R4, of one patient: Patient, Condition, Procedure, Observation, and Media with content.data.",
+    "required": ["resourceType", "type", "entry"],
+    "properties": {
+        "resourceType": {"type": "string", "const": "Bundle"},
+        "type": {"type": "string", "enum": ["collection", "transaction", "batch"]},
+        "entry": {
+            "type": "array",
+            "maxItems": 200,
+            "items": {
+                "title": "Entry",
+                "type": "object",
+                "required": ["resource"],
+                "properties": {
+                    "fullUrl": {"type": "string"},
+                    "resource": {
+                        "title": "Resource",
+                        "type": "object",
+                        "required": ["resourceType"],
+                        "properties": {"resourceType": {"type": "string"}},
+                        "additionalProperties": True,
+                    },
+                },
+            },
+        },
+    },
+}
