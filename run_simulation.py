@@ -146,6 +146,7 @@ if __name__ == "__main__":
     if wrong := settings_of.not_on_the_command_line(sys.argv[1:]):
         sys.exit(f"error: {wrong}")
     os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
+    os.umask(0o077)  # a run's folder, which Hydra makes, holds patients' names
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # a thread that waits longer leaves its core to another run
     main()
     if SWEPT.folder and len(SWEPT.made) > 1:

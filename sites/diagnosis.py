@@ -249,15 +249,29 @@ def backup(
     file: Annotated[Path, typer.Argument(help="A new .zip.")],
     home: Home = HERE,
     identified: Annotated[Path | None, typer.Option(help="Another, for who is behind the pseudonyms.")] = None,
+    recipient: Annotated[
+        list[str] | None, typer.Option(help="age1…, as backup-key prints it: encrypt for who has that key.")
+    ] = None,
 ) -> None:
     """Database and photographs as one archive. Keep apart from it: `secrets/`, and who is behind the pseudonyms."""
     with told_plainly():
         from teledx_fed.diagnosis.home import DiagnosisHome
 
-        missing = DiagnosisHome(home).store().backup(file)
+        missing = DiagnosisHome(home).store().backup(file, recipient or ())
         if identified is not None:
-            DiagnosisHome(home).identified().backup(identified)
+            DiagnosisHome(home).identified().backup(identified, recipient or ())
         typer.echo(f"{file}" + (f"; missing photographs: {', '.join(missing)}" if missing else ""))
+
+
+@app.command("backup-key")
+def backup_key(
+    file: Annotated[Path, typer.Argument(help="A new file. Keep it apart from backups.")],
+) -> None:
+    """Make a key that opens backups, and print its recipient, for which they are encrypted."""
+    with told_plainly():
+        from teledx_fed.store.encryption import new_key
+
+        typer.echo(new_key(file))
 
 
 @app.command()
@@ -265,14 +279,15 @@ def restore(
     file: Annotated[Path, typer.Argument(help="What backup wrote.")],
     home: Home = HERE,
     identified: Annotated[Path | None, typer.Option(help="What it wrote of who is behind the pseudonyms.")] = None,
+    key: Annotated[Path | None, typer.Option(help="The file that backup-key wrote, where it is encrypted.")] = None,
 ) -> None:
     """Into a folder, or a database, that is empty; who was logged in is logged out."""
     with told_plainly():
         from teledx_fed.diagnosis.home import DiagnosisHome
 
-        DiagnosisHome(home).restore(file)
+        DiagnosisHome(home).restore(file, key)
         if identified is not None:
-            DiagnosisHome(home).restore_identified(identified)
+            DiagnosisHome(home).restore_identified(identified, key)
         typer.echo(f"restored into {home}")
 
 

@@ -1,4 +1,4 @@
-"""Files that are whole or absent, whatever dies and whoever else writes."""
+"""Files that are whole or absent, whatever dies and whoever else writes, and their owner's alone."""
 
 import fcntl
 import os
@@ -12,16 +12,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+def make_folder(path: Path) -> Path:
+    """Make the folder and what is missing above it, each for its owner alone: any of them may hold patients' names."""
+    if not path.is_dir():
+        make_folder(path.parent)
+        path.mkdir(mode=0o700, exist_ok=True)
+    return path
+
+
 @contextmanager
 def replacing(path: Path, lasting: bool = True) -> Iterator[BinaryIO]:
-    """Write to the yielded file; when the block ends well, and only then, it takes the place of `path`.
+    """Write to the yielded file, its owner's alone; when the block ends well, and only then, it replaces `path`.
 
     Not `lasting`, it may be cut short should the power fail: for what carries a checksum and can be made again.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
-        with temporary.open("xb") as file:
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             yield file
             if lasting:
                 file.flush()
@@ -34,7 +42,7 @@ def replacing(path: Path, lasting: bool = True) -> Iterator[BinaryIO]:
 @contextmanager
 def exclusive(path: Path) -> Iterator[None]:
     """Only one process at a time; a dead one's hold is gone with it. A `ValueError` where another is at it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with path.open("ab") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -43,6 +43,7 @@ DOORS = {
     "shap": ("teledx_fed/diagnosis/explain.py",),
     "reportlab": ("teledx_fed/diagnosis/pdf.py",),
     "argon2": ("teledx_fed/diagnosis/web/",),
+    "pyrage": ("teledx_fed/store/encryption.py",),
     "authlib": ("teledx_fed/diagnosis/web/oidc.py",),
     "joserfc": ("teledx_fed/diagnosis/web/oidc.py",),
     "cryptography": ("teledx_fed/deployment/certificates.py", "teledx_fed/deployment/keys.py"),
@@ -169,6 +170,16 @@ def test_one_function_reads_the_test_sets() -> None:
 def test_nothing_is_instantiated_from_configuration() -> None:
     for path in (ROOT / "conf").rglob("*.yaml"):
         assert "_target_" not in path.read_text(), path
+
+
+def test_every_folder_is_made_for_its_owner_alone() -> None:
+    made = {
+        path
+        for path, tree in sources()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and node.attr in ("mkdir", "makedirs")
+    }
+    assert made == {"teledx_fed/files.py"}
 
 
 def test_no_pickle() -> None:

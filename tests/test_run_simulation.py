@@ -105,9 +105,11 @@ def numbers(node: object) -> list[float]:
 
 
 @pytest.mark.slow
-def test_a_run_leaves_everything_that_a_reviewer_asks_for(start: Start, tmp_path: Path) -> None:
-    folder = finish(start(*TINY, f"folder={tmp_path / 'run'}"))
-    assert folder == tmp_path / "run"
+def test_a_run_leaves_everything_that_a_reviewer_asks_for(start: Start, tmp_path: Path, cache: Path) -> None:
+    folder = finish(start(*TINY, f"folder={tmp_path / 'runs' / 'run'}"))
+    assert folder == tmp_path / "runs" / "run"
+    kept = [folder.parent, *folder.parent.rglob("*"), *cache.rglob("*")]
+    assert [path for path in kept if path.stat().st_mode & 0o077] == [], "names of patients lie in them"
     names = {path.name for path in folder.iterdir()}
     assert names >= {"config.yaml", "rounds.jsonl", "report.json", "report.html", "checkpoints", "model.safetensors"}
     report = json.loads((folder / "report.json").read_text())

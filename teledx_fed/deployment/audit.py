@@ -24,7 +24,7 @@ from typing import Any, Self
 from teledx_fed.deployment.acknowledgement import other_side_rolled_back, rolled_back
 from teledx_fed.deployment.keys import is_signed_by, sign
 from teledx_fed.deployment.private_files import read
-from teledx_fed.files import write_bytes
+from teledx_fed.files import make_folder, write_bytes
 
 LAID_OUT = "laid out"
 """The first event of every log, which `init` writes."""
@@ -213,7 +213,7 @@ def _beside(log: Path) -> Path:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[int]:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     log = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(log, fcntl.LOCK_EX)

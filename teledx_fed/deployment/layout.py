@@ -11,7 +11,7 @@ from teledx_fed.deployment.keys import create_secret, create_site_keys
 from teledx_fed.deployment.private_files import PRIVATE_FOLDER
 from teledx_fed.deployment.server_settings import ServerHome
 from teledx_fed.deployment.site_settings import SiteHome, checked_address, checked_name
-from teledx_fed.files import write_bytes, write_text
+from teledx_fed.files import make_folder, write_bytes, write_text
 from teledx_fed.settings import CONF
 
 OwnCertificate = tuple[Path | None, Path | None, Path | None]
@@ -29,7 +29,7 @@ def init_server(home: ServerHome, hosts: Sequence[str], own: OwnCertificate) -> 
         must(not any(own), "--cert, --key and --ca", "be given together", own, "Give all three, or none.")
         create_authority(home.certificates)
         issue_server_certificate(home.certificates, hosts)
-    home.runs.mkdir(exist_ok=True)
+    make_folder(home.runs)
     create_site_keys(home.audit_key, home.audit_key.with_suffix(".pub"), "audit")
     AuditLog(home.audit, home.audit_key).append(LAID_OUT, hosts=list(hosts))
     _write("server/server.yaml", home.folder / "server.yaml", hosts="\n".join(f"  - {host}" for host in hosts))
@@ -55,7 +55,7 @@ def init_site(home: SiteHome, name: str, server: str, authority: Path) -> None:
     for secret in (home.split_key, home.executor_key):
         create_secret(secret)
     write_bytes(home.authority, authority.read_bytes())
-    home.state.mkdir(exist_ok=True)
+    make_folder(home.state)
     AuditLog(home.audit, home.audit_key).append(LAID_OUT, name=name, server=server)
     _write("site/site.yaml", home.folder / "site.yaml", name=name, server=server)
 
@@ -63,7 +63,7 @@ def init_site(home: SiteHome, name: str, server: str, authority: Path) -> None:
 def _begin(folder: Path, settings: str) -> None:
     """For its owner alone: prepared photographs, names of patients and the proxy's password will lie in it."""
     must(not (folder / settings).exists(), str(folder), "be a new folder", f"one with {settings}", "Name another.")
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     folder.chmod(PRIVATE_FOLDER)
 
 

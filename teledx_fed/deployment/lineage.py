@@ -10,7 +10,7 @@ from typing import Any
 from teledx_fed.checks import must
 from teledx_fed.data.layouts import read
 from teledx_fed.deployment.site_settings import SiteHome
-from teledx_fed.files import write_text
+from teledx_fed.files import make_folder, write_text
 from teledx_fed.records import Example
 
 
@@ -21,7 +21,7 @@ def record(home: SiteHome, run: str, round: int, day: date, train: Sequence[Exam
     if not (shard := _shard(home, digest)).exists():
         write_text(shard, patients)
     folder = home.run(run)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with (folder / "lineage.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps({"run": run, "round": round, "day": day.isoformat(), "shard": digest}) + "\n")
 

@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 from uuid import uuid4
 
+from teledx_fed.files import make_folder
+
 PRIVATE, PUBLIC, PRIVATE_FOLDER = 0o600, 0o644, 0o700
 
 
@@ -28,7 +30,7 @@ def _taken(path: Path) -> ValueError:
 
 def write(path: Path, content: bytes, mode: int = PRIVATE, replace: bool = False) -> None:
     """Whole or absent, and never open to more than `mode` says. A `ValueError` for one that may not be replaced."""
-    path.parent.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
         with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:

@@ -26,6 +26,7 @@ from teledx_fed.deployment.door import ASGIApp, Door, Seldom
 from teledx_fed.deployment.journal import Journal
 from teledx_fed.deployment.monitoring import repeatedly
 from teledx_fed.deployment.server_settings import HOME, LOOPBACK, ServerHome
+from teledx_fed.files import make_folder
 
 ENVIRONMENT = {
     "FLWR_TELEMETRY_ENABLED": "0",
@@ -50,7 +51,7 @@ def serve(home: ServerHome, when_up: Callable[[], None], say: Callable[[str], No
     commands = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # where flower-superexec lies
     os.environ.update(ENVIRONMENT, FLWR_HOME=str(home.flower.absolute()), PATH=commands)
     os.environ[HOME] = str(home.folder.absolute())
-    home.database.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(home.database.parent)
     flower = create_app(_config(home), SuperLinkLifespan)
     audit = AuditLog(home.audit, home.audit_key)
 

@@ -10,6 +10,7 @@ from teledx_fed.data_settings import HospitalSettings
 from teledx_fed.diagnosis.clinic import Photograph, Submitted
 from teledx_fed.diagnosis.home import DiagnosisHome
 from teledx_fed.diagnosis.web.passwords import DEMONSTRATION_USER, hashed_demonstration_password
+from teledx_fed.files import make_folder
 from teledx_fed.records import Example
 from teledx_fed.store.values import Role
 
@@ -24,7 +25,7 @@ def lay_out(home: DiagnosisHome, run: Path) -> None:
     bundles = sorted((run / "bundles").glob("*")) if (run / "bundles").is_dir() else []
     if not bundles:
         raise ValueError(f"{run} must be a run folder with bundles, got none. Run experiment=demo first.")
-    shutil.copytree(bundles[0], home.champion)
+    shutil.copytree(bundles[0], make_folder(home.folder) / home.champion.name)
     clinic = home.clinic(None)
     clinic.store.access.add_user(DEMONSTRATION_USER, Role.READER, hashed_demonstration_password())
     for patient, examples in _patients().items():

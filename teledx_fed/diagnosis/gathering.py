@@ -16,7 +16,7 @@ from teledx_fed.checks import must
 from teledx_fed.data.dicom import DicomPhotograph, about
 from teledx_fed.diagnosis.clinic import Clinic, Photograph, Submitted, check_same
 from teledx_fed.diagnosis.intake import LARGEST_MIB, MOST_IMAGES, Received
-from teledx_fed.files import write_bytes
+from teledx_fed.files import make_folder, write_bytes
 from teledx_fed.store.database import StoreError
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ class Gathering:
     def __init__(self, clinic: Clinic, folder: Path, quiet: float) -> None:
         self._clinic, self._folder, self._quiet = clinic, folder, quiet
         self._lock = Lock()
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(folder)
 
     def add(self, content: bytes, sender: str) -> None:
         """Once it returns, the photograph is on disk. A `ValueError` says why it is not kept; the clinic lists it."""
@@ -50,7 +50,7 @@ class Gathering:
         for folder in sorted(self._folder.glob(f"{WAITING}/*")):
             with self._lock:
                 if time.time() - folder.stat().st_mtime >= self._quiet:
-                    (self._folder / TAKING).mkdir(mode=0o700, exist_ok=True)
+                    make_folder(self._folder / TAKING)
                     folder.rename(self._folder / TAKING / f"{folder.name}-{uuid4().hex}")
         return sum(self._take(folder) for folder in sorted(self._folder.glob(f"{TAKING}/*")))
 
@@ -78,7 +78,7 @@ class Gathering:
                 return
             count = len(waiting) + (len(stored.images) if stored else 0)
             must(count < MOST_IMAGES, "study.images", f"be {MOST_IMAGES} at most", count + 1, "Send another study.")
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folder(folder)
             write_bytes(file, content)
             (folder / "sender").write_text(sender)
 
@@ -100,7 +100,7 @@ class Gathering:
     def _set_aside(self, folder: Path, reason: str) -> None:
         files = sorted(folder.glob("*.dcm"))
         self._refuse((folder / "sender").read_text(), self._clinic.patient_of([about(files[0])]), reason)
-        (self._folder / REFUSED).mkdir(mode=0o700, exist_ok=True)
+        make_folder(self._folder / REFUSED)
         for file in files:
             file.rename(self._folder / REFUSED / f"{uuid4().hex}.dcm")
         shutil.rmtree(folder)

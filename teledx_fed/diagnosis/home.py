@@ -14,7 +14,7 @@ from teledx_fed.diagnosis.clinic import Clinic
 from teledx_fed.diagnosis.diagnose import open_bundle
 from teledx_fed.diagnosis.gathering import REFUSED
 from teledx_fed.diagnosis.web.settings import DiagnosisSettings
-from teledx_fed.files import write_bytes
+from teledx_fed.files import make_folder, write_bytes
 from teledx_fed.model.bundle import Bundle
 from teledx_fed.settings import read
 from teledx_fed.store.database import StoreError
@@ -54,18 +54,18 @@ class DiagnosisHome:
         return self.folder / "diagnosis"
 
     def store(self) -> Store:
-        self._kept.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(self._kept)
         return open_store(self.settings.database or "", self._kept)
 
     def identified(self) -> IdentifiedStore:
         """Who is behind a pseudonym."""
         return open_identified(self.settings.identified_database or "", self._kept)
 
-    def restore(self, file: Path) -> None:
-        restore(file, self.settings.database or "", self._kept).close()
+    def restore(self, file: Path, key: Path | None = None) -> None:
+        restore(file, self.settings.database or "", self._kept, key=key).close()
 
-    def restore_identified(self, file: Path) -> None:
-        restore_identified(file, self.settings.identified_database or "", self._kept).close()
+    def restore_identified(self, file: Path, key: Path | None = None) -> None:
+        restore_identified(file, self.settings.identified_database or "", self._kept, key).close()
 
     def forget(self, days: float) -> int:
         """Studies received more than `days` ago with their files, and patients without any left; returns how many."""
@@ -138,7 +138,6 @@ class DiagnosisHome:
         """Made once; with another, a patient's earlier studies would be a stranger's."""
         file = self._pseudonym_key
         if not file.exists():
-            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folder(file.parent)
             write_bytes(file, secrets.token_bytes(KEY_BYTES))
-            file.chmod(0o600)
         return file.read_bytes()

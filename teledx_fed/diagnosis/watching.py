@@ -9,6 +9,7 @@ from pathlib import Path
 
 from teledx_fed.diagnosis.clinic import Clinic, Photograph, Submitted
 from teledx_fed.diagnosis.intake import Submission, submissions
+from teledx_fed.files import make_folder
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +79,7 @@ class Watch:
 
     def _move(self, submission: Submission, target: Path) -> Path:
         """Nothing is deleted: the camera's own files are the clinic's to remove."""
-        target.mkdir(parents=True, exist_ok=True)
+        make_folder(target)
         for sent in submission.sent:
             shutil.move(sent.file, _new(target / sent.file.name))
         folder = submission.sent[0].file.parent

@@ -22,6 +22,7 @@ from teledx_fed.federation.scoring import ask_for_scores, choose
 from teledx_fed.federation.statistics import declarations
 from teledx_fed.federation.strategies import aggregate, configure, folding, remembered, remind
 from teledx_fed.federation.vetting import Expected, Vetted, vetted
+from teledx_fed.files import make_folder
 from teledx_fed.records import GlobalModel, RoundReport, Tables
 from teledx_fed.settings import Settings
 from teledx_fed.weights import Weights, norm
@@ -89,7 +90,7 @@ def _first(
     exchanged: Callable[[Take], Replies], start: Weights, settings: Settings, scratch: Path, take: Take
 ) -> Replies:
     """Exchange, then refuse the updates that moved much further than the median, and `take` the others."""
-    scratch.mkdir(parents=True, exist_ok=True)
+    make_folder(scratch)
     with TemporaryDirectory(dir=scratch, prefix="first_round_") as folder:
         buffer = UpdateBuffer(Path(folder), start)
         replies = exchanged(buffer.add)

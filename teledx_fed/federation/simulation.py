@@ -23,7 +23,7 @@ from teledx_fed.federation.rounds import rounds
 from teledx_fed.federation.scoring import scores_on_test
 from teledx_fed.federation.site import Hospital, client_app
 from teledx_fed.federation.strategies import STRATEGIES
-from teledx_fed.files import write_text
+from teledx_fed.files import make_folder, write_text
 from teledx_fed.records import RoundReport, Site
 from teledx_fed.settings import Settings
 from teledx_fed.training.worker import SiteModel, Worker, for_newcomer
@@ -103,7 +103,7 @@ def coordinate(
     watch: Callable[[RoundReport, int], None] = lambda report, rounds: None,
 ) -> Progress:
     """The coordinator's part: rounds over any grid, each with its line in `rounds.jsonl` and its checkpoint."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     last = standing(folder, worker)
     _forget_after(folder / LINES, last)
     with ThreadPoolExecutor(1) as scribe:

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from teledx_fed.files import make_folder
 from teledx_fed.reporting.plots import PALETTE, STYLE, Course
 
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#000000", "#8c8c00")
@@ -87,7 +88,7 @@ def heat(values: np.ndarray, rows: Sequence[str], columns: Sequence[str], titles
 
 def save(figure: Figure, path: Path) -> None:
     """As PNG for a page and as PDF for a paper."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     figure.savefig(path.with_suffix(".png"), dpi=160, facecolor="white", transparent=False)
     figure.savefig(path.with_suffix(".pdf"), metadata={"CreationDate": None}, transparent=False, facecolor="white")
 

@@ -8,8 +8,8 @@ import json
 import shutil
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -21,6 +21,7 @@ from sqlalchemy import Connection, DateTime, MetaData, Table, insert, inspect, s
 
 from teledx_fed.files import replacing
 from teledx_fed.store.database import Database
+from teledx_fed.store.encryption import encrypting, opened, recipients_of
 from teledx_fed.store.schema import Schema, revision, upgrade
 from teledx_fed.store.values import check_path
 
@@ -44,11 +45,15 @@ class Manifest:
 MANIFESTS = TypeAdapter(Manifest)
 
 
-def write(path: Path, database: Database, schema: Schema, folder: Path | None) -> tuple[str, ...]:
-    """Paths of files that the database tells of and that are not there."""
+def write(
+    path: Path, database: Database, schema: Schema, folder: Path | None, recipients: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """Paths of files that the database tells of and that are not there. With `recipients`, theirs alone to read."""
+    keys = recipients_of(recipients)
     with (
         replacing(path) as file,
-        zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive,
+        encrypting(file, keys) if keys else nullcontext(file) as target,
+        zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive,
         database.reading() as session,
     ):
         connection = session.connection()
@@ -67,12 +72,15 @@ def write(path: Path, database: Database, schema: Schema, folder: Path | None) -
     return tuple(missing)
 
 
-def load(path: Path, url: str, schema: Schema, folder: Path | None) -> None:
-    """Nothing is written before the whole archive is verified, and no row before all files are."""
+def load(path: Path, url: str, schema: Schema, folder: Path | None, key: Path | None, scratch: Path) -> None:
+    """Nothing is written before the whole archive is verified, and no row before all files are.
+
+    What is encrypted is decrypted with the `key`, into a file without a name in `scratch`.
+    """
     if folder is not None and folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder} must be empty, got files in it. Restore into another folder.")
     try:
-        with zipfile.ZipFile(path) as archive:
+        with opened(path, key, scratch) as file, zipfile.ZipFile(file) as archive:
             manifest = _verified(archive, schema)
             with closing(Database(url)) as database, database.connection() as connection:
                 _check_empty(connection)

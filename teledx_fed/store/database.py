@@ -12,6 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DatabaseError
 from sqlalchemy.orm import DeclarativeBase, Session
 
+from teledx_fed.files import make_folder
 from teledx_fed.store.schema import Schema, upgrade
 
 StoreError = DatabaseError
@@ -109,7 +110,7 @@ def _checked(url: str) -> URL:
 
 def _sqlite(url: URL) -> Engine:
     path = Path(str(url.database))
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(path.parent)
     path.touch(mode=0o600)  # its journals take over the mode
     engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS}, **POOL)
     event.listen(engine, "connect", _prepare)

@@ -1,6 +1,6 @@
 """The identified store: who is behind a pseudonym. A database of its own, which nothing else reads."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -97,8 +97,8 @@ class IdentifiedStore:
                 session.execute(delete(IdentityRow).where(IdentityRow.pseudonym == pseudonym))
             return len(gone)
 
-    def backup(self, path: Path) -> None:
-        backup.write(path, self._database, IDENTIFIED, None)
+    def backup(self, path: Path, recipients: Sequence[str] = ()) -> None:
+        backup.write(path, self._database, IDENTIFIED, None, recipients)
 
 
 def _completed(known: Filing, other: Filing) -> Filing:
@@ -108,9 +108,9 @@ def _completed(known: Filing, other: Filing) -> Filing:
     return replace(known, **{name: value for name, value in vars(other).items() if not getattr(known, name)})
 
 
-def restore_identified(path: Path, url: str, folder: Path) -> IdentifiedStore:
+def restore_identified(path: Path, url: str, folder: Path, key: Path | None = None) -> IdentifiedStore:
     """What `IdentifiedStore.backup` wrote, into an empty database."""
-    backup.load(path, url or _default(folder), IDENTIFIED, None)
+    backup.load(path, url or _default(folder), IDENTIFIED, None, key, folder)
     return open_identified(url, folder)
 
 

@@ -8,6 +8,7 @@ from sqlalchemy import case, select, true
 from sqlalchemy.orm import Session
 
 from teledx_fed.clinical import Action, Diagnosis, Gap, Reading
+from teledx_fed.files import make_folder
 from teledx_fed.records import Eye
 from teledx_fed.store import appending, arriving, backup, census, learning, refusals, retention, rows
 from teledx_fed.store.access import Access
@@ -67,7 +68,7 @@ class Store:
         self._database.upgrade(SITE)
         self.access = Access(self._database, clock)
         self.uploads = Uploads(self._database, clock)
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(folder)
 
     def close(self) -> None:
         self._database.close()
@@ -277,9 +278,12 @@ class Store:
         with self._database.reading() as session:
             return retention.strays(session, before, self.folder)
 
-    def backup(self, path: Path) -> tuple[str, ...]:
-        """Database and images as one archive, for either database; returns the paths of images that are missing."""
-        missing = backup.write(path, self._database, SITE, self.folder)
+    def backup(self, path: Path, recipients: Sequence[str] = ()) -> tuple[str, ...]:
+        """Database and images as one archive, for either database; returns the paths of images that are missing.
+
+        `recipients` of age alone can read it, if there are any.
+        """
+        missing = backup.write(path, self._database, SITE, self.folder, recipients)
         self._backed_up.touch()
         return missing
 
@@ -303,11 +307,11 @@ def _add_derivative(session: Session, study: str, path: str) -> None:
     session.merge(DerivativeRow(path=path, study=study))
 
 
-def restore(path: Path, url: str, folder: Path, clock: Clock = now) -> Store:
+def restore(path: Path, url: str, folder: Path, clock: Clock = now, key: Path | None = None) -> Store:
     """What `Store.backup` wrote, into an empty database and an empty folder, as `open_store` names them.
 
     Who was logged in is logged out. A `ValueError` where the archive is damaged or newer than this version.
     """
     address = url or f"sqlite:///{folder.absolute()}/site.sqlite"
-    backup.load(path, address, SITE, folder / "images")
+    backup.load(path, address, SITE, folder / "images", key, folder)
     return open_store(url, folder, clock)

@@ -11,6 +11,7 @@ from teledx_fed.diagnosis.intake import LARGEST_MIB
 from teledx_fed.diagnosis.web.api import Sender, clinic_of
 from teledx_fed.diagnosis.web.schemas import ALWAYS, BINARY, WITH_BODY, body, refused
 from teledx_fed.diagnosis.web.settings import DiagnosisSettings
+from teledx_fed.files import make_folder
 from teledx_fed.store.values import OverQuota, Upload, UploadQuota
 
 router = APIRouter(prefix="/api/v1/uploads", tags=["uploads"])
@@ -58,7 +59,7 @@ async def go_on(request: Request, sender: Sender, upload: str, upload_offset: An
     if upload_offset != known.offset:
         raise HTTPException(409, f"Upload-Offset must be {known.offset}, got {upload_offset}. Go on from there.")
     file = store.folder / known.path
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(file.parent)
     end = known.offset
     try:
         with file.open("r+b" if file.exists() else "xb") as target:

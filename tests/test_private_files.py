@@ -1,0 +1,52 @@
+"""What may hold a patient's name is its owner's alone, whatever the umask."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from teledx_fed.diagnosis.home import DiagnosisHome
+from teledx_fed.files import exclusive, make_folder, replacing, write_bytes, write_text
+
+
+@pytest.fixture(autouse=True)
+def usual_umask() -> Iterator[None]:
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+def modes(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): f"{path.stat().st_mode & 0o777:o}" for path in folder.rglob("*")}
+
+
+def test_every_folder_and_file_that_is_made(tmp_path: Path) -> None:
+    write_text(tmp_path / "a/b/set_aside.csv", "x")
+    with replacing(tmp_path / "a/tested.safetensors") as file:
+        file.write(b"x")
+    with exclusive(tmp_path / "c/d/lock"):
+        pass
+    make_folder(tmp_path / "e/f")
+    found = modes(tmp_path)
+    folders = {"a", "a/b", "c", "c/d", "e", "e/f"}
+    assert {name: found[name] for name in folders} == dict.fromkeys(folders, "700")
+    assert (found["a/b/set_aside.csv"], found["a/tested.safetensors"]) == ("600", "600")
+
+
+def test_a_folder_that_was_there_keeps_its_mode_and_a_file_that_was_open_to_all_is_closed(tmp_path: Path) -> None:
+    (tmp_path / "shared").mkdir(mode=0o755)
+    (tmp_path / "shared/old").write_text("x")
+    write_bytes(tmp_path / "shared/old", b"y")
+    assert modes(tmp_path) == {"shared": "755", "shared/old": "600"}
+
+
+def test_a_hospitals_folder_with_its_key_and_databases_and_backups(tmp_path: Path) -> None:
+    home = DiagnosisHome(tmp_path / "new/site")
+    store, identified = home.store(), home.identified()
+    store.backup(tmp_path / "new/backup.zip")
+    identified.backup(tmp_path / "new/people.zip")
+    home._key()
+    assert set(modes(tmp_path).values()) == {"700", "600"}
+    store.close()
+    identified.close()
