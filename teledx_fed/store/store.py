@@ -284,7 +284,7 @@ class Store:
         `recipients` of age alone can read it, if there are any.
         """
         missing = backup.write(path, self._database, SITE, self.folder, recipients)
-        self._backed_up.touch()
+        self._backed_up.touch(0o600)
         return missing
 
     @property
