@@ -3,19 +3,23 @@
 import json
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import FrameType
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import CompactHydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from teledx_fed import settings as settings_of
-from teledx_fed.files import write_text
+from teledx_fed.failures import line_of, of_machine, told_plainly
+from teledx_fed.files import LOCK, exclusive, write_text
 from teledx_fed.settings import Settings
 
 OmegaConf.register_new_resolver("first", lambda *choices: next(choice for choice in choices if choice))
@@ -31,38 +35,73 @@ class Swept:
 
 
 SWEPT = Swept()
+HELD = ExitStack()
+"""The lock of a sweep's folder, until the command ends."""
 KEPT = "config.yaml"
-INTERRUPTED = 130
-"""As shells say that a command was ended by Ctrl-C."""
+ENDED_BY_SIGNAL = 128
+"""As shells say it: 130 is Ctrl-C."""
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def main(composed: DictConfig) -> None:
     asked = HydraConfig.get()
-    folder = Path(asked.runtime.output_dir)
+    folder, swept = Path(asked.runtime.output_dir), asked.mode == RunMode.MULTIRUN
+    if swept and SWEPT.folder is None:
+        SWEPT.folder = Path(asked.sweep.dir)
+        with told_plainly():
+            HELD.enter_context(exclusive(SWEPT.folder / LOCK))
     try:
-        new = not any(folder.iterdir())
+        _run(composed, folder)
+    except KeyboardInterrupt as interrupt:
+        number = interrupt.args[0] if interrupt.args else signal.SIGINT
+        print(f"interrupted: {_again(folder)} goes on", file=sys.stderr)
+        sys.exit(ENDED_BY_SIGNAL + number)
+    except Exception as error:
+        line = line_of(error)
+        if line is None:
+            raise
+        if of_machine(error):
+            line += f" Nothing is lost: then {_again(folder)} goes on."
+        if not swept:
+            sys.exit(f"error: {line}")
+        choices = [choice for choice in asked.overrides.task if not choice.startswith(("folder=", "data_root="))]
+        SWEPT.refused[" ".join(choices)] = line  # the others are run all the same
+        print(f"error: {line}", file=sys.stderr)
+    else:
+        SWEPT.made.append(folder)
+        print(f"run folder: {folder}")
+
+
+def _again(folder: Path) -> str:
+    """What to say to go on with a run that ended before its end."""
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        return f"the same command with folder={HydraConfig.get().sweep.dir}"
+    return f"resume={folder}" if (folder / KEPT).exists() else "the same command"
+
+
+def _run(composed: DictConfig, folder: Path) -> None:
+    if composed.resume is not None:
+        _check_resume(composed.resume, folder)
+    with exclusive(folder / LOCK):
+        new = _is_empty(folder)
         settings = _settings(composed, folder)
         from teledx_fed.experiment import conduct  # torch and timm, which --help does without
 
         with _free_again(folder) if new else nullcontext():
             conduct(settings, folder)
-    except KeyboardInterrupt:
-        one = asked.mode != RunMode.MULTIRUN
-        again = f"resume={folder}" if one else f"the same command with folder={asked.sweep.dir}"
-        print(f"interrupted: {again} goes on", file=sys.stderr)
-        sys.exit(INTERRUPTED)
-    except (ValueError, ConnectionError) as error:
-        if asked.mode != RunMode.MULTIRUN:
-            sys.exit(f"error: {error}")
-        swept = [choice for choice in asked.overrides.task if not choice.startswith(("folder=", "data_root="))]
-        SWEPT.refused[" ".join(swept)] = str(error)  # the others are run all the same
-        print(f"error: {error}", file=sys.stderr)
-    else:
-        SWEPT.made.append(folder)
-        print(f"run folder: {folder}")
-    if asked.mode == RunMode.MULTIRUN:
-        SWEPT.folder = Path(asked.sweep.dir)
+
+
+def _check_resume(resume: str, folder: Path) -> None:
+    if others := [choice for choice in HydraConfig.get().overrides.task if not choice.startswith("resume=")]:
+        raise ValueError(f"resume must come alone, got {' '.join(others)}. A run goes on as its {KEPT} says.")
+    if not (folder / KEPT).exists():
+        raise ValueError(
+            f"resume must be the folder of a run, got {resume}, which holds no {KEPT}. Name one that does."
+        )
+
+
+def _is_empty(folder: Path) -> bool:
+    return all(path.name == LOCK for path in folder.iterdir())
 
 
 def _settings(composed: DictConfig, folder: Path) -> Settings:
@@ -77,15 +116,11 @@ def _settings(composed: DictConfig, folder: Path) -> Settings:
             if HydraConfig.get().mode == RunMode.MULTIRUN and settings_of.load(kept) == settings:
                 return settings
             raise ValueError(f"folder must be new, got {folder}, which holds a run. Say resume={folder}, or another.")
-        if any(folder.iterdir()):
+        if not _is_empty(folder):
             raise ValueError(f"folder must be new or empty, got {folder}, which holds something else. Name another.")
         settings_of.save(settings, kept)
         write_text(folder / settings_of.CHOICES, json.dumps(choices, indent=1) + "\n")
         return settings
-    if others := [choice for choice in choices if not choice.startswith("resume=")]:
-        raise ValueError(f"resume must come alone, got {' '.join(others)}. A run goes on as its {KEPT} says.")
-    if not kept.exists():
-        raise ValueError(f"resume must be the folder of a run, got {composed.resume}, which holds no {KEPT}.")
     return settings_of.load(kept)
 
 
@@ -110,14 +145,23 @@ def _one_of_each(choices: list[str]) -> None:
 
 @contextmanager
 def _free_again(folder: Path) -> Iterator[None]:
-    """A run that began in an empty folder and is refused before its first round leaves it empty."""
+    """A run that began in an empty folder and is refused before its first round leaves it empty.
+
+    One that a fault ended keeps what it wrote: disk and permissions can be mended, and a traceback has its evidence.
+    """
     try:
         yield
-    except (ValueError, ConnectionError):
-        if not any(folder.rglob("rounds.jsonl")):
+    except (ValueError, ConnectionError) as error:
+        if line_of(error) and not any(folder.rglob("rounds.jsonl")):
             for path in folder.iterdir():
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                if path.name != LOCK:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
         raise
+
+
+def _end_as_by_hand(number: int, frame: FrameType | None) -> None:
+    """A job scheduler's SIGTERM, or a terminal that is gone, ends a run as Ctrl-C does."""
+    raise KeyboardInterrupt(number)
 
 
 def usage() -> str:
@@ -148,7 +192,15 @@ if __name__ == "__main__":
     os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
     os.umask(0o077)  # a run's folder, which Hydra makes, holds patients' names
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # a thread that waits longer leaves its core to another run
-    main()
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # else it prints a traceback of its own and ends the program
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:  # nohup ignores SIGHUP
+            signal.signal(number, _end_as_by_hand)
+    try:
+        with told_plainly():
+            main()
+    except CompactHydraException as error:
+        sys.exit("\n".join(map(str, filter(None, [error, error.__cause__]))))
     if SWEPT.folder and len(SWEPT.made) > 1:
         from teledx_fed.reporting.sweep import write_sweep
 
@@ -156,6 +208,7 @@ if __name__ == "__main__":
             print(f"table: {write_sweep(SWEPT.made, SWEPT.refused, SWEPT.folder)}")
         except ValueError as error:
             print(f"no table: {error}")
+    HELD.close()
     if SWEPT.refused:
         runs = len(SWEPT.made) + len(SWEPT.refused)
         sys.exit(f"error: {len(SWEPT.refused)} of {runs} runs could not be made")

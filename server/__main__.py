@@ -3,8 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
 from functools import partial
@@ -12,6 +11,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from teledx_fed.failures import told_plainly
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -23,15 +24,6 @@ HERE = Path()
 @app.callback()
 def coordinator() -> None:
     """The aggregation server of a federation of hospitals."""
-
-
-@contextmanager
-def told_plainly() -> Iterator[None]:
-    """What a person can mend is one line on standard error, and exit code 1."""
-    try:
-        yield
-    except (ValueError, ConnectionError, FileExistsError) as error:
-        sys.exit(f"error: {error}")
 
 
 def tell(as_json: bool, line: str, **facts: Any) -> None:

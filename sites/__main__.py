@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 
 from sites.approval import app as approval
-from sites.commands import HERE, AsJson, Home, tell, told_plainly
+from sites.commands import HERE, AsJson, Home, tell
 from sites.diagnosis import app as diagnosis
+from teledx_fed.failures import told_plainly
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 audit = typer.Typer(no_args_is_help=True)
@@ -206,16 +207,16 @@ def features(
     retinamnist), ROOT in which folder; OUT will hold embeddings.npy, and photographs.csv with a row for each of its
     rows.
     """
-    from teledx_fed.data.hospitals import collections
-    from teledx_fed.data_settings import DataSettings, SourceSettings
-    from teledx_fed.learning_settings import ModelSettings
-    from teledx_fed.model.network import build
-    from teledx_fed.reporting.progress import Display
-    from teledx_fed.settings import Settings
-    from teledx_fed.training.compute import place
-    from teledx_fed.training.embeddings import embeddings
+    with told_plainly():
+        from teledx_fed.data.hospitals import collections
+        from teledx_fed.data_settings import DataSettings, SourceSettings
+        from teledx_fed.learning_settings import ModelSettings
+        from teledx_fed.model.network import build
+        from teledx_fed.reporting.progress import Display
+        from teledx_fed.settings import Settings
+        from teledx_fed.training.compute import place
+        from teledx_fed.training.embeddings import embeddings
 
-    try:
         source = SourceSettings(layout=layout, root=str(root))
         data = DataSettings(
             sources={"site": source}, image_size=image_size, cache=str(cache), workers=workers, on_bad=on_bad
@@ -230,10 +231,8 @@ def features(
             network = place(build(settings.model, settings.seed), settings, display.say)
             display.phase("features")
             table = embeddings(network, images, found["site"].examples, workers, display.advance)
-    except (ValueError, ConnectionError) as error:
-        sys.exit(f"error: {error}")
-    table.write(out)
-    typer.echo(f"{len(table.examples)} photographs: {out / 'embeddings.npy'}, {out / 'photographs.csv'}")
+        table.write(out)
+        typer.echo(f"{len(table.examples)} photographs: {out / 'embeddings.npy'}, {out / 'photographs.csv'}")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from sites.commands import HERE, AsJson, Home, tell, told_plainly
+from sites.commands import HERE, AsJson, Home, tell
+from teledx_fed.failures import told_plainly
 
 app = typer.Typer()
 

@@ -1,12 +1,11 @@
 """What a hospital diagnoses with: commands of `python -m sites`, apart from those that take part in a federation."""
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from teledx_fed.failures import told_plainly
 
 app = typer.Typer()
 user = typer.Typer(no_args_is_help=True)
@@ -17,15 +16,6 @@ app.add_typer(device, name="device", help="What may submit studies, by token.")
 Home = Annotated[Path, typer.Option("--dir", help="The hospital's folder.")]
 BundleFolder = Annotated[Path | None, typer.Option("--bundle", help="A model bundle; the hospital's champion without.")]
 HERE = Path()
-
-
-@contextmanager
-def told_plainly() -> Iterator[None]:
-    """What a person can mend is one line on standard error, and exit code 1."""
-    try:
-        yield
-    except ValueError as error:
-        sys.exit(f"error: {error}")
 
 
 @app.command()

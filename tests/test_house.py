@@ -12,7 +12,8 @@ LIBRARY = ROOT / "teledx_fed"
 LAYERS = [
     {
         *("checks", "settings", "data_settings", "learning_settings", "federation_settings", "run_settings"),
-        *("records", "clinical", "operating_points", "weights", "randomness", "files", "clock", "amounts", "devices"),
+        *("records", "clinical", "operating_points", "weights", "randomness", "files", "failures", "clock", "amounts"),
+        "devices",
     },
     {"data", "model", "evaluation"},
     {"privacy", "store"},

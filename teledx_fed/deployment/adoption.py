@@ -12,6 +12,7 @@ from teledx_fed.deployment.audit import AuditLog
 from teledx_fed.deployment.hospital import own_settings
 from teledx_fed.deployment.site_settings import SiteHome
 from teledx_fed.federation.release import POOLED, read_pooled
+from teledx_fed.files import exclusive
 from teledx_fed.model.network import build
 from teledx_fed.operating_points import lines
 from teledx_fed.settings import load
@@ -29,6 +30,11 @@ def adopt(home: SiteHome, model: Path, say: Callable[[str], None]) -> None:
     Thresholds are chosen on the hospital's validation set, and by pooled.json where that has too few diseased eyes;
     they are said, with what they found on the test set. The champion before it is kept as `champion-before`.
     """
+    with exclusive(home.state / "adopt.lock"):
+        _adopt(home, model, say)
+
+
+def _adopt(home: SiteHome, model: Path, say: Callable[[str], None]) -> None:
     config = model.with_name(CONFIG)
     must(model.is_file() and config.is_file(), "model", f"lie beside the run's {CONFIG}", str(model), "Ask for both.")
     asked = load(config)

@@ -14,7 +14,7 @@ from teledx_fed.deployment.server_settings import ServerHome
 from teledx_fed.federation.release import release
 from teledx_fed.federation.simulation import conclude, coordinate
 from teledx_fed.federation.statistics import ask_for_statistics, readiness, together
-from teledx_fed.files import exclusive, write_text
+from teledx_fed.files import LOCK, exclusive, write_text
 from teledx_fed.model.network import build as build_network
 from teledx_fed.records import Readiness
 from teledx_fed.settings import Settings, build
@@ -28,7 +28,7 @@ def conduct(grid: Grid, order: Order, home: ServerHome) -> None:
     settings, folder = build(json.loads(order.settings)), folder_of(home, order)
     sites = [node.name for node in nodes(home)]
     quorum, seconds = settings.federation.quorum, home.settings.wait_seconds
-    with exclusive(folder / "lock"):
+    with exclusive(folder / LOCK):
         network = NetworkGrid(grid, AuditLog(home.audit, home.audit_key), log.warning, sites, quorum, seconds)
         if order.kind == READINESS:
             write_text(folder / "readiness.json", json.dumps([asdict(one) for one in _ready(network, settings)]))

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
-from teledx_fed.files import replacing
+from teledx_fed.files import write_bytes
 from teledx_fed.records import Tables
 from teledx_fed.weights import Layout, Vector, Weights
 
@@ -68,8 +68,7 @@ def write(progress: Progress, path: Path) -> None:
         "finished": progress.finished,
         "layout": progress.weights.layout.digest,
     }
-    with replacing(path) as file:
-        save_file(arrays, file.name, metadata={"state": json.dumps(state)})
+    write_bytes(path, save(arrays, metadata={"state": json.dumps(state)}))
 
 
 def read(path: Path, layout: Layout) -> Progress:

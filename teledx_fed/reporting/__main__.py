@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from teledx_fed.failures import told_plainly
+
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 
@@ -19,16 +21,15 @@ def compare(
     out: Annotated[Path, typer.Option(file_okay=False, help="The folder of the table and the plots.")],
 ) -> None:
     """One table (Markdown, CSV, LaTeX), learning curves over rounds and bytes, and ranks with critical differences."""
-    from teledx_fed.reporting.runs import Run, same_data
-    from teledx_fed.reporting.tables_of_runs import write_comparison
+    with told_plainly():
+        from teledx_fed.files import LOCK, exclusive
+        from teledx_fed.reporting.runs import Run, same_data
+        from teledx_fed.reporting.tables_of_runs import write_comparison
 
-    try:
         found = [Run(run) for run in runs]
         same_data(found)
-        typer.echo(write_comparison(found, out))
-    except ValueError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from error
+        with exclusive(out / LOCK):
+            typer.echo(write_comparison(found, out))
 
 
 if __name__ == "__main__":

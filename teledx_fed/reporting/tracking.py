@@ -8,9 +8,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
+from socket import gethostname
 from textwrap import shorten
 from typing import Any, Protocol
+from uuid import getnode
 
 from teledx_fed.evaluation.metrics import PRIMARY
 from teledx_fed.files import write_text
@@ -22,6 +25,9 @@ from teledx_fed.settings import Settings, as_yaml, without_places
 ARTEFACTS = ("report.html", "report.json", "rounds.jsonl", "model.safetensors")
 """What may be shown around: no file among them names a photograph, a patient or a place."""
 MLFLOW_RUN = "mlflow_run.json"
+PROCESS = "teledx_fed.process"
+"""An MLflow tag: the machine, by a hash, and the process that a run goes on in."""
+ORPHANS = 1000
 LONGEST, LONGEST_LINE = 500, 160
 
 Point = tuple[str, float, int]
@@ -105,17 +111,26 @@ class MLflow:
 
         asked = settings.tracking
         self._client = MlflowClient(asked.uri)
+        found = self._client.get_experiment_by_name(asked.experiment)
+        experiment = found.experiment_id if found else self._client.create_experiment(asked.experiment)
+        self._end_orphans(experiment)
         if known.exists():
             self._run = json.loads(known.read_text())["run"]
             self._client.update_run(self._run, "RUNNING")
         else:
-            found = self._client.get_experiment_by_name(asked.experiment)
-            experiment = found.experiment_id if found else self._client.create_experiment(asked.experiment)
             self._run = self._client.create_run(experiment, run_name=known.parent.name, tags=asked.tags).info.run_id
             write_text(known, json.dumps({"run": self._run}) + "\n")
+        self._client.set_tag(self._run, PROCESS, f"{_machine()} {os.getpid()}")
         for name, value in flat(without_places(settings)).items():  # again: the run may have been killed among them
             self._client.log_param(self._run, _key(name), str(value)[:LONGEST])
         self._client.log_text(self._run, as_yaml(without_places(settings)), "settings.yaml")
+
+    def _end_orphans(self, experiment: str) -> None:
+        """What kill -9 ended on this machine could not end its MLflow run; the next run does."""
+        for run in self._client.search_runs([experiment], "attributes.status = 'RUNNING'", max_results=ORPHANS):
+            machine, _, process = run.data.tags.get(PROCESS, "").partition(" ")
+            if machine == _machine() and not _lives(int(process)):
+                self._client.set_terminated(run.info.run_id, "KILLED")
 
     def round(self, part: str, report: RoundReport) -> None:
         before = f"{part}/" if part else ""
@@ -172,8 +187,26 @@ def tracked(settings: Settings, folder: Path) -> Iterator[Tracker]:
     try:
         yield tracker
     except BaseException as error:
-        tracker.break_off(error)
+        try:
+            tracker.break_off(error)
+        except OSError as another:  # a full disk, perhaps: the first failure is the one to show
+            log.warning("the tracker did not take in that the run has ended: %s", _line(another))
         raise
+
+
+def _machine() -> str:
+    """Tells machines apart, and not which one it is."""
+    return sha256(f"{gethostname()} {getnode()}".encode()).hexdigest()[:12]
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        pass
+    return True
 
 
 def _key(name: str) -> str:

@@ -26,10 +26,11 @@ pytestmark = pytest.mark.slow
 
 TINY = {
     "data": {
-        "hospitals": {name: {"patients": 24, "camera": "canon"} for name in ("north", "harbour", "valley")},
+        "hospitals": {name: {"patients": 36, "camera": "canon"} for name in ("north", "harbour", "valley")},
         "image_size": 64,
     },
     "model": {"name": "test_efficientnet", "initial": "none"},
+    "partition": {"test": 0.5},
     "training": {"augment": False, "learning_rate": 0.01},
     "federation": {"rounds": 2, "quorum": 3},
     "evaluation": {"replicates": 30},
@@ -41,7 +42,7 @@ RUNS = {
     "mean": {"strategy": {"name": "fedavg"}, "baselines": ["local"]},
     "median": {"strategy": {"name": "fedmedian"}, "baselines": []},
     "more": {"strategy": {"name": "fedavg"}, "seeds": [0, 1], "baselines": []},
-    "dealt": {"partition": {"by": "iid", "sites": 3}, "baselines": []},
+    "dealt": {"partition": {"by": "iid", "sites": 3, "test": 0.5}, "baselines": []},
     "drawn": {"data": {**TINY["data"], "seed": 1}, "baselines": []},
 }
 

@@ -1,6 +1,8 @@
 """What TensorBoard and MLflow are told, read back by their own readers."""
 
 import builtins
+import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ import pytest
 from invented_run import report, write_run
 
 from teledx_fed.records import RoundReport
-from teledx_fed.reporting.tracking import tracked
+from teledx_fed.reporting.tracking import PROCESS, MLflow, _machine, tracked
 from teledx_fed.settings import Settings
 
 AUROC = "referable_auroc"
@@ -113,6 +115,30 @@ def test_killed_while_it_tells_mlflow_its_settings_it_goes_on_with_that_run(
     client = MlflowClient(settings.tracking.uri)
     (run,) = client.search_runs([client.get_experiment_by_name("teledx_fed").experiment_id])
     assert [file.path for file in client.list_artifacts(run.info.run_id)] == ["settings.yaml"]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_what_kill_9_ended_is_ended_in_mlflow_by_the_next_run(
+    tiny_settings: Callable[..., Settings], tmp_path: Path
+) -> None:
+    from mlflow.tracking import MlflowClient
+
+    settings = tiny_settings(tracking__to="mlflow", tracking__uri=f"sqlite:///{tmp_path}/mlflow.db")
+    folders = [tmp_path / name for name in ("killed", "at-work", "next")]
+    for folder in folders:
+        folder.mkdir()
+    client = MlflowClient(settings.tracking.uri)
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    for folder, process in zip(folders, (ended.pid, os.getpid()), strict=False):
+        told = MLflow(settings, folder)
+        client.set_tag(told._run, PROCESS, f"{_machine()} {process}")
+    with tracked(settings, folders[2]):
+        pass
+    (experiment,) = client.search_experiments(filter_string="name = 'teledx_fed'")
+    states = {run.info.run_name: run.info.status for run in client.search_runs([experiment.experiment_id])}
+    assert states == {"killed": "KILLED", "at-work": "RUNNING", "next": "RUNNING"}
 
 
 def broken(*_: object) -> None:

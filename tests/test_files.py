@@ -1,0 +1,77 @@
+"""One process at a time in a folder, whatever becomes of it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from teledx_fed.files import exclusive
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from teledx_fed.files import exclusive
+with exclusive(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def holder(tmp_path: Path) -> "subprocess.Popen[str]":
+    process = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path / ".lock")], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_the_second_process_is_told_who_holds_the_folder(holder: "subprocess.Popen[str]", tmp_path: Path) -> None:
+    with (
+        pytest.raises(ValueError, match=rf"must be free, got one in use by process {holder.pid} on \S+ since \d{{4}}-"),
+        exclusive(tmp_path / ".lock"),
+    ):
+        pass
+    assert f"process {holder.pid}" in (tmp_path / ".lock").read_text()  # still told to the third
+
+
+def test_a_killed_process_holds_nothing(holder: "subprocess.Popen[str]", tmp_path: Path) -> None:
+    holder.kill()
+    holder.wait()
+    with exclusive(tmp_path / ".lock"):
+        assert f"process {os.getpid()} " in (tmp_path / ".lock").read_text()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_lock_is_of_the_folder_by_any_name(holder: "subprocess.Popen[str]", tmp_path: Path) -> None:
+    link = tmp_path.with_name(f"{tmp_path.name}-link")
+    link.symlink_to(tmp_path)
+    with pytest.raises(ValueError, match="must be free"), exclusive(link / ".lock"):
+        pass
+
+
+@pytest.mark.slow
+def test_of_many_at_once_one_holds_it(tmp_path: Path) -> None:
+    count = tmp_path / "count"
+    program = """
+import sys, time
+from pathlib import Path
+from teledx_fed.files import exclusive
+lock, count = Path(sys.argv[1]), Path(sys.argv[2])
+for _ in range(300):
+    try:
+        with exclusive(lock):
+            before = int(count.read_text() or 0) if count.exists() else 0
+            count.write_text(str(before + 1))
+    except ValueError:
+        time.sleep(0.0005)
+        continue
+    print("+", end="")
+"""
+    command = [sys.executable, "-c", program, str(tmp_path / ".lock"), str(count)]
+    several = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    said = "".join(process.communicate()[0] for process in several)
+    assert int(count.read_text()) == len(said) > 300  # no count was lost: never were two inside
