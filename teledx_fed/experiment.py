@@ -16,7 +16,7 @@ from teledx_fed.reporting.progress import Display
 from teledx_fed.reporting.report import Part, write_report
 from teledx_fed.reporting.runs import TESTED
 from teledx_fed.reporting.tracking import Tracker, tracked
-from teledx_fed.reporting.wording import verdict
+from teledx_fed.reporting.wording import no_bundle, verdict
 from teledx_fed.settings import Settings
 from teledx_fed.training.baselines import alone_everywhere, committees
 from teledx_fed.training.bundling import write_bundles
@@ -67,12 +67,8 @@ def conduct(settings: Settings, folder: Path) -> None:
         said = [everyone([done.examination for done in folds]) for folds in repeats]
         report = write_report(folder, settings, [done.part for done in parts], parts[0].sites, said, clock)
         write_page(folder)
-        if settings.bundles and len(parts) == 1:
-            display.phase("bundles")
-            (only,) = parts
-            present, tested = settings.partition.present(only.sites), only.examination.among(["federated"])
-            best_round = only.part.best_round
-            write_bundles(workers[0], present, only.models, tested, settings, best_round, folder, display.say)
+        if settings.bundles:
+            _bundle(parts, workers[0], settings, folder, display)
         track.end(report)
         display.say(verdict(report))
 
@@ -100,3 +96,15 @@ def _conducted(settings: Settings, run: Path, name: str, staff: Staff) -> Conduc
     for each in staff.workers:
         each.forget()
     return Conducted(part, sites, federation.models, examined.read(folder / TESTED))
+
+
+def _bundle(parts: Sequence[Conducted], worker: Worker, settings: Settings, folder: Path, display: Display) -> None:
+    """Of several parts each has a model of its own, and none of them is the one to diagnose with."""
+    if missing := no_bundle(len(parts)):
+        display.say(missing)
+        return
+    display.phase("bundles")
+    (only,) = parts
+    present, tested = settings.partition.present(only.sites), only.examination.among(["federated"])
+    best_round = only.part.best_round
+    write_bundles(worker, present, only.models, tested, settings, best_round, folder, display.say)

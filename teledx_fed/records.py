@@ -92,14 +92,18 @@ class Reason(StrEnum):
     UNGRADED = "ungraded"
     DUPLICATE = "duplicate"
     CONFLICTING_GRADES = "conflicting grades"
+    ELSEWHERE = "at another hospital"
     BAD = "bad"
 
 
 @dataclass(frozen=True)
 class SetAside:
+    """`elsewhere` is the other hospital of a simulation that has the same photograph or person."""
+
     name: str
     reason: Reason
     detail: str = ""
+    elsewhere: str = ""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -15,10 +16,15 @@ from teledx_fed.data.recollection import recall
 from teledx_fed.records import Collection, Example, Images, Reason, SetAside
 
 Pair = tuple[str, str]
+Node = TypeVar("Node", str, tuple[str, str])
+"""A patient, by pseudonym or by source and pseudonym."""
 
 FREQUENCIES = 24
 """The usual 8 do not tell one fundus from another."""
 BITS = FREQUENCIES**2 - 1
+GREY = np.array([0.299, 0.587, 0.114])
+INSIDE = 0.7
+"""Of the photograph's side, the square that is hashed."""
 HASH_VERSION = 1
 """Raise it whenever the same prepared photograph gives other bits."""
 
@@ -36,10 +42,10 @@ def deduplicate(collection: Collection, images: Images) -> Collection:
     """
     groups = _by_content(collection.examples)
     kept = [group[0] for group in groups if not _conflicting(group)]
-    merged = _merge(_links(groups, images))
+    patients = merged(_links(groups, images))
     return replace(
         collection,
-        examples=tuple(replace(example, patient=merged.get(example.patient, example.patient)) for example in kept),
+        examples=tuple(replace(example, patient=patients.get(example.patient, example.patient)) for example in kept),
         set_aside=(*collection.set_aside, *(aside for group in groups for aside in _set_aside(group))),
     )
 
@@ -63,17 +69,21 @@ def perceptual_hash(images: NDArray[np.uint8]) -> NDArray[np.bool_]:
     margin = images.shape[1] * 15 // 100
     centres = images[:, margin:-margin, margin:-margin]
     small = np.stack([cv2.resize(centre, (64, 64), interpolation=cv2.INTER_AREA) for centre in centres])
-    grey = small @ np.array([0.299, 0.587, 0.114])
+    return bits_of(small @ GREY)
+
+
+def bits_of(grey: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """n × 575 of n × side × side."""
     lowest = dctn(grey, axes=(1, 2))[:, :FREQUENCIES, :FREQUENCIES]
-    return np.asarray(lowest.reshape(len(images), -1)[:, 1:] > 0)
+    return np.asarray(lowest.reshape(len(grey), -1)[:, 1:] > 0)
 
 
-def near_duplicates(hashes: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
-    """Pairs of rows, the smaller first, that differ in at most `NEAR` of their bits."""
+def near_duplicates(hashes: NDArray[np.bool_], share: float = NEAR) -> Iterator[tuple[int, int]]:
+    """Pairs of rows, the smaller first, that differ in at most that share of their bits."""
     signs = np.where(hashes, np.float32(1), np.float32(-1))
     for start in range(0, len(signs), BLOCK):
         agreement = signs[start : start + BLOCK] @ signs[start:].T
-        first, second = np.nonzero(agreement >= (1 - 2 * NEAR) * signs.shape[1])
+        first, second = np.nonzero(agreement >= (1 - 2 * share) * signs.shape[1])
         yield from ((start + i, start + j) for i, j in zip(first.tolist(), second.tolist(), strict=True) if i < j)
 
 
@@ -100,11 +110,11 @@ def _links(groups: Sequence[Sequence[Example]], images: Images) -> list[Pair]:
     """Pairs of patients who share a photograph."""
     firsts = [group[0] for group in groups]
     copies = [(group[0].patient, copy.patient) for group in groups for copy in group[1:]]
-    near = near_duplicates(_hashes(firsts, images))
+    near = near_duplicates(hashes(firsts, images))
     return copies + [(firsts[i].patient, firsts[j].patient) for i, j in near]
 
 
-def _hashes(examples: Sequence[Example], images: Images) -> NDArray[np.bool_]:
+def hashes(examples: Sequence[Example], images: Images) -> NDArray[np.bool_]:
     """Of distinct photographs, kept beside what they were made from."""
     by_digest = {example.image.digest(): example for example in examples}
 
@@ -121,7 +131,7 @@ def _hashes(examples: Sequence[Example], images: Images) -> NDArray[np.bool_]:
     return np.unpackbits(rows.reshape(-1, -(-BITS // 8)), axis=1, count=BITS).astype(bool)
 
 
-def _merge(links: Sequence[Pair]) -> Mapping[str, str]:
+def merged(links: Sequence[tuple[Node, Node]]) -> Mapping[Node, Node]:
     """To every linked patient the smallest of those that it is linked to, directly or through others."""
     patients = sorted({patient for pair in links for patient in pair})
     number = {patient: i for i, patient in enumerate(patients)}

@@ -12,6 +12,7 @@ from teledx_fed.data.layouts import read
 from teledx_fed.data.partition import assign, cross_fit, split
 from teledx_fed.data.problems import BadData, Problem, amount
 from teledx_fed.data.recollection import with_digests
+from teledx_fed.data.sharing import apart, shared
 from teledx_fed.data.synthetic import hospital
 from teledx_fed.data.walk import in_words
 from teledx_fed.data_settings import DataSettings
@@ -53,7 +54,11 @@ def collections(
     torn = images.prepare([example for collection in collections.values() for example in collection.examples], advance)
     _report(torn, settings.data.on_bad, say)
     whole = {name: _whole(collection, torn) for name, collection in collections.items()}
-    return {name: deduplicate(collection, images) for name, collection in whole.items()}, images
+    distinct = apart({name: deduplicate(collection, images) for name, collection in whole.items()}, images)
+    if found := shared({name: collection.set_aside for name, collection in distinct.items()}):
+        listed_pairs = "; ".join(f"{pair}: {count} photographs set aside" for pair, count in found.items())
+        say(f"The same people are at two hospitals, and each stays at one: {listed_pairs}. See set_aside.csv.")
+    return distinct, images
 
 
 def _listed(settings: Settings, say: Say) -> dict[str, Collection]:

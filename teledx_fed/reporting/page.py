@@ -38,6 +38,7 @@ def write_page(folder: Path) -> Path:
         files_listed=(folder / "set_aside.csv").exists(),
         verdict=wording.verdict(report),
         too_few=wording.too_few(report),
+        no_bundle=wording.no_bundle(len(report["parts"])) if settings.bundles else "",
         scores=scores,
         differences=differences,
         headline=[metric for metric in HEADLINE if metric == HEADLINE[0] or _defined(scores, metric)],

@@ -66,6 +66,16 @@ def too_few(report: Mapping[str, Any]) -> str:
     return f"A dash (–): too few to say. A metric needs {FEWEST} patients of each kind that it rests on; {said}."
 
 
+def no_bundle(parts: int) -> str:
+    """Why a run of many seeds or folds has no bundle, and how to get one; empty where it has."""
+    if parts == 1:
+        return ""
+    return (
+        f"No bundle was written: this run trained {parts} models, one a seed and fold, to measure the recipe. For a "
+        "model to diagnose with, say the same command with seeds=[] evaluation.folds=1 and a new folder."
+    )
+
+
 def failing(faults: FaultSettings) -> str:
     """Which hospitals were made to fail, how, how often and when; empty where none was."""
     if not faults.kinds:

@@ -243,3 +243,18 @@ def test_the_page_tells_the_settings_but_not_where_things_lie(tmp_path: Path) ->
     assert "layout: eyepacs" in text
     assert "/ward" not in text
     assert str(tmp_path) not in text
+
+
+def test_a_run_of_several_folds_says_that_it_has_no_bundle_and_how_to_get_one(tmp_path: Path) -> None:
+    run = report(SITES[:1], ())
+    assert "No bundle" not in page(tmp_path, run).text
+    run["parts"] = [run["parts"][0] | {"fold": fold, "name": ""} for fold in range(5)]
+    text = page(tmp_path, run).text
+    assert "No bundle was written: this run trained 5 models" in text
+    assert "seeds=[] evaluation.folds=1" in text
+
+
+def test_hospitals_that_share_people_are_named_with_how_many(tmp_path: Path) -> None:
+    run = report(SITES[:2], ()) | {"shared": {"aravind and eyepacs": 12}}
+    assert "aravind and eyepacs, 12 photographs set aside" in page(tmp_path, run).text
+    assert "The same people" not in page(tmp_path, report(SITES[:2], ())).text

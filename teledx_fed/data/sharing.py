@@ -1,0 +1,107 @@
+"""The same people at two hospitals of a simulation: each stays at one, or a test set would hold what was learned."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from itertools import combinations
+
+from teledx_fed.data.alignment import LOOSE, aligned
+from teledx_fed.data.duplicates import hashes, merged, near_duplicates
+from teledx_fed.records import Collection, Example, Images, Reason, SetAside
+
+Person = tuple[str, str]
+"""A source, and a patient there."""
+
+
+@dataclass(frozen=True)
+class Filed:
+    """A photograph at a source."""
+
+    source: str
+    example: Example
+
+    @property
+    def person(self) -> Person:
+        return self.source, self.example.patient
+
+
+def apart(collections: Mapping[str, Collection], images: Images) -> dict[str, Collection]:
+    """Keep each person at one source. Patients of two sources who share a photograph, or nearly, are one person.
+
+    A hash of the person's photographs chooses among the sources, so that no hospital is favoured and none is emptied;
+    the others set all photographs of the person aside. A photograph that two sources grade differently is set aside at
+    both.
+    """
+    if len(collections) < 2:
+        return dict(collections)
+    filed = [Filed(name, example) for name in sorted(collections) for example in collections[name].examples]
+    groups = _by_content(filed)
+    persons = merged([(a.person, b.person) for a, b in _shared(groups, images)])
+    if not persons:
+        return dict(collections)
+    homes, conflicting = _homes(filed, persons), {id(one): group for group in groups for one in _conflicting(group)}
+    kept: dict[str, list[Example]] = {name: [] for name in collections}
+    aside: dict[str, list[SetAside]] = {name: [] for name in collections}
+    for one in filed:
+        home = homes.get(persons.get(one.person, one.person), one.source)
+        if id(one) in conflicting:
+            aside[one.source].append(_in_conflict(one, conflicting[id(one)]))
+        elif home != one.source:
+            detail = f"this person has photographs at {home} as well, and stays there"
+            aside[one.source].append(SetAside(one.example.image.name, Reason.ELSEWHERE, detail, home))
+        else:
+            kept[one.source].append(one.example)
+    return {
+        name: replace(of, examples=tuple(kept[name]), set_aside=(*of.set_aside, *aside[name]))
+        for name, of in collections.items()
+    }
+
+
+def shared(set_aside: Mapping[str, Sequence[SetAside]]) -> dict[str, int]:
+    """By pair of hospitals, how many photographs were set aside at either since the other has the same person."""
+    counts: defaultdict[str, int] = defaultdict(int)
+    for name, of in set_aside.items():
+        for one in of:
+            if one.elsewhere:
+                counts[" and ".join(sorted((name, one.elsewhere)))] += 1
+    return dict(sorted(counts.items()))
+
+
+def _by_content(filed: Sequence[Filed]) -> list[list[Filed]]:
+    groups: defaultdict[str, list[Filed]] = defaultdict(list)
+    for one in filed:
+        groups[one.example.image.digest()].append(one)
+    return list(groups.values())
+
+
+def _shared(groups: Sequence[Sequence[Filed]], images: Images) -> list[tuple[Filed, Filed]]:
+    """Pairs of photographs at two sources that show one eye in one view."""
+    same = [pair for group in groups for pair in combinations(group, 2)]
+    examples, sources = [group[0].example for group in groups], [{one.source for one in group} for group in groups]
+    candidates = near_duplicates(hashes(examples, images), LOOSE)
+    near = aligned([(i, j) for i, j in candidates if len(sources[i] | sources[j]) > 1], examples, images)
+    nearly = [(a, b) for i, j in near for a in groups[i] for b in groups[j]]
+    return [(a, b) for a, b in (*same, *nearly) if a.source != b.source]
+
+
+def _homes(filed: Sequence[Filed], persons: Mapping[Person, Person]) -> dict[Person, str]:
+    """By person, the source where they stay."""
+    sources: defaultdict[Person, set[str]] = defaultdict(set)
+    digests: defaultdict[Person, list[str]] = defaultdict(list)
+    for one in filed:
+        if one.person in persons:
+            sources[persons[one.person]].add(one.source)
+            digests[persons[one.person]].append(one.example.image.digest())
+    chosen = {person: int(sha256(min(found).encode()).hexdigest(), 16) for person, found in digests.items()}
+    return {person: sorted(among)[chosen[person] % len(among)] for person, among in sources.items()}
+
+
+def _conflicting(group: Sequence[Filed]) -> Sequence[Filed]:
+    return group if len({one.example.grade for one in group}) > 1 else ()
+
+
+def _in_conflict(one: Filed, group: Sequence[Filed]) -> SetAside:
+    grades = ", ".join(f"{other.source} {other.example.image.name} {other.example.grade}" for other in group)
+    elsewhere = next(other.source for other in group if other.source != one.source)
+    return SetAside(one.example.image.name, Reason.CONFLICTING_GRADES, grades, elsewhere)

@@ -1,0 +1,130 @@
+"""People at two hospitals of a simulation are kept at one."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from teledx_fed.data import sharing
+from teledx_fed.data.hospitals import collections
+from teledx_fed.data.sharing import apart, shared
+from teledx_fed.data.synthetic import hospital
+from teledx_fed.data_settings import HospitalSettings
+from teledx_fed.records import Collection, Example, Patients, Reason
+from teledx_fed.settings import build
+
+
+@dataclass(frozen=True)
+class Named:
+    """A photograph whose digest is `shows`."""
+
+    name: str
+    shows: str
+
+    def digest(self) -> str:
+        return self.shows
+
+
+def collection(*photographs: tuple[str, str, int]) -> Collection:
+    """Of (patient, what it shows, grade)."""
+    examples = (
+        Example(Named(f"{i}.jpg", shows), grade, patient) for i, (patient, shows, grade) in enumerate(photographs)
+    )
+    return Collection(tuple(examples), Patients.GIVEN)
+
+
+@pytest.fixture
+def exact_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is prepared, so nothing is nearly the same."""
+    monkeypatch.setattr(sharing, "hashes", lambda examples, images: np.zeros((0, 575), bool))
+    monkeypatch.setattr(sharing, "aligned", lambda pairs, examples, images: [])
+
+
+def shown(collections: dict[str, Collection]) -> dict[str, list[str]]:
+    return {name: [example.image.shows for example in of.examples] for name, of in collections.items()}
+
+
+PHOTOGRAPHS = st.lists(st.tuples(st.sampled_from("pqrst"), st.sampled_from("abcdefgh"), st.integers(0, 1)), max_size=8)
+
+
+@pytest.mark.usefixtures("exact_only")
+@settings(max_examples=30)
+@given(st.dictionaries(st.sampled_from(["north", "south", "west"]), PHOTOGRAPHS, min_size=1))
+def test_no_photograph_and_no_person_is_at_two_hospitals(held: dict[str, list[tuple[str, str, int]]]) -> None:
+    given = {name: collection(*{photograph[1]: photograph for photograph in of}.values()) for name, of in held.items()}
+    found = apart(given, None)
+    for name, of in found.items():
+        assert len(of.examples) + len(of.set_aside) == len(given[name].examples)
+    everything = [shows for of in shown(found).values() for shows in of]
+    assert len(everything) == len(set(everything))
+    homes: dict[str, set[str]] = {}
+    for name, of in given.items():
+        for example in of.examples:
+            homes.setdefault(example.image.shows, set()).add(f"{name} {example.patient}")
+    for together in homes.values():  # who share a photograph are one person, who is at one hospital
+        there = {
+            name for name, of in found.items() for example in of.examples if f"{name} {example.patient}" in together
+        }
+        assert len(there) <= 1
+    assert apart(dict(reversed(given.items())), None) == found
+    assert sum(shared({name: of.set_aside for name, of in found.items()}).values()) == sum(
+        len(of.set_aside) for of in found.values()
+    )
+
+
+@pytest.mark.usefixtures("exact_only")
+def test_a_photograph_that_two_hospitals_grade_differently_is_set_aside_at_both() -> None:
+    found = apart({"north": collection(("p", "a", 0), ("q", "b", 1)), "south": collection(("r", "a", 2))}, None)
+    assert shown(found) == {"north": ["b"], "south": []}
+    (aside,) = found["south"].set_aside
+    assert (aside.reason, aside.elsewhere) == (Reason.CONFLICTING_GRADES, "north")
+    assert aside.detail == "north 0.jpg 0, south 0.jpg 2"
+
+
+@pytest.mark.usefixtures("exact_only")
+def test_patients_of_one_name_at_two_hospitals_are_two_people() -> None:
+    given = {"north": collection(("p", "a", 0)), "south": collection(("p", "b", 2))}
+    assert apart(given, None) == given
+
+
+def write(folder: Path, example: Example, image: np.ndarray, quality: int = 95) -> None:
+    file = folder / str(example.grade) / f"{example.patient}-{example.eye}-{example.field}.jpg"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(file), image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+
+
+@pytest.mark.slow
+def test_a_hospital_that_is_a_copy_of_another_encoded_anew_adds_nothing(tmp_path: Path) -> None:
+    """Smaller by a tenth and at another JPEG quality; by its other photographs each hospital keeps its own."""
+    drawn = hospital("clinic", HospitalSettings(patients=6), seed=0).examples
+    own = {name: hospital(name, HospitalSettings(patients=2), seed=1).examples for name in ("normal", "copied")}
+    for example in drawn:
+        image = example.image.read()
+        smaller = cv2.resize(image, None, fx=0.9, fy=0.9, interpolation=cv2.INTER_AREA)
+        write(tmp_path / "normal", example, image)
+        write(tmp_path / "copied", example, smaller, 70)
+    for name, examples in own.items():
+        for example in examples:
+            write(tmp_path / name, example, example.image.read())
+    sources = {name: {"layout": "folder", "root": str(tmp_path / name)} for name in own}
+    data = {"sources": sources, "image_size": 224, "cache": str(tmp_path / "cache"), "workers": 1}
+    chosen = build({"data_root": str(tmp_path), "data": data})
+    said: list[str] = []
+    found, _ = collections(chosen, lambda done, total: None, said.append)
+    total = {name: len(of.examples) + len(of.set_aside) for name, of in found.items()}
+    assert sum(len(of.examples) for of in found.values()) == len(drawn) + sum(map(len, own.values()))
+    assert shared({name: of.set_aside for name, of in found.items()}) == {"copied and normal": len(drawn)}
+    assert all(0 < len(of.examples) < total[name] for name, of in found.items())
+    assert any("copied and normal" in line and "set_aside.csv" in line for line in said)
+
+
+@pytest.mark.slow
+def test_drawn_hospitals_share_nobody(tmp_path: Path) -> None:
+    hospitals = {name: {"patients": 6} for name in ("north", "south")}
+    chosen = build({"data": {"hospitals": hospitals, "image_size": 96, "cache": str(tmp_path)}})
+    found, _ = collections(chosen, lambda done, total: None, lambda line: None)
+    assert all(not of.set_aside for of in found.values())

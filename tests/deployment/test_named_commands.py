@@ -1,0 +1,34 @@
+"""Every command that a page, a message or a guide names exists."""
+
+import re
+from pathlib import Path
+
+import pytest
+import typer
+
+ROOT = Path(__file__).parents[2]
+NAMED = re.compile(r"python -m (server|sites) ([a-z]+)(?: ([a-z]+))?")
+TEXTS = [
+    path
+    for folder, suffixes in (("teledx_fed", (".py", ".jinja")), ("docs", (".md",)), ("packaging", (".sh",)))
+    for path in (ROOT / folder).rglob("*")
+    if path.suffix in suffixes
+]
+
+
+def commands(program: str) -> dict[str, set[str]]:
+    """By command, its commands."""
+    module = pytest.importorskip(f"{program}.__main__")
+    found = typer.main.get_command(module.app).commands
+    return {name: set(getattr(command, "commands", {})) for name, command in found.items()}
+
+
+def test_every_command_that_is_named_exists() -> None:
+    known = {program: commands(program) for program in ("server", "sites")}
+    missing = [
+        f"{path.relative_to(ROOT)}: {named[0]}"
+        for path in TEXTS
+        for named in NAMED.finditer(path.read_text("utf-8"))
+        if named[2] not in known[named[1]] or (known[named[1]][named[2]] and named[3] not in known[named[1]][named[2]])
+    ]
+    assert missing == []
