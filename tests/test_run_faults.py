@@ -161,7 +161,7 @@ def test_of_two_that_resume_one_run_the_second_is_refused(run: Run, cache: str, 
     (second,) = [said for process, said in zip(resumed, waited, strict=True) if process.returncode]
     (winner,) = [process.pid for process in resumed if not process.returncode]
     assert f"error: {folder} must be free, got one in use by process {winner} on " in second
-    assert [json.loads(line)["round"] for line in (folder / "rounds.jsonl").open()] == list(range(1, 32))
+    assert [json.loads(line)["round"] for line in (folder / "rounds.jsonl").read_text().splitlines()] == [*range(1, 32)]
 
 
 @pytest.mark.slow
