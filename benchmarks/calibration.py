@@ -45,9 +45,9 @@ SOURCES = {"aptos2019": "aptos2019", "eyepacs": "eyepacs", "messidor2_a": "messi
 HEAD = """# How far the suggestion can be trusted
 
 The federated model of `experiment=real_hospitals`, as each of four hospitals would diagnose with it: temperature,
-operating point (sensitivity {sensitivity:.0%}) and conformal threshold (coverage {coverage:.0%}) come from the
-hospital's own validation set, everything below from its test set. Intervals are 95 %, by bootstrap over patients, or
-Wilson's where a share is told.
+operating point (sensitivity {sensitivity:.0%}, specificity at least {floor:.0%}) and conformal threshold (coverage
+{coverage:.0%}) come from the hospital's own validation set, everything below from its test set. Intervals are 95 %, by
+bootstrap over patients, or Wilson's where a share is told.
 
 ```sh
 python -m benchmarks.calibration
@@ -63,9 +63,9 @@ COVERED = """Coverage is promised over all eyes of a hospital, not grade by grad
 says so."""
 DECISIONS = """An eye is confidently decided where every possible grade lies on the side of the decision. What is
 neither confident nor referred is read by people. The curve orders eyes by how far their probability lies from the
-operating point. Where few are ill and the model tells them poorly, as in eyepacs and messidor2_b, a threshold that
-finds nine of ten refers most of the healthy too, and no surer half is better than the rest: such a model spares no work
-there.
+operating point. Where few are ill and the model ranks them poorly, as in eyepacs and messidor2_b, no threshold has both
+the sensitivity and the specificity. There the specificity holds ([operating points](operating_points.md)), and no surer
+half is better than the rest.
 
 ![Risk over coverage at four hospitals](calibration.png)"""
 
@@ -207,8 +207,12 @@ def main() -> int:
         ("Decisions", decision_rows(found), DECISIONS),
     ]
     first = next(iter(found.values())).calibration
+    point = first.points.referable
     head = HEAD.format(
-        machine=machine(), sensitivity=first.points.referable.target_sensitivity, coverage=first.coverage
+        machine=machine(),
+        sensitivity=point.target_sensitivity,
+        floor=point.least_specificity,
+        coverage=first.coverage,
     )
     body = "\n".join(f"## {title}\n\n" + "\n".join(rows) + f"\n\n{remark}\n" for title, rows, remark in parts)
     write_text(PAGE, head + body)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.special import betaincinv
+from scipy.special import bdtr, betaincinv
 
 from teledx_fed.evaluation.predictions import REFERABLE, VISION_THREATENING, Booleans, Floats, Predictions
 from teledx_fed.evaluation.tables import BINS
@@ -50,7 +50,10 @@ def operating_points(
 def operating_point(
     sought: Booleans, scores: Floats, least_specificity: float, settings: EvaluationSettings, pooled: Floats | None
 ) -> OperatingPoint:
-    """`pooled` is the histogram of the federation's diseased eyes: it stands in for those that are missing here."""
+    """`pooled` is the histogram of the federation's diseased eyes: it stands in for those that are missing here.
+
+    Unless the eyes that are here contradict it: a coordinator can claim any counts.
+    """
     positives, negatives, fewest = scores[sought], scores[~sought], settings.fewest_positives
     missing = max(0, fewest - positives.size)
     there = 0 if pooled is None else int(pooled.sum())
@@ -59,6 +62,8 @@ def operating_point(
     allowed = false_positives_allowed(negatives.size, least_specificity)
     keeping = _keeping(negatives, scores, allowed or 0)
     reason = _too_few(positives.size, there, fewest) if missing and not lent.any() else ""
+    if lent.any():
+        reason = _contradicted(positives >= reaching, settings.target_sensitivity)
     if allowed is None:
         reason = reason or _too_few_healthy(negatives.size, least_specificity)
     threshold = max(reaching, keeping)
@@ -177,6 +182,14 @@ def _keeping(healthy: Floats, scores: Floats, allowed: int) -> float:
 
 def _too_few(here: int, pooled: int, fewest: int) -> str:
     return f"{here} diseased eyes in the validation set and {pooled} in the federation's counts: {fewest} are needed"
+
+
+def _contradicted(found: Booleans, target: float) -> str:
+    """Why a threshold that should call the target share of diseased eyes cannot, by an exact test of these at 5 %."""
+    count, of = int(found.sum()), found.size
+    if bdtr(count, of, target) >= 1 - CONFIDENCE:
+        return ""
+    return f"by the federation's counts {count} of {of} diseased eyes here would be found: its scores do not fit them"
 
 
 def _too_few_healthy(here: int, least_specificity: float) -> str:

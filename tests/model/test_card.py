@@ -136,6 +136,7 @@ def test_every_place_says_the_same(tmp_path: Path) -> None:
         assert phrase in page, phrase
 
 
+@pytest.mark.slow
 def test_what_begun_as_lite0_says_relu6_and_a_half(lite0: Grader, tmp_path: Path) -> None:
     write_card_alone(lite0, tmp_path)
     told = block(tmp_path)["network"]
