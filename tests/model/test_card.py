@@ -102,7 +102,9 @@ def prepared(photograph: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     return np.where(inside[..., None] > 127, square, 0).astype(np.uint8)
 
 
-@pytest.mark.parametrize("kind", ["tiny", "another family", pytest.param("lite0", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "kind", ["tiny", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("another family", "lite0"))]
+)
 def test_timm_and_onnx_runtime_alone_give_our_logits(
     kind: str, photograph: NDArray[np.uint8], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
