@@ -14,6 +14,7 @@ from teledx_fed.data.problems import BadData, Problem, amount
 from teledx_fed.data.recollection import with_digests
 from teledx_fed.data.sharing import apart, shared
 from teledx_fed.data.synthetic import hospital
+from teledx_fed.data.tables import spelling, spellings
 from teledx_fed.data.walk import in_words
 from teledx_fed.data_settings import DataSettings
 from teledx_fed.files import write_text
@@ -104,7 +105,8 @@ def _with_digests(name: str, collection: Collection, data: DataSettings) -> Coll
 
 
 def _left(collection: Collection, without: frozenset[str]) -> Collection:
-    return replace(collection, examples=tuple(e for e in collection.examples if e.patient not in without))
+    named = spellings(without)
+    return replace(collection, examples=tuple(e for e in collection.examples if spelling(e.patient) not in named))
 
 
 def _without(collection: Collection, problems: Sequence[Problem]) -> Collection:

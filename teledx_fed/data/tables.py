@@ -3,7 +3,7 @@
 import csv
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
@@ -78,6 +78,11 @@ def on_disk(path: Path) -> Path:
 def spelling(name: str) -> str:
     """Equal for names that differ in letter case and Unicode normal form alone."""
     return composed(name).casefold()
+
+
+def spellings(names: Iterable[str]) -> frozenset[str]:
+    """How patients of these names may be spelt: as a name, or as the code that a layout makes of it."""
+    return frozenset(spelt for name in names for spelt in (spelling(name.strip()), code(name)) if spelt)
 
 
 def first_on_disk(*paths: Path) -> Path:

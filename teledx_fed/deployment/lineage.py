@@ -2,13 +2,15 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 from teledx_fed.checks import must
+from teledx_fed.data.encodings import composed, decode
 from teledx_fed.data.layouts import read
+from teledx_fed.data.tables import spelling, spellings
 from teledx_fed.deployment.site_settings import SiteHome
 from teledx_fed.files import make_folder, write_text
 from teledx_fed.records import Example
@@ -33,14 +35,26 @@ def rounds_on(home: SiteHome, day: date) -> int:
 def rounds_of(home: SiteHome, patient: str) -> list[tuple[str, int]]:
     """Run and round, each that the patient was trained on."""
     used = {entry["shard"] for entry in _entries(home)}
-    holding = {digest for digest in used if patient in _shard(home, digest).read_text().split("\n")}
+    named = spellings([patient])
+    holding = {digest for digest in used if named & set(map(spelling, _shard(home, digest).read_text().split("\n")))}
     return sorted({(entry["run"], entry["round"]) for entry in _entries(home) if entry["shard"] in holding})
 
 
 def excluded(home: SiteHome) -> frozenset[str]:
+    """In any encoding that a table may have. A `ValueError` where the file is no text."""
     if not home.excluded.exists():
         return frozenset()
-    return frozenset(line for line in home.excluded.read_text(encoding="utf-8").splitlines() if line)
+    try:
+        text = decode(home.excluded.read_bytes()).content
+    except ValueError as error:
+        raise ValueError(f"{home.excluded} {error}") from error
+    return frozenset(name for line in text.splitlines() if (name := composed(line).strip()))
+
+
+def unmatched(names: Iterable[str], examples: Sequence[Example]) -> list[str]:
+    """Those whom no photograph names, of patients to be left out."""
+    patients = {spelling(example.patient) for example in examples}
+    return sorted(name for name in names if not spellings([name]) & patients)
 
 
 def exclude(home: SiteHome, patient: str) -> int:
@@ -49,7 +63,8 @@ def exclude(home: SiteHome, patient: str) -> int:
     A `ValueError` where the hospital's data name no such patient.
     """
     collection, _ = read(home.settings.name, home.settings.data.source)
-    images = [example.image for example in collection.examples if example.patient == patient]
+    named = spellings([patient])
+    images = [example.image for example in collection.examples if spelling(example.patient) in named]
     must(bool(images), "PATIENT", "be one whom the data name", patient, "Write it as the hospital's files do.")
     write_text(home.excluded, "".join(f"{name}\n" for name in sorted({*excluded(home), patient})))
     for image in images:

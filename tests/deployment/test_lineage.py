@@ -2,16 +2,18 @@ from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
+import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
 from benchmarks.jobs.deployed import draw_photographs
-from teledx_fed.data.hospitals import hospitals
+from teledx_fed.data.hospitals import _left, hospitals
+from teledx_fed.data.photographs import PhotographInMemory
 from teledx_fed.deployment import lineage
 from teledx_fed.deployment.hospital import own_settings
 from teledx_fed.deployment.layout import init_site
 from teledx_fed.deployment.site_settings import SiteHome
-from teledx_fed.records import Site
+from teledx_fed.records import Collection, Example, Patients, Site
 from teledx_fed.settings import Settings
 
 DAY = date(2026, 11, 25)
@@ -55,6 +57,23 @@ def test_a_patient_who_withdraws_is_in_no_shard_and_no_cache(
     after = site(home, tiny_settings())
     assert sides(after) == {name: side for name, side in sides(before).items() if name != leaving.patient}
     assert not list(home.cache.rglob(prepared.name))
+
+
+@pytest.mark.parametrize(
+    ("name", "encoding"),
+    [
+        *[("José 07", "utf-8"), ("José 07", "utf-16"), ("José 07", "cp1252"), ("jose\u0301 07 ", "utf-8-sig")],
+        *[("JOSÉ 07\r", "utf-8"), ("Jose", "utf-8")],
+    ],
+)
+def test_who_withdrew_is_found_however_the_file_was_saved(home: SiteHome, name: str, encoding: str) -> None:
+    image = PhotographInMemory("eye", np.zeros((2, 2, 3), np.uint8))
+    collection = Collection((Example(image, 0, "José 07"), Example(image, 0, "8")), Patients.GIVEN)
+    home.excluded.write_bytes(f"{name}\n".encode(encoding))
+    without = lineage.excluded(home)
+    stays = name == "Jose"
+    assert [example.patient for example in _left(collection, without).examples] == ["José 07", "8"][not stays :]
+    assert lineage.unmatched(without, collection.examples) == (["Jose"] if stays else [])
 
 
 @pytest.mark.parametrize("fold", range(2))

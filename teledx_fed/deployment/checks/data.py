@@ -15,7 +15,7 @@ from teledx_fed.data.walk import in_words
 from teledx_fed.deployment import room
 from teledx_fed.deployment.checks.check import Check, Checks, State, fail, ok, warn
 from teledx_fed.deployment.events import Disk
-from teledx_fed.deployment.lineage import excluded
+from teledx_fed.deployment.lineage import excluded, unmatched
 from teledx_fed.deployment.site_settings import SiteHome
 from teledx_fed.files import write_text
 from teledx_fed.records import Collection, Patients, Reason, SetAside, Site
@@ -44,6 +44,9 @@ def checks(home: SiteHome, settings: Settings, advance: Advance) -> Generator[Ch
         return None
     settings = replace(settings, data=replace(settings.data, on_bad="skip"))
     listed, _ = read(own.name, own.data.source)
+    if nobody := unmatched(without, listed.examples):
+        found = f"no photograph names {', '.join(nobody[:SHOWN])}{' and others' * (len(nobody) > SHOWN)}"
+        yield warn("excluded", found, f"Correct {home.excluded}, unless their photographs are gone.")
     room = _room(home, len(listed.examples), settings.data.image_size)
     yield room
     if room.state is State.FAIL:
