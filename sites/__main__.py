@@ -200,14 +200,17 @@ def features(
         ".teledx_cache"
     ),
     workers: Annotated[int, typer.Option(help="Photographs that are read at a time.")] = 2,
+    grading: Annotated[list[str] | None, typer.Option(help="WORD=GRADE, for each of your own words.")] = None,
+    file_pattern: Annotated[str | None, typer.Option(help="Where a file's name says the patient (folder).")] = None,
 ) -> None:
     """Write embeddings and quality features of a hospital's photographs, for its own use.
 
     LAYOUT says how they lie (aptos2019, brset, ddr, deepdrid, dicom, eyepacs, folder, idrid, mbrset, messidor2,
-    retinamnist), ROOT in which folder; OUT will hold embeddings.npy, and photographs.csv with a row for each of its
-    rows.
+    retinamnist, table), ROOT in which folder; OUT will hold embeddings.npy, and photographs.csv with a row for each
+    of its rows.
     """
     with told_plainly():
+        from teledx_fed.checks import must
         from teledx_fed.data.hospitals import collections
         from teledx_fed.data_settings import DataSettings, SourceSettings
         from teledx_fed.learning_settings import ModelSettings
@@ -217,7 +220,10 @@ def features(
         from teledx_fed.training.compute import place
         from teledx_fed.training.embeddings import embeddings
 
-        source = SourceSettings(layout=layout, root=str(root))
+        words = dict(word.rpartition("=")[::2] for word in grading or ())
+        must(all(grade.isdecimal() for grade in words.values()), "--grading", "be WORD=GRADE", grading, "Say R0=0.")
+        own = {word: int(grade) for word, grade in words.items()}
+        source = SourceSettings(layout, str(root), own, file_pattern=file_pattern)
         data = DataSettings(
             sources={"site": source}, image_size=image_size, cache=str(cache), workers=workers, on_bad=on_bad
         )

@@ -199,8 +199,9 @@ def _faults(entry: Entry, grades: Grades, oedema: Mapping[str, bool | None]) -> 
 
 
 def _mapping(setting: str, word: str, meaning: str) -> str:
-    """As it is written into a hospital's description, whatever characters `word` holds."""
-    return f"{setting}: {{{json.dumps(word, ensure_ascii=False)}: {meaning}}} where this hospital is described"
+    """As it is written where a hospital is described, whatever characters `word` holds."""
+    described = f"{setting}: {{{json.dumps(word, ensure_ascii=False)}: {meaning}}}"
+    return f"{described} where this hospital is described (site.yaml, or the file of hospitals=FILE)"
 
 
 def _listed(known: Iterable[str]) -> str:

@@ -437,7 +437,8 @@ def test_all_problems_are_reported_with_file_and_row(tmp_path: Path) -> None:
     photographs(images, "good.png", "odd.png", "twice.png", "both.png", "again/both.jpg", "none.png")
     collection, problems = read("ward", SourceSettings("aptos2019", str(tmp_path)))
     codes = "0, 1, 2, 3, 4, no_dr, mild, moderate, severe, proliferate_dr, not_referable, non_referable, referable"
-    mapped = 'write grading: {{"{0}": GRADE}} where this hospital is described, GRADE being ICDR\'s 0 to 4.'
+    place = "where this hospital is described (site.yaml, or the file of hospitals=FILE)"
+    mapped = f'write grading: {{{{"{{0}}": GRADE}}}} {place}, GRADE being ICDR\'s 0 to 4.'
     wrong_grade = f"grade must be one of {codes}, got {{0!r}}. Correct it, or {mapped}"
     both = f"{images / 'again' / 'both.jpg'} and {images / 'both.png'}"
     expected = [
