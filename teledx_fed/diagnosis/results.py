@@ -82,7 +82,7 @@ def as_json(study: Study, diagnosis: Diagnosis) -> Mapping[str, Any]:
     """Enums as their codes; of the patient the pseudonym alone."""
     told = DIAGNOSES.dump_python(diagnosis, mode="json")
     for eye, values in zip(diagnosis.eyes, told["eyes"], strict=True):
-        values["grade"] = eye.graded.grade if eye.graded else None
+        values["grade"] = eye.grade
     return {"study": study.id, "patient": study.patient, "note": " ".join(marks(diagnosis)), **told}
 
 

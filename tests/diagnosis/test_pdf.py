@@ -79,6 +79,15 @@ def test_it_says_that_urgency_is_not_decided_by_the_model() -> None:
         assert re.search(f"{disease} disease: [^:]*, not decided by the model: this site has too few eyes", page)
 
 
+def test_a_signature_on_paper_is_under_a_grade_of_each_eye() -> None:
+    (page,) = text()
+    for eye in ("Right eye", "Left eye"):
+        line = page.partition(f"{eye}, read:")[2].partition("Management:")[0]
+        assert [word for word in ("grade 0–4", "not gradable ☐", "cannot say ☐") if word not in line] == []
+    assert page.index("Left eye, read:") < page.index("Read and signed by")
+    assert "Right eye, read:" not in text(reading=READING)[0]
+
+
 def test_once_read_the_clinicians_words_come_first() -> None:
     (page,) = text(reading=READING)
     assert page.index("Anna") < page.index("Suggested:")

@@ -245,6 +245,7 @@ def test_of_an_ungradable_eye_no_grade_is_told_and_disease_is(reader: Reader, cl
     assert [word for word in ("most likely", "Probability of each grade") if word in page] == []
     assert "Not gradable: the photograph is blurred." in page
     assert ("Referable disease" in page) == refers
+    assert [eye["grade"] for eye in reader.get(f"/studies/{study}/report.json").json()["eyes"]] == [None, None]
     assert "no apparent" not in " ".join(told(suggestion(Certainty.UNGRADABLE, graded).eyes[0]))
 
 
