@@ -19,7 +19,7 @@ WORST = 0.1
 
 BADNESS: dict[Fault, tuple[str, Callable[[Signs], float], float]] = {
     Fault.BLURRED: ("sharpness", lambda signs: -signs.sharpness, -LIMITS.sharpness[0]),
-    Fault.TOO_DARK: ("exposure", lambda signs: -signs.exposure, -LIMITS.exposure[0]),
+    Fault.TOO_DARK: ("light", lambda signs: -signs.light, -LIMITS.light),
     Fault.TOO_BRIGHT: ("glare", lambda signs: signs.glare, LIMITS.glare),
     Fault.LOW_CONTRAST: ("detail", lambda signs: -signs.detail, -LIMITS.detail[0]),
     Fault.FIELD_CUT: ("field", lambda signs: -signs.field, -LIMITS.field),

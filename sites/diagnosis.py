@@ -54,7 +54,7 @@ def diagnose(
         opened = here.bundle(bundle, or_demonstration=True)
         mark = f": {DEMONSTRATION}" if opened.manifest.demonstration else ""
         typer.echo(f"diagnosed with {opened.folder}{mark}", err=True)
-        found = submissions(paths, Eye(eye))
+        found = submissions(paths, Eye(eye), lambda line: typer.echo(line, err=True))
         with Display() as display:
             display.phase("studies")
             settings = here.settings

@@ -16,6 +16,10 @@ WIDTH = 512
 
 DARKEST, BRIGHTEST = 8, 247
 """Grey levels, of 255, beyond which there is nothing left to see."""
+DIM = 24
+"""The luminance, of 255, up to which lesions are lost in noise."""
+LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
+"""Of red, green and blue (ITU-R BT.601)."""
 
 
 @dataclass(frozen=True)
@@ -61,20 +65,22 @@ def quality(image: NDArray[np.uint8]) -> Quality:
 class QualityLimits:
     """Of a photograph that can be graded; set on graded photographs of four sites (docs/results/quality.md).
 
-    `exposure` is the mean of green, lowest and highest, 0 to 1; `shadow` and `glare` the largest shares of the disc
-    without detail; `detail` how dark the darkest twentieth of its lines is, relative to what lies behind: fainter is
-    haze, darker no vessel; `sharpness` how much shows at the scale of vessels for what shows at twice that: less is
-    blur, more noise; `field` as in `Quality`.
+    `exposure` is the mean of green, lowest and highest, 0 to 1; `light` the least mean of the brightest channel, red in
+    most eyes, 0 to 1; `shadow` and `glare` the largest shares of the disc too dim or too bright to see anything in;
+    `detail` how dark the darkest twentieth of its lines is, relative to what lies behind: fainter is haze, darker no
+    vessel; `sharpness` how much shows at the scale of vessels for what shows at twice that: less is blur, more noise;
+    `field` as in `Quality`.
 
     The others tell a fundus: dark `corners` around it; `warmth`, the logarithm of red over blue, and `chroma`, 0 to 1;
     a `texture` as smooth as a retina's; `lines`, dark ones over bright ones.
     """
 
-    exposure: tuple[float, float] = (0.075, 0.83)
-    shadow: float = 0.3
-    glare: float = 0.14
+    exposure: tuple[float, float] = (0.085, 0.83)
+    light: float = 0.176
+    shadow: float = 0.35
+    glare: float = 0.1
     detail: tuple[float, float] = (0.007, 0.12)
-    sharpness: tuple[float, float] = (0.565, 1.2)
+    sharpness: tuple[float, float] = (0.57, 1.2)
     field: float = 0.57
     corners: int = 2
     warmth: float = -0.05
@@ -88,6 +94,7 @@ class Signs:
     """What `QualityLimits` are set for, by the same names."""
 
     exposure: float
+    light: float
     shadow: float
     glare: float
     detail: float
@@ -135,7 +142,8 @@ def signs(image: NDArray[np.uint8]) -> Signs | None:
     lines = ridges(green, inside)
     return Signs(
         exposure=float(green[inside].mean()) / 255,
-        shadow=float((green[inside] <= DARKEST).mean()),
+        light=float(colour.max(axis=1).mean()) / 255,
+        shadow=float((colour @ LUMINANCE <= DIM).mean()),
         glare=float((green[inside] >= BRIGHTEST).mean()),
         detail=float(np.percentile(lines.dark[inside], 95)),
         sharpness=fine / max(coarse, 1e-6),
@@ -161,7 +169,7 @@ def _is_something_else(seen: Signs, limits: QualityLimits) -> bool:
 def _shortcomings(seen: Signs, limits: QualityLimits) -> tuple[Fault, ...]:
     darkest, brightest = limits.exposure
     found = {
-        Fault.TOO_DARK: seen.exposure < darkest or seen.shadow > limits.shadow,
+        Fault.TOO_DARK: seen.exposure < darkest or seen.light < limits.light or seen.shadow > limits.shadow,
         Fault.TOO_BRIGHT: seen.exposure > brightest or seen.glare > limits.glare,
         Fault.LOW_CONTRAST: seen.detail < limits.detail[0],
         Fault.BLURRED: seen.sharpness < limits.sharpness[0],

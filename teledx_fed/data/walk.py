@@ -41,11 +41,15 @@ class Why(StrEnum):
 
 @dataclass(frozen=True)
 class Files:
-    """What lies below `folder`: every file is in `images` or `dicom`, or counted in `not_taken`, or is a problem."""
+    """What lies below `folder`: every file is in `images` or `dicom`, or counted in `not_taken`, or is a problem.
+
+    `others` are those not taken that are no photographs.
+    """
 
     folder: Path
     images: frozenset[Path] = frozenset()
     dicom: frozenset[Path] = frozenset()
+    others: frozenset[Path] = frozenset()
     not_taken: tuple[NotTaken, ...] = ()
     problems: tuple[Problem, ...] = ()
 
@@ -61,17 +65,18 @@ class Files:
         return self
 
 
-def walk(folder: Path, tables: Iterable[Path] = ()) -> Files:
-    """All files below `folder`, through symbolic links; `tables` are files that the caller reads as tables.
+def walk(folder: Path, apart: Iterable[Path] = ()) -> Files:
+    """All files below `folder`, through symbolic links, but for files and folders `apart`, which the caller sees to.
 
     A link to a folder that it lies in is not followed. Nothing is found where `folder` is none.
     """
-    walker = _Walker(frozenset(tables))
+    walker = _Walker(frozenset(apart))
     walker.run(folder)
     return Files(
         folder,
         frozenset(walker.images),
         frozenset(walker.dicom),
+        frozenset(path for path, why in walker.left if why is Why.OTHER),
         counted(walker.left),
         tuple(dict.fromkeys(walker.problems)),
     )
@@ -116,12 +121,12 @@ class _Folder:
 
 
 class _Walker:
-    def __init__(self, tables: frozenset[Path]) -> None:
+    def __init__(self, apart: frozenset[Path]) -> None:
         self.images: list[Path] = []
         self.dicom: list[Path] = []
         self.left: list[tuple[Path, Why]] = []
         self.problems: list[Problem] = []
-        self._tables = tables
+        self._apart = apart
         self._open: list[_Folder] = []
 
     def run(self, folder: Path) -> None:
@@ -153,9 +158,11 @@ class _Walker:
         except OSError as error:
             self._fault(path, hidden, _broken(path, error))
             return
+        if path in self._apart and not hidden:
+            return
         if stat.S_ISDIR(state.st_mode):
             self._descend(path, folder.above, _identity(state), hidden)
-        elif hidden or path not in self._tables:
+        else:
             self._take_file(path, state, hidden)
 
     def _descend(self, path: Path, above: frozenset[tuple[int, int]], identity: tuple[int, int], hidden: bool) -> None:

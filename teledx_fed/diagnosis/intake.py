@@ -1,7 +1,7 @@
 """Which files make a study: a patient's folder, a group of rows in a table, or else one file."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
@@ -16,6 +16,7 @@ from teledx_fed.data.dicom import DicomAbout, DicomPhotograph, about, is_dicom
 from teledx_fed.data.eye_names import NamedEye, eye_in
 from teledx_fed.data.photographs import MOST_PIXELS, PhotographFile
 from teledx_fed.data.tables import Row, on_disk, read_table
+from teledx_fed.data.walk import Files, Why, in_words, walk
 from teledx_fed.records import Eye, Field, Photograph
 
 SNIFFED = 132
@@ -71,11 +72,14 @@ class Unreadable:
     reason: str
 
 
-def submissions(paths: Sequence[Path], eye: Eye = Eye.UNKNOWN) -> list[Submission]:
+def submissions(
+    paths: Sequence[Path], eye: Eye = Eye.UNKNOWN, tell: Callable[[str], None] = lambda line: None
+) -> list[Submission]:
     """Of files, folders and tables; `eye` is that of files that do not say.
 
     A folder below one that was named is a patient's: its files are one study. Files that were named, or lie directly in
-    a folder that was, are studies of their own. A table (`.csv`) has the columns `file`, relative to it, and `study`,
+    a folder that was, are studies of their own. `tell` gets a line on what is hidden in a folder, and left out; a
+    `ValueError` names what cannot be read. A table (`.csv`) has the columns `file`, relative to it, and `study`,
     and may have `patient`, `eye`, `field` and the items of a patient's record.
     """
     found: list[Submission] = []
@@ -83,7 +87,10 @@ def submissions(paths: Sequence[Path], eye: Eye = Eye.UNKNOWN) -> list[Submissio
         if path.suffix.casefold() == ".csv":
             found += _of_table(path, eye)
         elif path.is_dir():
-            found += _of_folder(path, eye)
+            files = walk(path).readable()
+            found += of_folder(files, eye)
+            if left := in_words(one for one in files.not_taken if one.why != Why.OTHER):
+                tell(f"{path}: {left}")
         elif path.is_file():
             found.append(_alone(path, eye))
         else:
@@ -152,17 +159,16 @@ def _alone(file: Path, eye: Eye) -> Submission:
     return Submission(file.name, (_by_name(file, eye),), str(file.parent))
 
 
-def _of_folder(folder: Path, eye: Eye) -> list[Submission]:
-    found = [_alone(file, eye) for file in _files(folder)]
-    for below in sorted(path for path in folder.rglob("*") if path.is_dir() and not path.name.startswith(".")):
-        if files := _files(below):
-            sent = tuple(_by_name(file, eye) for file in files)
-            found.append(Submission(str(below.relative_to(folder)), sent, str(folder)))
+def of_folder(files: Files, eye: Eye = Eye.UNKNOWN) -> list[Submission]:
+    """Of all that lies there, photographs or not: what is none is refused by name."""
+    folders: dict[Path, list[Path]] = defaultdict(list)
+    for file in sorted(files.images | files.dicom | files.others):
+        folders[file.parent].append(file)
+    found = [_alone(file, eye) for file in folders.pop(files.folder, ())]
+    for folder, those in sorted(folders.items()):
+        sent = tuple(_by_name(file, eye) for file in those)
+        found.append(Submission(str(folder.relative_to(files.folder)), sent, str(files.folder)))
     return found
-
-
-def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
 
 
 def _by_name(file: Path, eye: Eye, field: Field = Field.UNKNOWN) -> Sent:

@@ -4,11 +4,13 @@ import hashlib
 import logging
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from teledx_fed.data.problems import Problem
+from teledx_fed.data.walk import walk
 from teledx_fed.diagnosis.clinic import Clinic, Photograph, Submitted
-from teledx_fed.diagnosis.intake import Submission, submissions
+from teledx_fed.diagnosis.intake import Submission, of_folder
 from teledx_fed.files import make_folder
 
 log = logging.getLogger(__name__)
@@ -33,14 +35,25 @@ class Watch:
             raise ValueError(f"{folder} must be a folder, got none. Name the one that the camera writes to.")
         self._clinic, self._folder = clinic, folder
         self._before: State = {}
+        self._unreadable: Sequence[Problem] = ()
 
     def look(self) -> int:
         """How many studies were taken in."""
-        waiting = [one for one in submissions([self._folder]) if one.name.split("/")[0] not in (DONE, REFUSED)]
+        files = walk(self._folder, apart=[self._folder / name for name in (DONE, REFUSED)])
+        self._report(files.problems)
+        waiting = of_folder(files)
         now: State = {one.name: tuple(_state(sent.file) for sent in one.sent) for one in waiting}
         still = [one for one in waiting if self._before.get(one.name) == now[one.name]]
         self._before = now
         return sum(self._take_in(one) for one in still)
+
+    def _report(self, problems: Sequence[Problem]) -> None:
+        """Once, and without names, which may be patients'."""
+        if problems and problems != self._unreadable:
+            log.error(
+                "%d files or folders in %s cannot be read: correct their permissions", len(problems), self._folder
+            )
+        self._unreadable = problems
 
     def _take_in(self, submission: Submission) -> bool:
         photographs = tuple(

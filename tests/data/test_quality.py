@@ -118,6 +118,28 @@ def test_a_little_less_light_is_no_fault(photograph: np.ndarray) -> None:
     assert spoilt_faults(photograph, lambda image: 0.8 * image) == ()
 
 
+EYES = {camera: gradable(camera) for camera in ("canon", "handheld")}
+DARK = {Fault.TOO_DARK, Fault.NOT_A_FUNDUS}
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.sampled_from(sorted(EYES)), st.floats(0, 1))
+def test_an_eye_that_is_dark_beyond_recognition_is_never_graded(camera: str, factor: float) -> None:
+    """Below a mean of 45 of 255 in its brightest channel, whatever its colour."""
+    darker = (EYES[camera] * factor).astype(np.uint8)
+    disc = EYES[camera].max(axis=2) > 30
+    if darker.max(axis=2)[disc].mean() < 40:
+        assert DARK & set(faults(darker))
+
+
+def test_an_eye_of_which_a_part_is_in_the_dark_is_too_dark(photograph: np.ndarray) -> None:
+    for side in ("left", "right"):
+        dark = photograph.copy()
+        half = dark.shape[1] // 2
+        dark[:, slice(half) if side == "left" else slice(half, None)] //= 10
+        assert Fault.TOO_DARK in faults(dark)
+
+
 def test_limits_decide(photograph: np.ndarray) -> None:
     assert faults(photograph, replace(QualityLimits(), sharpness=(10.0, 20.0))) == (Fault.BLURRED,)
     assert faults(photograph, replace(QualityLimits(), exposure=(0.9, 1.0))) == (Fault.TOO_DARK,)
@@ -181,3 +203,8 @@ def test_graded_photographs_pass(real_data: Path, folder: str) -> None:
     some = sorted((real_data / folder).iterdir())[::6][:150]
     refused = [path.name for path in some if faults(PhotographFile(path).read())]
     assert len(refused) <= 0.05 * len(some), refused
+
+
+@pytest.mark.parametrize("name", ["551_right", "551_left", "940_left", "1133_left", "314_left", "1051_right"])
+def test_real_eyes_that_are_near_black_are_too_dark(real_data: Path, name: str) -> None:
+    assert Fault.TOO_DARK in faults(PhotographFile(real_data / "eyepacs" / "train" / f"{name}.jpeg").read())

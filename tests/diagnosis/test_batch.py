@@ -83,6 +83,26 @@ def batch(out: Path, bundle_folder: Path, *paths: Path, told: list[str] | None =
         return list(csv.DictReader(file))
 
 
+def test_a_folder_is_read_through_links_and_nothing_in_it_is_left_out_in_silence(tmp_path: Path, photographs) -> None:
+    elsewhere, root = tmp_path / "elsewhere", tmp_path / "in"
+    for folder in (elsewhere, root / ".cache"):
+        folder.mkdir(parents=True)
+        (folder / "left.png").write_bytes(photographs.left)
+    (root / "scan.jpg").mkdir()
+    (root / "patient 7").symlink_to(elsewhere)
+    (elsewhere / "again").symlink_to(root)
+    (root / "notes.txt").write_text("no photograph")
+    lines: list[str] = []
+    found = {one.name: [sent.file.name for sent in one.sent] for one in submissions([root], tell=lines.append)}
+    assert found == {"notes.txt": ["notes.txt"], "patient 7": ["left.png"]}
+    (line,) = lines
+    assert "2 files are not taken" in line
+    assert "1 .png (hidden" in line
+    (root / "gone.png").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match=r"gone\.png: must lead to a file or folder"):
+        submissions([root])
+
+
 def test_an_eye_in_doubt_is_unknown_and_says_why_wherever_it_shows(
     tmp_path: Path, bundle_folder: Path, photographs
 ) -> None:
