@@ -34,7 +34,7 @@ def replacing(path: Path, lasting: bool = True) -> Iterator[BinaryIO]:
     make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
-        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        with open(temporary, "xb", opener=_private) as file:  # noqa: PTH123 - that of a path takes no opener
             yield file
             if lasting:
                 file.flush()
@@ -42,6 +42,10 @@ def replacing(path: Path, lasting: bool = True) -> Iterator[BinaryIO]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 @contextmanager

@@ -24,6 +24,7 @@ def modes(folder: Path) -> dict[str, str]:
 def test_every_folder_and_file_that_is_made(tmp_path: Path) -> None:
     write_text(tmp_path / "a/b/set_aside.csv", "x")
     with replacing(tmp_path / "a/tested.safetensors") as file:
+        assert Path(file.name).parent == tmp_path / "a", "safetensors writes by name"
         file.write(b"x")
     with exclusive(tmp_path / "c/d/lock"):
         pass
