@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from teledx_fed.checks import within
+from teledx_fed.checks import must, within
 from teledx_fed.records import GRADES, Eye, Field, Photograph
 
 SUGGESTION = "Suggestion, not a diagnosis."
@@ -20,6 +20,9 @@ GRADE_NAMES = (
 """By ICDR grade (International Clinical Diabetic Retinopathy scale)."""
 DEMONSTRATION = "Demonstration, not for patients."
 """Beside it, where the model was trained on drawn eyes."""
+
+
+MOST_NOT_UNDERSTOOD = 200
 
 
 class Fault(StrEnum):
@@ -43,6 +46,7 @@ class OutOfScope(StrEnum):
     KNOWN_RETINOPATHY = "known_retinopathy"
     ACUITY = "acuity"
     SYMPTOMS = "symptoms"
+    NOT_UNDERSTOOD = "not_understood"
     CAMERA = "camera"
     IMAGE_SIZE = "image_size"
 
@@ -95,7 +99,7 @@ class PatientRecord:
     """What decides whether the model may speak of a patient; None where nobody said.
 
     `age` in years; `treated`: laser or injection, ever; `acuity` of the worse eye, decimal, corrected; `symptoms` are
-    new ones.
+    new ones; `not_understood` names what a sender said that was not read and may matter, by kind and code.
     """
 
     age: float | None = None
@@ -105,11 +109,16 @@ class PatientRecord:
     known_retinopathy: bool | None = None
     acuity: float | None = None
     symptoms: bool | None = None
+    not_understood: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, most in (("age", 130), ("acuity", 3)):
             if (value := getattr(self, name)) is not None:
                 within(f"record.{name}", value, 0, most)
+        short = all(0 < len(text) <= 100 and text.isprintable() for text in self.not_understood)
+        fits = short and len(self.not_understood) <= MOST_NOT_UNDERSTOOD
+        got = len(self.not_understood)
+        must(fits, "record.not_understood", f"be {MOST_NOT_UNDERSTOOD} short texts at most", got, "Leave others out.")
 
 
 @dataclass(frozen=True)

@@ -107,9 +107,9 @@ def _write(
 ) -> None:
     now, shown = datetime.now(UTC), {picture.seen.eye: _shown(picture) for picture in reversed(pictures)}
     write_text(out / f"{study.id}.json", json.dumps(as_json(study, diagnosis), indent=1) + "\n")
-    resources = fhir.bundle(study, diagnosis, None, now, RELEASE)
-    write_text(out / f"{study.id}.fhir.json", json.dumps(resources, indent=1) + "\n")
     page = pdf.report(study, diagnosis, None, shown, now, referral.guideline, RELEASE)
+    resources = fhir.bundle(study, diagnosis, None, now, RELEASE, pdf=page)
+    write_text(out / f"{study.id}.fhir.json", json.dumps(resources, indent=1) + "\n")
     write_bytes(out / f"{study.id}.pdf", page)
 
 

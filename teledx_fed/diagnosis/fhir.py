@@ -1,15 +1,34 @@
 """A study as FHIR R4 (4.0.1): plain dicts, since no library checks R4; the tests hold them to its JSON schema."""
 
+import base64
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from html import escape
 from typing import Any
+from urllib.parse import quote
 from uuid import UUID, uuid5
 
 from teledx_fed.checks import must
 from teledx_fed.clinical import Certainty, Diagnosis, EyeDiagnosis, EyeReading, Graded, Reading, Study
+from teledx_fed.diagnosis.fhir_codes import (
+    ANSWERS,
+    BODY_SITES,
+    DICOM,
+    DISORDERS,
+    HL7,
+    IMAGING_STUDY,
+    LOINC,
+    MACULAR_OEDEMA,
+    PHOTOGRAPHY,
+    SEVERITY,
+    SNOMED,
+    UCUM,
+    URI,
+    coding,
+    concept,
+)
 from teledx_fed.diagnosis.signing import Status, came_after, marks, status
 from teledx_fed.diagnosis.wording import (
     ACTIONS,
@@ -30,19 +49,16 @@ from teledx_fed.diagnosis.wording import (
     told,
 )
 from teledx_fed.records import Eye
+from teledx_fed.store.values import Filed
 
 Resource = dict[str, Any]
 
 NAMESPACE = UUID("6f4c6c1e-52f8-5c0b-9d4e-0a5a2f7f3c11")
-LOINC, SNOMED, DICOM = "http://loinc.org", "http://snomed.info/sct", "http://dicom.nema.org/resources/ontology/DCM"
-SEVERITY = {Eye.LEFT: "71490-7", Eye.RIGHT: "71491-5"}
-ANSWERS = ("LA18643-9", "LA18644-7", "LA18645-4", "LA18646-2", "LA18648-8")
-"""LOINC's list LL2117-1, by ICDR grade."""
-DISORDERS = (None, "312903003", "312904009", "312905005", "59276001")
-"""SNOMED CT, by ICDR grade; no code for none is certain."""
-MACULAR_OEDEMA = "312912001"
-LATERALITY = {Eye.LEFT: "7771000", Eye.RIGHT: "24028007"}
-PHOTOGRAPHY = "OP"
+PSEUDONYMS = f"urn:uuid:{uuid5(NAMESPACE, 'pseudonyms')}"
+"""The system of patients' identifiers where a report says the pseudonym alone."""
+OBJECTS = f"urn:uuid:{uuid5(NAMESPACE, 'objects')}"
+"""The system of our own resources' identifiers. A value that began like a `fullUrl` would be rewritten by servers."""
+WITHOUT_IDENTIFIER = ("Provenance",)
 UNPRINTABLE = re.compile(r"[^\S \t\r\n]|[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -53,23 +69,27 @@ def bundle(
     issued: datetime,
     release: str,
     earlier: Sequence[Reading] = (),
+    filed: Filed | None = None,
+    pdf: bytes | None = None,
 ) -> Resource:
-    """A collection: equal input gives equal ids and references resolve inside it. `reading` is the latest of all.
+    """A transaction: equal input gives equal ids, references resolve inside it, and a server that has the study already
+    updates it. `reading` is the latest of all.
 
-    The report's results are the clinician's, once there is a reading; what was suggested stays beside them.
-    Only the pseudonym says who the patient is. `issued` has a time zone; `release` names the model for people.
+    The report's results are the clinician's, once there is a reading; what was suggested stays beside them. `filed`
+    says who the patient is and where an archive has the photographs; without it the pseudonym alone does. `pdf` is the
+    same report for people. `issued` has a time zone; `release` names the model for people.
     """
     must(issued.utcoffset() is not None, "issued", "have a time zone", issued, "Give it in UTC.")
-    case = _Case(study, diagnosis, reading, issued, status(study, diagnosis, reading, earlier))
-    suggested = [_suggested(case, place, eye) for place, eye in enumerate(diagnosis.eyes)]
-    signed = [_signed(case, reading, place, eye) for place, eye in enumerate(reading.eyes)] if reading else []
-    report = _report(case, signed if reading else suggested)
+    case = _Case(study, diagnosis, reading, issued, status(study, diagnosis, reading, earlier), filed)
+    suggested = [_suggested(case, eye) for eye in diagnosis.eyes]
+    signed = [_signed(case, reading, eye) for eye in reading.eyes] if reading else []
+    report = _report(case, signed if reading else suggested, pdf)
     provenance = [_made(case, [report, *suggested])]
     provenance += [_confirmed(case, reading, [report, *signed])] if reading else []
     return {
         "resourceType": "Bundle",
         "id": case.id("bundle"),
-        "type": "collection",
+        "type": "transaction",
         "timestamp": _instant(issued),
         "entry": [report, *signed, *suggested, _photographs(case), _model(case, release), _patient(case), *provenance],
     }
@@ -82,9 +102,16 @@ class _Case:
     reading: Reading | None
     issued: datetime
     status: Status
+    filed: Filed | None
+
+    @property
+    def study_uid(self) -> str:
+        return self.filed.filing.study_uid if self.filed else f"2.25.{_uuid(self.study.id).int}"
 
     def id(self, name: str) -> str:
-        return str(uuid5(NAMESPACE, f"{self.study.id}/{name}"))
+        """The model's is one for all studies."""
+        of = f"model/{self.diagnosis.model}" if name == "model" else f"{self.study.id}/{name}"
+        return str(uuid5(NAMESPACE, of))
 
     def reference(self, name: str) -> Resource:
         return {"reference": f"urn:uuid:{self.id(name)}"}
@@ -93,19 +120,34 @@ class _Case:
     def taken(self) -> Resource:
         return {} if self.study.acquired is None else {"effectiveDateTime": _date_time(self.study.acquired)}
 
-    def entry(self, name: str, kind: str, lines: Sequence[str], **elements: Any) -> Resource:
+    def entry(self, name: str, kind: str, lines: Sequence[str], /, **elements: Any) -> Resource:
         """With `lines` and the marks as what people read."""
         paragraphs = "".join(f"<p>{escape(_plain(line))}</p>" for line in (*lines, *marks(self.diagnosis)))
         text = {"status": "generated", "div": f'<div xmlns="http://www.w3.org/1999/xhtml">{paragraphs}</div>'}
-        resource = {"resourceType": kind, "id": self.id(name), "text": text, **elements}
-        return {"fullUrl": f"urn:uuid:{self.id(name)}", "resource": resource}
+        if kind not in WITHOUT_IDENTIFIER:
+            own = {"system": OBJECTS, "value": self.id(name)}
+            elements["identifier"] = [*elements.get("identifier", []), own]
+        resource = {"resourceType": kind, "text": text, **elements}
+        return {"fullUrl": f"urn:uuid:{self.id(name)}", "resource": resource, "request": _request(resource)}
 
     @property
     def notes(self) -> list[Resource]:
         return [{"text": mark} for mark in marks(self.diagnosis)]
 
 
-def _report(case: _Case, results: Sequence[Resource]) -> Resource:
+def _request(resource: Resource) -> Resource:
+    """What is ours is updated where a server has it by its identifier. The patient's record is the server's own."""
+    kind = resource["resourceType"]
+    if kind in WITHOUT_IDENTIFIER:
+        return {"method": "POST", "url": kind}
+    known = resource["identifier"][0 if kind == "Patient" else -1]
+    query = f"identifier={quote(known['system'], safe=':/')}%7C{quote(known['value'], safe=':')}"
+    if kind == "Patient":
+        return {"method": "POST", "url": kind, "ifNoneExist": query}
+    return {"method": "PUT", "url": f"{kind}?{query}"}
+
+
+def _report(case: _Case, results: Sequence[Resource], pdf: bytes | None) -> Resource:
     suggested = [line for eye in case.diagnosis.eyes for line in told(eye)]
     why = [sentence(listed([REASONS[reason] for reason in case.diagnosis.reasons]))] if case.diagnosis.reasons else []
     suggestion = (*suggested, *why, f"Suggested: {advice(case.diagnosis.action, case.diagnosis.months)}")
@@ -117,7 +159,8 @@ def _report(case: _Case, results: Sequence[Resource]) -> Resource:
         "DiagnosticReport",
         lines,
         status=case.status.value,
-        code={"text": "Diabetic retinopathy in photographs of the fundus"},
+        category=[concept(f"{HL7}/v2-0074", "IMG")],
+        code=concept(LOINC, IMAGING_STUDY, "Diabetic retinopathy in photographs of the fundus"),
         subject=case.reference("patient"),
         **case.taken,
         issued=_instant(case.issued),
@@ -125,13 +168,24 @@ def _report(case: _Case, results: Sequence[Resource]) -> Resource:
         result=_references(results),
         imagingStudy=[case.reference("photographs")],
         conclusion=_plain(" ".join((*lines, *marks(case.diagnosis)))),
+        **({} if pdf is None else {"presentedForm": [_attached(case, pdf)]}),
     )
 
 
-def _suggested(case: _Case, place: int, eye: EyeDiagnosis) -> Resource:
+def _attached(case: _Case, pdf: bytes) -> Resource:
+    return {
+        "contentType": "application/pdf",
+        "language": "en",
+        "data": base64.b64encode(pdf).decode(),
+        "title": "Diabetic retinopathy screening",
+        "creation": _instant(case.issued),
+    }
+
+
+def _suggested(case: _Case, eye: EyeDiagnosis) -> Resource:
     """What the model says of an eye: preliminary for ever."""
     return case.entry(
-        f"suggested {place}",
+        f"suggested {eye.eye}",
         "Observation",
         told(eye),
         status=Status.PRELIMINARY.value,
@@ -141,11 +195,11 @@ def _suggested(case: _Case, place: int, eye: EyeDiagnosis) -> Resource:
     )
 
 
-def _signed(case: _Case, reading: Reading, place: int, eye: EyeReading) -> Resource:
+def _signed(case: _Case, reading: Reading, eye: EyeReading) -> Resource:
     """What a clinician says of an eye."""
     graded = eye.gradable and eye.grade is not None
     return case.entry(
-        f"read {place}",
+        f"read {eye.eye}",
         "Observation",
         [read(eye)],
         status=case.status.value,
@@ -158,13 +212,14 @@ def _signed(case: _Case, reading: Reading, place: int, eye: EyeReading) -> Resou
 
 def _of_eye(case: _Case, eye: Eye, issued: datetime) -> Resource:
     """What every observation of an eye says; one whose side is unknown has no code, since all codes are of a side."""
-    coding = {"coding": [{"system": LOINC, "code": SEVERITY[eye]}]} if eye in SEVERITY else {}
+    coded = {"coding": [coding(LOINC, SEVERITY[eye])]} if eye in SEVERITY else {}
     return {
-        "code": {**coding, "text": f"diabetic retinopathy severity, {EYES[eye]}"},
+        "category": [concept(f"{HL7}/observation-category", "imaging")],
+        "code": {**coded, "text": f"diabetic retinopathy severity, {EYES[eye]}"},
         "subject": case.reference("patient"),
         **case.taken,
         "issued": _instant(issued),
-        "bodySite": {"text": EYES[eye]},
+        "bodySite": concept(SNOMED, BODY_SITES[eye], EYES[eye]),
         "note": case.notes,
     }
 
@@ -186,7 +241,11 @@ def _probabilities(graded: Graded) -> list[Resource]:
         **({} if graded.oedema is None else {OEDEMA: graded.oedema}),
     }
     return [
-        _component(f"probability of {name}", valueQuantity={"value": round(value, 4)}) for name, value in values.items()
+        _component(
+            f"probability of {name}",
+            valueQuantity={"value": round(value, 4), "unit": "1", "system": UCUM, "code": "1"},
+        )
+        for name, value in values.items()
     ]
 
 
@@ -195,18 +254,16 @@ def _component(name: str, **value: Any) -> Resource:
 
 
 def _read_oedema(oedema: bool) -> Resource:
-    code = {"coding": [{"system": SNOMED, "code": MACULAR_OEDEMA}], "text": "macular oedema"}
-    return {"code": code, "valueBoolean": oedema}
+    return {"code": concept(SNOMED, MACULAR_OEDEMA, "macular oedema"), "valueBoolean": oedema}
 
 
 def _absent(why: str) -> Resource:
-    return {"dataAbsentReason": {"text": why}}
+    return {"dataAbsentReason": concept(f"{HL7}/data-absent-reason", "unknown", why)}
 
 
 def _grade(grade: int) -> Resource:
     disorder = DISORDERS[grade]
-    codings = [{"system": LOINC, "code": ANSWERS[grade]}]
-    codings += [{"system": SNOMED, "code": disorder}] if disorder else []
+    codings = [coding(LOINC, ANSWERS[grade]), *([coding(SNOMED, disorder)] if disorder else [])]
     return {"coding": codings, "text": GRADE_NAMES[grade]}
 
 
@@ -217,13 +274,35 @@ def _photographs(case: _Case) -> Resource:
         "photographs",
         "ImagingStudy",
         [f"{EYES[image.eye]}, {FIELDS[image.field]}" for image in images],
+        identifier=_of_study(case),
         status="available",
         subject=case.reference("patient"),
-        modality=[{"system": DICOM, "code": PHOTOGRAPHY}],
+        modality=[coding(DICOM, PHOTOGRAPHY)],
         **started,
         numberOfInstances=len(images),
         note=case.notes,
+        **_series(case),
     )
+
+
+def _of_study(case: _Case) -> list[Resource]:
+    identifiers: list[Resource] = [{"system": "urn:dicom:uid", "value": f"urn:oid:{case.study_uid}"}]
+    if case.filed is not None and (accession := case.filed.filing.accession_number):
+        system = f"urn:uuid:{uuid5(NAMESPACE, f'accession numbers of {case.filed.filing.issuer}')}"
+        kind = concept(f"{HL7}/v2-0203", "ACSN")
+        identifiers.append({"type": kind, "system": system, "value": _plain(accession)})
+    return identifiers
+
+
+def _series(case: _Case) -> Resource:
+    """As the archive has them."""
+    series: dict[str, list[Resource]] = {}
+    for source in case.filed.sources if case.filed else ():
+        instance = {"uid": source.instance, "sopClass": {"system": URI, "code": f"urn:oid:{source.kind}"}}
+        series.setdefault(source.series, []).append(instance)
+    modality = coding(DICOM, PHOTOGRAPHY)
+    made = [{"uid": uid, "modality": modality, "instance": several} for uid, several in series.items() if uid]
+    return {"series": made} if made else {}
 
 
 def _model(case: _Case, release: str) -> Resource:
@@ -239,8 +318,22 @@ def _model(case: _Case, release: str) -> Resource:
 
 
 def _patient(case: _Case) -> Resource:
-    known = {} if case.study.patient is None else {"identifier": [{"value": case.study.patient}]}
+    if case.filed is not None and case.filed.filing.patient_id:
+        return _known_patient(case, case.filed)
+    pseudonym = case.study.patient
+    known = {} if pseudonym is None else {"identifier": [{"system": PSEUDONYMS, "value": pseudonym}]}
     return case.entry("patient", "Patient", ["A patient under a pseudonym."], **known)
+
+
+def _known_patient(case: _Case, filed: Filed) -> Resource:
+    """By the hospital's own number, in the system of who issued it."""
+    filing = filed.filing
+    system = filing.issuer if ":" in filing.issuer else f"urn:uuid:{uuid5(NAMESPACE, f'numbers of {filing.issuer}')}"
+    number = {"type": concept(f"{HL7}/v2-0203", "MR"), "system": system, "value": filing.patient_id}
+    assigner = {"assigner": {"display": _plain(filing.issuer)}} if filing.issuer else {}
+    name = " ".join(filing.patient_name.replace("^", " ").split())
+    named = {"name": [{"text": _plain(name)}]} if name else {}
+    return case.entry("patient", "Patient", ["A patient."], identifier=[{**number, **assigner}], **named)
 
 
 def _made(case: _Case, targets: Sequence[Resource]) -> Resource:
@@ -250,7 +343,7 @@ def _made(case: _Case, targets: Sequence[Resource]) -> Resource:
         ["Suggested by a model."],
         target=_references(targets),
         recorded=_instant(case.issued),
-        agent=[{"who": case.reference("model")}],
+        agent=[{"type": concept(f"{HL7}/provenance-participant-type", "author"), "who": case.reference("model")}],
     )
 
 
@@ -261,7 +354,7 @@ def _confirmed(case: _Case, reading: Reading, targets: Sequence[Resource]) -> Re
         [f"{ACTIONS[reading.urgency]}: read by {reading.reader}."],
         target=_references(targets),
         recorded=_instant(reading.time),
-        agent=[{"who": _reader(reading)}],
+        agent=[{"type": concept(f"{HL7}/provenance-participant-type", "author"), "who": _reader(reading)}],
     )
 
 
@@ -271,6 +364,14 @@ def _reader(reading: Reading) -> Resource:
 
 def _references(entries: Sequence[Resource]) -> list[Resource]:
     return [{"reference": entry["fullUrl"]} for entry in entries]
+
+
+def _uuid(study: str) -> UUID:
+    """Its id, where that is one."""
+    try:
+        return UUID(study)
+    except ValueError:
+        return uuid5(NAMESPACE, study)
 
 
 def _instant(time: datetime) -> str:

@@ -1,13 +1,14 @@
 """A patient's photographs and record as a FHIR R4 Bundle (4.0.1) sends them.
 
-Nothing that decides whether the model may speak is lost: what is not understood is refused, by its path. Names,
-addresses and whatever else a Patient holds are not read; nothing is fetched.
+What is not read is listed by its path. Where it may decide whether the model may speak, it stays in the record, and a
+person reads the study. Names, addresses and whatever else a Patient holds are not read; nothing is fetched.
 """
 
 import base64
 import binascii
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Annotated, Any, Literal
@@ -17,7 +18,7 @@ from pydantic.alias_generators import to_camel
 
 from teledx_fed.clinical import Diabetes, PatientRecord
 from teledx_fed.data.dicom import FIELDS
-from teledx_fed.diagnosis.fhir import DICOM, DISORDERS, LATERALITY, LOINC, MACULAR_OEDEMA, SNOMED
+from teledx_fed.diagnosis.fhir_codes import DICOM, DISORDERS, ICD_10, LATERALITY, LOINC, MACULAR_OEDEMA, SNOMED
 from teledx_fed.diagnosis.intake import record_of
 from teledx_fed.records import Eye
 from teledx_fed.records import Field as View
@@ -39,11 +40,43 @@ ACUITY, AGE, PREGNANCY_STATUS = "363983007", "30525-0", "82810-3"
 PREGNANT = {"LA15173-0": True, "LA26683-5": False, "LA4489-6": None}
 UNITS: Mapping[str, Callable[[float], float]] = {"1": float, "{logMAR}": lambda value: 10**-value}
 """UCUM, of visual acuity; as a decimal."""
+MEDICAL_RECORD = "MR"
 OVER = {"inactive", "remission", "resolved"}
 
-KINDS = ("Patient", "Condition", "Procedure", "Observation", "Media")
+SYSTEMS = {SNOMED: "SNOMED CT", LOINC: "LOINC", **dict.fromkeys(ICD_10, "ICD-10")}
+"""Of codes that a study's page may show; another system's code might be a name."""
+CODE = re.compile(r"[A-Za-z0-9.-]{1,20}")
+HARMLESS = {
+    *("4548-4", "17856-6", "59261-8", "4549-2"),  # HbA1c
+    *("85354-9", "8480-6", "8462-4", "8867-4", "9279-1", "8310-5", "2708-6", "59408-5"),  # vital signs
+    *("29463-7", "3141-9", "8302-2", "39156-5"),  # weight, height, body mass index
+    *("2339-0", "2345-7", "15074-8", "14749-6"),  # glucose
+    *("2093-3", "13457-7", "18262-6", "2085-9", "2571-8"),  # lipids
+    *("2160-0", "38483-4", "33914-3", "48642-3", "48643-1", "62238-1", "14959-1", "9318-7"),  # kidney
+    *("718-7", "789-8", "777-3", "6690-2", "1742-6", "1920-8", "3016-3", "72166-2"),  # blood, liver, thyroid, smoking
+    *("38341003", "59621000", "55822004", "13644009", "414916001", "195967001", "13645005", "40930008"),
+    # hypertension, lipids, obesity, asthma, COPD, hypothyroidism
+}
+"""Of LOINC and SNOMED CT: they say nothing of whether the model may speak."""
+HARMLESS_KINDS = {
+    *("Account", "AllergyIntolerance", "Appointment", "AuditEvent", "CareTeam", "Consent", "Coverage", "Device"),
+    *("Encounter", "Endpoint", "FamilyMemberHistory", "HealthcareService", "ImagingStudy", "Immunization", "Location"),
+    *("Organization", "Practitioner", "PractitionerRole", "Provenance", "RelatedPerson", "Schedule", "ServiceRequest"),
+    *("Slot", "Specimen", "Task"),
+}
+OTHER_KINDS = {
+    *("Binary", "CarePlan", "ClinicalImpression", "Communication", "Composition", "DetectedIssue", "DiagnosticReport"),
+    *("DocumentReference", "EpisodeOfCare", "Flag", "Goal", "List", "Medication", "MedicationAdministration"),
+    *("MedicationDispense", "MedicationRequest", "MedicationStatement", "QuestionnaireResponse", "RiskAssessment"),
+    "VisionPrescription",
+}
+"""They may say that an eye was treated, or something like it."""
 
 Stated = dict[str, Any]
+
+
+class _Unread(ValueError):
+    """Of a resource that is of a kind that we read, and says nothing that we do."""
 
 
 class NotUnderstood(ValueError):
@@ -82,6 +115,7 @@ class _Quantity(_Read):
 
 
 class _Identifier(_Read):
+    type: _Concept = _Concept()
     value: str = Field(min_length=1, max_length=200)
 
 
@@ -110,8 +144,18 @@ class _Attachment(_Read):
 
 class Patient(_Read):
     resource_type: Literal["Patient"]
-    identifier: list[_Identifier] = Field(default=[], max_length=1)
+    identifier: list[_Identifier] = []
     birth_date: str = Field(default="", pattern=r"^(\d{4}(-(0[1-9]|1[0-2])(-(0[1-9]|[12]\d|3[01]))?)?)?$")
+
+    @property
+    def number(self) -> str | None:
+        """The hospital's own, of several. A `ValueError` where it is not said which that is."""
+        own = [one for one in self.identifier if MEDICAL_RECORD in one.type.plain] or self.identifier
+        if len(own) > 1:
+            raise ValueError(
+                f"must be one, or one of type {MEDICAL_RECORD}, got {len(own)}. Say which is the hospital's"
+            )
+        return own[0].value if own else None
 
 
 class Condition(_Read):
@@ -134,7 +178,7 @@ class Condition(_Read):
             return {"known_retinopathy": is_so}
         if SYMPTOMS.intersection(codes):
             return {"symptoms": is_so and not is_over}
-        raise ValueError("must have a code that decides whether the model may speak, in SNOMED CT. Leave it out")
+        raise _Unread("no code that is read here")
 
 
 class Procedure(_Read):
@@ -162,17 +206,17 @@ class Observation(_Read):
         if PREGNANCY_STATUS in self.code.codes(LOINC):
             answers = self.value_codeable_concept.codes(LOINC)
             if not answers or answers[0] not in PREGNANT:
-                raise ValueError(f"must have a value of {', '.join(PREGNANT)}. Correct it")
+                raise _Unread(f"no value of {', '.join(PREGNANT)}")
             return {"pregnant": PREGNANT[answers[0]]}
         if AGE in self.code.codes(LOINC):
             return {"age": self._measured({"a": float})}
         if ACUITY in self.code.codes(SNOMED):
             return {"acuity": self._measured(UNITS)}
-        raise ValueError("must be of age, pregnancy status or visual acuity. Leave it out")
+        raise _Unread("not of age, pregnancy status or visual acuity")
 
     def _measured(self, units: Mapping[str, Callable[[float], float]]) -> float:
         if self.value_quantity is None or self.value_quantity.code not in units:
-            raise ValueError(f"must have a valueQuantity whose code is {' or '.join(units)} (UCUM). Correct it")
+            raise _Unread(f"no valueQuantity whose code is {' or '.join(units)} (UCUM)")
         return units[self.value_quantity.code](self.value_quantity.value)
 
 
@@ -194,15 +238,33 @@ class Media(_Read):
         return next((FIELDS[code] for code in codes if code in FIELDS), View.UNKNOWN)
 
 
+KINDS: Mapping[str, type[_Read]] = {
+    "Patient": Patient,
+    "Condition": Condition,
+    "Procedure": Procedure,
+    "Observation": Observation,
+    "Media": Media,
+}
+
+
 class _Entry(_Read):
-    full_url: str = ""
-    resource: Annotated[Patient | Condition | Procedure | Observation | Media, Field(discriminator="resource_type")]
+    resource: dict[str, Any]
 
 
 class _Bundle(_Read):
     resource_type: Literal["Bundle"]
     type: Literal["collection", "transaction", "batch"]
     entry: list[_Entry] = Field(max_length=200)
+
+
+@dataclass(frozen=True)
+class Ignored:
+    """A resource that was not read. `matters`: it may decide whether the model may speak."""
+
+    path: str
+    what: str
+    why: str
+    matters: bool
 
 
 @dataclass(frozen=True)
@@ -213,26 +275,54 @@ class Told:
     patient: str | None
     record: PatientRecord
     acquired: str | None
+    ignored: tuple[Ignored, ...]
 
 
 def read(content: bytes, today: date) -> Told:
-    """A `NotUnderstood` names the first element that is wrong, or says what is not read."""
-    try:
-        resources = [entry.resource for entry in _Bundle.model_validate_json(content).entry]
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise NotUnderstood(
-            _path(first["loc"]), f"must be right: {first['msg'].removeprefix('Value error, ')}."
-        ) from error
-    photographs = tuple(one for one in resources if isinstance(one, Media))
+    """A `NotUnderstood` names the first element that is not as FHIR has it, or that contradicts another."""
+    with _by_path("Bundle"):
+        entries = _Bundle.model_validate_json(content).entry
+    resources, ignored = dict[str, _Read](), list[Ignored]()
+    for at, entry in enumerate(entries):
+        path, kind = f"Bundle.entry[{at}].resource", str(entry.resource.get("resourceType", ""))
+        if kind in KINDS:
+            with _by_path(path):
+                resources[path] = KINDS[kind].model_validate(entry.resource)
+        else:
+            known = kind in HARMLESS_KINDS | OTHER_KINDS
+            what = kind if known else "a resource of another kind"
+            ignored.append(Ignored(path, what, "of a kind that is not read", kind not in HARMLESS_KINDS))
+    photographs = tuple(one for one in resources.values() if isinstance(one, Media))
     acquired = min((one.created_date_time for one in photographs if one.created_date_time), default=None)
-    patient = _patient(resources)
-    stated = _stated(resources)
+    patient = _patient(list(resources.values()))
+    stated, unread = _stated(resources)
+    order = [f"Bundle.entry[{at}].resource" for at in range(len(entries))]
+    ignored = sorted((*ignored, *unread), key=lambda one: order.index(one.path))
     if patient is not None and patient.birth_date:
         day = today if acquired is None else datetime.fromisoformat(acquired).date()
         stated.setdefault("age", _years(patient.birth_date, day))
-    number = patient.identifier[0].value if patient and patient.identifier else None
-    return Told(photographs, number, record_of(stated), acquired)
+    stated["not_understood"] = tuple(dict.fromkeys(one.what for one in ignored if one.matters))
+    return Told(photographs, _number(resources), record_of(stated), acquired, tuple(ignored))
+
+
+@contextmanager
+def _by_path(path: str) -> Iterator[None]:
+    try:
+        yield
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        message = first["msg"].removeprefix("Value error, ")
+        raise NotUnderstood(_path(path, first["loc"]), f"must be right: {message}.") from error
+
+
+def _number(resources: Mapping[str, BaseModel]) -> str | None:
+    for path, resource in resources.items():
+        if isinstance(resource, Patient):
+            try:
+                return resource.number
+            except ValueError as error:
+                raise NotUnderstood(f"{path}.identifier", f"{error}.") from error
+    return None
 
 
 def _patient(resources: Sequence[BaseModel]) -> Patient | None:
@@ -244,17 +334,17 @@ def _patient(resources: Sequence[BaseModel]) -> Patient | None:
     return patients[0] if patients else None
 
 
-def _stated(resources: Sequence[BaseModel]) -> Stated:
-    """Of several acuities the worst; else nothing may be stated twice in two ways."""
-    stated: Stated = {}
-    for at, resource in enumerate(resources):
-        path = f"Bundle.entry[{at}].resource"
+def _stated(resources: Mapping[str, BaseModel]) -> tuple[Stated, list[Ignored]]:
+    """Of several acuities the worst; else nothing may be stated twice in two ways. And what was not read."""
+    stated, unread = Stated(), list[Ignored]()
+    for path, resource in resources.items():
         if not isinstance(resource, Condition | Procedure | Observation):
             continue
         try:
             said = resource.states()
-        except ValueError as error:
-            raise NotUnderstood(path, f"{error}.") from error
+        except _Unread as error:
+            unread.append(_unread(path, resource, str(error)))
+            continue
         for name, value in said.items():
             if value is None:
                 continue
@@ -263,7 +353,19 @@ def _stated(resources: Sequence[BaseModel]) -> Stated:
             elif stated.get(name, value) != value:
                 raise NotUnderstood(path, f"must say of {name} what another does, got both. Send the one that is true.")
             stated[name] = value
-    return stated
+    return stated, unread
+
+
+def _unread(path: str, resource: Condition | Procedure | Observation, why: str) -> Ignored:
+    """A condition that somebody ruled out does not matter, nor does a measurement that says nothing of the eyes."""
+    code = _Concept() if isinstance(resource, Procedure) else resource.code
+    shown = [
+        f"{SYSTEMS[one.system]} {one.code}" for one in code.coding if one.system in SYSTEMS and CODE.fullmatch(one.code)
+    ]
+    is_harmless = bool(HARMLESS.intersection([*code.codes(LOINC), *code.codes(SNOMED)]))
+    ruled_out = isinstance(resource, Condition) and "refuted" in resource.verification_status.plain
+    what = f"{resource.resource_type} {shown[0]}" if shown else f"{resource.resource_type} without a code that is read"
+    return Ignored(path, what, why, not (is_harmless or ruled_out))
 
 
 def _years(birth: str, day: date) -> float:
@@ -272,7 +374,6 @@ def _years(birth: str, day: date) -> float:
     return day.year - year - ((day.month, day.day) < (month, born))
 
 
-def _path(place: tuple[int | str, ...]) -> str:
-    """FHIRPath; pydantic names the kind of a resource too."""
-    parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in place if part not in KINDS]
-    return "".join(("Bundle", *parts))
+def _path(start: str, place: tuple[int | str, ...]) -> str:
+    """FHIRPath."""
+    return "".join((start, *(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)))

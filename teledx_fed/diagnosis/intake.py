@@ -22,7 +22,8 @@ from teledx_fed.records import Eye, Field, Photograph
 SNIFFED = 132
 """Bytes that tell DICOM from other files."""
 RECORDS = TypeAdapter(PatientRecord)
-RECORD = tuple(PatientRecord.__dataclass_fields__)
+RECORD = tuple(name for name in PatientRecord.__dataclass_fields__ if name != "not_understood")
+"""What a form or a table can say."""
 
 
 MOST_IMAGES = 16

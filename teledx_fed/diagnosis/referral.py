@@ -55,5 +55,6 @@ class ReferralSettings:
             OutOfScope.KNOWN_RETINOPATHY: record.known_retinopathy,
             OutOfScope.ACUITY: record.acuity is not None and record.acuity < self.acuity,
             OutOfScope.SYMPTOMS: record.symptoms,
+            OutOfScope.NOT_UNDERSTOOD: bool(record.not_understood),
         }
         return tuple(reason for reason, holds in found.items() if holds)

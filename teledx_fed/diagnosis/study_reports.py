@@ -51,10 +51,12 @@ class StudyReport:
         last = signed[-1] if signed else None
         return pdf.report(named, self.diagnosis, last, self._shown(), now, guideline, RELEASE)
 
-    def as_fhir(self, now: datetime) -> Mapping[str, Any]:
-        signed = self.signed
-        last = signed[-1] if signed else None
-        return fhir.bundle(self.stored.study, self.diagnosis, last, now, RELEASE, signed[:-1])
+    def as_fhir(self, now: datetime, outside: bool = False) -> Mapping[str, Any]:
+        """For the hospital's own record system, or for `outside`, of the pseudonym alone."""
+        signed, filed = self.signed, None if outside else self._known()
+        last, patient = signed[-1] if signed else None, None if filed is None else _person(filed.filing)
+        page = self.as_pdf(now, patient)
+        return fhir.bundle(self.stored.study, self.diagnosis, last, now, RELEASE, signed[:-1], filed, page)
 
     def for_outside(self, now: datetime) -> bytes:
         """DICOM that names the pseudonym alone, under UIDs made here."""
@@ -66,28 +68,33 @@ class StudyReport:
         The same reading gives the same object. A `ValueError` where nobody said whose study it is.
         """
         filed, remarks = self._filed()
-        filing = filed.filing
-        person = " ".join(filing.patient_name.replace("^", " ").split())
         times = [one.signed for one in self.readings if one.signed]
         now = times[-1] if times else datetime.now(UTC)
-        patient = ", ".join(filter(None, (person, filing.patient_id))) or "unknown"
-        return self._dicom("archive", filed, now, patient), filed, remarks
+        return self._dicom("archive", filed, now, _person(filed.filing)), filed, remarks
 
     def _filed(self) -> tuple[Filed, tuple[str, ...]]:
-        study = self.stored.study
-        if (filed := self.clinic.identified.filed(study.id)) is not None:
-            return filed, () if filed.filing.patient_id else (WITHOUT_NUMBER,)
-        person = self.clinic.who(study)
+        filed = self._known()
         must(
-            person is not None,
+            filed is not None,
             "the study",
             "have a patient's number for an archive to file its report",
             "none",
             "Take the pseudonymous report along.",
         )
-        assert person is not None
+        assert filed is not None
+        if filed.filing.study_uid == _uid(UUID(self.stored.study.id)):
+            return filed, (INVENTED,)
+        return filed, () if filed.filing.patient_id else (WITHOUT_NUMBER,)
+
+    def _known(self) -> Filed | None:
+        """As the archive said, else by the number that was typed in; None where there is no number."""
+        study = self.stored.study
+        if (filed := self.clinic.identified.filed(study.id)) is not None:
+            return filed
+        if (person := self.clinic.who(study)) is None:
+            return None
         filing = replace(self._invented(person.number), issuer=person.issuer, patient_name=person.name or "")
-        return Filed(filing, ()), (INVENTED,)
+        return Filed(filing, ())
 
     def _invented(self, patient: str) -> Filing:
         study = self.stored.study
@@ -122,6 +129,11 @@ class StudyReport:
             return pdf.Shown(stored_photograph(photograph).read())
         said = (folder / sentence_of(image)).read_text()
         return pdf.Shown(stored_photograph(photograph).read(), laid_over(photograph, heat), said)
+
+
+def _person(filing: Filing) -> str:
+    name = " ".join(filing.patient_name.replace("^", " ").split())
+    return ", ".join(filter(None, (name, filing.patient_id))) or "unknown"
 
 
 def latest(clinic: Clinic, study: str) -> StudyReport:

@@ -46,6 +46,7 @@ OUT_OF_SCOPE: Mapping[Reason, str] = {
     OutOfScope.KNOWN_RETINOPATHY: "retinopathy is known already",
     OutOfScope.ACUITY: "visual acuity is poor",
     OutOfScope.SYMPTOMS: "the patient has new symptoms",
+    OutOfScope.NOT_UNDERSTOOD: "the sender said something about the patient that is not read here and may matter",
     OutOfScope.CAMERA: "the model has not seen photographs of this camera",
     OutOfScope.IMAGE_SIZE: "the photograph is smaller than those the model has seen",
 }
@@ -152,6 +153,7 @@ def about(record: PatientRecord) -> tuple[str, ...]:
         *([] if record.diabetes is None else [DIABETES[record.diabetes]]),
         *([] if record.acuity is None else [f"visual acuity {record.acuity:g}"]),
         *(said[getattr(record, item)] for item, said in KNOWN.items() if getattr(record, item) is not None),
+        *(f"not read: {text}" for text in record.not_understood),
     )
 
 

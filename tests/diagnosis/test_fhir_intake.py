@@ -13,11 +13,13 @@ from fastapi.testclient import TestClient
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from teledx_fed.clinical import Diabetes, PatientRecord
+from teledx_fed.clinical import Action, Certainty, Diabetes, OutOfScope, PatientRecord
 from teledx_fed.diagnosis.clinic import Clinic
 from teledx_fed.diagnosis.fhir_reading import DIABETES, NotUnderstood, read
+from teledx_fed.diagnosis.referral import ReferralSettings
 from teledx_fed.diagnosis.web.app import app
 from teledx_fed.diagnosis.web.settings import DiagnosisSettings
+from teledx_fed.diagnosis.wording import about
 from teledx_fed.records import Eye, Field
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "diagnosis.md"
@@ -128,22 +130,73 @@ FINE = {"resourceType": "Procedure", "status": "completed"}
         ({"resourceType": "Media", "content": {"url": "http://10.0.0.1/a.png"}}, ".content.url", "none is fetched"),
         ({"resourceType": "Media", "content": {"data": "=?="}}, ".content.data", "base64"),
         ({"resourceType": "Media", "content": {}}, ".content.data", "required"),
-        ({"resourceType": "MedicationStatement"}, "", "Patient"),
         ({"resourceType": "Patient", "birthDate": "1961-13-01"}, ".birthDate", "pattern"),
-        ({"resourceType": "Patient", "identifier": [{"value": "1"}, {"value": "2"}]}, ".identifier", "at most 1"),
-        (condition("38341003"), "", "code that decides"),
-        ({"resourceType": "Condition", "code": {"text": "diabetes"}}, "", "code that decides"),
-        (measured(concept("363983007"), 20, "[ft_us]"), "", "{logMAR}"),
-        (measured(concept("8867-4", LOINC), 60, "/min"), "", "age, pregnancy status or visual acuity"),
+        ({"resourceType": "Patient", "identifier": [{"value": "1"}, {"value": "2"}]}, ".identifier", "of type MR"),
+        ({"resourceType": "Condition"}, ".code", "required"),
     ],
 )
-def test_what_is_not_understood_is_refused_by_its_path(portal: Portal, clinic: Clinic, wrong, path, why) -> None:
+def test_what_is_not_as_fhir_has_it_is_refused_by_its_path(portal: Portal, clinic: Clinic, wrong, path, why) -> None:
     answer = portal.send(bundle(FINE, wrong))
     assert (answer.status_code, answer.headers["content-type"]) == (422, "application/fhir+json")
     (issue,) = answer.json()["issue"]
     assert issue["expression"] == [f"Bundle.entry[1].resource{path}"]
     assert why in issue["diagnostics"]
     assert clinic.store.worklist() == ()
+
+
+HBA1C = measured(concept("4548-4", LOINC), 7.1, "%")
+UNREAD = [
+    (HBA1C, "Observation LOINC 4548-4", False),
+    (condition("38341003"), "Condition SNOMED CT 38341003", False),
+    (condition("399122003", "refuted"), "Condition SNOMED CT 399122003", False),
+    ({"resourceType": "Encounter", "status": "finished"}, "Encounter", False),
+    (condition("399122003"), "Condition SNOMED CT 399122003", True),
+    ({"resourceType": "Condition", "code": {"text": "Jane Doe has diabetes"}}, "Condition without a code", True),
+    ({"resourceType": "Condition", "code": concept("Jane Doe", "urn:x")}, "Condition without a code", True),
+    (measured(concept("363983007"), 20, "[ft_us]"), "Observation SNOMED CT 363983007", True),
+    ({"resourceType": "MedicationStatement"}, "MedicationStatement", True),
+    ({"resourceType": "JaneDoe"}, "a resource of another kind", True),
+]
+
+
+@pytest.mark.parametrize(("resource", "what", "matters"), UNREAD)
+def test_what_is_not_read_is_listed_and_a_person_reads_where_it_may_matter(resource, what, matters) -> None:
+    found = told(FINE, HBA1C, resource)
+    one = found.ignored[-1]
+    assert (one.path, one.matters) == ("Bundle.entry[2].resource", matters)
+    assert one.what.startswith(what)
+    assert "Doe" not in one.what
+    assert (OutOfScope.NOT_UNDERSTOOD in ReferralSettings().outside(found.record)) == matters
+    assert found.record.treated is True, "what is known is kept"
+
+
+def test_the_answer_and_the_study_say_what_was_not_read(portal: Portal, clinic: Clinic, photographs) -> None:
+    eyes = media(photographs.right, "24028007"), media(photographs.left, "7771000")
+    (issue,) = portal.send(bundle(*eyes, HBA1C)).json()["outcome"]["issue"]
+    assert (issue["severity"], issue["expression"]) == ("information", ["Bundle.entry[2].resource"])
+    (entry,) = clinic.store.worklist()
+    assert clinic.store.suggestions(entry.id)[-1].diagnosis.certainty is not Certainty.OUT_OF_SCOPE
+    answer = portal.send(bundle(*eyes, HBA1C, {"resourceType": "MedicationStatement"}), key="2").json()
+    assert [issue["severity"] for issue in answer["outcome"]["issue"]] == ["information", "warning"]
+    stored = clinic.store.study(answer["id"])
+    diagnosis = clinic.store.suggestions(answer["id"])[-1].diagnosis
+    assert (diagnosis.certainty, diagnosis.reasons) == (Certainty.OUT_OF_SCOPE, (OutOfScope.NOT_UNDERSTOOD,))
+    assert diagnosis.action in (Action.HUMAN_READ, Action.REFER, Action.URGENT)
+    assert "not read: MedicationStatement" in about(stored.study.record)
+    assert "Everything" in portal.send(bundle(*eyes), key="3").json()["outcome"]["issue"][0]["diagnostics"]
+
+
+def test_of_several_numbers_the_medical_record_number_is_the_hospitals() -> None:
+    kind = concept("MR", "http://terminology.hl7.org/CodeSystem/v2-0203")
+    several = [{"value": "passport"}, {"value": "4711", "type": kind}]
+    assert told({"resourceType": "Patient", "identifier": several}).patient == "4711"
+
+
+def test_the_capability_statement_needs_no_token(portal: Portal) -> None:
+    answer = portal.client.get("/api/v1/fhir/metadata")
+    assert answer.headers["content-type"] == "application/fhir+json"
+    assert {**answer.json(), "rest": 0}["resourceType"] == "CapabilityStatement"
+    assert (answer.json()["fhirVersion"], answer.json()["kind"]) == ("4.0.1", "instance")
 
 
 @pytest.mark.parametrize(

@@ -136,8 +136,8 @@ def assert_nothing_is_told(clinic: Clinic, site: TestClient) -> None:
         assert found_in(text_of(site.get(f"{report}.pdf").content)) == []
         dicom = site.get(f"{report}-pseudonymous.dcm").content
         assert found_in(dicom + text_of(dcmread(io.BytesIO(dicom)).EncapsulatedDocument)) == []
-        for suffix in ("fhir.json", "json"):
-            content = site.get(f"{report}.{suffix}").content
+        for name in (f"{report}-pseudonymous.fhir.json", f"{report}.json"):
+            content = site.get(name).content
             assert found_in(content + json.dumps(json.loads(content), ensure_ascii=False).encode()) == []
     assert found_in(site.get("/").content) == [], "a study's own page alone says whose it is"
 

@@ -54,6 +54,12 @@ def as_fhir(request: Request, found: Session, study: str) -> JSONResponse:
     return JSONResponse(content, media_type="application/fhir+json", headers=_named(study, "fhir.json"))
 
 
+@router.get("/studies/{study}/report-pseudonymous.fhir.json")
+def as_fhir_for_outside(request: Request, found: Session, study: str) -> JSONResponse:
+    content = suggested(request, found, study, "report-pseudonymous.fhir.json").as_fhir(datetime.now(UTC), outside=True)
+    return JSONResponse(content, media_type="application/fhir+json", headers=_named(study, "pseudonymous.fhir.json"))
+
+
 @router.get("/studies/{study}/report.json")
 def as_plain_json(request: Request, found: Session, study: str) -> JSONResponse:
     report = suggested(request, found, study, "report.json")

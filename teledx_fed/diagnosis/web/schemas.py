@@ -43,9 +43,9 @@ class Refusal(BaseModel):
 
 
 class Issue(BaseModel):
-    """`expression` is the FHIRPath of what is wrong."""
+    """`expression` is the FHIRPath of what is wrong, or was not read."""
 
-    severity: Literal["error"]
+    severity: Literal["error", "warning", "information"]
     code: str
     diagnostics: str
     expression: list[str] = []
