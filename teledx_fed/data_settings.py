@@ -9,6 +9,9 @@ from teledx_fed.records import GRADES
 
 Value = TypeVar("Value")
 
+MOST_MEGAPIXELS, LARGEST_MEGAPIXELS = 50.0, 89.0
+"""Of a photograph, by default and at all: more than any fundus camera takes. Decoded, 50 are half a gibibyte."""
+
 
 OEDEMA_WORDS = {"yes": True, "true": True, "no": False, "false": False, "unknown": None}
 
@@ -57,7 +60,8 @@ class HospitalSettings:
 class DataSettings:
     """Sources on disk, or, where there are none, hospitals to draw; `seed` says what is drawn and dealt to whom.
 
-    `grading` and `file_pattern` are of all sources that say nothing else.
+    `grading` and `file_pattern` are of all sources that say nothing else. A photograph of more than `most_megapixels`
+    is refused before it is decoded.
     """
 
     seed: int = 0
@@ -71,12 +75,14 @@ class DataSettings:
     clahe: bool = False
     cache: str = ".teledx_cache"
     workers: int = 2
+    most_megapixels: float = MOST_MEGAPIXELS
 
     def __post_init__(self) -> None:
         within("data.seed", self.seed, 0, LARGEST_SEED)
         one_of("data.on_bad", self.on_bad, ("fail", "skip"))
         within("data.image_size", self.image_size, 16, 2048)
         within("data.workers", self.workers, 1, 256)
+        within("data.most_megapixels", self.most_megapixels, 1, LARGEST_MEGAPIXELS)
         check_grading("data.grading", self.grading)
 
     def source(self, name: str) -> SourceSettings:

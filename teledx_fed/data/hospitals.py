@@ -6,10 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from teledx_fed.checks import must
+from teledx_fed.data.dicom import DicomPhotograph
 from teledx_fed.data.duplicates import deduplicate
 from teledx_fed.data.image_cache import ImageCache
 from teledx_fed.data.layouts import read
 from teledx_fed.data.partition import assign, cross_fit, split
+from teledx_fed.data.photographs import PhotographFile
 from teledx_fed.data.problems import BadData, Problem, amount
 from teledx_fed.data.recollection import with_digests
 from teledx_fed.data.sharing import apart, shared
@@ -85,9 +87,21 @@ def _listed(settings: Settings, say: Say) -> dict[str, Collection]:
 def _read(name: str, data: DataSettings) -> tuple[Collection, Sequence[Problem]]:
     """What is wrong with one source does not keep us from looking at the next."""
     try:
-        return read(name, data.source(name))
+        collection, problems = read(name, data.source(name))
     except ValueError as error:
         return Collection((), Patients.UNKNOWN), [Problem(name, str(error), skippable=False)]
+    return _limited(collection, round(1e6 * data.most_megapixels)), problems
+
+
+def _limited(collection: Collection, most_pixels: int) -> Collection:
+    files = (PhotographFile, DicomPhotograph)
+    examples = (
+        replace(example, image=replace(example.image, most_pixels=most_pixels))
+        if isinstance(example.image, files)
+        else example
+        for example in collection.examples
+    )
+    return replace(collection, examples=tuple(examples))
 
 
 def _report(problems: Sequence[Problem], on_bad: str, say: Say) -> None:

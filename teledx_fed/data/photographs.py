@@ -21,12 +21,11 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from teledx_fed.data import jpeg
+from teledx_fed.data_settings import LARGEST_MEGAPIXELS, MOST_MEGAPIXELS
 
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP")
-MOST_PIXELS = 50_000_000
-"""Larger than any fundus camera takes; in memory, decoded, half a gibibyte."""
-LARGEST_LIMIT = Image.MAX_IMAGE_PIXELS or MOST_PIXELS
-"""Pillow's own, which no setting can exceed."""
+MOST_PIXELS, LARGEST_LIMIT = (round(1e6 * limit) for limit in (MOST_MEGAPIXELS, LARGEST_MEGAPIXELS))
+"""By default, and at all: Pillow's own limit is little above."""
 LARGER = "Scale it down, or raise most_megapixels"
 THUMBNAIL = 0.5
 """A page of a TIFF with at most this share of the pixels of the largest one is a smaller copy of it."""

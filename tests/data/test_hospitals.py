@@ -43,6 +43,16 @@ def of(root: Path, tiny_settings: Callable[..., Settings]) -> Callable[..., Sett
     return make
 
 
+def test_photographs_of_more_pixels_than_the_limit_are_named(of: Callable[..., Settings], tmp_path: Path) -> None:
+    large = tmp_path / "aptos" / "train_images" / "eye3.png"
+    cv2.imwrite(str(large), np.zeros((1000, 1001), np.uint8))
+    said: list[str] = []
+    collections(of(on_bad="skip", most_megapixels=1), lambda *done: None, said.append)
+    assert "eye3.png: must be at most 1000000 pixels, got 1000 × 1001. Scale it down, or raise most_mega" in said[-1]
+    collections(of(on_bad="skip", most_megapixels=2), lambda *done: None, said.append)
+    assert "eye3.png: photograph must show a fundus" in said[-1]
+
+
 def test_everything_that_is_wrong_is_said_at_once(of: Callable[..., Settings], tmp_path: Path) -> None:
     """Of all hospitals, before a photograph is prepared; then all photographs that cannot be decoded."""
     prepared: list[int] = []

@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from teledx_fed.checks import must, one_of, within
-from teledx_fed.data.photographs import LARGEST_LIMIT, MOST_PIXELS
+from teledx_fed.data_settings import LARGEST_MEGAPIXELS, MOST_MEGAPIXELS
 from teledx_fed.diagnosis.intake import LARGEST_MIB
 from teledx_fed.diagnosis.referral import ReferralSettings
 
@@ -120,7 +120,7 @@ class DiagnosisSettings:
     free_disk_mib: int = 1024
     keep_days: float | None = None
     threads: int = 2
-    most_megapixels: float = MOST_PIXELS / 1e6
+    most_megapixels: float = MOST_MEGAPIXELS
     oidc: OidcSettings | None = None
     dicom: DicomSettings = field(default_factory=DicomSettings)
     referral: ReferralSettings = field(default_factory=ReferralSettings)
@@ -139,7 +139,7 @@ class DiagnosisSettings:
         if self.keep_days is not None:
             within("keep_days", self.keep_days, 1, 36_525)
         within("threads", self.threads, 1, 1024)
-        within("most_megapixels", self.most_megapixels, 1, LARGEST_LIMIT / 1e6)
+        within("most_megapixels", self.most_megapixels, 1, LARGEST_MEGAPIXELS)
         for host in self.allowed_hosts:
             plain = (bool(host) and not set(host) & set("*/@: ")) or _is_network(host)
             must(plain, "allowed_hosts", "be names without scheme, port and *", host, "Say retina.hospital.example.")
