@@ -34,7 +34,7 @@ def replacing(path: Path, lasting: bool = True) -> Iterator[BinaryIO]:
     make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
-        with open(temporary, "xb", opener=_private) as file:  # noqa: PTH123 - that of a path takes no opener
+        with open(temporary, "xb", opener=_private) as file:
             yield file
             if lasting:
                 file.flush()
