@@ -122,6 +122,7 @@ def test_a_study_waits_until_it_is_quiet(camera, clinic: Clinic, folder: Path, p
     assert len(the_study(clinic).images) == 2
 
 
+@pytest.mark.slow
 def test_a_late_photograph_joins_its_study_which_is_judged_anew(camera, clinic: Clinic, gathering, photographs) -> None:
     camera.send(eye(photographs.right, "R"))
     gathering.take_in()
@@ -201,10 +202,12 @@ def test_sent_again_it_is_one_photograph_however_it_is_compressed(camera, associ
     ("values", "reason"),
     [
         ({"SOPInstanceUID": "1.2.3.82"}, "SOPInstanceUID must be one photograph's alone"),
-        ({"PatientID": "MRN 8"}, "of one patient|PatientID must be that of"),
-        ({"IssuerOfPatientID": "OTHER"}, "of one patient|PatientID must be that of"),
-        ({"NumberOfFrames": 7}, "must be one frame"),
-        ({"StudyInstanceUID": None}, "StudyInstanceUID must be in the file"),
+        pytest.param({"PatientID": "MRN 8"}, "of one patient|PatientID must be that of", marks=pytest.mark.slow),
+        pytest.param(
+            {"IssuerOfPatientID": "OTHER"}, "of one patient|PatientID must be that of", marks=pytest.mark.slow
+        ),
+        pytest.param({"NumberOfFrames": 7}, "must be one frame", marks=pytest.mark.slow),
+        pytest.param({"StudyInstanceUID": None}, "StudyInstanceUID must be in the file", marks=pytest.mark.slow),
     ],
 )
 def test_what_is_not_kept_fails_and_is_listed(camera, clinic, gathering, photographs, values, reason, later) -> None:
@@ -276,6 +279,7 @@ def test_a_full_disk_fails_and_what_waits_is_taken_in_later(camera, clinic, gath
     assert len(the_study(clinic).images) == 2
 
 
+@pytest.mark.slow
 def test_what_a_crash_left_is_taken_in_at_the_next_start(camera, clinic, gathering, folder, photographs) -> None:
     camera.send(eye(photographs.right, "R"), eye(photographs.left, "L"))
     (waiting,) = folder.glob("waiting/*")
@@ -300,6 +304,7 @@ def test_who_is_not_on_the_list_is_rejected(associate: Associate, titles: dict[s
     assert association.is_rejected
 
 
+@pytest.mark.slow
 def test_what_a_camera_offers_and_cannot_send_is_listed_by_name(associate, clinic: Clinic, photographs) -> None:
     association = associate("CAMERA", "TELEDX", OPHTHALMIC, uid.MPEG2MPML)
     assert association.accepted_contexts == []

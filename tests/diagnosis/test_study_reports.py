@@ -64,6 +64,7 @@ def test_the_archives_report_is_filed_where_its_photographs_are(report: StudyRep
     assert remarks == ()
 
 
+@pytest.mark.slow
 def test_the_report_for_outside_says_nothing_that_the_archive_knows(report: StudyReport) -> None:
     made = dcmread(io.BytesIO(report.for_outside(datetime.now(UTC))))
     assert made.PatientID == report.stored.study.patient
@@ -72,6 +73,7 @@ def test_the_report_for_outside_says_nothing_that_the_archive_knows(report: Stud
     assert made.StudyInstanceUID.startswith("2.25.")
 
 
+@pytest.mark.slow
 def test_of_a_study_that_came_otherwise_it_is_said_what_was_invented(clinic: Clinic, photographs) -> None:
     stored = clinic.receive(photographs.submitted(patient="MRN 8", acquired="2026-02-03"))
     content, _, remarks = latest(clinic, stored.study.id).for_archive()
@@ -154,6 +156,7 @@ def test_the_button_sends_what_was_signed_and_says_what_became_of_it(report, cli
         send(latest(clinic, study), settings)
 
 
+@pytest.mark.slow
 def test_a_report_of_fewer_photographs_than_there_are_is_not_sent(report, clinic: Clinic, archive) -> None:
     signed = sign(clinic, report.stored.study.id)
     late = replace(signed.readings[0], reading=replace(signed.readings[0].reading, photographs=("0" * 64,)))
