@@ -126,10 +126,10 @@ def revoke_device(name: str, home: Home = HERE) -> None:
 
 @app.command()
 def adopt(
-    model: Annotated[Path, typer.Argument(help="A run's model.safetensors, its config.yaml beside it.")],
+    model: Annotated[Path, typer.Argument(help="A run's model.safetensors, with its config.yaml and pooled.json.")],
     home: Home = HERE,
 ) -> None:
-    """Calibrate a federation's model on this hospital's validation set; from then on it is diagnosed with."""
+    """Calibrate a federation's model on this hospital's validation set, print its thresholds, and use it from now on."""
     with told_plainly():
         from teledx_fed.deployment.adoption import adopt as take
         from teledx_fed.deployment.site_settings import SiteHome
