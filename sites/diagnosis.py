@@ -129,7 +129,7 @@ def adopt(
     model: Annotated[Path, typer.Argument(help="A run's model.safetensors, with its config.yaml and pooled.json.")],
     home: Home = HERE,
 ) -> None:
-    """Calibrate a federation's model on this hospital's validation set, print its thresholds, and use it from now on."""
+    """Calibrate a federation's model on this hospital's validation set, print its thresholds, use it from now on."""
     with told_plainly():
         from teledx_fed.deployment.adoption import adopt as take
         from teledx_fed.deployment.site_settings import SiteHome
