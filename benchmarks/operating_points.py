@@ -63,6 +63,12 @@ On {machine}. No GPU.
 """
 
 
+FLOORS = """Sensitivity alone, on the hospital's own eyes, is how thresholds were chosen before, when labelled oedema
+counted as diseased too. A referable floor of 0.5 costs sensitivity for grade 2 where the model ranks poorly;
+severe eyes are referred all the same. Without the federation's counts urgent is withheld where severe eyes
+are few: there, of the severe eyes, {withheld}, are referred (held: at least {held:.0f} %)."""
+
+
 @dataclass(frozen=True)
 class Called:
     """A hospital's eyes of all folds."""
@@ -211,11 +217,7 @@ def page(tested: Mapping[str, Examination], withheld: Share) -> str:
         (
             "What the floors and the federation's counts do",
             variant_rows(tested),
-            "Sensitivity alone, on the hospital's own eyes, is how thresholds were chosen before, when labelled oedema\n"
-            "counted as diseased too. A referable floor of 0.5 costs sensitivity for grade 2 where the model ranks poorly;\n"
-            "severe eyes are referred all the same. Without the federation's counts urgent is withheld where severe eyes\n"
-            f"are few: there, of the severe eyes, {_told(withheld)}, are referred (held: at least "
-            f"{100 * SEVERE_REFERRED:.0f} %).",
+            FLOORS.format(withheld=_told(withheld), held=100 * SEVERE_REFERRED),
         ),
     ]
     body = "\n".join(f"## {title}\n\n" + "\n".join(rows) + f"\n\n{remark}\n" for title, rows, remark in parts)
