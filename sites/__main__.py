@@ -180,7 +180,7 @@ def verify(
         from teledx_fed.deployment.site_settings import SiteHome
 
         here = SiteHome(home)
-        faults = faults_in(here.audit, here.public_key)
+        faults = faults_in(here.audit, here.audit_key.with_suffix(".pub"))
         if against is not None:
             compared = (here.audit, against, here.settings.name)
             faults += receipts.unmatched(*compared) + receipts.contradicted(*compared)

@@ -21,7 +21,7 @@ EXPOSED = (
 
 
 def create_site_keys(private: Path, public: Path, comment: str) -> None:
-    """A hospital's pair, written as Flower reads it. A `ValueError` where one is there already."""
+    """A pair that signs, written as Flower reads a hospital's. A `ValueError` where one is there already."""
     must(comment.isascii() and comment.isprintable(), "comment", "be one line of ASCII", comment, "Write it as that.")
     all_new(private, public)
     key = ec.generate_private_key(CURVE)

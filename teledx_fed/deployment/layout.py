@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 from string import Template
+from typing import Any
 
 from teledx_fed.checks import must
 from teledx_fed.deployment.audit import LAID_OUT, AuditLog
@@ -30,8 +31,7 @@ def init_server(home: ServerHome, hosts: Sequence[str], own: OwnCertificate) -> 
         create_authority(home.certificates)
         issue_server_certificate(home.certificates, hosts)
     make_folder(home.runs)
-    create_site_keys(home.audit_key, home.audit_key.with_suffix(".pub"), "audit")
-    AuditLog(home.audit, home.audit_key).append(LAID_OUT, hosts=list(hosts))
+    _begin_log(AuditLog(home.audit, home.audit_key), hosts=list(hosts))
     _write("server/server.yaml", home.folder / "server.yaml", hosts="\n".join(f"  - {host}" for host in hosts))
 
 
@@ -56,8 +56,13 @@ def init_site(home: SiteHome, name: str, server: str, authority: Path) -> None:
         create_secret(secret)
     write_bytes(home.authority, authority.read_bytes())
     make_folder(home.state)
-    AuditLog(home.audit, home.audit_key).append(LAID_OUT, name=name, server=server)
+    _begin_log(AuditLog(home.audit, home.audit_key), name=name, server=server)
     _write("site/site.yaml", home.folder / "site.yaml", name=name, server=server)
+
+
+def _begin_log(log: AuditLog, **facts: Any) -> None:
+    create_site_keys(log.key, log.public_key, "audit")
+    log.append(LAID_OUT, **facts)
 
 
 def _begin(folder: Path, settings: str) -> None:

@@ -240,8 +240,11 @@ class SiteHome:
 
     @property
     def audit_key(self) -> Path:
-        """What the head of the audit log is signed with; the public key lies beside it."""
-        return self.private_key
+        """What the head of the audit log is signed with; the public key lies beside it.
+
+        Not `private_key`, which the user who trains may be kept from.
+        """
+        return self.folder / "secrets" / "audit.key"
 
     @property
     def excluded(self) -> Path:

@@ -47,7 +47,7 @@ def test_rounds_through_the_gate_pass_terms_and_rules(rig: Rig, tmp_path: Path) 
     assert events == ["laid out", "approved", *["received", "sent"] * 4]
     by = {(entry["plan"], entry["run"]) for entry in entries(rig.home.audit) if entry["event"] == "received"}
     assert by == {(rig.plan.digest, "first")}
-    assert verify(rig.home.audit, rig.home.public_key) == []
+    assert verify(rig.home.audit, rig.home.audit_key.with_suffix(".pub")) == []
 
 
 def test_counts_before_training_pass_the_rules(rig: Rig) -> None:
