@@ -40,6 +40,7 @@ def serve(grid: Grid, settings: Settings) -> Progress:
     return standing(folder, worker)
 
 
+@pytest.mark.slow
 def test_the_app_that_flower_runs_gives_the_bits_of_the_simulation(settings: Settings, simulated: Progress) -> None:
     config: UserConfig = {"settings": json.dumps(asdict(settings))}
     served = serve(InProcessGrid([site_app], ["north", "south"], config), settings)

@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from signed_log import faults_in, signed_log
 
@@ -178,6 +178,7 @@ def test_any_tail_cut_off_is_found(honest: Honest, data: st.DataObject) -> None:
     assert any(missed in fault for fault in honest.verified(kept))
 
 
+@settings(max_examples=20)
 @given(data=st.data())
 def test_a_crash_at_any_byte_is_told_from_a_cut_and_gone_on_from(honest: Honest, data: st.DataObject) -> None:
     """The head lags by the line that was being written, of which some bytes were."""
@@ -195,6 +196,7 @@ def test_a_crash_at_any_byte_is_told_from_a_cut_and_gone_on_from(honest: Honest,
     assert events == ([audit.TORN] if torn else ["asked"] * (len(part) > 0)) + ["restarted"]
 
 
+@settings(max_examples=20)
 @given(data=st.data())
 def test_a_torn_line_that_was_told_of_cannot_be_changed(honest: Honest, data: st.DataObject) -> None:
     torn = honest.lines[3][: data.draw(st.integers(1, len(honest.lines[3]) - 2))]
@@ -319,7 +321,7 @@ def test_one_appender_waits_for_another_and_so_does_a_reader(tmp_path: Path) -> 
 
 
 def test_appenders_at_the_same_time_leave_one_chain(tmp_path: Path) -> None:
-    path, times = tmp_path / "audit.jsonl", 30
+    path, times = tmp_path / "audit.jsonl", 10
     signed_log(path).append(LAID_OUT)
     appenders = [appender(path, number, times) for number in range(4)]
     while any(process.poll() is None for process in appenders):

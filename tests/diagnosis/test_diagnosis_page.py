@@ -149,7 +149,7 @@ def test_an_item_of_the_record_that_makes_no_sense_is_named(reader: Reader, clin
     assert clinic.store.worklist() == ()
 
 
-@pytest.mark.parametrize("kind", ["integrated_gradients", "shap"])
+@pytest.mark.parametrize("kind", ["integrated_gradients", pytest.param("shap", marks=pytest.mark.slow)])
 @pytest.mark.filterwarnings("ignore:The set_.* function will be deprecated:PendingDeprecationWarning")
 def test_who_asks_for_another_map_gets_it_over_the_photograph(
     reader: Reader, clinic: Clinic, study: str, kind: str

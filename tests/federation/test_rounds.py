@@ -321,6 +321,7 @@ def test_sites_are_sampled_by_the_seed(world: Callable[..., World]) -> None:
     assert len(set(chosen[0][:-1])) > 1
 
 
+@pytest.mark.slow
 def test_the_best_round_is_kept_and_patience_ends_a_run(world: Callable[..., World]) -> None:
     """From round 3 on, training only does harm: the learning rate is absurd."""
     harmful = world(federation__rounds=12, federation__patience=2, training__epochs=2)

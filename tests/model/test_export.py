@@ -34,6 +34,7 @@ def test_features_maps_and_logits_are_those_of_pytorch() -> None:
     assert agree(tiny(oedema=True), 64) == (5, 6)
 
 
+@pytest.mark.slow
 def test_b0_agrees_where_its_padding_is_uneven() -> None:
     assert agree(build(ModelSettings(), seed=0), 70) == (5, 5)
 

@@ -227,6 +227,7 @@ def test_a_report_of_another_version_is_refused(tmp_path: Path) -> None:
         write_page(folder)
 
 
+@pytest.mark.slow
 def test_faults_that_were_asked_for_stand_at_the_top(tmp_path: Path) -> None:
     write_run(tmp_path, report())
     config = json.loads((tmp_path / "config.yaml").read_text())
@@ -245,6 +246,7 @@ def test_the_page_tells_the_settings_but_not_where_things_lie(tmp_path: Path) ->
     assert str(tmp_path) not in text
 
 
+@pytest.mark.slow
 def test_a_run_of_several_folds_says_that_it_has_no_bundle_and_how_to_get_one(tmp_path: Path) -> None:
     run = report(SITES[:1], ())
     assert "No bundle" not in page(tmp_path, run).text
@@ -254,6 +256,7 @@ def test_a_run_of_several_folds_says_that_it_has_no_bundle_and_how_to_get_one(tm
     assert "seeds=[] evaluation.folds=1" in text
 
 
+@pytest.mark.slow
 def test_hospitals_that_share_people_are_named_with_how_many(tmp_path: Path) -> None:
     run = report(SITES[:2], ()) | {"shared": {"aravind and eyepacs": 12}}
     assert "aravind and eyepacs, 12 photographs set aside" in page(tmp_path, run).text

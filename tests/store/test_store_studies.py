@@ -422,7 +422,7 @@ def test_any_order_of_what_is_done(database_url: str, tmp_path: Path, request: p
     run_state_machine_as_test(
         type("AnyOrder", (AnyOrder,), {"new_store": staticmethod(new_store)}),
         settings=settings(
-            max_examples=10, stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=6, stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )
     shutil.rmtree(tmp_path)

@@ -2,6 +2,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from teledx_fed.model.network import build
 from teledx_fed.records import Site
 from teledx_fed.settings import Settings
@@ -57,6 +59,7 @@ def test_nothing_holds_a_baseline_near_a_federation(
     assert found[0].equal(found[1])
 
 
+@pytest.mark.slow
 def test_an_absent_hospital_trains_alone_and_nobody_with_it(
     tiny_settings: Callable[..., Settings], tiny_site: Callable[..., Site], tmp_path: Path
 ) -> None:

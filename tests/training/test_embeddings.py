@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 from sklearn.linear_model import LogisticRegression
 
 from teledx_fed.data.image_cache import ImageCache
@@ -21,6 +22,7 @@ from teledx_fed.training.worker import Worker
 FROZEN = ModelSettings(name="test_efficientnet", initial="none", freeze="backbone")
 
 
+@pytest.mark.slow
 def test_a_linear_probe_is_the_logistic_regression_of_scikit_learn(
     tiny_site: Callable[..., Site], tiny_settings: Callable[..., Settings]
 ) -> None:

@@ -75,6 +75,7 @@ def test_each_view_is_computed_once_for_all_who_ask(tmp_path: Path, examples: tu
     assert sorted(images.asked) == sorted([*names, *names, *names[10:]])
 
 
+@pytest.mark.slow
 def test_another_network_or_preparation_finds_nothing(tmp_path: Path, examples: tuple[Example, ...]) -> None:
     here, there = Images(tmp_path / "96px"), Images(tmp_path / "224px")
     moved = network()

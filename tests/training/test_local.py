@@ -155,6 +155,7 @@ def test_unlabelled_oedema_moves_its_output_by_nothing(tiny_site: Callable[..., 
         assert (not learner.oedema.weight.equal(before)) is expected  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 def test_the_seed_head_learns_referable_or_not(site: Site) -> None:
     asked = replace(ASKED, epochs=8, optimizer="adam", learning_rate=1e-2)
     assert trained(site, asked, 1, 2, head="seed")[1][-1] < 0.5 * np.log(2)
