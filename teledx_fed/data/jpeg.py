@@ -17,6 +17,8 @@ MARKER = re.compile(rb"\xff+([^\x00\xff])")
 AFTER_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 """A marker; within a scan 0xFF is followed by 0, or by the number of a restart."""
 COEFFICIENTS = 64
+MOST_SCANS = 100
+"""A progressive JPEG has about ten. A scan of a few bytes costs a pass over the whole image, and a file holds many."""
 SEQUENTIAL_SCAN = bytes((0, COEFFICIENTS - 1, 0))
 AC, RUN_OF_ZEROS = 0x10, 0xF0
 """A table of alternating coefficients; its symbol for 16 that are zero."""
@@ -54,6 +56,7 @@ class _Scans:
         self._missing: dict[int, set[int]] = {}
         self._zeros: dict[int, int] = {}
         self._progressive = False
+        scans = 0
         for segment in _segments(content):
             if segment.marker in START_OF_FRAME:
                 self._progressive = segment.marker in PROGRESSIVE
@@ -62,6 +65,9 @@ class _Scans:
             elif segment.marker == HUFFMAN_TABLES:
                 self._learn_tables(content[segment.start : segment.end])
             elif segment.marker == START_OF_SCAN:
+                scans += 1
+                if scans > MOST_SCANS:
+                    raise ValueError(f"more than {MOST_SCANS} scans")
                 self._see(content, segment)
         if not self._missing or any(self._missing.values()):
             raise ValueError("scans of the image are missing")

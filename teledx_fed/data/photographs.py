@@ -6,7 +6,7 @@ import logging
 import struct
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -29,6 +29,8 @@ MOST_PIXELS, LARGEST_LIMIT = (round(1e6 * limit) for limit in (MOST_MEGAPIXELS, 
 LARGER = "Scale it down, or raise most_megapixels"
 THUMBNAIL = 0.5
 """A page of a TIFF with at most this share of the pixels of the largest one is a smaller copy of it."""
+MOST_PAGES = 16
+"""Of a TIFF: a pyramid of copies has fewer, and looking for the largest page costs time for each."""
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 """Eight bits a channel; deeper ones would need a window, which nobody told us."""
 
@@ -150,11 +152,14 @@ class PhotographFile:
 
     def _turn_to_photograph(self, image: TiffImageFile) -> None:
         """To the largest page, beside which the others are smaller copies."""
-        sizes = []
-        for page in range(image.n_frames):
-            image.seek(page)
-            self._check_size(image)
-            sizes.append(image.width * image.height)
+        sizes = [image.width * image.height]
+        with suppress(EOFError):  # which ends them: to ask for their number would read them all
+            while True:
+                image.seek(len(sizes))
+                self._check_size(image)
+                sizes.append(image.width * image.height)
+                if len(sizes) > MOST_PAGES:
+                    raise self._refused(f"of at most {MOST_PAGES} pages", "more", "Save the photograph alone")
         largest = int(np.argmax(sizes))
         if any(size > THUMBNAIL * sizes[largest] for page, size in enumerate(sizes) if page != largest):
             raise self._refused("one photograph", f"{len(sizes)} pages of like sizes", "Save each as a file of its own")

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from PIL.TiffImagePlugin import TiffImageFile
 
 from teledx_fed.data import jpeg
 from teledx_fed.data.photographs import ArrayPhotograph, PhotographFile
@@ -259,6 +260,26 @@ def test_the_photograph_of_a_tiff_is_no_thumbnail(tmp_path: Path, sizes: tuple[i
 def test_a_tiff_of_several_photographs_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="must be one photograph, got 2 pages of like sizes"):
         stored(tmp_path, pages(100, 90)).read()
+
+
+def test_a_tiff_of_endless_pages_is_refused_before_they_are_read(tmp_path: Path, monkeypatch) -> None:
+    """A page of 100 bytes costs a quarter of a millisecond, and a file can hold half a million."""
+    turned: list[int] = []
+    seek = TiffImageFile.seek
+    monkeypatch.setattr(TiffImageFile, "seek", lambda image, page: (turned.append(page), seek(image, page))[1])
+    several = [Image.new("L", (4, 4))] * 200
+    file = stored(tmp_path, encoded(Image.new("L", (64, 64)), "TIFF", save_all=True, append_images=several))
+    with pytest.raises(ValueError, match="at most 16 pages"):
+        file.read()
+    assert max(turned) <= 16
+
+
+def test_a_jpeg_of_endless_scans_is_refused_before_they_are_decoded(tmp_path: Path) -> None:
+    """Each of some bytes costs a pass over all of the image."""
+    content = encoded(Image.fromarray(PIXELS), "JPEG", progressive=True)
+    last = content.rindex(b"\xff\xda")
+    with pytest.raises(ValueError, match="more than 100 scans"):
+        stored(tmp_path, content[:last] + content[last:-2] * 100 + content[-2:]).read()
 
 
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG", "TIFF", "BMP"])
