@@ -1,19 +1,21 @@
 """A patient's photographs and record as a FHIR R4 Bundle (4.0.1) sends them.
 
 What is not read is listed by its path. Where it may decide whether the model may speak, it stays in the record, and a
-person reads the study. Names, addresses and whatever else a Patient holds are not read; nothing is fetched.
+person reads the study. What changes the meaning of an element and is not known here (`modifierExtension`,
+`implicitRules`) is never passed over. Names, addresses and whatever else a Patient holds are not read; nothing is
+fetched.
 """
 
 import base64
 import binascii
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from teledx_fed.clinical import Diabetes, PatientRecord
@@ -42,6 +44,10 @@ UNITS: Mapping[str, Callable[[float], float]] = {"1": float, "{logMAR}": lambda 
 """UCUM, of visual acuity; as a decimal."""
 MEDICAL_RECORD = "MR"
 OVER = {"inactive", "remission", "resolved"}
+NOT_TAKEN = {"entered-in-error", "not-done"}
+"""Status of a Media that is no photograph of the patient."""
+CHANGES_MEANING = ("implicitRules", "modifierExtension")
+HISTORY = "/_history/"
 
 SYSTEMS = {SNOMED: "SNOMED CT", LOINC: "LOINC", **dict.fromkeys(ICD_10, "ICD-10")}
 """Of codes that a study's page may show; another system's code might be a name."""
@@ -112,6 +118,7 @@ class _Concept(_Read):
 class _Quantity(_Read):
     value: float
     code: str = ""
+    comparator: str = ""
 
 
 class _Identifier(_Read):
@@ -121,6 +128,7 @@ class _Identifier(_Read):
 
 class _Reference(_Read):
     reference: str = ""
+    identifier: _Identifier | None = None
 
 
 def _decoded(text: object) -> bytes:
@@ -144,6 +152,7 @@ class _Attachment(_Read):
 
 class Patient(_Read):
     resource_type: Literal["Patient"]
+    id: str = ""
     identifier: list[_Identifier] = []
     birth_date: str = Field(default="", pattern=r"^(\d{4}(-(0[1-9]|1[0-2])(-(0[1-9]|[12]\d|3[01]))?)?)?$")
 
@@ -215,22 +224,37 @@ class Observation(_Read):
         raise _Unread("not of age, pregnancy status or visual acuity")
 
     def _measured(self, units: Mapping[str, Callable[[float], float]]) -> float:
-        if self.value_quantity is None or self.value_quantity.code not in units:
-            raise _Unread(f"no valueQuantity whose code is {' or '.join(units)} (UCUM)")
-        return units[self.value_quantity.code](self.value_quantity.value)
+        quantity = self.value_quantity
+        if quantity is None or quantity.comparator or quantity.code not in units:
+            raise _Unread(f"no valueQuantity without comparator whose code is {' or '.join(units)} (UCUM)")
+        try:
+            return units[quantity.code](quantity.value)
+        except OverflowError as error:
+            raise _Unread("a valueQuantity that is out of all measure") from error
+
+
+def _is_day(text: str) -> str:
+    if text:
+        datetime.fromisoformat(text)
+    return text
 
 
 class Media(_Read):
     resource_type: Literal["Media"]
+    status: str = ""
     content: _Attachment
     body_site: _Concept = _Concept()
     view: _Concept = _Concept()
-    created_date_time: str = Field(default="", pattern=r"^(\d{4}-\d\d-\d\d(T[\d:.]+(Z|[+-]\d\d:\d\d))?)?$")
+    created_date_time: Annotated[str, AfterValidator(_is_day)] = Field(
+        default="", pattern=r"^(\d{4}-\d\d-\d\d(T[\d:.]+(Z|[+-]\d\d:\d\d))?)?$"
+    )
     subject: _Reference = _Reference()
 
     @property
     def eye(self) -> Eye:
-        return next((EYES[code] for code in self.body_site.codes(SNOMED) if code in EYES), Eye.UNKNOWN)
+        """Unknown where two are named."""
+        named = {EYES[code] for code in self.body_site.codes(SNOMED) if code in EYES}
+        return named.pop() if len(named) == 1 else Eye.UNKNOWN
 
     @property
     def field(self) -> View:
@@ -249,6 +273,7 @@ KINDS: Mapping[str, type[_Read]] = {
 
 class _Entry(_Read):
     resource: dict[str, Any]
+    full_url: str = ""
 
 
 class _Bundle(_Read):
@@ -287,14 +312,18 @@ def read(content: bytes, today: date) -> Told:
         path, kind = f"Bundle.entry[{at}].resource", str(entry.resource.get("resourceType", ""))
         if kind in KINDS:
             with _by_path(path):
-                resources[path] = KINDS[kind].model_validate(entry.resource)
+                resource = KINDS[kind].model_validate(entry.resource)
+            if (why := _not_as_it_seems(path, resource, entry.resource)) is None:
+                resources[path] = resource
+            else:
+                ignored.append(Ignored(path, kind, why, not isinstance(resource, Media)))
         else:
             known = kind in HARMLESS_KINDS | OTHER_KINDS
             what = kind if known else "a resource of another kind"
             ignored.append(Ignored(path, what, "of a kind that is not read", kind not in HARMLESS_KINDS))
     photographs = tuple(one for one in resources.values() if isinstance(one, Media))
     acquired = min((one.created_date_time for one in photographs if one.created_date_time), default=None)
-    patient = _patient(list(resources.values()))
+    patient = _patient(resources, {f"Bundle.entry[{at}].resource": entry.full_url for at, entry in enumerate(entries)})
     stated, unread = _stated(resources)
     order = [f"Bundle.entry[{at}].resource" for at in range(len(entries))]
     ignored = sorted((*ignored, *unread), key=lambda one: order.index(one.path))
@@ -325,13 +354,50 @@ def _number(resources: Mapping[str, BaseModel]) -> str | None:
     return None
 
 
-def _patient(resources: Sequence[BaseModel]) -> Patient | None:
-    patients = [one for one in resources if isinstance(one, Patient)]
-    others = (one for one in resources if not isinstance(one, Patient))
-    subjects = {one.subject.reference for one in others} - {""}  # type: ignore[attr-defined]
-    if len(patients) > 1 or len(subjects) > 1:
+def _not_as_it_seems(path: str, resource: _Read, sent: object) -> str | None:
+    """Why it is not read. A `NotUnderstood` where a study cannot do without it."""
+    found = _changes_meaning(sent)
+    if found is not None and isinstance(resource, Patient | Media):
+        raise NotUnderstood(path, f"must hold no {found}, for what it changes is not known here.")
+    if isinstance(resource, Media) and resource.status in NOT_TAKEN:
+        return f"its status is {resource.status}"
+    return None if found is None else f"its {found} is not known here"
+
+
+def _changes_meaning(sent: object) -> str | None:
+    """The first element, however deep, that may turn what others say into something else."""
+    if isinstance(sent, dict):
+        own = (name for name in CHANGES_MEANING if sent.get(name))
+        return next(own, None) or _changes_meaning(list(sent.values()))
+    return next(filter(None, map(_changes_meaning, sent)), None) if isinstance(sent, list) else None
+
+
+def _patient(resources: Mapping[str, _Read], addresses: Mapping[str, str]) -> Patient | None:
+    """Of whom all others are; `addresses` are the entries' own, by path."""
+    patients = {path: one for path, one in resources.items() if isinstance(one, Patient)}
+    others: dict[str, _Reference] = {
+        path: one.subject  # type: ignore[attr-defined]
+        for path, one in resources.items()
+        if path not in patients
+    }
+    if len(patients) > 1 or len({one.reference for one in others.values()} - {""}) > 1:
         raise NotUnderstood("Bundle.entry.resource", "must be of one patient, got several. Send a Bundle for each.")
-    return patients[0] if patients else None
+    for at, patient in patients.items():
+        for path, subject in others.items():
+            if not _is_of(subject, patient, addresses[at]):
+                raise NotUnderstood(f"{path}.subject", "must be the Bundle's Patient, got another. Correct it.")
+    return next(iter(patients.values()), None)
+
+
+def _is_of(subject: _Reference, patient: Patient, address: str) -> bool:
+    """Whether it can be this patient's; a Patient with neither id nor address can be anybody's that is referred to."""
+    numbers, referred = {one.value for one in patient.identifier}, subject.reference.partition(HISTORY)[0]
+    if subject.identifier is not None and numbers and subject.identifier.value not in numbers:
+        return False
+    names = {address, f"Patient/{patient.id}" if patient.id else ""} - {""}
+    if not referred or not names:
+        return True
+    return any(one == referred or one.endswith(f"/{referred}") or referred.endswith(f"/{one}") for one in names)
 
 
 def _stated(resources: Mapping[str, BaseModel]) -> tuple[Stated, list[Ignored]]:

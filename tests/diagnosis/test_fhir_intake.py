@@ -234,6 +234,67 @@ def test_of_two_patients_and_of_contradictions_nothing_is_guessed() -> None:
         told(condition("77386006"), condition("77386006", "refuted"))
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"modifierExtension": [{"url": "urn:x:negated", "valueBoolean": True}]},
+        {"implicitRules": "urn:x"},
+        {"code": {**concept("44054006"), "extension": [{"modifierExtension": [{"url": "urn:x"}]}]}},
+    ],
+)
+def test_what_changes_the_meaning_of_an_element_is_never_passed_over(changed: Resource) -> None:
+    found = told({**condition("44054006"), **changed})
+    assert found.record.diabetes is None
+    assert OutOfScope.NOT_UNDERSTOOD in ReferralSettings().outside(found.record)
+    for kind in ({"resourceType": "Patient"}, media(b"", "24028007")):
+        with pytest.raises(NotUnderstood, match=r"entry\[0\].resource must hold no"):
+            told({**kind, **changed})
+
+
+def test_a_photograph_that_was_entered_in_error_is_not_taken() -> None:
+    found = told(media(b"1", "24028007"), {**media(b"2", "7771000"), "status": "entered-in-error"})
+    assert [one.content.data for one in found.photographs] == [b"1"]
+    assert [(one.path, one.matters) for one in found.ignored] == [("Bundle.entry[1].resource", False)]
+
+
+def test_a_photograph_of_both_eyes_is_of_none_that_is_known() -> None:
+    sides = {"coding": [*concept("24028007")["coding"], *concept("7771000")["coding"]]}
+    (photograph,) = told({**media(b"1", ""), "bodySite": sides}).photographs
+    assert photograph.eye is Eye.UNKNOWN
+
+
+@pytest.mark.parametrize("day", ["2024-13-45", "2024-01-01T::Z", "2024-02-30T10:00:00Z"])
+def test_a_day_that_is_none_is_refused_by_its_path(day: str) -> None:
+    with pytest.raises(NotUnderstood, match=r"entry\[1\].resource.createdDateTime"):
+        told({"resourceType": "Patient", "birthDate": "1960"}, media(b"1", "24028007", createdDateTime=day))
+
+
+def test_what_is_of_another_patient_than_the_bundles_is_refused() -> None:
+    patient = {"resourceType": "Patient", "id": "1", "identifier": [{"value": "4711"}]}
+    for other in ({"reference": "Patient/2"}, {"reference": "#1"}, {"identifier": {"value": "4712"}}):
+        with pytest.raises(NotUnderstood, match=r"entry\[1\].resource.subject must be the Bundle's Patient"):
+            told(patient, media(b"1", "24028007", subject=other))
+    own = (
+        {"reference": "Patient/1"},
+        {"reference": "http://a/Patient/1/_history/3"},
+        {"identifier": {"value": "4711"}},
+    )
+    for subject in own:
+        assert told(patient, media(b"1", "24028007", subject=subject)).patient == "4711"
+    addressed = bundle({**patient, "id": ""}, {**FINE, "subject": {"reference": "urn:uuid:2"}})
+    addressed["entry"][0]["fullUrl"] = "urn:uuid:1"
+    with pytest.raises(NotUnderstood, match="another"):
+        read(json.dumps(addressed).encode(), TODAY)
+
+
+@pytest.mark.parametrize(
+    "quantity", [{"value": 1.0, "code": "1", "comparator": "<"}, {"value": -400, "code": "{logMAR}"}]
+)
+def test_an_acuity_that_is_no_number_is_read_by_a_person(quantity: Resource) -> None:
+    found = told({**measured(concept("363983007"), 1.0, "1"), "valueQuantity": quantity})
+    assert (found.record.acuity, [one.matters for one in found.ignored]) == (None, [True])
+
+
 def test_what_was_entered_in_error_says_nothing_and_the_worse_eye_decides() -> None:
     assert told(condition("4855003", "entered-in-error")).record == PatientRecord()
     assert told({"resourceType": "Procedure", "status": "not-done"}).record.treated is False
