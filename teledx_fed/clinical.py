@@ -62,6 +62,7 @@ class Gap(StrEnum):
     EYE_NAME_OTHER = "eye_name_other"
     EYE_STATED_TWICE = "eye_stated_twice"
     PHOTOGRAPH_SHARED = "photograph_shared"
+    BOTH_EYES_ALIKE = "both_eyes_alike"
     NO_MACULA = "no_macula"
 
 

@@ -19,7 +19,7 @@ from teledx_fed.clinical import Fault, Gap, PatientRecord, Study
 from teledx_fed.data.deidentification import pseudonym, pseudonymous_uid
 from teledx_fed.data.dicom import DicomAbout, Source
 from teledx_fed.data.disc import optic_disc
-from teledx_fed.data.likeness import is_same_photograph
+from teledx_fed.data.likeness import alike_in_both_eyes, is_same_photograph
 from teledx_fed.data.photographs import MOST_PIXELS, PhotographInMemory, png, stored_photograph
 from teledx_fed.data.preprocessing import fundus_mask, prepare
 from teledx_fed.data.quality import faults
@@ -207,7 +207,7 @@ class Clinic:
         if not fresh:
             self._remove(folder)
             return before
-        fresh = self._marked(fresh, before.study.patient)
+        fresh = self._marked(fresh, before.study.patient, before.images)
         again = [self._workers.submit(look, image, self.bundle) for image in before.study.images]
         seen = [*(each.result().seen for each in again), *(each.seen for each in fresh)]
         made = tuple(path for each in fresh for path in each.derivatives)
@@ -276,11 +276,21 @@ class Clinic:
     def _instance(self, stated: str) -> str:
         return pseudonymous_uid(self._key, stated)
 
-    def _marked(self, taken: Sequence[_Taken], patient: str | None) -> list[_Taken]:
-        """With a doubt for each photograph that came with another study, which may be another patient's."""
-        own = [each.image.digest for each in taken if Fault.NOT_A_FUNDUS not in each.image.faults]
-        shared = self.store.shared(own, patient)
-        return [_in_doubt(each) if each.image.digest in shared else each for each in taken]
+    def _marked(self, taken: Sequence[_Taken], patient: str | None, before: Sequence[StoredImage] = ()) -> list[_Taken]:
+        """With a doubt for each photograph that came with another study, which may be another patient's, and for each
+        that shows what another does, `before` it or beside it, that is said to be of the other eye.
+        """
+        own = [each.image for each in taken if Fault.NOT_A_FUNDUS not in each.image.faults]
+        shared = self.store.shared([image.digest for image in own], patient)
+        shown = [*own, *before]
+        alike = alike_in_both_eyes([(image.eye, self._pixels(image)) for image in shown])
+        doubts = {
+            Gap.PHOTOGRAPH_SHARED: shared,
+            Gap.BOTH_EYES_ALIKE: {shown[place].digest for place in alike},
+        }
+        return [
+            _in_doubt(each, [doubt for doubt, those in doubts.items() if each.image.digest in those]) for each in taken
+        ]
 
     def _patient_of(self, link: str | None) -> str | None:
         found = None if link is None else self.store.access.link(link)
@@ -353,8 +363,8 @@ class Clinic:
         shutil.rmtree(self.store.folder / folder, ignore_errors=True)
 
 
-def _in_doubt(taken: _Taken) -> _Taken:
-    doubts = (*taken.image.doubts, Gap.PHOTOGRAPH_SHARED)
+def _in_doubt(taken: _Taken, more: Sequence[Gap]) -> _Taken:
+    doubts = (*taken.image.doubts, *more)
     return replace(taken, image=replace(taken.image, doubts=doubts), seen=replace(taken.seen, doubts=doubts))
 
 

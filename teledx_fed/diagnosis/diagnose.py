@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from scipy.special import expit, softmax
 from teledx_fed.clinical import Diagnosis, Fault, Gap, Graded, OutOfScope, PatientRecord, Study, StudyImage
 from teledx_fed.data.disc import Disc, field_of, optic_disc, side_of
 from teledx_fed.data.image_cache import PREPARATION_VERSION
+from teledx_fed.data.likeness import alike_in_both_eyes
 from teledx_fed.data.preprocessing import prepare_photograph
 from teledx_fed.data.quality import faults
 from teledx_fed.diagnosis.heat_map import heat_map
@@ -50,13 +51,22 @@ def open_bundle(folder: Path, threads: int) -> Bundle:
 def diagnose(study: Study, bundle: Bundle, referral: ReferralSettings) -> tuple[Diagnosis, tuple[Picture, ...]]:
     """A `ValueError` names the photograph that cannot be read, or that is there for both eyes."""
     _refuse_one_photograph_for_both(study)
-    pictures = tuple(look(image, bundle) for image in study.images)
+    pictures = _compared(tuple(look(image, bundle) for image in study.images))
     return judged([picture.seen for picture in pictures], study.record, bundle, referral), pictures
 
 
 def judged(seen: Sequence[Seen], record: PatientRecord, bundle: Bundle, referral: ReferralSettings) -> Diagnosis:
     """What was seen of all of a study's photographs, together."""
     return judge(seen, record, referral, bundle.digest, bundle.manifest.demonstration)
+
+
+def _compared(pictures: Sequence[Picture]) -> tuple[Picture, ...]:
+    """With a doubt for those that show the same for both eyes."""
+    alike = alike_in_both_eyes([(one.seen.eye, one.pixels) for one in pictures])
+    return tuple(
+        replace(one, seen=replace(one.seen, doubts=(*one.seen.doubts, Gap.BOTH_EYES_ALIKE))) if place in alike else one
+        for place, one in enumerate(pictures)
+    )
 
 
 def look(image: StudyImage, bundle: Bundle) -> Picture:

@@ -59,6 +59,7 @@ GAPS: Mapping[Reason, str] = {
     Gap.EYE_NAME_OTHER: "the name of the file names the other eye",
     Gap.EYE_STATED_TWICE: "the sender states one eye and the header of the file the other",
     Gap.PHOTOGRAPH_SHARED: "the same photograph came with another study, too",
+    Gap.BOTH_EYES_ALIKE: "the same photograph came for the other eye, too",
     Gap.NO_MACULA: "no photograph of the eye is centred on the macula",
 }
 REASONS: Mapping[Reason, str] = {**FAULTS, **OUT_OF_SCOPE, **GAPS}

@@ -207,7 +207,9 @@ class Store:
             if (image := session.scalars(found).one_or_none()) is None:
                 raise rows.unknown("image", digest)
             image.eye = eye
-            image.doubts = written(DOUBTS, tuple(set(rows.image(image).doubts) & {Gap.PHOTOGRAPH_SHARED}))
+            image.doubts = written(
+                DOUBTS, tuple(set(rows.image(image).doubts) & {Gap.PHOTOGRAPH_SHARED, Gap.BOTH_EYES_ALIKE})
+            )
 
     def add_derivative(self, study: str, path: str) -> None:
         """A file in the image folder that was made from the study and goes with it: a heat map, a report."""

@@ -77,6 +77,30 @@ def test_patients_are_known_by_pseudonym_alone(clinic: Clinic, photographs) -> N
     assert clinic.identified.identity(one.study.patient).number == CANARY
 
 
+def test_one_photograph_for_both_eyes_is_read_by_a_clinician_however_it_was_compressed(
+    clinic: Clinic, photographs
+) -> None:
+    with Image.open(io.BytesIO(photographs.right)) as image:
+        image.convert("RGB").save(again := io.BytesIO(), "JPEG", quality=90)
+    sent = Photograph(photographs.right, Eye.RIGHT), Photograph(again.getvalue(), Eye.LEFT)
+    stored = clinic.receive(replace(photographs.submitted(), photographs=sent))
+    assert [image.doubts for image in stored.images] == [(Gap.BOTH_EYES_ALIKE,)] * 2
+    (suggestion,) = clinic.store.suggestions(stored.study.id)
+    assert suggestion.diagnosis.certainty is Certainty.INCOMPLETE
+    assert suggestion.diagnosis.action in (Action.HUMAN_READ, Action.REFER, Action.URGENT)
+    assert (
+        suggestion.diagnosis
+        == diagnose(
+            replace(stored.study, images=tuple(replace(image, doubts=()) for image in stored.study.images)),
+            clinic.bundle,
+            clinic.referral,
+        )[0]
+    ), "a batch says the same"
+    alone = clinic.receive(replace(photographs.submitted("later"), photographs=sent[:1], patient="1"))
+    grown = clinic.grow(alone.study.id, sent[1:])
+    assert Gap.BOTH_EYES_ALIKE in grown.images[1].doubts
+
+
 def test_a_photograph_that_came_for_another_patient_is_read_by_a_clinician(clinic: Clinic, photographs) -> None:
     first = clinic.receive(photographs.submitted("a", patient="7"))
     again = clinic.receive(photographs.submitted("a", patient="7"))
