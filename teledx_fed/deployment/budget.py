@@ -10,26 +10,31 @@ from teledx_fed.records import Site
 
 
 def spent(home: SiteHome, site: Site, question: str) -> int:
-    """How many other questions were answered by a test set that shares a photograph with the present one.
+    """How many other answers were given by a test set that shares a photograph with the present one.
 
-    One that lost or gained a few patients is so the same test set: a withdrawal buys no second look.
+    One that lost or gained a few patients is so the same test set: a withdrawal buys no second look. To the same
+    question it gives another answer, and the difference would tell of who left.
     """
     now = _photographs(site)
-    shared = {one["question"] for one in _answers(home) if not now.isdisjoint(one["photographs"])}
-    return len(shared - {question})
+    shared = {_answer(one) for one in _answers(home) if not now.isdisjoint(one["photographs"])}
+    return len(shared - {(question, now)})
 
 
 def record(home: SiteHome, site: Site, question: str, plan: str, day: date) -> None:
-    if question in {one["question"] for one in _answers(home)}:
+    if (question, _photographs(site)) in map(_answer, _answers(home)):
         return
     line = {"question": question, "plan": plan, "day": day.isoformat(), "photographs": sorted(_photographs(site))}
     earlier = home.test_answers.read_text() if home.test_answers.exists() else ""
     write_text(home.test_answers, f"{earlier}{json.dumps(line)}\n")
 
 
-def _photographs(site: Site) -> set[str]:
+def _photographs(site: Site) -> frozenset[str]:
     """The test set by the hash of each file."""
-    return {example.image.digest() for example in site.shard.test}
+    return frozenset(example.image.digest() for example in site.shard.test)
+
+
+def _answer(line: dict[str, Any]) -> tuple[str, frozenset[str]]:
+    return line["question"], frozenset(line["photographs"])
 
 
 def _answers(home: SiteHome) -> list[dict[str, Any]]:

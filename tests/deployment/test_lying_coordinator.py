@@ -155,6 +155,7 @@ def test_a_test_set_has_a_budget_whatever_runs_and_plans_are_called(rig: Rig) ->
     leaving = json.loads(rig.home.test_answers.read_text().splitlines()[0])["photographs"][0]
     lineage.exclude(rig.home, patient_of(rig, leaving))  # a test set that lost a patient has no budget of its own
     assert_refused(tested(3), Refusal.TESTED)
+    assert_refused(tested(1), Refusal.TESTED)  # the difference to its first answer would tell of the patient
     told = [(entry["answers"], entry["of"]) for entry in entries(rig.home.audit) if entry["event"] == "test set"]
     assert told == [(1, 2), (2, 2), (2, 2)]
 
