@@ -5,7 +5,7 @@ from math import ceil
 from pathlib import Path
 from textwrap import fill
 
-from teledx_fed.deployment.plans import Plan
+from teledx_fed.deployment.plans import Plan, bound
 from teledx_fed.deployment.site_settings import SiteSettings
 from teledx_fed.federation.messages import LARGEST_LOSS, WEIGHED_BY_LOSS
 from teledx_fed.settings import Settings
@@ -37,7 +37,8 @@ NAMES, WIDTH = 16, 110
 def page(plan: Plan, own: SiteSettings, runs: int) -> list[str]:
     """Lines of text; `runs` are how many runs of the plan would be answered."""
     asked = plan.asked(None if plan.file is None else Path(plan.file))
-    lines = [f"Plan {plan.digest}", f"of release {plan.release}, for: {plan.purpose}", ""]
+    about = " ".join(f"of release {plan.release}, for: {plan.purpose}".split())
+    lines = [f"Plan {plan.digest}", _wrapped(about, 2), ""]
     lines += [_wrapped(f"{name:{NAMES}}{text}", NAMES) for name, text in _facts(plan, asked, own, runs)]
     return [*lines, "", "What this machine cannot check:", *(_wrapped(f"- {line}", 2) for line in UNCHECKED)]
 
@@ -75,7 +76,23 @@ def _facts(plan: Plan, asked: Settings, own: SiteSettings, runs: int) -> Iterato
     yield "leaves, at last", f"the same counts of the validation set and of the test set, if it has {cell} patients"
     yield "your test set", f"answers {limits.test_answers} questions in all, whatever plans and runs are called"
     yield "first of all", f"counts of photographs, by grade, oedema, size and camera too, in multiples of {cell}"
+    yield "in full", f"seed {asked.seed}; {_in_full(plan, asked)}"
     yield "bound", "every setting in the file: with any other it is another plan, which is refused"
+
+
+def _in_full(plan: Plan, asked: Settings) -> str:
+    """All that a plan binds: what no line above tells changes what is computed, too."""
+    every = bound(asked)
+    every["model"]["file"] = plan.file
+    told = (
+        f"{group}: {', '.join(f'{name} {_short(value)}' for name, value in those.items())}"
+        for group, those in every.items()
+    )
+    return "; ".join(told)
+
+
+def _short(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value).lower()
 
 
 def _passes(epochs: int) -> str:

@@ -84,11 +84,10 @@ class Plan:
     @classmethod
     def of(cls, settings: Settings, release: str, purpose: str, initial: Weights) -> Self:
         """`initial` are the weights that the coordinator built from the same settings."""
-        every = asdict(settings)
+        every = bound(settings)
         if (file := settings.model.file) is not None:
             every["model"]["file"] = sha256_of(Path(file))
-        bound = {group: _bound(group, every[group]) for group in BOUND}
-        return cls(release, purpose, digest_of(initial), {"seed": settings.seed, **bound})
+        return cls(release, purpose, digest_of(initial), {"seed": settings.seed, **every})
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -128,6 +127,12 @@ def sha256_of(file: Path) -> str:
         return hashlib.sha256(file.read_bytes()).hexdigest()
     except OSError as error:
         raise ValueError(f"model.file must be readable, got {file}: {error.strerror}. Correct the path.") from error
+
+
+def bound(settings: Settings) -> dict[str, dict[str, Any]]:
+    """By group, what a plan binds; and the seed."""
+    every = asdict(settings)
+    return {group: _bound(group, every[group]) for group in BOUND}
 
 
 def _bound(group: str, values: Mapping[str, Any]) -> dict[str, Any]:

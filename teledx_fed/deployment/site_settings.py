@@ -72,6 +72,7 @@ class LimitSettings:
     single photographs, and a step of plain SGD is a gradient: each gives photographs back, so none is in the lists
     unless the hospital puts it there. `learning_rate` and `steps` (of one round) are from a least to a most;
     `batch_size` is the smallest, `training_patients` the fewest that train; `epochs` are those of one round.
+    Gradients that are clipped to less than `clip_norm` make of AdamW what plain SGD is.
     `questions_a_day` are of any kind, for each tells something of the data; `test_answers` is how often a test set
     answers, whatever plans and runs are called. `memory`, `cache` (prepared photographs and features) and `disk` (what
     stays free) are in GB. `hours` are in local time, `20:00-06:00` goes past midnight.
@@ -83,6 +84,7 @@ class LimitSettings:
     learning_rate: list[float] = field(default_factory=lambda: [1e-5, 1e-2])
     training_patients: int = 50
     batch_size: int = 8
+    clip_norm: float = 0.1
     steps: list[int] = field(default_factory=lambda: [4, 20_000])
     epochs: int | None = 50
     image_size: int = 1024
@@ -103,6 +105,7 @@ class LimitSettings:
         for name in ("learning_rate", "steps"):
             ordered = len(value := getattr(self, name)) == 2 and 0 < value[0] <= value[1]
             must(ordered, f"limits.{name}", "be [least, most], above 0", value, "For example as sites init writes it.")
+        within("limits.clip_norm", self.clip_norm, 0, 1e9)
         within("limits.test_answers", self.test_answers, 0, 1e9)
         within("limits.cores", self.cores, 1, 1024)
         within("limits.gpu_memory", self.gpu_memory, 0.01, 1)

@@ -34,6 +34,7 @@ class Refusal(StrEnum):
     OPTIMIZER = "optimizer not in limits.optimizers"
     LEARNING_RATE = "learning rate outside limits.learning_rate"
     BATCH_SIZE = "smaller batches than limits.batch_size"
+    CLIPPING = "smaller gradients than limits.clip_norm"
     EPOCHS = "more epochs than limits.epochs"
     STEPS = "fewer or more steps than limits.steps"
     PATIENTS = "fewer training patients than limits.training_patients"
@@ -77,6 +78,7 @@ def plan_refusal(asked: Settings, limits: LimitSettings) -> Refusal | None:
         Refusal.OPTIMIZER: training.optimizer in limits.optimizers,
         Refusal.LEARNING_RATE: least <= training.learning_rate <= most,
         Refusal.BATCH_SIZE: training.batch_size >= limits.batch_size,
+        Refusal.CLIPPING: training.clip_norm == 0 or training.clip_norm >= limits.clip_norm,
         Refusal.EPOCHS: limits.epochs is None or training.epochs <= limits.epochs,
         Refusal.IMAGE_SIZE: asked.data.image_size <= limits.image_size,
     }

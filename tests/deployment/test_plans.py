@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,19 @@ from teledx_fed.weights import Layout, Weights
 
 WEIGHTS = Weights(np.zeros(2, np.float32), np.zeros(0, np.float32), Layout((("head.weight", (2,)),), ()))
 SITE = SiteSettings("north", "localhost:9092")
+OTHERS: dict[str, tuple[Any, ...]] = {
+    "name": ("fedadam",),
+    "head": ("seed",),
+    "freeze": ("backbone",),
+    "batch_norm": ("frozen",),
+    "optimizer": ("sgd",),
+    "schedule": ("cosine",),
+    "class_balance": ("none",),
+    "compression": ("int8",),
+    "weighting": ("sqrt",),
+}
+TOGETHER = ("name", "initial", "file")
+"""Settings that change with one another alone."""
 
 
 def planned(purpose: str = "grading", **groups: Any) -> Plan:
@@ -96,6 +110,30 @@ def test_the_page_says_what_is_asked_in_plain_words() -> None:
         assert words in shown
     assert "mean training loss" not in shown
     assert max(map(len, shown.splitlines())) <= 110
+
+
+def test_the_page_says_every_setting_that_the_plan_binds() -> None:
+    """Such as `clip_norm`: next to nothing, it makes of AdamW what plain SGD is."""
+
+    def shown(plan: Plan) -> str:
+        return "\n".join(page(plan, SITE, runs=1)[1:])
+
+    plain, text = shown(planned()), planned().text
+    for group, name in BOUND_SETTINGS:
+        told = set()
+        for other in OTHERS.get(name, (True, False, 0.4, 1, 32, 0.7)):
+            written = json.loads(text)
+            written["settings"][group][name] = other
+            with suppress(ValueError):  # that setting cannot have this value
+                told.add(shown(Plan.parse(json.dumps(written))))
+        assert name in TOGETHER or told - {plain}, f"{group}.{name} is nowhere on the page"
+
+
+def test_a_long_purpose_draws_no_lines_of_its_own() -> None:
+    forged = "grading" + " " * 200 + "network         none at all" + " " * 200
+    shown = page(planned(forged), SITE, runs=1)
+    assert "  " not in shown[1].split("\n")[0]
+    assert all(len(line) <= 110 and not line.startswith("network") for line in shown[1].split("\n"))
 
 
 @pytest.mark.parametrize(

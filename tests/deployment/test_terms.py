@@ -57,6 +57,7 @@ def test_more_than_the_limits_of_a_day_is_refused_with_its_reason(
     [
         ({"training": {"epochs": 51}}, Refusal.EPOCHS),
         ({"training": {"batch_size": 7}}, Refusal.BATCH_SIZE),
+        ({"training": {"clip_norm": 1e-8}}, Refusal.CLIPPING),
         ({"training": {"optimizer": "sgd"}}, Refusal.OPTIMIZER),
         ({"training": {"learning_rate": 0.02}}, Refusal.LEARNING_RATE),
         ({"training": {"learning_rate": 1e-9}}, Refusal.LEARNING_RATE),
