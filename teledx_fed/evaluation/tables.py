@@ -109,6 +109,22 @@ def add(tables: Sequence[Tables]) -> Tables:
     return {name: np.sum([table[name] for table in sent], axis=0) for name in (sent[0] if sent else ())}
 
 
+def lent(tables: Sequence[Tables]) -> Tables:
+    """The summed counts of diseased eyes, of no site more than of all others together: one can claim any number."""
+    sent = [table for table in tables if table]
+    names = [name for name in ("referable_sought", "urgent_sought") if sent and name in sent[0]]
+    return {name: np.sum(_bounded([table[name] for table in sent]), axis=0) for name in names}
+
+
+def _bounded(counts: Sequence[Floats]) -> list[Floats]:
+    everyone = sum(float(one.sum()) for one in counts)
+    limits = [everyone - float(one.sum()) if len(counts) > 1 else everyone for one in counts]
+    return [
+        one if one.sum() <= limit else np.floor(one * (limit / one.sum()))
+        for one, limit in zip(counts, limits, strict=True)
+    ]
+
+
 def scores(tables: Tables) -> dict[str, float | None]:
     """Every one of SCORES, `None` where it is undefined, absurd, or without the arrays that it needs."""
     with np.errstate(over="ignore", invalid="ignore"):

@@ -18,12 +18,16 @@ from teledx_fed.weights import Layout, Vector, Weights
 
 @dataclass(frozen=True)
 class Scored:
-    """A round's model with its validation score at each site, and the sum of the sites' validation tables."""
+    """A round's model with its validation score at each site, and the sum of the sites' validation tables.
+
+    `lent` are the counts of diseased eyes that hospitals with few of their own set thresholds by.
+    """
 
     round: int
     weights: Weights
     scores: Mapping[str, float]
     tables: Tables = field(default_factory=dict)
+    lent: Tables = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,7 @@ def write(progress: Progress, path: Path) -> None:
         **(_arrays("best", best) if best is not progress.weights else {}),
         **{f"memory.{name}": array for name, array in progress.memory.items()},
         **{f"tables.{name}": array for name, array in progress.best.tables.items()},
+        **{f"lent.{name}": array for name, array in progress.best.lent.items()},
     }
     state = {
         "round": progress.round,
@@ -83,7 +88,13 @@ def read(path: Path, layout: Layout) -> Progress:
     return Progress(
         round=state["round"],
         weights=weights,
-        best=Scored(state["best"]["round"], best, state["best"]["scores"], _named("tables.", arrays)),
+        best=Scored(
+            state["best"]["round"],
+            best,
+            state["best"]["scores"],
+            _named("tables.", arrays),
+            _named("lent.", arrays),
+        ),
         memory=_named("memory.", arrays),
         norms=tuple((parameters, statistics) for parameters, statistics in state["norms"]),
         declared=state["declared"],

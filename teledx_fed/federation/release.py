@@ -38,11 +38,11 @@ def release(worker: Worker, models: Sequence[SiteModel], best: Scored, settings:
 def write_pooled(best: Scored, model: Path) -> None:
     """`pooled.json` beside the model: of the diseased eyes of all hospitals' validation sets, how many had which score.
 
-    Summed over hospitals, and bound to the model's bytes. A hospital that has few such eyes sets its thresholds by
-    these. Nothing is written where no hospital sent counts.
+    Summed over hospitals, none of which counts for more than all others together, and bound to the model's bytes. A
+    hospital that has few such eyes sets its thresholds by these. Nothing is written where no hospital sent counts.
     """
     model.with_name(POOLED).unlink(missing_ok=True)
-    if (found := evidence(best.tables)) is not None:
+    if (found := evidence(best.lent)) is not None:
         told = {"model": digest(model), "round": best.round, "eyes": int(best.tables["eyes"][0]), **as_json(found)}
         write_text(model.with_name(POOLED), json.dumps(told) + "\n")
 

@@ -8,7 +8,7 @@ from flwr.app import Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
 from teledx_fed.evaluation.intervals import Estimate, table_intervals
-from teledx_fed.evaluation.tables import SHAPES_OF_HEAD, add, scores
+from teledx_fed.evaluation.tables import SHAPES_OF_HEAD, add, lent, scores
 from teledx_fed.federation import messages as wire
 from teledx_fed.federation.checkpoint import Progress, Scored
 from teledx_fed.federation.exchange import Replies, exchange, named_sites
@@ -70,7 +70,8 @@ def choose(progress: Progress, tables: Mapping[str, Tables], settings: Settings,
     by, borne = settings.federation.choose_by, settings.strategy.borne
     here = {site: value for site, metrics in found.items() if (value := metrics.get(by)) is not None}
     fewest = max(1, settings.federation.quorum - borne)
-    current = Scored(progress.trained_in, progress.weights, here, add([tables[site] for site in sorted(tables)]))
+    sent = [tables[site] for site in sorted(tables)]
+    current = Scored(progress.trained_in, progress.weights, here, add(sent), lent(sent))
     progress = _compared(progress, current, fewest, void)
     finished = 0 < settings.federation.patience <= progress.waited
     return replace(progress, finished=finished), _mean_of_sites(list(found.values()))

@@ -23,7 +23,7 @@ from teledx_fed.evaluation.operating import (
     urgent,
 )
 from teledx_fed.evaluation.predictions import Predictions, predictions
-from teledx_fed.evaluation.tables import BINS, add, table
+from teledx_fed.evaluation.tables import BINS, add, lent, table
 from teledx_fed.operating_points import Bound, OperatingPoint, Source, lines
 from teledx_fed.records import Example
 from teledx_fed.run_settings import EvaluationSettings
@@ -136,6 +136,17 @@ def test_counts_that_do_not_fit_the_hospitals_own_eyes_decide_nothing() -> None:
     found = operating_point(p.sought(2), p.referable_score, 0.5, settings(fewest=20), lie)
     assert found.source is Source.WITHHELD
     assert "1 of 3 diseased eyes here would be found" in found.reason
+
+
+@pytest.mark.parametrize("claimed", [0, 3_000, 1_000_000])
+def test_one_hospital_that_claims_any_number_of_eyes_leaves_no_others_unreferred(claimed: int) -> None:
+    """Where a hospital has no diseased eye of its own, nothing contradicts what it is lent."""
+    honest = [{"referable_sought": counts(*np.linspace(low, 0.9, 100))} for low in (0.3, 0.35, 0.4)]
+    pooled = lent([*honest, {"referable_sought": counts(0.999) * claimed}, {}])["referable_sought"]
+    assert not (pooled % 1).any()
+    found = operating_point(np.zeros(300, bool), np.linspace(0, 0.4, 300), 0.5, settings(fewest=20), pooled)
+    assert found.source is Source.POOLED
+    assert (np.linspace(0.35, 0.9, 100) >= found.threshold).mean() > 0.75
 
 
 @pytest.mark.parametrize("pooled", [None, counts(0.5, 0.7)], ids=["none", "too few"])
