@@ -61,7 +61,7 @@ def main(composed: DictConfig) -> None:
         if line is None:
             raise
         if of_machine(error):
-            line += f" Nothing is lost: then {_again(folder)} goes on."
+            line += f" Nothing is lost: afterwards {_again(folder)} continues the run."
         if not swept:
             sys.exit(f"error: {line}")
         choices = [choice for choice in asked.overrides.task if not choice.startswith(("folder=", "data_root="))]
@@ -93,7 +93,7 @@ def _run(composed: DictConfig, folder: Path) -> None:
 
 def _check_resume(resume: str, folder: Path) -> None:
     if others := [choice for choice in HydraConfig.get().overrides.task if not choice.startswith("resume=")]:
-        raise ValueError(f"resume must come alone, got {' '.join(others)}. A run goes on as its {KEPT} says.")
+        raise ValueError(f"resume must come alone, got {' '.join(others)}. A run keeps the settings in its {KEPT}.")
     if not (folder / KEPT).exists():
         raise ValueError(
             f"resume must be the folder of a run, got {resume}, which holds no {KEPT}. Name one that does."

@@ -132,11 +132,11 @@ def run(
 @app.command()
 def plan(
     asked: Annotated[list[str], typer.Argument(help="An experiment of conf/experiment, then settings as NAME=VALUE.")],
-    out: Annotated[Path, typer.Option(help="The file that each hospital is to approve.")],
+    out: Annotated[Path, typer.Option(help="The file to write, for each hospital to approve.")],
     home: Home = HERE,
     as_json: AsJson = False,
 ) -> None:
-    """Write what hospitals are to approve: run and readiness with the same words are of this plan."""
+    """Write the plan that hospitals must approve. Give run and readiness the same experiment and settings."""
     with told_plainly():
         from teledx_fed.deployment import plans
         from teledx_fed.deployment.orders import plan_of

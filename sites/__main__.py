@@ -22,7 +22,7 @@ app.add_typer(audit, name="audit", help="The log of all that was asked of this h
 
 @app.callback()
 def site() -> None:
-    """What a hospital runs. It trains on its own photographs, by plans that it approved, and sends no file of them."""
+    """Run a hospital's site: train on its photographs, by plans that the hospital approved. It sends no photograph."""
 
 
 @app.command()
@@ -200,8 +200,10 @@ def features(
         ".teledx_cache"
     ),
     workers: Annotated[int, typer.Option(help="Photographs that are read at a time.")] = 2,
-    grading: Annotated[list[str] | None, typer.Option(help="WORD=GRADE, for each of your own words.")] = None,
-    file_pattern: Annotated[str | None, typer.Option(help="Where a file's name says the patient (folder).")] = None,
+    grading: Annotated[list[str] | None, typer.Option(help="WORD=GRADE, for each word of your grading.")] = None,
+    file_pattern: Annotated[
+        str | None, typer.Option(help="Regular expression that finds the patient in a file's name (layout folder).")
+    ] = None,
 ) -> None:
     """Write embeddings and quality features of a hospital's photographs, for its own use.
 
@@ -221,7 +223,7 @@ def features(
         from teledx_fed.training.embeddings import embeddings
 
         words = dict(word.rpartition("=")[::2] for word in grading or ())
-        must(all(grade.isdecimal() for grade in words.values()), "--grading", "be WORD=GRADE", grading, "Say R0=0.")
+        must(all(grade.isdecimal() for grade in words.values()), "--grading", "be WORD=GRADE", grading, "Write R0=0.")
         own = {word: int(grade) for word, grade in words.items()}
         source = SourceSettings(layout, str(root), own, file_pattern=file_pattern)
         data = DataSettings(

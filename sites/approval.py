@@ -1,4 +1,4 @@
-"""How a hospital approves what a coordinator may ask: `python -m sites approve --help`."""
+"""Commands by which a hospital approves plans of the coordinator: `python -m sites approve --help`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -16,12 +16,12 @@ def approve(
     plan: Annotated[Path, typer.Argument(help="The file that the coordinator sent.")],
     reference: Annotated[str, typer.Option(prompt=True, help="Of the ethics vote or contract.")],
     expires: Annotated[str, typer.Option(prompt=True, help="The last day, for example 2027-01-31.")],
-    runs: Annotated[int, typer.Option(help="How many more runs of the plan are answered.")] = 1,
-    model: Annotated[Path | None, typer.Option(help="The model that the plan starts from, where it names one.")] = None,
+    runs: Annotated[int, typer.Option(help="How many more runs of the plan this hospital answers.")] = 1,
+    model: Annotated[Path | None, typer.Option(help="The model file from which the plan starts, if any.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     home: Home = HERE,
 ) -> None:
-    """Show in plain words what a plan asks of this hospital, and approve it: everything else is refused."""
+    """Show what a plan asks of this hospital, in plain words, and approve it. Other requests are refused."""
     with told_plainly():
         from teledx_fed.deployment import approvals, plans
         from teledx_fed.deployment.plan_wording import page
@@ -37,7 +37,7 @@ def approve(
 
 @app.command("approvals")
 def listed(home: Home = HERE, as_json: AsJson = False) -> None:
-    """The plans that are approved."""
+    """List the approved plans."""
     with told_plainly():
         from teledx_fed.deployment import questions
         from teledx_fed.deployment.approvals import SHORT, approvals
@@ -59,7 +59,8 @@ def listed(home: Home = HERE, as_json: AsJson = False) -> None:
 
 @app.command()
 def withdraw(
-    plan: Annotated[str, typer.Argument(help="The plan's file, or how its digest begins.")], home: Home = HERE
+    plan: Annotated[str, typer.Argument(help="The plan's file, or the start of its digest.")],
+    home: Home = HERE,
 ) -> None:
     """End an approval: the next request by this plan is refused."""
     with told_plainly():

@@ -199,7 +199,7 @@ def receive(
 
 @app.command()
 def send(
-    study: Annotated[str, typer.Argument(help="As its address on the page ends.")],
+    study: Annotated[str, typer.Argument(help="The study's id: the last part of its page's address.")],
     home: Home = HERE,
     bundle: BundleFolder = None,
 ) -> None:
@@ -240,7 +240,7 @@ def backup(
     home: Home = HERE,
     identified: Annotated[Path | None, typer.Option(help="Another, for who is behind the pseudonyms.")] = None,
     recipient: Annotated[
-        list[str] | None, typer.Option(help="age1…, as backup-key prints it: encrypt for who has that key.")
+        list[str] | None, typer.Option(help="age1…, printed by backup-key: encrypt for the owner of that key.")
     ] = None,
 ) -> None:
     """Database and photographs as one archive. Keep apart from it: `secrets/`, and who is behind the pseudonyms."""
@@ -257,7 +257,7 @@ def backup(
 def backup_key(
     file: Annotated[Path, typer.Argument(help="A new file. Keep it apart from backups.")],
 ) -> None:
-    """Make a key that opens backups, and print its recipient, for which they are encrypted."""
+    """Make a key that decrypts backups, and print its recipient (age1…), for which to encrypt them."""
     with told_plainly():
         from teledx_fed.store.encryption import new_key
 
@@ -269,7 +269,7 @@ def restore(
     file: Annotated[Path, typer.Argument(help="What backup wrote.")],
     home: Home = HERE,
     identified: Annotated[Path | None, typer.Option(help="What it wrote of who is behind the pseudonyms.")] = None,
-    key: Annotated[Path | None, typer.Option(help="The file that backup-key wrote, where it is encrypted.")] = None,
+    key: Annotated[Path | None, typer.Option(help="The key file from backup-key, for an encrypted backup.")] = None,
 ) -> None:
     """Into a folder, or a database, that is empty; who was logged in is logged out."""
     with told_plainly():

@@ -1,4 +1,4 @@
-"""Failures that a person can mend: one line with what to do. Any other failure keeps its traceback."""
+"""Failures that the user can fix: print one line that states what to do. Any other failure keeps its traceback."""
 
 import dis
 import errno
@@ -12,9 +12,9 @@ from sqlite3 import Error as SQLiteError
 OURS = ("teledx_fed", "sites", "server", "run_simulation", "__main__")
 """Packages whose `raise` statements word their errors for people."""
 
-FREE = ("have room", "Free some there, or name another place.")
-PERMIT = ("be open to this user", "Give this user the right to it (chown, chmod), or name another place.")
-MORE_FILES = ("be opened", "Let more files be open at once (ulimit -n).")
+FREE = ("have room", "Free some space there, or name another place.")
+PERMIT = ("be open to this user", "Give this user access to it (chown, chmod), or name another place.")
+MORE_FILES = ("be opened", "Raise the limit of open files (ulimit -n).")
 REMEDIES = {
     errno.ENOSPC: FREE,
     errno.EDQUOT: FREE,
@@ -23,7 +23,10 @@ REMEDIES = {
     errno.EPERM: PERMIT,
     errno.EMFILE: MORE_FILES,
     errno.ENFILE: MORE_FILES,
-    errno.ENOLCK: ("lie where files can be locked", "Mount this network folder with locks, or name a local one."),
+    errno.ENOLCK: (
+        "lie where files can be locked",
+        "Mount this network folder with locks, or name a local folder.",
+    ),
     errno.EEXIST: ("be new", "Name another place."),
 }
 """What must hold, and what to do where it does not."""
@@ -39,14 +42,14 @@ WORDS = {
 
 
 def line_of(error: BaseException) -> str | None:
-    """What must hold, what came, what to do. None where the failure is not one that a person can mend."""
+    """Return what must hold, what was found and what to do; None if the user cannot fix the failure."""
     if isinstance(error, ConnectionError) or (isinstance(error, ValueError) and _is_worded(error)):
         return str(error)
     return of_machine(error)
 
 
 def of_machine(error: BaseException) -> str | None:
-    """The line of a failure of disk, permissions or limits: what was running can go on once that is mended."""
+    """Return the line for a failure of disk, permissions or limits: the run can continue after the user fixes it."""
     for each in _chain(error):
         number = _number(each)
         if number in REMEDIES:
@@ -58,7 +61,7 @@ def of_machine(error: BaseException) -> str | None:
 
 @contextmanager
 def told_plainly() -> Iterator[None]:
-    """A failure that a person can mend is one line on standard error, and exit code 1."""
+    """Print a failure that the user can fix as one line on standard error, and exit with code 1."""
     try:
         yield
     except Exception as error:

@@ -187,7 +187,8 @@ def not_on_the_command_line(words: Sequence[str]) -> str | None:
             hydra.compose("config", [word for word in words if word.startswith(("data=", "experiment="))] + own)
     except HydraException:
         return (
-            f"{' '.join(own)} cannot be said here. Describe your hospitals in a file, and say hospitals=FILE: {GUIDE}."
+            f"{' '.join(own)} cannot be set on the command line. "
+            f"Describe your hospitals in a file, and say hospitals=FILE: {GUIDE}."
         )
     return None
 

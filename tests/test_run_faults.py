@@ -135,8 +135,8 @@ def test_after_space_is_freed_a_run_reaches_the_same_bits(
     )
     assert ended.returncode == 0, ended.stderr
     assert (
-        f"No space left on device. Free some there, or name another place. Nothing is lost: then resume={full}"
-        in ended.stderr
+        "No space left on device. Free some space there, or name another place. "
+        f"Nothing is lost: afterwards resume={full}" in ended.stderr
     )
     assert "Traceback" not in ended.stderr
     assert (tmp_path / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()

@@ -60,7 +60,7 @@ def collections(
     distinct = apart({name: deduplicate(collection, images) for name, collection in whole.items()}, images)
     if found := shared({name: collection.set_aside for name, collection in distinct.items()}):
         listed_pairs = "; ".join(f"{pair}: {count} photographs set aside" for pair, count in found.items())
-        say(f"The same people are at two hospitals, and each stays at one: {listed_pairs}. See set_aside.csv.")
+        say(f"Two hospitals have the same people, and each person stays at one: {listed_pairs}. See set_aside.csv.")
     return distinct, images
 
 

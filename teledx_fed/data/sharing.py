@@ -48,7 +48,7 @@ def apart(collections: Mapping[str, Collection], images: Images) -> dict[str, Co
         if id(one) in conflicting:
             aside[one.source].append(_in_conflict(one, conflicting[id(one)]))
         elif home != one.source:
-            detail = f"this person has photographs at {home} as well, and stays there"
+            detail = f"this person also has photographs at {home}, and stays there"
             aside[one.source].append(SetAside(one.example.image.name, Reason.ELSEWHERE, detail, home))
         else:
             kept[one.source].append(one.example)

@@ -43,7 +43,7 @@ def rolled_back(entries: Iterable[Mapping[str, Any]], hashes: Mapping[int, str])
     """Entries of this log, by `hashes` of its sequence numbers, that the other side knew and that are gone."""
     return [
         f"entry {heads.seen[0]} is not the one that the other side knew when it sent entry {entry['sequence']} "
-        f"(site {site}): the log was rolled back or begun again"
+        f"(site {site}): the log was rolled back or deleted and started again"
         for entry, site, heads in received(entries)
         if heads.seen != EMPTY and hashes.get(heads.seen[0]) != heads.seen[1]
     ]

@@ -44,7 +44,7 @@ def _adopt(home: SiteHome, model: Path, say: Callable[[str], None]) -> None:
     site = hospitals(settings, home.state, lambda done, total: None, say, key, without)[home.settings.name]
     pooled = read_pooled(model)
     if pooled is None:
-        say(f"{POOLED} is not beside the model: thresholds rest on this hospital's eyes alone. Ask for the file.")
+        say(f"{POOLED} is not beside the model: thresholds use this hospital's eyes only. Ask for the file.")
     models = {site.name: [worker.initial]}
     tested = examine(worker, {site.name: site}, {"federated": models}, settings, {"federated": pooled})
     (points,) = tested.points["federated"][site.name]

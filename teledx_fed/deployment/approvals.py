@@ -40,7 +40,7 @@ def approve(
     `model` is the file that a run starts from, where the plan names one that does not lie here yet.
     """
     must(reference.strip() != "", "--reference", "name the ethics vote or contract", reference, "Say --reference.")
-    must(_day(expires) >= date.today(), "--expires", "be a day to come", expires, "Write it as 2027-01-31.")
+    must(_day(expires) >= date.today(), "--expires", "be a future date", expires, "Write it as 2027-01-31.")
     within("--runs", runs, 0, 1000)
     refused = plan_refusal(plan.asked(_start_of(home, plan, model)), home.settings.limits)
     must(refused is None, "PLAN", "lie within limits of site.yaml", refused and refused.value, "Change one of the two.")
@@ -57,7 +57,7 @@ def withdraw(home: SiteHome, plan: str) -> Approval:
     """`plan` is its file, or the first characters of its digest."""
     start = read(Path(plan)).digest if Path(plan).is_file() else plan
     meant = [approval for approval in approvals(home) if start and approval.plan.digest.startswith(start)]
-    must(len(meant) == 1, "PLAN", "be one that is approved here", plan, "See approvals.")
+    must(len(meant) == 1, "PLAN", "be an approved plan", plan, "See python -m sites approvals.")
     home.approval(meant[0].plan.digest).unlink()
     AuditLog(home.audit, home.audit_key).append("withdrawn", plan=meant[0].plan.digest)
     return meant[0]

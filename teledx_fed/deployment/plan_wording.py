@@ -16,26 +16,26 @@ STARTS = {
     "file": "the model file with SHA-256 {file}",
 }
 OWN_BUILD = "This machine builds them itself and refuses other weights in round 1."
-OWN_FILE = "Approve this only if you know where that file comes from: a file can be made to give photographs back."
+OWN_FILE = "Approve this only if you know where that file comes from: a crafted model can reveal photographs."
 HEADS = {"grade": "five grades", "seed": "referable or not, behind a hidden layer of 128 units"}
 FROZEN = {"none": "all of its weights", "backbone": "its last layer alone, the head"}
 OPTIMIZERS = {
     "adamw": "AdamW",
     "adam": "Adam",
-    "sgd": "plain SGD: with few steps, what leaves is a gradient, which can give photographs back",
+    "sgd": "plain SGD: with few steps the update is a gradient, from which photographs can be reconstructed",
 }
 UNCHECKED = (
-    "From round 2 on, this machine cannot tell whether the model that it is sent was averaged from the hospitals' "
-    "updates, or made to draw grades, features or photographs of single patients out of the next update.",
-    "The weights that leave come from your patients without added noise. They tell something about single patients, "
-    "such as whether a patient was among them; how much is not bounded.",
-    "This machine cannot tell which other hospitals take part, or whether they exist.",
+    "From round 2 on, this machine cannot check whether the model that it receives is the average of the hospitals' "
+    "updates, or was crafted to expose grades, features or photographs of single patients in the next update.",
+    "The weights that leave are computed from your patients without added noise. They can reveal facts about single "
+    "patients, such as whether a patient was in your training set. No limit on this is guaranteed.",
+    "This machine cannot check which other hospitals take part, or whether they exist.",
 )
 NAMES, WIDTH = 16, 110
 
 
 def page(plan: Plan, own: SiteSettings, runs: int) -> list[str]:
-    """Lines of text; `runs` are how many runs of the plan would be answered."""
+    """Return the lines of text; `runs` is how many runs of the plan this hospital would answer."""
     asked = plan.asked(None if plan.file is None else Path(plan.file))
     about = " ".join(f"of release {plan.release}, for: {plan.purpose}".split())
     lines = [f"Plan {plan.digest}", _wrapped(about, 2), ""]
@@ -60,11 +60,11 @@ def _facts(plan: Plan, asked: Settings, own: SiteSettings, runs: int) -> Iterato
         "optimizer",
         f"{OPTIMIZERS[training.optimizer]}; learning rate {training.learning_rate:g}, {training.schedule}",
     )
-    fewest = f"with fewer than {limits.training_patients} training patients or {limits.steps[0]} steps it is refused"
+    fewest = f"refused with fewer than {limits.training_patients} training patients or {limits.steps[0]} steps"
     yield "a round", f"{_passes(training.epochs)} over your training patients' photographs, {_steps(asked)}; {fewest}"
     yield "how long", f"at most {asked.federation.rounds} rounds, each asked once, in {_runs(runs)}"
     yield "your split", f"your own: {own.partition.validation:.0%} validate, {own.partition.test:.0%} test (site.yaml)"
-    yield "combined by", f"{asked.strategy.name} at the coordinator, who sees your update by itself"
+    yield "combined by", f"{asked.strategy.name} at the coordinator, who sees your update on its own"
     cell = own.outbound.min_patients
     loss = f"; the mean training loss, 0 to {LARGEST_LOSS:g} in hundredths, from which grades can be decoded"
     yield (
@@ -74,14 +74,14 @@ def _facts(plan: Plan, asked: Settings, own: SiteSettings, runs: int) -> Iterato
         + (loss if asked.strategy.name in WEIGHED_BY_LOSS else ""),
     )
     yield "leaves, at last", f"the same counts of the validation set and of the test set, if it has {cell} patients"
-    yield "your test set", f"answers {limits.test_answers} questions in all, whatever plans and runs are called"
+    yield "your test set", f"answers {limits.test_answers} questions in all, under any names of plans and runs"
     yield "first of all", f"counts of photographs, by grade, oedema, size and camera too, in multiples of {cell}"
     yield "in full", f"seed {asked.seed}; {_in_full(plan, asked)}"
-    yield "bound", "every setting in the file: with any other it is another plan, which is refused"
+    yield "bound", "every setting in the file: a file with another setting is another plan, which this machine refuses"
 
 
 def _in_full(plan: Plan, asked: Settings) -> str:
-    """All that a plan binds: what no line above tells changes what is computed, too."""
+    """Every setting that a plan fixes, because settings that no line above shows also change what is computed."""
     every = bound(asked)
     every["model"]["file"] = plan.file
     told = (

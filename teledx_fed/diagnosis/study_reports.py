@@ -21,7 +21,7 @@ from teledx_fed.store.values import Filed, StoredImage, StoredReading, StoredStu
 
 RELEASE = version("teledx-fed")
 TITLE = "Diabetic retinopathy screening"
-INVENTED = "This study did not come over DICOM: its study UID was made here, and the patient's number typed in."
+INVENTED = "This study did not come over DICOM: its study UID was generated here, the patient's number was typed in."
 WITHOUT_NUMBER = "The archive gave this study no patient number, and the report has none either."
 
 
@@ -79,7 +79,7 @@ class StudyReport:
             "the study",
             "have a patient's number for an archive to file its report",
             "none",
-            "Take the pseudonymous report along.",
+            "Use the pseudonymous report.",
         )
         assert filed is not None
         if filed.filing.study_uid == _uid(UUID(self.stored.study.id)):

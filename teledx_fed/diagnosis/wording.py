@@ -46,7 +46,7 @@ OUT_OF_SCOPE: Mapping[Reason, str] = {
     OutOfScope.KNOWN_RETINOPATHY: "retinopathy is known already",
     OutOfScope.ACUITY: "visual acuity is poor",
     OutOfScope.SYMPTOMS: "the patient has new symptoms",
-    OutOfScope.NOT_UNDERSTOOD: "the sender said something about the patient that is not read here and may matter",
+    OutOfScope.NOT_UNDERSTOOD: "the sender sent information about the patient that is not read here and may matter",
     OutOfScope.CAMERA: "the model has not seen photographs of this camera",
     OutOfScope.IMAGE_SIZE: "the photograph is smaller than those the model has seen",
 }
@@ -58,7 +58,7 @@ GAPS: Mapping[Reason, str] = {
     Gap.EYE_NAME_UNCLEAR: "a letter in the name of the file may mean an eye, a grade or an initial",
     Gap.EYE_NAME_OTHER: "the name of the file names the other eye",
     Gap.EYE_STATED_TWICE: "the sender states one eye and the header of the file the other",
-    Gap.PHOTOGRAPH_SHARED: "the same photograph came with another study, too",
+    Gap.PHOTOGRAPH_SHARED: "the same photograph also came with another study",
     Gap.BOTH_EYES_ALIKE: "the same photograph came for the other eye, too",
     Gap.NO_MACULA: "no photograph of the eye is centred on the macula",
 }
@@ -97,10 +97,10 @@ MAPS = {
     Evidence.INTEGRATED_GRADIENTS: "Integrated Gradients",
     Evidence.SHAP: "SHAP",
 }
-NO_THRESHOLD = "not decided by the model: this site has too few eyes to set a threshold by, so a clinician decides"
+NO_THRESHOLD = "not decided by the model: this site has too few eyes to set a threshold, so a clinician decides"
 UNSIGNED = "Preliminary, not signed by a clinician."
-REOPENED = "A photograph came after this study was read: it is open again, and to be read anew."
-BEFORE_LATE = "before a further photograph came"
+REOPENED = "A photograph came after this study was read. The study is open again and must be read again."
+BEFORE_LATE = "before a later photograph came"
 SEEN = {True: "The reader saw the suggestion first.", False: "The reader graded before seeing the suggestion."}
 DAYS_A_MONTH = 365.25 / 12
 

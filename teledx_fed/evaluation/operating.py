@@ -189,9 +189,9 @@ def _contradicted(found: Booleans, target: float) -> str:
     count, of = int(found.sum()), found.size
     if bdtr(count, of, target) >= 1 - CONFIDENCE:
         return ""
-    return f"by the federation's counts {count} of {of} diseased eyes here would be found: its scores do not fit them"
+    return f"by the federation's counts {count} of {of} diseased eyes here would be found: the counts do not fit them"
 
 
 def _too_few_healthy(here: int, least_specificity: float) -> str:
     needed = math.ceil(math.log(1 - CONFIDENCE) / math.log(least_specificity))
-    return f"{here} healthy eyes in the validation set: a specificity of {least_specificity:g} is shown with {needed}"
+    return f"{here} healthy eyes in the validation set: a specificity of {least_specificity:g} needs {needed}"

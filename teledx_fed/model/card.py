@@ -60,7 +60,7 @@ class Card:
             use=USE,
             limits=LIMITS
             if network.oedema
-            else f"{LIMITS} It has no output of macular oedema, and does not look for it.",
+            else f"{LIMITS} It has no output for macular oedema and does not detect it.",
             trained=_listed([f"{name.replace('_', ' ')}: {value}" for name, value in self.trained.items()]),
             scope=self._scope(),
             points=_listed(self._points()),

@@ -63,7 +63,7 @@ def too_few(report: Mapping[str, Any]) -> str:
         f"{site} tested {', '.join(f'{count} {kind}' for kind, count in kinds.items())}"
         for site, kinds in lacking.items()
     )
-    return f"A dash (–): too few to say. A metric needs {FEWEST} patients of each kind that it rests on; {said}."
+    return f"A dash (–): too few patients. A metric needs {FEWEST} patients of each kind that it uses; {said}."
 
 
 def no_bundle(parts: int) -> str:
@@ -72,7 +72,7 @@ def no_bundle(parts: int) -> str:
         return ""
     return (
         f"No bundle was written: this run trained {parts} models, one a seed and fold, to measure the recipe. For a "
-        "model to diagnose with, say the same command with seeds=[] evaluation.folds=1 and a new folder."
+        "model to diagnose with, run the same command with seeds=[] evaluation.folds=1 and a new folder."
     )
 
 
@@ -92,7 +92,7 @@ def verdict(report: Mapping[str, Any]) -> str:
     auroc = report["federated"]["mean_of_sites"]["referable_auroc"]
     if auroc is None:
         return (
-            "Referable AUROC is undefined: too few to say, since no hospital tested "
+            "Referable AUROC is undefined: too few patients, since no hospital tested "
             f"at least {FEWEST} patients with referable disease and {FEWEST} without."
         )
     hospitals = mean_of(len(report["sites"]), auroc.get("sites", len(report["sites"])))

@@ -100,7 +100,7 @@ def test_a_log_that_lost_entries_shows_at_the_next_round_and_at_once_beside_the_
     assert sides.contradicted() != []
     sides.round()
     sides.round()
-    assert any("the log was rolled back or begun again" in fault for fault in mine.faults())
+    assert any("the log was rolled back or deleted and started again" in fault for fault in mine.faults())
     assert any("the other side's log was rolled back" in fault for fault in other.faults())
 
 

@@ -105,7 +105,7 @@ def test_the_page_says_what_is_asked_in_plain_words() -> None:
         "at most 3 rounds, each asked once, in one run",
         "your own: 20% validate, 30% test",
         "in multiples of 5",
-        "From round 2 on, this machine cannot tell",
+        "From round 2 on, this machine cannot check",
     ):
         assert words in shown
     assert "mean training loss" not in shown
@@ -142,7 +142,7 @@ def test_a_long_purpose_draws_no_lines_of_its_own() -> None:
         ({"strategy": {"name": "qfedavg"}}, "the mean training loss, 0 to 10 in hundredths"),
         ({"model": {"freeze": "backbone"}}, "its last layer alone"),
         ({"model": {"head": "seed"}}, "behind a hidden layer"),
-        ({"training": {"optimizer": "sgd"}}, "a gradient, which can give photographs back"),
+        ({"training": {"optimizer": "sgd"}}, "a gradient, from which photographs can be reconstructed"),
         ({"federation": {"compression": "int8"}}, "compressed to int8"),
     ],
 )

@@ -164,11 +164,11 @@ def test_a_study_that_was_read_is_open_again(camera, clinic: Clinic, gathering, 
     site = TestClient(app(clinic, DiagnosisSettings()), base_url="http://127.0.0.1")
     site.post("/login", data={"name": "anna", "password": "correct horse battery"})
     page = site.get(f"/studies/{stored.study.id}").text
-    assert "A photograph came after this study was read: it is open again" in page
-    assert "before a further photograph came" in page
+    assert "A photograph came after this study was read. The study is open again" in page
+    assert "before a later photograph came" in page
     report = site.get(f"/studies/{stored.study.id}/report.fhir.json").json()["entry"][0]["resource"]
     assert report["status"] == "preliminary"
-    assert ("it is open again" in report["conclusion"]) == sign
+    assert ("The study is open again" in report["conclusion"]) == sign
     read(clinic, stored, sign=True)
     assert the_study(clinic).entry.status is Status.SIGNED
 

@@ -153,7 +153,7 @@ def test_hospitals_of_any_size_and_any_grades_are_reported_compared_and_swept(te
     found = json.loads(json.dumps(reported(tested), allow_nan=False))
     page = page_of(found)
     assert not CERTAIN.search(verdict(found))
-    assert ("too few to say" in page) == any(found["too_few"].values())
+    assert ("too few patients. A metric needs" in page) == any(found["too_few"].values())
     with TemporaryDirectory() as folder:
         cells = [(strategy, seed) for strategy in ("fedavg", "krum") for seed in (0, 1)]
         runs = [

@@ -60,7 +60,7 @@ def approval(home: SiteHome) -> Checks:
     """A line for each plan that the hospital approved."""
     given, today = list(approvals(home)), date.today()
     if not given:
-        yield warn("approval", "no plan is approved: all that is asked is refused", "See approve.")
+        yield warn("approval", "no plan is approved: this machine refuses every request", "See approve.")
     for one in given:
         yield _approved(home, one, (one.expires - today).days)
 
@@ -71,7 +71,9 @@ def _approved(home: SiteHome, given: Approval, days: int) -> Check:
     refused = plan_refusal(given.plan.asked(start), home.settings.limits)
     if days < 0:
         return warn(
-            "approval", f"{about}, expired on {given.expires}: it is refused", "Withdraw it, or approve it anew."
+            "approval",
+            f"{about}, expired on {given.expires}: its requests are refused",
+            "Withdraw it, or approve it again.",
         )
     if refused is not None:
         return warn("approval", f"{about} is refused: {refused}", "Change limits in site.yaml, or withdraw it.")

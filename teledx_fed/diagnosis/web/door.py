@@ -23,7 +23,7 @@ LARGEST_STUDY = MOST_IMAGES * LARGEST_MIB * MIB
 LARGEST_OF_LINK = 2 * LARGEST_MIB * MIB + MIB
 LARGEST_FORM = MIB
 LARGEST_LOGIN = 16 * 2**10
-LINK_IS_OVER = "This link was used or tried too often, or its time is over. Ask for another."
+LINK_IS_OVER = "This link was used, was tried too often, or has expired. Ask for another."
 MOST_DIGITS = 20
 """Of a length that is worth reading."""
 SAFE = ("GET", "HEAD", "OPTIONS")

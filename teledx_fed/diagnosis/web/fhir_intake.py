@@ -83,7 +83,7 @@ def _submit(request: Request, source: str, key: str, content: bytes) -> FhirStud
 
 
 def _issue(ignored: Ignored) -> Issue:
-    consequence = " It may matter: a person reads the study." if ignored.matters else ""
+    consequence = " It may matter: a clinician reads the study." if ignored.matters else ""
     return Issue(
         severity="warning" if ignored.matters else "information",
         code="not-supported" if ignored.matters else "informational",

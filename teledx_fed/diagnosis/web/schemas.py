@@ -8,14 +8,14 @@ from pydantic import BaseModel, Field, TypeAdapter, WithJsonSchema
 from teledx_fed.clinical import PatientRecord
 
 WHY = {
-    400: "The body cannot be taken apart, or Host is no name of this site.",
-    401: "No token of a device that may send.",
+    400: "The body cannot be parsed, or Host is not a name of this page.",
+    401: "The device's token is missing, unknown or revoked.",
     404: "This device has no such study or upload.",
-    409: "Not now: see why.",
+    409: "The request does not fit the current state; detail states why.",
     411: "No Content-Length.",
     413: "Too large.",
-    422: "Not as it must be: see why.",
-    429: "This device has too much in progress: see what.",
+    422: "The request is not valid; detail states why.",
+    429: "This device has too many uploads in progress; detail states the limits.",
     507: "This site has no room for photographs now.",
 }
 """A request is refused, by status."""

@@ -63,7 +63,7 @@ def reach(home: SiteHome) -> Checks:
 
 def test_without_an_approved_plan_nothing_is_answered(write: Write) -> None:
     found = named(own.approval(write()))["approval"]
-    assert (found.state, found.found) == (State.WARN, "no plan is approved: all that is asked is refused")
+    assert (found.state, found.found) == (State.WARN, "no plan is approved: this machine refuses every request")
 
 
 @pytest.mark.parametrize(("days", "state", "told"), [(200, "ok", "200 days left"), (5, "warn", "5 days left")])
@@ -78,7 +78,7 @@ def test_an_approved_plan(write: Write, days: int, state: str, told: str) -> Non
     assert (refusing.state, refusing.found[-30:]) == (State.WARN, "network not in limits.networks")
     file = home.approval(plan.digest)
     file.write_text(file.read_text().replace((date.today() + days * DAY).isoformat(), "2020-01-01"))
-    assert "expired on 2020-01-01: it is refused" in named(own.approval(home))["approval"].found
+    assert "expired on 2020-01-01: its requests are refused" in named(own.approval(home))["approval"].found
 
 
 @pytest.mark.parametrize(
