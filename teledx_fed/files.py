@@ -1,4 +1,4 @@
-"""Files that are whole or absent, whatever dies and whoever else writes, and their owner's alone."""
+"""Write files that are complete or absent, even after a crash or with other writers, and private to their owner."""
 
 import fcntl
 import os

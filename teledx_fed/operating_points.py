@@ -1,4 +1,4 @@
-"""From which score on an eye is called: what that threshold rests on, and how well it did."""
+"""Operating points: the score from which an eye is called, how it was chosen, and its performance."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -62,9 +62,9 @@ class OperatingPoint:
     reason: str
     """Why it is withheld; empty otherwise."""
     validation: Performance
-    """On the eyes that chose the threshold, so it flatters."""
+    """On the eyes on which the threshold was chosen, so it is too good."""
     test: Performance | None = None
-    """On the hospital's test set, which chose nothing."""
+    """On the hospital's test set, which was not used to choose the threshold."""
 
     @property
     def withheld(self) -> bool:

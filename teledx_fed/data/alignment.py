@@ -1,4 +1,4 @@
-"""Whether two photographs show one eye in one view, although one was resized or encoded anew.
+"""Compare two photographs: do they show one eye in one view, even if one was resized or re-encoded?
 
 Resizing moves the rim that preparation finds by a pixel or two, and the fine bits of a perceptual hash turn with it. So
 one photograph is hashed under crops that differ a little in place and size, and the nearest counts.

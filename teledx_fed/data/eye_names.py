@@ -1,4 +1,4 @@
-"""Which eye the name of a file names: the one that all of its words agree on, or none and why.
+"""Find the eye that a file's name states: the one that all of its words agree on, or none and why.
 
 A wrong eye harms a patient and an unknown one costs a question, so nothing is guessed. `R` may be the right eye, a
 person's initial, or with a digit the grade of a screening programme (R0–R3, as in R1M0).

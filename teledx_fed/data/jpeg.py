@@ -1,4 +1,4 @@
-"""JPEG files (ITU-T T.81), decoded in full or refused: what a decoder would fill with grey is not taken for an eye."""
+"""Decode JPEG files (ITU-T T.81) in full, or refuse them: other decoders fill missing parts with grey."""
 
 import re
 import struct

@@ -1,4 +1,4 @@
-"""The same people at two hospitals of a simulation: each stays at one, or a test set would hold what was learned."""
+"""Keep people who are at two hospitals of a simulation at one, so that no test set holds training photographs."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Every file below a folder: the photographs, and what else lies there."""
+"""List every file below a folder: photographs and all other files."""
 
 import os
 import re

@@ -4,8 +4,8 @@ An entry ends with the hash of its own bytes, and among these is the hash of the
 head, which says what entry was the last, so that a cut end shows too. The head is signed with this side's key, and is
 written after the entry: it may lag behind the log, but it never leads.
 
-Whoever holds the key can put older files in the place of both. So each side sends its head with every message, and the
-other side acknowledges it: `verify` compares the log with the heads that were acknowledged.
+The owner of the key could still restore older copies of both files. So each side sends its head with every message, and
+the other side acknowledges it: `verify` compares the log with the acknowledged heads.
 """
 
 import fcntl

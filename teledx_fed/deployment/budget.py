@@ -12,8 +12,8 @@ from teledx_fed.records import Site
 def spent(home: SiteHome, site: Site, question: str) -> int:
     """How many other answers were given by a test set that shares a photograph with the present one.
 
-    One that lost or gained a few patients is so the same test set: a withdrawal buys no second look. To the same
-    question it gives another answer, and the difference would tell of who left.
+    So a test set that lost or gained a few patients counts as the same. Its answer to the same question is another one,
+    because the difference between the two answers would reveal facts about the patients who left.
     """
     now = _photographs(site)
     shared = {_answer(one) for one in _answers(home) if not now.isdisjoint(one["photographs"])}

@@ -1,4 +1,4 @@
-"""A hospital in a deployed federation: its approved plans before what it is asked, its rules behind what it answers."""
+"""Answer the coordinator's messages at a hospital: check them by approved plans, check replies by the site's rules."""
 
 import json
 import logging

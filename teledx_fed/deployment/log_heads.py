@@ -36,8 +36,8 @@ class LogHeads:
     def attach(self, message: Message, seen: LogHead) -> None:
         """Add the record, in the place of one that is there.
 
-        `seen` is the last head from before this exchange: the head that a message carries is made for that message, and
-        to acknowledge it in the reply would prove nothing.
+        `seen` is the last head received before this exchange. The sender of a message could invent the head in it, so a
+        reply that acknowledges that head would prove nothing.
         """
         head = self._log.head()
         own = (head.sequence, head.hash)

@@ -1,7 +1,7 @@
 """What a run has asked a hospital: one question a round, one for the last model's scores, one of the test set.
 
-A question that is asked again in the same bytes is answered again, so that a run can be resumed; in the place of it no
-other is. The record is written before anything is computed, so that a crash forgets none.
+The hospital answers a question again if its bytes are the same, so that a run can be resumed, and refuses a different
+question for the same round. The record is written before anything is computed, so that a crash loses no entry.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""What a batch holds more than once: a photograph of two studies, or twice in one, and two studies of one name."""
+"""Find duplicates in a batch: a photograph in two studies or twice in one, and two studies of one name."""
 
 import hashlib
 import unicodedata

@@ -1,4 +1,4 @@
-"""DICOM photographs on disk until their study is quiet: a camera may open an association for each.
+"""Keep DICOM photographs on disk until no more come for their study: a camera may open an association for each.
 
 The folder is all the state there is, so that a crash loses nothing. In it: `waiting/STUDY/INSTANCE.dcm`, by digests of
 both UIDs; `taking`, a study of which the clinic is being given the photographs; `refused`, what it did not take.

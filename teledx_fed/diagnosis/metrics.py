@@ -1,4 +1,4 @@
-"""What Prometheus learns of a clinic: counts and times, of nobody."""
+"""Prometheus metrics of a clinic: counts and times, without names or identifiers."""
 
 import shutil
 from collections.abc import Iterable, Iterator
@@ -29,14 +29,14 @@ class Traffic:
         self._registry.register(_Clinic(clinic))
         self._seconds = Histogram(
             "teledx_clinic_http_request_duration_seconds",
-            "Requests by the path they are of, without what identifies a study, a link or a person",
+            "Duration of requests by route, without identifiers of studies, links or persons",
             ("method", "path", "status"),
             buckets=BUCKETS,
             registry=self._registry,
         )
         self._refused = Counter(
             "teledx_clinic_refused_submissions",
-            "Studies that were sent and not taken, by where they came",
+            "Studies that were sent and refused, by the way they came",
             ("way",),
             registry=self._registry,
         )
@@ -77,22 +77,32 @@ class _Clinic(Collector):
 
 
 def _counts(census: Census) -> Iterator[Metric]:
-    yield _gauges("studies", "Kept, by the way they came", ("way", "status"), census.studies.items())
+    yield _gauges(
+        "studies", "Stored studies, by the way they came and status", ("way", "status"), census.studies.items()
+    )
     waiting = [((action.value,), census.waiting.get(action.value, 0)) for action in Action]
-    yield _gauges("studies_waiting", "Not signed yet, by what is suggested or read", ("action",), waiting)
+    yield _gauges("studies_waiting", "Studies not signed yet, by suggested or read action", ("action",), waiting)
     if census.oldest_waiting is not None:
         waits = (datetime.now(UTC) - census.oldest_waiting).total_seconds()
         yield _gauge("oldest_waiting_seconds", "Since the oldest study that nobody has signed was received", waits)
-    yield _gauges("suggestions", "Kept, of what studies there are", ("action", "certainty"), census.suggestions.items())
+    yield _gauges(
+        "suggestions",
+        "Stored suggestions, by action and certainty",
+        ("action", "certainty"),
+        census.suggestions.items(),
+    )
     readings = {
         ("signed" if signed else "preliminary", "overruled" if overruled else "followed"): count
         for (signed, overruled), count in census.readings.items()
     }
     yield _gauges(
-        "readings", "Kept, and whether they follow the suggestion", ("standing", "suggestion"), readings.items()
+        "readings",
+        "Stored readings, and whether they follow the suggestion",
+        ("standing", "suggestion"),
+        readings.items(),
     )
     refused = [((way,), count) for way, count in census.refused.items()]
-    yield _gauges("refusals_open", "What is in no study, and nobody has settled", ("way",), refused)
+    yield _gauges("refusals_open", "Refused photographs that nobody has marked as dealt with", ("way",), refused)
     yield _gauge("uploads_open", "Begun by devices, and not part of a study yet", census.uploads)
 
 

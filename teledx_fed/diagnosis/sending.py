@@ -1,4 +1,4 @@
-"""A signed report goes back to the hospital's archive: by C-STORE (PS3.4 Annex B) or STOW-RS (PS3.18 10.5)."""
+"""Send a signed report to the hospital's archive by C-STORE (PS3.4 Annex B) or STOW-RS (PS3.18 10.5)."""
 
 import tempfile
 from dataclasses import dataclass

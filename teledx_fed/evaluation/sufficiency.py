@@ -1,4 +1,4 @@
-"""Metrics that too few patients were tested for: an interval from one or two patients is theirs, not the model's."""
+"""Find metrics for which too few patients were tested: their intervals would describe one or two patients."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""Updates of a round before any round was accepted: their usual size is known only when all are in."""
+"""Check the norms of the first round's updates: their median is known only after all have arrived."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace

@@ -1,4 +1,4 @@
-"""What a run releases: the best round's model, and what a hospital that takes it up needs beside it."""
+"""Write the files that a run releases: the best round's model, and what a hospital needs to adopt it."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""The model card: all that a third party needs to compute with the weights by plain timm, or by ONNX Runtime."""
+"""The model card: everything that a third party needs to use the weights with plain timm or ONNX Runtime."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""A network in words that other programs understand; kept in bundle.json."""
+"""Describe a network for other programs; the description is stored in bundle.json."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

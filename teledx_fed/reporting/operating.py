@@ -1,4 +1,4 @@
-"""Operating points in report.json: what each hospital's rest on, and how they did on eyes that chose nothing."""
+"""Operating points in report.json: how each hospital's were chosen, and their performance on test eyes."""
 
 from collections.abc import Mapping
 from dataclasses import asdict

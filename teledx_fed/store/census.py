@@ -1,4 +1,4 @@
-"""What a site's store holds, in numbers, without anybody's name."""
+"""Count the contents of a site's store, without names."""
 
 from collections import Counter
 from collections.abc import Mapping

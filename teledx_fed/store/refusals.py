@@ -1,4 +1,4 @@
-"""What was sent and is in no study, until somebody settles it."""
+"""Refused photographs that are in no study, until a user marks them as dealt with."""
 
 import hashlib
 from datetime import datetime

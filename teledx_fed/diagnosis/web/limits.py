@@ -1,4 +1,4 @@
-"""How often something may be tried: a burst, then one at a time. Each table of attempts is bounded."""
+"""Rate limits for attempts: a burst, then one per interval. Each table of attempts has a bounded size."""
 
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
@@ -63,9 +63,9 @@ Counted = list[tuple[RateLimit, Hashable]]
 class LogInLimits:
     """Attempts to log in.
 
-    A browser that logged in as that user before has a limit of its own, which nobody else can use up. Others share
-    theirs: strict for a name from one network; wide for a name from anywhere and for a network whatever the name, so
-    that what one person does slows others down at most.
+    A browser that logged in as that user before has a limit of its own, which nobody else can use up. Other browsers
+    share limits: a strict one for a name from one network, and wide ones for a name from anywhere and for a network
+    with any name. So one person can slow others down, but cannot lock them out.
     """
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:

@@ -1,4 +1,4 @@
-"""What the model in use is: its training, its thresholds and how they did, and what it was not made for."""
+"""The page about the model in use: its training, its thresholds with their performance, and its limits."""
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse

@@ -1,4 +1,4 @@
-"""Health and metrics, for those who watch machines: nothing in them is of a patient, a reader or a device."""
+"""Serve health checks and metrics. Neither contains data of a patient, a reader or a device."""
 
 import hashlib
 import shutil

@@ -1,4 +1,4 @@
-"""Passwords and their hashes, of which few are computed at a time: each takes 64 MiB and a processor's time."""
+"""Passwords and their hashes. Only a few hashes are computed at a time, because each takes 64 MiB and CPU time."""
 
 import hashlib
 import hmac
@@ -16,7 +16,7 @@ DEMONSTRATION_USER, DEMONSTRATION_PASSWORD = "demo", "demonstration"
 
 _hasher = PasswordHasher()
 _strangers, _known = Places(2, waiting=8), Places(1, waiting=4)
-"""People who are known here don't queue with those who may be guessing."""
+"""Known users have a queue of their own, so that people who guess passwords cannot delay them."""
 NOBODY = _hasher.hash(secrets.token_urlsafe())
 """Checked where there is no such user, so that both answers take as long."""
 
@@ -49,7 +49,7 @@ def matches(password_hash: str, password: str, known: bool) -> bool:
 
 
 def new_mark(password_hash: str) -> str:
-    """What a browser keeps that logged in: it opens nothing, and a new password voids it."""
+    """Make the cookie of a browser that logged in. It gives no access, and a new password makes it invalid."""
     nonce = secrets.token_urlsafe(16)
     return f"{nonce}.{_sealed(nonce, password_hash)}"
 

@@ -1,4 +1,4 @@
-"""A clinician agrees, or says what else they see; asked once whether to sign it, they make it final."""
+"""Take a clinician's reading of a study, and sign it after one confirmation."""
 
 from datetime import UTC, datetime
 

@@ -1,4 +1,4 @@
-"""Photographs that are in no study, for those at the page to see to."""
+"""The list of refused photographs, which are in no study, for users of the page to deal with."""
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse

@@ -1,4 +1,4 @@
-"""A study to take along, or to send to the archive; preliminary until somebody signs."""
+"""Reports of a study, to download or to send to the archive; preliminary until a clinician signs."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""What /api/v1/openapi.json says of bodies and answers that FastAPI cannot tell by itself."""
+"""Schemas in /api/v1/openapi.json of bodies and answers that FastAPI cannot derive by itself."""
 
 from typing import Annotated, Any, Literal
 
