@@ -30,8 +30,9 @@ def apart(collections: Mapping[str, Collection], images: Images) -> dict[str, Co
     """Keep each person at one source. Patients of two sources who share a photograph, or nearly, are one person.
 
     A hash of the person's photographs chooses among the sources, so that no hospital is favoured and none is emptied;
-    the others set all photographs of the person aside. A photograph that two sources grade differently is set aside at
-    both.
+    the others set all photographs of the person aside. At that source they are one patient, under the smallest of their
+    pseudonyms, for only another source may tell that two photographs show one person. A photograph that two sources
+    grade differently is set aside at both.
     """
     if len(collections) < 2:
         return dict(collections)
@@ -40,7 +41,8 @@ def apart(collections: Mapping[str, Collection], images: Images) -> dict[str, Co
     persons = merged([(a.person, b.person) for a, b in _shared(groups, images)])
     if not persons:
         return dict(collections)
-    homes, conflicting = _homes(filed, persons), {id(one): group for group in groups for one in _conflicting(group)}
+    homes, patients = _homes(filed, persons), _patients(persons)
+    conflicting = {id(one): group for group in groups for one in _conflicting(group)}
     kept: dict[str, list[Example]] = {name: [] for name in collections}
     aside: dict[str, list[SetAside]] = {name: [] for name in collections}
     for one in filed:
@@ -51,7 +53,7 @@ def apart(collections: Mapping[str, Collection], images: Images) -> dict[str, Co
             detail = f"this person also has photographs at {home}, and stays there"
             aside[one.source].append(SetAside(one.example.image.name, Reason.ELSEWHERE, detail, home))
         else:
-            kept[one.source].append(one.example)
+            kept[one.source].append(replace(one.example, patient=patients.get(one.person, one.example.patient)))
     return {
         name: replace(of, examples=tuple(kept[name]), set_aside=(*of.set_aside, *aside[name]))
         for name, of in collections.items()
@@ -95,6 +97,14 @@ def _homes(filed: Sequence[Filed], persons: Mapping[Person, Person]) -> dict[Per
             digests[persons[one.person]].append(one.example.image.digest())
     chosen = {person: int(sha256(min(found).encode()).hexdigest(), 16) for person, found in digests.items()}
     return {person: sorted(among)[chosen[person] % len(among)] for person, among in sources.items()}
+
+
+def _patients(persons: Mapping[Person, Person]) -> dict[Person, str]:
+    """The pseudonym under which all patients of one source who are one person go."""
+    smallest: dict[tuple[Person, str], str] = {}
+    for (source, patient), person in sorted(persons.items()):
+        smallest.setdefault((person, source), patient)
+    return {(source, patient): smallest[person, source] for (source, patient), person in persons.items()}
 
 
 def _conflicting(group: Sequence[Filed]) -> Sequence[Filed]:

@@ -1,6 +1,6 @@
 """People at two hospitals of a simulation are kept at one."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -10,10 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from teledx_fed.data import sharing
+from teledx_fed.data.duplicates import merged
 from teledx_fed.data.hospitals import collections
+from teledx_fed.data.partition import SIDES, assign, split
 from teledx_fed.data.sharing import apart, shared
 from teledx_fed.data.synthetic import hospital
-from teledx_fed.data_settings import HospitalSettings
+from teledx_fed.data_settings import HospitalSettings, PartitionSettings
 from teledx_fed.records import Collection, Example, Patients, Reason
 from teledx_fed.settings import build
 
@@ -89,6 +91,49 @@ def test_a_photograph_that_two_hospitals_grade_differently_is_set_aside_at_both(
 def test_patients_of_one_name_at_two_hospitals_are_two_people() -> None:
     given = {"north": collection(("p", "a", 0)), "south": collection(("p", "b", 2))}
     assert apart(given, None) == given
+
+
+@pytest.mark.usefixtures("exact_only")
+@settings(max_examples=30)
+@given(st.dictionaries(st.sampled_from(["north", "south", "west"]), PHOTOGRAPHS, min_size=2))
+def test_where_a_person_stays_their_photographs_are_one_patient(held: dict[str, list[tuple[str, str, int]]]) -> None:
+    given = {name: collection(*{photograph[1]: photograph for photograph in of}.values()) for name, of in held.items()}
+    now = {(name, e.image.shows): e.patient for name, of in apart(given, None).items() for e in of.examples}
+    as_given = {(name, e.image.shows): e.patient for name, of in given.items() for e in of.examples}
+    links = [
+        ((a, patient), (b, as_given[b, shows]))
+        for (a, shows), patient in as_given.items()
+        for b in given
+        if (b, shows) in as_given
+    ]
+    person = merged(links)
+    for (name, shows), patient in now.items():
+        for (other, also), another in now.items():
+            if name == other:
+                one = person[name, as_given[name, shows]] == person[name, as_given[name, also]]
+                assert one == (patient == another)
+        assert patient in {of for (at, _), of in as_given.items() if at == name}
+
+
+@pytest.mark.usefixtures("exact_only")
+def test_a_person_whom_only_the_other_hospital_knows_is_not_divided_by_a_split() -> None:
+    """Two photographs of one patient at `known`, and copies of both in a table without patients."""
+    chosen = HospitalSettings(patients=12)
+    drawn = {name: hospital(name, chosen, seed=0).examples for name in ("both", "known", "unnamed")}
+    unnamed = (replace(example, patient=f"row {i}") for i, example in enumerate(drawn["both"]))
+    given = {
+        "known": Collection((*drawn["both"], *drawn["known"]), Patients.GIVEN),
+        "unnamed": Collection((*unnamed, *drawn["unnamed"]), Patients.UNKNOWN),
+    }
+    person = {example.image.digest(): example.patient for example in drawn["both"]}
+    found = apart(given, None)
+    assert any(example.image.digest() in person for example in found["unnamed"].examples)
+    terms = PartitionSettings(validation=0.3, test=0.3)
+    for site in assign(found, terms, 0).values():
+        shard, kept = split(site.examples, terms, b"key")
+        people = [{person.get(e.image.digest()) for e in getattr(shard, side)} - {None} for side in SIDES]
+        assert sum(map(len, people)) == len(set().union(*people))
+        assert split(tuple(reversed(site.examples)), terms, b"key", kept) == (shard, kept)
 
 
 def write(folder: Path, example: Example, image: np.ndarray, quality: int = 95) -> None:
