@@ -27,10 +27,11 @@ def approve(
         from teledx_fed.deployment.plan_wording import page
         from teledx_fed.deployment.site_settings import SiteHome
 
+        approvals.check_terms(reference, expires, runs)
         here, asked = SiteHome(home), plans.read(plan)
         typer.echo("\n".join(page(asked, here.settings, runs)) + "\n")
         if not yes:
-            typer.confirm("Approve this plan?", abort=True)
+            typer.confirm(f"Approve this plan for {here.settings.name}, by {reference}, until {expires}?", abort=True)
         given = approvals.approve(here, asked, reference, expires, runs, model)
         typer.echo(f"approved until {given.expires}; python -m sites withdraw {asked.digest[:12]} ends it")
 

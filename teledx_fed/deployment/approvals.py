@@ -39,11 +39,15 @@ def approve(
 
     `model` is the file that a run starts from, where the plan names one that does not lie here yet.
     """
-    must(reference.strip() != "", "--reference", "name the ethics vote or contract", reference, "Say --reference.")
-    must(_day(expires) >= date.today(), "--expires", "be a future date", expires, "Write it as 2027-01-31.")
-    within("--runs", runs, 0, 1000)
+    check_terms(reference, expires, runs)
     refused = plan_refusal(plan.asked(_start_of(home, plan, model)), home.settings.limits)
-    must(refused is None, "PLAN", "lie within limits of site.yaml", refused and refused.value, "Change one of the two.")
+    must(
+        refused is None,
+        "PLAN",
+        "lie within limits of site.yaml",
+        refused and refused.value,
+        "Ask the coordinator for another plan: the limits protect your patients.",
+    )
     approval = Approval(plan, reference, _day(expires), len(questions.runs_of(home, plan.digest)) + runs)
     kept = {**asdict(approval), "plan": json.loads(plan.text), "expires": expires}
     private_files.write(home.approval(plan.digest), json.dumps(kept, indent=1).encode(), replace=True)
@@ -51,6 +55,13 @@ def approve(
         "approved", plan=plan.digest, reference=reference, expires=expires, runs=approval.runs
     )
     return approval
+
+
+def check_terms(reference: str, expires: str, runs: int) -> None:
+    """A `ValueError` where an approval cannot have these terms, whatever the plan."""
+    must(reference.strip() != "", "--reference", "name the ethics vote or contract", reference, "Say --reference.")
+    must(_day(expires) >= date.today(), "--expires", "be a future date", expires, "Write it as 2027-01-31.")
+    within("--runs", runs, 0, 1000)
 
 
 def withdraw(home: SiteHome, plan: str) -> Approval:

@@ -74,6 +74,7 @@ def _facts(plan: Plan, asked: Settings, own: SiteSettings, runs: int) -> Iterato
         + (loss if asked.strategy.name in WEIGHED_BY_LOSS else ""),
     )
     yield "leaves, at last", f"the same counts of the validation set and of the test set, if it has {cell} patients"
+    yield "every message", "where your audit log ends: how many lines it has, and a hash of the last"
     yield "your test set", f"answers {limits.test_answers} questions in all, under any names of plans and runs"
     yield "first of all", f"counts of photographs, by grade, oedema, size and camera too, in multiples of {cell}"
     yield "in full", f"seed {asked.seed}; {_in_full(plan, asked)}"

@@ -47,6 +47,8 @@ class OwnDataSettings:
         one_of("data.on_bad", self.on_bad, ("fail", "skip"))
         within("data.workers", self.workers, 1, 256)
         _ = self.source
+        absolute = not self.root or Path(self.root).is_absolute()
+        must(absolute, "data.root", "be an absolute path", self.root, "A service starts in another folder than you.")
 
     @property
     def source(self) -> SourceSettings:

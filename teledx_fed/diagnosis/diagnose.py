@@ -24,6 +24,10 @@ from teledx_fed.evaluation.predictions import REFERABLE, VISION_THREATENING, eit
 from teledx_fed.model.bundle import Bundle, Calibration, Outputs, Scope
 from teledx_fed.records import Eye, Field
 
+SMALLER = 0.9
+"""A photograph is out of scope below this share of the shortest side in training: another photograph of the same camera
+may be a few pixels smaller."""
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -139,5 +143,5 @@ def _doubts(image: StudyImage, disc: Disc | None) -> tuple[Gap, ...]:
 
 def _outside(image: StudyImage, pixels: NDArray[np.uint8], scope: Scope) -> tuple[OutOfScope, ...]:
     new = bool(scope.cameras) and image.camera not in (*scope.cameras, "unknown")
-    small = min(pixels.shape[:2]) < scope.shortest_side
+    small = min(pixels.shape[:2]) < SMALLER * scope.shortest_side
     return (OutOfScope.CAMERA,) * new + (OutOfScope.IMAGE_SIZE,) * small

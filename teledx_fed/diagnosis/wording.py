@@ -48,7 +48,7 @@ OUT_OF_SCOPE: Mapping[Reason, str] = {
     OutOfScope.SYMPTOMS: "the patient has new symptoms",
     OutOfScope.NOT_UNDERSTOOD: "the sender sent information about the patient that is not read here and may matter",
     OutOfScope.CAMERA: "the model has not seen photographs of this camera",
-    OutOfScope.IMAGE_SIZE: "the photograph is smaller than those the model has seen",
+    OutOfScope.IMAGE_SIZE: "the photograph is smaller than those of this hospital that the model was trained on",
 }
 GAPS: Mapping[Reason, str] = {
     Gap.EYE_MISSING: "one eye has no photograph",

@@ -229,3 +229,9 @@ def test_memory_is_bounded(home: SiteHome, gigabytes: int, fails: bool) -> None:
     )
     assert ended.stderr.endswith("MemoryError\n") == fails
     assert (ended.returncode != 0) == fails
+
+
+def test_the_terms_of_an_approval_are_checked_before_the_plan_is_shown() -> None:
+    for reference, expires, runs in (("", "2099-01-01", 1), ("R1", "2020-01-01", 1), ("R1", "2099-01-01", -1)):
+        with pytest.raises(ValueError, match=r"--(reference|expires|runs) must"):
+            approvals.check_terms(reference, expires, runs)

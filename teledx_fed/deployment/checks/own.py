@@ -23,7 +23,7 @@ CGROUP = Path("/sys/fs/cgroup")
 
 
 def secrets(home: SiteHome) -> Checks:
-    files = (home.folder, home.private_key, home.split_key, home.executor_key)
+    files = (home.folder, home.private_key, home.split_key, home.executor_key, home.audit_key)
     wrong = [found for file in files if (found := _exposed(file)) is not None]
     yield from wrong or [ok("secrets", f"{', '.join(file.name for file in files)}: for their owner alone")]
 
