@@ -62,7 +62,7 @@ def server(sites: int) -> None:
 
     @app.query("statistics")
     def statistics(message: Message, context: Context) -> Message:
-        declared = {name: np.zeros(shape) for name, shape in SHAPES.items()} | {"photographs": np.array([100.0])}
+        declared = {name: np.zeros(shape) for name, shape in SHAPES.items()} | {"declared": np.array([100.0])}
         return Message(RecordDict({wire.TABLES: wire.arrays(declared)}), reply_to=message)
 
     @app.evaluate()

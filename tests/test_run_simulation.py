@@ -162,18 +162,19 @@ def test_bad_settings_end_with_one_line_and_no_traceback(start: Start, tmp_path:
 
 @pytest.mark.slow
 def test_bad_data_is_named_with_file_and_row(start: Start, tmp_path: Path) -> None:
+    """First what the table says, before a photograph is read; then what a photograph says."""
     root = tmp_path / "site"
     (root / "train_images").mkdir(parents=True)
-    (root / "train.csv").write_text("id_code,diagnosis\nabsent,2\ntorn,1\n")
     (root / "train_images" / "torn.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    process = start("data=aptos2019", f"data_root={root}", f"folder={tmp_path / 'run'}")
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == 1
-    assert "2 problems in the data" in err
-    assert "train.csv, row 2" in err
-    assert "torn.png" in err
-    assert "data.on_bad=skip" in err
-    assert "Traceback" not in err
+    for problem, rows in (("train.csv, row 2", "absent,2\ntorn,1\n"), ("torn.png", "torn,1\n")):
+        (root / "train.csv").write_text(f"id_code,diagnosis\n{rows}")
+        process = start("data=aptos2019", f"data_root={root}", f"folder={tmp_path / 'run'}")
+        _, err = process.communicate(timeout=120)
+        assert process.returncode == 1
+        assert "1 problem in the data" in err
+        assert problem in err
+        assert "data.on_bad=skip" in err
+        assert "Traceback" not in err
 
 
 def test_resume_takes_no_other_setting(start: Start, tmp_path: Path) -> None:
@@ -240,7 +241,7 @@ def test_a_killed_sweep_goes_on_by_the_same_command(start: Start, tmp_path: Path
 @pytest.mark.slow
 def test_two_folders_and_the_seeds_head(start: Start, tmp_path: Path) -> None:
     """The seed's example: metrics that need five grades are null, those of referable or not are there."""
-    for example in hospital("clinic", HospitalSettings(patients=40), seed=0).examples:
+    for example in hospital("clinic", HospitalSettings(patients=80), seed=0).examples:
         folder = tmp_path / "photographs" / ("referable" if example.referable else "not_referable")
         folder.mkdir(parents=True, exist_ok=True)
         name = f"{example.patient}_{example.eye}_{example.field}.jpg"

@@ -34,9 +34,10 @@ CELLS: Mapping[str, tuple[str, ...]] = {
     "sides": (*(f"{low}–{high - 1}" for low, high in pairwise(SIDES)), f"{SIDES[-1]}–"),
     "patients": tuple(Patients),
     "set_aside": tuple(Reason),
-    "photographs": ("at most",),
+    "declared": ("at most",),
 }
-"""Each table, and what its cells count; patients lie in the one cell that says how they are known."""
+"""Each table, and what its cells count; patients lie in the one cell that says how they are known, and `declared` is
+the number of photographs."""
 
 SHAPES = {name: (len(cells),) for name, cells in CELLS.items()}
 
@@ -55,7 +56,7 @@ def summary(site: Site, cell: int) -> Tables:
         },
         cell,
     )
-    return {**rounded, "photographs": np.array([rounded_up(len(examples), cell)], np.float64)}
+    return {**rounded, "declared": np.array([rounded_up(len(examples), cell)], np.float64)}
 
 
 def rounded_up(photographs: int, cell: int) -> int:
@@ -74,7 +75,7 @@ def inconsistency(tables: Tables, most_photographs: int) -> str | None:
     """Why these tables cannot be such a summary."""
     if any(not np.isfinite(table).all() or (table < 0).any() or (table % 1).any() for table in tables.values()):
         return "tables must hold whole counts"
-    total, photographs = tables["grades"].sum(), tables["photographs"].sum()
+    total, photographs = tables["grades"].sum(), tables["declared"].sum()
     if max(table.sum() for table in tables.values()) > most_photographs:
         return f"tables must count at most {most_photographs} photographs"
     if total > photographs:

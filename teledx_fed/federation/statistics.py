@@ -44,7 +44,7 @@ def declarations(
     """
     unasked = {node: name for node, name in nodes.items() if name not in declared}
     replies, tables = ask_for_statistics(grid, settings, unasked)
-    return {**declared, **{site: int(found["photographs"][0]) for site, found in tables.items()}}, replies
+    return {**declared, **{site: int(found["declared"][0]) for site, found in tables.items()}}, replies
 
 
 def readiness(replies: Replies, tables: Mapping[str, Tables], settings: Settings) -> list[Readiness]:
@@ -66,7 +66,7 @@ def together(sites: Sequence[Readiness], settings: Settings) -> Readiness:
 
 def _heaviest(sites: Sequence[Readiness], settings: Settings) -> list[str]:
     """A warning where one of three or more sites would outweigh all others in the mean."""
-    declared = {site.name: _sum(site.counts["photographs"]) for site in sites if site.counts}
+    declared = {site.name: _sum(site.counts["declared"]) for site in sites if site.counts}
     if len(declared) < 3 or settings.strategy.weighting != "examples":
         return []
     name, most = max(declared.items(), key=lambda item: item[1])

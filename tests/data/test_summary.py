@@ -58,7 +58,7 @@ def test_every_table_counts_the_whole_shard() -> None:
         "sides": {"0–127": 30, "512–767": 30},
         "patients": {"given": 30},
         "set_aside": {"ungradable": 2, "bad": 1},
-        "photographs": {"at most": 60},
+        "declared": {"at most": 60},
     }
 
 
@@ -127,19 +127,19 @@ cells = st.integers(1, 8)
 @given(hospitals(), cells)
 def test_every_count_is_a_multiple_below_the_truth_and_small_ones_are_nothing(site: Site, cell: int) -> None:
     truth, told = summary(site, 1), summary(site, cell)
-    for name in CELLS.keys() - {"photographs"}:
+    for name in CELLS.keys() - {"declared"}:
         assert (told[name] % cell == 0).all()
         assert (told[name] <= truth[name]).all()
         assert (told[name][truth[name] < cell] == 0).all()
-    assert truth["photographs"] <= told["photographs"] < truth["photographs"] + cell
-    assert told["photographs"] % cell == 0
+    assert truth["declared"] <= told["declared"] < truth["declared"] + cell
+    assert told["declared"] % cell == 0
     assert inconsistency(told, 1000) is None
 
 
 @given(hospitals(), cells, st.data())
 def test_no_total_gives_a_count_back(site: Site, cell: int, data: st.DataObject) -> None:
     """Whatever is told, each cell of each table may hold any number from what it reads up to the next multiple."""
-    told = {name: table for name, table in summary(site, cell).items() if name != "photographs"}
+    told = {name: table for name, table in summary(site, cell).items() if name != "declared"}
     more = data.draw(st.integers(0, cell - 1))
     where = {name: data.draw(st.integers(0, len(CELLS[name]) - 1)) for name in CELL_OF}
     other = {name: table.copy() for name, table in told.items()}
@@ -176,7 +176,7 @@ def changed(table: str, *values: float) -> Callable[[dict[str, NDArray[np.float6
         (changed("grades", 10, 10, 0, 0, 5), "one total"),
         (changed("set_aside", 5000, 0, 0, 0, 0), "at most 1000 photographs"),
         (changed("patients", 5, 5, 0), "known in one way"),
-        (changed("photographs", 25), "at most the 25 photographs that the site declares, got 30"),
+        (changed("declared", 25), "at most the 25 photographs that the site declares, got 30"),
         (changed("patients", 35, 0, 0), "no more than photographs"),
     ],
 )

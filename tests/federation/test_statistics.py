@@ -118,7 +118,7 @@ def test_a_site_that_declares_most_photographs_is_named(
     weighting: str, warned: bool, tiny_settings: Callable[..., Settings]
 ) -> None:
     counts = {
-        name: by_cell(told(photographs={"at most": most})) for name, most in zip(NAMES, (300, 200, 90_000), strict=True)
+        name: by_cell(told(declared={"at most": most})) for name, most in zip(NAMES, (300, 200, 90_000), strict=True)
     }
     sites = [Readiness(name, True, (), of_site) for name, of_site in counts.items()]
     reasons = together(sites, tiny_settings(strategy__weighting=weighting)).reasons
@@ -134,7 +134,7 @@ def told(**changed: Mapping[str, int]) -> Tables:
         "sides": {"384–511": 200},
         "patients": {"given": 100},
         "set_aside": {},
-        "photographs": {"at most": 200},
+        "declared": {"at most": 200},
         **changed,
     }
     return {name: np.array([counts[name].get(cell, 0) for cell in cells], np.float64) for name, cells in CELLS.items()}
@@ -184,7 +184,7 @@ def test_a_site_with_few_patients_tells_nothing_of_them(
 ) -> None:
     site = replace(tiny_site("north", 4), set_aside=(SetAside("patient-7.jpg", Reason.BAD),))
     _, tables = ask(sites=[site], outbound__min_patients=13)
-    assert tables["north"].pop("photographs") == 26  # 24, rounded up
+    assert tables["north"].pop("declared") == 26  # 24, rounded up
     assert not any(table.any() for table in tables["north"].values())
 
 
