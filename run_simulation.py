@@ -200,7 +200,7 @@ if __name__ == "__main__":
         with told_plainly():
             main()
     except CompactHydraException as error:
-        sys.exit("\n".join(map(str, filter(None, [error, error.__cause__]))))
+        sys.exit(f"error: {settings_of.worded(error)}")
     if SWEPT.folder and len(SWEPT.made) > 1:
         from teledx_fed.reporting.sweep import write_sweep
 

@@ -15,7 +15,7 @@ from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 from yaml import YAMLError
 
 from teledx_fed.checks import LARGEST_SEED, must, one_of, within
@@ -31,6 +31,7 @@ from teledx_fed.files import write_text
 from teledx_fed.learning_settings import ModelSettings, TrainingSettings
 from teledx_fed.records import LocalTraining
 from teledx_fed.run_settings import EvaluationSettings, SimulationSettings, TrackingSettings
+from teledx_fed.setting_names import check_names, refusal
 
 CONF = Path(__file__).parents[1] / "conf"
 GUIDE = "docs/researcher.md, Your own hospitals"
@@ -198,6 +199,7 @@ def build(composed: Mapping[str, Any] | DictConfig) -> Settings:
     if not isinstance(composed, DictConfig):
         must("${" not in json.dumps(composed), "settings", "hold plain values", "an interpolation", "Resolve it first.")
     values = composed if isinstance(composed, DictConfig) else OmegaConf.create(dict(composed))
+    _check_names(values)
     must(
         values.get("data_root") is not None
         or values.get("hospitals") is not None
@@ -219,13 +221,27 @@ def compose(overrides: Sequence[str]) -> Settings:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             composed = hydra.compose("config", list(overrides))
     except HydraException as error:
-        raise ValueError(str(error)) from error
+        raise ValueError(worded(error)) from error
+    _check_names(composed)  # those of the data as well, which are left out below
     for name, unasked in NOT_OVER_A_NETWORK.items():
         found = OmegaConf.select(composed, name)
         must(found == unasked, name, f"be {unasked} over a network", found, "Simulate it: run_simulation.py.")
     composed.data.sources, composed.data.hospitals = {}, {}
     composed.folder = composed.resume = None
     return build(composed)
+
+
+def _check_names(values: DictConfig) -> None:
+    """Hydra lets +NAME=VALUE add what no setting is, and a dataclass made of it says nothing."""
+    check_names(cast(dict[Any, Any], OmegaConf.to_container(values)), Settings)
+
+
+def worded(error: HydraException) -> str:
+    """What Hydra says, except that it recommends to add, with a plus, a setting that does not exist."""
+    cause = error.__cause__
+    if isinstance(cause, ConfigAttributeError | ConfigKeyError) and str(error).startswith("Could not override"):
+        return refusal(str(cause.full_key), Settings)
+    return "\n".join(map(str, filter(None, [error, cause])))
 
 
 def load(path: Path) -> Settings:

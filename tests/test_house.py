@@ -12,6 +12,7 @@ LIBRARY = ROOT / "teledx_fed"
 LAYERS = [
     {
         *("checks", "settings", "data_settings", "learning_settings", "federation_settings", "run_settings"),
+        "setting_names",
         *("records", "clinical", "operating_points", "weights", "randomness", "files", "failures", "clock", "amounts"),
         "devices",
     },

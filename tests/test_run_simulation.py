@@ -161,6 +161,21 @@ def test_bad_settings_end_with_one_line_and_no_traceback(start: Start, tmp_path:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("asked", [["hospital=mine.yaml"], ["+hospital=mine.yaml"], ["-m", "+hospital=a,b"]])
+def test_a_setting_that_does_not_exist_ends_a_run_before_it_begins(
+    start: Start, tmp_path: Path, asked: list[str]
+) -> None:
+    process = start(*asked, "experiment=quick", f"folder={tmp_path / 'run'}")
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "error: hospital must be the name of a setting" in err
+    assert "Did you mean hospitals?" in err
+    assert "use +hospital" not in err
+    assert "photographs" not in out + err
+    assert not list(tmp_path.rglob("config.yaml"))
+
+
+@pytest.mark.slow
 def test_bad_data_is_named_with_file_and_row(start: Start, tmp_path: Path) -> None:
     """First what the table says, before a photograph is read; then what a photograph says."""
     root = tmp_path / "site"

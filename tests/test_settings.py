@@ -86,8 +86,34 @@ def test_a_wrong_type_or_name_is_refused_by_the_schema(override: str, message: s
 
 
 def test_settings_can_be_built_without_hydra() -> None:
-    with pytest.raises(ValueError, match="Key 'epoch' not in 'TrainingSettings'"):
+    with pytest.raises(
+        ValueError, match=r"training\.epoch must be the name of a setting, .* Did you mean training\.epochs\?"
+    ):
         build({"data": {"hospitals": {"north": {}}}, "training": {"epoch": 3}})
+
+
+@pytest.mark.parametrize(
+    ("asked", "name", "meant"),
+    [
+        ("hospital=hospitals.yaml", "hospital", "hospitals"),
+        ("+hospital=hospitals.yaml", "hospital", "hospitals"),
+        ("++training.epoch=3", "training.epoch", "training.epochs"),
+        ("+rounds=3", "rounds", "federation.rounds"),
+        ("+training.rounds={a: {b: 3}}", "training.rounds", "federation.rounds"),
+        ("+data.hospitals.north.patient=3", "data.hospitals.north.patient", "data.hospitals.north.patients"),
+        ("+data.hospitals.north.qqq=3", "data.hospitals.north.qqq", None),
+    ],
+)
+def test_a_setting_that_does_not_exist_is_refused_with_the_nearest(asked: str, name: str, meant: str | None) -> None:
+    with pytest.raises(ValueError) as error:  # noqa: PT011 - the message is what is tested
+        compose_for_network(["experiment=quick", asked])
+    assert str(error.value).startswith(f"{name} must be the name of a setting, got one that does not exist. ")
+    assert f"Did you mean {meant}? " in str(error.value) if meant else "Did you mean" not in str(error.value)
+
+
+def test_whoever_writes_a_mapping_names_its_keys() -> None:
+    settings = composed("+tracking.tags.training=first", "+data.grading.good=1")
+    assert (settings.tracking.tags, settings.data.grading) == ({"training": "first"}, {"good": 1})
 
 
 def test_fedprox_points_to_the_one_proximal_mu() -> None:

@@ -1,0 +1,57 @@
+"""The dotted names of settings, so that one that does not exist is refused, with the one that may be meant."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import is_dataclass
+from difflib import get_close_matches
+from functools import reduce
+from typing import Any, get_args, get_origin, get_type_hints
+
+
+def check_names(values: Mapping[Any, Any], schema: type) -> None:
+    """A `ValueError` for the first of `values` that is no setting of `schema`, a dataclass."""
+    for name in _unknown(values, schema):
+        raise ValueError(refusal(name, schema))
+
+
+def refusal(name: str, schema: type) -> str:
+    """`name` is unknown by its last word alone."""
+    near = _nearest(name, schema)
+    meant = f"Did you mean {near}? " if near else ""
+    return (
+        f"{name} must be the name of a setting, got one that does not exist. {meant}run_simulation.py --help lists all."
+    )
+
+
+def _unknown(values: Mapping[Any, Any], kind: Any, within: str = "") -> Iterator[str]:
+    """Whoever writes a mapping names its keys; those of a dataclass are given."""
+    for key, value in values.items():
+        inner = _inner(kind, key)
+        if inner is None:
+            yield f"{within}{key}"
+        elif isinstance(value, Mapping) and (is_dataclass(inner) or get_origin(inner) is dict):
+            yield from _unknown(value, inner, f"{within}{key}.")
+
+
+def _inner(kind: Any, key: str) -> Any:
+    return get_type_hints(kind).get(key) if is_dataclass(kind) else get_args(kind)[1]
+
+
+def _names(kind: Any, within: str = "") -> Iterator[str]:
+    for name, inner in get_type_hints(kind).items():
+        yield within + name
+        if is_dataclass(inner):
+            yield from _names(inner, f"{within}{name}.")
+
+
+def _nearest(name: str, schema: type) -> str | None:
+    """A setting of the same last word, else one beside it that is spelt much the same, else one anywhere."""
+    *path, word = name.split(".")
+    beside = _by_last_word(_names(reduce(_inner, path, schema), "".join(f"{part}." for part in path)))
+    everywhere = _by_last_word(_names(schema))
+    near = [found[one] for found in (beside, everywhere) for one in get_close_matches(word, found, 1)]
+    return everywhere.get(word) or next(iter(near), None)
+
+
+def _by_last_word(names: Iterator[str]) -> dict[str, str]:
+    """Of several the first."""
+    return {name.rpartition(".")[2]: name for name in reversed(list(names))}
