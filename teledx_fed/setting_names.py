@@ -14,12 +14,11 @@ def check_names(values: Mapping[Any, Any], schema: type) -> None:
 
 
 def refusal(name: str, schema: type) -> str:
-    """`name` is unknown by its last word alone."""
+    """In one line, whatever `name` holds: it may come over the network."""
+    shown = " ".join(name.split())
     near = _nearest(name, schema)
     meant = f"Did you mean {near}? " if near else ""
-    return (
-        f"{name} must be the name of a setting, got one that does not exist. {meant}run_simulation.py --help lists all."
-    )
+    return f"{shown} must be the name of a setting, got one that does not exist. {meant}run_simulation.py --help lists all."
 
 
 def _unknown(values: Mapping[Any, Any], kind: Any, within: str = "") -> Iterator[str]:
@@ -33,11 +32,11 @@ def _unknown(values: Mapping[Any, Any], kind: Any, within: str = "") -> Iterator
 
 
 def _inner(kind: Any, key: str) -> Any:
-    return get_type_hints(kind).get(key) if is_dataclass(kind) else get_args(kind)[1]
+    return get_type_hints(kind).get(key) if is_dataclass(kind) else (*get_args(kind), None, None)[1]
 
 
 def _names(kind: Any, within: str = "") -> Iterator[str]:
-    for name, inner in get_type_hints(kind).items():
+    for name, inner in get_type_hints(kind).items() if is_dataclass(kind) else ():
         yield within + name
         if is_dataclass(inner):
             yield from _names(inner, f"{within}{name}.")

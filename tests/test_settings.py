@@ -111,6 +111,12 @@ def test_a_setting_that_does_not_exist_is_refused_with_the_nearest(asked: str, n
     assert f"Did you mean {meant}? " in str(error.value) if meant else "Did you mean" not in str(error.value)
 
 
+@pytest.mark.parametrize("odd", ["a\nb", "a.b.c", "", "."])
+def test_an_odd_name_is_refused_in_one_line(odd: str) -> None:
+    with pytest.raises(ValueError, match=r"^training\.[^\n]* must be the name of a setting, [^\n]+$"):
+        build({"data": {"hospitals": {"north": {}}}, "training": {odd: 3}})
+
+
 def test_whoever_writes_a_mapping_names_its_keys() -> None:
     settings = composed("+tracking.tags.training=first", "+data.grading.good=1")
     assert (settings.tracking.tags, settings.data.grading) == ({"training": "first"}, {"good": 1})
