@@ -256,13 +256,14 @@ def test_a_killed_sweep_goes_on_by_the_same_command(start: Start, tmp_path: Path
 @pytest.mark.slow
 def test_two_folders_and_the_seeds_head(start: Start, tmp_path: Path) -> None:
     """The seed's example: metrics that need five grades are null, those of referable or not are there."""
-    for example in hospital("clinic", HospitalSettings(patients=80), seed=0).examples:
+    for example in hospital("clinic", HospitalSettings(patients=60), seed=0).examples:
         folder = tmp_path / "photographs" / ("referable" if example.referable else "not_referable")
         folder.mkdir(parents=True, exist_ok=True)
         name = f"{example.patient}_{example.eye}_{example.field}.jpg"
         cv2.imwrite(str(folder / name), example.image.read()[..., ::-1])
     overrides = [
         "experiment=seed_baseline",
+        "partition.test=0.5",
         f"data_root={tmp_path / 'photographs'}",
         "federation.rounds=3",
         "outbound.min_patients=2",
