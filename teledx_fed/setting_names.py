@@ -18,7 +18,8 @@ def refusal(name: str, schema: type) -> str:
     shown = " ".join(name.split())
     near = _nearest(name, schema)
     meant = f"Did you mean {near}? " if near else ""
-    return f"{shown} must be the name of a setting, got one that does not exist. {meant}run_simulation.py --help lists all."
+    found = "got one that does not exist"
+    return f"{shown} must be the name of a setting, {found}. {meant}run_simulation.py --help lists all."
 
 
 def _unknown(values: Mapping[Any, Any], kind: Any, within: str = "") -> Iterator[str]:
