@@ -35,14 +35,21 @@ def serve(home: Home = HERE, bundle: BundleFolder = None) -> None:
 
 @app.command()
 def diagnose(
-    paths: Annotated[list[Path], typer.Argument(help="Photographs, folders with one a patient, or a table (.csv).")],
+    paths: Annotated[list[Path], typer.Argument(help="Photographs, folders, or a table (.csv).")],
     out: Annotated[Path, typer.Option(help="A new folder: results.csv, and a JSON, FHIR and PDF file a study.")],
     home: Home = HERE,
     bundle: BundleFolder = None,
-    eye: Annotated[str, typer.Option(help="left or right, where neither file nor name says.")] = "unknown",
+    eye: Annotated[str, typer.Option(help="left, right or unknown, where neither file nor name says.")] = "unknown",
 ) -> None:
-    """Suggest a grade for each study; a file that cannot be read has its row with the reason."""
+    """Suggest a grade for each study, from photographs, folders or a table (.csv).
+
+    In a folder, each sub-folder is a patient; each file directly in the folder is a study of its own.
+
+    A photograph that cannot be read has a row with the reason in results.csv, and a line on standard error. The exit
+    code is then 1.
+    """
     with told_plainly():
+        from teledx_fed.checks import one_of
         from teledx_fed.clinical import DEMONSTRATION
         from teledx_fed.diagnosis.batch import run
         from teledx_fed.diagnosis.home import DiagnosisHome
@@ -50,6 +57,7 @@ def diagnose(
         from teledx_fed.records import Eye
         from teledx_fed.reporting.progress import Display
 
+        one_of("--eye", eye, Eye)
         here = DiagnosisHome(home)
         opened = here.bundle(bundle, or_demonstration=True)
         mark = f": {DEMONSTRATION}" if opened.manifest.demonstration else ""
@@ -69,6 +77,8 @@ def diagnose(
                 settings.most_pixels,
             )
         typer.echo(f"{len(found)} studies, {failed} photographs that could not be read: {out / 'results.csv'}")
+    if failed:
+        raise typer.Exit(1)
 
 
 @user.command("add")

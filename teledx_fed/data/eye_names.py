@@ -6,6 +6,8 @@ person's initial, or with a digit the grade of a screening programme (R0–R3, a
 
 import re
 import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from teledx_fed.clinical import Gap
@@ -60,3 +62,16 @@ def eye_in(name: str) -> NamedEye:
     if letters and (others or GRADE.search(plain)):
         return NamedEye(doubt=Gap.EYE_NAME_UNCLEAR)
     return NamedEye(letters.pop()) if letters else NamedEye()
+
+
+def pairs_of_eyes(names: Iterable[str]) -> list[tuple[str, str]]:
+    """Names of a right and a left eye that are otherwise the same, such as `12_OD.png` and `12_OS.png`."""
+    eyes: dict[str, dict[Eye, str]] = defaultdict(dict)
+    for name in names:
+        eyes[_without_eye(name)].setdefault(eye_in(name).eye, name)
+    return [(pair[Eye.RIGHT], pair[Eye.LEFT]) for pair in eyes.values() if {Eye.RIGHT, Eye.LEFT} <= pair.keys()]
+
+
+def _without_eye(name: str) -> str:
+    plain = CAMEL.sub(" ", unicodedata.normalize("NFKC", name)).casefold()
+    return re.sub(r"[^\W\d_]+", lambda word: "" if word[0] in WORDS | LETTERS else word[0], plain)

@@ -17,7 +17,7 @@ from teledx_fed.diagnosis import fhir, pdf
 from teledx_fed.diagnosis.collisions import NAME, Collision, Place, collisions, marked
 from teledx_fed.diagnosis.diagnose import Picture, diagnose
 from teledx_fed.diagnosis.heat_map import overlay, sentence
-from teledx_fed.diagnosis.intake import Submission, Unreadable, identity_of, study_of
+from teledx_fed.diagnosis.intake import Sent, Submission, identity_of, study_of
 from teledx_fed.diagnosis.referral import ReferralSettings
 from teledx_fed.diagnosis.results import Row, as_json, row, write_csv
 from teledx_fed.files import write_bytes, write_text
@@ -41,7 +41,8 @@ def run(
     """Writes `results.csv`, and a file for each study; returns how many photographs have an error in their row.
 
     With the hospital's `key`, a study that its sender calls the same has the same id in every batch. `tell` gets a line
-    for each collision, with names, for the hospital's own eyes. All that collides is kept, and a clinician reads it.
+    for each collision and each error, with names, for the hospital's own eyes. All that collides is kept, and a
+    clinician reads it.
     """
     if (out / RESULTS).exists():
         raise ValueError(f"--out must be a new folder, got {out}, which holds results. Name another.")
@@ -51,7 +52,10 @@ def run(
     rows: list[Row] = []
     for number, submission in enumerate(marked(submissions, found)):
         own = [collision for collision in found if collision.place[0] == number]
-        read = _of(*study_of(submission, ids[number], most_pixels), ids[number], bundle, referral, out)
+        read = _of(submission, ids[number], bundle, referral, out, most_pixels)
+        for one in read:
+            if one.error:
+                tell(one.error if one.error.startswith(one.file) else f"{one.file}: {one.error}")
         rows += [replace(one, collision=_collision(one.file, submission, own, ids)) for one in read]
         advance(number + 1, len(submissions))
     write_csv(rows, out / RESULTS)
@@ -83,23 +87,31 @@ def _collision(file: str, submission: Submission, own: Sequence[Collision], ids:
 
 
 def _of(
-    study: Study | None,
-    unreadable: Sequence[Unreadable],
-    identity: str,
-    bundle: Bundle,
-    referral: ReferralSettings,
-    out: Path,
+    submission: Submission, identity: str, bundle: Bundle, referral: ReferralSettings, out: Path, most_pixels: int
 ) -> list[Row]:
-    rows = [Row(str(one.file), study=identity, error=one.reason) for one in unreadable]
+    study, unreadable = study_of(submission, identity, most_pixels)
+    rows = [_failed(one.sent, identity, one.reason) for one in unreadable]
     if study is None:
         return rows
-    files = [Path(image.photograph.name) for image in study.images]
+    refused = [one.sent for one in unreadable]
+    readable = [sent for sent in submission.sent if sent not in refused]
     try:
         diagnosis, pictures = diagnose(study, bundle, referral)
-    except ValueError as error:
-        return rows + [Row(str(file), study=identity, error=str(error)) for file in files]
+    except (ValueError, OSError) as error:
+        return rows + [_failed(sent, identity, str(error)) for sent in readable]
     _write(study, diagnosis, pictures, referral, out)
-    return rows + [row(file, study, picture.seen, diagnosis) for file, picture in zip(files, pictures, strict=True)]
+    return rows + [
+        row(sent.file, study, picture.seen, diagnosis, _number(sent))
+        for sent, picture in zip(readable, pictures, strict=True)
+    ]
+
+
+def _failed(sent: Sent, identity: str, reason: str) -> Row:
+    return Row(str(sent.file), study=identity, error=reason, row=_number(sent))
+
+
+def _number(sent: Sent) -> str:
+    return "" if sent.row is None else str(sent.row)
 
 
 def _write(

@@ -5,6 +5,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from teledx_fed.clinical import Gap
 from teledx_fed.diagnosis.intake import Submission
@@ -64,9 +65,19 @@ def _repeated(keyed: Iterable[tuple[str, Place]], what: str) -> Iterable[Collisi
 def _photographs(submissions: Sequence[Submission]) -> Iterable[tuple[str, Place]]:
     for number, submission in enumerate(submissions):
         for at, sent in enumerate(submission.sent):
-            if sent.file.is_file():
-                with sent.file.open("rb") as file:
-                    yield hashlib.file_digest(file, "sha256").hexdigest(), (number, at)
+            if digest := _digest(sent.file):
+                yield digest, (number, at)
+
+
+def _digest(file: Path) -> str | None:
+    """None where the file cannot be read: its own row has the reason."""
+    try:
+        if not file.is_file():
+            return None
+        with file.open("rb") as content:
+            return hashlib.file_digest(content, "sha256").hexdigest()
+    except OSError:
+        return None
 
 
 def _plain(name: str) -> str:

@@ -2,18 +2,20 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from stat import S_ISREG
 from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
+from teledx_fed.checks import one_of
 from teledx_fed.clinical import Gap, PatientRecord, Study, StudyImage
 from teledx_fed.data.deidentification import pseudonym
 from teledx_fed.data.dicom import DicomAbout, DicomPhotograph, about, is_dicom
-from teledx_fed.data.eye_names import NamedEye, eye_in
+from teledx_fed.data.eye_names import NamedEye, eye_in, pairs_of_eyes
 from teledx_fed.data.photographs import MOST_PIXELS, PhotographFile
 from teledx_fed.data.tables import Row, on_disk, read_table
 from teledx_fed.data.walk import Files, Why, in_words, walk
@@ -34,7 +36,7 @@ LARGEST_MIB = 64
 class Sent:
     """A file as it came, with the eye and field that somebody stated for it, and the name that its sender gave it.
 
-    `doubts` are those of who received it.
+    `doubts` are those of who received it; `row` is the table's row that names the file.
     """
 
     file: Path
@@ -42,6 +44,7 @@ class Sent:
     field: Field = Field.UNKNOWN
     name: str = ""
     doubts: tuple[Gap, ...] = ()
+    row: int | None = None
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ class Received:
 
 @dataclass(frozen=True)
 class Unreadable:
-    file: Path
+    sent: Sent
     reason: str
 
 
@@ -79,9 +82,10 @@ def submissions(
     """Of files, folders and tables; `eye` is that of files that do not say.
 
     A folder below one that was named is a patient's: its files are one study. Files that were named, or lie directly in
-    a folder that was, are studies of their own. `tell` gets a line on what is hidden in a folder, and left out; a
-    `ValueError` names what cannot be read. A table (`.csv`) has the columns `file`, relative to it, and `study`,
-    and may have `patient`, `eye`, `field` and the items of a patient's record.
+    a folder that was, are studies of their own. `tell` gets a line on what is hidden in a folder, and left out, and on
+    files that look like both eyes of one patient in two studies; a `ValueError` names what cannot be read. A table
+    (`.csv`) has the columns `file`, relative to it, and `study`, and may have `patient`, `eye`, `field` and the items
+    of a patient's record.
     """
     found: list[Submission] = []
     for path in paths:
@@ -96,7 +100,22 @@ def submissions(
             found.append(_alone(path, eye))
         else:
             raise ValueError(f"{path} must be a file or folder, got neither. Correct the path.")
+    _warn_of_split_patients(found, tell)
     return found
+
+
+def _warn_of_split_patients(found: Sequence[Submission], tell: Callable[[str], None]) -> None:
+    folders: dict[str, list[str]] = defaultdict(list)
+    for one in found:
+        if one.sent[0].file.parent == Path(one.origin):
+            folders[one.origin].append(one.name)
+    for folder, names in folders.items():
+        if pairs := pairs_of_eyes(names):
+            more = f" (one of {len(pairs)} such pairs)" if len(pairs) > 1 else ""
+            tell(
+                f"{folder}: {' and '.join(pairs[0])}{more} look like the right and left eye of one patient, but "
+                "each is a study of its own. Put the files of each patient into a sub-folder, or name them in a table."
+            )
 
 
 def identity_of(submission: Submission, key: bytes, occurrence: int = 0) -> str:
@@ -117,12 +136,25 @@ def study_of(
         try:
             if number >= MOST_IMAGES:
                 raise ValueError(f"{sent.file} must be one of at most {MOST_IMAGES} of a study. Split the study.")
-            images.append(received(sent, most_pixels).image)
+            images.append(_image(sent, most_pixels))
         except ValueError as error:
-            unreadable.append(Unreadable(sent.file, str(error)))
+            unreadable.append(Unreadable(sent, str(error)))
     if not images:
         return None, tuple(unreadable)
     return Study(identity or uuid4().hex, tuple(images), record=submission.record), tuple(unreadable)
+
+
+def _image(sent: Sent, most_pixels: int) -> StudyImage:
+    """Raise a `ValueError` where the file cannot be read, for whatever reason."""
+    try:
+        if not S_ISREG(sent.file.stat().st_mode):
+            raise ValueError(f"{sent.file} must be a file, got a folder or a device. Correct the path.")
+        return received(sent, most_pixels).image
+    except OSError as error:
+        got = error.strerror or error
+        raise ValueError(
+            f"{sent.file} must be a file that can be read, got: {got}. Correct its path or permissions."
+        ) from error
 
 
 def received(sent: Sent, most_pixels: int = MOST_PIXELS) -> Received:
@@ -191,12 +223,24 @@ def _of_table(table: Path, eye: Eye) -> list[Submission]:
 
 
 def _sent(folder: Path, row: Row, eye: Eye) -> Sent:
-    file = on_disk(folder / row["file"])
+    file = _spelt(folder / row["file"])
+    stated, field = row.code("eye") or Eye.UNKNOWN, row.code("field") or Field.UNKNOWN
     try:
-        field = Field(row.code("field") or Field.UNKNOWN)
-        return Sent(file, Eye(stated), field, file.name) if (stated := row.code("eye")) else _by_name(file, eye, field)
+        one_of("eye", stated, Eye)
+        one_of("field", field, Field)
     except ValueError as error:
-        raise ValueError(str(row.problem(f"eye and field must be words this program knows, got {error}."))) from error
+        raise ValueError(str(row.problem(str(error)))) from error
+    if row.code("eye"):
+        return Sent(file, Eye(stated), Field(field), file.name, row=row.number)
+    return replace(_by_name(file, eye, Field(field)), row=row.number)
+
+
+def _spelt(file: Path) -> Path:
+    """As the disk spells it; a path that the disk refuses stays as it is: its row gets the reason later."""
+    try:
+        return on_disk(file)
+    except OSError:
+        return file
 
 
 def _record(rows: Sequence[Row]) -> PatientRecord:

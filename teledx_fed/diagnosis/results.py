@@ -23,7 +23,8 @@ FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 class Row:
     """One photograph; `file` is for the hospital's own eyes, and no other column holds a name.
 
-    Empty is what was not found out. `collision`: what else in the batch is the same photograph, or called the same.
+    Empty is what was not found out. `row` is the line of the caller's table that names the photograph, the header being
+    line 1; empty without a table. `collision`: what else in the batch is the same photograph, or called the same.
     """
 
     file: str
@@ -43,9 +44,10 @@ class Row:
     error: str = ""
     collision: str = ""
     note: str = ""
+    row: str = ""
 
 
-def row(file: Path, study: Study, seen: Seen, diagnosis: Diagnosis) -> Row:
+def row(file: Path, study: Study, seen: Seen, diagnosis: Diagnosis, number: str = "") -> Row:
     """`grade` and what follows from it are the photograph's own; certainty and action its eye's and its patient's."""
     eye = next(eye for eye in diagnosis.eyes if eye.eye is seen.eye)
     graded = seen.graded
@@ -65,6 +67,7 @@ def row(file: Path, study: Study, seen: Seen, diagnosis: Diagnosis) -> Row:
         reasons=" ".join(dict.fromkeys((*eye.reasons, *diagnosis.reasons))),
         model=diagnosis.model,
         note=" ".join(marks(diagnosis)),
+        row=number,
     )
 
 

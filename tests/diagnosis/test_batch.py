@@ -1,8 +1,10 @@
 """Files in, results out: a row for each photograph, and one bad file ends nothing."""
 
 import csv
+import errno
 import io
 import json
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -15,7 +17,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydicom import dcmwrite
 from pypdf import PdfReader
+from typer.testing import CliRunner
 
+from sites.diagnosis import app
 from teledx_fed.clinical import SUGGESTION, Diabetes, Gap
 from teledx_fed.diagnosis.batch import identities, run
 from teledx_fed.diagnosis.diagnose import open_bundle
@@ -238,7 +242,8 @@ def test_a_table_says_which_files_are_one_patient_and_what_is_known_of_them(tmp_
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("a.png,7,middle,macula,61", "studies.csv, row 2.*eye and field"),
+        ("a.png,7,rechts,macula,61", "studies.csv, row 2: eye must be one of left, right, unknown, got 'rechts'"),
+        ("a.png,7,left,middle,61", "studies.csv, row 2: field must be one of macula, disc, unknown, got 'middle'"),
         ("a.png,7,left,macula,old", "studies.csv, row 2.*age"),
     ],
 )
@@ -255,3 +260,90 @@ def test_no_name_of_a_file_becomes_a_formula(tmp_path: Path, cell: str) -> None:
     with (tmp_path / "results.csv").open() as file:
         (row,) = csv.DictReader(file)
     assert row["file"] == f"'{cell}"
+
+
+def test_a_file_of_a_table_that_cannot_be_read_has_a_row_and_the_others_are_diagnosed(
+    tmp_path: Path, bundle_folder: Path, photographs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A missing file, a name too long for the disk, a folder, no file at all, a pipe, and a file without permission."""
+    (tmp_path / "good.png").write_bytes(photographs.left)
+    (tmp_path / "closed.png").write_bytes(photographs.left)
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    bad = ["missing.png", "x" * 300, "folder", "", "pipe", "closed.png"]
+    table, lines = tmp_path / "t.csv", []
+    table.write_text("file,study\n" + "".join(f"{name},{at}\n" for at, name in enumerate([*bad, "good.png"])))
+    opened = Path.open
+
+    def refusing(path: Path, *how: object, **named: object) -> object:
+        if path.name == "closed.png":  # root, as whom tests may run, can read any file
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return opened(path, *how, **named)
+
+    monkeypatch.setattr(Path, "open", refusing)
+    found = submissions([table])
+    failed = run(
+        found, open_bundle(bundle_folder, 1), ReferralSettings(), tmp_path / "out", lambda *_: None, tell=lines.append
+    )
+    monkeypatch.undo()
+    with (tmp_path / "out" / "results.csv").open() as file:
+        *refused, good = csv.DictReader(file)
+    assert (good["error"], good["eye"], good["row"], failed) == ("", "unknown", "8", 6)
+    reasons = ["No such file", "File name too long", "a folder", "a folder", "a device", "Permission denied"]
+    for number, (one, reason, line) in enumerate(zip(refused, reasons, lines, strict=True), 2):
+        assert (one["row"], reason in one["error"]) == (str(number), True)
+        assert line == one["error"]
+        assert line.startswith(one["file"])
+
+
+def test_each_result_joins_to_its_row_of_the_table_without_its_words(
+    tmp_path: Path, bundle_folder: Path, photographs
+) -> None:
+    for name, content in (("a.png", photographs.left), ("b.png", photographs.right), ("torn.png", b"no photograph")):
+        (tmp_path / name).write_bytes(content)
+    table = tmp_path / "t.csv"
+    table.write_text(f"file,study,eye\na.png,{CANARY},left\na.png,8,left\n\ntorn.png,{CANARY},\nb.png,{CANARY},right\n")
+    rows = batch(tmp_path / "out", bundle_folder, table, tmp_path / "a.png")
+    joined = {one["row"]: (Path(one["file"]).name, one["eye"]) for one in rows}
+    assert joined == {
+        "2": ("a.png", "left"),
+        "3": ("a.png", "left"),
+        "5": ("torn.png", ""),
+        "6": ("b.png", "right"),
+        "": ("a.png", "unknown"),
+    }
+    studies = {one["row"]: one["study"] for one in rows}
+    assert studies["2"] == studies["5"] == studies["6"] != studies["3"]
+    assert CANARY not in (tmp_path / "out" / "results.csv").read_text()
+
+
+def test_two_eyes_directly_in_a_folder_are_two_studies_and_a_line_tells(tmp_path: Path) -> None:
+    names = ("12_OD.png", "12_OS.png", "13_OD.png", "14_OS.png", "leftJones.png", "rightJones.png", "notes.txt")
+    for name in (*names, "patient/left.png", "patient/right.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    lines: list[str] = []
+    assert len(submissions([tmp_path], tell=lines.append)) == len(names) + 1
+    (line,) = lines
+    assert line.startswith(
+        f"{tmp_path}: 12_OD.png and 12_OS.png (one of 2 such pairs) look like the right and left eye"
+    )
+    lines.clear()
+    submissions([tmp_path / "13_OD.png", tmp_path / "14_OS.png"], tell=lines.append)
+    assert lines == []
+
+
+def test_the_command_names_what_it_could_not_read_and_ends_with_1(
+    folder: Path, tmp_path: Path, bundle_folder: Path, photographs
+) -> None:
+    command = ["diagnose", "--dir", str(tmp_path / "site"), "--bundle", str(bundle_folder)]
+    failed = CliRunner().invoke(app, [*command, str(folder), "--out", str(tmp_path / "out")])
+    assert failed.exit_code == 1
+    for name, row in results(tmp_path / "out").items():
+        assert (name in failed.stderr) == bool(row["error"])
+        assert row["error"] in failed.stderr
+    (tmp_path / "good.png").write_bytes(photographs.left)
+    good = [*command, str(tmp_path / "good.png"), "--out", str(tmp_path / "good")]
+    assert CliRunner().invoke(app, good).exit_code == 0
+    wrong = CliRunner().invoke(app, [*good, "--eye", "rechts"])
+    assert (wrong.exit_code, "--eye must be one of left, right, unknown, got 'rechts'" in wrong.output) == (1, True)
