@@ -51,6 +51,7 @@ def test_integrated_gradients_sum_to_the_output_minus_that_of_the_baseline() -> 
     assert map.sum() == pytest.approx(output - compared, rel=0.01)
 
 
+@pytest.mark.slow
 def test_shap_values_sum_to_the_output_minus_the_mean_of_the_backgrounds() -> None:
     """Within a tenth, with this many samples."""
     explained, (image,), background = network(), photographs(1, grade=4), photographs(4)[1:]

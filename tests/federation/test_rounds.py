@@ -203,6 +203,7 @@ def test_patience_counts_only_rounds_that_could_be_compared(world: Callable[...,
     assert all(before == after for before, after in apart)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["fedavg", pytest.param("fedmedian", marks=pytest.mark.slow)])
 def test_patience_counts_each_model_once(world: Callable[..., World], strategy: str) -> None:
     """North is away in every second round: the model stays as it is, and is no worse for it."""
@@ -232,6 +233,7 @@ def test_one_hospital_that_lies_about_its_scores_does_not_choose_the_best_round(
     assert list(here.run(lie))[-1][0].best.round > 0
 
 
+@pytest.mark.slow
 def test_a_void_round_leaves_local_statistics_with_the_weights_they_belong_to(world: Callable[..., World]) -> None:
     """Round 3 starts from the weights of round 1, and so from the statistics of round 1, though sites ran round 2."""
 

@@ -39,6 +39,7 @@ def test_b0_agrees_where_its_padding_is_uneven() -> None:
     assert agree(build(ModelSettings(), seed=0), 70) == (5, 5)
 
 
+@pytest.mark.slow
 def test_the_network_is_left_as_it_was() -> None:
     network = build(ModelSettings(), seed=0).train()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}

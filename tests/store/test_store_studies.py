@@ -410,6 +410,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.store.close()
 
 
+@pytest.mark.slow
 def test_any_order_of_what_is_done(database_url: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """On SQLite in a folder each; on PostgreSQL in a database each."""
     fresh = iter(range(10_000))

@@ -101,6 +101,7 @@ def test_it_learns(site: Site, optimizer: str, balance: str) -> None:
     assert last < 0.8 * first
 
 
+@pytest.mark.slow
 def test_without_mu_the_proximal_term_changes_nothing_and_with_it_holds_near(site: Site) -> None:
     start = pack(network(), network().layout).parameters
     asked = replace(ASKED, epochs=3)
