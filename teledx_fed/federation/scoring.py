@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from statistics import fmean, median
+from statistics import fmean
 
 from flwr.app import Message, MessageType, RecordDict
 from flwr.serverapp import Grid
@@ -72,15 +72,15 @@ def choose(progress: Progress, tables: Mapping[str, Tables], settings: Settings,
     fewest = max(1, settings.federation.quorum - borne)
     sent = [tables[site] for site in sorted(tables)]
     current = Scored(progress.trained_in, progress.weights, here, add(sent), lent(sent))
-    progress = _compared(progress, current, fewest, void)
+    progress = _compared(progress, current, fewest, max(1, borne), void)
     finished = 0 < settings.federation.patience <= progress.waited
     return replace(progress, finished=finished), _mean_of_sites(list(found.values()))
 
 
-def _compared(progress: Progress, current: Scored, fewest: int, void: bool) -> Progress:
-    """Compare with the best so far, by the median gain over the sites that both have.
+def _compared(progress: Progress, current: Scored, fewest: int, liars: int, void: bool) -> Progress:
+    """Compare with the best so far, by the trimmed mean gain over the sites that both have.
 
-    A median, because one site can claim any score. Until `fewest` sites have scores, the latest model is the best.
+    A trimmed mean, because a site can claim any score. Until `fewest` sites have scores, the latest model is the best.
     """
     best, here = progress.best.scores, current.scores
     if not best:
@@ -88,10 +88,17 @@ def _compared(progress: Progress, current: Scored, fewest: int, void: bool) -> P
     shared = here.keys() & best.keys()
     if len(shared) < fewest:
         return progress
-    if median(here[site] - best[site] for site in shared) > 0:
+    if trimmed_mean([here[site] - best[site] for site in shared], liars) > 0:
         return replace(progress, best=current, waited=0)
     is_best = progress.trained_in == progress.best.round
     return progress if void or is_best else replace(progress, waited=progress.waited + 1)
+
+
+def trimmed_mean(values: Iterable[float], trim: int) -> float:
+    """Return the mean without the `trim` least and greatest values, or the median where too few would be left."""
+    ordered = sorted(values)
+    trim = min(trim, (len(ordered) - 1) // 2)
+    return fmean(ordered[trim : len(ordered) - trim])
 
 
 def _mean_of_sites(found: Iterable[Mapping[str, float | None]]) -> Means:

@@ -16,7 +16,7 @@ from teledx_fed.evaluation.tables import table
 from teledx_fed.federation.checkpoint import Scored, begin, read, write
 from teledx_fed.federation.first_round import UpdateBuffer
 from teledx_fed.federation.messages import METRICS, PARAMETERS, TABLES, arrays, tables_of, values, vector
-from teledx_fed.federation.scoring import choose
+from teledx_fed.federation.scoring import choose, trimmed_mean
 from teledx_fed.federation.vetting import Vetted
 from teledx_fed.records import Example, LocalUpdate, RoundReport, Site, Tables
 from teledx_fed.settings import Settings
@@ -150,3 +150,18 @@ def test_one_site_that_lies_about_its_scores_does_not_choose_the_best_round(
     assert after.best.round == 2
     worse, _ = choose(progress, {"east": scored(0.6), "west": scored(0.6), "north": scored(1.0)}, settings, void=False)
     assert worse.best.round == 1
+
+
+gains = st.floats(-1, 1)
+
+
+@given(st.lists(gains, min_size=3, max_size=12), st.integers(1, 5), st.data())
+def test_a_trimmed_mean_stays_among_the_honest_values(honest: list[float], trim: int, drawn: st.DataObject) -> None:
+    liars = drawn.draw(st.lists(gains, max_size=min(trim, len(honest) - 1)))
+    assert min(honest) - 1e-9 <= trimmed_mean([*honest, *liars], trim) <= max(honest) + 1e-9
+
+
+def test_a_trimmed_mean_of_three_or_four_values_is_their_median() -> None:
+    assert trimmed_mean([3.0, -9.0, 1.0], 1) == 1.0
+    assert trimmed_mean([3.0, -9.0, 1.0, 2.0], 2) == 1.5
+    assert trimmed_mean([5.0, -9.0, 1.0, 2.0, 3.0], 1) == 2.0

@@ -59,4 +59,4 @@ def test_a_real_server_tells_whom_it_admitted_and_nothing_changes(
     (node,) = control.nodes(superlink)
     assert not node.online
     assert node.online_since is None
-    assert [entry["event"] for entry in entries(superlink.audit)] == ["laid out", "refused"]
+    assert [entry["event"] for entry in entries(superlink.audit)] == ["laid out", "refused", "admitted"]
