@@ -17,10 +17,10 @@ from hydra.errors import CompactHydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from teledx_fed import settings as settings_of
-from teledx_fed.failures import line_of, of_machine, told_plainly
-from teledx_fed.files import LOCK, exclusive, write_text
-from teledx_fed.settings import Settings
+from teledx_fed.config import loading
+from teledx_fed.config.settings import CHOICES, Settings
+from teledx_fed.core.failures import line_of, of_machine, told_plainly
+from teledx_fed.core.files import LOCK, exclusive, write_text
 
 OmegaConf.register_new_resolver("first", lambda *choices: next(choice for choice in choices if choice))
 
@@ -111,17 +111,17 @@ def _settings(composed: DictConfig, folder: Path) -> Settings:
     if composed.resume is None:
         if composed.hospitals is not None:
             _describe(composed, choices)
-        settings = replace(settings_of.build(composed), folder=str(folder))
+        settings = replace(loading.build(composed), folder=str(folder))
         if kept.exists():
-            if HydraConfig.get().mode == RunMode.MULTIRUN and settings_of.load(kept) == settings:
+            if HydraConfig.get().mode == RunMode.MULTIRUN and loading.load(kept) == settings:
                 return settings
             raise ValueError(f"folder must be new, got {folder}, which holds a run. Say resume={folder}, or another.")
         if not _is_empty(folder):
             raise ValueError(f"folder must be new or empty, got {folder}, which holds something else. Name another.")
-        settings_of.save(settings, kept)
-        write_text(folder / settings_of.CHOICES, json.dumps(choices, indent=1) + "\n")
+        loading.save(settings, kept)
+        write_text(folder / CHOICES, json.dumps(choices, indent=1) + "\n")
         return settings
-    return settings_of.load(kept)
+    return loading.load(kept)
 
 
 def _describe(composed: DictConfig, choices: list[str]) -> None:
@@ -138,7 +138,7 @@ def _one_of_each(choices: list[str]) -> None:
     """Of two files for one group Hydra lets the last win, without a word."""
     for choice in choices:
         group, _, value = choice.partition("=")
-        if value.startswith("[") and (settings_of.CONF / group).is_dir():
+        if value.startswith("[") and (loading.CONF / group).is_dir():
             several = f" Several faults are faults.kinds={value}." if group == "faults" else ""
             raise ValueError(f"{group} must be one name, got {value}. Name one.{several}")
 
@@ -187,7 +187,7 @@ if __name__ == "__main__":
     if {"-h", "--help"} & set(sys.argv):
         print(usage())
         sys.exit()
-    if wrong := settings_of.not_on_the_command_line(sys.argv[1:]):
+    if wrong := loading.not_on_the_command_line(sys.argv[1:]):
         sys.exit(f"error: {wrong}")
     os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
     os.umask(0o077)  # a run's folder, which Hydra makes, holds patients' names
@@ -200,7 +200,7 @@ if __name__ == "__main__":
         with told_plainly():
             main()
     except CompactHydraException as error:
-        sys.exit(f"error: {settings_of.worded(error)}")
+        sys.exit(f"error: {loading.worded(error)}")
     if SWEPT.folder and len(SWEPT.made) > 1:
         from teledx_fed.reporting.sweep import write_sweep
 

@@ -15,21 +15,21 @@ from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from benchmarks.measure import alone, alternate, peak_memory, tell
+from teledx_fed.config.data import DataSettings, HospitalSettings
+from teledx_fed.config.federation import FederationSettings
+from teledx_fed.config.learning import ModelSettings
+from teledx_fed.config.settings import Settings
+from teledx_fed.core.randomness import generator
+from teledx_fed.core.updates import LocalUpdate
+from teledx_fed.core.weights import Weights
 from teledx_fed.data.summary import SHAPES
-from teledx_fed.data_settings import DataSettings, HospitalSettings
 from teledx_fed.federation import messages as wire
 from teledx_fed.federation.folding import Fold
 from teledx_fed.federation.in_process import InProcessGrid
 from teledx_fed.federation.simulation import coordinate
 from teledx_fed.federation.vetting import Expected, vetted
-from teledx_fed.federation_settings import FederationSettings
-from teledx_fed.learning_settings import ModelSettings
 from teledx_fed.model.network import build
-from teledx_fed.randomness import generator
-from teledx_fed.records import LocalUpdate
-from teledx_fed.settings import Settings
 from teledx_fed.training.worker import Worker
-from teledx_fed.weights import Weights
 
 MANY, FEW = 256, 8
 REPEATS = 3

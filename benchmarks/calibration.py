@@ -17,19 +17,20 @@ from scipy.special import logit
 from scipy.stats import binomtest
 
 from benchmarks.measure import machine
-from teledx_fed.clock import Clock
+from teledx_fed.config.data import SourceSettings
+from teledx_fed.config.loading import compose
+from teledx_fed.config.settings import Settings
+from teledx_fed.core.clock import Clock
+from teledx_fed.core.examples import GRADES
+from teledx_fed.core.files import write_text
+from teledx_fed.core.randomness import generator
 from teledx_fed.data.hospitals import hospitals
-from teledx_fed.data_settings import SourceSettings
 from teledx_fed.evaluation.calibration import conformal_set, expected_calibration_error, reliability
 from teledx_fed.evaluation.intervals import Estimate, estimate, multiplicities
 from teledx_fed.evaluation.metrics import metrics
 from teledx_fed.evaluation.predictions import Predictions
 from teledx_fed.federation.simulation import federate
-from teledx_fed.files import write_text
 from teledx_fed.model.bundle import Calibration
-from teledx_fed.randomness import generator
-from teledx_fed.records import GRADES
-from teledx_fed.settings import Settings, compose
 from teledx_fed.training.bundling import calibration
 from teledx_fed.training.examination import examine
 from teledx_fed.training.worker import crew

@@ -16,10 +16,10 @@ import httpx
 
 from benchmarks.drawn import jpegs, untrained
 from benchmarks.measure import tell
+from teledx_fed.config.learning import ModelSettings
+from teledx_fed.core.examples import Eye
 from teledx_fed.diagnosis.home import DiagnosisHome
 from teledx_fed.diagnosis.web.passwords import hashed_password
-from teledx_fed.learning_settings import ModelSettings
-from teledx_fed.records import Eye
 from teledx_fed.store.values import Role
 
 SIDE = 2048

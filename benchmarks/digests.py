@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from teledx_fed.files import write_text
+from teledx_fed.core.files import write_text
 
 ROOT = Path(__file__).parents[1]
 STRATEGIES = sorted(path.stem for path in (ROOT / "conf" / "strategy").glob("*.yaml"))
@@ -35,10 +35,11 @@ def main(path: Path) -> None:
     with TemporaryDirectory() as folder:
         after = {name: digests(overrides, Path(folder), name) for name, overrides in RUNS.items()}
     if not before:
-        return write_text(path, json.dumps(after, indent=1))
+        write_text(path, json.dumps(after, indent=1))
+        return
     different = sorted(name for name in RUNS if after[name] != before.get(name))
     print(json.dumps({"runs": len(RUNS), "different": different}))
-    return sys.exit(bool(different))
+    sys.exit(bool(different))
 
 
 def digests(overrides: tuple[str, ...], folder: Path, name: str) -> dict[str, str]:

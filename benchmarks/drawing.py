@@ -4,10 +4,10 @@ import time
 from statistics import median
 
 from benchmarks.measure import tell
+from teledx_fed.config.data import HospitalSettings
+from teledx_fed.core.examples import Example
 from teledx_fed.data.cameras import CAMERAS
 from teledx_fed.data.synthetic import hospital
-from teledx_fed.data_settings import HospitalSettings
-from teledx_fed.records import Example
 
 ALLOWED_MS = 40
 PATIENTS = 20

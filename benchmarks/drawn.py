@@ -8,20 +8,20 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from teledx_fed.config.data import DataSettings, HospitalSettings
+from teledx_fed.config.learning import ModelSettings
+from teledx_fed.config.run import EvaluationSettings
+from teledx_fed.config.settings import Settings
+from teledx_fed.core.examples import Example, Shard, Site
+from teledx_fed.core.operating_points import OperatingPoints
 from teledx_fed.data.hospitals import hospitals
 from teledx_fed.data.image_cache import PREPARATION_VERSION
 from teledx_fed.data.synthetic import hospital
-from teledx_fed.data_settings import DataSettings, HospitalSettings
 from teledx_fed.evaluation.operating import operating_points
 from teledx_fed.evaluation.predictions import Predictions
-from teledx_fed.learning_settings import ModelSettings
 from teledx_fed.model.bundle import Calibration, Manifest, Preparation, Scope
 from teledx_fed.model.bundle_writing import write_bundle
 from teledx_fed.model.network import build
-from teledx_fed.operating_points import OperatingPoints
-from teledx_fed.records import Example, Shard, Site
-from teledx_fed.run_settings import EvaluationSettings
-from teledx_fed.settings import Settings
 
 CAMERA = "topcon"
 CACHE = Path(__file__).parents[1] / ".teledx_cache" / "benchmarks"

@@ -21,23 +21,23 @@ from scipy.special import expit
 
 from benchmarks.faithfulness_page import page
 from benchmarks.measure import machine
+from teledx_fed.config.data import HospitalSettings
+from teledx_fed.config.learning import ModelSettings
+from teledx_fed.core.examples import Example, Field
+from teledx_fed.core.files import write_text
+from teledx_fed.core.randomness import generator
 from teledx_fed.data.cameras import CAMERAS
 from teledx_fed.data.maps import Map, Mask, coloured, edges, in_square, lit, resized, smoothed, widened, without_detail
 from teledx_fed.data.preprocessing import place, prepare
 from teledx_fed.data.synthetic import SyntheticPhotograph, hospital
-from teledx_fed.data_settings import HospitalSettings
 from teledx_fed.diagnosis.evidence import Evidence
 from teledx_fed.diagnosis.explain import BLURS, EXPLAINED, SAMPLES, STEPS, blurs
 from teledx_fed.diagnosis.faithfulness import deletion, energy_inside, insertion, points_at, rank_correlation
 from teledx_fed.diagnosis.heat_map import heat_map, referable_log_odds
-from teledx_fed.files import write_text
-from teledx_fed.learning_settings import ModelSettings
 from teledx_fed.model.bundle import Outputs
 from teledx_fed.model.export import export
 from teledx_fed.model.network import Grader, build, saved
 from teledx_fed.model.runtime import Runtime
-from teledx_fed.randomness import generator
-from teledx_fed.records import Example, Field
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from teledx_fed.core.randomness import generator
 from teledx_fed.evaluation.intervals import Estimate, estimate, multiplicities
-from teledx_fed.randomness import generator
 
 REPLICATES = 2000
 MEASURES = {"deletion": -1, "insertion": 1, "pointing": 1, "energy": 1}

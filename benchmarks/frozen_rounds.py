@@ -10,15 +10,16 @@ import torch
 
 from benchmarks.drawn import federation
 from benchmarks.measure import seconds, tell
+from teledx_fed.config.federation import FederationSettings
+from teledx_fed.config.learning import ModelSettings, TrainingSettings
+from teledx_fed.config.run import SimulationSettings
+from teledx_fed.config.settings import Settings
+from teledx_fed.core.examples import Site
+from teledx_fed.core.reports import RoundReport
 from teledx_fed.federation.simulation import federate
-from teledx_fed.federation_settings import FederationSettings
-from teledx_fed.learning_settings import ModelSettings, TrainingSettings
 from teledx_fed.model.export import export
 from teledx_fed.model.network import build
 from teledx_fed.model.runtime import Runtime
-from teledx_fed.records import RoundReport, Site
-from teledx_fed.run_settings import SimulationSettings
-from teledx_fed.settings import Settings
 from teledx_fed.training.compute import device
 from teledx_fed.training.worker import Worker
 

@@ -19,13 +19,14 @@ from torch.nn import functional
 
 from benchmarks.drawn import CAMERA
 from benchmarks.measure import alternate, tell
+from teledx_fed.config.data import HospitalSettings
+from teledx_fed.config.learning import ModelSettings, TrainingSettings
+from teledx_fed.config.run import SimulationSettings
+from teledx_fed.config.settings import Settings
+from teledx_fed.core.examples import GRADES, Example, Shard, Site
+from teledx_fed.core.updates import LocalTraining
 from teledx_fed.data.synthetic import hospital
-from teledx_fed.data_settings import HospitalSettings
-from teledx_fed.learning_settings import ModelSettings, TrainingSettings
 from teledx_fed.model.network import Grader, build
-from teledx_fed.records import GRADES, Example, LocalTraining, Shard, Site
-from teledx_fed.run_settings import SimulationSettings
-from teledx_fed.settings import Settings
 from teledx_fed.training.compute import place
 from teledx_fed.training.worker import Worker
 

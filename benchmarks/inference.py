@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from benchmarks.drawn import jpegs
 from benchmarks.measure import alternate, seconds, tell
+from teledx_fed.config.learning import ModelSettings
+from teledx_fed.core.randomness import generator
 from teledx_fed.data.photographs import PhotographFile
 from teledx_fed.data.preprocessing import prepare_photograph
-from teledx_fed.learning_settings import ModelSettings
 from teledx_fed.model.export import export
 from teledx_fed.model.network import Grader, build
 from teledx_fed.model.runtime import Runtime
-from teledx_fed.randomness import generator
 
 SIZE, SIDE = 224, 1024
 TURNS = 7

@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
+from teledx_fed.config.data import HospitalSettings
+from teledx_fed.core.examples import Example, Eye, Field
 from teledx_fed.data.cameras import CAMERAS, CENTRE
 from teledx_fed.data.disc import Disc, field_of, optic_disc, side_of
 from teledx_fed.data.synthetic import SyntheticPhotograph, hospital
-from teledx_fed.data_settings import HospitalSettings
-from teledx_fed.records import Example, Eye, Field
 
 Percent = Callable[[int, int], str]
 Found = Sequence[tuple[Example, Disc | None]]

@@ -15,7 +15,11 @@ import numpy as np
 
 from benchmarks.calibration import DATA, ROOT, settings
 from benchmarks.measure import machine, tell
-from teledx_fed.clock import Clock
+from teledx_fed.config.run import EvaluationSettings
+from teledx_fed.core.clock import Clock
+from teledx_fed.core.files import write_text
+from teledx_fed.core.operating_points import Share
+from teledx_fed.core.randomness import generator
 from teledx_fed.data.hospitals import hospitals
 from teledx_fed.evaluation.examined import Examination, everyone
 from teledx_fed.evaluation.intervals import multiplicities
@@ -23,10 +27,6 @@ from teledx_fed.evaluation.metrics import ratio
 from teledx_fed.evaluation.operating import performance, share
 from teledx_fed.evaluation.predictions import REFERABLE, VISION_THREATENING, Booleans, Predictions
 from teledx_fed.federation.simulation import federate
-from teledx_fed.files import write_text
-from teledx_fed.operating_points import Share
-from teledx_fed.randomness import generator
-from teledx_fed.run_settings import EvaluationSettings
 from teledx_fed.training.examination import examine
 from teledx_fed.training.worker import crew
 

@@ -11,12 +11,12 @@ from PIL import Image
 
 from benchmarks.drawn import jpegs
 from benchmarks.measure import alternate, tell
+from teledx_fed.config.data import DataSettings, SourceSettings
+from teledx_fed.config.settings import Settings
+from teledx_fed.core.examples import Example
 from teledx_fed.data.hospitals import hospitals
 from teledx_fed.data.image_cache import ImageCache
 from teledx_fed.data.photographs import PhotographFile
-from teledx_fed.data_settings import DataSettings, SourceSettings
-from teledx_fed.records import Example
-from teledx_fed.settings import Settings
 
 PATIENTS = 100
 SIDE = 1024

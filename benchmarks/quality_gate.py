@@ -21,16 +21,16 @@ from benchmarks.laterality import laterality
 from benchmarks.measure import machine
 from benchmarks.quality_plot import draw
 from benchmarks.spoiling import LEVELS, other_pictures
-from teledx_fed.clinical import Fault
+from teledx_fed.config.data import SourceSettings
+from teledx_fed.core.clinical import Fault
+from teledx_fed.core.examples import GRADES, Example
+from teledx_fed.core.files import write_text
+from teledx_fed.core.randomness import generator
 from teledx_fed.data import layouts
 from teledx_fed.data.disc import Disc, optic_disc
 from teledx_fed.data.preprocessing import prepare_photograph
 from teledx_fed.data.quality import QualityLimits, Signs, faults, faults_of, signs
-from teledx_fed.data_settings import SourceSettings
-from teledx_fed.files import write_text
 from teledx_fed.model.bundle import Bundle
-from teledx_fed.randomness import generator
-from teledx_fed.records import GRADES, Example
 
 ROOT = Path(__file__).parents[1]
 PAGE, PLOT = (ROOT / "docs" / "results" / name for name in ("quality.md", "quality.png"))

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.spoiling import LEVELS
-from teledx_fed.clinical import Fault
+from teledx_fed.core.clinical import Fault
 from teledx_fed.data.quality import QualityLimits, Signs
 
 Seen = tuple[str, Fault | None, str, Signs]

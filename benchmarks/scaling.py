@@ -15,15 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.measure import alone, peak_memory, tell
-from teledx_fed.data_settings import DataSettings, HospitalSettings
+from teledx_fed.config.data import DataSettings, HospitalSettings
+from teledx_fed.config.federation import FederationSettings
+from teledx_fed.config.learning import ModelSettings, TrainingSettings
+from teledx_fed.config.run import SimulationSettings
+from teledx_fed.config.settings import Settings
+from teledx_fed.core.examples import Example, Shard, Site
+from teledx_fed.core.randomness import generator
+from teledx_fed.core.reports import RoundReport
 from teledx_fed.federation.simulation import federate
-from teledx_fed.federation_settings import FederationSettings
-from teledx_fed.learning_settings import ModelSettings, TrainingSettings
 from teledx_fed.model.network import build
-from teledx_fed.randomness import generator
-from teledx_fed.records import Example, RoundReport, Shard, Site
-from teledx_fed.run_settings import SimulationSettings
-from teledx_fed.settings import Settings
 from teledx_fed.training.compute import device
 from teledx_fed.training.worker import Worker
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from teledx_fed.files import write_text
+from teledx_fed.core.files import write_text
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
 

@@ -11,9 +11,9 @@ from matplotlib.image import imread
 from numpy.typing import NDArray
 from sklearn.datasets import load_sample_images
 
-from teledx_fed.clinical import Fault
+from teledx_fed.core.clinical import Fault
+from teledx_fed.core.randomness import generator
 from teledx_fed.data.preprocessing import fundus_mask
-from teledx_fed.randomness import generator
 
 Image = NDArray[np.uint8]
 Spoil = Callable[[Image], Image]

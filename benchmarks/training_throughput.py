@@ -17,14 +17,15 @@ from torch.nn import functional
 
 from benchmarks.drawn import federation
 from benchmarks.measure import tell
+from teledx_fed.config.federation import FederationSettings
+from teledx_fed.config.learning import TrainingSettings
+from teledx_fed.config.run import SimulationSettings
+from teledx_fed.config.settings import Settings
+from teledx_fed.core.examples import Site
+from teledx_fed.core.reports import RoundReport
 from teledx_fed.data.augmentation import augment
 from teledx_fed.federation.simulation import federate
-from teledx_fed.federation_settings import FederationSettings
-from teledx_fed.learning_settings import TrainingSettings
 from teledx_fed.model.network import Grader, build
-from teledx_fed.records import RoundReport, Site
-from teledx_fed.run_settings import SimulationSettings
-from teledx_fed.settings import Settings
 from teledx_fed.training.compute import device
 from teledx_fed.training.worker import Worker
 

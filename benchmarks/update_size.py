@@ -15,12 +15,12 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from benchmarks.measure import tell
+from teledx_fed.config.learning import ModelSettings
+from teledx_fed.core.randomness import generator
+from teledx_fed.core.updates import LocalUpdate
 from teledx_fed.federation import messages as wire
 from teledx_fed.federation.compression import encode
-from teledx_fed.learning_settings import ModelSettings
 from teledx_fed.model.network import build
-from teledx_fed.randomness import generator
-from teledx_fed.records import LocalUpdate
 from teledx_fed.training.worker import Worker
 
 ROOT = Path(__file__).parents[1]

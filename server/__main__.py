@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from teledx_fed.failures import told_plainly
+from teledx_fed.core.failures import told_plainly
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -253,7 +253,7 @@ def _standing(seen: Any) -> Any:
     from rich.table import Table
     from rich.text import Text
 
-    from teledx_fed.amounts import number, size
+    from teledx_fed.core.formatting import number, size
 
     run = seen.run
     told = "no run yet"

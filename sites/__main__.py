@@ -11,7 +11,7 @@ import typer
 from sites.approval import app as approval
 from sites.commands import HERE, AsJson, Home, tell
 from sites.diagnosis import app as diagnosis
-from teledx_fed.failures import told_plainly
+from teledx_fed.core.failures import told_plainly
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 audit = typer.Typer(no_args_is_help=True)
@@ -212,13 +212,13 @@ def features(
     of its rows.
     """
     with told_plainly():
-        from teledx_fed.checks import must
+        from teledx_fed.config.data import DataSettings, SourceSettings
+        from teledx_fed.config.learning import ModelSettings
+        from teledx_fed.config.settings import Settings
+        from teledx_fed.core.checks import must
         from teledx_fed.data.hospitals import collections
-        from teledx_fed.data_settings import DataSettings, SourceSettings
-        from teledx_fed.learning_settings import ModelSettings
         from teledx_fed.model.network import build
         from teledx_fed.reporting.progress import Display
-        from teledx_fed.settings import Settings
         from teledx_fed.training.compute import place
         from teledx_fed.training.embeddings import embeddings
 

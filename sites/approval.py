@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from sites.commands import HERE, AsJson, Home, tell
-from teledx_fed.failures import told_plainly
+from teledx_fed.core.failures import told_plainly
 
 app = typer.Typer()
 

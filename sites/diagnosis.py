@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from teledx_fed.failures import told_plainly
+from teledx_fed.core.failures import told_plainly
 
 app = typer.Typer()
 user = typer.Typer(no_args_is_help=True)
@@ -49,12 +49,12 @@ def diagnose(
     code is then 1.
     """
     with told_plainly():
-        from teledx_fed.checks import one_of
-        from teledx_fed.clinical import DEMONSTRATION
+        from teledx_fed.core.checks import one_of
+        from teledx_fed.core.clinical import DEMONSTRATION
+        from teledx_fed.core.examples import Eye
         from teledx_fed.diagnosis.batch import run
         from teledx_fed.diagnosis.home import DiagnosisHome
         from teledx_fed.diagnosis.intake import submissions
-        from teledx_fed.records import Eye
         from teledx_fed.reporting.progress import Display
 
         one_of("--eye", eye, Eye)
@@ -91,7 +91,7 @@ def add_user(
 ) -> None:
     """A reader, or an administrator."""
     with told_plainly():
-        from teledx_fed.checks import must
+        from teledx_fed.core.checks import must
         from teledx_fed.diagnosis.home import DiagnosisHome
         from teledx_fed.diagnosis.web.passwords import hashed_password
         from teledx_fed.store.values import Role
@@ -215,7 +215,7 @@ def send(
 ) -> None:
     """Send a study's signed report to the archive that diagnosis.yaml names under dicom.archive."""
     with told_plainly():
-        from teledx_fed.checks import must
+        from teledx_fed.core.checks import must
         from teledx_fed.diagnosis import sending
         from teledx_fed.diagnosis.home import DiagnosisHome
         from teledx_fed.diagnosis.study_reports import latest

@@ -5,19 +5,20 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from teledx_fed.clock import Clock
+from teledx_fed.config.settings import Settings
+from teledx_fed.core.clock import Clock
+from teledx_fed.core.examples import Site
+from teledx_fed.core.reports import RoundReport
 from teledx_fed.data.hospitals import hospitals
 from teledx_fed.evaluation import examined
 from teledx_fed.evaluation.examined import Examination, everyone
 from teledx_fed.federation.simulation import federate
-from teledx_fed.records import RoundReport, Site
 from teledx_fed.reporting.page import write_page
 from teledx_fed.reporting.progress import Display
 from teledx_fed.reporting.report import Part, write_report
 from teledx_fed.reporting.runs import TESTED
 from teledx_fed.reporting.tracking import Tracker, tracked
 from teledx_fed.reporting.wording import no_bundle, verdict
-from teledx_fed.settings import Settings
 from teledx_fed.training.baselines import alone_everywhere, committees
 from teledx_fed.training.bundling import write_bundles
 from teledx_fed.training.examination import examine

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 from tiny_images import TinyImages, TinyPhotograph
 
-from teledx_fed.records import Example, Eye, Patients, Shard, Site
-from teledx_fed.settings import Settings, build
+from teledx_fed.config.loading import build
+from teledx_fed.config.settings import Settings
+from teledx_fed.core.examples import Example, Eye, Patients, Shard, Site
 
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # what a test starts shares its cores with another test

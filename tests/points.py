@@ -1,6 +1,6 @@
 """Operating points as a test wants them."""
 
-from teledx_fed.operating_points import Bound, OperatingPoint, OperatingPoints, Performance, Share, Source
+from teledx_fed.core.operating_points import Bound, OperatingPoint, OperatingPoints, Performance, Share, Source
 
 
 def point(threshold: float, source: Source = Source.LOCAL) -> OperatingPoint:

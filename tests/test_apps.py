@@ -11,13 +11,13 @@ from flwr.app import UserConfig
 from flwr.serverapp import Grid
 
 from sites.app import app as site_app
+from teledx_fed.config.settings import Settings
 from teledx_fed.data.hospitals import hospitals
 from teledx_fed.federation.checkpoint import Progress
 from teledx_fed.federation.in_process import InProcessGrid
 from teledx_fed.federation.ray_runtime import ray_grid
 from teledx_fed.federation.simulation import conclude, coordinate, federate, standing
 from teledx_fed.model.network import build
-from teledx_fed.settings import Settings
 from teledx_fed.training.worker import Worker
 
 

@@ -16,7 +16,7 @@ import yaml
 from machines import Machine, federation
 from PIL import Image
 
-from teledx_fed.randomness import generator
+from teledx_fed.core.randomness import generator
 
 ROOT = Path(__file__).parents[1]
 GUIDES = {name: (ROOT / "docs" / f"{name}.md").read_text("utf-8") for name in ("coordinator", "hospital")}

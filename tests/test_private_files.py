@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from teledx_fed.core.files import exclusive, make_folder, replacing, write_bytes, write_text
 from teledx_fed.diagnosis.home import DiagnosisHome
-from teledx_fed.files import exclusive, make_folder, replacing, write_bytes, write_text
 
 
 @pytest.fixture(autouse=True)

@@ -12,8 +12,8 @@ from pathlib import Path
 import cv2
 import pytest
 
+from teledx_fed.config.data import HospitalSettings
 from teledx_fed.data.synthetic import hospital
-from teledx_fed.data_settings import HospitalSettings
 
 ROOT = Path(__file__).parents[1]
 TWO_HOSPITALS = ["~data.hospitals.island", "~data.hospitals.valley"]

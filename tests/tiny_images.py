@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from teledx_fed.records import Example
+from teledx_fed.core.examples import Example
 
 
 @dataclass(frozen=True)

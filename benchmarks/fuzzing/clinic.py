@@ -6,13 +6,13 @@ from pathlib import Path
 from uuid import uuid4
 
 from benchmarks.fuzzing.templates import PASSWORD, Known
+from teledx_fed.core.examples import Eye
 from teledx_fed.diagnosis.clinic import Clinic, Photograph, Submitted
 from teledx_fed.diagnosis.diagnose import open_bundle
 from teledx_fed.diagnosis.referral import ReferralSettings
 from teledx_fed.diagnosis.web.pages import Sight
 from teledx_fed.diagnosis.web.passwords import hashed_password
 from teledx_fed.diagnosis.web.sessions import COOKIE
-from teledx_fed.records import Eye
 from teledx_fed.store.identified import open_identified
 from teledx_fed.store.store import open_store
 from teledx_fed.store.values import Device, Role, Upload

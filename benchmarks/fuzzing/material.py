@@ -8,9 +8,9 @@ from PIL import Image
 from benchmarks.drawn import untrained
 from benchmarks.fuzzing.dicom import enlarged, file_of
 from benchmarks.fuzzing.formats import encoded
+from teledx_fed.config.data import HospitalSettings
+from teledx_fed.config.learning import ModelSettings
 from teledx_fed.data.synthetic import hospital
-from teledx_fed.data_settings import HospitalSettings
-from teledx_fed.learning_settings import ModelSettings
 
 SIDE, TIMES = 192, 48
 """Of the drawn photograph; and as many times as high and wide, it has almost as many pixels as Pillow would decode."""

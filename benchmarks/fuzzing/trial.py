@@ -31,11 +31,11 @@ from benchmarks.fuzzing.oddities import odd
 from benchmarks.fuzzing.requests import Request
 from benchmarks.fuzzing.templates import OF_DEVICES, OF_PEOPLE
 from benchmarks.measure import peak_memory
+from teledx_fed.core.examples import Eye
 from teledx_fed.diagnosis.clinic import Photograph, Submitted
 from teledx_fed.diagnosis.intake import Sent, received
 from teledx_fed.diagnosis.web.app import app
 from teledx_fed.diagnosis.web.settings import DiagnosisSettings
-from teledx_fed.records import Eye
 
 FILES = ("JPEG", "PNG", "TIFF", "BMP", "DICOM")
 REQUESTS = {"requests of devices": OF_DEVICES, "requests of people": OF_PEOPLE}

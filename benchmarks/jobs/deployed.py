@@ -20,10 +20,10 @@ import numpy as np
 from omegaconf import OmegaConf
 from PIL import Image
 
+from teledx_fed.core.examples import GRADES
+from teledx_fed.core.randomness import generator
 from teledx_fed.deployment import approvals, plans
 from teledx_fed.deployment.site_settings import SiteHome
-from teledx_fed.randomness import generator
-from teledx_fed.records import GRADES
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 300.0

@@ -16,12 +16,12 @@ from benchmarks.jobs.flower_app import client_app as quickstart_app
 from benchmarks.jobs.idle_app import hospital_of, idle
 from benchmarks.jobs.quickstart import Net
 from benchmarks.jobs.task import settings, stopwatch
+from teledx_fed.config.federation import FederationSettings
 from teledx_fed.deployment.audit import AuditLog
 from teledx_fed.deployment.grid import NetworkGrid
 from teledx_fed.deployment.keys import create_site_keys
 from teledx_fed.federation.simulation import coordinate
 from teledx_fed.federation.site import client_app
-from teledx_fed.federation_settings import FederationSettings
 
 FOLDER = "DEPLOYED_ROUND_FOLDER"
 SITES = ("hospital_0", "hospital_1")

@@ -8,10 +8,11 @@ import torch
 from flwr.app import Context
 
 from benchmarks.jobs.task import CACHE, settings, sites
+from teledx_fed.core.examples import GRADES, Example, Images, Site
+from teledx_fed.core.updates import LocalTraining
 from teledx_fed.evaluation.predictions import Predictions, predictions
 from teledx_fed.federation.site import Hospital
 from teledx_fed.model.network import build
-from teledx_fed.records import GRADES, Example, Images, LocalTraining, Site
 from teledx_fed.training.compute import place
 from teledx_fed.training.worker import SiteModel, Trained, Worker
 

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from benchmarks.jobs.task import settings, sites
+from teledx_fed.core.examples import GRADES
 from teledx_fed.model.network import Grader, build
-from teledx_fed.records import GRADES
 from teledx_fed.training.inputs import PhotographInputs
 from teledx_fed.training.local import Targets, learn
 

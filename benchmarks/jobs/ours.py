@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.jobs import task
+from teledx_fed.config.loading import save
 from teledx_fed.experiment import conduct
-from teledx_fed.settings import save
 
 
 def main(folder: Path) -> None:

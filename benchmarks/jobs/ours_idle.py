@@ -10,11 +10,11 @@ from flwr.serverapp import Grid
 
 from benchmarks.jobs.idle_app import hospital_of, hospital_on_an_actor, idle
 from benchmarks.jobs.task import CORES, settings, sites, stopwatch
+from teledx_fed.config.federation import FederationSettings
 from teledx_fed.federation.in_process import InProcessGrid
 from teledx_fed.federation.ray_runtime import ray_grid
 from teledx_fed.federation.simulation import coordinate
 from teledx_fed.federation.site import client_app
-from teledx_fed.federation_settings import FederationSettings
 
 
 def grid(backend: str, folder: Path) -> AbstractContextManager[Grid]:

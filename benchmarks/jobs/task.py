@@ -8,13 +8,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from teledx_fed.config.data import DataSettings, HospitalSettings, PartitionSettings
+from teledx_fed.config.federation import FederationSettings, OutboundSettings
+from teledx_fed.config.learning import ModelSettings, TrainingSettings
+from teledx_fed.config.run import EvaluationSettings, SimulationSettings
+from teledx_fed.config.settings import Settings
+from teledx_fed.core.examples import Example, Site
 from teledx_fed.data.hospitals import hospitals
-from teledx_fed.data_settings import DataSettings, HospitalSettings, PartitionSettings
-from teledx_fed.federation_settings import FederationSettings, OutboundSettings
-from teledx_fed.learning_settings import ModelSettings, TrainingSettings
-from teledx_fed.records import Example, Site
-from teledx_fed.run_settings import EvaluationSettings, SimulationSettings
-from teledx_fed.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 CACHE = ROOT / ".teledx_cache" / "peers"

@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from teledx_fed.core.examples import Example, Images
 from teledx_fed.data.duplicates import GREY, INSIDE, bits_of
 from teledx_fed.data.recollection import recall
-from teledx_fed.records import Example, Images
 
 VERSION = 1
 """Raise it whenever the same two prepared photographs give another distance."""

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from teledx_fed.files import write_bytes
-from teledx_fed.records import Photograph
+from teledx_fed.core.examples import Photograph
+from teledx_fed.core.files import write_bytes
 
 CHECKSUM_BYTES = 4
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from teledx_fed.devices import sent
+from teledx_fed.core.devices import sent
 
 AUGMENTATION_VERSION = 1
 """Raise it whenever the same image and draws give other pixels."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from teledx_fed.checks import must
-from teledx_fed.data_settings import PartitionSettings
-from teledx_fed.records import Example
+from teledx_fed.config.data import PartitionSettings
+from teledx_fed.core.checks import must
+from teledx_fed.core.examples import Example
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ from uuid import UUID
 
 from pydicom import Dataset, uid
 
-from teledx_fed.checks import must
+from teledx_fed.core.checks import must
+from teledx_fed.core.examples import Eye, Field
 from teledx_fed.data.dicom import DISC_CENTRED, MACULA_CENTRED, described
 from teledx_fed.data.dicom_pixels import pixels
 from teledx_fed.data.dicom_writing import code, stamped
 from teledx_fed.data.preprocessing import fundus_mask
-from teledx_fed.records import Eye, Field
 
 SIDES = {Eye.LEFT: "L", Eye.RIGHT: "R"}
 POSITIONS = {Field.MACULA: (MACULA_CENTRED, "Macula centered"), Field.DISC: (DISC_CENTRED, "Disc centered")}

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 
+from teledx_fed.core.examples import Eye, Field
 from teledx_fed.data import dicom_pixels
 from teledx_fed.data.dicom_parsing import PREFIX, exact, parse, text, whole
 from teledx_fed.data.dicom_pixels import image_size, pixels
 from teledx_fed.data.photographs import MOST_PIXELS, Refused
-from teledx_fed.records import Eye, Field
 
 EYES = {"L": Eye.LEFT, "R": Eye.RIGHT}
 MACULA_CENTRED, DISC_CENTRED = "111900", "111901"

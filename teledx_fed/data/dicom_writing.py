@@ -9,7 +9,7 @@ from pydicom import Dataset, config, dcmread, dcmwrite, uid
 from pydicom.dataset import FileMetaDataset
 from pydicom.valuerep import PersonName, validate_value
 
-from teledx_fed.checks import must
+from teledx_fed.core.checks import must
 from teledx_fed.data.dicom import FILED_BY, Filing, Source
 
 UNCOMPRESSED = uid.ExplicitVRLittleEndian

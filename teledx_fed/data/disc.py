@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from teledx_fed.core.examples import Eye, Field
 from teledx_fed.data.retina import SIDE, Floats, Mask, Retina, retina, ridges, smoothed
-from teledx_fed.records import Eye, Field
 
 GRID = SIDE // 2
 """The search is on a square of this side, in which a disc is some 14 pixels wide."""

@@ -12,8 +12,8 @@ from scipy.fft import dctn
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from teledx_fed.core.examples import Collection, Example, Images, Reason, SetAside
 from teledx_fed.data.recollection import recall
-from teledx_fed.records import Collection, Example, Images, Reason, SetAside
 
 Pair = tuple[str, str]
 Node = TypeVar("Node", str, tuple[str, str])

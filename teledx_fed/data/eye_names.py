@@ -10,8 +10,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from teledx_fed.clinical import Gap
-from teledx_fed.records import Eye
+from teledx_fed.core.clinical import Gap
+from teledx_fed.core.examples import Eye
 
 WORDS = {"left": Eye.LEFT, "os": Eye.LEFT, "right": Eye.RIGHT, "od": Eye.RIGHT}
 LETTERS = {"l": Eye.LEFT, "r": Eye.RIGHT}

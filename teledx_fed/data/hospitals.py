@@ -5,7 +5,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from teledx_fed.checks import must
+from teledx_fed.config.data import DataSettings
+from teledx_fed.config.settings import Settings
+from teledx_fed.core.checks import must
+from teledx_fed.core.examples import Collection, Example, Images, Patients, Reason, SetAside, Shard, Site
+from teledx_fed.core.files import write_text
+from teledx_fed.core.randomness import generator
 from teledx_fed.data.dicom import DicomPhotograph
 from teledx_fed.data.duplicates import deduplicate
 from teledx_fed.data.image_cache import ImageCache
@@ -18,11 +23,6 @@ from teledx_fed.data.sharing import apart, shared
 from teledx_fed.data.synthetic import hospital
 from teledx_fed.data.tables import spelling, spellings
 from teledx_fed.data.walk import in_words
-from teledx_fed.data_settings import DataSettings
-from teledx_fed.files import write_text
-from teledx_fed.randomness import generator
-from teledx_fed.records import Collection, Example, Images, Patients, Reason, SetAside, Shard, Site
-from teledx_fed.settings import Settings
 
 Advance = Callable[[int, int], None]
 Say = Callable[[str], None]

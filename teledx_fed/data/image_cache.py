@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from teledx_fed.config.data import DataSettings
+from teledx_fed.core.examples import Example, Photograph
 from teledx_fed.data.array_store import ArrayStore
 from teledx_fed.data.preprocessing import prepare_photograph
 from teledx_fed.data.problems import Problem
-from teledx_fed.data_settings import DataSettings
-from teledx_fed.records import Example, Photograph
 
 PREPARATION_VERSION = 2
 """Raise it whenever the same photograph and settings give other pixels."""

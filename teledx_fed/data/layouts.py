@@ -10,7 +10,9 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from teledx_fed.checks import must, one_of
+from teledx_fed.config.data import OEDEMA_WORDS, SourceSettings
+from teledx_fed.core.checks import must, one_of
+from teledx_fed.core.examples import Collection, Field, Patients
 from teledx_fed.data.dicom import DicomPhotograph, about
 from teledx_fed.data.encodings import composed
 from teledx_fed.data.listing import (
@@ -30,8 +32,6 @@ from teledx_fed.data.photographs import ArrayPhotograph, PhotographFile
 from teledx_fed.data.problems import Problem
 from teledx_fed.data.tables import Row, code, first_on_disk, on_disk, read_table
 from teledx_fed.data.walk import Files, in_words, unreadable, walk
-from teledx_fed.data_settings import OEDEMA_WORDS, SourceSettings
-from teledx_fed.records import Collection, Field, Patients
 
 SIDES = {"l": ("left", "right"), "r": ("right", "left")}
 """What DeepDRiD's names say: the eye, and the other one."""

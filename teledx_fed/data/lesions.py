@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from teledx_fed.records import GRADES
+from teledx_fed.core.examples import GRADES
 
 
 class Kind(StrEnum):

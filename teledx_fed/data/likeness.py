@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from teledx_fed.records import Eye
+from teledx_fed.core.examples import Eye
 
 SIDE = 64
 LARGEST_DIFFERENCE = 2.5

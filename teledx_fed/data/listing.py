@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
 
+from teledx_fed.core.examples import Collection, Example, Eye, Field, NotTaken, Patients, Photograph, Reason, SetAside
 from teledx_fed.data.dicom import DicomPhotograph
 from teledx_fed.data.photographs import PhotographFile
 from teledx_fed.data.problems import Problem
 from teledx_fed.data.tables import Row, on_disk, spelling
 from teledx_fed.data.walk import SUFFIXES, Files, Why, counted, walk
-from teledx_fed.records import Collection, Example, Eye, Field, NotTaken, Patients, Photograph, Reason, SetAside
 
 Grades = Mapping[str, int | Reason]
 """A grading scheme: the ICDR grade that a code means, or why a photograph with this code has none."""

@@ -8,11 +8,11 @@ from typing import Any
 
 import yaml
 
-from teledx_fed.checks import must, one_of
+from teledx_fed.config.data import HospitalSettings, SourceSettings
+from teledx_fed.core.checks import must, one_of
 from teledx_fed.data.cameras import CAMERAS
 from teledx_fed.data.layouts import LAYOUTS, pattern_of
 from teledx_fed.data.problems import BadData, Problem
-from teledx_fed.data_settings import HospitalSettings, SourceSettings
 
 DRAWN = "drawn"
 """The layout of a hospital whose photographs are drawn."""

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from teledx_fed.core.examples import Patients
 from teledx_fed.data.listing import stem
 from teledx_fed.data.problems import Problem
 from teledx_fed.data.tables import Row, on_disk, read_table, spelling
-from teledx_fed.records import Patients
 
 
 @dataclass(frozen=True)

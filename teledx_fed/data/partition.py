@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from teledx_fed.checks import must
+from teledx_fed.config.data import PartitionSettings
+from teledx_fed.core.checks import must
+from teledx_fed.core.examples import Collection, Example, Patients, Shard
+from teledx_fed.core.randomness import generator
 from teledx_fed.data.dealing import PARTITIONS, Patient
-from teledx_fed.data_settings import PartitionSettings
-from teledx_fed.randomness import generator
-from teledx_fed.records import Collection, Example, Patients, Shard
 
 WEAKEST_FIRST = tuple(reversed(Patients))
 

@@ -20,8 +20,8 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
+from teledx_fed.config.data import LARGEST_MEGAPIXELS, MOST_MEGAPIXELS
 from teledx_fed.data import jpeg
-from teledx_fed.data_settings import LARGEST_MEGAPIXELS, MOST_MEGAPIXELS
 
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP")
 MOST_PIXELS, LARGEST_LIMIT = (round(1e6 * limit) for limit in (MOST_MEGAPIXELS, LARGEST_MEGAPIXELS))

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from teledx_fed.core.examples import Photograph
 from teledx_fed.data.photographs import PhotographFile
-from teledx_fed.records import Photograph
 
 Image = NDArray[np.uint8]
 

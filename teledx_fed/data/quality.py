@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from teledx_fed.clinical import Fault
+from teledx_fed.core.clinical import Fault
 from teledx_fed.data.preprocessing import DARK, fundus_mask
 from teledx_fed.data.retina import BACKGROUND, RIM, Retina, retina, ridges, smoothed
 

@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+from teledx_fed.core.examples import Example
+from teledx_fed.core.files import write_text
 from teledx_fed.data.photographs import PhotographFile
-from teledx_fed.files import write_text
-from teledx_fed.records import Example
 
 Find = Callable[[Sequence[str]], Mapping[str, str]]
 

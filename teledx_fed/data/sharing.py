@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import combinations
 
+from teledx_fed.core.examples import Collection, Example, Images, Reason, SetAside
 from teledx_fed.data.alignment import LOOSE, aligned
 from teledx_fed.data.duplicates import hashes, merged, near_duplicates
-from teledx_fed.records import Collection, Example, Images, Reason, SetAside
 
 Person = tuple[str, str]
 """A source, and a patient there."""

@@ -16,7 +16,9 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from teledx_fed.records import GRADES, Counts, Example, Patients, Reason, Site, Tables
+from teledx_fed.core.examples import GRADES, Example, Patients, Reason, Site
+from teledx_fed.core.reports import Counts
+from teledx_fed.core.updates import Tables
 
 Floats = NDArray[np.float64]
 

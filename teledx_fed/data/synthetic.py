@@ -8,14 +8,14 @@ from dataclasses import astuple, dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from teledx_fed.checks import one_of
+from teledx_fed.config.data import HospitalSettings
+from teledx_fed.core.checks import one_of
+from teledx_fed.core.examples import GRADES, Collection, Example, Eye, Field, Patients
+from teledx_fed.core.randomness import generator
 from teledx_fed.data import anatomy, drawing
 from teledx_fed.data.cameras import CAMERAS, CENTRE, SIZE, Camera, View
 from teledx_fed.data.lesions import LESIONS, OEDEMA, OF_THE_EYE, OF_THE_PHOTOGRAPH, Finding, Kind
 from teledx_fed.data.placement import Sight, findings
-from teledx_fed.data_settings import HospitalSettings
-from teledx_fed.randomness import generator
-from teledx_fed.records import GRADES, Collection, Example, Eye, Field, Patients
 
 DRAWING_VERSION = 2
 """Raise it whenever the same specification gives other pixels."""

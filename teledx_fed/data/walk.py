@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path, PurePath
 
+from teledx_fed.core.examples import NotTaken
 from teledx_fed.data.dicom_parsing import PREFIX
 from teledx_fed.data.problems import BadData, Problem
-from teledx_fed.records import NotTaken
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".bmp", ".webp")
 DICOM_SUFFIXES = (".dcm", ".dicom")

@@ -5,17 +5,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from teledx_fed.checks import must
+from teledx_fed.config.loading import load
+from teledx_fed.core.checks import must
+from teledx_fed.core.files import exclusive
+from teledx_fed.core.operating_points import lines
 from teledx_fed.data.hospitals import hospitals
 from teledx_fed.deployment import lineage
 from teledx_fed.deployment.audit import AuditLog
 from teledx_fed.deployment.hospital import own_settings
 from teledx_fed.deployment.site_settings import SiteHome
 from teledx_fed.federation.release import POOLED, read_pooled
-from teledx_fed.files import exclusive
 from teledx_fed.model.network import build
-from teledx_fed.operating_points import lines
-from teledx_fed.settings import load
 from teledx_fed.training.bundling import Trained, write_site_bundle
 from teledx_fed.training.compute import place
 from teledx_fed.training.examination import examine

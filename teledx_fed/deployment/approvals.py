@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
 
-from teledx_fed.checks import must, within
+from teledx_fed.core.checks import must, within
 from teledx_fed.deployment import private_files, questions
 from teledx_fed.deployment.audit import AuditLog
 from teledx_fed.deployment.plans import DIGEST, Plan, read, sha256_of

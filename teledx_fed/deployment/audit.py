@@ -21,10 +21,10 @@ from errno import ENOSPC
 from pathlib import Path
 from typing import Any, Self
 
+from teledx_fed.core.files import make_folder, write_bytes
 from teledx_fed.deployment.acknowledgement import other_side_rolled_back, rolled_back
 from teledx_fed.deployment.keys import is_signed_by, sign
 from teledx_fed.deployment.private_files import read
-from teledx_fed.files import make_folder, write_bytes
 
 LAID_OUT = "laid out"
 """The first event of every log, which `init` writes."""

@@ -4,9 +4,9 @@ import json
 from datetime import date
 from typing import Any
 
+from teledx_fed.core.examples import Site
+from teledx_fed.core.files import write_text
 from teledx_fed.deployment.site_settings import SiteHome
-from teledx_fed.files import write_text
-from teledx_fed.records import Site
 
 
 def spent(home: SiteHome, site: Site, question: str) -> int:

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives import serialization as form
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from teledx_fed.checks import must, within
+from teledx_fed.core.checks import must, within
 from teledx_fed.deployment.keys import CURVE, ecdsa_key, lasting_key, pem_of_key, private_key, public_key
 from teledx_fed.deployment.private_files import PUBLIC, all_new, read, write
 

@@ -6,6 +6,10 @@ from dataclasses import asdict
 
 from flwr.serverapp import Grid
 
+from teledx_fed.config.loading import build
+from teledx_fed.config.settings import Settings
+from teledx_fed.core.files import LOCK, exclusive, write_text
+from teledx_fed.core.reports import Readiness
 from teledx_fed.deployment.audit import AuditLog
 from teledx_fed.deployment.control import READINESS, Order, nodes
 from teledx_fed.deployment.grid import NetworkGrid
@@ -14,10 +18,7 @@ from teledx_fed.deployment.server_settings import ServerHome
 from teledx_fed.federation.release import release
 from teledx_fed.federation.simulation import conclude, coordinate
 from teledx_fed.federation.statistics import ask_for_statistics, readiness, together
-from teledx_fed.files import LOCK, exclusive, write_text
 from teledx_fed.model.network import build as build_network
-from teledx_fed.records import Readiness
-from teledx_fed.settings import Settings, build
 from teledx_fed.training.worker import SiteModel, Worker
 
 log = logging.getLogger(__name__)

@@ -3,8 +3,8 @@
 import json
 from datetime import date
 
+from teledx_fed.core.files import write_text
 from teledx_fed.deployment.site_settings import SiteHome
-from teledx_fed.files import write_text
 
 
 def answered_on(home: SiteHome, day: date) -> int:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import httpx
 
+from teledx_fed.core.files import write_text
 from teledx_fed.deployment.overview import Overview, State, fault_in
-from teledx_fed.files import write_text
 
 log = logging.getLogger(__name__)
 

@@ -10,8 +10,10 @@ from importlib.metadata import version
 import torch
 from flwr.app import Context, Error, Message
 
+from teledx_fed.config.data import DataSettings, PartitionSettings
+from teledx_fed.config.run import SimulationSettings
+from teledx_fed.config.settings import Settings
 from teledx_fed.data.hospitals import hospitals
-from teledx_fed.data_settings import DataSettings, PartitionSettings
 from teledx_fed.deployment import approvals, budget, day_count, lineage, questions
 from teledx_fed.deployment.approvals import Approval
 from teledx_fed.deployment.audit import AuditLog
@@ -31,8 +33,6 @@ from teledx_fed.federation.site import FAILED, Hospital, client_app
 from teledx_fed.model.network import build as build_network
 from teledx_fed.privacy.outbound import kind_of
 from teledx_fed.privacy.outbound import refusal as stopped
-from teledx_fed.run_settings import SimulationSettings
-from teledx_fed.settings import Settings
 from teledx_fed.training.compute import place
 from teledx_fed.training.worker import Worker
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from threading import Event, Thread
 from types import FrameType
 
+from teledx_fed.core.files import exclusive, write_text
 from teledx_fed.deployment.audit import AuditLog
 from teledx_fed.deployment.certificates import days_left, expires
 from teledx_fed.deployment.events import Watcher, disk, site_events
@@ -22,7 +23,6 @@ from teledx_fed.deployment.monitoring import repeatedly, watched
 from teledx_fed.deployment.site_settings import SiteHome
 from teledx_fed.deployment.supernode import LOOPBACK, launch, why_it_ended
 from teledx_fed.deployment.worker import serve
-from teledx_fed.files import exclusive, write_text
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 GRACE_SECONDS = 10.0

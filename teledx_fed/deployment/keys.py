@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
 from flwr.supercore.primitives.asymmetric import sign_message, verify_signature
 
-from teledx_fed.checks import must
+from teledx_fed.core.checks import must
 from teledx_fed.deployment.private_files import PUBLIC, all_new, read, write
 
 CURVE = ec.SECP384R1()

@@ -5,15 +5,15 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from teledx_fed.checks import must
+from teledx_fed.config.loading import CONF
+from teledx_fed.core.checks import must
+from teledx_fed.core.files import make_folder, write_bytes, write_text
 from teledx_fed.deployment.audit import LAID_OUT, AuditLog
 from teledx_fed.deployment.certificates import adopt, create_authority, days_left, issue_server_certificate
 from teledx_fed.deployment.keys import create_secret, create_site_keys
 from teledx_fed.deployment.private_files import PRIVATE_FOLDER
 from teledx_fed.deployment.server_settings import ServerHome
 from teledx_fed.deployment.site_settings import SiteHome, checked_address, checked_name
-from teledx_fed.files import make_folder, write_bytes, write_text
-from teledx_fed.settings import CONF
 
 OwnCertificate = tuple[Path | None, Path | None, Path | None]
 

@@ -7,13 +7,13 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from teledx_fed.checks import must
+from teledx_fed.core.checks import must
+from teledx_fed.core.examples import Example
+from teledx_fed.core.files import make_folder, write_text
 from teledx_fed.data.encodings import composed, decode
 from teledx_fed.data.layouts import read
 from teledx_fed.data.tables import spelling, spellings
 from teledx_fed.deployment.site_settings import SiteHome
-from teledx_fed.files import make_folder, write_text
-from teledx_fed.records import Example
 
 
 def record(home: SiteHome, run: str, round: int, day: date, train: Sequence[Example]) -> None:

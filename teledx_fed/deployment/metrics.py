@@ -11,9 +11,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, ProcessCollector, generate_la
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from teledx_fed.core.reports import RoundReport
 from teledx_fed.deployment.events import Disk
 from teledx_fed.deployment.overview import Overview, RunStanding, State
-from teledx_fed.records import RoundReport
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 KINDS = ("train", "evaluate", "query", "other")

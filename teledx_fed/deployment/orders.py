@@ -6,16 +6,17 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from teledx_fed.checks import must
-from teledx_fed.data_settings import PartitionSettings
+from teledx_fed.config.data import PartitionSettings
+from teledx_fed.config.loading import build, compose, save
+from teledx_fed.config.settings import Settings
+from teledx_fed.core.checks import must
+from teledx_fed.core.files import write_text
+from teledx_fed.core.reports import Readiness, RoundReport
 from teledx_fed.deployment import control, plans
 from teledx_fed.deployment.control import READINESS, RELEASE, TRAINING, FlowerRun, Order
 from teledx_fed.deployment.plans import Plan
 from teledx_fed.deployment.server_settings import ServerHome
 from teledx_fed.deployment.site_settings import checked_name
-from teledx_fed.files import write_text
-from teledx_fed.records import Readiness, RoundReport
-from teledx_fed.settings import Settings, build, compose, save
 
 ENDED = ("completed", "failed", "stopped")
 POLL_SECONDS = 0.5

@@ -6,6 +6,7 @@ from typing import Any
 
 from flwr.app import Message, MessageType, RecordDict
 
+from teledx_fed.core.updates import LocalTraining
 from teledx_fed.data.summary import SHAPES as COUNTS
 from teledx_fed.data.summary import inconsistency, rounded_up
 from teledx_fed.deployment.receipts import Packed, Records, contents, digest
@@ -13,7 +14,6 @@ from teledx_fed.federation import messages as wire
 from teledx_fed.federation.compression import form
 from teledx_fed.federation.site import STATISTICS, Hospital
 from teledx_fed.privacy.outbound import Allowed, Form, Group, Outgoing, counts, scores, weights
-from teledx_fed.records import LocalTraining
 
 
 def told(message: Message) -> dict[str, Any]:

@@ -8,10 +8,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
+from teledx_fed.core.reports import RoundReport
 from teledx_fed.deployment.certificates import days_left
 from teledx_fed.deployment.server_settings import ServerHome
 from teledx_fed.deployment.terms import Refusal
-from teledx_fed.records import RoundReport
 
 ORDER, ROUNDS, MODEL = "order.json", "rounds.jsonl", "model.safetensors"
 """In a run's folder: how it begins, goes on and ends."""

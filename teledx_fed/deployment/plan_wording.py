@@ -5,10 +5,10 @@ from math import ceil
 from pathlib import Path
 from textwrap import fill
 
+from teledx_fed.config.settings import Settings
 from teledx_fed.deployment.plans import Plan, bound
 from teledx_fed.deployment.site_settings import SiteSettings
 from teledx_fed.federation.messages import LARGEST_LOSS, WEIGHED_BY_LOSS
-from teledx_fed.settings import Settings
 
 STARTS = {
     "lite0": "ImageNet weights that came with the software, and a head drawn from seed {seed}",

@@ -9,10 +9,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-from teledx_fed.checks import must
-from teledx_fed.files import write_text
-from teledx_fed.settings import Settings, build
-from teledx_fed.weights import Weights
+from teledx_fed.config.loading import build
+from teledx_fed.config.settings import Settings
+from teledx_fed.core.checks import must
+from teledx_fed.core.files import write_text
+from teledx_fed.core.weights import Weights
 
 FORMAT = 1
 LONGEST = 1000

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from teledx_fed.core.files import write_text
 from teledx_fed.deployment.site_settings import SiteHome
 from teledx_fed.deployment.terms import Refusal
-from teledx_fed.files import write_text
 
 TRAINING, VALIDATION, TEST = "round", "validation", "test"
 

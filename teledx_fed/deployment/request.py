@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 from flwr.app import Context, Message, MessageType
 
+from teledx_fed.core.updates import LocalTraining
 from teledx_fed.deployment.questions import TEST, TRAINING, VALIDATION, Question
 from teledx_fed.deployment.site_settings import checked_name
 from teledx_fed.federation.messages import CONFIG, training_of
 from teledx_fed.federation.site import STATISTICS
-from teledx_fed.records import LocalTraining
 
 
 @dataclass(frozen=True)

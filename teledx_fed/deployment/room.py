@@ -2,9 +2,9 @@
 
 import shutil
 
+from teledx_fed.config.settings import Settings
 from teledx_fed.data.layouts import read
 from teledx_fed.deployment.site_settings import SiteHome
-from teledx_fed.settings import Settings
 
 BYTES_A_PIXEL = 3
 GB = 1e9

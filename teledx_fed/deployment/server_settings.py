@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from teledx_fed.checks import must, within
+from teledx_fed.config.loading import read
+from teledx_fed.core.checks import must, within
 from teledx_fed.deployment.site_settings import WatchSettings, checked_name
-from teledx_fed.settings import read
 
 LOOPBACK = "127.0.0.1"
 HOME = "TELEDX_FED_SERVER"

@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 from string import Template
 
-from teledx_fed.checks import must
-from teledx_fed.settings import CONF
+from teledx_fed.config.loading import CONF
+from teledx_fed.core.checks import must
 
 PLAIN = re.compile(r"/[A-Za-z0-9._/+@=-]*")
 

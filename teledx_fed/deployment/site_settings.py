@@ -7,10 +7,10 @@ from functools import cached_property
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from teledx_fed.checks import must, one_of, within
-from teledx_fed.data_settings import PartitionSettings, SourceSettings
-from teledx_fed.federation_settings import OutboundSettings
-from teledx_fed.settings import read
+from teledx_fed.config.data import PartitionSettings, SourceSettings
+from teledx_fed.config.federation import OutboundSettings
+from teledx_fed.config.loading import read
+from teledx_fed.core.checks import must, one_of, within
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 WRITTEN = "letters, digits, dots, dashes and underscores, at most 63"

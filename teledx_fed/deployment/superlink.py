@@ -20,13 +20,13 @@ from flwr.superlink.config_loader import SuperLinkLifespanConfig
 from flwr.superlink.main import create_app
 from uvicorn.config import LifespanType
 
+from teledx_fed.core.files import make_folder
 from teledx_fed.deployment.audit import AuditLog
 from teledx_fed.deployment.control import bundle, is_up
 from teledx_fed.deployment.door import ASGIApp, Door, Seldom
 from teledx_fed.deployment.journal import Journal
 from teledx_fed.deployment.monitoring import repeatedly
 from teledx_fed.deployment.server_settings import HOME, LOOPBACK, ServerHome
-from teledx_fed.files import make_folder
 
 ENVIRONMENT = {
     "FLWR_TELEMETRY_ENABLED": "0",

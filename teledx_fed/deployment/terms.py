@@ -5,9 +5,9 @@ from datetime import datetime
 from enum import StrEnum
 from math import ceil, isclose
 
+from teledx_fed.config.settings import Settings
+from teledx_fed.core.updates import LocalTraining
 from teledx_fed.deployment.site_settings import LimitSettings, SiteSettings
-from teledx_fed.records import LocalTraining
-from teledx_fed.settings import Settings
 
 OFFLINE = ("lite0", "none", "file")
 """Initial weights that a hospital has without coordinator and model hub; a file must lie at the hospital."""

@@ -10,7 +10,8 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
-from teledx_fed.clinical import Diagnosis, Study
+from teledx_fed.core.clinical import Diagnosis, Study
+from teledx_fed.core.files import write_bytes, write_text
 from teledx_fed.data.photographs import MOST_PIXELS
 from teledx_fed.data.preprocessing import place
 from teledx_fed.diagnosis import fhir, pdf
@@ -20,7 +21,6 @@ from teledx_fed.diagnosis.heat_map import overlay, sentence
 from teledx_fed.diagnosis.intake import Sent, Submission, identity_of, study_of
 from teledx_fed.diagnosis.referral import ReferralSettings
 from teledx_fed.diagnosis.results import Row, as_json, row, write_csv
-from teledx_fed.files import write_bytes, write_text
 from teledx_fed.model.bundle import Bundle
 
 RESULTS = "results.csv"

@@ -14,8 +14,10 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
-from teledx_fed.checks import must
-from teledx_fed.clinical import Fault, Gap, PatientRecord, Study
+from teledx_fed.core.checks import must
+from teledx_fed.core.clinical import Fault, Gap, PatientRecord, Study
+from teledx_fed.core.examples import Eye, Field
+from teledx_fed.core.files import write_bytes
 from teledx_fed.data.deidentification import pseudonym, pseudonymous_uid
 from teledx_fed.data.dicom import DicomAbout, Source
 from teledx_fed.data.disc import optic_disc
@@ -29,9 +31,7 @@ from teledx_fed.diagnosis.evidence import Evidence, keep, map_of
 from teledx_fed.diagnosis.intake import MOST_IMAGES, Received, Sent, received
 from teledx_fed.diagnosis.judgement import Seen
 from teledx_fed.diagnosis.referral import ReferralSettings
-from teledx_fed.files import write_bytes
 from teledx_fed.model.bundle import WEIGHTS, Bundle
-from teledx_fed.records import Eye, Field
 from teledx_fed.store.identified import IdentifiedStore
 from teledx_fed.store.store import Store
 from teledx_fed.store.values import Arrival, Filed, Identity, StoredImage, StoredStudy

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from teledx_fed.clinical import Gap
+from teledx_fed.core.clinical import Gap
 from teledx_fed.diagnosis.intake import Submission
 
 Place = tuple[int, int]

@@ -4,14 +4,14 @@ import shutil
 from collections import defaultdict
 from pathlib import Path
 
+from teledx_fed.config.data import HospitalSettings
+from teledx_fed.core.examples import Example
+from teledx_fed.core.files import make_folder
 from teledx_fed.data.photographs import png
 from teledx_fed.data.synthetic import hospital
-from teledx_fed.data_settings import HospitalSettings
 from teledx_fed.diagnosis.clinic import Photograph, Submitted
 from teledx_fed.diagnosis.home import DiagnosisHome
 from teledx_fed.diagnosis.web.passwords import DEMONSTRATION_USER, hashed_demonstration_password
-from teledx_fed.files import make_folder
-from teledx_fed.records import Example
 from teledx_fed.store.values import Role
 
 PATIENTS, SEED = 8, 1

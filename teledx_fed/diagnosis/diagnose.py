@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, softmax
 
-from teledx_fed.clinical import Diagnosis, Fault, Gap, Graded, OutOfScope, PatientRecord, Study, StudyImage
+from teledx_fed.core.clinical import Diagnosis, Fault, Gap, Graded, OutOfScope, PatientRecord, Study, StudyImage
+from teledx_fed.core.examples import Eye, Field
 from teledx_fed.data.disc import Disc, field_of, optic_disc, side_of
 from teledx_fed.data.image_cache import PREPARATION_VERSION
 from teledx_fed.data.likeness import alike_in_both_eyes
@@ -22,7 +23,6 @@ from teledx_fed.evaluation.calibration import conformal_set, tempered
 from teledx_fed.evaluation.operating import decisions
 from teledx_fed.evaluation.predictions import REFERABLE, VISION_THREATENING, either
 from teledx_fed.model.bundle import Bundle, Calibration, Outputs, Scope
-from teledx_fed.records import Eye, Field
 
 SMALLER = 0.9
 """A photograph is out of scope below this share of the shortest side in training: another photograph of the same camera

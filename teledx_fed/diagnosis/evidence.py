@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from teledx_fed.core.files import write_bytes
 from teledx_fed.data.disc import Disc
 from teledx_fed.data.maps import Map, layer
 from teledx_fed.data.preprocessing import place
 from teledx_fed.diagnosis.heat_map import sentence
-from teledx_fed.files import write_bytes
 from teledx_fed.store.values import StoredImage
 
 

@@ -15,11 +15,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from teledx_fed.core.examples import GRADES
 from teledx_fed.data.maps import Map, smoothed, without_detail
 from teledx_fed.diagnosis.evidence import Evidence
 from teledx_fed.diagnosis.heat_map import REFERABLE
 from teledx_fed.model.network import Grader, saved
-from teledx_fed.records import GRADES
 
 Image = NDArray[np.uint8]
 

@@ -10,8 +10,9 @@ from typing import Any
 from urllib.parse import quote
 from uuid import UUID, uuid5
 
-from teledx_fed.checks import must
-from teledx_fed.clinical import Certainty, Diagnosis, EyeDiagnosis, EyeReading, Graded, Reading, Study
+from teledx_fed.core.checks import must
+from teledx_fed.core.clinical import Certainty, Diagnosis, EyeDiagnosis, EyeReading, Graded, Reading, Study
+from teledx_fed.core.examples import Eye
 from teledx_fed.diagnosis.fhir_codes import (
     ANSWERS,
     BODY_SITES,
@@ -48,7 +49,6 @@ from teledx_fed.diagnosis.wording import (
     sentence,
     told,
 )
-from teledx_fed.records import Eye
 from teledx_fed.store.values import Filed
 
 Resource = dict[str, Any]

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from teledx_fed.records import Eye
+from teledx_fed.core.examples import Eye
 
 LOINC, SNOMED, DICOM = "http://loinc.org", "http://snomed.info/sct", "http://dicom.nema.org/resources/ontology/DCM"
 HL7, UCUM, URI = "http://terminology.hl7.org/CodeSystem", "http://unitsofmeasure.org", "urn:ietf:rfc:3986"

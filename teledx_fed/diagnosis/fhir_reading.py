@@ -18,12 +18,12 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
-from teledx_fed.clinical import Diabetes, PatientRecord
+from teledx_fed.core.clinical import Diabetes, PatientRecord
+from teledx_fed.core.examples import Eye
+from teledx_fed.core.examples import Field as View
 from teledx_fed.data.dicom import FIELDS
 from teledx_fed.diagnosis.fhir_codes import DICOM, DISORDERS, ICD_10, LATERALITY, LOINC, MACULAR_OEDEMA, SNOMED
 from teledx_fed.diagnosis.intake import record_of
-from teledx_fed.records import Eye
-from teledx_fed.records import Field as View
 
 EYES = {
     **{code: eye for eye, code in LATERALITY.items()},

@@ -12,11 +12,11 @@ from pathlib import Path
 from threading import Lock
 from uuid import uuid4
 
-from teledx_fed.checks import must
+from teledx_fed.core.checks import must
+from teledx_fed.core.files import make_folder, write_bytes
 from teledx_fed.data.dicom import DicomPhotograph, about
 from teledx_fed.diagnosis.clinic import Clinic, Photograph, Submitted, check_same
 from teledx_fed.diagnosis.intake import LARGEST_MIB, MOST_IMAGES, Received
-from teledx_fed.files import make_folder, write_bytes
 from teledx_fed.store.database import StoreError
 
 log = logging.getLogger(__name__)

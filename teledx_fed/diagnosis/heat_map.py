@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp, softmax
 
+from teledx_fed.core.examples import Eye
 from teledx_fed.data.maps import Map, coloured, on_photograph
 from teledx_fed.data.preprocessing import Place
 from teledx_fed.model.bundle import Outputs
-from teledx_fed.records import Eye
 
 Floats = NDArray[np.float32]
 Image = NDArray[np.uint8]

@@ -10,13 +10,13 @@ from functools import cached_property
 from pathlib import Path
 from threading import Event, Thread
 
+from teledx_fed.config.loading import read
+from teledx_fed.core.files import make_folder, write_bytes
 from teledx_fed.diagnosis.clinic import Clinic
 from teledx_fed.diagnosis.diagnose import open_bundle
 from teledx_fed.diagnosis.gathering import REFUSED
 from teledx_fed.diagnosis.web.settings import DiagnosisSettings
-from teledx_fed.files import make_folder, write_bytes
 from teledx_fed.model.bundle import Bundle
-from teledx_fed.settings import read
 from teledx_fed.store.database import StoreError
 from teledx_fed.store.identified import IdentifiedStore, open_identified, restore_identified
 from teledx_fed.store.store import Store, open_store, restore

@@ -11,15 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
-from teledx_fed.checks import one_of
-from teledx_fed.clinical import Gap, PatientRecord, Study, StudyImage
+from teledx_fed.core.checks import one_of
+from teledx_fed.core.clinical import Gap, PatientRecord, Study, StudyImage
+from teledx_fed.core.examples import Eye, Field, Photograph
 from teledx_fed.data.deidentification import pseudonym
 from teledx_fed.data.dicom import DicomAbout, DicomPhotograph, about, is_dicom
 from teledx_fed.data.eye_names import NamedEye, eye_in, pairs_of_eyes
 from teledx_fed.data.photographs import MOST_PIXELS, PhotographFile
 from teledx_fed.data.tables import Row, on_disk, read_table
 from teledx_fed.data.walk import Files, Why, in_words, walk
-from teledx_fed.records import Eye, Field, Photograph
 
 SNIFFED = 132
 """Bytes that tell DICOM from other files."""

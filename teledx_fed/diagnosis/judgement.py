@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from teledx_fed.clinical import (
+from teledx_fed.core.clinical import (
     Action,
     Certainty,
     Diagnosis,
@@ -16,9 +16,9 @@ from teledx_fed.clinical import (
     Reason,
     sternest,
 )
+from teledx_fed.core.examples import Eye, Field
 from teledx_fed.diagnosis.referral import ReferralSettings
 from teledx_fed.evaluation.predictions import REFERABLE
-from teledx_fed.records import Eye, Field
 
 BOTH = (Eye.RIGHT, Eye.LEFT)
 DOUBTS = (

@@ -10,7 +10,7 @@ from prometheus_client import generate_latest as written
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from teledx_fed.clinical import Action
+from teledx_fed.core.clinical import Action
 from teledx_fed.diagnosis.clinic import Clinic
 from teledx_fed.store.census import Census
 from teledx_fed.store.database import StoreError

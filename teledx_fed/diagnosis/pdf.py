@@ -20,11 +20,11 @@ from reportlab.pdfbase.ttfonts import TTFont
 from reportlab.pdfgen.canvas import Canvas
 from reportlab.platypus import Flowable, Image, Paragraph, SimpleDocTemplate, Spacer, Table
 
-from teledx_fed.clinical import Diagnosis, EyeDiagnosis, Reading, Study
+from teledx_fed.core.clinical import Diagnosis, EyeDiagnosis, Reading, Study
+from teledx_fed.core.examples import Eye
 from teledx_fed.data.photographs import png
 from teledx_fed.diagnosis.signing import came_after, marks, status
 from teledx_fed.diagnosis.wording import ACTIONS, EYES, GRADE_NAMES, REOPENED, UNSIGNED, advice, decided, percent, told
-from teledx_fed.records import Eye
 
 INK, MUTED, LINE, BAD = HexColor("#1b1f24"), HexColor("#5b6269"), HexColor("#0072b2"), HexColor("#a83a06")
 MARGIN = 16 * mm

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field
 
-from teledx_fed.checks import must, within
-from teledx_fed.clinical import Diabetes, Graded, OutOfScope, PatientRecord
-from teledx_fed.records import GRADES
+from teledx_fed.core.checks import must, within
+from teledx_fed.core.clinical import Diabetes, Graded, OutOfScope, PatientRecord
+from teledx_fed.core.examples import GRADES
 
 ICO = (
     "ICO Guidelines for Diabetic Eye Care, updated 2017 (Wong et al., Ophthalmology 2018;125:1608-22), "

@@ -9,10 +9,10 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from teledx_fed.clinical import Diagnosis, Study
+from teledx_fed.core.clinical import Diagnosis, Study
+from teledx_fed.core.files import write_text
 from teledx_fed.diagnosis.judgement import Seen
 from teledx_fed.diagnosis.signing import marks
-from teledx_fed.files import write_text
 
 DIAGNOSES = TypeAdapter(Diagnosis)
 FORMULAS = ("=", "+", "-", "@", "\t", "\r")

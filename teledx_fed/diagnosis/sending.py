@@ -9,7 +9,7 @@ from uuid import uuid4
 import httpx
 from pynetdicom import AE
 
-from teledx_fed.checks import must
+from teledx_fed.core.checks import must
 from teledx_fed.data.dicom_writing import UNCOMPRESSED, facts_of
 from teledx_fed.diagnosis.signing import Status
 from teledx_fed.diagnosis.study_reports import StudyReport

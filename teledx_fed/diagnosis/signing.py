@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from enum import StrEnum
 
-from teledx_fed.checks import must
-from teledx_fed.clinical import DEMONSTRATION, SUGGESTION, Diagnosis, Reading, Study
+from teledx_fed.core.checks import must
+from teledx_fed.core.clinical import DEMONSTRATION, SUGGESTION, Diagnosis, Reading, Study
 
 
 class Status(StrEnum):

@@ -7,8 +7,9 @@ from importlib.metadata import version
 from typing import Any
 from uuid import UUID, uuid5
 
-from teledx_fed.checks import must
-from teledx_fed.clinical import Diagnosis, Reading
+from teledx_fed.core.checks import must
+from teledx_fed.core.clinical import Diagnosis, Reading
+from teledx_fed.core.examples import Eye
 from teledx_fed.data.dicom import Filing
 from teledx_fed.data.dicom_writing import ReportFacts, encapsulated_pdf
 from teledx_fed.data.photographs import laid_over, stored_photograph
@@ -16,7 +17,6 @@ from teledx_fed.diagnosis import fhir, pdf
 from teledx_fed.diagnosis.clinic import Clinic
 from teledx_fed.diagnosis.evidence import map_of, sentence_of
 from teledx_fed.diagnosis.signing import Status, status
-from teledx_fed.records import Eye
 from teledx_fed.store.values import Filed, StoredImage, StoredReading, StoredStudy
 
 RELEASE = version("teledx-fed")

@@ -7,11 +7,11 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from teledx_fed.core.files import make_folder
 from teledx_fed.data.problems import Problem
 from teledx_fed.data.walk import walk
 from teledx_fed.diagnosis.clinic import Clinic, Photograph, Submitted
 from teledx_fed.diagnosis.intake import Submission, of_folder
-from teledx_fed.files import make_folder
 
 log = logging.getLogger(__name__)
 

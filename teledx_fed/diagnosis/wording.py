@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from teledx_fed.clinical import GRADE_NAMES as GRADE_NAMES
-from teledx_fed.clinical import (
+from teledx_fed.core.clinical import GRADE_NAMES as GRADE_NAMES
+from teledx_fed.core.clinical import (
     Action,
     Certainty,
     Diabetes,
@@ -17,8 +17,8 @@ from teledx_fed.clinical import (
     Reading,
     Reason,
 )
+from teledx_fed.core.examples import GRADES, Eye, Field
 from teledx_fed.diagnosis.evidence import Evidence
-from teledx_fed.records import GRADES, Eye, Field
 
 OEDEMA = "signs suggesting macular oedema; a photograph without depth cannot confirm it"
 

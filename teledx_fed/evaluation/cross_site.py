@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import roc_curve
 
+from teledx_fed.core.examples import GRADES
 from teledx_fed.evaluation.calibration import reliability
 from teledx_fed.evaluation.examined import Examination
 from teledx_fed.evaluation.intervals import estimate, holm, two_sided_p
 from teledx_fed.evaluation.measured import Measure, Measured, over_repeats
 from teledx_fed.evaluation.metrics import PRIMARY, confusion, headline, metrics, predicted_grade
 from teledx_fed.evaluation.predictions import Booleans, Floats, Predictions, given, same_eyes
-from teledx_fed.records import GRADES
 
 ROC_POINTS = 101
 

@@ -11,9 +11,9 @@ from pydantic import TypeAdapter
 from safetensors import safe_open
 from safetensors.numpy import save
 
+from teledx_fed.core.files import write_bytes
+from teledx_fed.core.operating_points import OperatingPoints
 from teledx_fed.evaluation.predictions import Booleans, Predictions, pool, same_eyes
-from teledx_fed.files import write_bytes
-from teledx_fed.operating_points import OperatingPoints
 
 CALLED, URGENT, WITHHELD = "called", "urgent", "withheld"
 FIELDS = tuple(field.name for field in fields(Predictions))

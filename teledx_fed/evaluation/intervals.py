@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from teledx_fed.core.updates import Tables
 from teledx_fed.evaluation.metrics import METRICS, metrics
 from teledx_fed.evaluation.predictions import Booleans, Floats, Integers, Predictions
 from teledx_fed.evaluation.sufficiency import eyes_of_kinds, too_few
 from teledx_fed.evaluation.tables import SCORES, add, measure, resample
-from teledx_fed.records import Tables
 
 PERCENTILES = (2.5, 97.5)
 STEPS_PER_UNIT = 4

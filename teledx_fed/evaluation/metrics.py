@@ -6,9 +6,9 @@ metric is (B,), NaN where it is undefined.
 
 import numpy as np
 
+from teledx_fed.core.examples import GRADES
 from teledx_fed.evaluation.calibration import expected_calibration_error, recalibration, reliability
 from teledx_fed.evaluation.predictions import Booleans, Floats, Integers, Predictions
-from teledx_fed.records import GRADES
 
 PRIMARY = ("referable_auroc", "qwk")
 """What models are compared by; the first decides."""

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import bdtr, betaincinv
 
+from teledx_fed.config.run import EvaluationSettings
+from teledx_fed.core.operating_points import Bound, OperatingPoint, OperatingPoints, Performance, Share, Source
+from teledx_fed.core.updates import Tables
 from teledx_fed.evaluation.predictions import REFERABLE, VISION_THREATENING, Booleans, Floats, Predictions
 from teledx_fed.evaluation.tables import BINS
-from teledx_fed.operating_points import Bound, OperatingPoint, OperatingPoints, Performance, Share, Source
-from teledx_fed.records import Tables
-from teledx_fed.run_settings import EvaluationSettings
 
 CONFIDENCE = 0.95
 DEFAULT_THRESHOLD = 0.5

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from teledx_fed.checks import must
-from teledx_fed.records import GRADES, Example, Eye
+from teledx_fed.core.checks import must
+from teledx_fed.core.examples import GRADES, Example, Eye
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

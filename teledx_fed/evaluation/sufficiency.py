@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from teledx_fed.core.updates import Tables
 from teledx_fed.evaluation.predictions import Booleans, Predictions
-from teledx_fed.records import Tables
 
 FEWEST = 4
 """Patients of each kind that a metric needs. Of n patients, a bootstrap replicate is the lowest one alone with

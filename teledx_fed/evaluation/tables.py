@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from teledx_fed.core.examples import GRADES
+from teledx_fed.core.updates import Tables
 from teledx_fed.evaluation.metrics import (
     METRICS,
     agreement,
@@ -20,7 +22,6 @@ from teledx_fed.evaluation.metrics import (
     ratio,
 )
 from teledx_fed.evaluation.predictions import REFERABLE, VISION_THREATENING, Booleans, Floats, Predictions
-from teledx_fed.records import GRADES, Tables
 
 BINS = 64
 SUM_DECIMALS = 2

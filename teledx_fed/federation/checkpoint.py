@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import save
 
-from teledx_fed.files import write_bytes
-from teledx_fed.records import Tables
-from teledx_fed.weights import Layout, Vector, Weights
+from teledx_fed.core.files import write_bytes
+from teledx_fed.core.updates import Tables
+from teledx_fed.core.weights import Layout, Vector, Weights
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from teledx_fed.weights import Layout, Vector
+from teledx_fed.core.weights import Layout, Vector
 
 QUANTISED, SCALES = "parameters", "scales"
 

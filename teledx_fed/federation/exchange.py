@@ -8,9 +8,9 @@ from typing import Self, TypeVar
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
+from teledx_fed.config.settings import Settings
+from teledx_fed.core.randomness import generator
 from teledx_fed.federation import messages as wire
-from teledx_fed.randomness import generator
-from teledx_fed.settings import Settings
 
 log = logging.getLogger(__name__)
 

@@ -10,13 +10,13 @@ from flwr.app import Error, Message, MessageType, RecordDict
 from flwr.proto.node_pb2 import NodeInfo
 from flwr.serverapp import Grid
 
+from teledx_fed.config.federation import FaultSettings
+from teledx_fed.config.settings import Settings
+from teledx_fed.core.examples import GRADES, Example, Site
+from teledx_fed.core.randomness import generator
+from teledx_fed.core.weights import Vector
 from teledx_fed.federation.in_process import CRASHED, AnsweringGrid
 from teledx_fed.federation.messages import CONFIG, METRICS, PARAMETERS, values, vector
-from teledx_fed.federation_settings import FaultSettings
-from teledx_fed.randomness import generator
-from teledx_fed.records import GRADES, Example, Site
-from teledx_fed.settings import Settings
-from teledx_fed.weights import Vector
 
 log = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ from statistics import median
 
 import numpy as np
 
+from teledx_fed.core.weights import Weights
 from teledx_fed.federation.vetting import Vetted, too_far
-from teledx_fed.weights import Weights
 
 
 @dataclass

@@ -6,10 +6,10 @@ from typing import Protocol
 import numpy as np
 from flwr.app import MetricRecord, RecordDict
 
+from teledx_fed.core.updates import LocalUpdate
+from teledx_fed.core.weights import Mean, Vector, Weights, mean
 from teledx_fed.federation.messages import LOSS_DECIMALS, PARAMETERS, vector
 from teledx_fed.model.network import oedema_slice
-from teledx_fed.records import LocalUpdate
-from teledx_fed.weights import Mean, Vector, Weights, mean
 
 LEAST_LOSS = 10**-LOSS_DECIMALS / 2
 """What a loss that was rounded to 0 may have been; q-FedAvg divides by it."""

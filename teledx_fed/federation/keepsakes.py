@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from teledx_fed.files import write_array
-from teledx_fed.weights import Vector
+from teledx_fed.core.files import write_array
+from teledx_fed.core.weights import Vector
 
 log = logging.getLogger(__name__)
 

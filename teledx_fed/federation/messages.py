@@ -11,11 +11,11 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from numpy.typing import NDArray
 
+from teledx_fed.core.updates import GlobalModel, LocalTraining, LocalUpdate, Tables
+from teledx_fed.core.weights import Layout, Weights
 from teledx_fed.evaluation import metrics
 from teledx_fed.evaluation.tables import SCORES
 from teledx_fed.federation import compression
-from teledx_fed.records import GlobalModel, LocalTraining, LocalUpdate, Tables
-from teledx_fed.weights import Layout, Weights
 
 PARAMETERS, STATISTICS, TABLES, CONFIG, METRICS = "parameters", "statistics", "tables", "config", "metrics"
 DESIGN_EFFECTS = "design_effects"

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from flwr.app import Context
 
+from teledx_fed.config.loading import build
 from teledx_fed.data.hospitals import hospitals
 from teledx_fed.federation.site import Hospital
 from teledx_fed.model.network import build as build_network
-from teledx_fed.settings import build
 from teledx_fed.training.compute import place
 from teledx_fed.training.worker import Worker
 

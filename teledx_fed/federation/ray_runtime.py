@@ -14,8 +14,8 @@ from flwr.common.constant import PARTITION_ID_KEY
 from flwr.server.superlink.fleet.vce.backend import Backend, BackendConfig
 from flwr.serverapp import Grid
 
+from teledx_fed.config.settings import Settings
 from teledx_fed.federation.in_process import InProcessGrid
-from teledx_fed.settings import Settings
 from teledx_fed.training.compute import device
 
 log = logging.getLogger(__name__)

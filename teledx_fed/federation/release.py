@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from teledx_fed.checks import must
+from teledx_fed.config.settings import Settings
+from teledx_fed.core.checks import must
+from teledx_fed.core.files import write_text
 from teledx_fed.evaluation.operating import Evidence, as_json, evidence
 from teledx_fed.evaluation.tables import BINS
 from teledx_fed.federation.checkpoint import Scored
-from teledx_fed.files import write_text
 from teledx_fed.model.card import FILE, Card, network_card
-from teledx_fed.settings import Settings
 from teledx_fed.training.bundling import Trained, preparation
 from teledx_fed.training.worker import SiteModel, Worker
 

@@ -13,6 +13,11 @@ from flwr.app import RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
 
+from teledx_fed.config.settings import Settings
+from teledx_fed.core.files import make_folder
+from teledx_fed.core.reports import RoundReport
+from teledx_fed.core.updates import GlobalModel, Tables
+from teledx_fed.core.weights import Weights, norm
 from teledx_fed.evaluation.tables import SHAPES_OF_HEAD
 from teledx_fed.federation import messages as wire
 from teledx_fed.federation.checkpoint import Progress
@@ -22,10 +27,6 @@ from teledx_fed.federation.scoring import ask_for_scores, choose
 from teledx_fed.federation.statistics import declarations
 from teledx_fed.federation.strategies import aggregate, configure, folding, remembered, remind
 from teledx_fed.federation.vetting import Expected, Vetted, vetted
-from teledx_fed.files import make_folder
-from teledx_fed.records import GlobalModel, RoundReport, Tables
-from teledx_fed.settings import Settings
-from teledx_fed.weights import Weights, norm
 
 Take = Callable[[str, Vetted], None]
 

@@ -7,6 +7,9 @@ from statistics import fmean
 from flwr.app import Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
+from teledx_fed.config.settings import Settings
+from teledx_fed.core.randomness import generator
+from teledx_fed.core.updates import GlobalModel, Tables
 from teledx_fed.evaluation.intervals import Estimate, table_intervals
 from teledx_fed.evaluation.tables import SHAPES_OF_HEAD, add, lent, scores
 from teledx_fed.federation import messages as wire
@@ -14,9 +17,6 @@ from teledx_fed.federation.checkpoint import Progress, Scored
 from teledx_fed.federation.exchange import Replies, exchange, named_sites
 from teledx_fed.federation.statistics import declarations
 from teledx_fed.federation.vetting import vetted_tables
-from teledx_fed.randomness import generator
-from teledx_fed.records import GlobalModel, Tables
-from teledx_fed.settings import Settings
 
 Means = dict[str, float | None]
 

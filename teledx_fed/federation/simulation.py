@@ -11,6 +11,10 @@ from pathlib import Path
 from flwr.app import Context
 from flwr.serverapp import Grid
 
+from teledx_fed.config.settings import Settings
+from teledx_fed.core.examples import Site
+from teledx_fed.core.files import make_folder, write_text
+from teledx_fed.core.reports import RoundReport
 from teledx_fed.evaluation.operating import Evidence, evidence
 from teledx_fed.federation import checkpoint
 from teledx_fed.federation.checkpoint import Progress
@@ -23,9 +27,6 @@ from teledx_fed.federation.rounds import rounds
 from teledx_fed.federation.scoring import scores_on_test
 from teledx_fed.federation.site import Hospital, client_app
 from teledx_fed.federation.strategies import STRATEGIES
-from teledx_fed.files import make_folder, write_text
-from teledx_fed.records import RoundReport, Site
-from teledx_fed.settings import Settings
 from teledx_fed.training.worker import SiteModel, Worker, for_newcomer
 
 LINES, CHECKPOINT = "rounds.jsonl", "checkpoints/latest.safetensors"

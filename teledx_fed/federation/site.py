@@ -12,6 +12,12 @@ from flwr.app import Context, Error, Message, MessageType, RecordDict
 from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 
+from teledx_fed.config.settings import Settings
+from teledx_fed.core.examples import Site
+from teledx_fed.core.files import write_text
+from teledx_fed.core.randomness import generator
+from teledx_fed.core.updates import GlobalModel, LocalUpdate, Tables
+from teledx_fed.core.weights import Weights
 from teledx_fed.data.summary import summary
 from teledx_fed.evaluation.intervals import design_effects
 from teledx_fed.evaluation.operating import called, operating_points
@@ -32,14 +38,9 @@ from teledx_fed.federation.messages import (
     reply,
     training_of,
 )
-from teledx_fed.files import write_text
 from teledx_fed.privacy.outbound import EFFECT_DECIMALS, kind_of
-from teledx_fed.randomness import generator
-from teledx_fed.records import GlobalModel, LocalUpdate, Site, Tables
-from teledx_fed.settings import Settings
 from teledx_fed.training.examination import examine
 from teledx_fed.training.worker import SiteModel, Worker
-from teledx_fed.weights import Weights
 
 log = logging.getLogger(__name__)
 

@@ -5,12 +5,14 @@ from collections.abc import Mapping, Sequence
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
+from teledx_fed.config.settings import Settings
+from teledx_fed.core.examples import Patients, Reason
+from teledx_fed.core.reports import Counts, Readiness
+from teledx_fed.core.updates import Tables
 from teledx_fed.data.summary import SIDES, by_cell
 from teledx_fed.federation.exchange import Replies, exchange, named_sites
 from teledx_fed.federation.site import STATISTICS
 from teledx_fed.federation.vetting import vetted_summary
-from teledx_fed.records import Counts, Patients, Readiness, Reason, Tables
-from teledx_fed.settings import Settings
 
 LEAST_PATIENTS = 50
 LEAST_REFERABLE = 5

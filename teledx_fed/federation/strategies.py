@@ -23,12 +23,12 @@ from flwr.serverapp.strategy import (
     QFedAvg,
 )
 
+from teledx_fed.config.federation import StrategySettings
+from teledx_fed.config.settings import Settings
+from teledx_fed.core.weights import Vector, Weights
 from teledx_fed.federation.folding import Fold, Folding, Held
 from teledx_fed.federation.in_process import SampledGrid
 from teledx_fed.federation.messages import CONFIG, PARAMETERS, values, vector
-from teledx_fed.federation_settings import StrategySettings
-from teledx_fed.settings import Settings
-from teledx_fed.weights import Vector, Weights
 
 logging.getLogger("flwr").setLevel(logging.WARNING)  # what it says of each round, the round's report says
 

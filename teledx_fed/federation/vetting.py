@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from flwr.app import Array, ArrayRecord, RecordDict
 
+from teledx_fed.core.updates import LocalUpdate, Tables
+from teledx_fed.core.weights import Weights, distance
 from teledx_fed.data import summary
 from teledx_fed.evaluation.intervals import LARGEST_EFFECT
 from teledx_fed.evaluation.tables import inconsistency
@@ -25,8 +27,6 @@ from teledx_fed.federation.messages import (
     values,
     well_formed,
 )
-from teledx_fed.records import LocalUpdate, Tables
-from teledx_fed.weights import Weights, distance
 
 LARGEST = 2**63
 

@@ -11,10 +11,10 @@ import safetensors.numpy
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
+from teledx_fed.core.examples import GRADES
+from teledx_fed.core.operating_points import OperatingPoints
 from teledx_fed.model.network_card import NetworkCard
 from teledx_fed.model.runtime import Runtime
-from teledx_fed.operating_points import OperatingPoints
-from teledx_fed.records import GRADES
 
 FORMAT = 2
 MANIFEST, WEIGHTS, GRAPH = "bundle.json", "model.safetensors", "model.onnx"

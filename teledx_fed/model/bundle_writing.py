@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from teledx_fed.files import write_bytes, write_text
+from teledx_fed.core.files import write_bytes, write_text
 from teledx_fed.model.bundle import GRAPH, MANIFEST, MANIFESTS, WEIGHTS, Manifest
 from teledx_fed.model.card import FILE, KEY, Card, network_card
 from teledx_fed.model.export import export

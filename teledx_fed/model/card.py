@@ -9,11 +9,11 @@ from typing import Any
 import timm
 from pydantic import TypeAdapter
 
-from teledx_fed.clinical import GRADE_NAMES
+from teledx_fed.core.clinical import GRADE_NAMES
+from teledx_fed.core.operating_points import lines
 from teledx_fed.model.bundle import GRAPH, WEIGHTS, Manifest, Preparation
 from teledx_fed.model.network import Grader
 from teledx_fed.model.network_card import IMAGES, LOGITS, MAPS, NetworkCard
-from teledx_fed.operating_points import lines
 
 FILE = "MODEL_CARD.md"
 KEY = "card"

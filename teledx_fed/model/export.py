@@ -17,9 +17,9 @@ from timm.models._efficientnet_blocks import SqueezeExcite
 from torch import Tensor, nn
 from torch.nn import functional
 
+from teledx_fed.core.randomness import generator
 from teledx_fed.model.network_card import IMAGES
 from teledx_fed.model.runtime import Runtime
-from teledx_fed.randomness import generator
 
 EXPORT_VERSION = 3
 """Raise it whenever the same module gives another graph."""

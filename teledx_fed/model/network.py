@@ -16,12 +16,12 @@ import torch
 from timm.models import EfficientNet, group_parameters
 from torch import Tensor, nn
 
-from teledx_fed.files import write_bytes
-from teledx_fed.learning_settings import ModelSettings
+from teledx_fed.config.learning import ModelSettings
+from teledx_fed.core.examples import GRADES
+from teledx_fed.core.files import write_bytes
+from teledx_fed.core.randomness import generator
+from teledx_fed.core.weights import Layout, Weights
 from teledx_fed.model.pretrained import about, load_file, load_hub, load_lite0, origin
-from teledx_fed.randomness import generator
-from teledx_fed.records import GRADES
-from teledx_fed.weights import Layout, Weights
 
 SMALLEST_VARIANCE = np.float32(1e-20)
 """Beside the epsilon of any BatchNorm it is nothing, to the last bit."""

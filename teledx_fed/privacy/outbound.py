@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from teledx_fed.core.updates import Tables
 from teledx_fed.evaluation.intervals import LARGEST_EFFECT
 from teledx_fed.evaluation.tables import SHAPES_OF_HEAD, SUM_DECIMALS, inconsistency
-from teledx_fed.records import Tables
 
 EFFECT_DECIMALS = 2
 SHOWN = 40

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from teledx_fed.failures import told_plainly
+from teledx_fed.core.failures import told_plainly
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -22,7 +22,7 @@ def compare(
 ) -> None:
     """One table (Markdown, CSV, LaTeX), learning curves over rounds and bytes, and ranks with critical differences."""
     with told_plainly():
-        from teledx_fed.files import LOCK, exclusive
+        from teledx_fed.core.files import LOCK, exclusive
         from teledx_fed.reporting.runs import Run, same_data
         from teledx_fed.reporting.tables_of_runs import write_comparison
 

@@ -9,8 +9,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from teledx_fed.amounts import duration, number
-from teledx_fed.records import RoundReport
+from teledx_fed.core.formatting import duration, number
+from teledx_fed.core.reports import RoundReport
 from teledx_fed.reporting.wording import METRICS
 
 BLOCKS = "▁▂▃▄▅▆▇█"

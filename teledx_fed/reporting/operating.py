@@ -6,10 +6,10 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from teledx_fed.core.operating_points import OperatingPoint, basis
 from teledx_fed.evaluation.examined import Examination
 from teledx_fed.evaluation.operating import performance, share
 from teledx_fed.evaluation.predictions import REFERABLE, VISION_THREATENING, Booleans, Predictions
-from teledx_fed.operating_points import OperatingPoint, basis
 
 MODEL = "federated"
 POINT = TypeAdapter(OperatingPoint)

@@ -7,14 +7,14 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from teledx_fed.amounts import duration, number, size
-from teledx_fed.files import write_text
-from teledx_fed.records import GRADES
+from teledx_fed.config.loading import as_yaml, without_places
+from teledx_fed.core.examples import GRADES
+from teledx_fed.core.files import write_text
+from teledx_fed.core.formatting import duration, number, size
 from teledx_fed.reporting import plots, wording
 from teledx_fed.reporting.operating import basis_of
 from teledx_fed.reporting.runs import Run
 from teledx_fed.reporting.wording import METRICS, MODELS
-from teledx_fed.settings import as_yaml, without_places
 
 HEADLINE = ("referable_auroc", "qwk", "sensitivity", "specificity")
 CHANCE = {"referable_auroc": 0.5, "qwk": 0.0}

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from teledx_fed.amounts import number
+from teledx_fed.core.formatting import number
 from teledx_fed.reporting.wording import Estimate
 
 PALETTE = {

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from teledx_fed.files import make_folder
+from teledx_fed.core.files import make_folder
 from teledx_fed.reporting.plots import PALETTE, STYLE, Course
 
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#000000", "#8c8c00")

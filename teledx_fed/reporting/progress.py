@@ -8,9 +8,9 @@ from typing import Self
 from rich.console import Console
 from rich.live import Live
 
-from teledx_fed.amounts import duration, number
+from teledx_fed.core.formatting import duration, number
+from teledx_fed.core.reports import RoundReport
 from teledx_fed.evaluation.metrics import PRIMARY
-from teledx_fed.records import RoundReport
 from teledx_fed.reporting.live_page import LivePage, one_line
 from teledx_fed.reporting.wording import METRICS, MODELS
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from teledx_fed.records import Counts, Readiness, Reason
+from teledx_fed.core.examples import Reason
+from teledx_fed.core.reports import Counts, Readiness
 
 HEADER = ("site", "", "patients", "photographs", "grades 0–4", "oedema", "ungradable", "cameras")
 GAP = "  "

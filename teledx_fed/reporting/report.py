@@ -12,20 +12,20 @@ from typing import Any
 
 import numpy as np
 
-from teledx_fed.clock import Clock
+from teledx_fed.config.settings import Settings
+from teledx_fed.core.clock import Clock
+from teledx_fed.core.examples import Example, Site
+from teledx_fed.core.files import write_text
+from teledx_fed.core.randomness import generator
 from teledx_fed.data.duplicates import label_noise
 from teledx_fed.data.sharing import shared
 from teledx_fed.data.walk import by_reason
 from teledx_fed.evaluation.cross_site import compare, curves, matrix
 from teledx_fed.evaluation.examined import Examination
 from teledx_fed.evaluation.sufficiency import lacking, patients_of_kinds
-from teledx_fed.files import write_text
-from teledx_fed.randomness import generator
-from teledx_fed.records import Example, Site
 from teledx_fed.reporting.operating import points_of
 from teledx_fed.reporting.runs import json_lines
 from teledx_fed.reporting.wording import MODELS, SCHEMA
-from teledx_fed.settings import Settings
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,11 @@ from typing import Any, TypeVar
 from safetensors import SafetensorError
 from yaml import YAMLError
 
+from teledx_fed.config.loading import load, without_places
+from teledx_fed.config.settings import CHOICES, Settings
 from teledx_fed.evaluation import examined
 from teledx_fed.evaluation.examined import Examination, everyone
 from teledx_fed.reporting.wording import MODELS, SCHEMA
-from teledx_fed.settings import CHOICES, Settings, load, without_places
 
 TESTED = "tested.safetensors"
 OF_NO_CONCERN = (

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from teledx_fed.amounts import number
+from teledx_fed.core.files import write_text
+from teledx_fed.core.formatting import number
 from teledx_fed.evaluation.cross_site import Compared, compare
 from teledx_fed.evaluation.examined import Examination
 from teledx_fed.evaluation.metrics import PRIMARY, headline
-from teledx_fed.files import write_text
 from teledx_fed.reporting.comparison import Comparison
 from teledx_fed.reporting.plots_of_runs import heat, save
 from teledx_fed.reporting.report import resampling

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from teledx_fed.amounts import number
+from teledx_fed.core.files import write_text
+from teledx_fed.core.formatting import number
 from teledx_fed.evaluation.metrics import PRIMARY
-from teledx_fed.files import write_text
 from teledx_fed.reporting.comparison import (
     Comparison,
     Row,

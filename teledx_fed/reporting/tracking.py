@@ -15,12 +15,13 @@ from textwrap import shorten
 from typing import Any, Protocol
 from uuid import getnode
 
+from teledx_fed.config.loading import as_yaml, without_places
+from teledx_fed.config.settings import Settings
+from teledx_fed.core.files import write_text
+from teledx_fed.core.reports import RoundReport
 from teledx_fed.evaluation.metrics import PRIMARY
-from teledx_fed.files import write_text
-from teledx_fed.records import RoundReport
 from teledx_fed.reporting.runs import flat
 from teledx_fed.reporting.wording import verdict
-from teledx_fed.settings import Settings, as_yaml, without_places
 
 ARTEFACTS = ("report.html", "report.json", "rounds.jsonl", "model.safetensors")
 """What may be shown around: no file among them names a photograph, a patient or a place."""

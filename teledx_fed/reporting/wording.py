@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from teledx_fed.amounts import number
+from teledx_fed.config.federation import EVER, FaultSettings
+from teledx_fed.core.formatting import number
 from teledx_fed.evaluation.sufficiency import FEWEST
-from teledx_fed.federation_settings import EVER, FaultSettings
 
 SCHEMA = "teledx_fed.report/3"
 """Of report.json."""

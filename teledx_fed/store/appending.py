@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from teledx_fed.clinical import Diagnosis, EyeReading, Reading, sternest
-from teledx_fed.records import GRADES
+from teledx_fed.core.clinical import Diagnosis, EyeReading, Reading, sternest
+from teledx_fed.core.examples import GRADES
 from teledx_fed.store.content import DIAGNOSES, READINGS, digest_of, written
 from teledx_fed.store.rows import next_number, study_row, unknown
 from teledx_fed.store.tables import ReadingRow, StudyRow, SuggestionRow, UserRow, ViewRow

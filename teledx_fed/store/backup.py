@@ -19,7 +19,7 @@ from typing import IO, Any
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import Connection, DateTime, MetaData, Table, insert, inspect, select
 
-from teledx_fed.files import replacing
+from teledx_fed.core.files import replacing
 from teledx_fed.store.database import Database
 from teledx_fed.store.encryption import encrypting, opened, recipients_of
 from teledx_fed.store.schema import Schema, revision, upgrade

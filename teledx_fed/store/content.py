@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from pydantic import TypeAdapter
 
-from teledx_fed.clinical import Diagnosis, Fault, Gap, PatientRecord, Reading
+from teledx_fed.core.clinical import Diagnosis, Fault, Gap, PatientRecord, Reading
 
 DIAGNOSES = TypeAdapter(Diagnosis)
 READINGS = TypeAdapter(Reading)

@@ -12,7 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DatabaseError
 from sqlalchemy.orm import DeclarativeBase, Session
 
-from teledx_fed.files import make_folder
+from teledx_fed.core.files import make_folder
 from teledx_fed.store.schema import Schema, upgrade
 
 StoreError = DatabaseError

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 import pyrage
 
-from teledx_fed.files import make_folder, write_text
+from teledx_fed.core.files import make_folder, write_text
 
 BEGINNING = b"age-encryption.org/"
 

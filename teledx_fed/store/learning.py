@@ -6,8 +6,8 @@ from pathlib import Path
 from sqlalchemy import select
 from sqlalchemy.orm import Session, selectinload
 
-from teledx_fed.clinical import EyeReading, StudyImage
-from teledx_fed.records import Example, Eye
+from teledx_fed.core.clinical import EyeReading, StudyImage
+from teledx_fed.core.examples import Example, Eye
 from teledx_fed.store.rows import reading, stored_study
 from teledx_fed.store.tables import ReadingRow, StudyRow
 from teledx_fed.store.values import StoredStudy, TrainingReading

@@ -7,9 +7,9 @@ from pathlib import Path
 from sqlalchemy import case, select, true
 from sqlalchemy.orm import Session
 
-from teledx_fed.clinical import Action, Diagnosis, Gap, Reading
-from teledx_fed.files import make_folder
-from teledx_fed.records import Eye
+from teledx_fed.core.clinical import Action, Diagnosis, Gap, Reading
+from teledx_fed.core.examples import Eye
+from teledx_fed.core.files import make_folder
 from teledx_fed.store import appending, arriving, backup, census, learning, refusals, retention, rows
 from teledx_fed.store.access import Access
 from teledx_fed.store.census import Census

@@ -19,8 +19,8 @@ from sqlalchemy import (
 from sqlalchemy import DateTime as DatabaseTime
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
-from teledx_fed.clinical import Action
-from teledx_fed.records import Eye, Field
+from teledx_fed.core.clinical import Action
+from teledx_fed.core.examples import Eye, Field
 from teledx_fed.store.values import Role, Status
 
 NAMES = {

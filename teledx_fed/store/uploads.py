@@ -7,7 +7,7 @@ from uuid import uuid4
 from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session
 
-from teledx_fed.checks import must
+from teledx_fed.core.checks import must
 from teledx_fed.store.database import Database
 from teledx_fed.store.rows import unknown
 from teledx_fed.store.tables import UploadRow

@@ -6,10 +6,10 @@ from datetime import datetime
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
 
-from teledx_fed.checks import must
-from teledx_fed.clinical import Action, Diagnosis, EyeReading, Fault, Gap, PatientRecord, Reading, Study
+from teledx_fed.core.checks import must
+from teledx_fed.core.clinical import Action, Diagnosis, EyeReading, Fault, Gap, PatientRecord, Reading, Study
+from teledx_fed.core.examples import Example, Eye, Field
 from teledx_fed.data.dicom import Filing, Source
-from teledx_fed.records import Example, Eye, Field
 
 
 class Status(StrEnum):

@@ -8,13 +8,13 @@ from statistics import fmean
 from safetensors import safe_open
 from safetensors.numpy import save
 
+from teledx_fed.config.settings import Settings
+from teledx_fed.core.examples import Site
+from teledx_fed.core.files import write_bytes
+from teledx_fed.core.weights import Weights
 from teledx_fed.data.hospitals import pooled
 from teledx_fed.evaluation.metrics import metric
-from teledx_fed.files import write_bytes
-from teledx_fed.records import Site
-from teledx_fed.settings import Settings
 from teledx_fed.training.worker import SiteModel, Worker
-from teledx_fed.weights import Weights
 
 UNDEFINED = float("-inf")
 LOCAL_OF = "local of "

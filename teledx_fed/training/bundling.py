@@ -4,16 +4,16 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
+from teledx_fed.config.data import DataSettings
+from teledx_fed.config.settings import Settings
+from teledx_fed.core.examples import Example, Site
+from teledx_fed.core.operating_points import OperatingPoints
 from teledx_fed.data.image_cache import PREPARATION_VERSION
 from teledx_fed.data.preprocessing import steps
-from teledx_fed.data_settings import DataSettings
 from teledx_fed.evaluation.calibration import conformal_threshold, temperature
 from teledx_fed.evaluation.examined import Examination
 from teledx_fed.model.bundle import Calibration, Manifest, Preparation, Scope
 from teledx_fed.model.bundle_writing import write_bundle
-from teledx_fed.operating_points import OperatingPoints
-from teledx_fed.records import Example, Site
-from teledx_fed.settings import Settings
 from teledx_fed.training.worker import SiteModel, Worker
 
 Trained = Mapping[str, str | int | float | None]

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import torch
 
+from teledx_fed.config.settings import Settings
 from teledx_fed.model.network import Grader
 from teledx_fed.model.runtime import has_cuda
-from teledx_fed.settings import Settings
 
 GLIBC_KEEPS = {-3: 32 * 2**20, -1: 2**31 - 1}
 """M_MMAP_THRESHOLD and M_TRIM_THRESHOLD of malloc.h, in bytes: what is freed is kept for the next step."""

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from teledx_fed.core.examples import Example, Images, Photograph
+from teledx_fed.core.files import write_array, write_text
 from teledx_fed.data.quality import Quality, quality
-from teledx_fed.files import write_array, write_text
 from teledx_fed.model.network import Grader
-from teledx_fed.records import Example, Images, Photograph
 from teledx_fed.training.feature_cache import PLAIN, FeatureCache
 
 ABOUT = ("photograph", "patient", "eye", "grade", "oedema", "camera")

@@ -4,14 +4,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from teledx_fed.config.settings import Settings
+from teledx_fed.core.examples import Example, Site
+from teledx_fed.core.operating_points import OperatingPoints
 from teledx_fed.evaluation.cross_site import ensemble
 from teledx_fed.evaluation.examined import Examination
 from teledx_fed.evaluation.operating import Evidence, called, evidence, operating_points, tested, urgent
 from teledx_fed.evaluation.predictions import Booleans, Predictions
 from teledx_fed.evaluation.tables import add, table
-from teledx_fed.operating_points import OperatingPoints
-from teledx_fed.records import Example, Site
-from teledx_fed.settings import Settings
 from teledx_fed.training.worker import SiteModel, Worker
 
 Committee = Sequence[SiteModel]

@@ -8,14 +8,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from teledx_fed.core.devices import sent
+from teledx_fed.core.examples import Example, Images, Photograph
+from teledx_fed.core.randomness import torch_generator
 from teledx_fed.data.array_store import ArrayStore
 from teledx_fed.data.augmentation import AUGMENTATION_VERSION, augment
-from teledx_fed.devices import sent
 from teledx_fed.model.export import EXPORT_VERSION, export
 from teledx_fed.model.network import Grader
 from teledx_fed.model.runtime import Runtime, has_cuda, identity
-from teledx_fed.randomness import torch_generator
-from teledx_fed.records import Example, Images, Photograph
 
 BATCH = 32
 

@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from teledx_fed.core.devices import sent
+from teledx_fed.core.examples import Example, Images
 from teledx_fed.data.augmentation import augment
-from teledx_fed.devices import sent
 from teledx_fed.model.network import Grader
-from teledx_fed.records import Example, Images
 from teledx_fed.training.feature_cache import Gather
 
 Index = NDArray[np.int64]

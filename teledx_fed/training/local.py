@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from teledx_fed.devices import sent
+from teledx_fed.core.devices import sent
+from teledx_fed.core.examples import GRADES, Example
+from teledx_fed.core.randomness import generator, torch_generator
+from teledx_fed.core.updates import LocalTraining
 from teledx_fed.model.network import Grader
-from teledx_fed.randomness import generator, torch_generator
-from teledx_fed.records import GRADES, Example, LocalTraining
 from teledx_fed.training.inputs import Index, Inputs
 
 OPTIMIZERS: dict[str, Callable[[list[nn.Parameter], LocalTraining], torch.optim.Optimizer]] = {

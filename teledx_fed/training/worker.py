@@ -9,16 +9,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from teledx_fed.clock import Clock
+from teledx_fed.config.settings import Settings
+from teledx_fed.core.clock import Clock
+from teledx_fed.core.examples import GRADES, Example, Images, Site
+from teledx_fed.core.updates import LocalTraining
+from teledx_fed.core.weights import Weights, mean
 from teledx_fed.evaluation.predictions import Predictions, predictions
 from teledx_fed.model.network import Grader, build, load, pack, save
-from teledx_fed.records import GRADES, Example, Images, LocalTraining, Site
-from teledx_fed.settings import Settings
 from teledx_fed.training.compute import place
 from teledx_fed.training.feature_cache import PLAIN, FeatureCache, Views
 from teledx_fed.training.inputs import FeatureInputs, Inputs, PhotographInputs
 from teledx_fed.training.local import Targets, learn
-from teledx_fed.weights import Weights, mean
 
 SCORING_BATCH = 32
 

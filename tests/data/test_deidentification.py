@@ -19,11 +19,11 @@ from pydicom.encaps import encapsulate
 from pypdf import PdfReader
 from reportlab.pdfgen.canvas import Canvas
 
+from teledx_fed.core.examples import Eye, Field
 from teledx_fed.data.deidentification import deidentified, pseudonym, pseudonymous_uid
 from teledx_fed.data.dicom import DicomPhotograph, Filing, Source, about, read_dataset
 from teledx_fed.data.dicom_writing import ReportFacts, encapsulated_pdf
 from teledx_fed.data.dicom_writing import encoded as written
-from teledx_fed.records import Eye, Field
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
 

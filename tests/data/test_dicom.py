@@ -5,10 +5,10 @@ import pytest
 from dicom_files import DEEP, PLAIN, RGB, SMOOTH, content_of, photograph, saved
 from pydicom import Dataset, uid
 
+from teledx_fed.config.data import SourceSettings
+from teledx_fed.core.examples import Eye, Field, Patients
 from teledx_fed.data.dicom import about, described, read_dataset
 from teledx_fed.data.layouts import read
-from teledx_fed.data_settings import SourceSettings
-from teledx_fed.records import Eye, Field, Patients
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")  # as the library has it outside of pytest
 

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from teledx_fed.core.examples import Eye, Field
 from teledx_fed.data.cameras import CAMERAS, CENTRE
 from teledx_fed.data.disc import Disc, field_of, optic_disc, side_of
 from teledx_fed.data.photographs import PhotographFile
 from teledx_fed.data.synthetic import SyntheticPhotograph
-from teledx_fed.records import Eye, Field
 
 UPRIGHT = Disc(0.6, -0.05, confidence=4.0, drop=0.1)
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from teledx_fed.config.data import DataSettings
+from teledx_fed.core.examples import Collection, Example, Patients, Reason, SetAside
 from teledx_fed.data.duplicates import deduplicate, label_noise, near_duplicates, perceptual_hash
 from teledx_fed.data.image_cache import ImageCache
 from teledx_fed.data.photographs import PhotographFile
 from teledx_fed.data.preprocessing import prepare
-from teledx_fed.data_settings import DataSettings
-from teledx_fed.records import Collection, Example, Patients, Reason, SetAside
 
 
 @dataclass(frozen=True)

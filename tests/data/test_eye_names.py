@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from teledx_fed.clinical import Gap
+from teledx_fed.core.clinical import Gap
+from teledx_fed.core.examples import Eye
 from teledx_fed.data.eye_names import NamedEye, eye_in
-from teledx_fed.records import Eye
 
 LEFT, RIGHT = (
     ("left", "OS", "L", "l2", "Left", "2L", "leftEye"),

@@ -7,12 +7,12 @@ import cv2
 import numpy as np
 import pytest
 
+from teledx_fed.config.data import SourceSettings
+from teledx_fed.config.settings import Settings
+from teledx_fed.core.examples import Reason, Site
 from teledx_fed.data.hospitals import _report, collections, hospitals
 from teledx_fed.data.photographs import PhotographFile
 from teledx_fed.data.problems import BadData, Problem
-from teledx_fed.data_settings import SourceSettings
-from teledx_fed.records import Reason, Site
-from teledx_fed.settings import Settings
 
 
 @pytest.fixture

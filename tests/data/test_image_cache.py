@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from teledx_fed.config.data import DataSettings
+from teledx_fed.core.examples import Example
 from teledx_fed.data.image_cache import ImageCache
 from teledx_fed.data.photographs import PhotographFile
 from teledx_fed.data.problems import Problem
-from teledx_fed.data_settings import DataSettings
-from teledx_fed.records import Example
 
 SETTINGS = DataSettings(image_size=64)
 
@@ -112,8 +112,8 @@ import sys
 from pathlib import Path
 from teledx_fed.data.image_cache import ImageCache
 from teledx_fed.data.photographs import PhotographFile
-from teledx_fed.records import Example
-from teledx_fed.data_settings import DataSettings
+from teledx_fed.core.examples import Example
+from teledx_fed.config.data import DataSettings
 
 examples = [Example(PhotographFile(path), 0, "") for path in sorted(Path(sys.argv[1]).iterdir())]
 assert ImageCache(Path(sys.argv[2]), DataSettings(image_size=64)).prepare(examples) == ()

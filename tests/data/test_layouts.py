@@ -8,11 +8,11 @@ from dicom_files import RGB, saved
 from dicom_files import photograph as dicom_photograph
 from PIL import Image
 
+from teledx_fed.config.data import SourceSettings
+from teledx_fed.core.examples import Collection, Eye, Field, Patients, Reason
 from teledx_fed.data.layouts import LAYOUTS, read
 from teledx_fed.data.problems import Problem
 from teledx_fed.data.walk import in_words
-from teledx_fed.data_settings import SourceSettings
-from teledx_fed.records import Collection, Eye, Field, Patients, Reason
 
 L, R, U = Eye.LEFT, Eye.RIGHT, Eye.UNKNOWN
 

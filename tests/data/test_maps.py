@@ -3,10 +3,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from teledx_fed.core.examples import Eye, Field
 from teledx_fed.data.maps import edges, in_square, lit, on_photograph, resized, widened, without_detail
 from teledx_fed.data.preprocessing import place, prepare
 from teledx_fed.data.synthetic import SyntheticPhotograph
-from teledx_fed.records import Eye, Field
 
 SIZE = 128
 

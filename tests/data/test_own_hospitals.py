@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from teledx_fed.config.data import HospitalSettings, SourceSettings
 from teledx_fed.data.layouts import LAYOUTS, read
 from teledx_fed.data.own_hospitals import load
 from teledx_fed.data.problems import BadData
-from teledx_fed.data_settings import HospitalSettings, SourceSettings
 
 
 def described(folder: Path, text: str) -> Path:

@@ -9,10 +9,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from teledx_fed.config.data import PartitionSettings
+from teledx_fed.core.examples import Collection, Example, Patients, Reason, SetAside, Shard
 from teledx_fed.data.dealing import PARTITIONS
 from teledx_fed.data.partition import assign, cross_fit, folds, split
-from teledx_fed.data_settings import PartitionSettings
-from teledx_fed.records import Collection, Example, Patients, Reason, SetAside, Shard
 
 KEY = bytes(range(32))
 SHARES = PartitionSettings()

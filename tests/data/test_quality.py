@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.datasets import load_sample_image
 
-from teledx_fed.clinical import Fault
+from teledx_fed.config.data import HospitalSettings
+from teledx_fed.core.clinical import Fault
 from teledx_fed.data.cameras import CAMERAS
 from teledx_fed.data.photographs import PhotographFile
 from teledx_fed.data.quality import Quality, QualityLimits, faults, quality
 from teledx_fed.data.synthetic import hospital
-from teledx_fed.data_settings import HospitalSettings
 
 Spoil = Callable[[np.ndarray], np.ndarray]
 

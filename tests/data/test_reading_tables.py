@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from teledx_fed.config.data import SourceSettings
 from teledx_fed.data.layouts import read
 from teledx_fed.data.tables import Table, read_table
-from teledx_fed.data_settings import SourceSettings
 
 COLUMNS = ("image", "grade", "note")
 

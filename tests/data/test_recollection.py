@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from teledx_fed.core.examples import Example
 from teledx_fed.data.photographs import PhotographFile
 from teledx_fed.data.recollection import recall, with_digests
-from teledx_fed.records import Example
 
 
 @pytest.fixture

@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from teledx_fed.config.data import HospitalSettings, PartitionSettings
+from teledx_fed.config.loading import build
+from teledx_fed.core.examples import Collection, Example, Patients, Reason
 from teledx_fed.data import sharing
 from teledx_fed.data.duplicates import merged
 from teledx_fed.data.hospitals import collections
 from teledx_fed.data.partition import SIDES, assign, split
 from teledx_fed.data.sharing import apart, shared
 from teledx_fed.data.synthetic import hospital
-from teledx_fed.data_settings import HospitalSettings, PartitionSettings
-from teledx_fed.records import Collection, Example, Patients, Reason
-from teledx_fed.settings import build
 
 
 @dataclass(frozen=True)

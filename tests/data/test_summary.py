@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from teledx_fed.core.examples import Example, Patients, Reason, SetAside, Shard, Site
+from teledx_fed.core.updates import Tables
 from teledx_fed.data.photographs import ArrayPhotograph
 from teledx_fed.data.summary import CELL_OF, CELLS, MAKERS, SHAPES, by_cell, inconsistency, summary, suppressed
-from teledx_fed.records import Example, Patients, Reason, SetAside, Shard, Site, Tables
 
 
 @dataclass(frozen=True)

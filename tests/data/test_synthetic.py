@@ -17,6 +17,8 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from teledx_fed.config.data import HospitalSettings
+from teledx_fed.core.examples import GRADES, Example, Eye, Field, Patients
 from teledx_fed.data.cameras import CAMERAS, CENTRE, DISC_DIAMETER, SIZE
 from teledx_fed.data.lesions import (
     DEFINING,
@@ -29,8 +31,6 @@ from teledx_fed.data.lesions import (
     Kind,
 )
 from teledx_fed.data.synthetic import DRAWING_VERSION, SyntheticPhotograph, hospital, shares
-from teledx_fed.data_settings import HospitalSettings
-from teledx_fed.records import GRADES, Example, Eye, Field, Patients
 
 PHOTOGRAPH = SyntheticPhotograph(0, "north-0000", Eye.RIGHT, Field.MACULA, 3, True, "canon")
 CONF = Path(__file__).parents[2] / "conf" / "data" / "synthetic.yaml"

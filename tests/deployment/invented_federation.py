@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from teledx_fed.config.federation import FederationSettings
+from teledx_fed.core.reports import RoundReport
 from teledx_fed.deployment.overview import Node
 from teledx_fed.deployment.server_settings import ServerHome
-from teledx_fed.federation_settings import FederationSettings
-from teledx_fed.records import RoundReport
 
 NOW = datetime(2026, 11, 23, 14, 3, 20, tzinfo=UTC)
 SITES = ("aravind", "ddr", "eyepacs", "messidor")

@@ -9,8 +9,8 @@ from unittest.mock import patch
 import numpy as np
 
 from sites.__main__ import app
+from teledx_fed.core.weights import Vector
 from teledx_fed.training.worker import Trained, Worker
-from teledx_fed.weights import Vector
 
 train = Worker.train
 

@@ -9,6 +9,9 @@ from flwr.clientapp import ClientApp
 from omegaconf import OmegaConf
 
 from benchmarks.jobs.deployed import LIMITS, draw_photographs
+from teledx_fed.config.settings import Settings
+from teledx_fed.core.updates import GlobalModel
+from teledx_fed.core.weights import Weights
 from teledx_fed.deployment import approvals
 from teledx_fed.deployment.audit import AuditLog
 from teledx_fed.deployment.hospital import REFUSED, RELEASE, Gate
@@ -20,10 +23,7 @@ from teledx_fed.deployment.terms import Refusal
 from teledx_fed.federation import messages as wire
 from teledx_fed.federation.in_process import SERVER, InProcessGrid
 from teledx_fed.model.network import build as build_network
-from teledx_fed.records import GlobalModel
-from teledx_fed.settings import Settings
 from teledx_fed.training.worker import Worker
-from teledx_fed.weights import Weights
 
 NORTH = SERVER + 1
 

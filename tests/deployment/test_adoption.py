@@ -8,15 +8,16 @@ import numpy as np
 import pytest
 from rig import Rig
 
+from teledx_fed.config.loading import save
+from teledx_fed.config.settings import Settings
+from teledx_fed.core.operating_points import Source
+from teledx_fed.core.weights import Layout, Weights
 from teledx_fed.deployment.adoption import adopt
 from teledx_fed.evaluation.tables import BINS
 from teledx_fed.federation.checkpoint import Scored
 from teledx_fed.federation.release import POOLED, digest, read_pooled, write_pooled
 from teledx_fed.model.bundle import Bundle
 from teledx_fed.model.network import save as save_network
-from teledx_fed.operating_points import Source
-from teledx_fed.settings import Settings, save
-from teledx_fed.weights import Layout, Weights
 
 
 @pytest.fixture

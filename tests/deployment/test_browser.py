@@ -12,10 +12,10 @@ from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.support.wait import WebDriverWait
 
+from teledx_fed.core.reports import RoundReport
 from teledx_fed.deployment.overview import Overview, overview
 from teledx_fed.deployment.server_settings import ServerHome
 from teledx_fed.deployment.web.page import server
-from teledx_fed.records import RoundReport
 
 pytestmark = pytest.mark.slow
 

@@ -8,9 +8,9 @@ import pytest
 from fastapi.testclient import TestClient
 from invented_federation import HOSTILE, NODES, NOW, Known, home, night, report, run
 
+from teledx_fed.core.reports import RoundReport
 from teledx_fed.deployment.overview import Node, Overview, overview
 from teledx_fed.deployment.web.page import COOKIE, ago, app, render, server
-from teledx_fed.records import RoundReport
 
 TOKEN = "a-token-that-nobody-guesses"
 See = Callable[..., Overview]

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from benchmarks.jobs.deployed import Federation, running
+from teledx_fed.config.data import SourceSettings
+from teledx_fed.config.loading import build
+from teledx_fed.config.run import SimulationSettings
+from teledx_fed.core.randomness import generator
 from teledx_fed.data.hospitals import hospitals
-from teledx_fed.data_settings import SourceSettings
 from teledx_fed.federation.simulation import federate
 from teledx_fed.model.network import build as build_network
-from teledx_fed.randomness import generator
-from teledx_fed.run_settings import SimulationSettings
-from teledx_fed.settings import build
 from teledx_fed.training.worker import Worker
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -95,7 +95,7 @@ def test_a_killed_server_goes_on_to_the_same_weights(federation: Federation, tmp
 
 def test_installed_from_its_wheel_it_does_the_same(installed: Path, tmp_path: Path) -> None:
     with of_three(tmp_path / "federation", {"PYTHONPATH": str(installed)}) as federation:
-        for module in ("server", "sites", "teledx_fed.settings"):
+        for module in ("server", "sites", "teledx_fed.config.settings"):
             code = f"import {module} as found; assert found.__file__.startswith({str(installed)!r}), found.__file__"
             federation.python_code(code)
         federation.order("installed", *TINY, "federation.rounds=2", "federation.quorum=3")

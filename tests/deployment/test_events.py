@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from invented_federation import NODES, NOW, Known, home, night, report, run
 
+from teledx_fed.core.reports import RoundReport
 from teledx_fed.deployment.events import Disk, Event, Kind, Watcher, disk, server_events, site_events
 from teledx_fed.deployment.overview import Node, Overview, overview
-from teledx_fed.records import RoundReport
 
 ROOM = Disk(free=50 * 2**30, total=100 * 2**30)
 TROUBLE = [Event(Kind.SILENT_SITE, "messidor", "round 7"), Event(Kind.DISK, "disk", "0.5 GiB")]

@@ -11,6 +11,8 @@ import pytest
 from flwr.app import Array, ArrayRecord, Message, RecordDict
 from rig import Rig, assert_refused
 
+from teledx_fed.config.federation import OutboundSettings
+from teledx_fed.config.settings import Settings
 from teledx_fed.deployment.audit import AuditLog, entries, verify
 from teledx_fed.deployment.hospital import Gate
 from teledx_fed.deployment.metrics import Tally
@@ -19,8 +21,6 @@ from teledx_fed.federation import messages as wire
 from teledx_fed.federation.simulation import coordinate
 from teledx_fed.federation.site import Hospital
 from teledx_fed.federation.statistics import ask_for_statistics
-from teledx_fed.federation_settings import OutboundSettings
-from teledx_fed.settings import Settings
 
 
 @pytest.fixture

@@ -7,14 +7,14 @@ import pytest
 from omegaconf import OmegaConf
 
 from benchmarks.jobs.deployed import draw_photographs
+from teledx_fed.config.settings import Settings
+from teledx_fed.core.examples import Collection, Example, Patients, Site
 from teledx_fed.data.hospitals import _left, hospitals
 from teledx_fed.data.photographs import PhotographInMemory
 from teledx_fed.deployment import lineage
 from teledx_fed.deployment.hospital import own_settings
 from teledx_fed.deployment.layout import init_site
 from teledx_fed.deployment.site_settings import SiteHome
-from teledx_fed.records import Collection, Example, Patients, Site
-from teledx_fed.settings import Settings
 
 DAY = date(2026, 11, 25)
 

@@ -10,6 +10,9 @@ import pytest
 from flwr.app import Message, RecordDict
 from rig import Rig, assert_refused
 
+from teledx_fed.config.settings import Settings
+from teledx_fed.core.updates import GlobalModel
+from teledx_fed.core.weights import Weights
 from teledx_fed.data.hospitals import hospitals
 from teledx_fed.deployment import approvals, lineage
 from teledx_fed.deployment.approvals import approve
@@ -22,10 +25,7 @@ from teledx_fed.deployment.terms import Refusal
 from teledx_fed.federation import messages as wire
 from teledx_fed.model.network import build as build_network
 from teledx_fed.model.network import save
-from teledx_fed.records import GlobalModel
-from teledx_fed.settings import Settings
 from teledx_fed.training.worker import Worker
-from teledx_fed.weights import Weights
 
 
 @pytest.fixture

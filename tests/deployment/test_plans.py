@@ -15,14 +15,15 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from sites.__main__ import app
+from teledx_fed.config.loading import build
+from teledx_fed.config.settings import Settings
+from teledx_fed.core.weights import Layout, Weights
 from teledx_fed.deployment import approvals, questions
 from teledx_fed.deployment.layout import init_site
 from teledx_fed.deployment.plan_wording import page
 from teledx_fed.deployment.plans import BOUND, FREE, Plan, read, write
 from teledx_fed.deployment.questions import TEST, TRAINING, VALIDATION, Question
 from teledx_fed.deployment.site_settings import SiteHome, SiteSettings
-from teledx_fed.settings import Settings, build
-from teledx_fed.weights import Layout, Weights
 
 WEIGHTS = Weights(np.zeros(2, np.float32), np.zeros(0, np.float32), Layout((("head.weight", (2,)),), ()))
 SITE = SiteSettings("north", "localhost:9092")

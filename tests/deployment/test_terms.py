@@ -5,6 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from teledx_fed.config.learning import TrainingSettings
+from teledx_fed.config.loading import build
+from teledx_fed.config.settings import Settings
 from teledx_fed.deployment.site_settings import LimitSettings, SiteSettings
 from teledx_fed.deployment.terms import (
     Refusal,
@@ -16,8 +19,6 @@ from teledx_fed.deployment.terms import (
     refusal,
     within_hours,
 )
-from teledx_fed.learning_settings import TrainingSettings
-from teledx_fed.settings import Settings, build
 
 FRESH = Today(0, 0)
 NOON = datetime(2026, 11, 25, 12)

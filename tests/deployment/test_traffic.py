@@ -11,7 +11,7 @@ from PIL import Image
 
 from benchmarks.jobs.deployed import Federation, running
 from benchmarks.jobs.wire_tap import WireTap, tapped
-from teledx_fed.files import write_text
+from teledx_fed.core.files import write_text
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

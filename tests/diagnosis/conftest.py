@@ -7,18 +7,18 @@ from pathlib import Path
 import pytest
 from points import points
 
+from teledx_fed.config.data import HospitalSettings
+from teledx_fed.config.learning import ModelSettings
+from teledx_fed.core.examples import Example, Eye
 from teledx_fed.data.image_cache import PREPARATION_VERSION
 from teledx_fed.data.photographs import png
 from teledx_fed.data.synthetic import hospital
-from teledx_fed.data_settings import HospitalSettings
 from teledx_fed.diagnosis.clinic import Clinic, Photograph, Submitted
 from teledx_fed.diagnosis.diagnose import open_bundle
 from teledx_fed.diagnosis.referral import ReferralSettings
-from teledx_fed.learning_settings import ModelSettings
 from teledx_fed.model.bundle import Calibration, Manifest, Preparation, Scope
 from teledx_fed.model.bundle_writing import write_bundle
 from teledx_fed.model.network import build
-from teledx_fed.records import Example, Eye
 from teledx_fed.store.identified import open_identified
 from teledx_fed.store.store import open_store
 

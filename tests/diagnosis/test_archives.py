@@ -17,14 +17,14 @@ from dicom_files import photograph, saved
 from PIL import Image
 from pydicom import Dataset, dcmread
 
-from teledx_fed.clinical import Action, EyeReading, Reading
+from teledx_fed.core.clinical import Action, EyeReading, Reading
+from teledx_fed.core.examples import Eye
 from teledx_fed.diagnosis.clinic import Clinic
 from teledx_fed.diagnosis.gathering import Gathering
 from teledx_fed.diagnosis.receiver import Receiver
 from teledx_fed.diagnosis.sending import NotSent, send
 from teledx_fed.diagnosis.study_reports import latest
 from teledx_fed.diagnosis.web.settings import ArchiveSettings
-from teledx_fed.records import Eye
 from teledx_fed.store.values import Role, StoredStudy
 
 pytestmark = pytest.mark.slow

@@ -20,13 +20,13 @@ from pypdf import PdfReader
 from typer.testing import CliRunner
 
 from sites.diagnosis import app
-from teledx_fed.clinical import SUGGESTION, Diabetes, Gap
+from teledx_fed.core.clinical import SUGGESTION, Diabetes, Gap
+from teledx_fed.core.examples import Eye, Field
 from teledx_fed.diagnosis.batch import identities, run
 from teledx_fed.diagnosis.diagnose import open_bundle
 from teledx_fed.diagnosis.intake import Submission, study_of, submissions
 from teledx_fed.diagnosis.referral import ReferralSettings
 from teledx_fed.diagnosis.results import Row, write_csv
-from teledx_fed.records import Eye, Field
 
 CANARY = "canary-jane-doe"
 

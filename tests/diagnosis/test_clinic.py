@@ -11,11 +11,11 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from pydicom import dcmwrite
 
-from teledx_fed.clinical import Action, Certainty, Fault, Gap, PatientRecord
+from teledx_fed.core.clinical import Action, Certainty, Fault, Gap, PatientRecord
+from teledx_fed.core.examples import Eye
 from teledx_fed.diagnosis.clinic import Clinic, Photograph
 from teledx_fed.diagnosis.diagnose import diagnose
 from teledx_fed.diagnosis.evidence import map_of
-from teledx_fed.records import Eye
 from teledx_fed.store import appending
 from teledx_fed.store.values import Status
 

@@ -23,12 +23,12 @@ from selenium.webdriver.support.select import Select
 from selenium.webdriver.support.wait import WebDriverWait
 from serving import free_port, served
 
-from teledx_fed.clinical import Action, Certainty
+from teledx_fed.core.clinical import Action, Certainty
+from teledx_fed.core.examples import Eye
 from teledx_fed.data.photographs import png
 from teledx_fed.diagnosis.clinic import Clinic, Photograph
 from teledx_fed.diagnosis.web.passwords import hashed_password
 from teledx_fed.diagnosis.web.settings import DiagnosisSettings, OidcSettings
-from teledx_fed.records import Eye
 from teledx_fed.store.values import Role, Status
 
 pytestmark = pytest.mark.slow

@@ -12,7 +12,7 @@ from clinic_reader import HASH, PASSWORD, READING, Reader
 from fastapi.testclient import TestClient
 from PIL import Image, ImageFilter
 
-from teledx_fed.clinical import Diabetes, PatientRecord
+from teledx_fed.core.clinical import Diabetes, PatientRecord
 from teledx_fed.data.photographs import png
 from teledx_fed.diagnosis.clinic import Clinic
 from teledx_fed.diagnosis.web.app import app, server

@@ -5,13 +5,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from teledx_fed.config.learning import ModelSettings
+from teledx_fed.core.examples import Eye, Field
 from teledx_fed.data.preprocessing import prepare
 from teledx_fed.data.synthetic import SyntheticPhotograph
 from teledx_fed.diagnosis.explain import integrated_gradients, shap_values
 from teledx_fed.diagnosis.heat_map import referable_log_odds
-from teledx_fed.learning_settings import ModelSettings
 from teledx_fed.model.network import Grader, build
-from teledx_fed.records import Eye, Field
 
 Image = NDArray[np.uint8]
 pytestmark = pytest.mark.filterwarnings(

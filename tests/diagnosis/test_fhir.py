@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from teledx_fed.clinical import (
+from teledx_fed.core.clinical import (
     DEMONSTRATION,
     SUGGESTION,
     Action,
@@ -28,10 +28,10 @@ from teledx_fed.clinical import (
     Study,
     StudyImage,
 )
+from teledx_fed.core.examples import Eye
 from teledx_fed.data.dicom import Filing, Source
 from teledx_fed.data.photographs import PhotographFile
 from teledx_fed.diagnosis.fhir import bundle
-from teledx_fed.records import Eye
 from teledx_fed.store.values import Filed
 
 HERE = Path(__file__).parent

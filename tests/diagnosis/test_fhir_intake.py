@@ -13,14 +13,14 @@ from fastapi.testclient import TestClient
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from teledx_fed.clinical import Action, Certainty, Diabetes, OutOfScope, PatientRecord
+from teledx_fed.core.clinical import Action, Certainty, Diabetes, OutOfScope, PatientRecord
+from teledx_fed.core.examples import Eye, Field
 from teledx_fed.diagnosis.clinic import Clinic
 from teledx_fed.diagnosis.fhir_reading import DIABETES, NotUnderstood, read
 from teledx_fed.diagnosis.referral import ReferralSettings
 from teledx_fed.diagnosis.web.app import app
 from teledx_fed.diagnosis.web.settings import DiagnosisSettings
 from teledx_fed.diagnosis.wording import about
-from teledx_fed.records import Eye, Field
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "diagnosis.md"
 SNOMED, LOINC = "http://snomed.info/sct", "http://loinc.org"

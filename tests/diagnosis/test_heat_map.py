@@ -9,16 +9,16 @@ from numpy.typing import NDArray
 from points import points
 from scipy.special import logit, softmax
 
+from teledx_fed.config.learning import ModelSettings
+from teledx_fed.core.examples import Eye
+from teledx_fed.core.randomness import generator
 from teledx_fed.data.maps import on_photograph
 from teledx_fed.data.preprocessing import place, prepare
 from teledx_fed.diagnosis.explain import _LogOdds
 from teledx_fed.diagnosis.heat_map import DISCS_A_RADIUS, heat_map, overlay, referable_log_odds, sentence
-from teledx_fed.learning_settings import ModelSettings
 from teledx_fed.model.bundle import Bundle, Calibration, Manifest, Outputs, Preparation, Scope
 from teledx_fed.model.bundle_writing import write_bundle
 from teledx_fed.model.network import Grader, build
-from teledx_fed.randomness import generator
-from teledx_fed.records import Eye
 
 Image = NDArray[np.uint8]
 NASAL_IS = {Eye.RIGHT: 1, Eye.LEFT: -1}

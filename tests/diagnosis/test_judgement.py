@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from teledx_fed.clinical import (
+from teledx_fed.core.clinical import (
     Action,
     Certainty,
     Diabetes,
@@ -19,9 +19,9 @@ from teledx_fed.clinical import (
     PatientRecord,
     sternest,
 )
+from teledx_fed.core.examples import GRADES, Eye, Field
 from teledx_fed.diagnosis.judgement import Seen, judge
 from teledx_fed.diagnosis.referral import ReferralSettings
-from teledx_fed.records import GRADES, Eye, Field
 
 NOTHING_KNOWN = PatientRecord()
 REFERRAL = ReferralSettings()

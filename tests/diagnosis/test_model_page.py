@@ -6,8 +6,8 @@ import pytest
 from points import points
 from test_administration import Person
 
+from teledx_fed.core.operating_points import Source
 from teledx_fed.diagnosis.clinic import Clinic
-from teledx_fed.operating_points import Source
 from teledx_fed.store.values import Role
 
 

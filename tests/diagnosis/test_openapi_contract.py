@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 from serving import free_port, served
 
-from teledx_fed.clinical import Diabetes, PatientRecord
+from teledx_fed.core.clinical import Diabetes, PatientRecord
 from teledx_fed.diagnosis.clinic import Clinic
 from teledx_fed.diagnosis.web.app import app
 from teledx_fed.diagnosis.web.settings import DiagnosisSettings

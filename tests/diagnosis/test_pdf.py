@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from pypdf import PdfReader
 
-from teledx_fed.clinical import (
+from teledx_fed.core.clinical import (
     DEMONSTRATION,
     SUGGESTION,
     Action,
@@ -23,8 +23,8 @@ from teledx_fed.clinical import (
     Reading,
     Study,
 )
+from teledx_fed.core.examples import Eye
 from teledx_fed.diagnosis.pdf import Shown, report
-from teledx_fed.records import Eye
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 GRADED = Graded((0.1, 0.6, 0.2, 0.05, 0.05), (1, 2), 0.3, 0.1, False, False, 0.2)

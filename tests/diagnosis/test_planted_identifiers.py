@@ -18,9 +18,9 @@ from pydicom import dcmread
 from pynetdicom import AE
 from pypdf import PdfReader
 
+from teledx_fed.config.data import DataSettings, SourceSettings
 from teledx_fed.data.image_cache import ImageCache
 from teledx_fed.data.layouts import read
-from teledx_fed.data_settings import DataSettings, SourceSettings
 from teledx_fed.diagnosis.batch import run
 from teledx_fed.diagnosis.clinic import Clinic
 from teledx_fed.diagnosis.gathering import Gathering

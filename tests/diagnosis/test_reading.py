@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.datastructures import FormData
 
-from teledx_fed.clinical import Action, Certainty, Diagnosis, EyeDiagnosis, EyeReading, Fault, Graded, Reading
+from teledx_fed.core.clinical import Action, Certainty, Diagnosis, EyeDiagnosis, EyeReading, Fault, Graded, Reading
+from teledx_fed.core.examples import Eye
 from teledx_fed.diagnosis.clinic import Clinic
 from teledx_fed.diagnosis.diagnose import open_bundle
 from teledx_fed.diagnosis.referral import ReferralSettings
@@ -23,7 +24,6 @@ from teledx_fed.diagnosis.web.pages import Sight
 from teledx_fed.diagnosis.web.reading_form import GRADE, MANAGEMENT, OEDEMA, problems, reading_of
 from teledx_fed.diagnosis.web.settings import DiagnosisSettings
 from teledx_fed.diagnosis.wording import told
-from teledx_fed.records import Eye
 from teledx_fed.store.identified import open_identified
 from teledx_fed.store.store import open_store
 from teledx_fed.store.values import Arrival, LoggedIn, Role, Status, StoredImage, User

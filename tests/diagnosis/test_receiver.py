@@ -19,7 +19,8 @@ from pydicom import Dataset, uid
 from pydicom.encaps import encapsulate
 from pynetdicom import AE, Association
 
-from teledx_fed.clinical import Action, EyeReading, Gap, Reading
+from teledx_fed.core.clinical import Action, EyeReading, Gap, Reading
+from teledx_fed.core.examples import Eye
 from teledx_fed.diagnosis import gathering as gathering_module
 from teledx_fed.diagnosis.clinic import Clinic
 from teledx_fed.diagnosis.gathering import REFUSED, SOURCE, Gathering
@@ -27,7 +28,6 @@ from teledx_fed.diagnosis.receiver import CANNOT_UNDERSTAND, OUT_OF_RESOURCES, S
 from teledx_fed.diagnosis.web.app import app
 from teledx_fed.diagnosis.web.sessions import hashed_password
 from teledx_fed.diagnosis.web.settings import DiagnosisSettings
-from teledx_fed.records import Eye
 from teledx_fed.store.values import Role, Status, StoredStudy
 
 OPHTHALMIC, VERIFICATION = "1.2.840.10008.5.1.4.1.1.77.1.5.1", "1.2.840.10008.1.1"

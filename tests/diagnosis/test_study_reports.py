@@ -15,14 +15,14 @@ from PIL import Image
 from pydicom import Dataset, dcmread
 from pypdf import PdfReader
 
-from teledx_fed.clinical import Action, EyeReading, Reading
+from teledx_fed.core.clinical import Action, EyeReading, Reading
+from teledx_fed.core.examples import Eye
 from teledx_fed.diagnosis.clinic import Clinic, Photograph, Submitted
 from teledx_fed.diagnosis.sending import NotSent, send
 from teledx_fed.diagnosis.study_reports import INVENTED, StudyReport, latest
 from teledx_fed.diagnosis.web.app import app
 from teledx_fed.diagnosis.web.sessions import hashed_password
 from teledx_fed.diagnosis.web.settings import ArchiveSettings, DiagnosisSettings, DicomSettings
-from teledx_fed.records import Eye
 from teledx_fed.store.values import Role
 
 PASSWORD = "correct horse battery"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from teledx_fed.clinical import Gap
+from teledx_fed.core.clinical import Gap
 from teledx_fed.diagnosis.clinic import Clinic
 from teledx_fed.diagnosis.watching import REASON, Watch
 

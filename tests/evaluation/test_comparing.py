@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import norm
 
+from teledx_fed.config.run import EvaluationSettings
 from teledx_fed.evaluation import examined
 from teledx_fed.evaluation.cross_site import Compared, compare, matrix
 from teledx_fed.evaluation.examined import Examination, everyone
@@ -19,7 +20,6 @@ from teledx_fed.evaluation.measured import mean_of_repeats, strays_of
 from teledx_fed.evaluation.operating import called, operating_points, urgent
 from teledx_fed.evaluation.predictions import Predictions, same_eyes
 from teledx_fed.reporting.operating import points_of
-from teledx_fed.run_settings import EvaluationSettings
 
 Simulate = Callable[..., Predictions]
 

@@ -9,6 +9,9 @@ from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
+from teledx_fed.config.run import EvaluationSettings
+from teledx_fed.core.examples import Example
+from teledx_fed.core.operating_points import Bound, OperatingPoint, Source, lines
 from teledx_fed.evaluation.operating import (
     Evidence,
     called,
@@ -24,9 +27,6 @@ from teledx_fed.evaluation.operating import (
 )
 from teledx_fed.evaluation.predictions import Predictions, predictions
 from teledx_fed.evaluation.tables import BINS, add, lent, table
-from teledx_fed.operating_points import Bound, OperatingPoint, Source, lines
-from teledx_fed.records import Example
-from teledx_fed.run_settings import EvaluationSettings
 
 NO_FLOOR = 0.0
 

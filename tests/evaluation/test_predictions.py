@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from teledx_fed.core.examples import Example, Eye
 from teledx_fed.evaluation.predictions import pool, predictions
-from teledx_fed.records import Example, Eye
 
 
 class Unread:

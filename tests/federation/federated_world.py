@@ -5,14 +5,15 @@ from pathlib import Path
 
 from flwr.app import Context, Message
 
+from teledx_fed.config.settings import Settings
+from teledx_fed.core.examples import Site
+from teledx_fed.core.reports import RoundReport
 from teledx_fed.federation.checkpoint import Progress, begin
 from teledx_fed.federation.in_process import InProcessGrid
 from teledx_fed.federation.rounds import rounds
 from teledx_fed.federation.site import Hospital, client_app
 from teledx_fed.federation.strategies import STRATEGIES
 from teledx_fed.model.network import build
-from teledx_fed.records import RoundReport, Site
-from teledx_fed.settings import Settings
 from teledx_fed.training.worker import Worker
 
 App = Callable[[Message, Context], Message]

@@ -11,6 +11,11 @@ from flwr.app import Message, MetricRecord
 from hypothesis import given
 from hypothesis import strategies as st
 
+from teledx_fed.config.settings import Settings
+from teledx_fed.core.examples import Example, Site
+from teledx_fed.core.reports import RoundReport
+from teledx_fed.core.updates import LocalUpdate, Tables
+from teledx_fed.core.weights import Layout, Weights
 from teledx_fed.evaluation.predictions import predictions
 from teledx_fed.evaluation.tables import table
 from teledx_fed.federation.checkpoint import Scored, begin, read, write
@@ -18,9 +23,6 @@ from teledx_fed.federation.first_round import UpdateBuffer
 from teledx_fed.federation.messages import METRICS, PARAMETERS, TABLES, arrays, tables_of, values, vector
 from teledx_fed.federation.scoring import choose, trimmed_mean
 from teledx_fed.federation.vetting import Vetted
-from teledx_fed.records import Example, LocalUpdate, RoundReport, Site, Tables
-from teledx_fed.settings import Settings
-from teledx_fed.weights import Layout, Weights
 
 NAMES = ("east", "north", "west")
 LAYOUT = Layout((("head.weight", (2, 3)),), (("bn.running_mean", (2,)), ("bn.running_var", (2,))))

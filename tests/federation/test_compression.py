@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays as numpy_arrays
 
+from teledx_fed.core.updates import LocalUpdate
+from teledx_fed.core.weights import Layout, Weights
 from teledx_fed.federation import messages as wire
 from teledx_fed.federation.compression import CODECS, decode, encode
 from teledx_fed.federation.keepsakes import Keepsakes
 from teledx_fed.federation.vetting import Expected, Vetted, vetted
-from teledx_fed.records import LocalUpdate
-from teledx_fed.weights import Layout, Weights
 
 LAYOUT = Layout((("conv.weight", (3, 2)), ("head.bias", (4,))), (("bn.running_var", (2,)),))
 START = Weights(np.arange(10, dtype=np.float32), np.ones(2, np.float32), LAYOUT)

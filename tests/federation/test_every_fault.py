@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from teledx_fed.config.federation import FAULTS
+from teledx_fed.config.settings import Settings
+from teledx_fed.core.examples import Site
 from teledx_fed.federation.simulation import CHECKPOINT
 from teledx_fed.federation.strategies import STRATEGIES
-from teledx_fed.federation_settings import FAULTS
-from teledx_fed.records import Site
-from teledx_fed.settings import Settings
 
 NAMES = tuple(f"site-{letter}" for letter in "abcdefg")
 ROUNDS = 4

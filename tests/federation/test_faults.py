@@ -10,14 +10,16 @@ from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
 from numpy.typing import NDArray
 from safetensors import safe_open
 
+from teledx_fed.config.federation import FAULTS
+from teledx_fed.config.loading import CONF
+from teledx_fed.config.settings import Settings
+from teledx_fed.core.examples import Site
+from teledx_fed.core.reports import RoundReport
 from teledx_fed.federation.faults import FaultyGrid, fault, with_flipped_labels
 from teledx_fed.federation.in_process import InProcessGrid
 from teledx_fed.federation.messages import CONFIG, METRICS, PARAMETERS, values, vector
 from teledx_fed.federation.simulation import CHECKPOINT, federate
-from teledx_fed.federation_settings import FAULTS
 from teledx_fed.model.network import build
-from teledx_fed.records import RoundReport, Site
-from teledx_fed.settings import CONF, Settings
 from teledx_fed.training.worker import Worker
 
 NAMES = ("east", "north", "south", "west", "zenith")

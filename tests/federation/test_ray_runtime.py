@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from flwr.clientapp import ClientApp
 
+from teledx_fed.config.settings import Settings
 from teledx_fed.federation.ray_runtime import ray_grid, travelling
-from teledx_fed.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 TINY = [

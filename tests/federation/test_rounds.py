@@ -14,6 +14,10 @@ import pytest
 from federated_world import World
 from flwr.app import Array, Context, Error, Message, RecordDict
 
+from teledx_fed.config.settings import Settings
+from teledx_fed.core.examples import Site
+from teledx_fed.core.reports import RoundReport
+from teledx_fed.core.updates import GlobalModel
 from teledx_fed.evaluation.cross_site import compare
 from teledx_fed.federation import checkpoint
 from teledx_fed.federation.checkpoint import Progress, begin
@@ -24,8 +28,6 @@ from teledx_fed.federation.scoring import ask_for_scores
 from teledx_fed.federation.simulation import federate
 from teledx_fed.federation.site import Hospital, client_app
 from teledx_fed.model.network import build
-from teledx_fed.records import GlobalModel, RoundReport, Site
-from teledx_fed.settings import Settings
 from teledx_fed.training.examination import examine
 from teledx_fed.training.worker import SiteModel, Worker
 

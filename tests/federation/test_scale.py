@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from teledx_fed.config.loading import build as settings_of
+from teledx_fed.config.settings import Settings
+from teledx_fed.core.examples import Patients, Shard, Site
+from teledx_fed.core.reports import RoundReport
 from teledx_fed.federation.simulation import federate
 from teledx_fed.model.network import build
-from teledx_fed.records import Patients, RoundReport, Shard, Site
-from teledx_fed.settings import Settings
-from teledx_fed.settings import build as settings_of
 from teledx_fed.training.worker import Worker
 
 MANY, FEW = 1000, 8

@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 from flwr.app import Context, Error, Message, RecordDict
 
+from teledx_fed.config.settings import Settings
+from teledx_fed.core.examples import Patients, Reason, SetAside, Site
+from teledx_fed.core.reports import Readiness
+from teledx_fed.core.updates import Tables
 from teledx_fed.data.summary import CELLS, SHAPES, by_cell
 from teledx_fed.federation.exchange import Replies
 from teledx_fed.federation.in_process import InProcessGrid
 from teledx_fed.federation.messages import PARAMETERS, TABLES, arrays, vector
 from teledx_fed.federation.site import Hospital, client_app
 from teledx_fed.federation.statistics import ask_for_statistics, readiness, together
-from teledx_fed.records import Patients, Readiness, Reason, SetAside, Site, Tables
-from teledx_fed.settings import Settings
 
 NAMES = ("east", "north", "west")
 Spoil = Callable[[Message], Message]

@@ -11,6 +11,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import trim_mean
 
+from teledx_fed.config.federation import AVERAGING, REPLIES_TO_BEAR, FederationSettings, StrategySettings
+from teledx_fed.config.loading import CONF
+from teledx_fed.config.settings import Settings
+from teledx_fed.core.updates import LocalUpdate
+from teledx_fed.core.weights import Layout, Weights
 from teledx_fed.federation.in_process import InProcessGrid
 from teledx_fed.federation.messages import PARAMETERS, vector
 from teledx_fed.federation.strategies import (
@@ -23,10 +28,6 @@ from teledx_fed.federation.strategies import (
     remembered,
     remind,
 )
-from teledx_fed.federation_settings import AVERAGING, REPLIES_TO_BEAR, FederationSettings, StrategySettings
-from teledx_fed.records import LocalUpdate
-from teledx_fed.settings import CONF, Settings
-from teledx_fed.weights import Layout, Weights
 
 PLAIN = Layout((("head.weight", (4,)),), (("bn.running_var", (2,)),))
 OEDEMA = Layout((("head.weight", (2,)), ("oedema.weight", (1,)), ("oedema.bias", (1,))), ())

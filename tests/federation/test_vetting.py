@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
+from teledx_fed.core.examples import Example
+from teledx_fed.core.updates import LocalUpdate
+from teledx_fed.core.weights import Layout, Weights
 from teledx_fed.evaluation.predictions import predictions
 from teledx_fed.evaluation.tables import SHAPES, table
 from teledx_fed.federation.messages import (
@@ -22,8 +25,6 @@ from teledx_fed.federation.messages import (
     vector,
 )
 from teledx_fed.federation.vetting import Expected, vetted, vetted_tables
-from teledx_fed.records import Example, LocalUpdate
-from teledx_fed.weights import Layout, Weights
 
 LAYOUT = Layout((("head.weight", (2, 3)),), (("bn.running_mean", (2,)), ("bn.running_var", (2,))))
 START = Weights(np.zeros(6, np.float32), np.array([0, 0, 1, 1], np.float32), LAYOUT)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from points import points
 
-from teledx_fed.learning_settings import ModelSettings
+from teledx_fed.config.learning import ModelSettings
 from teledx_fed.model.bundle import GRAPH, MANIFEST, WEIGHTS, Bundle, Calibration, Manifest, Preparation, Scope
 from teledx_fed.model.bundle_writing import write_bundle
 from teledx_fed.model.network import Grader, build

@@ -15,18 +15,18 @@ from numpy.typing import NDArray
 from points import points
 from safetensors import safe_open
 
+from teledx_fed.config.data import HospitalSettings
+from teledx_fed.config.learning import ModelSettings
+from teledx_fed.config.settings import Settings
+from teledx_fed.core.operating_points import Source
 from teledx_fed.data.preprocessing import prepare, steps
 from teledx_fed.data.synthetic import hospital
-from teledx_fed.data_settings import HospitalSettings
 from teledx_fed.federation.checkpoint import Scored
 from teledx_fed.federation.release import release
-from teledx_fed.learning_settings import ModelSettings
 from teledx_fed.model.bundle import MANIFEST, WEIGHTS, Bundle, Calibration, Manifest, Preparation, Scope
 from teledx_fed.model.bundle_writing import write_bundle
 from teledx_fed.model.card import FILE
 from teledx_fed.model.network import Grader, build
-from teledx_fed.operating_points import Source
-from teledx_fed.settings import Settings
 from teledx_fed.training.worker import Worker
 
 SIZE = 64

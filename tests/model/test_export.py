@@ -3,11 +3,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from teledx_fed.learning_settings import ModelSettings
+from teledx_fed.config.learning import ModelSettings
+from teledx_fed.core.randomness import generator
 from teledx_fed.model.export import export
 from teledx_fed.model.network import Grader, build
 from teledx_fed.model.runtime import Runtime
-from teledx_fed.randomness import generator
 
 
 def photographs(count: int, size: int) -> np.ndarray:

@@ -5,7 +5,7 @@ import pytest
 import timm
 import torch
 
-from teledx_fed.learning_settings import ModelSettings
+from teledx_fed.config.learning import ModelSettings
 from teledx_fed.model.network import BatchNorm, build, load, oedema_slice, pack, save, saved
 from teledx_fed.model.pretrained import lite0_state
 

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 
-from teledx_fed.learning_settings import ModelSettings
+from teledx_fed.config.learning import ModelSettings
 from teledx_fed.model.export import export
 from teledx_fed.model.network import build
 from teledx_fed.model.runtime import Runtime, has_cuda, identity

@@ -13,7 +13,7 @@ CUT_OFF = ("unshare", "--map-root-user", "--net")
 PIN = re.compile(r"^(\S+)==\S+ \\\n    --hash=sha256:[0-9a-f]{64}$", re.MULTILINE)
 WARM_START = """
 from teledx_fed.model.network import build
-from teledx_fed.learning_settings import ModelSettings
+from teledx_fed.config.learning import ModelSettings
 build(ModelSettings(initial="lite0"), seed=0)
 """
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from teledx_fed.core.examples import Example
 from teledx_fed.evaluation.predictions import predictions
 from teledx_fed.evaluation.tables import table
 from teledx_fed.privacy.outbound import Allowed, Form, Outgoing, counts, kind_of, refusal, scores, weights
-from teledx_fed.records import Example
 
 EYES, MOST_EYES = 20, 30
 ALLOWED = Allowed(

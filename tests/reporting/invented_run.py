@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from points import point
 
-from teledx_fed.operating_points import Source
-from teledx_fed.randomness import generator
+from teledx_fed.core.operating_points import Source
+from teledx_fed.core.randomness import generator
 from teledx_fed.reporting.wording import METRICS, MODELS
 
 SITES = ("aravind", "eyepacs", "messidor2_a", "messidor2_b")

@@ -13,6 +13,8 @@ import pytest
 from scipy.stats import rankdata
 from typer.testing import CliRunner
 
+from teledx_fed.config.loading import build, save
+from teledx_fed.config.settings import CHOICES
 from teledx_fed.evaluation import examined
 from teledx_fed.experiment import conduct
 from teledx_fed.reporting.__main__ import app
@@ -20,7 +22,6 @@ from teledx_fed.reporting.comparison import Comparison, critical_difference, ran
 from teledx_fed.reporting.plots_of_runs import _groups
 from teledx_fed.reporting.runs import Run, differing, names
 from teledx_fed.reporting.sweep import grid, write_sweep
-from teledx_fed.settings import CHOICES, build, save
 
 pytestmark = pytest.mark.slow
 

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from teledx_fed.records import RoundReport
+from teledx_fed.core.reports import RoundReport
 from teledx_fed.reporting.live_page import BLOCKS, LivePage, sparkline
 
 
@@ -65,7 +65,7 @@ def test_a_sparkline_is_as_long_as_its_scores_and_as_high_as_its_best(scores: li
 
 def test_on_a_terminal_there_is_a_page_and_no_line_for_a_round() -> None:
     program = """
-from teledx_fed.records import RoundReport
+from teledx_fed.core.reports import RoundReport
 from teledx_fed.reporting.progress import Display
 with Display() as display:
     display.phase("rounds")

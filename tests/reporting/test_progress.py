@@ -2,7 +2,7 @@ from collections.abc import Callable
 
 import pytest
 
-from teledx_fed.records import RoundReport
+from teledx_fed.core.reports import RoundReport
 from teledx_fed.reporting.progress import Display
 
 Lines = Callable[[], list[str]]

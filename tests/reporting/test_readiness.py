@@ -1,4 +1,4 @@
-from teledx_fed.records import Readiness
+from teledx_fed.core.reports import Readiness
 from teledx_fed.reporting.readiness import table
 
 COUNTS = {

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from invented_run import report, write_run
 
-from teledx_fed.records import RoundReport
+from teledx_fed.config.settings import Settings
+from teledx_fed.core.reports import RoundReport
 from teledx_fed.reporting.tracking import PROCESS, MLflow, _machine, tracked
-from teledx_fed.settings import Settings
 
 AUROC = "referable_auroc"
 ROUNDS = [

@@ -15,13 +15,14 @@ from hypothesis import strategies as st
 from invented_run import SITES, report, write_run
 from rich.console import Console
 
+from teledx_fed.config.settings import CHOICES
+from teledx_fed.core.reports import RoundReport
 from teledx_fed.deployment.overview import Overview, RunStanding, State
 from teledx_fed.deployment.web.page import render
 from teledx_fed.evaluation import examined
 from teledx_fed.evaluation.cross_site import compare, curves, matrix
 from teledx_fed.evaluation.examined import Examination
 from teledx_fed.evaluation.predictions import Predictions
-from teledx_fed.records import RoundReport
 from teledx_fed.reporting import plots, progress, sweep, tables_of_runs, tracking
 from teledx_fed.reporting.live_page import LivePage
 from teledx_fed.reporting.page import write_page
@@ -30,7 +31,6 @@ from teledx_fed.reporting.runs import TESTED, Run
 from teledx_fed.reporting.sweep import write_sweep
 from teledx_fed.reporting.tables_of_runs import write_comparison
 from teledx_fed.reporting.wording import MODELS, verdict
-from teledx_fed.settings import CHOICES
 
 Json = dict[str, Any]
 SHARES = st.sampled_from([0.05, 0.5, 0.95, 1.0])

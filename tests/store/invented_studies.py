@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from teledx_fed.clinical import (
+from teledx_fed.core.clinical import (
     Action,
     Certainty,
     Diagnosis,
@@ -16,7 +16,7 @@ from teledx_fed.clinical import (
     PatientRecord,
     Reading,
 )
-from teledx_fed.records import Eye
+from teledx_fed.core.examples import Eye
 from teledx_fed.store.store import Store
 from teledx_fed.store.values import Arrival, StoredImage
 

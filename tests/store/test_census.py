@@ -5,7 +5,7 @@ from pathlib import Path
 
 from invented_studies import SUGGESTED, Clock, arrival, reading
 
-from teledx_fed.clinical import Action, Certainty
+from teledx_fed.core.clinical import Action, Certainty
 from teledx_fed.store.store import Store
 
 

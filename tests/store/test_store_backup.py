@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 from invented_studies import DATABASES, SUGGESTED, arrival, reading
 
-from teledx_fed.clinical import Action
+from teledx_fed.core.clinical import Action
 from teledx_fed.store.backup import MANIFEST
 from teledx_fed.store.store import Store, open_store, restore
 from teledx_fed.store.values import Role

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from invented_studies import SUGGESTED, Clock, arrival, photograph, reading
 
-from teledx_fed.clinical import Action, Diagnosis, EyeReading, Fault, Graded, PatientRecord
-from teledx_fed.records import Eye, Field
+from teledx_fed.core.clinical import Action, Diagnosis, EyeReading, Fault, Graded, PatientRecord
+from teledx_fed.core.examples import Eye, Field
 from teledx_fed.store.content import DIAGNOSES, diagnosis_digest, written
 from teledx_fed.store.store import Store, open_store
 from teledx_fed.store.values import Arrival, Role, Status, StoredImage

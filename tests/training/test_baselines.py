@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from teledx_fed.config.settings import Settings
+from teledx_fed.core.examples import Site
 from teledx_fed.model.network import build
-from teledx_fed.records import Site
-from teledx_fed.settings import Settings
 from teledx_fed.training.baselines import alone_everywhere, committees
 from teledx_fed.training.worker import SiteModel, Worker
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from teledx_fed.config.settings import Settings
+from teledx_fed.core.examples import Shard, Site
 from teledx_fed.evaluation.examined import Examination
 from teledx_fed.model.bundle import Bundle
 from teledx_fed.model.network import build
-from teledx_fed.records import Shard, Site
-from teledx_fed.settings import Settings
 from teledx_fed.training.bundling import calibration, write_bundles
 from teledx_fed.training.examination import examine
 from teledx_fed.training.worker import SiteModel, Worker

@@ -3,10 +3,10 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from teledx_fed.learning_settings import ModelSettings
+from teledx_fed.config.learning import ModelSettings
+from teledx_fed.config.settings import Settings
+from teledx_fed.core.examples import Site
 from teledx_fed.model.network import Grader, build
-from teledx_fed.records import Site
-from teledx_fed.settings import Settings
 from teledx_fed.training import compute
 from teledx_fed.training.compute import device, place
 from teledx_fed.training.worker import Worker

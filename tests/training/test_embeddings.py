@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
+from teledx_fed.config.data import DataSettings, HospitalSettings
+from teledx_fed.config.learning import ModelSettings
+from teledx_fed.config.settings import Settings
+from teledx_fed.core.examples import Site
 from teledx_fed.data.image_cache import ImageCache
 from teledx_fed.data.synthetic import hospital
-from teledx_fed.data_settings import DataSettings, HospitalSettings
-from teledx_fed.learning_settings import ModelSettings
 from teledx_fed.model.network import build
-from teledx_fed.records import Site
-from teledx_fed.settings import Settings
 from teledx_fed.training.embeddings import MEASURED, embeddings, features
 from teledx_fed.training.worker import Worker
 

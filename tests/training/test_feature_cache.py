@@ -7,10 +7,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from teledx_fed.learning_settings import ModelSettings
+from teledx_fed.config.learning import ModelSettings
+from teledx_fed.config.settings import Settings
+from teledx_fed.core.examples import Example, Site
 from teledx_fed.model.network import Grader, build, pack
-from teledx_fed.records import Example, Site
-from teledx_fed.settings import Settings
 from teledx_fed.training.feature_cache import PLAIN, FeatureCache, Gather, augmented
 from teledx_fed.training.inputs import FeatureInputs
 from teledx_fed.training.worker import Trained, Worker

@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch.nn import functional
 
-from teledx_fed.learning_settings import ModelSettings
+from teledx_fed.config.learning import ModelSettings
+from teledx_fed.config.settings import Settings
+from teledx_fed.core.examples import Site
+from teledx_fed.core.updates import LocalTraining
 from teledx_fed.model.network import Grader, build, pack
-from teledx_fed.records import LocalTraining, Site
-from teledx_fed.settings import Settings
 from teledx_fed.training.inputs import FeatureInputs, PhotographInputs
 from teledx_fed.training.local import Targets, learn
 

@@ -11,7 +11,10 @@ from tempfile import TemporaryDirectory
 import torch
 from flwr.app import Message, MessageType, RecordDict
 
-from teledx_fed.amounts import duration, size
+from teledx_fed.config.settings import Settings
+from teledx_fed.core.examples import Shard, Site
+from teledx_fed.core.formatting import duration, size
+from teledx_fed.core.updates import GlobalModel
 from teledx_fed.deployment.checks.check import Check, Checks, fail, ok, warn
 from teledx_fed.deployment.outgoing import outgoing, rules
 from teledx_fed.deployment.site_settings import SiteHome
@@ -22,8 +25,6 @@ from teledx_fed.federation.site import Hospital, client_app
 from teledx_fed.model.network import build as build_network
 from teledx_fed.model.runtime import has_cuda
 from teledx_fed.privacy.outbound import refusal
-from teledx_fed.records import GlobalModel, Shard, Site
-from teledx_fed.settings import Settings
 from teledx_fed.training.compute import place
 from teledx_fed.training.worker import Worker
 

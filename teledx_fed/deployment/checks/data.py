@@ -7,8 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from teledx_fed.amounts import size
-from teledx_fed.checks import one_of
+from teledx_fed.config.settings import Settings
+from teledx_fed.core.checks import one_of
+from teledx_fed.core.examples import Collection, Patients, Reason, SetAside, Site
+from teledx_fed.core.files import write_text
+from teledx_fed.core.formatting import size
 from teledx_fed.data.hospitals import collections, hospitals
 from teledx_fed.data.layouts import LAYOUTS, read
 from teledx_fed.data.walk import in_words
@@ -17,9 +20,6 @@ from teledx_fed.deployment.checks.check import Check, Checks, State, fail, ok, w
 from teledx_fed.deployment.events import Disk
 from teledx_fed.deployment.lineage import excluded, unmatched
 from teledx_fed.deployment.site_settings import SiteHome
-from teledx_fed.files import write_text
-from teledx_fed.records import Collection, Patients, Reason, SetAside, Site
-from teledx_fed.settings import Settings
 
 SHOWN = 3
 MOST_UNGRADABLE = 0.5

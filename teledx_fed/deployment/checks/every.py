@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 
+from teledx_fed.config.settings import Settings
 from teledx_fed.deployment.approvals import approvals
 from teledx_fed.deployment.checks import own, server
 from teledx_fed.deployment.checks.check import Checks, fail, guarded, ok, warn
 from teledx_fed.deployment.site_settings import SiteHome
-from teledx_fed.settings import Settings
 
 OWN = {
     "secrets": own.secrets,

@@ -8,7 +8,7 @@ from stat import S_IMODE
 
 from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 
-from teledx_fed.amounts import size
+from teledx_fed.core.formatting import size
 from teledx_fed.deployment.approvals import SHORT, Approval, approvals
 from teledx_fed.deployment.certificates import days_left, fingerprint
 from teledx_fed.deployment.checks.check import Check, Checks, fail, ok, warn

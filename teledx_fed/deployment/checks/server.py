@@ -19,7 +19,7 @@ from flwr.supercore.protobuf.client import ProtobufRequestContext
 from flwr.supercore.protobuf.constants import PROTOBUF_MEDIA_TYPE
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
-from teledx_fed.amounts import number
+from teledx_fed.core.formatting import number
 from teledx_fed.deployment.certificates import fingerprint
 from teledx_fed.deployment.checks.check import Check, Checks, fail, ok, warn
 from teledx_fed.deployment.checks.trust import certificate, objection, trusting

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import ceil, floor
 
-from teledx_fed.amounts import number
+from teledx_fed.core.formatting import number
 
 LEFT, RIGHT, TOP, BOTTOM = 36, 364, 12, 172
 MOST_DOTS = 40

@@ -14,12 +14,12 @@ from fastapi.responses import HTMLResponse, PlainTextResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.middleware.base import RequestResponseEndpoint
 
-from teledx_fed.amounts import duration, number, size
-from teledx_fed.checks import must
+from teledx_fed.core.checks import must
+from teledx_fed.core.formatting import duration, number, size
+from teledx_fed.core.reports import RoundReport
 from teledx_fed.deployment.events import CERTIFICATE_DAYS
 from teledx_fed.deployment.overview import Overview, fault_in
 from teledx_fed.deployment.web.curve import curve
-from teledx_fed.records import RoundReport
 
 HERE = Path(__file__).parent
 COOKIE = "teledx_fed"

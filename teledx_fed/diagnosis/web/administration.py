@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Form, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from teledx_fed.checks import must, within
+from teledx_fed.core.checks import must, within
 from teledx_fed.diagnosis.web.pages import clinic_of
 from teledx_fed.diagnosis.web.passwords import hashed_password
 from teledx_fed.diagnosis.web.rendering import render

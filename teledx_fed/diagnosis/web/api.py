@@ -8,11 +8,11 @@ from fastapi import APIRouter, Depends, File, Form, Header, HTTPException, Reque
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import TypeAdapter, ValidationError
 
-from teledx_fed.clinical import SUGGESTION, Fault, Gap, PatientRecord
+from teledx_fed.core.clinical import SUGGESTION, Fault, Gap, PatientRecord
+from teledx_fed.core.examples import Eye, Field
 from teledx_fed.diagnosis.clinic import Clinic, Photograph, Submitted
 from teledx_fed.diagnosis.intake import LARGEST_MIB
 from teledx_fed.diagnosis.web.schemas import ALWAYS, WITH_BODY, Binary, reference, refused
-from teledx_fed.records import Eye, Field
 from teledx_fed.store.values import Device, Status, StoredStudy
 
 router = APIRouter(prefix="/api/v1", tags=["studies"])

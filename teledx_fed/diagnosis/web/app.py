@@ -9,7 +9,7 @@ from fastapi import FastAPI, HTTPException, Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware.base import RequestResponseEndpoint
 
-from teledx_fed.checks import must
+from teledx_fed.core.checks import must
 from teledx_fed.diagnosis.clinic import Clinic
 from teledx_fed.diagnosis.metrics import Traffic
 from teledx_fed.diagnosis.web import (

@@ -5,13 +5,13 @@ from typing import Annotated
 from fastapi import APIRouter, Form, HTTPException, Request, UploadFile
 from fastapi.responses import HTMLResponse
 
+from teledx_fed.core.examples import Eye
 from teledx_fed.diagnosis.clinic import Photograph, Submitted
 from teledx_fed.diagnosis.web.api import content_of
 from teledx_fed.diagnosis.web.door import LINK_IS_OVER, tried_link
 from teledx_fed.diagnosis.web.pages import clinic_of
 from teledx_fed.diagnosis.web.rendering import render
 from teledx_fed.diagnosis.wording import EYES, FAULTS, listed, sentence
-from teledx_fed.records import Eye
 
 router = APIRouter(include_in_schema=False)
 

@@ -7,14 +7,14 @@ from uuid import uuid4
 from fastapi import APIRouter, Depends, Form, Request, Response, UploadFile
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from teledx_fed.clinical import PatientRecord
+from teledx_fed.core.clinical import PatientRecord
+from teledx_fed.core.examples import Eye
 from teledx_fed.diagnosis.clinic import Photograph, Submitted
 from teledx_fed.diagnosis.intake import RECORD, record_of
 from teledx_fed.diagnosis.web.api import content_of
 from teledx_fed.diagnosis.web.pages import clinic_of
 from teledx_fed.diagnosis.web.rendering import render
 from teledx_fed.diagnosis.web.sessions import OwnForm, Session
-from teledx_fed.records import Eye
 
 router = APIRouter(include_in_schema=False)
 

@@ -10,14 +10,14 @@ from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
 from starlette.datastructures import FormData
 
-from teledx_fed.clinical import Diagnosis, EyeDiagnosis, Reading
+from teledx_fed.core.clinical import Diagnosis, EyeDiagnosis, Reading
+from teledx_fed.core.examples import Eye
 from teledx_fed.diagnosis.clinic import Clinic
 from teledx_fed.diagnosis.evidence import Evidence, map_of, sentence_of
 from teledx_fed.diagnosis.signing import came_after
 from teledx_fed.diagnosis.web.rendering import render
 from teledx_fed.diagnosis.web.sessions import Session
 from teledx_fed.diagnosis.web.settings import DiagnosisSettings
-from teledx_fed.records import Eye
 from teledx_fed.store.values import LoggedIn, Role, StoredImage, StoredReading, StoredStudy, Suggestion
 
 router = APIRouter(include_in_schema=False)

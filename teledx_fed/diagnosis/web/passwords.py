@@ -7,7 +7,7 @@ import secrets
 from argon2 import PasswordHasher
 from argon2.exceptions import Argon2Error, InvalidHashError
 
-from teledx_fed.checks import must
+from teledx_fed.core.checks import must
 from teledx_fed.diagnosis.web.limits import Places
 
 SHORTEST_PASSWORD = 12

@@ -7,11 +7,11 @@ from fastapi.responses import RedirectResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData
 
+from teledx_fed.core.examples import Eye
 from teledx_fed.diagnosis.web.pages import Sight, clinic_of, show, sight
 from teledx_fed.diagnosis.web.reading_form import confirmation, differing, problems, reading_of
 from teledx_fed.diagnosis.web.rendering import render
 from teledx_fed.diagnosis.web.sessions import OwnForm
-from teledx_fed.records import Eye
 from teledx_fed.store.values import LoggedIn
 
 router = APIRouter(include_in_schema=False)

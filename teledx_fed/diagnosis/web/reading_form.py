@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 
 from starlette.datastructures import FormData
 
-from teledx_fed.clinical import Action, Diagnosis, EyeReading, Reading
+from teledx_fed.core.clinical import Action, Diagnosis, EyeReading, Reading
+from teledx_fed.core.examples import GRADES, Eye
 from teledx_fed.diagnosis.web.pages import FINDINGS, Sight
 from teledx_fed.diagnosis.wording import EYES, sentence
-from teledx_fed.records import GRADES, Eye
 from teledx_fed.store.content import READINGS, digest_of, written
 from teledx_fed.store.values import LoggedIn
 

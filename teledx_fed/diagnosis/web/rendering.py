@@ -8,10 +8,10 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from teledx_fed.clinical import DEMONSTRATION, SUGGESTION, Action
+from teledx_fed.core.clinical import DEMONSTRATION, SUGGESTION, Action
+from teledx_fed.core.examples import GRADES, Eye
 from teledx_fed.diagnosis import wording
 from teledx_fed.diagnosis.clinic import Clinic
-from teledx_fed.records import GRADES, Eye
 from teledx_fed.store.values import LoggedIn, Role
 
 TEMPLATES = Path(__file__).parent / "templates"

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 
-from teledx_fed.checks import must
+from teledx_fed.core.checks import must
 from teledx_fed.diagnosis import sending
 from teledx_fed.diagnosis.results import as_json
 from teledx_fed.diagnosis.study_reports import StudyReport

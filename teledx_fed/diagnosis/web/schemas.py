@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from fastapi import FastAPI, UploadFile
 from pydantic import BaseModel, Field, TypeAdapter, WithJsonSchema
 
-from teledx_fed.clinical import PatientRecord
+from teledx_fed.core.clinical import PatientRecord
 
 WHY = {
     400: "The body cannot be parsed, or Host is not a name of this page.",

@@ -5,8 +5,8 @@ from ipaddress import ip_network
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from teledx_fed.checks import must, one_of, within
-from teledx_fed.data_settings import LARGEST_MEGAPIXELS, MOST_MEGAPIXELS
+from teledx_fed.config.data import LARGEST_MEGAPIXELS, MOST_MEGAPIXELS
+from teledx_fed.core.checks import must, one_of, within
 from teledx_fed.diagnosis.intake import LARGEST_MIB
 from teledx_fed.diagnosis.referral import ReferralSettings
 

@@ -7,11 +7,11 @@ from fastapi import APIRouter, Header, HTTPException, Request
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
+from teledx_fed.core.files import make_folder
 from teledx_fed.diagnosis.intake import LARGEST_MIB
 from teledx_fed.diagnosis.web.api import Sender, clinic_of
 from teledx_fed.diagnosis.web.schemas import ALWAYS, BINARY, WITH_BODY, body, refused
 from teledx_fed.diagnosis.web.settings import DiagnosisSettings
-from teledx_fed.files import make_folder
 from teledx_fed.store.values import OverQuota, Upload, UploadQuota
 
 router = APIRouter(prefix="/api/v1/uploads", tags=["uploads"])

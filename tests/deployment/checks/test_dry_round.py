@@ -13,10 +13,10 @@ from loopback import named, states
 from typer.testing import CliRunner
 
 from sites.__main__ import app
+from teledx_fed.config.settings import Settings
 from teledx_fed.deployment.checks import every
 from teledx_fed.deployment.checks.check import Check, State, fail, ok
 from teledx_fed.deployment.site_settings import SiteHome
-from teledx_fed.settings import Settings
 
 Write = Callable[..., SiteHome]
 SMALL = {"training_patients": 5, "steps": [1, 1000], "cores": 1}

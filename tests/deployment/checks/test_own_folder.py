@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from loopback import HOST, coordinator, named, states
 
+from teledx_fed.config.settings import Settings
+from teledx_fed.core.weights import Layout, Weights
 from teledx_fed.deployment import certificates as pki
 from teledx_fed.deployment import keys
 from teledx_fed.deployment.approvals import approve
@@ -16,8 +18,6 @@ from teledx_fed.deployment.checks import every, own, server
 from teledx_fed.deployment.checks.check import Checks, State, ok
 from teledx_fed.deployment.plans import Plan
 from teledx_fed.deployment.site_settings import SiteHome
-from teledx_fed.settings import Settings
-from teledx_fed.weights import Layout, Weights
 
 DAY = timedelta(days=1)
 

@@ -5,10 +5,11 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 
-from teledx_fed.settings import Settings, build, load, not_on_the_command_line, read, save
-from teledx_fed.settings import compose as compose_for_network
+from teledx_fed.config.loading import build, load, not_on_the_command_line, read, save
+from teledx_fed.config.loading import compose as compose_for_network
+from teledx_fed.config.settings import Settings
 
-CONF = Path(__file__).parents[1] / "conf"
+CONF = Path(__file__).parents[2] / "conf"
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 
 

@@ -1,12 +1,12 @@
 import pytest
 
-from teledx_fed.clock import Clock
+from teledx_fed.core.clock import Clock
 
 
 def test_what_two_workers_do_at_a_time_is_not_overhead(monkeypatch: pytest.MonkeyPatch) -> None:
     """One trains from 1 to 4, another scores from 2 to 5; nobody is busy from 0 to 1 and from 5 to 6."""
     now = [0.0]
-    monkeypatch.setattr("teledx_fed.clock.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("teledx_fed.core.clock.time.monotonic", lambda: now[0])
     clock = Clock()
     one, other = clock("training"), clock("evaluation")
     for moment, step in ((1, one.__enter__), (2, other.__enter__)):

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from teledx_fed.checks import LARGEST_SEED, must, one_of, within
-from teledx_fed.records import GRADES
+from teledx_fed.core.checks import LARGEST_SEED, must, one_of, within
+from teledx_fed.core.examples import GRADES
 
 Value = TypeVar("Value")
 

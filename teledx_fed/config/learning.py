@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from teledx_fed.checks import must, one_of, within
+from teledx_fed.core.checks import must, one_of, within
 
 
 @dataclass

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from teledx_fed.checks import must
-from teledx_fed.failures import line_of, of_machine, told_plainly
+from teledx_fed.core.checks import must
+from teledx_fed.core.failures import line_of, of_machine, told_plainly
 
 FULL = Path("/dev/full")
 

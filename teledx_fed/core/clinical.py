@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from teledx_fed.checks import must, within
-from teledx_fed.records import GRADES, Eye, Field, Photograph
+from teledx_fed.core.checks import must, within
+from teledx_fed.core.examples import GRADES, Eye, Field, Photograph
 
 SUGGESTION = "Suggestion, not a diagnosis."
 """On every output."""

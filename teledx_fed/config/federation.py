@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from teledx_fed.checks import must, one_of, within
+from teledx_fed.core.checks import must, one_of, within
 
 REPLIES_TO_BEAR: dict[str, Callable[[int], int]] = {
     "fedmedian": lambda faulty: 2 * faulty + 1,

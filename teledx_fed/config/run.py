@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from teledx_fed.checks import must, one_of, within
+from teledx_fed.core.checks import must, one_of, within
 
 
 @dataclass

@@ -1,6 +1,6 @@
 import pytest
 
-from teledx_fed.amounts import duration, number, size
+from teledx_fed.core.formatting import duration, number, size
 
 
 @pytest.mark.parametrize(

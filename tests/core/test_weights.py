@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from teledx_fed.weights import BLOCK, Layout, Weights, distance, mean, norm
+from teledx_fed.core.weights import BLOCK, Layout, Weights, distance, mean, norm
 
 LAYOUT = Layout(parameters=(("a", (2, 3)), ("b", (4,))), statistics=(("n.running_var", (2,)),))
 vectors = arrays(np.float32, 5, elements=st.floats(-100, 100, width=32))

@@ -1,15 +1,13 @@
-"""The values that cross layers: values flow, functions act."""
+"""Labelled photographs, and how a hospital holds them."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-
-from teledx_fed.weights import Weights
 
 GRADES = 5
 """ICDR grades: 0 none, 1 mild, 2 moderate, 3 severe, 4 proliferative."""
@@ -161,85 +159,3 @@ class Site:
     patients: Patients = Patients.UNKNOWN
     set_aside: tuple[SetAside, ...] = ()
     not_taken: tuple[NotTaken, ...] = ()
-
-
-@dataclass(frozen=True)
-class LocalTraining:
-    """What the server asks of a site for one round: flat scalars, one ConfigRecord."""
-
-    epochs: int
-    batch_size: int
-    optimizer: str
-    learning_rate: float
-    weight_decay: float
-    momentum: float
-    class_balance: str
-    label_smoothing: float
-    proximal_mu: float
-    clip_norm: float
-    augment: bool
-    views: int
-    mixed_precision: bool
-    compression: str
-    seed: int
-
-
-@dataclass(frozen=True)
-class GlobalModel:
-    """Goes down: the weights that round `round` starts from, `trained_in` an earlier one."""
-
-    round: int
-    weights: Weights
-    trained_in: int
-
-
-Tables = Mapping[str, NDArray[np.float64]]
-"""Named arrays of counts and sums of one site; the only form in which an evaluation leaves it."""
-
-
-@dataclass(frozen=True)
-class LocalUpdate:
-    """Goes up: what a site learned in a round, and how the model that it was sent did on its validation set.
-
-    `train_loss` is None except under q-FedAvg, which weighs by it.
-    """
-
-    round: int
-    weights: Weights
-    examples: int
-    oedema_examples: int
-    train_loss: float | None
-    tables: Tables
-
-
-@dataclass(frozen=True)
-class RoundReport:
-    """One JSON line a round; `metrics` are those of the model that the round started from, `ended` is ISO 8601.
-
-    A `void` round had no quorum and left the model as it was.
-    """
-
-    round: int
-    ended: str
-    accepted: tuple[str, ...]
-    refused: Mapping[str, str] = field(default_factory=dict)
-    silent: tuple[str, ...] = ()
-    metrics: Mapping[str, float | None] = field(default_factory=dict)
-    bytes_up: int = 0
-    bytes_down: int = 0
-    seconds: float = 0.0
-    void: bool = False
-
-
-Counts = Mapping[str, Mapping[str, int]]
-"""What a site tells of its data before training: by table and cell."""
-
-
-@dataclass(frozen=True)
-class Readiness:
-    """Whether a site, or all of them together, can train: `reasons` against it come before mere warnings."""
-
-    name: str
-    go: bool
-    reasons: tuple[str, ...] = ()
-    counts: Counts = field(default_factory=dict)

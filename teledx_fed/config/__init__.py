@@ -1,0 +1,1 @@
+"""The settings of a run, by part: their checks, and how they are composed and loaded."""

@@ -1,0 +1,151 @@
+"""Compose settings from conf/ and the command line, or load them from a file."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from io import StringIO
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import hydra
+import yaml
+from hydra import initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from yaml import YAMLError
+
+from teledx_fed.config.names import check_names, refusal
+from teledx_fed.config.settings import Settings
+from teledx_fed.core.checks import must
+from teledx_fed.core.files import write_text
+
+CONF = Path(__file__).parents[2] / "conf"
+GUIDE = "docs/researcher.md, Your own hospitals"
+
+NOT_OVER_A_NETWORK: Mapping[str, Any] = {
+    "hospitals": None,
+    "faults.kinds": [],
+    "seeds": [],
+    "partition.absent": None,
+    "evaluation.folds": 1,
+    "tracking.to": "none",
+}
+"""What would do nothing over a network, as it stands where it is not asked for."""
+
+Schema = TypeVar("Schema")
+
+
+def read(path: Path, schema: type[Schema]) -> Schema:
+    """A settings file of its own, such as a hospital's: unknown names, wrong types and bad values are errors."""
+    try:
+        values = OmegaConf.merge(OmegaConf.structured(schema), _load(path))
+        return cast(Schema, OmegaConf.to_object(values))
+    except FileNotFoundError as error:
+        raise ValueError(f"{path} must be a file, got none. Write it with init, or say --dir.") from error
+    except (OmegaConfBaseException, YAMLError, ValueError) as error:
+        raise ValueError(f"{path}: {str(error).splitlines()[0]}") from error
+
+
+def _load(path: Path) -> DictConfig:
+    """A YAML file whose keys are text as it is written: `no`, `00` and `1.0` are a hospital's words."""
+    top = yaml.compose(path.read_text("utf-8"), Loader=yaml.SafeLoader)
+    nodes = [top]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                key.tag = "tag:yaml.org,2002:str"
+                nodes.append(value)
+    text = "" if top is None else yaml.serialize(top, Dumper=yaml.SafeDumper)
+    return cast(DictConfig, OmegaConf.load(StringIO(text)))
+
+
+def not_on_the_command_line(words: Sequence[str]) -> str | None:
+    """What to say instead of settings that Hydra cannot take as words, such as data.grading={R0:0}."""
+    own = [word for word in words if re.match(r"\+{0,2}data\.(grading|sources|hospitals|file_pattern)\b", word)]
+    if not own or {"-m", "--multirun"} & set(words):
+        return None
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            hydra.compose("config", [word for word in words if word.startswith(("data=", "experiment="))] + own)
+    except HydraException:
+        return (
+            f"{' '.join(own)} cannot be set on the command line. "
+            f"Describe your hospitals in a file, and say hospitals=FILE: {GUIDE}."
+        )
+    return None
+
+
+def build(composed: Mapping[str, Any] | DictConfig) -> Settings:
+    """Settings from what Hydra composed, or from a file: unknown names, wrong types and bad values are errors."""
+    if not isinstance(composed, DictConfig):
+        must("${" not in json.dumps(composed), "settings", "hold plain values", "an interpolation", "Resolve it first.")
+    values = composed if isinstance(composed, DictConfig) else OmegaConf.create(dict(composed))
+    _check_names(values)
+    must(
+        values.get("data_root") is not None
+        or values.get("hospitals") is not None
+        or not values.get("data", {}).get("sources"),
+        "data_root",
+        "be the folder that data=NAME reads",
+        None,
+        "Say data_root=PATH.",
+    )
+    try:
+        return cast(Settings, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Settings), values)))
+    except (OmegaConfBaseException, ValueError) as error:
+        raise ValueError(str(error).splitlines()[0]) from error
+
+
+def compose(overrides: Sequence[str]) -> Settings:
+    """What a coordinator asks of hospitals, whose data are their own to name. A `ValueError` says what is wrong."""
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            composed = hydra.compose("config", list(overrides))
+    except HydraException as error:
+        raise ValueError(worded(error)) from error
+    _check_names(composed)  # those of the data as well, which are left out below
+    for name, unasked in NOT_OVER_A_NETWORK.items():
+        found = OmegaConf.select(composed, name)
+        must(found == unasked, name, f"be {unasked} over a network", found, "Simulate it: run_simulation.py.")
+    composed.data.sources, composed.data.hospitals = {}, {}
+    composed.folder = composed.resume = None
+    return build(composed)
+
+
+def _check_names(values: DictConfig) -> None:
+    """Hydra lets +NAME=VALUE add what no setting is, and a dataclass made of it says nothing."""
+    check_names(cast(dict[Any, Any], OmegaConf.to_container(values)), Settings)
+
+
+def worded(error: HydraException) -> str:
+    """What Hydra says, except that it recommends to add, with a plus, a setting that does not exist."""
+    cause = error.__cause__
+    if isinstance(cause, ConfigAttributeError | ConfigKeyError) and str(error).startswith("Could not override"):
+        return refusal(str(cause.full_key), Settings)
+    return "\n".join(map(str, filter(None, [error, cause])))
+
+
+def load(path: Path) -> Settings:
+    return build(_load(path))
+
+
+def save(settings: Settings, path: Path) -> None:
+    write_text(path, as_yaml(asdict(settings)))
+
+
+def without_places(settings: Settings) -> dict[str, Any]:
+    """What can be shown around: where things lie, on this machine or another, is left out."""
+    shown = asdict(settings)
+    for place in ("data_root", "hospitals", "folder", "resume"):
+        del shown[place]
+    del shown["data"]["cache"], shown["model"]["file"], shown["tracking"]["uri"]
+    for source in shown["data"]["sources"].values():
+        del source["root"]
+    return shown
+
+
+def as_yaml(values: Mapping[str, Any]) -> str:
+    return OmegaConf.to_yaml(OmegaConf.create(dict(values)))

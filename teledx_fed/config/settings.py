@@ -1,0 +1,126 @@
+"""Every setting with its default and its check. YAML holds only what a choice changes."""
+
+import math
+from dataclasses import asdict, dataclass, field, replace
+
+from hydra.core.config_store import ConfigStore
+
+from teledx_fed.config.data import DataSettings, PartitionSettings
+from teledx_fed.config.federation import (
+    AVERAGING,
+    FaultSettings,
+    FederationSettings,
+    OutboundSettings,
+    StrategySettings,
+)
+from teledx_fed.config.learning import ModelSettings, TrainingSettings
+from teledx_fed.config.run import EvaluationSettings, SimulationSettings, TrackingSettings
+from teledx_fed.core.checks import LARGEST_SEED, must, one_of, within
+from teledx_fed.core.updates import LocalTraining
+
+CHOICES = "choices.json"
+"""What was chosen on the command line, in a run folder: it names the run beside others."""
+
+
+BASELINES = ("local", "ensemble", "centralised")
+
+
+@dataclass
+class Settings:
+    """`seed` says how patients are split and models begin and train; `seeds` repeats a run with each, as one run."""
+
+    seed: int = 0
+    seeds: list[int] = field(default_factory=list)
+    data_root: str | None = None
+    hospitals: str | None = None
+    folder: str | None = None
+    resume: str | None = None
+    data: DataSettings = field(default_factory=DataSettings)
+    partition: PartitionSettings = field(default_factory=PartitionSettings)
+    model: ModelSettings = field(default_factory=ModelSettings)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    strategy: StrategySettings = field(default_factory=StrategySettings)
+    federation: FederationSettings = field(default_factory=FederationSettings)
+    faults: FaultSettings = field(default_factory=FaultSettings)
+    outbound: OutboundSettings = field(default_factory=OutboundSettings)
+    evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
+    simulation: SimulationSettings = field(default_factory=SimulationSettings)
+    tracking: TrackingSettings = field(default_factory=TrackingSettings)
+    baselines: list[str] = field(default_factory=lambda: list(BASELINES))
+    bundles: bool = True
+
+    def __post_init__(self) -> None:
+        for name, seed in (("seed", self.seed), *(("seeds", seed) for seed in self.seeds)):
+            within(name, seed, 0, LARGEST_SEED)
+        must(len(set(self.seeds)) == len(self.seeds), "seeds", "differ", self.seeds, "Name each once.")
+        must(
+            not (self.data.sources and self.data.hospitals),
+            "data",
+            "name either sources on disk or hospitals to draw",
+            {"sources": list(self.data.sources), "hospitals": list(self.data.hospitals)},
+            "Choose one with data=NAME (see conf/data).",
+        )
+        for baseline in self.baselines:
+            one_of("baselines", baseline, BASELINES)
+        self._check_strategy()
+        if self.faults.kinds:
+            one_of("simulation.backend with faults", self.simulation.backend, ("in_process",))
+            one_of("federation.compression with faults", self.federation.compression, ("none",))
+            within("faults.first", self.faults.first, 1, self.federation.rounds)
+        must(
+            "ensemble" not in self.baselines or "local" in self.baselines,
+            "baselines",
+            "hold local where they hold ensemble",
+            self.baselines,
+            "The ensemble is made of the local models.",
+        )
+
+    def repeats(self) -> list["list[Settings]"]:
+        """The parts of this run, each a run of its own: by seed, then by fold."""
+        evaluation = self.evaluation
+        whole = evaluation.folds == 1 or evaluation.fold is not None
+        folds = [evaluation.fold] if whole else list(range(evaluation.folds))
+        return [
+            [replace(self, seed=seed, seeds=[], evaluation=replace(evaluation, fold=fold)) for fold in folds]
+            for seed in self.seeds or [self.seed]
+        ]
+
+    def part_name(self, part: "Settings") -> str:
+        """The folder of a part, within that of the run; a run of one part is its own."""
+        seed = [f"seed{part.seed}"] if self.seeds else []
+        fold = [f"fold{part.evaluation.fold}"] if part.evaluation.fold != self.evaluation.fold else []
+        return "-".join(seed + fold)
+
+    def _check_strategy(self) -> None:
+        strategy, quorum = self.strategy, self.federation.quorum
+        must(
+            quorum >= strategy.needed_replies,
+            "federation.quorum",
+            f"be at least {strategy.needed_replies} for {strategy.name} with strategy.faulty={strategy.faulty}",
+            quorum,
+            "Raise it, lower strategy.faulty, or choose another strategy.",
+        )
+        must(
+            strategy.name != "fedprox" or self.training.proximal_mu > 0,
+            "training.proximal_mu",
+            "be positive with fedprox",
+            self.training.proximal_mu,
+            "At 0 it is fedavg: say strategy=fedavg, or training.proximal_mu=0.01.",
+        )
+        must(
+            not self.model.oedema or strategy.name in AVERAGING,
+            "model.oedema",
+            f"be false with {strategy.name}",
+            True,
+            "Sites without labels for oedema would count against those with: choose a strategy that averages.",
+        )
+
+    def local_training(self, round: int) -> LocalTraining:
+        """What round `round` asks of a site."""
+        asked = asdict(self.training)
+        if asked.pop("schedule") == "cosine":
+            asked["learning_rate"] *= 0.5 * (1 + math.cos(math.pi * (round - 1) / self.federation.rounds))
+        return LocalTraining(**asked, compression=self.federation.compression, seed=self.seed)
+
+
+ConfigStore.instance().store("schema", Settings)
