@@ -161,7 +161,7 @@ def resume(run: str, detach: bool = False, home: Home = HERE, as_json: AsJson = 
 
 def _conduct(home: Any, order: Any, detach: bool, as_json: bool, ordered: Any = None) -> None:
     from teledx_fed.deployment.orders import place, watch
-    from teledx_fed.reporting.progress import Display
+    from teledx_fed.reporting.progress import TerminalReporter
 
     place(home, order, ordered)
     tell(as_json, f"run {order.run} is started, by plan {order.plan[:12]}", run=order.run, plan=order.plan)
@@ -170,9 +170,9 @@ def _conduct(home: Any, order: Any, detach: bool, as_json: bool, ordered: Any = 
     if as_json:
         watch(home, order, lambda report, rounds: typer.echo(json.dumps(asdict(report))))
         return
-    with Display() as display:
-        display.phase("rounds")
-        watch(home, order, display.round)
+    with TerminalReporter() as reporter:
+        reporter.phase("rounds")
+        watch(home, order, reporter.round)
     typer.echo(f"run folder: {home.run(order.run)}")
 
 

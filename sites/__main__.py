@@ -218,7 +218,7 @@ def features(
         from teledx_fed.core.checks import must
         from teledx_fed.data.hospitals import collections
         from teledx_fed.model.network import build
-        from teledx_fed.reporting.progress import Display
+        from teledx_fed.reporting.progress import TerminalReporter
         from teledx_fed.training.compute import place
         from teledx_fed.training.embeddings import embeddings
 
@@ -233,12 +233,12 @@ def features(
             freeze="backbone", initial="file" if model else "lite0", file=str(model) if model else None
         )
         settings = Settings(data=data, model=begun)
-        with Display() as display:
-            display.phase("photographs")
-            found, images = collections(settings, display.advance, display.say)
-            network = place(build(settings.model, settings.seed), settings, display.say)
-            display.phase("features")
-            table = embeddings(network, images, found["site"].examples, workers, display.advance)
+        with TerminalReporter() as reporter:
+            reporter.phase("photographs")
+            found, images = collections(settings, reporter.progress, reporter.message)
+            network = place(build(settings.model, settings.seed), settings, reporter.message)
+            reporter.phase("features")
+            table = embeddings(network, images, found["site"].examples, workers, reporter.progress)
         table.write(out)
         typer.echo(f"{len(table.examples)} photographs: {out / 'embeddings.npy'}, {out / 'photographs.csv'}")
 

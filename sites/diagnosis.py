@@ -55,7 +55,7 @@ def diagnose(
         from teledx_fed.diagnosis.batch import run
         from teledx_fed.diagnosis.home import DiagnosisHome
         from teledx_fed.diagnosis.intake import submissions
-        from teledx_fed.reporting.progress import Display
+        from teledx_fed.reporting.progress import TerminalReporter
 
         one_of("--eye", eye, Eye)
         here = DiagnosisHome(home)
@@ -63,17 +63,17 @@ def diagnose(
         mark = f": {DEMONSTRATION}" if opened.manifest.demonstration else ""
         typer.echo(f"diagnosed with {opened.folder}{mark}", err=True)
         found = submissions(paths, Eye(eye), lambda line: typer.echo(line, err=True))
-        with Display() as display:
-            display.phase("studies")
+        with TerminalReporter() as reporter:
+            reporter.phase("studies")
             settings = here.settings
             failed = run(
                 found,
                 opened,
                 settings.referral,
                 out,
-                display.advance,
+                reporter.progress,
                 here.study_key,
-                display.say,
+                reporter.message,
                 settings.most_pixels,
             )
         typer.echo(f"{len(found)} studies, {failed} photographs that could not be read: {out / 'results.csv'}")

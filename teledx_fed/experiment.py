@@ -14,7 +14,7 @@ from teledx_fed.evaluation import examined
 from teledx_fed.evaluation.examined import Examination, everyone
 from teledx_fed.federation.simulation import federate
 from teledx_fed.reporting.page import write_page
-from teledx_fed.reporting.progress import Display
+from teledx_fed.reporting.progress import TerminalReporter
 from teledx_fed.reporting.report import Part, write_report
 from teledx_fed.reporting.runs import TESTED
 from teledx_fed.reporting.tracking import Tracker, tracked
@@ -41,12 +41,12 @@ class Staff:
 
     workers: Sequence[Worker]
     clock: Clock
-    display: Display
+    reporter: TerminalReporter
     track: Tracker
 
     def watching(self, part: str) -> Callable[[RoundReport, int], None]:
         def watch(report: RoundReport, rounds: int) -> None:
-            self.display.round(report, rounds)
+            self.reporter.round(report, rounds)
             self.track.round(part, report)
 
         return watch
@@ -55,40 +55,47 @@ class Staff:
 def conduct(settings: Settings, folder: Path) -> None:
     """From wherever `folder` stands; a part that was finished there is read back."""
     clock = Clock()
-    with tracked(settings, folder) as track, Display(settings.federation.choose_by) as display:
-        repeats, say_once = [], cache(display.say)
+    with tracked(settings, folder) as track, TerminalReporter(settings.federation.choose_by) as reporter:
+        repeats, say_once = [], cache(reporter.message)
         for folds in settings.repeats():
-            display.phase("photographs")
+            reporter.phase("photographs")
             with clock("preparation"):
                 workers = crew(folds[0], clock, say_once)  # first: what cannot be had is said before hours go by
-            staff = Staff(workers, clock, display, track)
+            staff = Staff(workers, clock, reporter, track)
             repeats.append([_conducted(part, folder, settings.part_name(part), staff) for part in folds])
         parts = [done for folds in repeats for done in folds]
-        display.phase("report")
+        reporter.phase("report")
         said = [everyone([done.examination for done in folds]) for folds in repeats]
         report = write_report(folder, settings, [done.part for done in parts], parts[0].sites, said, clock)
         write_page(folder)
         if settings.bundles:
-            _bundle(parts, workers[0], settings, folder, display)
+            _bundle(parts, workers[0], settings, folder, reporter)
         track.end(report)
-        display.say(verdict(report))
+        reporter.message(verdict(report))
 
 
 def _conducted(settings: Settings, run: Path, name: str, staff: Staff) -> Conducted:
-    folder, worker, display = run / name, staff.workers[0], staff.display
+    folder, worker, reporter = run / name, staff.workers[0], staff.reporter
     if name:
-        display.say(name)
-    display.phase("photographs")
+        reporter.message(name)
+    reporter.phase("photographs")
     with staff.clock("preparation"):
-        sites = hospitals(settings, folder, display.advance, display.say)
+        sites = hospitals(settings, folder, reporter.progress, reporter.message)
     present = settings.partition.present(sites)
-    display.phase("rounds")
-    federation = federate(present, staff.workers, settings, folder, staff.watching(name), display.heard)
+    reporter.phase("rounds")
+    federation = federate(
+        present,
+        staff.workers,
+        settings,
+        folder,
+        staff.watching(name),
+        lambda site, answered: reporter.site(site, "answered" if answered else "training"),
+    )
     if not (folder / TESTED).exists():
-        display.phase("baselines")
-        baselines = committees(sites, worker, settings, folder / "baselines", display.baseline)
+        reporter.phase("baselines")
+        baselines = committees(sites, worker, settings, folder / "baselines", reporter.epoch)
         matrix = alone_everywhere(baselines.get("local", {}))
-        display.phase("test")
+        reporter.phase("test")
         federation.conclude()
         models = {"federated": federation.committees(sites), **baselines, **matrix}
         pooled = {"federated": federation.pooled}
@@ -99,13 +106,15 @@ def _conducted(settings: Settings, run: Path, name: str, staff: Staff) -> Conduc
     return Conducted(part, sites, federation.models, examined.read(folder / TESTED))
 
 
-def _bundle(parts: Sequence[Conducted], worker: Worker, settings: Settings, folder: Path, display: Display) -> None:
+def _bundle(
+    parts: Sequence[Conducted], worker: Worker, settings: Settings, folder: Path, reporter: TerminalReporter
+) -> None:
     """Of several parts each has a model of its own, and none of them is the one to diagnose with."""
     if missing := no_bundle(len(parts)):
-        display.say(missing)
+        reporter.message(missing)
         return
-    display.phase("bundles")
+    reporter.phase("bundles")
     (only,) = parts
     present, tested = settings.partition.present(only.sites), only.examination.among(["federated"])
     best_round = only.part.best_round
-    write_bundles(worker, present, only.models, tested, settings, best_round, folder, display.say)
+    write_bundles(worker, present, only.models, tested, settings, best_round, folder, reporter.message)

@@ -1,7 +1,8 @@
-"""What a run reports of a round, and of whether a site can train."""
+"""Reports of a run: its progress, each round, and whether a site can train."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal, Protocol
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class RoundReport:
 
 
 Counts = Mapping[str, Mapping[str, int]]
-"""What a site tells of its data before training: by table and cell."""
+"""How many examples a site has, by table and cell; it sends them before training."""
 
 
 @dataclass(frozen=True)
@@ -35,3 +36,47 @@ class Readiness:
     go: bool
     reasons: tuple[str, ...] = ()
     counts: Counts = field(default_factory=dict)
+
+
+SiteState = Literal["training", "answered", "refused", "silent"]
+
+
+class Reporter(Protocol):
+    """Receives the progress of a long task, and shows or records it."""
+
+    def message(self, text: str) -> None: ...
+
+    def phase(self, name: str) -> None:
+        """Begin a phase, such as "rounds"; `progress` counts from here."""
+
+    def progress(self, done: int, total: int) -> None: ...
+
+    def site(self, name: str, state: SiteState) -> None: ...
+
+    def round(self, report: RoundReport, rounds: int) -> None:
+        """Report one of `rounds` rounds; the report after the last round holds only the last model's scores."""
+
+    def epoch(self, baseline: str, site: str | None, done: int, total: int) -> None:
+        """Report an epoch of a baseline that trains at `site`, or on all data where it is None."""
+
+
+class SilentReporter:
+    """Shows nothing; a base for reporters that need a few of the methods."""
+
+    def message(self, text: str) -> None:
+        pass
+
+    def phase(self, name: str) -> None:
+        pass
+
+    def progress(self, done: int, total: int) -> None:
+        pass
+
+    def site(self, name: str, state: SiteState) -> None:
+        pass
+
+    def round(self, report: RoundReport, rounds: int) -> None:
+        pass
+
+    def epoch(self, baseline: str, site: str | None, done: int, total: int) -> None:
+        pass

@@ -1,4 +1,4 @@
-"""The page that a terminal shows while a run goes on: phase, time left, how it learns, what each site does."""
+"""Live page of a run on a terminal: phase, time left, learning curve, state of each site."""
 
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -10,47 +10,52 @@ from rich.table import Table
 from rich.text import Text
 
 from teledx_fed.core.formatting import duration, number
-from teledx_fed.core.reports import RoundReport
+from teledx_fed.core.reports import RoundReport, SiteState
 from teledx_fed.reporting.wording import METRICS
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 WIDEST = 40
 MOST_SITES = 16
-MARKS = {"training": ("…", "cyan"), "answered": ("✓", "green"), "refused": ("✗", "red"), "silent": ("–", "yellow")}
+MARKS: dict[SiteState, tuple[str, str]] = {
+    "training": ("…", "cyan"),
+    "answered": ("✓", "green"),
+    "refused": ("✗", "red"),
+    "silent": ("–", "yellow"),
+}
 
 
 @dataclass
 class LivePage:
-    """Drawn afresh whenever the terminal is; `watched` is the metric whose course is shown."""
+    """State of the page, drawn at each refresh; `metric` is the one whose learning curve is shown."""
 
-    watched: str = "referable_auroc"
+    metric: str = "referable_auroc"
     now: Callable[[], float] = time.monotonic
     phase: str = ""
     done: int = 0
     total: int = 0
     scores: list[float | None] = field(default_factory=list)
-    sites: dict[str, tuple[str, str]] = field(default_factory=dict)
+    sites: dict[str, tuple[SiteState, str]] = field(default_factory=dict)
     _began: float = 0.0
 
     def begin(self, phase: str) -> None:
         self.phase, self.done, self.total, self._began = phase, 0, 0, self.now()
         self.scores, self.sites = [], {}
 
-    def advance(self, done: int, total: int) -> None:
+    def progress(self, done: int, total: int) -> None:
         self.done, self.total = done, total
 
-    def heard(self, site: str, answered: bool) -> None:
-        self.sites[site] = ("answered" if answered else "training", "")
+    def site(self, name: str, state: SiteState) -> None:
+        self.sites[name] = (state, "")
 
-    def ended(self, report: RoundReport, rounds: int) -> None:
-        self.advance(min(report.round, rounds), rounds)
-        self.scores.append(report.metrics.get(self.watched))
+    def round(self, report: RoundReport, rounds: int) -> None:
+        self.progress(min(report.round, rounds), rounds)
+        self.scores.append(report.metrics.get(self.metric))
         self.sites |= dict.fromkeys(report.accepted, ("answered", ""))
         self.sites |= {site: ("refused", one_line(reason)) for site, reason in report.refused.items()}
         self.sites |= dict.fromkeys(report.silent, ("silent", ""))
 
     def __rich__(self) -> Group:
-        return Group(self._head(), *self._course(), *self._sites())
+        return Group(self._head(), *self._learning_curve(), *self._sites())
 
     def _head(self) -> Table:
         head = Table.grid(padding=(0, 1))
@@ -60,19 +65,19 @@ class LivePage:
         return head
 
     def _time(self) -> str:
-        spent = self.now() - self._began
+        elapsed = self.now() - self._began
         if not 0 < self.done < self.total:
-            return duration(spent)
-        return f"{duration(spent)}, {duration(spent / self.done * (self.total - self.done))} left"
+            return duration(elapsed)
+        return f"{duration(elapsed)}, {duration(elapsed / self.done * (self.total - self.done))} left"
 
-    def _course(self) -> Iterable[Text]:
+    def _learning_curve(self) -> Iterable[Text]:
         defined = [score for score in self.scores if score is not None]
         if defined:
-            said = f"{number(self.scores[-1], '.3f')}, best {number(max(defined), '.3f')}"
-            yield Text.assemble(f"{METRICS[self.watched]} ", (sparkline(self.scores[-WIDEST:]), "cyan"), f" {said}")
+            latest = f"{number(self.scores[-1], '.3f')}, best {number(max(defined), '.3f')}"
+            yield Text.assemble(f"{METRICS[self.metric]} ", (sparkline(self.scores[-WIDEST:]), "cyan"), f" {latest}")
 
     def _sites(self) -> Iterable[Table | Text]:
-        """Those that are not well come first."""
+        """The refused and the silent ones first."""
         order = list(reversed(MARKS))
         ordered = sorted(self.sites.items(), key=lambda named: (order.index(named[1][0]), named[0]))
         table = Table.grid(padding=(0, 2))
@@ -93,5 +98,5 @@ def sparkline(scores: Sequence[float | None]) -> str:
 
 
 def one_line(text: str) -> str:
-    """Whatever a site wrote: no line break, no control sequence for the terminal."""
+    """Replace line breaks and control characters, which a site may have written, by spaces."""
     return "".join(sign if sign.isprintable() else " " for sign in text)

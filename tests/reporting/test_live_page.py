@@ -28,10 +28,10 @@ def test_the_page_tells_rounds_time_left_course_and_every_site() -> None:
     page = LivePage(now=lambda: next(clock))
     page.begin("rounds")
     for round, auroc in enumerate((0.5, 0.7, 0.9), start=1):
-        page.ended(report(round, auroc, accepted=("aravind",)), 6)
-    page.ended(report(4, 0.8, accepted=("aravind",), refused={"ddr": "got\nNaN"}, silent=("eyepacs",)), 6)
-    page.heard("aravind", False)
-    page.advance(3, 6)
+        page.round(report(round, auroc, accepted=("aravind",)), 6)
+    page.round(report(4, 0.8, accepted=("aravind",), refused={"ddr": "got\nNaN"}, silent=("eyepacs",)), 6)
+    page.site("aravind", "training")
+    page.progress(3, 6)
     text = shown(page)
     assert "3/6 30.0 s, 30.0 s left" in text
     assert "Referable AUROC ▁▄█▆ 0.800, best 0.900" in text
@@ -45,7 +45,7 @@ def test_many_sites_do_not_push_the_page_off_the_terminal() -> None:
     page = LivePage()
     page.begin("rounds")
     names = tuple(f"site-{i:03}" for i in range(200))
-    page.ended(report(1, None, accepted=names[:-1], refused={names[-1]: "stale"}), 3)
+    page.round(report(1, None, accepted=names[:-1], refused={names[-1]: "stale"}), 3)
     text = shown(page)
     assert text.count("\n") < 22
     assert "site-199" in text
@@ -66,11 +66,11 @@ def test_a_sparkline_is_as_long_as_its_scores_and_as_high_as_its_best(scores: li
 def test_on_a_terminal_there_is_a_page_and_no_line_for_a_round() -> None:
     program = """
 from teledx_fed.core.reports import RoundReport
-from teledx_fed.reporting.progress import Display
-with Display() as display:
-    display.phase("rounds")
-    display.heard("north", False)
-    display.round(RoundReport(round=1, ended="", accepted=("north",), metrics={"referable_auroc": 0.75}), 2)
+from teledx_fed.reporting.progress import TerminalReporter
+with TerminalReporter() as reporter:
+    reporter.phase("rounds")
+    reporter.site("north", "training")
+    reporter.round(RoundReport(round=1, ended="", accepted=("north",), metrics={"referable_auroc": 0.75}), 2)
 """
     ours, theirs = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "CI": "false", "COLUMNS": "100"}

@@ -3,7 +3,7 @@ from collections.abc import Callable
 import pytest
 
 from teledx_fed.core.reports import RoundReport
-from teledx_fed.reporting.progress import Display
+from teledx_fed.reporting.progress import TerminalReporter
 
 Lines = Callable[[], list[str]]
 REPORT = RoundReport(
@@ -28,8 +28,8 @@ def lines(capsys: pytest.CaptureFixture[str]) -> Lines:
 
 
 def test_a_round_is_one_line_whatever_a_site_wrote(lines: Lines) -> None:
-    with Display() as display:
-        display.round(REPORT, 10)
+    with TerminalReporter() as reporter:
+        reporter.round(REPORT, 10)
     assert lines() == [
         "round 3/10, started at Referable AUROC 0.812, QWK – · accepted aravind, eyepacs · "
         "refused messidor: parameters must be finite, got  [31mNaN [bold]:smile: · silent ddr · 12.3 s"
@@ -37,34 +37,34 @@ def test_a_round_is_one_line_whatever_a_site_wrote(lines: Lines) -> None:
 
 
 def test_the_report_past_the_last_round_is_of_the_last_model(lines: Lines) -> None:
-    with Display() as display:
-        display.round(REPORT, 2)
+    with TerminalReporter() as reporter:
+        reporter.round(REPORT, 2)
     assert lines()[0].startswith("last model: Referable AUROC 0.812")
 
 
 def test_a_long_phase_is_told_in_quarters(lines: Lines) -> None:
-    with Display() as display:
-        display.phase("photographs")
+    with TerminalReporter() as reporter:
+        reporter.phase("photographs")
         for done in range(1, 1001):
-            display.advance(done, 1000)
-        display.phase("test")
-        display.advance(1, 1)
+            reporter.progress(done, 1000)
+        reporter.phase("test")
+        reporter.progress(1, 1)
     quarters = [f"  {done} of 1000" for done in (250, 500, 750, 1000)]
     assert lines() == ["photographs", *quarters, "test", "  1 of 1"]
 
 
 def test_an_empty_phase_is_no_error(lines: Lines) -> None:
-    with Display() as display:
-        display.phase("photographs")
-        display.advance(0, 0)
+    with TerminalReporter() as reporter:
+        reporter.phase("photographs")
+        reporter.progress(0, 0)
     assert lines() == ["photographs"]
 
 
 def test_a_baseline_is_named_once_and_resumes_anywhere(lines: Lines) -> None:
-    with Display() as display:
+    with TerminalReporter() as reporter:
         for epoch in (3, 4):
-            display.baseline("local", "aravind", epoch, 4)
-        display.baseline("centralised", None, 1, 1)
+            reporter.epoch("local", "aravind", epoch, 4)
+        reporter.epoch("centralised", None, 1, 1)
     assert lines() == [
         "Each hospital alone: aravind",
         "  3 of 4",
@@ -76,8 +76,8 @@ def test_a_baseline_is_named_once_and_resumes_anywhere(lines: Lines) -> None:
 
 def test_a_failing_run_still_says_its_last_words(lines: Lines) -> None:
     def fail() -> None:
-        with Display() as display:
-            display.say("before")
+        with TerminalReporter() as reporter:
+            reporter.message("before")
             raise ValueError("broken")
 
     with pytest.raises(ValueError, match="broken"):
