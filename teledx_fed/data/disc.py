@@ -1,8 +1,8 @@
-"""Where the optic disc lies, and what that says of the field and of the eye: classical image processing, no training.
+"""Locate the optic disc, and derive field and eye from its place: classical image processing, no training.
 
 A disc is bright at its own scale, vertical vessels run through it, and in a photograph held upright the fovea, dark and
 without vessels, lies beside it and a little lower. Some cameras deliver photographs turned by 180°: there the fovea
-lies higher, the disc is on the wrong side, and nothing is said of the eye.
+lies higher, the disc is on the wrong side, and the eye stays unknown.
 """
 
 from dataclasses import dataclass
@@ -12,15 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from teledx_fed.core.examples import Eye, Field
-from teledx_fed.data.retina import SIDE, Floats, Mask, Retina, retina, ridges, smoothed
+from teledx_fed.data.retina import SIDE, Floats, Mask, Retina, retina_of, ridges, smoothed
 
 GRID = SIDE // 2
 """The search is on a square of this side, in which a disc is some 14 pixels wide."""
 DISC, AROUND = 7, 15
 """Radii in pixels of the grid: of a disc, and of what it has to be brighter than."""
 SURE = 1.5
-"""The least confidence at which anything is said of field or eye."""
-SEEN = 3.0
+"""The least confidence at which a disc decides field or eye."""
+FOVEA = 3.0
 """How dark a fovea must be to count, in standard deviations, half of them where vessels cross it."""
 LOWER = 0.06
 """How far the fovea of an upright photograph must lie below the disc, in radii: half of them lie 0.08 or more."""
@@ -32,8 +32,8 @@ down, right = ((np.indices((GRID, GRID)) - (GRID - 1) / 2) / (GRID / 2)).astype(
 class Disc:
     """`x` to the viewer's right and `y` down, in radii of the fundus from its centre.
 
-    `confidence` is by how many standard deviations of the search it beats the next best place; `drop` how far below it
-    the fovea lies, in radii, and None where no fovea shows.
+    `confidence` is the lead over the next best place, in standard deviations of the search; `drop` is the distance of
+    the fovea below the disc, in radii, and None where no fovea shows.
     """
 
     x: float
@@ -43,20 +43,24 @@ class Disc:
 
 
 def optic_disc(image: NDArray[np.uint8]) -> Disc | None:
-    """Of a photograph height × width × 3, RGB; None where nothing looks like one. A `ValueError` where all is dark."""
-    seen = retina(image)
-    inside = _halved(seen.inner(6)) > 0.5
+    """Locate the disc on a photograph, height × width × 3, RGB. Raise a `ValueError` where all is dark."""
+    return optic_disc_in(retina_of(image))
+
+
+def optic_disc_in(retina: Retina) -> Disc | None:
+    """Locate the disc on a fundus; None where nothing looks like one."""
+    inside = _halved(retina.inner(6)) > 0.5
     if not inside.any():
         return None
-    glow = _deviations(_glow(seen), inside)
-    upright, vessels = (_deviations(part, inside) for part in _vessels(seen))
+    glow = _deviations(_glow(retina), inside)
+    upright, vessels = (_deviations(part, inside) for part in _vessels(retina))
     likeness = np.where(inside, np.clip(glow, -2, 4) + np.clip(upright, -2, 4) - 3 * down**2, -np.inf)
     best = np.unravel_index(int(likeness.argmax()), likeness.shape)
     if glow[best] < 1 or upright[best] < 0.5:
         return None
     x, y = _middle(likeness, float(right[best]), float(down[best]))
     elsewhere = likeness[np.hypot(right - x, down - y) > 0.35].max()
-    darkness = np.where(_halved(seen.inner(24)) > 0.5, np.clip(-glow, -1, 4) - 0.7 * np.clip(vessels, -1, 2), -np.inf)
+    darkness = np.where(_halved(retina.inner(24)) > 0.5, np.clip(-glow, -1, 4) - 0.7 * np.clip(vessels, -1, 2), -np.inf)
     return Disc(x, y, float(likeness[best] - max(elsewhere, -10.0)), _drop(darkness, x, y))
 
 
@@ -76,19 +80,19 @@ def side_of(disc: Disc | None) -> Eye:
     return Eye.RIGHT if disc.x > 0 else Eye.LEFT
 
 
-def _glow(seen: Retina) -> Floats:
-    """How much brighter a disc at each place is than what surrounds it; lesions and reflexes count up to a limit."""
-    inside = (_halved(seen.inner(3)) > 0.5).astype(np.float32)
-    light = _halved(0.35 * seen.pixels[..., 0] + 0.65 * seen.pixels[..., 1])
+def _glow(retina: Retina) -> Floats:
+    """How much brighter a disc at each place is than its surroundings; lesions and reflexes count up to a limit."""
+    inside = (_halved(retina.inner(3)) > 0.5).astype(np.float32)
+    light = _halved(0.35 * retina.pixels[..., 0] + 0.65 * retina.pixels[..., 1])
     level = np.maximum(smoothed(light, inside > 0, 14), 4)
     relief = np.asarray(np.clip(light / level - 1, -0.3, 0.5), dtype=np.float32)
     return np.subtract(_mean_around(relief, inside, DISC), _mean_around(relief, inside, AROUND))
 
 
-def _vessels(seen: Retina) -> tuple[Floats, Floats]:
+def _vessels(retina: Retina) -> tuple[Floats, Floats]:
     """How densely vertical vessels, and all of them, run around each place."""
-    lines = ridges(seen.pixels[..., 1], seen.inner(3))
-    dark = np.minimum(lines.dark, 0.1) * seen.inner(8)
+    lines = ridges(retina.pixels[..., 1], retina.inner(3))
+    dark = np.minimum(lines.dark, 0.1) * retina.inner(8)
     upright = _halved(dark * np.sin(lines.heading) ** 2)
     return cv2.GaussianBlur(upright, (0, 0), 5), cv2.GaussianBlur(_halved(dark), (0, 0), 6)  # type: ignore[return-value]
 
@@ -105,7 +109,7 @@ def _drop(darkness: Floats, x: float, y: float) -> float | None:
     beside = (np.abs(across - 0.68) < 0.2) & (np.abs(down - y) < 0.35)
     darkness = np.where(beside, darkness, -np.inf)
     fovea = np.unravel_index(int(darkness.argmax()), darkness.shape)
-    return float(down[fovea]) - y if darkness[fovea] > SEEN else None
+    return float(down[fovea]) - y if darkness[fovea] > FOVEA else None
 
 
 def _mean_around(relief: Floats, inside: Floats, radius: int) -> Floats:
@@ -121,5 +125,5 @@ def _halved(image: NDArray[np.generic]) -> Floats:
 
 
 def _deviations(values: Floats, inside: Mask) -> Floats:
-    known = values[inside]
-    return (values - known.mean()) / (known.std() + 1e-6)
+    sample = values[inside]
+    return (values - sample.mean()) / (sample.std() + 1e-6)

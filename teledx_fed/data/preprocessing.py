@@ -40,13 +40,18 @@ class Place:
     mask: Image
 
 
-def prepare_photograph(photograph: Photograph, size: int, ben_graham: bool = False, clahe: bool = False) -> Image:
-    """As `prepare`; a file is decoded at a fraction of its size where its disc then still is twice as wide as asked."""
+def prepare_photograph(
+    photograph: Photograph, size: int, ben_graham: bool = False, clahe: bool = False, pixels: Image | None = None
+) -> Image:
+    """Prepare a photograph as `prepare` does. `pixels` are the whole photograph, where the caller has decoded it.
+
+    A JPEG file is decoded at a fraction of its size where its disc is then still at least twice as wide as `size`.
+    """
     if isinstance(photograph, PhotographFile):
         reduced = photograph.reduced(2 * size)
         if reduced is not None and (fundus := _fundus(reduced)).side >= 2 * size:
             return _square_of(fundus, size, ben_graham, clahe)
-    return prepare(photograph.read(), size, ben_graham, clahe)
+    return prepare(photograph.read() if pixels is None else pixels, size, ben_graham, clahe)
 
 
 def prepare(image: Image, size: int, ben_graham: bool = False, clahe: bool = False) -> Image:

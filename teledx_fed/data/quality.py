@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from teledx_fed.core.clinical import Fault
 from teledx_fed.data.preprocessing import DARK, fundus_mask
-from teledx_fed.data.retina import BACKGROUND, RIM, Retina, retina, ridges, smoothed
+from teledx_fed.data.retina import BACKGROUND, RIM, Retina, retina_of, ridges, smoothed
 
 WIDTH = 512
 """Of the disc, in pixels, so that photographs of any size compare."""
@@ -126,18 +126,23 @@ def faults_of(seen: Signs | None, limits: QualityLimits) -> tuple[Fault, ...]:
 
 
 def signs(image: NDArray[np.uint8]) -> Signs | None:
-    """None where all is dark, or too little of the photograph is not."""
+    """Measure a photograph, height × width × 3, RGB. None where all is dark, or the part that is not is too small."""
     try:
-        seen = retina(image)
+        retina = retina_of(image)
     except ValueError:
         return None
-    inside, deep = seen.inner(RIM), seen.inner(0.08 * len(seen.inside))
+    return signs_of(retina)
+
+
+def signs_of(retina: Retina) -> Signs | None:
+    """Measure a fundus. None where it is too small."""
+    inside, deep = retina.inner(RIM), retina.inner(0.08 * len(retina.inside))
     if not deep.any():
         return None
-    green, colour = seen.pixels[..., 1], seen.pixels[inside]
+    green, colour = retina.pixels[..., 1], retina.pixels[inside]
     red, _, blue = colour.mean(axis=0) + 1
-    level = np.maximum(smoothed(green, seen.inside, BACKGROUND), 4)
-    scales = [smoothed(green, seen.inside, sigma) / level for sigma in (1, 2, 4)]
+    level = np.maximum(smoothed(green, retina.inside, BACKGROUND), 4)
+    scales = [smoothed(green, retina.inside, sigma) / level for sigma in (1, 2, 4)]
     fine, coarse = (float(np.median(np.abs(a - b)[inside])) for a, b in pairwise(scales))
     lines = ridges(green, inside)
     return Signs(
@@ -147,8 +152,8 @@ def signs(image: NDArray[np.uint8]) -> Signs | None:
         glare=float((green[inside] >= BRIGHTEST).mean()),
         detail=float(np.percentile(lines.dark[inside], 95)),
         sharpness=fine / max(coarse, 1e-6),
-        field=float(np.count_nonzero(seen.mask)) / max(cv2.boundingRect(seen.mask)[2:]) ** 2,
-        corners=_dark_corners(seen),
+        field=float(np.count_nonzero(retina.mask)) / max(cv2.boundingRect(retina.mask)[2:]) ** 2,
+        corners=_dark_corners(retina),
         warmth=float(np.log(red / blue)),
         chroma=float(np.ptp(colour, axis=1).mean() / max(float(colour.max(axis=1).mean()), 1.0)),
         texture=coarse,
@@ -178,12 +183,12 @@ def _shortcomings(seen: Signs, limits: QualityLimits) -> tuple[Fault, ...]:
     return tuple(fault for fault, is_so in found.items() if is_so)
 
 
-def _dark_corners(seen: Retina) -> int:
-    """How many corners of the box around the fundus lie outside it, four where it is round; 0 where they are bright."""
-    x, y, width, height = cv2.boundingRect(seen.mask)
-    around = seen.photograph[cv2.dilate(seen.mask, np.ones((5, 5), np.uint8)) == 0]
+def _dark_corners(retina: Retina) -> int:
+    """Count the corners of the fundus's box that lie outside it: four where it is round, 0 where they are bright."""
+    x, y, width, height = cv2.boundingRect(retina.mask)
+    around = retina.photograph[cv2.dilate(retina.mask, np.ones((5, 5), np.uint8)) == 0]
     if around.size and np.percentile(around.max(axis=1), 90) > 2 * DARK:
         return 0
     reach = max(1, min(width, height) // 64)
-    ends, box = (slice(0, reach), slice(-reach, None)), seen.mask[y : y + height, x : x + width]
+    ends, box = (slice(0, reach), slice(-reach, None)), retina.mask[y : y + height, x : x + width]
     return sum(bool(box[down, across].mean() < 128) for down in ends for across in ends)

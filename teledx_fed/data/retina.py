@@ -1,4 +1,4 @@
-"""A photograph as the quality gate and the search for the optic disc see it: one scale, and its vessels."""
+"""The fundus of a photograph at one scale, and its vessels, for the quality gate and the search for the optic disc."""
 
 from dataclasses import dataclass
 
@@ -53,8 +53,8 @@ class Ridges:
     heading: Floats
 
 
-def retina(image: NDArray[np.uint8]) -> Retina:
-    """Of a photograph height × width × 3, RGB. A `ValueError` where it is dark all over."""
+def retina_of(image: NDArray[np.uint8]) -> Retina:
+    """Scale a photograph, height × width × 3, RGB. Raise a `ValueError` where it is dark all over."""
     image = _shrunk(image)
     mask = fundus_mask(image)
     x, y, width, height = cv2.boundingRect(mask)

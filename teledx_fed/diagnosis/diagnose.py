@@ -9,13 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, softmax
 
-from teledx_fed.core.clinical import Diagnosis, Fault, Gap, Graded, OutOfScope, PatientRecord, Study, StudyImage
+from teledx_fed.core.clinical import Diagnosis, Gap, Graded, OutOfScope, PatientRecord, Study, StudyImage
 from teledx_fed.core.examples import Eye, Field
-from teledx_fed.data.disc import Disc, field_of, optic_disc, side_of
+from teledx_fed.data.assessment import assess
+from teledx_fed.data.disc import Disc, field_of, side_of
 from teledx_fed.data.image_cache import PREPARATION_VERSION
 from teledx_fed.data.likeness import alike_in_both_eyes
-from teledx_fed.data.preprocessing import prepare_photograph
-from teledx_fed.data.quality import faults
 from teledx_fed.diagnosis.heat_map import heat_map
 from teledx_fed.diagnosis.judgement import Seen, judge
 from teledx_fed.diagnosis.referral import ReferralSettings
@@ -75,22 +74,20 @@ def _compared(pictures: Sequence[Picture]) -> tuple[Picture, ...]:
 
 def look(image: StudyImage, bundle: Bundle) -> Picture:
     """One photograph, by itself."""
-    pixels = image.photograph.read()
-    found = faults(pixels)
-    if Fault.NOT_A_FUNDUS in found:
-        return Picture(pixels, Seen(image.eye, image.field, found, doubts=image.doubts), None, None)
-    asked = bundle.manifest.preparation
-    outputs = bundle(prepare_photograph(image.photograph, asked.image_size, asked.ben_graham, asked.clahe)[None])
-    disc = optic_disc(pixels)
+    preparation = bundle.manifest.preparation
+    assessed = assess(image.photograph, preparation.image_size, preparation.ben_graham, preparation.clahe)
+    if assessed.prepared is None:
+        return Picture(assessed.pixels, Seen(image.eye, image.field, assessed.faults, doubts=image.doubts), None, None)
+    outputs = bundle(assessed.prepared[None])
     seen = Seen(
         eye=image.eye,
-        field=_field(image, disc),
-        faults=found,
-        outside=_outside(image, pixels, bundle.manifest.scope),
-        doubts=_doubts(image, disc),
+        field=_field(image, assessed.disc),
+        faults=assessed.faults,
+        outside=_outside(image, assessed.pixels, bundle.manifest.scope),
+        doubts=_doubts(image, assessed.disc),
         graded=grade(outputs, bundle.manifest.calibration),
     )
-    return Picture(pixels, seen, disc, heat_map(outputs, bundle.head)[0])
+    return Picture(assessed.pixels, seen, assessed.disc, heat_map(outputs, bundle.head)[0])
 
 
 def grade(outputs: Outputs, calibration: Calibration) -> Graded:
