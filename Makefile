@@ -32,7 +32,7 @@ test: $(READY)
 	$(BIN)/pytest -m "not slow" -n 2 --dist worksteal
 
 test-slow: $(READY) bundle-offline
-	$(BIN)/pytest -m slow -n 2 --dist loadfile
+	$(BIN)/pytest -m slow -n 2 --dist loadfile --no-loadscope-reorder
 
 check: $(READY)
 	$(BIN)/ruff check

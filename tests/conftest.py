@@ -17,6 +17,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # two test processes of two threa
 settings.register_profile("gate", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("gate")  # the same examples each time; --hypothesis-profile=default looks for new ones
 
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start with the files that have the longest timeouts, so that both cores are busy until the end."""
+    timeouts = {item.path: 0 for item in items}
+    for item in items:
+        if marker := item.get_closest_marker("timeout"):
+            timeouts[item.path] = max(timeouts[item.path], *marker.args)
+    items.sort(key=lambda item: -timeouts[item.path])
+
+
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
