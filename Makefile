@@ -3,7 +3,7 @@ PYTHON ?= $(firstword $(foreach name,python3.12 python3.11 python3.13 python3,$(
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup simulate demo serve test test-slow check bench bench-peers bundle-offline lock clean
+.PHONY: setup simulate demo serve test test-slow test-endurance check bench bench-peers bundle-offline lock clean
 
 setup: $(READY)
 
@@ -33,6 +33,9 @@ test: $(READY)
 
 test-slow: $(READY) bundle-offline
 	$(BIN)/pytest -m slow -n 2 --dist loadfile --no-loadscope-reorder
+
+test-endurance: $(READY)
+	HOSPITALS=12 $(BIN)/pytest -m slow tests/deployment/test_endurance.py
 
 check: $(READY)
 	$(BIN)/ruff check
