@@ -45,14 +45,14 @@ def in_processes_of_their_own(app: str, folder: Path) -> float:
 START = """
 from pathlib import Path
 from flwr.cli.build import build_fab_from_files
-from teledx_fed.deployment import control
-from teledx_fed.deployment.control import Order
-from teledx_fed.deployment.server_settings import ServerHome
+from teledx_fed.deployment.server import control
+from teledx_fed.deployment.server.control import Order
+from teledx_fed.deployment.server.settings import ServerDirectory
 source = "from benchmarks.jobs.deployed_apps import {app}\\nserver_app, app = {app}()\\n".encode()
 app = control.APP.replace("server.app:app", "apps:server_app").replace("sites.app:app", "apps:app")
 files = {{"pyproject.toml": app.encode(), "apps.py": source}}
 control.bundle = lambda: build_fab_from_files(files)[0]
-control.start(ServerHome(Path({server!r})), Order("{app}", "", ""))
+control.start(ServerDirectory(Path({server!r})), Order("{app}", "", ""))
 """
 
 

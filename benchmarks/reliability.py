@@ -64,7 +64,7 @@ def site_dies(scene: Scene) -> None:
 
 
 def supernode_dies(scene: Scene) -> None:
-    scene.federation.kill_child("north", "teledx_fed.deployment.supernode")
+    scene.federation.kill_child("north", "teledx_fed.deployment.site.supernode")
 
 
 def site_hangs(scene: Scene) -> None:

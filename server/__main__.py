@@ -41,10 +41,10 @@ def init(
 ) -> None:
     """Lay out the server's folder: certificates, server.yaml, directories. Nothing is overwritten."""
     with told_plainly():
-        from teledx_fed.deployment.layout import init_server
-        from teledx_fed.deployment.server_settings import ServerHome
+        from teledx_fed.deployment.server.layout import init_server
+        from teledx_fed.deployment.server.settings import ServerDirectory
 
-        home = ServerHome(folder)
+        home = ServerDirectory(folder)
         init_server(home, host, (cert, key, ca))
         line = (
             f"{folder} is laid out. Give {home.authority} to each hospital, then: python -m server start --dir {folder}"
@@ -63,11 +63,11 @@ def start(
         if service:
             _print_unit(home)
             return
-        from teledx_fed.deployment.oversight import overseen
-        from teledx_fed.deployment.server_settings import ServerHome
-        from teledx_fed.deployment.superlink import serve
+        from teledx_fed.deployment.server.monitoring import overseen
+        from teledx_fed.deployment.server.settings import ServerDirectory
+        from teledx_fed.deployment.server.superlink import serve
 
-        here = ServerHome(home)
+        here = ServerDirectory(home)
         port = here.settings.port
         with overseen(here):
             up = partial(tell, as_json, f"up: hospitals reach it on port {port}", up=True, port=port)
@@ -75,10 +75,10 @@ def start(
 
 
 def _print_unit(folder: Path) -> None:
-    from teledx_fed.deployment.server_settings import ServerHome
-    from teledx_fed.deployment.service import server_unit
+    from teledx_fed.deployment.common.service import server_unit
+    from teledx_fed.deployment.server.settings import ServerDirectory
 
-    assert ServerHome(folder).settings.hosts
+    assert ServerDirectory(folder).settings.hosts
     typer.echo(server_unit(folder), nl=False)
 
 
@@ -91,11 +91,11 @@ def admit(
 ) -> None:
     """Let a hospital take part."""
     with told_plainly():
-        from teledx_fed.deployment import control
-        from teledx_fed.deployment.certificates import fingerprint
-        from teledx_fed.deployment.server_settings import ServerHome
+        from teledx_fed.deployment.common.certificates import fingerprint
+        from teledx_fed.deployment.server import control
+        from teledx_fed.deployment.server.settings import ServerDirectory
 
-        control.admit(ServerHome(home), name, public_key)
+        control.admit(ServerDirectory(home), name, public_key)
         shown = fingerprint(public_key)
         tell(as_json, f"{name} is admitted; its key is {shown}: compare it by telephone", name=name, fingerprint=shown)
 
@@ -104,10 +104,10 @@ def admit(
 def expel(name: str, home: Home = HERE, as_json: AsJson = False) -> None:
     """Turn a hospital away from now on."""
     with told_plainly():
-        from teledx_fed.deployment import control
-        from teledx_fed.deployment.server_settings import ServerHome
+        from teledx_fed.deployment.server import control
+        from teledx_fed.deployment.server.settings import ServerDirectory
 
-        control.expel(ServerHome(home), name)
+        control.expel(ServerDirectory(home), name)
         tell(as_json, f"{name} is expelled", name=name)
 
 
@@ -121,10 +121,10 @@ def run(
 ) -> None:
     """Compose and check what is asked of the hospitals, start it, and watch its rounds."""
     with told_plainly():
-        from teledx_fed.deployment.orders import order_of
-        from teledx_fed.deployment.server_settings import ServerHome
+        from teledx_fed.deployment.server.run_requests import order_of
+        from teledx_fed.deployment.server.settings import ServerDirectory
 
-        here = ServerHome(home)
+        here = ServerDirectory(home)
         order, ordered = order_of(here, asked, name or f"{datetime.now():%Y-%m-%d_%H-%M-%S}")
         _conduct(here, order, detach, as_json, ordered)
 
@@ -138,11 +138,11 @@ def plan(
 ) -> None:
     """Write the plan that hospitals must approve. Give run and readiness the same experiment and settings."""
     with told_plainly():
-        from teledx_fed.deployment import plans
-        from teledx_fed.deployment.orders import plan_of
-        from teledx_fed.deployment.server_settings import ServerHome
+        from teledx_fed.deployment.common import plans
+        from teledx_fed.deployment.server.run_requests import plan_of
+        from teledx_fed.deployment.server.settings import ServerDirectory
 
-        written = plan_of(ServerHome(home), asked)
+        written = plan_of(ServerDirectory(home), asked)
         plans.write(written, out)
         line = f"plan {written.digest[:12]} is in {out}: give it to each hospital"
         tell(as_json, line, plan=written.digest, file=str(out))
@@ -152,15 +152,15 @@ def plan(
 def resume(run: str, detach: bool = False, home: Home = HERE, as_json: AsJson = False) -> None:
     """Go on with a run from its last completed round."""
     with told_plainly():
-        from teledx_fed.deployment.orders import kept_order
-        from teledx_fed.deployment.server_settings import ServerHome
+        from teledx_fed.deployment.server.run_requests import kept_order
+        from teledx_fed.deployment.server.settings import ServerDirectory
 
-        here = ServerHome(home)
+        here = ServerDirectory(home)
         _conduct(here, kept_order(here, run), detach, as_json)
 
 
 def _conduct(home: Any, order: Any, detach: bool, as_json: bool, ordered: Any = None) -> None:
-    from teledx_fed.deployment.orders import place, watch
+    from teledx_fed.deployment.server.run_requests import place, watch
     from teledx_fed.reporting.progress import TerminalReporter
 
     place(home, order, ordered)
@@ -180,10 +180,10 @@ def _conduct(home: Any, order: Any, detach: bool, as_json: bool, ordered: Any = 
 def stop(run: str, home: Home = HERE, as_json: AsJson = False) -> None:
     """Stop a run; what it has completed stays, and can be resumed."""
     with told_plainly():
-        from teledx_fed.deployment import control
-        from teledx_fed.deployment.server_settings import ServerHome
+        from teledx_fed.deployment.server import control
+        from teledx_fed.deployment.server.settings import ServerDirectory
 
-        control.stop(ServerHome(home), run)
+        control.stop(ServerDirectory(home), run)
         tell(as_json, f"run {run} is stopped", run=run)
 
 
@@ -191,10 +191,10 @@ def stop(run: str, home: Home = HERE, as_json: AsJson = False) -> None:
 def listed(home: Home = HERE, as_json: AsJson = False) -> None:
     """Every run, the newest first."""
     with told_plainly():
-        from teledx_fed.deployment import control
-        from teledx_fed.deployment.server_settings import ServerHome
+        from teledx_fed.deployment.server import control
+        from teledx_fed.deployment.server.settings import ServerDirectory
 
-        runs = control.runs(ServerHome(home))
+        runs = control.runs(ServerDirectory(home))
         lines = [f"{found.run}  {found.status}  {found.details}".rstrip() for found in runs]
         tell(as_json, "\n".join(lines) or "no run yet", runs=[asdict(found) for found in runs])
 
@@ -207,12 +207,12 @@ def readiness(
 ) -> None:
     """Ask each hospital what it has, in rounded counts, and say who can begin; exit code 1 where too few can."""
     with told_plainly():
-        from teledx_fed.deployment.control import READINESS
-        from teledx_fed.deployment.orders import answers, order_of, place, watch
-        from teledx_fed.deployment.server_settings import ServerHome
+        from teledx_fed.deployment.server.control import READINESS
+        from teledx_fed.deployment.server.run_requests import answers, order_of, place, watch
+        from teledx_fed.deployment.server.settings import ServerDirectory
         from teledx_fed.reporting.readiness import table
 
-        here = ServerHome(home)
+        here = ServerDirectory(home)
         order, ordered = order_of(here, asked, f"readiness-{datetime.now():%Y-%m-%d_%H-%M-%S}", READINESS)
         place(here, order, ordered)
         watch(here, order)
@@ -232,10 +232,10 @@ def status(
         from rich.console import Console
         from rich.live import Live
 
-        from teledx_fed.deployment.oversight import seen
-        from teledx_fed.deployment.server_settings import ServerHome
+        from teledx_fed.deployment.server.monitoring import seen
+        from teledx_fed.deployment.server.settings import ServerDirectory
 
-        here = ServerHome(home)
+        here = ServerDirectory(home)
         if as_json:
             typer.echo(json.dumps(asdict(seen(here))))
             return
@@ -280,12 +280,12 @@ def page(
     with told_plainly():
         from secrets import token_urlsafe
 
-        from teledx_fed.deployment.oversight import seen
-        from teledx_fed.deployment.server_settings import ServerHome
-        from teledx_fed.deployment.site_settings import checked_address
-        from teledx_fed.deployment.web.page import server
+        from teledx_fed.deployment.common.settings import checked_address
+        from teledx_fed.deployment.server.monitoring import seen
+        from teledx_fed.deployment.server.settings import ServerDirectory
+        from teledx_fed.deployment.server.web.page import server
 
-        (host, port), token, here = checked_address("--listen", listen), token_urlsafe(32), ServerHome(home)
+        (host, port), token, here = checked_address("--listen", listen), token_urlsafe(32), ServerDirectory(home)
         typer.echo(f"http://{host}:{port}/?token={token}")
         server(lambda: seen(here), token, host, port).run()
 
@@ -299,10 +299,10 @@ def renew(
 ) -> None:
     """A new server certificate from the same authority, for the hosts in server.yaml; a running server takes it up."""
     with told_plainly():
-        from teledx_fed.deployment.layout import renew_server
-        from teledx_fed.deployment.server_settings import ServerHome
+        from teledx_fed.deployment.server.layout import renew_server
+        from teledx_fed.deployment.server.settings import ServerDirectory
 
-        days = renew_server(ServerHome(home), cert, key)
+        days = renew_server(ServerDirectory(home), cert, key)
         tell(as_json, f"the certificate now expires in {days} days; a running server takes it up", days=days)
 
 
@@ -310,10 +310,10 @@ def renew(
 def verify(home: Home = HERE, as_json: AsJson = False) -> None:
     """Whether anything in the audit log was changed; exit code 1 where it was."""
     with told_plainly():
-        from teledx_fed.deployment.audit import verify as faults_in
-        from teledx_fed.deployment.server_settings import ServerHome
+        from teledx_fed.deployment.common.audit import verify as faults_in
+        from teledx_fed.deployment.server.settings import ServerDirectory
 
-        here = ServerHome(home)
+        here = ServerDirectory(home)
         faults = faults_in(here.audit, here.audit_key.with_suffix(".pub"))
         tell(as_json, "\n".join(faults) or "nothing was changed", faults=faults)
         sys.exit(int(bool(faults)))

@@ -7,9 +7,9 @@ from pathlib import Path
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from teledx_fed.deployment.control import Order
-from teledx_fed.deployment.coordinator import conduct
-from teledx_fed.deployment.server_settings import HOME, ServerHome
+from teledx_fed.deployment.server.control import Order
+from teledx_fed.deployment.server.coordinator import conduct
+from teledx_fed.deployment.server.settings import HOME, ServerDirectory
 
 app = ServerApp()
 
@@ -17,4 +17,4 @@ app = ServerApp()
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     order = Order(**{field.name: str(context.run_config[field.name]) for field in fields(Order)})
-    conduct(grid, order, ServerHome(Path(os.environ[HOME])))
+    conduct(grid, order, ServerDirectory(Path(os.environ[HOME])))

@@ -35,11 +35,11 @@ def init(
 ) -> None:
     """Lay out the hospital's folder: keys, site.yaml. The private key never leaves it."""
     with told_plainly():
-        from teledx_fed.deployment.certificates import fingerprint
-        from teledx_fed.deployment.layout import init_site
-        from teledx_fed.deployment.site_settings import SiteHome
+        from teledx_fed.deployment.common.certificates import fingerprint
+        from teledx_fed.deployment.site.layout import init_site
+        from teledx_fed.deployment.site.settings import SiteDirectory
 
-        home = SiteHome(folder)
+        home = SiteDirectory(folder)
         init_site(home, name, server, ca)
         shown = fingerprint(home.public_key)
         line = f"Send {home.public_key} to the coordinator, and compare by telephone: {shown}"
@@ -60,13 +60,13 @@ def check(
         from rich.console import Console
         from rich.text import Text
 
-        from teledx_fed.deployment.checks.check import State
-        from teledx_fed.deployment.checks.every import checks
-        from teledx_fed.deployment.site_settings import SiteHome
+        from teledx_fed.deployment.site.checks.check import State
+        from teledx_fed.deployment.site.checks.run_all import checks
+        from teledx_fed.deployment.site.settings import SiteDirectory
 
         colours = {State.OK: "green", State.WARN: "yellow", State.FAIL: "bold red"}
         console, failed = Console(soft_wrap=True), 0
-        for line in checks(SiteHome(home), offline, _counting):
+        for line in checks(SiteDirectory(home), offline, _counting):
             failed += line.state is State.FAIL
             if as_json:
                 typer.echo(json.dumps(asdict(line)))
@@ -94,11 +94,11 @@ def join(
         if service:
             _print_unit(home)
             return
-        from teledx_fed.deployment.joining import join as take_part
-        from teledx_fed.deployment.site_settings import SiteHome
+        from teledx_fed.deployment.site.joining import join as take_part
+        from teledx_fed.deployment.site.settings import SiteDirectory
 
         logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
-        take_part(SiteHome(home), lambda line: typer.echo(line, err=True), node)
+        take_part(SiteDirectory(home), lambda line: typer.echo(line, err=True), node)
 
 
 @app.command()
@@ -107,27 +107,27 @@ def connect(
 ) -> None:
     """Keep the connection to the server and nothing else, for a join that another user runs."""
     with told_plainly():
-        from teledx_fed.deployment.joining import connect as keep_up
-        from teledx_fed.deployment.site_settings import SiteHome
+        from teledx_fed.deployment.site.joining import connect as keep_up
+        from teledx_fed.deployment.site.settings import SiteDirectory
 
-        keep_up(SiteHome(home), port, lambda line: typer.echo(line, err=True))
+        keep_up(SiteDirectory(home), port, lambda line: typer.echo(line, err=True))
 
 
 def _print_unit(folder: Path) -> None:
-    from teledx_fed.deployment.service import site_unit
-    from teledx_fed.deployment.site_settings import SiteHome
+    from teledx_fed.deployment.common.service import site_unit
+    from teledx_fed.deployment.site.settings import SiteDirectory
 
-    typer.echo(site_unit(folder, SiteHome(folder).settings.name), nl=False)
+    typer.echo(site_unit(folder, SiteDirectory(folder).settings.name), nl=False)
 
 
 @app.command()
 def leave(home: Home = HERE) -> None:
     """End join; what was learned here stays here."""
     with told_plainly():
-        from teledx_fed.deployment.joining import leave as end
-        from teledx_fed.deployment.site_settings import SiteHome
+        from teledx_fed.deployment.site.joining import leave as end
+        from teledx_fed.deployment.site.settings import SiteDirectory
 
-        end(SiteHome(home))
+        end(SiteDirectory(home))
         typer.echo("left")
 
 
@@ -135,11 +135,11 @@ def leave(home: Home = HERE) -> None:
 def exclude(patient: str, home: Home = HERE, as_json: AsJson = False) -> None:
     """Leave a patient out from now on, and remove what was prepared of their photographs."""
     with told_plainly():
-        from teledx_fed.deployment import lineage as kept
-        from teledx_fed.deployment.site_settings import SiteHome
+        from teledx_fed.deployment.site import lineage as kept
+        from teledx_fed.deployment.site.settings import SiteDirectory
 
-        photographs = kept.exclude(SiteHome(home), patient)
-        rounds = kept.rounds_of(SiteHome(home), patient)
+        photographs = kept.exclude(SiteDirectory(home), patient)
+        rounds = kept.rounds_of(SiteDirectory(home), patient)
         used = ", ".join(f"{run} round {round}" for run, round in rounds)
         line = f"left out, {photographs} photographs; trained on in: {used or 'no round'}"
         tell(as_json, line, photographs=photographs, rounds=rounds)
@@ -149,10 +149,10 @@ def exclude(patient: str, home: Home = HERE, as_json: AsJson = False) -> None:
 def lineage(patient: str, home: Home = HERE, as_json: AsJson = False) -> None:
     """The runs and rounds that a patient was trained on."""
     with told_plainly():
-        from teledx_fed.deployment import lineage as kept
-        from teledx_fed.deployment.site_settings import SiteHome
+        from teledx_fed.deployment.site import lineage as kept
+        from teledx_fed.deployment.site.settings import SiteDirectory
 
-        rounds = kept.rounds_of(SiteHome(home), patient)
+        rounds = kept.rounds_of(SiteDirectory(home), patient)
         tell(as_json, "\n".join(f"{run} round {round}" for run, round in rounds) or "none", rounds=rounds)
 
 
@@ -160,10 +160,10 @@ def lineage(patient: str, home: Home = HERE, as_json: AsJson = False) -> None:
 def show(home: Home = HERE) -> None:
     """Every entry, a JSON line each."""
     with told_plainly():
-        from teledx_fed.deployment.audit import entries
-        from teledx_fed.deployment.site_settings import SiteHome
+        from teledx_fed.deployment.common.audit import entries
+        from teledx_fed.deployment.site.settings import SiteDirectory
 
-        for entry in entries(SiteHome(home).audit):
+        for entry in entries(SiteDirectory(home).audit):
             typer.echo(json.dumps(entry))
 
 
@@ -175,11 +175,11 @@ def verify(
 ) -> None:
     """Whether anything in the log was changed; exit code 1 where it was."""
     with told_plainly():
-        from teledx_fed.deployment import receipts
-        from teledx_fed.deployment.audit import verify as faults_in
-        from teledx_fed.deployment.site_settings import SiteHome
+        from teledx_fed.deployment.common import receipts
+        from teledx_fed.deployment.common.audit import verify as faults_in
+        from teledx_fed.deployment.site.settings import SiteDirectory
 
-        here = SiteHome(home)
+        here = SiteDirectory(home)
         faults = faults_in(here.audit, here.audit_key.with_suffix(".pub"))
         if against is not None:
             compared = (here.audit, against, here.settings.name)

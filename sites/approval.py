@@ -23,12 +23,13 @@ def approve(
 ) -> None:
     """Show what a plan asks of this hospital, in plain words, and approve it. Other requests are refused."""
     with told_plainly():
-        from teledx_fed.deployment import approvals, plans
-        from teledx_fed.deployment.plan_wording import page
-        from teledx_fed.deployment.site_settings import SiteHome
+        from teledx_fed.deployment.common import plans
+        from teledx_fed.deployment.site import approvals
+        from teledx_fed.deployment.site.plan_wording import page
+        from teledx_fed.deployment.site.settings import SiteDirectory
 
         approvals.check_terms(reference, expires, runs)
-        here, asked = SiteHome(home), plans.read(plan)
+        here, asked = SiteDirectory(home), plans.read(plan)
         typer.echo("\n".join(page(asked, here.settings, runs)) + "\n")
         if not yes:
             typer.confirm(f"Approve this plan for {here.settings.name}, by {reference}, until {expires}?", abort=True)
@@ -40,11 +41,11 @@ def approve(
 def listed(home: Home = HERE, as_json: AsJson = False) -> None:
     """List the approved plans."""
     with told_plainly():
-        from teledx_fed.deployment import questions
-        from teledx_fed.deployment.approvals import SHORT, approvals
-        from teledx_fed.deployment.site_settings import SiteHome
+        from teledx_fed.deployment.site import questions
+        from teledx_fed.deployment.site.approvals import SHORT, approvals
+        from teledx_fed.deployment.site.settings import SiteDirectory
 
-        here = SiteHome(home)
+        here = SiteDirectory(home)
         used = [(one, questions.runs_of(here, one.plan.digest)) for one in approvals(here)]
         lines = [
             f"{one.plan.digest[:SHORT]}  until {one.expires}  {one.reference}  {one.plan.purpose}  "
@@ -65,7 +66,7 @@ def withdraw(
 ) -> None:
     """End an approval: the next request by this plan is refused."""
     with told_plainly():
-        from teledx_fed.deployment import approvals
-        from teledx_fed.deployment.site_settings import SiteHome
+        from teledx_fed.deployment.site import approvals
+        from teledx_fed.deployment.site.settings import SiteDirectory
 
-        typer.echo(f"plan {approvals.withdraw(SiteHome(home), plan).plan.digest[:12]} is withdrawn")
+        typer.echo(f"plan {approvals.withdraw(SiteDirectory(home), plan).plan.digest[:12]} is withdrawn")

@@ -141,11 +141,11 @@ def adopt(
 ) -> None:
     """Calibrate a federation's model on this hospital's validation set, print its thresholds, use it from now on."""
     with told_plainly():
-        from teledx_fed.deployment.adoption import adopt as take
-        from teledx_fed.deployment.site_settings import SiteHome
+        from teledx_fed.deployment.site.adoption import adopt as take
+        from teledx_fed.deployment.site.settings import SiteDirectory
 
-        take(SiteHome(home), model, lambda line: typer.echo(line, err=True))
-        typer.echo(f"diagnosed with from now on: {SiteHome(home).champion}")
+        take(SiteDirectory(home), model, lambda line: typer.echo(line, err=True))
+        typer.echo(f"diagnosed with from now on: {SiteDirectory(home).champion}")
 
 
 @app.command()

@@ -43,14 +43,18 @@ DOORS = {
     "pyrage": ("teledx_fed/store/encryption.py",),
     "authlib": ("teledx_fed/diagnosis/web/oidc.py",),
     "joserfc": ("teledx_fed/diagnosis/web/oidc.py",),
-    "cryptography": ("teledx_fed/deployment/certificates.py", "teledx_fed/deployment/keys.py"),
+    "cryptography": (
+        "teledx_fed/deployment/common/certificates.py",
+        "teledx_fed/deployment/common/keys.py",
+        "teledx_fed/deployment/server/certificate_authority.py",
+    ),
     "sklearn": ("teledx_fed/evaluation/",),
     "matplotlib": ("teledx_fed/reporting/plots",),
-    "jinja2": ("teledx_fed/reporting/", "teledx_fed/diagnosis/", "teledx_fed/deployment/web/"),
+    "jinja2": ("teledx_fed/reporting/", "teledx_fed/diagnosis/", "teledx_fed/deployment/server/web/"),
     "mlflow": ("teledx_fed/reporting/tracking.py",),
     "tensorboard": ("teledx_fed/reporting/tracking.py",),
-    "fastapi": ("teledx_fed/deployment/web/", "teledx_fed/diagnosis/web/"),
-    "prometheus_client": ("teledx_fed/deployment/metrics.py", "teledx_fed/diagnosis/metrics.py"),
+    "fastapi": ("teledx_fed/deployment/server/web/", "teledx_fed/diagnosis/web/"),
+    "prometheus_client": ("teledx_fed/deployment/common/metrics.py", "teledx_fed/diagnosis/metrics.py"),
     "ray": ("teledx_fed/federation/ray_runtime.py",),
     "typer": ("teledx_fed/reporting/__main__.py", "sites/", "server/__main__.py"),
     "rich": ("teledx_fed/reporting/", "sites/__main__.py", "server/__main__.py"),
@@ -110,6 +114,22 @@ def _allowed(importer: str, imported: str) -> bool:
     return layer_of(imported) < layer_of(importer) or (importer, imported) in MAY_IMPORT_ITS_NEIGHBOUR
 
 
+def test_the_two_sides_of_a_deployment_share_only_what_is_common() -> None:
+    """A site's code never loads the server's, or the other way round; what both use lies in `common`."""
+    sides = {"site": {"server"}, "server": {"site"}, "common": {"site", "server"}}
+    wrong = [
+        f"{path} imports {name}"
+        for side, barred in sides.items()
+        for path, tree in sources()
+        if path.startswith(f"teledx_fed/deployment/{side}/")
+        for name in imports(tree)
+        if name.startswith("teledx_fed.deployment.") and name.split(".")[2] in barred
+    ]
+    assert wrong == []
+    folders = {path.name for path in (LIBRARY / "deployment").iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert folders == set(sides)
+
+
 @pytest.mark.parametrize("library", DOORS)
 def test_one_door_per_heavy_library(library: str) -> None:
     through = {path for path, tree in sources() for name in imports(tree) if name.split(".")[0] == library}
@@ -160,7 +180,7 @@ def test_one_function_reads_the_test_sets() -> None:
         "teledx_fed/reporting/report.py:_about",
         "teledx_fed/reporting/report.py:_digest",
         "teledx_fed/data/summary.py:summary",
-        "teledx_fed/deployment/budget.py:_photographs",
+        "teledx_fed/deployment/site/budget.py:_photographs",
     }
 
 

@@ -22,8 +22,9 @@ from PIL import Image
 
 from teledx_fed.core.examples import GRADES
 from teledx_fed.core.randomness import generator
-from teledx_fed.deployment import approvals, plans
-from teledx_fed.deployment.site_settings import SiteHome
+from teledx_fed.deployment.common import plans
+from teledx_fed.deployment.site import approvals
+from teledx_fed.deployment.site.settings import SiteDirectory
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 300.0
@@ -191,7 +192,7 @@ class Federation:
         self.command("server", "plan", *asked, "--out", self.folder / "plan.json", "--dir", self.server)
         plan = plans.read(self.folder / "plan.json")
         for name in self.within:
-            approvals.approve(SiteHome(self.site(name)), plan, "R1", "2099-01-01")
+            approvals.approve(SiteDirectory(self.site(name)), plan, "R1", "2099-01-01")
 
     def resume(self, run: str) -> None:
         self.command("server", "resume", run, "--detach", "--dir", self.server)

@@ -17,9 +17,9 @@ from benchmarks.jobs.idle_app import hospital_of, idle
 from benchmarks.jobs.quickstart import Net
 from benchmarks.jobs.task import settings, stopwatch
 from teledx_fed.config.federation import FederationSettings
-from teledx_fed.deployment.audit import AuditLog
-from teledx_fed.deployment.grid import NetworkGrid
-from teledx_fed.deployment.keys import create_site_keys
+from teledx_fed.deployment.common.audit import AuditLog
+from teledx_fed.deployment.common.keys import create_site_keys
+from teledx_fed.deployment.server.grid import NetworkGrid
 from teledx_fed.federation.simulation import coordinate
 from teledx_fed.federation.site import client_app
 

@@ -6,5 +6,5 @@ from benchmarks.jobs.idle_app import Idle
 from sites.__main__ import app
 
 if __name__ == "__main__":
-    with patch("teledx_fed.deployment.hospital.Worker", Idle):
+    with patch("teledx_fed.deployment.site.hospital.Worker", Idle):
         app()

@@ -1,1 +1,1 @@
-"""The same federation over a network: a SuperLink that hospitals reach, and a worker beside each hospital's data."""
+"""The federation over a network: `site` runs at each hospital, `server` at the coordinator, `common` at both."""

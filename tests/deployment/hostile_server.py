@@ -14,7 +14,7 @@ from flwr.serverapp import Grid, ServerApp
 from teledx_fed.config.loading import build
 from teledx_fed.config.settings import Settings
 from teledx_fed.core.updates import GlobalModel
-from teledx_fed.deployment.server_settings import HOME
+from teledx_fed.deployment.server.settings import HOME
 from teledx_fed.federation import messages as wire
 from teledx_fed.model.network import build as build_network
 from teledx_fed.training.worker import Worker

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from teledx_fed.config.federation import FederationSettings
 from teledx_fed.core.reports import RoundReport
-from teledx_fed.deployment.overview import Node
-from teledx_fed.deployment.server_settings import ServerHome
+from teledx_fed.deployment.server.overview import Node
+from teledx_fed.deployment.server.settings import ServerDirectory
 
 NOW = datetime(2026, 11, 23, 14, 3, 20, tzinfo=UTC)
 SITES = ("aravind", "ddr", "eyepacs", "messidor")
@@ -32,10 +32,10 @@ NODES = tuple(
 )
 
 
-def home(folder: Path) -> ServerHome:
+def home(folder: Path) -> ServerDirectory:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "server.yaml").write_text("hosts: [fl.example.org]\n")
-    return ServerHome(folder)
+    return ServerDirectory(folder)
 
 
 def report(round: int, refused: Iterable[str] = (), silent: Iterable[str] = (), reason: str = HOSTILE) -> RoundReport:
@@ -61,7 +61,12 @@ def night() -> tuple[RoundReport, ...]:
 
 
 def run(
-    server: ServerHome, name: str, reports: Sequence[RoundReport], rounds: int = 20, ended: float = 40, lines: str = ""
+    server: ServerDirectory,
+    name: str,
+    reports: Sequence[RoundReport],
+    rounds: int = 20,
+    ended: float = 40,
+    lines: str = "",
 ) -> Path:
     """Whose last round ended `ended` seconds before `NOW`; `lines` follow its reports."""
     folder = server.run(name)

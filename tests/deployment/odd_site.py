@@ -25,12 +25,15 @@ def sending(parameters: Callable[[Vector], Vector]) -> Iterator[None]:
         changed = replace(weights, parameters=parameters(weights.parameters).astype(np.float32))
         return replace(trained, model=replace(trained.model, weights=changed))
 
-    with patch.object(Worker, "train", poisoned), patch("teledx_fed.deployment.hospital.stopped", return_value=None):
+    with (
+        patch.object(Worker, "train", poisoned),
+        patch("teledx_fed.deployment.site.hospital.stopped", return_value=None),
+    ):
         yield
 
 
 def release(name: str) -> AbstractContextManager[object]:
-    return patch("teledx_fed.deployment.hospital.RELEASE", name)
+    return patch("teledx_fed.deployment.site.hospital.RELEASE", name)
 
 
 ODDITIES: dict[str, Callable[[], AbstractContextManager[object]]] = {

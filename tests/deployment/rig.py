@@ -12,14 +12,14 @@ from benchmarks.jobs.deployed import LIMITS, draw_photographs
 from teledx_fed.config.settings import Settings
 from teledx_fed.core.updates import GlobalModel
 from teledx_fed.core.weights import Weights
-from teledx_fed.deployment import approvals
-from teledx_fed.deployment.audit import AuditLog
-from teledx_fed.deployment.hospital import REFUSED, RELEASE, Gate
-from teledx_fed.deployment.layout import init_site
-from teledx_fed.deployment.metrics import Tally
-from teledx_fed.deployment.plans import Plan
-from teledx_fed.deployment.site_settings import SiteHome
-from teledx_fed.deployment.terms import Refusal
+from teledx_fed.deployment.common.audit import AuditLog
+from teledx_fed.deployment.common.plans import Plan
+from teledx_fed.deployment.common.refusal import Refusal
+from teledx_fed.deployment.site import approvals
+from teledx_fed.deployment.site.hospital import REFUSED, RELEASE, Gate
+from teledx_fed.deployment.site.layout import init_site
+from teledx_fed.deployment.site.monitoring import Tally
+from teledx_fed.deployment.site.settings import SiteDirectory
 from teledx_fed.federation import messages as wire
 from teledx_fed.federation.in_process import SERVER, InProcessGrid
 from teledx_fed.model.network import build as build_network
@@ -34,7 +34,7 @@ class Rig:
     def __init__(self, folder: Path, asked: Settings) -> None:
         draw_photographs(folder / "photographs", "north", 30)
         (folder / "ca.crt").write_text("")
-        self.home, self.asked = SiteHome(folder / "site"), asked
+        self.home, self.asked = SiteDirectory(folder / "site"), asked
         init_site(self.home, "north", "localhost:9092", folder / "ca.crt")
         self.change(
             data={"root": str(folder / "photographs")}, limits=LIMITS, outbound={"min_patients": 2}, device="cpu"
@@ -51,7 +51,7 @@ class Rig:
         """The plan of such a run, as the hospital approved it."""
         initial = Worker(build_network(asked.model, asked.seed)).initial.weights
         plan = Plan.of(asked, RELEASE, "test", initial)
-        approvals.approve(SiteHome(self.home.folder), plan, "R1", "2099-01-01", runs)
+        approvals.approve(SiteDirectory(self.home.folder), plan, "R1", "2099-01-01", runs)
         return plan
 
     def grid(self, **changed: str) -> InProcessGrid:

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from teledx_fed.deployment.audit import AuditLog, verify
-from teledx_fed.deployment.keys import create_site_keys
+from teledx_fed.deployment.common.audit import AuditLog, verify
+from teledx_fed.deployment.common.keys import create_site_keys
 
 
 def signed_log(path: Path) -> AuditLog:

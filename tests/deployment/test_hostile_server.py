@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from benchmarks.jobs.deployed import Federation, running
-from teledx_fed.deployment.audit import entries
+from teledx_fed.deployment.common.audit import entries
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -18,14 +18,14 @@ PLACED = """
 from importlib.util import find_spec
 from pathlib import Path
 from flwr.cli.build import build_fab_from_files
-from teledx_fed.deployment import control, orders
-from teledx_fed.deployment.server_settings import ServerHome
+from teledx_fed.deployment.server import control, run_requests
+from teledx_fed.deployment.server.settings import ServerDirectory
 app = control.APP.replace("server.app:app", "hostile_server:app")
 files = {{"pyproject.toml": app.encode(), "hostile_server.py": Path({app!r})}}
 files["sites/app.py"] = Path(find_spec("sites.app").origin)
 control.bundle = lambda: build_fab_from_files(files)[0]
-home = ServerHome(Path({home!r}))
-orders.place(home, *orders.order_of(home, {asked!r}, {run!r}))
+home = ServerDirectory(Path({home!r}))
+run_requests.place(home, *run_requests.order_of(home, {asked!r}, {run!r}))
 """
 ASKED = ("quick_full", "data.image_size=64", *TINY)
 

@@ -19,7 +19,7 @@ from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
 from benchmarks.jobs.deployed import Federation, running
-from teledx_fed.deployment.keys import public_key_bytes, site_key
+from teledx_fed.deployment.common.keys import public_key_bytes, site_key
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

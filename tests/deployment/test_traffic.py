@@ -82,16 +82,16 @@ def test_a_bundle_of_the_servers_own_making_never_runs(tapped_federation: tuple[
     script = f"""
 import sys
 from pathlib import Path
-from teledx_fed.deployment import control, orders
-from teledx_fed.deployment.server_settings import ServerHome
+from teledx_fed.deployment.server import control, run_requests
+from teledx_fed.deployment.server.settings import ServerDirectory
 from flwr.cli.build import build_fab_from_files
 from importlib.util import find_spec
 files = {{"pyproject.toml": control.APP.encode(), "sites/app.py": Path({str(malicious / "app.py")!r})}}
 files["server/app.py"] = Path(find_spec("server.app").origin)
 control.bundle = lambda: build_fab_from_files(files)[0]
-home = ServerHome(Path({str(federation.server)!r}))
+home = ServerDirectory(Path({str(federation.server)!r}))
 asked = ["quick_full", "data.image_size=64", "federation.rounds=1", *{TINY!r}]
-orders.place(home, *orders.order_of(home, asked, "malicious"))
+run_requests.place(home, *run_requests.order_of(home, asked, "malicious"))
 """
     federation.approve("quick_full", "data.image_size=64", "federation.rounds=1", *TINY)
     federation.python_code(script)

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks.jobs.deployed import Federation, running
-from teledx_fed.deployment import certificates
-from teledx_fed.deployment.audit import entries
+from teledx_fed.deployment.common import certificates
+from teledx_fed.deployment.common.audit import entries
+from teledx_fed.deployment.server import certificate_authority
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -32,7 +33,7 @@ def test_a_key_that_was_not_admitted(federation: Federation) -> None:
 
 def test_a_certificate_of_another_authority(federation: Federation, tmp_path: Path) -> None:
     federation.enrol("deceived")
-    certificates.create_authority(tmp_path)
+    certificate_authority.create_authority(tmp_path)
     (federation.site("deceived") / "ca.crt").write_bytes((tmp_path / "ca.crt").read_bytes())
     federation.join("deceived")
     federation.wait_until_said("deceived", "does not go back to ca.crt")
@@ -102,7 +103,7 @@ def test_a_renewed_certificate_is_shown_without_a_restart(federation: Federation
 def test_a_certificate_that_has_expired(federation: Federation, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as long_ago:
         long_ago.setattr(certificates, "_now", lambda: datetime.now(UTC) - timedelta(days=400))
-        certificates.issue_server_certificate(federation.server / "certificates", ["localhost"])
+        certificate_authority.issue_server_certificate(federation.server / "certificates", ["localhost"])
     federation.wait(lambda: not shows_a_valid_one(federation), "the expired certificate to be shown", 180)
     federation.enrol("punctual")
     federation.join("punctual")

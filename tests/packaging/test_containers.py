@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from teledx_fed.deployment.server_settings import ServerSettings
+from teledx_fed.deployment.server.settings import ServerSettings
 
 ROOT = Path(__file__).parents[2]
 PACKAGING = ROOT / "packaging"

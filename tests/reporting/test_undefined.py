@@ -17,8 +17,8 @@ from rich.console import Console
 
 from teledx_fed.config.settings import CHOICES
 from teledx_fed.core.reports import RoundReport
-from teledx_fed.deployment.overview import Overview, RunStanding, State
-from teledx_fed.deployment.web.page import render
+from teledx_fed.deployment.server.overview import Overview, RunStanding, State
+from teledx_fed.deployment.server.web.page import render
 from teledx_fed.evaluation import examined
 from teledx_fed.evaluation.cross_site import compare, curves, matrix
 from teledx_fed.evaluation.examined import Examination

@@ -1,0 +1,247 @@
+"""What was asked, sent and refused: an append-only log of JSON lines, each chained to the one before it.
+
+An entry ends with the hash of its own bytes, and among these is the hash of the entry before. Beside the log lies its
+head, which says what entry was the last, so that a cut end shows too. The head is signed with this side's key, and is
+written after the entry: it may lag behind the log, but it never leads.
+
+The owner of the key could still restore older copies of both files. So each side sends its head with every message, and
+the other side acknowledges it: `verify` compares the log with the acknowledged heads.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from errno import ENOSPC
+from pathlib import Path
+from typing import Any, Self
+
+from teledx_fed.core.files import make_folder, write_bytes
+from teledx_fed.deployment.common.acknowledgement import other_side_rolled_back, rolled_back
+from teledx_fed.deployment.common.keys import is_signed_by, sign
+from teledx_fed.deployment.common.private_files import read
+
+LAID_OUT = "laid out"
+"""The first event of every log, which `init` writes."""
+TORN, HEADLESS = "torn line", "head lost"
+"""Events of the log's own: it goes on after a line that a crash cut short, or without the head that was there."""
+
+OWN = frozenset({"sequence", "time", "event", "before", "hash"})
+SEALED = re.compile(rb'(\{.*),"hash":"([0-9a-f]{64})"\}', re.DOTALL)
+HEAD = re.compile(rb"((\d{1,18}) ([0-9a-f]{64}) (\d{1,18})) ((?:[0-9a-f]{2}){1,150})\n")
+
+Entry = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Head:
+    """The last entry, and where in the log it ends."""
+
+    sequence: int = 0
+    hash: str = "0" * 64
+    size: int = 0
+
+    @classmethod
+    def of(cls, log: Path, public_key: Path) -> Self | None:
+        """`None` where it is missing, or not as it was written and signed."""
+        path = _beside(log)
+        form = HEAD.fullmatch(path.read_bytes()) if path.exists() else None
+        if form is None:
+            return None
+        content, sequence, digest, size, signature = form.groups()
+        signed = is_signed_by(read(public_key), content, bytes.fromhex(signature.decode()))
+        return cls(int(sequence), digest.decode(), int(size)) if signed else None
+
+    def write(self, log: Path, key: Path) -> None:
+        content = f"{self.sequence} {self.hash} {self.size}".encode()
+        write_bytes(_beside(log), content + f" {sign(key, content).hex()}\n".encode())
+
+
+@dataclass
+class Chain:
+    """A log as it is read: its last entry so far, and the lines after that which are none."""
+
+    head: Head = field(default_factory=Head)
+    size: int = 0
+    line: int = 0
+    scraps: list[int] = field(default_factory=list)
+    scrapped: "hashlib._Hash" = field(default_factory=hashlib.sha256)
+
+    def read(self, line: bytes) -> list[str]:
+        """Go on by one line; the faults that it shows."""
+        self.line, self.size = self.line + 1, self.size + len(line)
+        content = line.removesuffix(b"\n")
+        if (entry := _sealed(content)) is None:
+            self.scraps.append(self.line)
+            self.scrapped.update(content + b"\n")
+            return []
+        faults = [*self._before(entry), *self._order(entry)]
+        if entry["sequence"] > self.head.sequence:
+            self.head = Head(entry["sequence"], entry["hash"], self.size)
+        self.scraps, self.scrapped = [], hashlib.sha256()
+        return faults
+
+    def _before(self, entry: Entry) -> Iterator[str]:
+        if entry["event"] == HEADLESS:
+            yield f"line {self.line} found the head lost: entries before it may be missing"
+        torn = entry["event"] == TORN
+        if torn and entry.get("digest") == self.scrapped.hexdigest():
+            return
+        yield from (f"line {line} was changed or inserted: it is no entry of this log" for line in self.scraps)
+        if torn:
+            yield f"line {self.line} tells of a torn line, and another lies before it"
+
+    def _order(self, entry: Entry) -> Iterator[str]:
+        last, here = self.head.sequence, entry["sequence"]
+        if here <= last:
+            yield f"line {self.line} holds entry {here} after entry {last}: it was moved or inserted"
+        elif here == last + 1:
+            if entry["before"] != self.head.hash:
+                yield f"line {self.line} does not follow entry {last} as it is now: one of the two was changed"
+        elif here != last + 1 + len(self.scraps):
+            yield f"line {self.line} holds entry {here} after entry {last}: what lay between was removed"
+
+
+@dataclass(frozen=True)
+class AuditLog:
+    """Several processes may append at a time; an entry is on the disk when `append` comes back.
+
+    `key` signs the head; the public key lies beside it, in the file that ends in .pub.
+    """
+
+    path: Path
+    key: Path
+
+    @property
+    def public_key(self) -> Path:
+        return self.key.with_suffix(".pub")
+
+    def head(self) -> Head:
+        """The last entry that is surely on the disk."""
+        return Head.of(self.path, self.public_key) or Head()
+
+    def append(self, event: str, /, **facts: Any) -> None:
+        """Facts are plain JSON. Whatever befell the log, the new entry begins a line and the reason comes before it."""
+        assert not OWN & facts.keys(), f"{sorted(OWN)} are facts of the log's own"
+        with _locked(self.path) as log:
+            size, head = os.fstat(log).st_size, Head.of(self.path, self.public_key)
+            if head is None and size == 0:
+                (head := Head()).write(self.path, self.key)
+            last, found = self._end(head)
+            written = b"\n" if size and os.pread(log, 1, size - 1) != b"\n" else b""
+            for name, about in (*found, (event, facts)):
+                line, digest = _line(last, name, about)
+                written += line
+                last = Head(last.sequence + 1, digest, size + len(written))
+            if os.write(log, written) < len(written):
+                raise OSError(ENOSPC, os.strerror(ENOSPC), str(self.path))
+            os.fsync(log)
+            last.write(self.path, self.key)
+
+    def _end(self, head: Head | None) -> tuple[Head, list[tuple[str, Entry]]]:
+        """The last entry, found from the head on, and what must be told of it before anything else."""
+        chain = Chain(head or Head())
+        with self.path.open("rb") as log:
+            log.seek(chain.head.size)
+            for line in log:
+                chain.read(line)
+        torn = [(TORN, {"digest": chain.scrapped.hexdigest()})] if chain.scraps else []
+        headless: list[tuple[str, Entry]] = [(HEADLESS, {})] if head is None else []
+        return chain.head, [*torn, *headless]
+
+
+def verify(path: Path, public_key: Path) -> list[str]:
+    """Every fault and the line that shows it; none where nobody but `append` wrote.
+
+    A log that was rolled back or begun again shows once the other side has sent a message.
+    """
+    if not path.exists():
+        return [f"{path} is missing"]
+    with path.open("rb") as log:
+        fcntl.flock(log, fcntl.LOCK_SH)
+        head, size = Head.of(path, public_key), os.fstat(log.fileno()).st_size
+        fcntl.flock(log, fcntl.LOCK_UN)
+        chain, met, faults, hashes = Chain(), head == Head(), list[str](), dict[int, str]()
+        while line := log.readline(size - chain.size):
+            faults += chain.read(line)
+            hashes[chain.head.sequence] = chain.head.hash
+            met = met or chain.head == head
+    faults += [*_beginning(path), *rolled_back(entries(path), hashes), *other_side_rolled_back(entries(path))]
+    if head is None:
+        faults.append(f"{_beside(path).name} is missing or was changed: an end that was cut off would not show")
+    elif not met:
+        faults.append(_unmet(head, chain))
+    return faults + _left_over(chain, head)
+
+
+def entries(path: Path) -> Iterator[Entry]:
+    """One by one and unjudged; what cannot be read as an entry is passed over."""
+    with path.open("rb") as log:
+        for line in log:
+            if (entry := _parsed(line)) is not None:
+                yield entry
+
+
+def _beginning(path: Path) -> list[str]:
+    first = next(entries(path), None)
+    if first is None or first["sequence"] != 1 or first["event"] == LAID_OUT:
+        return []
+    return [f"the first entry must be the one that init wrote, got {first['event']!r}: the log was begun again"]
+
+
+def _unmet(head: Head, chain: Chain) -> str:
+    if head.size > chain.size and head.sequence > chain.head.sequence:
+        return f"the end is cut off after line {chain.line}: there were entries up to {head.sequence}"
+    return f"entry {head.sequence} is another than the head knows, or ends elsewhere"
+
+
+def _left_over(chain: Chain, head: Head | None) -> list[str]:
+    """What no entry follows. Past the head, nothing had been written to its end."""
+    torn = head is not None and chain.head.size >= head.size
+    what = "is torn: an entry was written in part" if torn else "was changed or inserted: it is no entry of this log"
+    return [f"line {line} {what}" for line in chain.scraps]
+
+
+def _beside(log: Path) -> Path:
+    return log.with_name(f"{log.name}.head")
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[int]:
+    make_folder(path.parent)
+    log = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(log, fcntl.LOCK_EX)
+        yield log
+    finally:
+        os.close(log)
+
+
+def _line(last: Head, event: str, facts: Mapping[str, Any]) -> tuple[bytes, str]:
+    time = datetime.now(UTC).isoformat(timespec="milliseconds")
+    entry = {"sequence": last.sequence + 1, "time": time, "event": event, **facts, "before": last.hash}
+    body = json.dumps(entry, separators=(",", ":"), allow_nan=False).removesuffix("}").encode()
+    digest = hashlib.sha256(body).hexdigest()
+    return body + f',"hash":"{digest}"}}\n'.encode(), digest
+
+
+def _sealed(line: bytes) -> Entry | None:
+    """The entry in a line whose bytes are those that were hashed."""
+    form = SEALED.fullmatch(line)
+    sealed = form is not None and hashlib.sha256(form[1]).hexdigest() == form[2].decode()
+    return _parsed(line) if sealed else None
+
+
+def _parsed(line: bytes) -> Entry | None:
+    try:
+        entry = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(entry, dict) or type(entry.get("sequence")) is not int:
+        return None
+    return entry if all(isinstance(entry.get(name), str) for name in OWN - {"sequence"}) else None

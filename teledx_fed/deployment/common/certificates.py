@@ -1,0 +1,83 @@
+"""Read certificates: their holder, issuer, hosts, expiry and fingerprint."""
+
+import hashlib
+import ssl
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization as form
+from cryptography.x509.oid import NameOID
+
+from teledx_fed.deployment.common.keys import public_key
+from teledx_fed.deployment.common.private_files import read
+
+
+def fingerprint(source: Path | bytes) -> str:
+    """Of a public key, or of a certificate's, to compare over the telephone. A `ValueError` where there is none.
+
+    The first half of the SHA-256 of its SubjectPublicKeyInfo in DER.
+    """
+    content, name = (source, "key") if isinstance(source, bytes) else (read(source), source)
+    certified = b"-----BEGIN CERTIFICATE-----" in content
+    key = certificates_in(content, name)[0].public_key() if certified else public_key(content, name)
+    der = key.public_bytes(form.Encoding.DER, form.PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(der).digest()[:16].hex(" ", 2)
+
+
+@dataclass(frozen=True)
+class Claims:
+    """What a certificate says of itself, believed or not: whose it is, who issued it, for which hosts, until when."""
+
+    subject: str
+    issuer: str
+    hosts: tuple[str, ...]
+    ends: datetime
+
+
+def claims(source: Path | bytes) -> Claims:
+    """Of the first certificate in a file, or of one in DER. A `ValueError` where there is none."""
+    pem = ssl.DER_cert_to_PEM_cert(source).encode() if isinstance(source, bytes) else read(source)
+    certificate = certificates_in(pem, "certificate" if isinstance(source, bytes) else source)[0]
+    hosts: tuple[str, ...] = ()
+    with suppress(x509.ExtensionNotFound):
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        addresses = map(str, names.get_values_for_type(x509.IPAddress))
+        hosts = (*names.get_values_for_type(x509.DNSName), *addresses)
+    return Claims(_spoken(certificate.subject), _spoken(certificate.issuer), hosts, certificate.not_valid_after_utc)
+
+
+def _spoken(name: x509.Name) -> str:
+    """As people call it."""
+    called = name.get_attributes_for_oid(NameOID.COMMON_NAME) or name.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
+    return str(called[0].value) if called else name.rfc4514_string()
+
+
+def expires(certificate: Path) -> datetime:
+    """When the first of the file's certificates expires, in UTC. A `ValueError` where it holds none."""
+    return min(one.not_valid_after_utc for one in certificates_of(certificate))
+
+
+def days_left(certificate: Path, moment: datetime | None = None) -> int:
+    """Whole days until it expires, negative afterwards. A `ValueError` where the file holds no certificate."""
+    return (expires(certificate) - (moment or now())).days
+
+
+def certificates_of(path: Path) -> list[x509.Certificate]:
+    return certificates_in(read(path), path)
+
+
+def certificates_in(content: bytes, name: Path | str) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(content)
+    except ValueError as error:
+        raise ValueError(
+            f"{name} must hold certificates in PEM, got none. Convert DER with `openssl x509 -inform der`, "
+            "PFX with `openssl pkcs12`."
+        ) from error
+
+
+def now() -> datetime:
+    return datetime.now(UTC)

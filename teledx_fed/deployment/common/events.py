@@ -1,0 +1,112 @@
+"""What its owner must hear of a federation: which events hold, and a webhook that tells of each of them once."""
+
+import json
+import logging
+import shutil
+from collections.abc import Collection, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+
+import httpx
+
+from teledx_fed.core.files import write_text
+
+log = logging.getLogger(__name__)
+
+CERTIFICATE_DAYS = 30
+DISK_SHARE, DISK_BYTES = 0.1, 2**30
+WEBHOOK_SECONDS = 5.0
+
+
+class Kind(StrEnum):
+    STALLED_RUN = "stalled run"
+    SILENT_SITE = "silent site"
+    REFUSED_UPDATE = "refused update"
+    CERTIFICATE = "certificate expires"
+    DISK = "disk almost full"
+    SUPERNODE = "supernode is down"
+    FAILED_MESSAGE = "message failed"
+
+
+@dataclass(frozen=True)
+class Event:
+    """Of one kind about one thing: for as long as it holds it is the same event, whatever its `detail`."""
+
+    kind: Kind
+    about: str
+    detail: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.kind}: {self.about}"
+
+
+@dataclass(frozen=True)
+class Disk:
+    free: int
+    total: int
+
+    @property
+    def low(self) -> bool:
+        return self.free < max(DISK_BYTES, DISK_SHARE * self.total)
+
+
+def disk(folder: Path) -> Disk:
+    usage = shutil.disk_usage(folder)
+    return Disk(usage.free, usage.total)
+
+
+def machine_events(certificate_days: int | None, space: Disk) -> Iterator[Event]:
+    if certificate_days is not None and certificate_days < CERTIFICATE_DAYS:
+        yield Event(Kind.CERTIFICATE, "certificate", f"{certificate_days} days are left")
+    if space.low:
+        yield Event(Kind.DISK, "disk", f"{space.free / 2**30:.1f} of {space.total / 2**30:.1f} GiB are free")
+
+
+class Watcher:
+    """Tells of each event once, until it has ended; `memory` keeps what was told when the owner starts again."""
+
+    def __init__(self, owner: str, memory: Path, webhook: str | None) -> None:
+        self._owner, self._memory, self._webhook = owner, memory, webhook
+        self._told = _remembered(memory)
+
+    def tell(self, events: Collection[Event]) -> None:
+        """An event that the webhook did not take is told at the next call, before any that is newer."""
+        self._keep(self._told & {event.name for event in events})
+        for event in events:
+            if event.name not in self._told:
+                if (failure := self._post(event)) is not None:
+                    log.warning("%s (%s); the webhook did not take it: %s", event.name, event.detail, failure)
+                    break
+                log.warning("%s (%s)", event.name, event.detail)
+                self._keep(self._told | {event.name})
+
+    def _post(self, event: Event) -> str | None:
+        """What went wrong; the address may hold a secret and is not in it."""
+        if self._webhook is None:
+            return None
+        told = {"from": self._owner, "event": event.kind, "about": event.about, "detail": event.detail}
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        try:
+            response = httpx.post(self._webhook, json={**told, "time": now}, timeout=WEBHOOK_SECONDS)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            return type(error).__name__
+        return None if response.is_success else f"it answered {response.status_code}"
+
+    def _keep(self, told: set[str]) -> None:
+        """On a full disk for this process alone."""
+        if told != self._told:
+            self._told = told
+            try:
+                write_text(self._memory, json.dumps(sorted(told), ensure_ascii=False) + "\n")
+            except OSError as error:
+                log.warning("what was told could not be written down: %s", error)
+
+
+def _remembered(memory: Path) -> set[str]:
+    with suppress(FileNotFoundError, json.JSONDecodeError):
+        return set(json.loads(memory.read_text("utf-8")))
+    return set()

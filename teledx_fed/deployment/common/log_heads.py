@@ -1,0 +1,68 @@
+"""Puts the heads of the audit logs into messages and takes them out: 40 bytes each, a sequence and a hash."""
+
+from typing import Any
+
+import numpy as np
+from flwr.app import Message
+from numpy.typing import NDArray
+
+from teledx_fed.deployment.common.acknowledgement import EMPTY, Heads, LogHead, received
+from teledx_fed.deployment.common.audit import AuditLog, entries
+from teledx_fed.federation import messages as wire
+
+AUDIT = "audit"
+"""The record of a message that holds the heads."""
+OWN, SEEN = "own", "seen"
+FORM = ("uint8", (40,))
+
+
+class LogHeads:
+    """The heads for the messages of one side; what it has seen of the other logs, it reads from its own log.
+
+    A message is logged before its heads are attached, and after they are detached: so a head that is sent includes the
+    entry about its message, and both sides log the same digest.
+    """
+
+    def __init__(self, log: AuditLog) -> None:
+        self._log = log
+        self._seen: dict[str, LogHead] = {}
+        if log.path.exists():
+            self._seen = {site: heads.own for _, site, heads in received(entries(log.path))}
+
+    def seen(self, site: str) -> LogHead:
+        """The last head that the other side sent."""
+        return self._seen.get(site, EMPTY)
+
+    def attach(self, message: Message, seen: LogHead) -> None:
+        """Add the record, in the place of one that is there.
+
+        `seen` is the last head received before this exchange. The sender of a message could invent the head in it, so a
+        reply that acknowledges that head would prove nothing.
+        """
+        head = self._log.head()
+        own = (head.sequence, head.hash)
+        message.content[AUDIT] = wire.arrays({OWN: packed(own), SEEN: packed(seen)})
+
+    def detach(self, message: Message, site: str) -> dict[str, Any]:
+        """Remove the record; return facts for the log, none where there was no record of its form."""
+        if not message.has_content() or AUDIT not in message.content:
+            return {}
+        record = dict(message.content.array_records[AUDIT]) if AUDIT in message.content.array_records else {}
+        del message.content[AUDIT]
+        if set(record) != {OWN, SEEN} or any(
+            (array.dtype, tuple(array.shape)) != FORM or not wire.well_formed(array) for array in record.values()
+        ):
+            return {}
+        heads = Heads(*(unpacked(wire.values(record[name])) for name in (OWN, SEEN)))
+        self._seen[site] = heads.own
+        return heads.facts()
+
+
+def packed(head: LogHead) -> NDArray[np.uint8]:
+    sequence, digest = head
+    return np.frombuffer(sequence.to_bytes(8, "big") + bytes.fromhex(digest), np.uint8)
+
+
+def unpacked(array: NDArray[np.uint8]) -> LogHead:
+    content = array.tobytes()
+    return int.from_bytes(content[:8], "big"), content[8:].hex()

@@ -1,0 +1,105 @@
+"""Health and metrics over HTTP, for whoever watches machines; and what is done again and again beside the work."""
+
+import json
+import logging
+import socket
+import socketserver
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from teledx_fed.deployment.common.metrics import CONTENT_TYPE
+from teledx_fed.deployment.common.settings import checked_address
+
+log = logging.getLogger(__name__)
+
+Health = Callable[[], Mapping[str, bool]]
+"""Named checks; all must hold."""
+
+
+@contextmanager
+def watched(listen: str | None, metrics: Callable[[], bytes], health: Health) -> Iterator[None]:
+    """`/metrics` and `/healthz` at `HOST:PORT`, from threads of their own, for as long as the block runs.
+
+    A `ValueError` where the port is taken; None listens nowhere.
+    """
+    if listen is None:
+        yield
+        return
+    try:
+        server = _Server(checked_address("watch.listen", listen), metrics, health)
+    except OSError as error:
+        raise ValueError(f"watch.listen must be free, got {listen!r} ({error}). Choose another port.") from error
+    with server:
+        threading.Thread(target=server.serve_forever, name="watch", daemon=True).start()
+        try:
+            yield
+        finally:
+            server.shutdown()
+
+
+@contextmanager
+def repeatedly(act: Callable[[], None], seconds: float = 30.0) -> Iterator[None]:
+    """In a thread of its own for as long as the block runs; what fails is logged, and tried again."""
+    ended = threading.Event()
+
+    def loop() -> None:
+        while not ended.is_set():
+            try:
+                act()
+            except Exception:
+                log.exception("watching failed, and is tried again")
+            ended.wait(seconds)
+
+    threading.Thread(target=loop, name="watcher", daemon=True).start()
+    try:
+        yield
+    finally:
+        ended.set()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], metrics: Callable[[], bytes], health: Health) -> None:
+        self.metrics, self.health = metrics, health
+        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        super().__init__(address, _Answer)
+
+    def server_bind(self) -> None:
+        """Without HTTPServer's look-up of the host's name, which may ask another machine."""
+        socketserver.TCPServer.server_bind(self)
+
+
+class _Answer(BaseHTTPRequestHandler):
+    server: _Server
+    timeout = 10
+
+    def do_GET(self) -> None:
+        try:
+            answer = self._answer(self.path.partition("?")[0])
+        except Exception:
+            log.exception("%s could not be answered", self.path)
+            answer = 503, "text/plain", b"it could not be found out, see the log\n"
+        self._send(*answer)
+
+    def _answer(self, path: str) -> tuple[int, str, bytes]:
+        if path == "/metrics":
+            return 200, CONTENT_TYPE, self.server.metrics()
+        if path == "/healthz":
+            checks = self.server.health()
+            healthy = all(checks.values())
+            told = json.dumps({"healthy": healthy, "checks": dict(checks)}) + "\n"
+            return 200 if healthy else 503, "application/json", told.encode()
+        return 404, "text/plain", b"there are /healthz and /metrics\n"
+
+    def _send(self, status: int, kind: str, content: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *args: object) -> None:
+        """Nothing: it is asked every few seconds."""

@@ -1,0 +1,134 @@
+"""What a message held, as both sides write it into their logs, and whether these logs agree."""
+
+import hashlib
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flwr.app import Message, RecordDict
+
+from teledx_fed.deployment.common.acknowledgement import received
+from teledx_fed.deployment.common.audit import Entry, entries
+
+SENT, RECEIVED = "sent", "received"
+LISTED, SHOWN = 32, 100
+"""How many names of a record, and characters of a name, a log repeats: a peer may send millions."""
+
+DIGEST = re.compile("[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Packed:
+    """An array as it lies in a message."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    data: bytes
+
+
+Records = Mapping[str, Mapping[str, Any]]
+"""A message by record and name: each value is `Packed` or plain."""
+
+
+def digest(records: Records) -> str:
+    """SHA-256 of names and values, in whatever order they come: equal for whoever sent them and whoever received."""
+    found = hashlib.sha256()
+    for record, values in sorted(records.items()):
+        found.update(_written(record, len(values)))
+        for name, value in sorted(values.items()):
+            if isinstance(value, Packed):
+                found.update(_written(name, value.dtype, value.shape, len(value.data)))
+                found.update(value.data)
+            else:
+                found.update(_written(name, value))
+    return found.hexdigest()
+
+
+def contents(records: Records) -> dict[str, Any]:
+    """Arrays by dtype, shape and bytes, and plain values as they are, as far as a log should repeat them."""
+    return _first(records, lambda values: _first(values, _shown))
+
+
+def message_facts(message: Message) -> dict[str, Any]:
+    """For the log: its type, and what it holds or why it holds nothing."""
+    facts: dict[str, Any] = {"kind": message.metadata.message_type, "flower_run": str(message.metadata.run_id)}
+    if message.has_error():
+        return {**facts, "code": message.error.code, "reason": (message.error.reason or "")[:200]}
+    records = _records(message.content)
+    return {**facts, "digest": digest(records), "holds": contents(records)}
+
+
+def _records(content: RecordDict) -> Records:
+    arrays = {
+        name: {key: Packed(array.dtype, tuple(array.shape), array.data) for key, array in record.items()}
+        for name, record in content.array_records.items()
+    }
+    return {**arrays, **content.metric_records, **content.config_records}
+
+
+def unmatched(ours: Path, theirs: Path, site: str) -> list[str]:
+    """Messages that one side says went to or came from `site`, and the other does not; those of other sites are left.
+
+    They are told by the `digest` of an entry: what was sent twice must have been received twice.
+    """
+    return [
+        f"entry {entry['sequence']} of {log} {event} {entry['digest'][:16]}, which {other} has not {answer}"
+        for event, answer in ((SENT, RECEIVED), (RECEIVED, SENT))
+        for log, other in ((ours, theirs), (theirs, ours))
+        for entry in _unanswered(_about(log, event, site), _about(other, answer, site))
+    ]
+
+
+def contradicted(ours: Path, theirs: Path, site: str) -> list[str]:
+    """Log heads that one side received in the messages of `site` and that the other side's log does not hold."""
+    return [
+        f"entry {heads.own[0]} of {other} is not the one that {log} received with entry {entry['sequence']}"
+        for log, other in ((ours, theirs), (theirs, ours))
+        for hashes in [{entry["sequence"]: entry["hash"] for entry in entries(other)}]
+        for entry, of, heads in received(entries(log))
+        if of == site and heads.own[0] and hashes.get(heads.own[0]) != heads.own[1]
+    ]
+
+
+def _written(*values: object) -> bytes:
+    return json.dumps(values, default=lambda value: {"bytes": value.hex()}).encode() + b"\n"
+
+
+def _first(values: Mapping[str, Any], shown: Callable[[Any], Any]) -> dict[str, Any]:
+    first = {name[:SHOWN]: shown(value) for name, value in sorted(values.items())[:LISTED]}
+    return first if len(values) <= LISTED else {**first, "and more": len(values) - LISTED}
+
+
+def _shown(value: object) -> object:
+    match value:
+        case Packed(dtype, shape, data):
+            return {"dtype": dtype[:SHOWN], "shape": shape[:LISTED], "bytes": len(data)}
+        case bool():
+            return value
+        case int():
+            return value if abs(value) < 2**64 else "a large int"
+        case float():
+            return value if math.isfinite(value) else str(value)
+        case str():
+            return value[:SHOWN]
+    return f"a {type(value).__name__}"
+
+
+def _about(log: Path, event: str, site: str) -> Iterator[Entry]:
+    for entry in entries(log):
+        digested = isinstance(entry.get("digest"), str) and DIGEST.fullmatch(entry["digest"])
+        if digested and entry["event"] == event and entry.get("site", site) == site:
+            yield entry
+
+
+def _unanswered(asked: Iterator[Entry], answers: Iterator[Entry]) -> Iterator[Entry]:
+    left = Counter(entry["digest"] for entry in answers)
+    for entry in asked:
+        left[entry["digest"]] -= 1
+        if left[entry["digest"]] < 0:
+            yield entry

@@ -1,0 +1,35 @@
+"""The reasons for which a hospital refuses a message."""
+
+from enum import StrEnum
+
+
+class Refusal(StrEnum):
+    """All that a refused coordinator learns. `NOT_NOW` is no fault: ask again another hour."""
+
+    NOT_NOW = "not now"
+    PLAN = "plan not approved"
+    EXPIRED = "approval has expired"
+    RUNS = "more runs of this plan than approved"
+    RUN = "run name of another plan"
+    RELEASE = "release too far from this site's"
+    REQUEST = "request not understood"
+    TRAINING = "training other than the plan's"
+    INITIAL = "first model other than this site builds from the plan"
+    START = "starting model not held at this site"
+    ORDER = "round that does not come next in the plan"
+    ASKED = "another question in place of one that was asked"
+    TESTED = "more answers of the test set than limits.test_answers"
+    NETWORK = "network not in limits.networks"
+    HEAD = "head not in limits.heads"
+    OPTIMIZER = "optimizer not in limits.optimizers"
+    LEARNING_RATE = "learning rate outside limits.learning_rate"
+    BATCH_SIZE = "smaller batches than limits.batch_size"
+    CLIPPING = "smaller gradients than limits.clip_norm"
+    EPOCHS = "more epochs than limits.epochs"
+    STEPS = "fewer or more steps than limits.steps"
+    PATIENTS = "fewer training patients than limits.training_patients"
+    IMAGE_SIZE = "larger images than limits.image_size"
+    ROOM = "more room on disk than limits.cache and limits.disk"
+    ROUNDS = "more rounds today than limits.rounds_a_day"
+    QUESTIONS = "more questions today than limits.questions_a_day"
+    OUTBOUND = "reply stopped by the outbound rules"

@@ -1,0 +1,41 @@
+"""Settings that sites and server share: names, addresses, and monitoring."""
+
+import re
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from teledx_fed.core.checks import must
+
+LOOPBACK = "127.0.0.1"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+WRITTEN = "letters, digits, dots, dashes and underscores, at most 63"
+
+
+def checked_name(name: str, value: str) -> str:
+    """A name that can be a file's."""
+    must(NAME.fullmatch(value) is not None, name, f"be written with {WRITTEN}", value, "Choose another.")
+    return value
+
+
+def checked_address(name: str, value: str) -> tuple[str, int]:
+    """HOST and PORT of `HOST:PORT`."""
+    host, _, port = value.rpartition(":")
+    good = bool(host) and port.isdecimal() and 0 < int(port) < 65536
+    must(good, name, "be HOST:PORT", value, "For example fl.example.org:9092.")
+    return host.strip("[]"), int(port)
+
+
+@dataclass
+class WatchSettings:
+    """Where health and metrics can be read, on this machine alone unless another address is named, and who is told."""
+
+    listen: str | None = None
+    webhook: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.listen is not None:
+            checked_address("watch.listen", self.listen)
+        if self.webhook is not None:
+            url = urlsplit(self.webhook)
+            good = url.scheme in ("http", "https") and bool(url.hostname)
+            must(good, "watch.webhook", "be an http:// or https:// address", "another", "Correct it, or say null.")

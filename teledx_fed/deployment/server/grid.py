@@ -1,0 +1,184 @@
+"""Flower's grid as our rounds want it: replies one by one as they come, late ones told apart, lost ones asked again."""
+
+import logging
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import httpx
+from flwr.app import Error, Message
+from flwr.common.constant import ErrorCode
+from flwr.proto.node_pb2 import NodeInfo
+from flwr.serverapp import Grid
+
+from teledx_fed.deployment.common.audit import AuditLog
+from teledx_fed.deployment.common.log_heads import AUDIT, LogHeads
+from teledx_fed.deployment.common.receipts import RECEIVED, SENT, message_facts
+from teledx_fed.federation.in_process import AnsweringGrid
+
+log = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.25
+ROLL_CALL_SECONDS = 2.0
+RETURN_SECONDS = 90.0
+"""A SuperNode that dies is missed after 60 s, and before that no other can take its place: it tries each 30 s."""
+AMISS = 4
+"""As the code of an error reply, beside those that a site gives itself."""
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A message on its way to a node that was `activated` then."""
+
+    message: Message
+    activated: str
+
+
+@dataclass(frozen=True)
+class Away:
+    """What a site was asked that went away, the server's word for it, and until when it may come back."""
+
+    sent: Sent
+    reply: Message
+    until: float
+
+
+class NetworkGrid(AnsweringGrid):
+    """What `rounds` sees of Flower's grid over a network. Every message is written into `audit`."""
+
+    def __init__(
+        self,
+        grid: Grid,
+        audit: AuditLog,
+        say: Callable[[str], None],
+        sites: Collection[str],
+        quorum: int,
+        wait_seconds: float,
+    ) -> None:
+        """`sites` are those that are admitted: the first round waits for all of them, later ones for `quorum`."""
+        self._grid, self._audit, self._say, self._heads = grid, audit, say, LogHeads(audit)
+        self._sites, self._quorum, self._wait_seconds = frozenset(sites), quorum, wait_seconds
+        self._wanted = max(quorum, len(sites))
+        self._overdue: dict[str, Sent] = {}
+
+    def get_nodes(self) -> Iterable[NodeInfo]:
+        """Those online, once a quorum is. A `ConnectionError` names who is missing when the wait is over."""
+        until, reported = time.monotonic() + self._wait_seconds, None
+        while len(online := list(self._grid.get_nodes())) < self._wanted:
+            missing = ", ".join(sorted(self._sites - {node.name for node in online}))
+            if time.monotonic() > until:
+                self._wanted = self._quorum
+                if len(online) < self._quorum:
+                    raise ConnectionError(
+                        f"federation.quorum of {self._quorum} sites must be online within {self._wait_seconds:g} s, "
+                        f"got {len(online)}; missing: {missing}. When they are back, resume the run."
+                    )
+                break
+            if missing != reported:
+                self._say(f"waiting for {missing}")
+                reported = missing
+            time.sleep(ROLL_CALL_SECONDS)
+        self._wanted = self._quorum
+        return online
+
+    def get_node_ids(self) -> Iterable[int]:
+        return [node.node_id for node in self.get_nodes()]
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
+        until = time.monotonic() + timeout if timeout is not None else float("inf")
+        under_way, away = self._push(messages), list[Away]()
+        roll_call = time.monotonic()
+        while (under_way or away) and time.monotonic() < until:
+            for identity, reply in self._pulled(under_way):
+                sent = under_way.pop(identity)
+                if reply.has_error() and reply.error.code == ErrorCode.NODE_UNAVAILABLE:
+                    away.append(Away(sent, reply, time.monotonic() + RETURN_SECONDS))
+                else:
+                    yield self._received(reply, sent)
+            for gone in [one for one in away if time.monotonic() > one.until]:
+                away.remove(gone)
+                yield self._received(gone.reply, gone.sent)
+            self._drop_late()
+            if time.monotonic() > roll_call + ROLL_CALL_SECONDS:
+                under_way, roll_call = self._asked_again(under_way, away), time.monotonic()
+            time.sleep(POLL_SECONDS)
+        self._overdue |= under_way
+        for gone in away:
+            yield self._received(gone.reply, gone.sent)
+
+    def _received(self, reply: Message, sent: Sent) -> Message:
+        site = self._name(sent)
+        heads = self._heads.detach(reply, site)
+        self._audit.append(RECEIVED, site=site, **message_facts(reply), **heads)
+        return reply
+
+    def _push(self, messages: Iterable[Message]) -> dict[str, Sent]:
+        """One by one: a message is as large as the model. It is written down before it goes."""
+        activated = self._activated()
+        under_way = {}
+        for message in messages:
+            sent = Sent(message, activated.get(message.metadata.dst_node_id, ""))
+            site = self._name(sent)
+            self._audit.append(SENT, site=site, **message_facts(message))
+            self._heads.attach(message, self._heads.seen(site))
+            (identity,) = self._grid.push_messages([message])
+            del message.content[AUDIT]
+            if identity is not None:
+                under_way[identity] = sent
+        return under_way
+
+    def _pulled(self, asked: Mapping[str, Sent]) -> Iterator[tuple[str, Message]]:
+        """One by one: what a site sent amiss is its own fault, and takes no other's reply with it."""
+        for identity, sent in list(asked.items()):
+            try:
+                found = list(self._grid.pull_messages([identity]))
+            except httpx.HTTPError:
+                raise
+            except Exception as error:
+                log.exception("a reply could not be read")
+                reason = f"a reply that cannot be read: {type(error).__name__}"
+                found = [Message(Error(AMISS, reason), reply_to=sent.message)]
+            yield from ((identity, _of_its_own(reply, sent)) for reply in found)
+
+    def _drop_late(self) -> None:
+        """A reply to an earlier exchange: nobody waits for it any more."""
+        for identity, reply in self._pulled(self._overdue):
+            sent = self._overdue.pop(identity)
+            if reply.has_content():
+                self._audit.append("late", site=self._name(sent), **message_facts(reply))
+                self._say(f"a reply of {self._name(sent)} came too late and is dropped")
+
+    def _asked_again(self, under_way: Mapping[str, Sent], away: list[Away]) -> dict[str, Sent]:
+        """A site that has come back since lost what it was asked; asked again, it answers the same bytes."""
+        activated = self._activated()
+
+        def is_back(sent: Sent) -> bool:
+            return activated.get(sent.message.metadata.dst_node_id, sent.activated) != sent.activated
+
+        back = [sent for sent in under_way.values() if is_back(sent)] + [one.sent for one in away if is_back(one.sent)]
+        self._overdue |= {identity: sent for identity, sent in under_way.items() if is_back(sent)}
+        away[:] = [one for one in away if not is_back(one.sent)]
+        for sent in back:
+            self._say(f"{self._name(sent)} came back and is asked again")
+        still = {identity: sent for identity, sent in under_way.items() if not is_back(sent)}
+        return still | self._push([_anew(sent.message) for sent in back])
+
+    def _activated(self) -> dict[int, str]:
+        return {node.node_id: node.last_activated_at for node in self._grid.get_nodes()}
+
+    def _name(self, sent: Sent) -> str:
+        node = sent.message.metadata.dst_node_id
+        return next((info.name for info in self._grid.get_nodes() if info.node_id == node), f"node {node}")
+
+
+def _of_its_own(reply: Message, sent: Sent) -> Message:
+    """As from the site that was asked: who wrote the reply could name another in it; an error may be the server's."""
+    if reply.metadata.src_node_id == sent.message.metadata.dst_node_id:
+        return reply
+    error = reply.error if reply.has_error() else Error(AMISS, "a reply in the name of another site")
+    return Message(error, reply_to=sent.message)
+
+
+def _anew(message: Message) -> Message:
+    metadata = message.metadata
+    return Message(message.content, dst_node_id=metadata.dst_node_id, message_type=metadata.message_type)

@@ -1,0 +1,89 @@
+"""A coordinator's eye on its server: what there is to see, and who is told while it serves."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+
+from teledx_fed.core.reports import RoundReport
+from teledx_fed.deployment.common.certificates import expires
+from teledx_fed.deployment.common.events import Disk, Event, Kind, Watcher, disk, machine_events
+from teledx_fed.deployment.common.metrics import Metrics, expiry, exposition, gauge, gauges
+from teledx_fed.deployment.common.monitoring import repeatedly, watched
+from teledx_fed.deployment.server import control
+from teledx_fed.deployment.server.overview import Overview, RunStanding, State, fault_in, overview
+from teledx_fed.deployment.server.settings import ServerDirectory
+
+
+def seen(home: ServerDirectory) -> Overview:
+    """Where the federation stands, also while the server does not answer."""
+    try:
+        return overview(home, control.nodes(home), control.runs(home))
+    except ConnectionError:
+        return overview(home, None, ())
+
+
+@contextmanager
+def overseen(home: ServerDirectory) -> Iterator[None]:
+    """Health, metrics and the webhook, for as long as the block runs."""
+    watch = home.settings.watch
+    watcher = Watcher(home.settings.hosts[0], home.folder / "told.json", watch.webhook)
+
+    def metrics() -> bytes:
+        return server_metrics(seen(home), expires(home.certificate) if home.certificate.exists() else None)
+
+    def tell() -> None:
+        watcher.tell(server_events(seen(home), disk(home.folder)))
+
+    with watched(watch.listen, metrics, lambda: {"superlink": control.is_up(home)}), repeatedly(tell):
+        yield
+
+
+def server_events(seen: Overview, space: Disk) -> list[Event]:
+    """Those that hold at a coordinator."""
+    return [*_run_events(seen), *machine_events(seen.certificate_days, space)]
+
+
+def _run_events(seen: Overview) -> Iterator[Event]:
+    """A site that is away is missed only while a run goes on."""
+    run = seen.run
+    if run is None or not run.state.at_work:
+        return
+    if run.state is State.STALLED:
+        yield Event(Kind.STALLED_RUN, run.name, f"no round has ended since {run.changed}, the last was {run.round}")
+    for site in seen.sites:
+        fault = fault_in(seen.rounds[-1], site.name) if seen.rounds else None
+        if fault and site.name in seen.rounds[-1].refused:
+            yield Event(Kind.REFUSED_UPDATE, f"{run.name}, {site.name}", f"round {fault.round}: {fault.reason}")
+        elif fault:
+            yield Event(Kind.SILENT_SITE, site.name, f"round {fault.round}: {fault.reason}")
+        elif seen.up and not site.online:
+            yield Event(Kind.SILENT_SITE, site.name, "it is not connected")
+
+
+def server_metrics(seen: Overview, certificate: datetime | None) -> bytes:
+    """`certificate`: when the server's expires."""
+    return exposition(_of_server(seen, certificate))
+
+
+def _of_server(seen: Overview, certificate: datetime | None) -> Metrics:
+    yield gauge("server_sites_online", "Sites that are connected", sum(site.online for site in seen.sites))
+    yield from expiry("server_certificate", "the server's certificate", certificate)
+    if seen.run is not None:
+        yield from _of_run(seen.run)
+    if seen.rounds:
+        yield from _of_round(seen.rounds[-1])
+
+
+def _of_run(run: RunStanding) -> Metrics:
+    yield gauges("server_run_state", "1 for that of the newest run", "state", {s: s is run.state for s in State})
+    yield gauge("server_run_round", "Rounds that ended in the newest run", run.round)
+    if run.rounds is not None:
+        yield gauge("server_run_rounds", "Rounds that the newest run is to have", run.rounds)
+    sent = {"up": run.bytes_up, "down": run.bytes_down}
+    yield gauges("server_run_bytes", "Sent by sites (up) and to them (down) in the newest run", "way", sent)
+
+
+def _of_round(last: RoundReport) -> Metrics:
+    sites = {"accepted": len(last.accepted), "refused": len(last.refused), "silent": len(last.silent)}
+    yield gauges("server_round_sites", "In the last round", "outcome", sites)
+    yield gauge("server_round_seconds", "What the last round took", last.seconds)

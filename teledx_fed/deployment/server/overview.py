@@ -1,0 +1,218 @@
+"""Where a coordinator's federation stands: read from its folder, and from what the server knows of its sites."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Protocol
+
+from teledx_fed.core.reports import RoundReport
+from teledx_fed.deployment.common.certificates import days_left
+from teledx_fed.deployment.common.refusal import Refusal
+from teledx_fed.deployment.server.settings import ServerDirectory
+
+ORDER, ROUNDS, MODEL = "order.json", "rounds.jsonl", "model.safetensors"
+"""In a run's folder: how it begins, goes on and ends."""
+AT_WORK = ("pending", "starting", "running")
+"""What the server calls a run that has not ended."""
+SILENT = "no reply before the deadline"
+LENIENCE = timedelta(minutes=1)
+"""Beyond its deadline and its waiting for sites, what a round may take to be averaged and written."""
+
+
+class State(StrEnum):
+    RUNNING = "running"
+    STALLED = "stalled"
+    STOPPED = "stopped"
+    FINISHED = "finished"
+
+    @property
+    def at_work(self) -> bool:
+        return self in (State.RUNNING, State.STALLED)
+
+
+@dataclass(frozen=True)
+class Node:
+    """An admitted site as the server knows it. Times are ISO 8601, here and below."""
+
+    name: str
+    online: bool
+    online_since: str | None = None
+
+
+class KnownRun(Protocol):
+    """A run as the server knows it."""
+
+    @property
+    def run(self) -> str: ...
+
+    @property
+    def status(self) -> str: ...
+
+    @property
+    def details(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Reply:
+    """The last one that was accepted; `time` is when its round ended."""
+
+    round: int
+    time: str
+
+
+@dataclass(frozen=True)
+class Fault:
+    round: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class SiteStanding:
+    """How an admitted site does in the newest run."""
+
+    name: str
+    online: bool
+    online_since: str | None
+    last_reply: Reply | None
+    last_fault: Fault | None
+
+
+@dataclass(frozen=True)
+class RunStanding:
+    """`round` counts those that ended; `metrics` are of the last model that was scored.
+
+    `details` say how it ended, where the server knows; `epsilon` is None where privacy is spent without bound.
+    """
+
+    name: str
+    state: State
+    details: str
+    round: int
+    rounds: int | None
+    changed: str
+    metrics: Mapping[str, float | None]
+    bytes_up: int
+    bytes_down: int
+    epsilon: float | None = None
+
+
+@dataclass(frozen=True)
+class Overview:
+    """Runs at work first, then the newest; `rounds` and `sites` are of the first of them.
+
+    `up` is whether the server answers; where it does not, `sites` are those that took part, none known to be online.
+    """
+
+    time: str
+    up: bool
+    certificate_days: int | None
+    runs: tuple[RunStanding, ...]
+    rounds: tuple[RoundReport, ...]
+    sites: tuple[SiteStanding, ...]
+
+    @property
+    def run(self) -> RunStanding | None:
+        return self.runs[0] if self.runs else None
+
+
+def overview(
+    home: ServerDirectory, nodes: Sequence[Node] | None, known: Sequence[KnownRun], now: datetime | None = None
+) -> Overview:
+    """`nodes` are None where the server does not answer; of the runs that it knows under one name the first counts."""
+    now = now or datetime.now(UTC)
+    folders = [path for path in home.runs.iterdir() if path.is_dir()] if home.runs.is_dir() else []
+    newest = {run.run: run for run in reversed(known)}
+    runs = sorted(
+        (_run(folder, newest.get(folder.name), home.settings.wait_seconds, now) for folder in folders),
+        key=lambda run: (run.state.at_work, run.changed),
+        reverse=True,
+    )
+    rounds = reports(home.run(runs[0].name)) if runs else ()
+    return Overview(
+        time=now.isoformat(timespec="seconds"),
+        up=nodes is not None,
+        certificate_days=days_left(home.certificate, now) if home.certificate.exists() else None,
+        runs=tuple(runs),
+        rounds=rounds,
+        sites=tuple(_sites(_asked(rounds) if nodes is None else nodes, rounds)),
+    )
+
+
+def reports(folder: Path) -> tuple[RoundReport, ...]:
+    """Of the rounds of a run that ended."""
+    path = folder / ROUNDS
+    lines = path.read_text("utf-8").splitlines(keepends=True) if path.exists() else []
+    return tuple(_report(line) for line in lines if line.endswith("\n"))
+
+
+def _report(line: str) -> RoundReport:
+    """Names that another release writes are passed over."""
+    values: dict[str, Any] = json.loads(line)
+    known = {field.name: values[field.name] for field in fields(RoundReport) if field.name in values}
+    return RoundReport(**known | {name: tuple(known[name]) for name in ("accepted", "silent")})
+
+
+def _run(folder: Path, known: KnownRun | None, wait_seconds: float, now: datetime) -> RunStanding:
+    federation, ended, changed = _federation(folder), reports(folder), _changed(folder)
+    rounds = federation.get("rounds")
+    last = ended[-1].round if ended else 0
+    longest = timedelta(seconds=federation.get("deadline_seconds", 0) + wait_seconds) + LENIENCE
+    return RunStanding(
+        name=folder.name,
+        state=_state(folder, known, overdue=now - changed > longest),
+        details=known.details if known else "",
+        round=last if rounds is None else min(last, rounds),
+        rounds=rounds,
+        changed=changed.isoformat(timespec="seconds"),
+        metrics=next((report.metrics for report in reversed(ended) if report.metrics), {}),
+        bytes_up=sum(report.bytes_up for report in ended),
+        bytes_down=sum(report.bytes_down for report in ended),
+    )
+
+
+def _state(folder: Path, known: KnownRun | None, overdue: bool) -> State:
+    if known and known.status in AT_WORK:
+        return State.STALLED if overdue else State.RUNNING
+    return State.FINISHED if (folder / MODEL).exists() else State.STOPPED
+
+
+def _changed(folder: Path) -> datetime:
+    """When the run was begun, resumed, or ended a round, whichever was last."""
+    written = [path for name in (ORDER, ROUNDS) if (path := folder / name).exists()]
+    return datetime.fromtimestamp(max(path.stat().st_mtime for path in written or [folder]), UTC)
+
+
+def _federation(folder: Path) -> Mapping[str, Any]:
+    """As it was ordered; empty where a folder holds no order."""
+    order = folder / ORDER
+    return json.loads(json.loads(order.read_text("utf-8"))["settings"])["federation"] if order.exists() else {}
+
+
+def _sites(nodes: Iterable[Node], rounds: Sequence[RoundReport]) -> Iterable[SiteStanding]:
+    for node in sorted(nodes, key=lambda node: node.name):
+        reply, fault = _reply(node.name, rounds), _fault(node.name, rounds)
+        yield SiteStanding(node.name, node.online, node.online_since, reply, fault)
+
+
+def _asked(rounds: Sequence[RoundReport]) -> list[Node]:
+    names = {name for report in rounds for name in (*report.accepted, *report.refused, *report.silent)}
+    return [Node(name, online=False) for name in names]
+
+
+def _reply(name: str, rounds: Sequence[RoundReport]) -> Reply | None:
+    return next((Reply(report.round, report.ended) for report in reversed(rounds) if name in report.accepted), None)
+
+
+def _fault(name: str, rounds: Sequence[RoundReport]) -> Fault | None:
+    return next((fault for report in reversed(rounds) if (fault := fault_in(report, name))), None)
+
+
+def fault_in(report: RoundReport, site: str) -> Fault | None:
+    """What went wrong with a site in a round; that it does not compute at this hour is no fault."""
+    if site in report.silent:
+        return Fault(report.round, SILENT)
+    reason = report.refused.get(site)
+    return None if reason is None or reason == Refusal.NOT_NOW else Fault(report.round, reason)

@@ -1,0 +1,168 @@
+"""What a hospital may say to the server: Flower's fleet calls, each once, not too large and not too often."""
+
+import time
+from base64 import b64decode
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from typing import Any
+
+from teledx_fed.deployment.common.certificates import fingerprint
+from teledx_fed.deployment.common.keys import is_signed_by
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+FLEET = "/v1/fleet/"
+KNOCK, KNOCK_BYTES = "/v1/fleet/activate-node", 4096
+"""All that one whose key is not admitted may call: Flower then tells it so."""
+KEY, TIMESTAMP, SIGNATURE = b"flwr-public-key", b"flwr-timestamp", b"flwr-signature"
+REPLAY_SECONDS = 330.0
+"""Flower takes a signature for 305 seconds; remembered a little longer, none is taken twice."""
+FLOOD_SECONDS = 10.0
+LONGEST_NUMBER = 18
+SELDOM_SECONDS, MOST_TOLD = 60.0, 50
+MOST_ADDRESSES = 10_000
+UNAUTHENTICATED = 401
+LATER = 503
+"""Flower's client tries again, where it would give up at a 429: a flood costs who shares its address no connection."""
+UNSIGNED = "a request that no site signed"
+
+
+class Refused(Exception):
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status, self.reason = status, reason
+
+
+class Seldom:
+    """Tells of the same thing once a minute, of so many in all: who floods the server does not flood its log."""
+
+    def __init__(self, tell: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
+        self._tell, self._clock = tell, clock
+        self._told: dict[str, float] = {}
+
+    def __call__(self, reason: str) -> None:
+        now = self._clock()
+        self._told = {told: when for told, when in self._told.items() if now < when + SELDOM_SECONDS}
+        if reason not in self._told and len(self._told) < MOST_TOLD:
+            self._told[reason] = now
+            self._tell(reason)
+
+
+class RequestFilter:
+    """An ASGI app before Flower's: the rest of its API (runs, admissions) answers on the loopback port alone."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        known: Callable[[bytes], bool],
+        largest: int,
+        a_second: float,
+        refuse: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`known` says whether a key is admitted. `largest` bounds a request's bytes, `a_second` how many come from one
+        address; `refuse` hears of each that was refused.
+        """
+        self._app, self._known, self._largest, self._refuse, self._clock = app, known, largest, refuse, clock
+        self._most = a_second * FLOOD_SECONDS
+        self._seen: OrderedDict[tuple[bytes, bytes], float] = OrderedDict()
+        self._calls: defaultdict[str, deque[float]] = defaultdict(deque)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        try:
+            largest = self._largest_of(scope)
+            await self._app(scope, _bounded(receive, largest), send)
+        except Refused as refused:
+            self._refuse(refused.reason)
+            await _answer(send, refused)
+
+    def _largest_of(self, scope: Scope) -> int:
+        """How large this request may be, checked against what it says itself; before its body is read."""
+        now = self._clock()
+        if not scope["path"].startswith(FLEET):
+            raise Refused(404, "a call that is not for hospitals")
+        if self._floods(scope["client"][0], now):
+            raise Refused(LATER, "too many requests from one address")
+        key, moment = _signed(scope["headers"])
+        known = self._known(key)
+        if not known:
+            self._knocked(key, scope["path"])
+        if known and self._is_replayed((key, moment), now):
+            raise Refused(UNAUTHENTICATED, "a message that came before")
+        largest = self._largest if known else KNOCK_BYTES
+        length = dict(scope["headers"]).get(b"content-length", b"0")
+        if not length.isdigit() or len(length) > LONGEST_NUMBER:
+            raise Refused(400, "a request whose length is no number")
+        if int(length) > largest:
+            raise Refused(413, "a request that is too large")
+        return largest
+
+    def _knocked(self, key: bytes, path: str) -> None:
+        """Flower answers a stranger who knocks, and tells nobody here: the coordinator could not help who asks."""
+        reason = f"a key that is not admitted: {fingerprint(key)}"
+        if path != KNOCK:
+            raise Refused(UNAUTHENTICATED, reason)
+        self._refuse(reason)
+
+    def _floods(self, address: str, now: float) -> bool:
+        if len(self._calls) > MOST_ADDRESSES:
+            still = {one: calls for one, calls in self._calls.items() if calls and calls[-1] >= now - FLOOD_SECONDS}
+            self._calls = defaultdict(deque, still)
+        calls = self._calls[address]
+        while calls and calls[0] < now - FLOOD_SECONDS:
+            calls.popleft()
+        if len(calls) >= self._most:
+            return True
+        calls.append(now)
+        return False
+
+    def _is_replayed(self, signed: tuple[bytes, bytes], now: float) -> bool:
+        while self._seen and next(iter(self._seen.values())) < now - REPLAY_SECONDS:
+            self._seen.popitem(last=False)
+        if signed in self._seen:
+            return True
+        self._seen[signed] = now
+        return False
+
+
+def _signed(headers: Sequence[tuple[bytes, bytes]]) -> tuple[bytes, bytes]:
+    """The key and the moment that it signed, once in the request each: another reader could take another of two.
+
+    Unlike the signature, nobody else can write them in another way.
+    """
+    given = {name: [value for key, value in headers if key == name] for name in (KEY, TIMESTAMP, SIGNATURE)}
+    try:
+        ((key,), (moment,), (signature,)) = given.values()
+        key, signature = b64decode(key, validate=True), b64decode(signature, validate=True)
+    except ValueError as error:
+        raise Refused(UNAUTHENTICATED, UNSIGNED) from error
+    if not is_signed_by(key, moment, signature):
+        raise Refused(UNAUTHENTICATED, UNSIGNED)
+    return key, moment
+
+
+def _bounded(receive: Receive, largest: int) -> Receive:
+    """Of a body that comes in pieces without saying how large it will be."""
+    left = largest
+
+    async def bounded() -> MutableMapping[str, Any]:
+        nonlocal left
+        message = await receive()
+        left -= len(message.get("body", b""))
+        if left < 0:
+            raise Refused(413, "a request that is too large")
+        return message
+
+    return bounded
+
+
+async def _answer(send: Send, refused: Refused) -> None:
+    body = refused.reason.encode()
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": refused.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

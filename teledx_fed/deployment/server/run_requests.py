@@ -1,0 +1,119 @@
+"""Runs as a coordinator orders them: composed and checked here, kept in the run's folder, watched as they go."""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from teledx_fed.config.data import PartitionSettings
+from teledx_fed.config.loading import build, compose, save
+from teledx_fed.config.settings import Settings
+from teledx_fed.core.checks import must
+from teledx_fed.core.files import write_text
+from teledx_fed.core.reports import Readiness, RoundReport
+from teledx_fed.deployment.common import plans
+from teledx_fed.deployment.common.plans import Plan
+from teledx_fed.deployment.common.settings import checked_name
+from teledx_fed.deployment.server import control
+from teledx_fed.deployment.server.control import READINESS, RELEASE, TRAINING, FlowerRun, Order
+from teledx_fed.deployment.server.settings import ServerDirectory
+
+ENDED = ("completed", "failed", "stopped")
+POLL_SECONDS = 0.5
+
+
+def order_of(home: ServerDirectory, asked: Sequence[str], run: str, kind: str = TRAINING) -> tuple[Order, Plan]:
+    """`asked` is an experiment's name and settings as NAME=VALUE. A `ValueError` says which of them is wrong."""
+    settings = _composed(asked)
+    folder = folder_of(home, Order(checked_name("name", run), "", "", kind))
+    if folder.exists():
+        raise ValueError(f"--name must be new, got {run!r}, which was run. Choose another, or say resume {run}.")
+    plan = _plan(home, settings)
+    return Order(run, plan.digest, json.dumps(asdict(settings)), kind), plan
+
+
+def plan_of(home: ServerDirectory, asked: Sequence[str]) -> Plan:
+    """What hospitals are to approve before such a run; the same words give the same plan."""
+    return _plan(home, _composed(asked))
+
+
+def _composed(asked: Sequence[str]) -> Settings:
+    experiment, *overrides = asked
+    if "=" in experiment:
+        raise ValueError(f"the first word must name an experiment, got {experiment!r}. See conf/experiment.")
+    split = [choice for choice in overrides if choice.startswith("partition")]
+    must(not split, "partition", "be left to each hospital over a network", split, "It stands in their site.yaml.")
+    return replace(compose([f"experiment={experiment}", *overrides]), partition=PartitionSettings())
+
+
+def _plan(home: ServerDirectory, settings: Settings) -> Plan:
+    """PyTorch takes seconds to load: no other command of the coordinator waits for it."""
+    from teledx_fed.model.network import build as build_network
+    from teledx_fed.model.network import pack
+
+    network = build_network(settings.model, settings.seed)
+    return Plan.of(settings, RELEASE, home.settings.purpose, pack(network, network.layout))
+
+
+def folder_of(home: ServerDirectory, order: Order) -> Path:
+    return home.run(order.run) if order.kind == TRAINING else home.folder / READINESS / order.run
+
+
+def place(home: ServerDirectory, order: Order, plan: Plan | None = None) -> None:
+    """Write it down, then have it started; what is left of the same run from before is stopped first."""
+    control.stop(home, order.run)
+    folder = folder_of(home, order)
+    write_text(folder / "order.json", json.dumps(asdict(order), indent=1) + "\n")
+    if plan is not None:
+        plans.write(plan, folder / "plan.json")
+    save(build(json.loads(order.settings)), folder / "config.yaml")
+    control.start(home, order)
+
+
+def kept_order(home: ServerDirectory, run: str) -> Order:
+    """As it was placed, whatever release resumes it."""
+    file = home.run(run) / "order.json"
+    if not file.exists():
+        raise ValueError(f"run must be one that was started here, got {run!r}. See list.")
+    kept = json.loads(file.read_text())
+    return Order(kept["run"], kept["plan"], kept["settings"])
+
+
+def watch(
+    home: ServerDirectory, order: Order, told: Callable[[RoundReport, int], None] = lambda report, rounds: None
+) -> None:
+    """Each round as it comes, until the run ends. A `ValueError` says how, where it did not complete."""
+    rounds = int(json.loads(order.settings)["federation"]["rounds"])
+    lines = _lines(folder_of(home, order) / "rounds.jsonl")
+    while True:
+        newest = _newest(home, order.run)
+        for line in next(lines):
+            told(RoundReport(**json.loads(line)), rounds)
+        if newest.status in ENDED:
+            break
+        time.sleep(POLL_SECONDS)
+    if newest.status != "completed":
+        raise ValueError(
+            f"run {order.run} {newest.status}: {newest.details or 'the server says no more'}. Go on with resume."
+        )
+
+
+def answers(home: ServerDirectory, order: Order) -> list[Readiness]:
+    """What a question of the kind `READINESS` came to: each site, and last of all the federation."""
+    found = json.loads((folder_of(home, order) / "readiness.json").read_text())
+    return [Readiness(**{**one, "reasons": tuple(one["reasons"])}) for one in found]
+
+
+def _newest(home: ServerDirectory, run: str) -> FlowerRun:
+    return next(found for found in control.runs(home) if found.run == run)
+
+
+def _lines(file: Path) -> Iterator[list[str]]:
+    """Whole lines that were added since the last time."""
+    position = 0
+    while True:
+        text = file.read_bytes()[position:] if file.exists() else b""
+        whole = text[: text.rfind(b"\n") + 1]
+        position += len(whole)
+        yield whole.decode().splitlines()

@@ -1,0 +1,175 @@
+"""Flower's SuperLink with two doors: hospitals reach its fleet calls alone, this machine reaches all of it."""
+
+import os
+import ssl
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+
+import uvicorn
+from flwr.common.constant import ISOLATION_MODE_SUBPROCESS, TRANSPORT_TYPE_GRPC_RERE
+from flwr.server.superlink.linkstate import LinkState
+from flwr.superlink.auth_plugin import NoOpControlAuthnPlugin
+from flwr.superlink.cli.flower_superlink import SuperLinkLifespan
+from flwr.superlink.config_loader import SuperLinkLifespanConfig
+from flwr.superlink.main import create_app
+from uvicorn.config import LifespanType
+
+from teledx_fed.core.files import make_folder
+from teledx_fed.deployment.common.audit import AuditLog
+from teledx_fed.deployment.common.monitoring import repeatedly
+from teledx_fed.deployment.common.settings import LOOPBACK
+from teledx_fed.deployment.server.control import bundle, is_up
+from teledx_fed.deployment.server.journal import Journal
+from teledx_fed.deployment.server.request_filter import ASGIApp, RequestFilter, Seldom
+from teledx_fed.deployment.server.settings import HOME, ServerDirectory
+
+ENVIRONMENT = {
+    "FLWR_TELEMETRY_ENABLED": "0",
+    "FLWR_DISABLE_UPDATE_CHECK": "1",
+    "NO_PROXY": "127.0.0.1,localhost",
+}
+OBJECTIONS = {
+    "TLSV1_ALERT_UNKNOWN_CA": "a hospital holds the ca.crt of another authority",
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": "to a hospital the server's certificate has expired",
+    "SSLV3_ALERT_BAD_CERTIFICATE": "a hospital calls the server by a name that is not in its certificate",
+}
+"""What a client holds against the server's certificate, by the alert with which it hangs up (RFC 8446, 6.2)."""
+POLL_SECONDS = 0.2
+
+
+def serve(home: ServerDirectory, when_up: Callable[[], None], say: Callable[[str], None]) -> None:
+    """Until a signal ends it; `when_up` is called once it answers on both ports, `say` hears whom it turned away.
+
+    A `ValueError` where a port is taken or a certificate is missing.
+    """
+    settings = home.settings
+    commands = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # where flower-superexec lies
+    os.environ.update(ENVIRONMENT, FLWR_HOME=str(home.flower.absolute()), PATH=commands)
+    os.environ[HOME] = str(home.folder.absolute())
+    make_folder(home.database.parent)
+    flower = create_app(_config(home), SuperLinkLifespan)
+    audit = AuditLog(home.audit, home.audit_key)
+
+    def turned_away(reason: str) -> None:
+        audit.append("refused", what="request", reason=reason)
+        say(f"turned away: {reason}")
+
+    def state() -> LinkState:
+        found: LinkState = flower.state.linkstate_factory.state()
+        return found
+
+    def is_admitted(key: bytes) -> bool:
+        return state().get_node_id_by_public_key(key) is not None
+
+    refuse = Seldom(turned_away)
+    largest, a_second = int(settings.largest_request_mib * 2**20), settings.requests_a_second
+    app = Journal(flower, audit, state, sha256(bundle()).hexdigest())
+    filtered = RequestFilter(app, is_admitted, largest, a_second, refuse)
+    public = _server(filtered, home.certificates, settings.listen, settings.port, lifespan="off", refuse=refuse)
+    private = _server(app, home.loopback, LOOPBACK, settings.control_port, lifespan="on")
+    threading.Thread(target=_run, args=(public, private), name="hospitals", daemon=True).start()
+    threading.Thread(target=_wait, args=(home, public, when_up), name="health", daemon=True).start()
+    with repeatedly(partial(_renew, public, home.certificates)):
+        _run(private, public)
+    if not (private.started and public.started):
+        raise ValueError(
+            f"port and control_port must be free, got {settings.port} and {settings.control_port}. See above."
+        )
+
+
+def _run(server: uvicorn.Server, other: uvicorn.Server) -> None:
+    """Neither door is open without the other."""
+    with suppress(SystemExit):  # uvicorn's, where its port is taken
+        server.run()
+    other.should_exit = True
+
+
+def _wait(home: ServerDirectory, public: uvicorn.Server, when_up: Callable[[], None]) -> None:
+    while not (public.started and is_up(home)):
+        time.sleep(POLL_SECONDS)
+    when_up()
+
+
+def _renew(server: uvicorn.Server, certificates: Path) -> None:
+    """From now on hospitals are shown the certificate that lies there now; none is cut off."""
+    if (context := getattr(server.config, "ssl", None)) is not None:
+        context.load_cert_chain(certificates / "server.crt", certificates / "server.key")
+
+
+def _server(
+    app: ASGIApp,
+    certificates: Path,
+    host: str,
+    port: int,
+    lifespan: LifespanType,
+    refuse: Callable[[str], None] = lambda reason: None,
+) -> uvicorn.Server:
+    def listening(config: uvicorn.Config, usual: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
+        context = usual()
+        context.sslobject_class = _telling(refuse)
+        return context
+
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        lifespan=lifespan,
+        ssl_certfile=str(certificates / "server.crt"),
+        ssl_keyfile=str(certificates / "server.key"),
+        ssl_context_factory=listening,
+        proxy_headers=False,  # or a site on this machine would name any address as its own
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=5,
+    )
+    return uvicorn.Server(config)
+
+
+def _telling(refuse: Callable[[str], None]) -> type[ssl.SSLObject]:
+    """Who objects to the certificate hangs up before a request is heard; without this, the server would say nothing."""
+
+    class Handshake(ssl.SSLObject):
+        def do_handshake(self) -> None:
+            try:
+                super().do_handshake()
+            except ssl.SSLError as error:
+                if (objection := OBJECTIONS.get(error.reason or "")) is not None:
+                    refuse(objection)
+                raise
+
+    return Handshake
+
+
+def _config(home: ServerDirectory) -> SuperLinkLifespanConfig:
+    """What `flower-superlink` makes of its command line, with TLS and site keys required; it is the loopback's."""
+    authority, certificate, key = (home.loopback / name for name in ("ca.crt", "server.crt", "server.key"))
+    return SuperLinkLifespanConfig(
+        control_address=f"{LOOPBACK}:{home.settings.control_port}",
+        health_server_address=None,
+        host=LOOPBACK,
+        port=home.settings.control_port,
+        insecure=False,
+        certificates=(authority.read_bytes(), certificate.read_bytes(), key.read_bytes()),
+        superexec_auth_secret=None,
+        authn_plugin=NoOpControlAuthnPlugin(),
+        event_log_plugin=None,
+        fleet_event_log_plugin=None,
+        enable_event_log=False,
+        artifact_provider=None,
+        enable_supernode_auth=True,
+        fleet_api_type=TRANSPORT_TYPE_GRPC_RERE,
+        fleet_api_address=None,
+        simulation=False,
+        ssl_ca_certfile=str(authority.absolute()),
+        ssl_certfile=str(certificate.absolute()),
+        ssl_keyfile=str(key.absolute()),
+        database=str(home.database.absolute()),
+        isolation=ISOLATION_MODE_SUBPROCESS,
+        runtime_dependency_install=False,
+    )

@@ -1,0 +1,142 @@
+"""The coordinator's page, behind a token: nothing of it can be changed, and nothing in it left a site but counts."""
+
+import hmac
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import HTMLResponse, PlainTextResponse
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.middleware.base import RequestResponseEndpoint
+
+from teledx_fed.core.checks import must
+from teledx_fed.core.formatting import duration, number, size
+from teledx_fed.core.reports import RoundReport
+from teledx_fed.deployment.common.events import CERTIFICATE_DAYS
+from teledx_fed.deployment.server.overview import Overview, fault_in
+from teledx_fed.deployment.server.web.curve import curve
+
+HERE = Path(__file__).parent
+COOKIE = "teledx_fed"
+SHORTEST_TOKEN = 16
+LATEST = 12
+"""As many rounds are listed; the curves show all."""
+METRICS = {"referable_auroc": "Referable AUROC", "qwk": "QWK"}
+UNKNOWN = "Open the address that `python -m server page` printed: it carries the token that this page asks for.\n"
+HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
+    "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+def app(overview: Callable[[], Overview], token: str) -> FastAPI:
+    """Opened once as `/?token=…`, a browser keeps the token in a cookie that no script can read."""
+    must(len(token) >= SHORTEST_TOKEN, "token", f"have at least {SHORTEST_TOKEN} characters", len(token), "Draw one.")
+    site = FastAPI(title="teledx_fed", docs_url=None, redoc_url=None, openapi_url=None)
+
+    @site.middleware("http")
+    async def guard(request: Request, answer: RequestResponseEndpoint) -> Response:
+        named = _same(request.query_params.get("token"), token)
+        if named or _same(request.cookies.get(COOKIE), token):
+            response = await answer(request)
+        else:
+            response = PlainTextResponse(UNKNOWN, status_code=401)
+        if named:
+            secure = request.url.scheme == "https"
+            response.set_cookie(COOKIE, token, httponly=True, samesite="strict", secure=secure)
+        response.headers.update(HEADERS)
+        return response
+
+    @site.get("/", response_class=HTMLResponse)
+    def page() -> str:
+        return render(overview())
+
+    @site.get("/api/overview.json")
+    def values() -> dict[str, Any]:
+        return asdict(overview())
+
+    @site.get("/page.css")
+    def style() -> Response:
+        return Response((HERE / "page.css").read_bytes(), media_type="text/css")
+
+    @site.get("/page.js")
+    def script() -> Response:
+        return Response((HERE / "page.js").read_bytes(), media_type="text/javascript")
+
+    return site
+
+
+def server(overview: Callable[[], Overview], token: str, host: str, port: int) -> uvicorn.Server:
+    """To be run; it logs no address that was asked for, since one holds the token."""
+    return uvicorn.Server(
+        uvicorn.Config(
+            app(overview, token),
+            host,
+            port,
+            proxy_headers=False,
+            ws="none",
+            access_log=False,
+            log_level="warning",
+        )
+    )
+
+
+def _same(given: str | None, token: str) -> bool:
+    return given is not None and hmac.compare_digest(given.encode(), token.encode())
+
+
+def render(seen: Overview) -> str:
+    now = datetime.fromisoformat(seen.time)
+    environment = Environment(
+        loader=FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": number, "size": size, "duration": duration}
+    environment.filters |= {"ago": partial(ago, now), "clock": partial(clock, now)}
+    scored = [(report.round - 1, report.metrics) for report in seen.rounds]
+    curves = {name: curve([(round, metrics.get(key)) for round, metrics in scored]) for key, name in METRICS.items()}
+    return environment.get_template("page.html.jinja").render(
+        seen=seen,
+        run=seen.run,
+        metrics=METRICS,
+        scored=dict(scored),
+        curves={name: drawn for name, drawn in curves.items() if drawn},
+        latest=_latest(seen),
+        online=sum(site.online for site in seen.sites),
+        expires=seen.certificate_days is not None and seen.certificate_days < CERTIFICATE_DAYS,
+        as_of=f"{now.astimezone():%H:%M:%S %Z}",
+    )
+
+
+def _latest(seen: Overview) -> list[tuple[RoundReport, bool]]:
+    """The newest first, and whether a site was at fault; the report past the last round only scores the last model."""
+    trained = [report for report in seen.rounds if seen.run and report.round <= seen.run.round]
+    sites = [site.name for site in seen.sites]
+    return [(report, any(fault_in(report, site) for site in sites)) for report in reversed(trained[-LATEST:])]
+
+
+def ago(now: datetime, time: str) -> str:
+    seconds = max(0, round((now - datetime.fromisoformat(time)).total_seconds()))
+    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
+    if days >= 2:
+        return f"{days} days ago"
+    return f"{hours} h {minutes % 60:02} min ago" if hours else f"{minutes} min ago" if minutes else f"{seconds} s ago"
+
+
+def clock(now: datetime, time: str) -> str:
+    """On this machine's clock; the day too, where it is another."""
+    there, here = datetime.fromisoformat(time).astimezone(), now.astimezone()
+    return f"{there:%H:%M}" if there.date() == here.date() else f"{there.day} {there:%b %H:%M}"

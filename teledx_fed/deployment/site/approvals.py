@@ -1,0 +1,118 @@
+"""The plans that a hospital approved: one file for each, named by the plan's digest, for the hospital's own eyes."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
+
+from teledx_fed.core.checks import must, within
+from teledx_fed.deployment.common import private_files
+from teledx_fed.deployment.common.audit import AuditLog
+from teledx_fed.deployment.common.plans import DIGEST, Plan, read, sha256_of
+from teledx_fed.deployment.site import questions
+from teledx_fed.deployment.site.settings import SiteDirectory
+from teledx_fed.deployment.site.terms import plan_refusal
+
+SHORT = 12
+"""Characters of a digest that name a plan to a person."""
+
+
+@dataclass(frozen=True)
+class Approval:
+    """`reference` is of the ethics vote or contract, `expires` the last day; `runs` of the plan are answered in all."""
+
+    plan: Plan
+    reference: str
+    expires: date
+    runs: int
+
+    def in_force(self, today: date) -> bool:
+        return today <= self.expires
+
+
+def approve(
+    home: SiteDirectory, plan: Plan, reference: str, expires: str, runs: int = 1, model: Path | None = None
+) -> Approval:
+    """Bind the plan's digest, for `runs` more runs of it. A `ValueError` where site.yaml would refuse it anyway.
+
+    With 0 more, a run that has begun can go on until another day.
+
+    `model` is the file that a run starts from, where the plan names one that does not lie here yet.
+    """
+    check_terms(reference, expires, runs)
+    refused = plan_refusal(plan.asked(_start_of(home, plan, model)), home.settings.limits)
+    must(
+        refused is None,
+        "PLAN",
+        "lie within limits of site.yaml",
+        refused and refused.value,
+        "Ask the coordinator for another plan: the limits protect your patients.",
+    )
+    approval = Approval(plan, reference, _day(expires), len(questions.runs_of(home, plan.digest)) + runs)
+    kept = {**asdict(approval), "plan": json.loads(plan.text), "expires": expires}
+    private_files.write(home.approval(plan.digest), json.dumps(kept, indent=1).encode(), replace=True)
+    AuditLog(home.audit, home.audit_key).append(
+        "approved", plan=plan.digest, reference=reference, expires=expires, runs=approval.runs
+    )
+    return approval
+
+
+def check_terms(reference: str, expires: str, runs: int) -> None:
+    """A `ValueError` where an approval cannot have these terms, whatever the plan."""
+    must(reference.strip() != "", "--reference", "name the ethics vote or contract", reference, "Say --reference.")
+    must(_day(expires) >= date.today(), "--expires", "be a future date", expires, "Write it as 2027-01-31.")
+    within("--runs", runs, 0, 1000)
+
+
+def withdraw(home: SiteDirectory, plan: str) -> Approval:
+    """`plan` is its file, or the first characters of its digest."""
+    start = read(Path(plan)).digest if Path(plan).is_file() else plan
+    meant = [approval for approval in approvals(home) if start and approval.plan.digest.startswith(start)]
+    must(len(meant) == 1, "PLAN", "be an approved plan", plan, "See python -m sites approvals.")
+    home.approval(meant[0].plan.digest).unlink()
+    AuditLog(home.audit, home.audit_key).append("withdrawn", plan=meant[0].plan.digest)
+    return meant[0]
+
+
+def find(home: SiteDirectory, digest: str) -> Approval | None:
+    """By the whole digest."""
+    file = home.approval(digest) if DIGEST.fullmatch(digest) else None
+    return _read(file) if file is not None and file.exists() else None
+
+
+def approvals(home: SiteDirectory) -> Iterator[Approval]:
+    yield from (_read(file) for file in sorted(home.approvals.glob("*.json")))
+
+
+def start_held(home: SiteDirectory, plan: Plan) -> Path | None:
+    """The model file that the plan starts from, where the hospital holds it; its bytes are hashed each time."""
+    kept = (home.model(plan.file or ""), home.champion / "model.safetensors")
+    return next((file for file in kept if file.is_file() and sha256_of(file) == plan.file), None)
+
+
+def _start_of(home: SiteDirectory, plan: Plan, model: Path | None) -> Path | None:
+    if plan.file is None:
+        must(model is None, "--model", "be left out where the plan starts from no file", str(model), "Leave it out.")
+        return None
+    if model is not None:
+        found = sha256_of(model)
+        must(found == plan.file, "--model", f"have the SHA-256 {plan.file}", found, "Ask for the file again.")
+        private_files.write(home.model(found), model.read_bytes(), replace=True)
+    held = start_held(home, plan)
+    must(held is not None, "PLAN", "start from a model that is held here", plan.file, "Name its file with --model.")
+    return held
+
+
+def _read(file: Path) -> Approval:
+    kept = json.loads(private_files.read(file))
+    plan = Plan.parse(json.dumps(kept["plan"]))
+    must(plan.digest == file.stem, str(file), "hold the plan that it is named by", plan.digest, "Approve it anew.")
+    return Approval(plan, str(kept["reference"]), _day(kept["expires"]), int(kept["runs"]))
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise ValueError(f"--expires must be a day, got {text!r}. Write it as 2027-01-31.") from error

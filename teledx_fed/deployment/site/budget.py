@@ -1,0 +1,43 @@
+"""How often a hospital's test set has answered: on its disk, by photograph, whatever runs and plans were called."""
+
+import json
+from datetime import date
+from typing import Any
+
+from teledx_fed.core.examples import Site
+from teledx_fed.core.files import write_text
+from teledx_fed.deployment.site.settings import SiteDirectory
+
+
+def spent(home: SiteDirectory, site: Site, question: str) -> int:
+    """How many other answers were given by a test set that shares a photograph with the present one.
+
+    So a test set that lost or gained a few patients counts as the same. Its answer to the same question is another one,
+    because the difference between the two answers would reveal facts about the patients who left.
+    """
+    now = _photographs(site)
+    shared = {_answer(one) for one in _answers(home) if not now.isdisjoint(one["photographs"])}
+    return len(shared - {(question, now)})
+
+
+def record(home: SiteDirectory, site: Site, question: str, plan: str, day: date) -> None:
+    if (question, _photographs(site)) in map(_answer, _answers(home)):
+        return
+    line = {"question": question, "plan": plan, "day": day.isoformat(), "photographs": sorted(_photographs(site))}
+    earlier = home.test_answers.read_text() if home.test_answers.exists() else ""
+    write_text(home.test_answers, f"{earlier}{json.dumps(line)}\n")
+
+
+def _photographs(site: Site) -> frozenset[str]:
+    """The test set by the hash of each file."""
+    return frozenset(example.image.digest() for example in site.shard.test)
+
+
+def _answer(line: dict[str, Any]) -> tuple[str, frozenset[str]]:
+    return line["question"], frozenset(line["photographs"])
+
+
+def _answers(home: SiteDirectory) -> list[dict[str, Any]]:
+    if not home.test_answers.exists():
+        return []
+    return [json.loads(line) for line in home.test_answers.read_text().splitlines()]

@@ -1,0 +1,144 @@
+"""Where training would happen, and a round of it on a few photographs, from the message to the outbound rules."""
+
+import re
+import resource
+import warnings
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from flwr.app import Message, MessageType, RecordDict
+
+from teledx_fed.config.settings import Settings
+from teledx_fed.core.examples import Shard, Site
+from teledx_fed.core.formatting import duration, size
+from teledx_fed.core.updates import GlobalModel
+from teledx_fed.deployment.site.checks.check import Check, Checks, fail, ok, warn
+from teledx_fed.deployment.site.outbound_message import outgoing, rules
+from teledx_fed.deployment.site.settings import SiteDirectory
+from teledx_fed.deployment.site.terms import data_refusal
+from teledx_fed.federation import messages as wire
+from teledx_fed.federation.in_process import InProcessGrid
+from teledx_fed.federation.site import Hospital, client_app
+from teledx_fed.model.network import build as build_network
+from teledx_fed.model.runtime import has_cuda
+from teledx_fed.privacy.outbound import refusal
+from teledx_fed.training.compute import place
+from teledx_fed.training.worker import Worker
+
+MOST_PHOTOGRAPHS = 32
+DRIVER = Path("/proc/driver/nvidia/version")
+
+
+def device(home: SiteDirectory) -> Checks:
+    wanted, driver = home.settings.device, _driver()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a driver that is too old; the line below tells of it
+        usable = torch.cuda.is_available()
+    if usable and wanted != "cpu":
+        yield from _gpu(home, driver)
+    elif wanted == "cuda":
+        yield fail("device", f"device: cuda, and {_why_not(driver)}", "Mend that, or write device: auto.")
+    elif wanted == "auto" and driver is not None:
+        yield warn("device", f"the CPU, though there is a GPU: {_why_not(driver)}", "Mend that, or write device: cpu.")
+    else:
+        yield ok("device", f"the CPU{'' if wanted == 'cpu' else '; no GPU was found'}")
+
+
+def _gpu(home: SiteDirectory, driver: str | None) -> Iterator[Check]:
+    card, share = torch.cuda.get_device_properties(0), home.settings.limits.gpu_memory
+    free, total = torch.cuda.mem_get_info(0)
+    found = f"{card.name}, {size(free)} of {size(total)} free, {size(share * total)} granted by limits.gpu_memory"
+    yield ok("device", f"{found}; driver {driver or 'unknown'}, CUDA {torch.version.cuda}")
+    if not has_cuda():
+        remedy = "Install onnxruntime-gpu in the place of onnxruntime."
+        yield warn("device", "onnxruntime has no CUDA provider: frozen parts are computed on the CPU", remedy)
+
+
+def _driver() -> str | None:
+    """Of NVIDIA's, as it is loaded."""
+    version = re.search(r"\d+\.\d+[\d.]*", DRIVER.read_text()) if DRIVER.exists() else None
+    return version[0] if version else None
+
+
+def _why_not(driver: str | None) -> str:
+    if torch.version.cuda is None:
+        return "the torch installed here is built without CUDA"
+    if driver is None:
+        return "no NVIDIA driver is loaded"
+    return f"torch cannot use it: driver {driver}, CUDA {torch.version.cuda} (CUDA_VISIBLE_DEVICES may hide it)"
+
+
+def training(home: SiteDirectory, site: Site, settings: Settings) -> Checks:
+    """Twice, the first time to warm up: seconds are those of the second."""
+    part = _few(site)
+    worker = Worker(place(build_network(settings.model, settings.seed), settings, lambda line: None))
+    if worker.network.device.type == "cuda":
+        torch.cuda.set_per_process_memory_fraction(home.settings.limits.gpu_memory)
+    with TemporaryDirectory() as folder:
+        hospital = Hospital(part, worker, settings, Path(folder))
+        grid = InProcessGrid([client_app(lambda context: hospital)], [site.name])
+        (node,) = grid.get_node_ids()
+        message = _asking(hospital, node)
+        list(grid.send_and_receive([message]))
+        before = worker.clock.seconds()
+        (reply,) = grid.send_and_receive([message])
+        after = worker.clock.seconds()
+    if reply.has_error():
+        remedy = "See above; with too little memory, ask for smaller batches or lower limits.cores."
+        yield fail("training", f"a step of training ended with {reply.error.reason}", remedy)
+        return
+    yield _seconds(site, part, settings, {phase: after[phase] - before[phase] for phase in after})
+    yield _leaving(message, reply, hospital)
+    yield from _refused(home, site, settings)
+
+
+def _refused(home: SiteDirectory, site: Site, settings: Settings) -> Checks:
+    train = site.shard.train
+    patients = len({example.patient for example in train})
+    refused = data_refusal(settings.local_training(1), len(train), patients, home.settings.limits)
+    if refused is not None:
+        found = f"training on {len(train)} photographs of {patients} patients is refused: {refused}"
+        yield warn("limits", found, "Gather more, ask the coordinator for another plan, or change limits in site.yaml.")
+
+
+def _few(site: Site) -> Site:
+    shard = site.shard
+    return replace(site, shard=Shard(shard.train[:MOST_PHOTOGRAPHS], shard.validation[:MOST_PHOTOGRAPHS], ()))
+
+
+def _asking(hospital: Hospital, node: int) -> Message:
+    model = GlobalModel(1, hospital.worker.initial.weights, 0)
+    content = RecordDict(
+        {
+            wire.PARAMETERS: wire.vector(model.weights.parameters, wire.PARAMETERS),
+            wire.STATISTICS: wire.vector(model.weights.statistics, wire.STATISTICS),
+            wire.CONFIG: wire.asking(model, hospital.settings.local_training(1)),
+        }
+    )
+    return Message(content, dst_node_id=node, message_type=MessageType.TRAIN)
+
+
+def _seconds(site: Site, part: Site, settings: Settings, took: dict[str, float]) -> Check:
+    whole, few = site.shard, part.shard
+    a_photograph = took["training"] / len(few.train)
+    epoch, scoring = a_photograph * len(whole.train), took["evaluation"] * len(whole.validation) / len(few.validation)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    found = (
+        f"{1000 * a_photograph:.0f} ms a photograph; a round of one epoch over {len(whole.train)} takes about "
+        f"{duration(epoch + scoring)}, {duration(scoring)} of it for validation; {size(peak)} of memory at the peak"
+    )
+    deadline = settings.federation.deadline_seconds
+    if epoch + scoring > deadline:
+        remedy = f"Tell the coordinator: rounds end after {duration(deadline)} unless deadline_seconds is raised."
+        return warn("training", found, remedy)
+    return ok("training", found)
+
+
+def _leaving(message: Message, reply: Message, hospital: Hospital) -> Check:
+    allowed = rules(message, hospital, wire.training_of(message.content))
+    if (stop := refusal(outgoing(reply), allowed)) is not None:
+        return fail("outbound", f"what was learned may not leave: {stop}", "Tell those who look after teledx_fed.")
+    return ok("outbound", "what was learned may leave by the outbound rules")

@@ -1,0 +1,58 @@
+"""All checks of a hospital, the cheap ones first, each as it comes."""
+
+from collections.abc import Callable
+
+from teledx_fed.config.settings import Settings
+from teledx_fed.deployment.site.approvals import approvals
+from teledx_fed.deployment.site.checks import local, server
+from teledx_fed.deployment.site.checks.check import Checks, fail, guarded, ok, warn
+from teledx_fed.deployment.site.settings import SiteDirectory
+
+OWN = {
+    "secrets": local.secrets,
+    "key": local.key,
+    "authority": local.authority,
+    "approval": local.approval,
+    "limits": local.limits,
+    "cores": local.cores,
+    "memory": local.memory,
+}
+
+
+def checks(
+    home: SiteDirectory, offline: bool, advance: Callable[[int, int], None], asked: Settings | None = None
+) -> Checks:
+    """`asked` is what is trained for a try; without, what an approved plan asks, or the defaults. `advance` hears how
+    many photographs are prepared.
+    """
+    try:
+        settings = home.settings
+    except ValueError as error:
+        yield fail("site.yaml", str(error), "Nothing else can be checked before.")
+        return
+    yield ok("site.yaml", f"{settings.name}, for the server {settings.server}")
+    for name, part in OWN.items():
+        yield from guarded(name, part(home))
+    if offline:
+        yield warn("network", "not checked (--offline)", "Check without it before joining.")
+    else:
+        yield from guarded("network", server.checks(home))
+    yield from _computing(home, advance, asked or _approved(home) or Settings())
+
+
+def _approved(home: SiteDirectory) -> Settings | None:
+    """What the plan asks that expires last, of those that start from no file."""
+    plans = [(one.expires, one.plan) for one in approvals(home) if one.plan.file is None]
+    return max(plans, key=lambda one: one[0])[1].asked() if plans else None
+
+
+def _computing(home: SiteDirectory, advance: Callable[[int, int], None], asked: Settings) -> Checks:
+    """PyTorch takes seconds to load: every line before this one is there without it."""
+    from teledx_fed.deployment.site.checks import computing, data
+    from teledx_fed.deployment.site.hospital import own_settings
+
+    settings = own_settings(asked, home)
+    yield from guarded("device", computing.device(home))
+    site = yield from guarded("data", data.checks(home, settings, advance))
+    if site is not None:
+        yield from guarded("training", computing.training(home, site, settings))

@@ -1,0 +1,143 @@
+"""Whether the server is reached, is the coordinator's, keeps the same time, and knows this hospital's key.
+
+What is sent is signed as every message of a hospital, and a server refuses it whoever sends it: it announces the
+hospital with a heartbeat of no length. From the reason it shows whether the key is admitted. Nothing changes by it, and
+a hospital that has joined stays as it is.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+
+import httpx
+from flwr.common.constant import SYSTEM_TIME_TOLERANCE, TIMESTAMP_TOLERANCE
+from flwr.proto.fleet_pb2 import ActivateNodeRequest
+from flwr.supercore.error import ApiErrorCode, FlowerError
+from flwr.supercore.primitives.asymmetric import public_key_to_bytes
+from flwr.supercore.protobuf.client import ProtobufRequestContext
+from flwr.supercore.protobuf.constants import PROTOBUF_MEDIA_TYPE
+from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
+
+from teledx_fed.core.formatting import number
+from teledx_fed.deployment.common.certificates import fingerprint
+from teledx_fed.deployment.common.keys import site_key
+from teledx_fed.deployment.site.checks.check import Check, Checks, fail, ok, warn
+from teledx_fed.deployment.site.checks.connection import Barred, Way, Witness, connected, passed, resolved, stopped
+from teledx_fed.deployment.site.checks.trust import certificate, objection, trusting
+from teledx_fed.deployment.site.settings import SiteDirectory
+
+CALL = "/flwr.proto.Fleet/ActivateNode"
+PATH = "/v1/fleet/activate-node"
+MOST_AHEAD, FAR_BEHIND = 3.0, 60.0
+DATE_LAGS = 2.0
+"""Seconds by which a server's Date may lag behind its clock: whole seconds, written anew about once a second."""
+READINGS, PAUSE_SECONDS = 6, 0.25
+"""Read so often over more than a second, the clock is known to about a second."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """To one request, `asked` and `came` by this machine's clock, `told` by the server's; None where it tells none."""
+
+    status: int
+    code: int | None
+    told: float | None
+    asked: float
+    came: float
+
+
+class Caller:
+    """Sends the signed request; one at a time."""
+
+    def __init__(self, home: SiteDirectory, way: Way, client: httpx.Client) -> None:
+        key = site_key(home.private_key)
+        self._client, self._url = client, f"https://{way.server}{PATH}"
+        self._signer, self.seen = NodeAuthHttpInterceptor(key, key.public_key()), Witness()
+        self._message = ActivateNodeRequest(public_key=public_key_to_bytes(key.public_key()), heartbeat_interval=0.0)
+
+    def __call__(self) -> Answer:
+        headers = {"content-type": PROTOBUF_MEDIA_TYPE, "accept": PROTOBUF_MEDIA_TYPE}
+        content = self._message.SerializeToString()
+        traced = {"trace": self.seen}
+        request = self._client.build_request("POST", self._url, content=content, headers=headers, extensions=traced)
+        context, asked = ProtobufRequestContext(CALL, self._message, request), time.time()
+        response = self._signer.intercept(context, lambda context: self._client.send(context.request))
+        came, date, refused = time.time(), response.headers.get("date"), FlowerError.from_json(response.text)
+        told = parsedate_to_datetime(date).timestamp() if date else None
+        return Answer(response.status_code, refused.code if refused else None, told, asked, came)
+
+
+def checks(home: SiteDirectory) -> Checks:
+    """Each stands on the one before: where the way ends, the rest cannot be known."""
+    try:
+        way = Way.of(home.settings)
+        yield resolved(way)
+        yield connected(way)
+        with way.client(trusting(home.authority)) as client:
+            call = Caller(home, way, client)
+            yield from _answering(home, way, call)
+    except Barred as barred:
+        yield barred.check
+        yield warn("network", "what comes after could not be checked", "Check again once this is mended.")
+
+
+def _answering(home: SiteDirectory, way: Way, call: Caller) -> Checks:
+    try:
+        first = call()
+    except httpx.ProxyError as error:
+        raise Barred(stopped(way, str(error))) from error
+    except httpx.TransportError as error:
+        yield from _through(way)
+        raise Barred(objection(way, error, home.authority)) from error
+    yield from _through(way)
+    if call.seen.claims is not None:
+        yield certificate(call.seen.claims)
+    yield clock([first, *_more(call)])
+    yield admitted(first, home, way)
+
+
+def _through(way: Way) -> Checks:
+    if way.proxy is not None:
+        yield passed(way)
+
+
+def _more(call: Caller) -> list[Answer]:
+    answers = []
+    for _ in range(READINGS - 1):
+        time.sleep(PAUSE_SECONDS)
+        answers.append(call())
+    return answers
+
+
+def clock(answers: Sequence[Answer]) -> Check:
+    """How far this machine's is ahead of the server's: between two bounds, from all answers together."""
+    told = [(answer, answer.told) for answer in answers if answer.told is not None]
+    if not told:
+        return warn("clock", "the server tells no time", "See that this machine's clock is set by NTP.")
+    least = max(answer.asked - date for answer, date in told) - DATE_LAGS
+    most = min(answer.came - date for answer, date in told)
+    found = f"{number(least, '.1f')} to {number(most, '.1f')} s ahead of the server's"
+    if most > MOST_AHEAD:
+        remedy = f"Set it by NTP: from {SYSTEM_TIME_TOLERANCE} s ahead on, the server turns every message away."
+        return fail("clock", found, remedy)
+    if most < -TIMESTAMP_TOLERANCE:
+        remedy = f"Set it by NTP: from {TIMESTAMP_TOLERANCE} s behind on, the server turns every message away."
+        return fail("clock", found, remedy)
+    if most < -FAR_BEHIND:
+        return warn("clock", found, f"Set it by NTP: {TIMESTAMP_TOLERANCE} s behind, messages are turned away.")
+    return ok("clock", found)
+
+
+def admitted(answer: Answer, home: SiteDirectory, way: Way) -> Check:
+    match answer.code:
+        case ApiErrorCode.FLEET_INVALID_HEARTBEAT_INTERVAL:
+            return ok("admission", "the server knows this hospital's key")
+        case ApiErrorCode.FLEET_NODE_ACTIVATION_FAILED:
+            shown = fingerprint(home.public_key)
+            remedy = f"Send {home.public_key} (fingerprint {shown}) to the coordinator, to be admitted."
+            return fail("admission", "the server does not know this hospital's key", remedy)
+    if answer.status == httpx.codes.UNAUTHORIZED:
+        return fail("admission", "the server turns the signature away", "Set the clock first, see above.")
+    remedy = f"Ask the coordinator whether its server answers at {way.server}."
+    return fail("admission", f"{way.server} answers {answer.status}, as no server of teledx_fed does", remedy)

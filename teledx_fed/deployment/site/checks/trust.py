@@ -1,0 +1,97 @@
+"""Whether the server is the coordinator's, and if not, who it is that answers."""
+
+import ssl
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from teledx_fed.deployment.common.certificates import Claims, claims, expires
+from teledx_fed.deployment.site.checks.check import Check, fail, ok, warn
+from teledx_fed.deployment.site.checks.connection import SECONDS, Way
+from teledx_fed.deployment.site.checks.local import SOON_DAYS
+
+EARLY, EXPIRED, HOST, ADDRESS = 9, 10, 62, 64
+"""Objections of OpenSSL's (X509_V_ERR_…)."""
+OURS = "teledx_fed authority "
+
+
+def trusting(authority: Path) -> ssl.SSLContext:
+    """As the SuperNode: this authority and no other. A `ValueError` where the file holds none."""
+    expires(authority)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(authority)
+    return context
+
+
+def certificate(presented: Claims) -> Check:
+    """Of one that was verified."""
+    days = (presented.ends - datetime.now(UTC)).days
+    found = f"issued by {presented.issuer!r}, {days} days left"
+    if days < SOON_DAYS:
+        return warn("certificate", found, "Remind the coordinator to renew it.")
+    return ok("certificate", found)
+
+
+def objection(way: Way, error: BaseException, authority: Path) -> Check:
+    """Why a connection came to nothing after it stood."""
+    causes = list(_causes(error))
+    for cause in causes:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return _unbelieved(way, cause, authority)
+    found, remedy = f"the connection to {way.server} ends early: {error or type(error).__name__}", _cut(way)
+    if any(isinstance(cause, TimeoutError) for cause in causes):
+        found = f"{way.server} is silent for {SECONDS:g} s"
+    elif any(isinstance(cause, ssl.SSLError) for cause in causes):
+        found = f"{way.server} does not speak TLS as it should: {error}"
+    return fail("certificate", found, remedy)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _cut(way: Way) -> str:
+    return (
+        f"Compare {way.server} with what the coordinator gave you. If it is right, a firewall may cut connections that "
+        f"it cannot read: ask IT to exempt {way.server} from TLS inspection."
+    )
+
+
+def _unbelieved(way: Way, error: ssl.SSLCertVerificationError, authority: Path) -> Check:
+    presented = way.presented()
+    if presented is None:
+        return fail("certificate", f"{way.server} is not trusted: {error.verify_message}", _cut(way))
+    if error.verify_code == EXPIRED and presented.ends < datetime.now(UTC):
+        remedy = "The coordinator must renew it: python -m server renew."
+        return fail("certificate", f"the server's certificate expired on {presented.ends:%Y-%m-%d}", remedy)
+    if error.verify_code in (EARLY, EXPIRED):
+        remedy = "Set this machine's clock; if it is right, ask the coordinator for the present ca.crt."
+        return fail("certificate", f"not valid at this machine's time: {error.verify_message}", remedy)
+    if error.verify_code in (HOST, ADDRESS):
+        return _misnamed(way, presented)
+    return _foreign(way, presented, claims(authority).subject)
+
+
+def _misnamed(way: Way, presented: Claims) -> Check:
+    return fail(
+        "certificate",
+        f"the server's certificate is for {', '.join(presented.hosts) or presented.subject}, not for {way.host}",
+        f"Write one of these as server in site.yaml, or ask the coordinator for a certificate for {way.host}.",
+    )
+
+
+def _foreign(way: Way, presented: Claims, ours: str) -> Check:
+    """A chain that does not go back to ca.crt. Our own authorities have names that no two share."""
+    issuer = presented.issuer
+    if issuer == ours or issuer.startswith(OURS):
+        found = f"the certificate presented was issued by {issuer!r}, another authority than that of ca.crt ({ours!r})"
+        remedy = "Ask the coordinator for the present ca.crt, and compare its fingerprint by telephone."
+        return fail("certificate", found, remedy)
+    return fail(
+        "certificate",
+        f"the certificate presented was issued by {issuer!r}, not by the coordinator's authority {ours!r}: "
+        "your network inspects TLS",
+        f"Ask IT to exempt {way.server}. If nothing inspects it, ask the coordinator for the present ca.crt.",
+    )

@@ -1,0 +1,82 @@
+"""Which patients trained which rounds, and who has withdrawn: kept at the hospital, told to nobody."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from teledx_fed.core.checks import must
+from teledx_fed.core.examples import Example
+from teledx_fed.core.files import make_folder, write_text
+from teledx_fed.data.encodings import composed, decode
+from teledx_fed.data.layouts import read
+from teledx_fed.data.tables import spelling, spellings
+from teledx_fed.deployment.site.settings import SiteDirectory
+
+
+def record(home: SiteDirectory, run: str, round: int, day: date, train: Sequence[Example]) -> None:
+    """That these patients train this round; their names are written once for each set of them."""
+    patients = "\n".join(sorted({example.patient.removeprefix(f"{example.source}/") for example in train}))
+    digest = hashlib.sha256(patients.encode()).hexdigest()
+    if not (shard := _shard(home, digest)).exists():
+        write_text(shard, patients)
+    folder = home.run(run)
+    make_folder(folder)
+    with (folder / "lineage.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"run": run, "round": round, "day": day.isoformat(), "shard": digest}) + "\n")
+
+
+def rounds_on(home: SiteDirectory, day: date) -> int:
+    return sum(entry["day"] == day.isoformat() for entry in _entries(home))
+
+
+def rounds_of(home: SiteDirectory, patient: str) -> list[tuple[str, int]]:
+    """Run and round, each that the patient was trained on."""
+    used = {entry["shard"] for entry in _entries(home)}
+    named = spellings([patient])
+    holding = {digest for digest in used if named & set(map(spelling, _shard(home, digest).read_text().split("\n")))}
+    return sorted({(entry["run"], entry["round"]) for entry in _entries(home) if entry["shard"] in holding})
+
+
+def excluded(home: SiteDirectory) -> frozenset[str]:
+    """In any encoding that a table may have. A `ValueError` where the file is no text."""
+    if not home.excluded.exists():
+        return frozenset()
+    try:
+        text = decode(home.excluded.read_bytes()).content
+    except ValueError as error:
+        raise ValueError(f"{home.excluded} {error}") from error
+    return frozenset(name for line in text.splitlines() if (name := composed(line).strip()))
+
+
+def unmatched(names: Iterable[str], examples: Sequence[Example]) -> list[str]:
+    """Those whom no photograph names, of patients to be left out."""
+    patients = {spelling(example.patient) for example in examples}
+    return sorted(name for name in names if not spellings([name]) & patients)
+
+
+def exclude(home: SiteDirectory, patient: str) -> int:
+    """Leave a patient out from the next message on, and remove what was prepared of them; returns how many photographs.
+
+    A `ValueError` where the hospital's data name no such patient.
+    """
+    collection, _ = read(home.settings.name, home.settings.data.source)
+    named = spellings([patient])
+    images = [example.image for example in collection.examples if spelling(example.patient) in named]
+    must(bool(images), "PATIENT", "be one whom the data name", patient, "Write it as the hospital's files do.")
+    write_text(home.excluded, "".join(f"{name}\n" for name in sorted({*excluded(home), patient})))
+    for image in images:
+        for prepared in home.cache.rglob(f"{image.digest()}.npy"):
+            prepared.unlink()
+    return len(images)
+
+
+def _entries(home: SiteDirectory) -> Iterator[dict[str, Any]]:
+    for file in sorted(home.state.glob("runs/*/lineage.jsonl")):
+        yield from (json.loads(line) for line in file.read_text(encoding="utf-8").splitlines())
+
+
+def _shard(home: SiteDirectory, digest: str) -> Path:
+    return home.state / "shards" / f"{digest}.txt"

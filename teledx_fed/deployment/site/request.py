@@ -1,0 +1,44 @@
+"""What a message of the coordinator asks of a hospital, as typed values."""
+
+from dataclasses import dataclass
+
+from flwr.app import Context, Message, MessageType
+
+from teledx_fed.core.updates import LocalTraining
+from teledx_fed.deployment.common.settings import checked_name
+from teledx_fed.deployment.site.questions import TEST, TRAINING, VALIDATION, Question
+from teledx_fed.federation.messages import CONFIG, training_of
+from teledx_fed.federation.site import STATISTICS
+
+
+@dataclass(frozen=True)
+class Request:
+    """For which run, by the digest of which plan; counts of the data ask no `question` of a model."""
+
+    run: str
+    plan: str
+    release: str
+    question: Question | None
+    training: LocalTraining | None
+
+
+def request_of(message: Message, context: Context, digest: str) -> Request:
+    """`digest` is of the whole message. A `ValueError` or `KeyError` where it is none that a hospital answers."""
+    kind, config = message.metadata.message_type, context.run_config
+    if kind not in (MessageType.TRAIN, MessageType.EVALUATE, STATISTICS):
+        raise ValueError(f"a message of type {kind}")
+    return Request(
+        run=checked_name("run", str(config["run"])),
+        plan=str(config["plan"]),
+        release=str(config["release"]),
+        question=None if kind == STATISTICS else _question(message, kind, digest),
+        training=training_of(message.content) if kind == MessageType.TRAIN else None,
+    )
+
+
+def _question(message: Message, kind: str, digest: str) -> Question:
+    config = message.content.config_records[CONFIG]
+    name = TRAINING if kind == MessageType.TRAIN else str(config["split"])
+    if name not in (TRAINING, VALIDATION, TEST):
+        raise ValueError(f"scores of {name[:20]}")
+    return Question(name, int(str(config["round"])), int(str(config["trained-in"])), digest)

@@ -1,0 +1,223 @@
+"""What a hospital decides for itself: `site.yaml`, and the folder that it lies in."""
+
+from dataclasses import dataclass, field
+from datetime import time
+from functools import cached_property
+from pathlib import Path
+
+from teledx_fed.config.data import PartitionSettings, SourceSettings
+from teledx_fed.config.federation import OutboundSettings
+from teledx_fed.config.loading import read
+from teledx_fed.core.checks import must, one_of, within
+from teledx_fed.deployment.common.settings import WatchSettings, checked_address, checked_name
+
+
+@dataclass
+class OwnDataSettings:
+    """Photographs and grades as they lie at the hospital; `grading` maps its own scheme to ICDR, `oedema` its words
+    to yes, no and unknown."""
+
+    layout: str = "folder"
+    root: str = ""
+    grading: dict[str, int] = field(default_factory=dict)
+    oedema: dict[str, str] = field(default_factory=dict)
+    file_pattern: str | None = None
+    on_bad: str = "fail"
+    workers: int = 2
+
+    def __post_init__(self) -> None:
+        one_of("data.on_bad", self.on_bad, ("fail", "skip"))
+        within("data.workers", self.workers, 1, 256)
+        _ = self.source
+        absolute = not self.root or Path(self.root).is_absolute()
+        must(absolute, "data.root", "be an absolute path", self.root, "A service starts in another folder than you.")
+
+    @property
+    def source(self) -> SourceSettings:
+        return SourceSettings(self.layout, self.root, self.grading, self.oedema, self.file_pattern)
+
+
+@dataclass
+class OwnPartitionSettings:
+    """The shares of the hospital's patients that are held out; they stay as at first use."""
+
+    validation: float = 0.2
+    test: float = 0.3
+
+    def __post_init__(self) -> None:
+        PartitionSettings(validation=self.validation, test=self.test)
+
+
+@dataclass
+class LimitSettings:
+    """What a plan may ask for; null sets no limit.
+
+    A vision transformer sees each patch of a photograph through one linear layer, a head with a hidden layer picks out
+    single photographs, and a step of plain SGD is a gradient: each gives photographs back, so none is in the lists
+    unless the hospital puts it there. `learning_rate` and `steps` (of one round) are from a least to a most;
+    `batch_size` is the smallest, `training_patients` the fewest that train; `epochs` are those of one round.
+    Gradients that are clipped to less than `clip_norm` make of AdamW what plain SGD is.
+    `questions_a_day` are of any kind, for each tells something of the data; `test_answers` is how often a test set
+    answers, whatever plans and runs are called. `memory`, `cache` (prepared photographs and features) and `disk` (what
+    stays free) are in GB. `hours` are in local time, `20:00-06:00` goes past midnight.
+    """
+
+    networks: list[str] = field(default_factory=lambda: [f"tf_efficientnet_b{size}" for size in range(3)])
+    heads: list[str] = field(default_factory=lambda: ["grade"])
+    optimizers: list[str] = field(default_factory=lambda: ["adamw", "adam"])
+    learning_rate: list[float] = field(default_factory=lambda: [1e-5, 1e-2])
+    training_patients: int = 50
+    batch_size: int = 8
+    clip_norm: float = 0.1
+    steps: list[int] = field(default_factory=lambda: [4, 20_000])
+    epochs: int | None = 50
+    image_size: int = 1024
+    rounds_a_day: int | None = None
+    questions_a_day: int | None = 200
+    test_answers: int = 5
+    hours: str | None = None
+    cores: int = 2
+    memory: float = 8.0
+    gpu_memory: float = 1.0
+    cache: float = 50.0
+    disk: float = 2.0
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "rounds_a_day", "questions_a_day", "image_size", "training_patients", "batch_size"):
+            if (value := getattr(self, name)) is not None:
+                within(f"limits.{name}", value, 1, 1e9)
+        for name in ("learning_rate", "steps"):
+            ordered = len(value := getattr(self, name)) == 2 and 0 < value[0] <= value[1]
+            must(ordered, f"limits.{name}", "be [least, most], above 0", value, "For example as sites init writes it.")
+        within("limits.clip_norm", self.clip_norm, 0, 1e9)
+        within("limits.test_answers", self.test_answers, 0, 1e9)
+        within("limits.cores", self.cores, 1, 1024)
+        within("limits.gpu_memory", self.gpu_memory, 0.01, 1)
+        within("limits.memory", self.memory, 1, 1e6)
+        within("limits.cache", self.cache, 0.001, 1e6)
+        within("limits.disk", self.disk, 0, 1e6)
+        self.window()
+
+    def window(self) -> tuple[time, time] | None:
+        """From when until when the hospital computes."""
+        if self.hours is None:
+            return None
+        try:
+            begin, end = map(time.fromisoformat, self.hours.split("-"))
+        except ValueError as error:
+            raise ValueError(
+                f"limits.hours must be HH:MM-HH:MM, got {self.hours!r}. For nights write 20:00-06:00."
+            ) from error
+        return begin, end
+
+
+@dataclass
+class SiteSettings:
+    name: str = ""
+    server: str = ""
+    data: OwnDataSettings = field(default_factory=OwnDataSettings)
+    device: str = "auto"
+    proxy: str | None = None
+    partition: OwnPartitionSettings = field(default_factory=OwnPartitionSettings)
+    limits: LimitSettings = field(default_factory=LimitSettings)
+    outbound: OutboundSettings = field(default_factory=OutboundSettings)
+    watch: WatchSettings = field(default_factory=WatchSettings)
+
+    def __post_init__(self) -> None:
+        checked_name("name", self.name)
+        checked_address("server", self.server)
+        one_of("device", self.device, ("auto", "cpu", "cuda"))
+
+
+@dataclass(frozen=True)
+class SiteDirectory:
+    """A hospital's folder, as `python -m sites init` lays it out."""
+
+    folder: Path
+
+    @cached_property
+    def settings(self) -> SiteSettings:
+        return read(self.folder / "site.yaml", SiteSettings)
+
+    @property
+    def authority(self) -> Path:
+        """The certificate that the server's must go back to."""
+        return self.folder / "ca.crt"
+
+    @property
+    def private_key(self) -> Path:
+        return self.folder / "keys" / "site.key"
+
+    @property
+    def public_key(self) -> Path:
+        return self.folder / "keys" / "site.pub"
+
+    @property
+    def split_key(self) -> Path:
+        """The secret that says on which side of its split a patient lies."""
+        return self.folder / "secrets" / "split.key"
+
+    @property
+    def executor_key(self) -> Path:
+        """What the worker shows the SuperNode beside it."""
+        return self.folder / "secrets" / "executor.key"
+
+    @property
+    def state(self) -> Path:
+        return self.folder / "state"
+
+    @property
+    def answered(self) -> Path:
+        return self.state / "answered.json"
+
+    def run(self, name: str) -> Path:
+        """What is kept from round to round of one run."""
+        return self.state / "runs" / name
+
+    @property
+    def test_answers(self) -> Path:
+        """Which questions the test set has answered."""
+        return self.state / "test-answers.jsonl"
+
+    @property
+    def approvals(self) -> Path:
+        """The plans that this hospital approved."""
+        return self.folder / "approvals"
+
+    def approval(self, plan: str) -> Path:
+        return self.approvals / f"{plan}.json"
+
+    def model(self, digest: str) -> Path:
+        """A model that an approved plan starts from, by its SHA-256."""
+        return self.folder / "models" / f"{digest}.safetensors"
+
+    @property
+    def node_log(self) -> Path:
+        """What the SuperNode says."""
+        return self.state / "supernode.log"
+
+    @property
+    def cache(self) -> Path:
+        return self.folder / "cache"
+
+    @property
+    def champion(self) -> Path:
+        """The bundle that this hospital diagnoses with."""
+        return self.folder / "champion"
+
+    @property
+    def audit(self) -> Path:
+        return self.folder / "audit.jsonl"
+
+    @property
+    def audit_key(self) -> Path:
+        """What the head of the audit log is signed with; the public key lies beside it.
+
+        Not `private_key`, which the user who trains may be kept from.
+        """
+        return self.folder / "secrets" / "audit.key"
+
+    @property
+    def excluded(self) -> Path:
+        """Patients who withdrew, one a line, as the hospital's own files name them."""
+        return self.folder / "excluded.txt"

@@ -1,0 +1,90 @@
+"""What a hospital refuses, with one word for each reason; a refused coordinator learns no more than the word."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from math import ceil, isclose
+
+from teledx_fed.config.settings import Settings
+from teledx_fed.core.updates import LocalTraining
+from teledx_fed.deployment.common.refusal import Refusal
+from teledx_fed.deployment.site.settings import LimitSettings, SiteSettings
+
+OFFLINE = ("lite0", "none", "file")
+"""Initial weights that a hospital has without coordinator and model hub; a file must lie at the hospital."""
+
+
+@dataclass(frozen=True)
+class Today:
+    """What was asked of a hospital since its midnight: rounds of training, and questions of any kind."""
+
+    rounds: int
+    questions: int
+
+
+def refusal(release: str, here: str, trains: bool, own: SiteSettings, today: Today, now: datetime) -> Refusal | None:
+    """Of a message, whatever its plan. `here` is the hospital's own release, `now` its local time."""
+    limits = own.limits
+    if not neighbours(release, here):
+        return Refusal.RELEASE
+    if not within_hours(own, now):
+        return Refusal.NOT_NOW
+    if limits.questions_a_day is not None and today.questions >= limits.questions_a_day:
+        return Refusal.QUESTIONS
+    if trains and limits.rounds_a_day is not None and today.rounds >= limits.rounds_a_day:
+        return Refusal.ROUNDS
+    return None
+
+
+def plan_refusal(asked: Settings, limits: LimitSettings) -> Refusal | None:
+    """Of the settings of a plan, before any data is touched."""
+    model, training = asked.model, asked.training
+    least, most = limits.learning_rate
+    allowed = {
+        Refusal.NETWORK: model.name in limits.networks,
+        Refusal.HEAD: model.head in limits.heads,
+        Refusal.START: model.initial in OFFLINE,
+        Refusal.OPTIMIZER: training.optimizer in limits.optimizers,
+        Refusal.LEARNING_RATE: least <= training.learning_rate <= most,
+        Refusal.BATCH_SIZE: training.batch_size >= limits.batch_size,
+        Refusal.CLIPPING: training.clip_norm == 0 or training.clip_norm >= limits.clip_norm,
+        Refusal.EPOCHS: limits.epochs is None or training.epochs <= limits.epochs,
+        Refusal.IMAGE_SIZE: asked.data.image_size <= limits.image_size,
+    }
+    return next((word for word, holds in allowed.items() if not holds), None)
+
+
+def data_refusal(asked: LocalTraining, photographs: int, patients: int, limits: LimitSettings) -> Refusal | None:
+    """Of a round of training on this many photographs of this many patients.
+
+    Views of a photograph count like epochs: each passes the network, if only its frozen part.
+    """
+    least, most = limits.steps
+    batches = ceil(photographs / asked.batch_size)
+    if patients < limits.training_patients:
+        return Refusal.PATIENTS
+    within = asked.epochs * batches >= least and max(asked.epochs, asked.views) * batches <= most
+    return None if within else Refusal.STEPS
+
+
+def as_ordered(asked: LocalTraining, ordered: LocalTraining) -> bool:
+    """Whether a round asks for what the plan does; a last bit may differ."""
+    rate = isclose(asked.learning_rate, ordered.learning_rate, rel_tol=1e-9, abs_tol=1e-15)
+    return rate and replace(asked, learning_rate=ordered.learning_rate) == ordered
+
+
+def within_hours(own: SiteSettings, now: datetime) -> bool:
+    window = own.limits.window()
+    if window is None:
+        return True
+    begin, end = window
+    here = now.time()
+    return begin <= here < end if begin <= end else here >= begin or here < end
+
+
+def neighbours(one: str, other: str) -> bool:
+    """Whether two releases are at most one minor apart: such sites can still take part."""
+    try:
+        (major, minor), (other_major, other_minor) = (tuple(map(int, text.split(".")[:2])) for text in (one, other))
+    except ValueError:
+        return False
+    return major == other_major and abs(minor - other_minor) <= 1

@@ -1,0 +1,97 @@
+"""The resident worker: takes each message from the SuperNode beside it, and answers with the hospital's own code.
+
+Flower would start a process for every message and run in it the app that the server sent. This worker stands in its
+place (`--isolation process`): network, photographs and features stay in memory, and what the server sent is never run.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from threading import Lock, Thread
+from typing import Protocol
+
+import httpx
+from flwr.app import Context, Message
+from flwr.common.constant import SubStatus
+from flwr.proto.runtime_pb2 import AcquireTaskRequest
+from flwr.supercore.auth import load_superexec_auth_secret
+from flwr.supercore.constant import TaskType
+from flwr.supercore.heartbeat import HeartbeatSender, make_task_heartbeat_fn_http
+from flwr.supercore.interceptors import (
+    RuntimeTokenHttpInterceptor,
+    RuntimeVersionHttpInterceptor,
+    SuperExecAuthHttpInterceptor,
+)
+from flwr.supercore.protobuf.client import ProtobufClientInterceptor
+from flwr.supercore.runtime import RuntimeHttpClient
+from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, push_task_output
+
+from teledx_fed.deployment.common.settings import LOOPBACK
+
+log = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.1
+WANTED = AcquireTaskRequest(supported_task_types=[TaskType.CLIENT_APP])
+ACQUIRE = frozenset({"/flwr.proto.Runtime/AcquireTask"})
+
+
+class Answer(Protocol):
+    def __call__(self, message: Message, context: Context) -> Message: ...
+
+
+def serve(port: Callable[[], int], executor_key: Path, answer: Answer, still: Callable[[], bool]) -> None:
+    """Answer messages one by one for as long as `still` says so; a SuperNode that is away, or moves, is waited for.
+
+    Each is fetched in a thread of its own: one whose server died while it came would keep all others waiting.
+    """
+    secret = load_superexec_auth_secret(secret_file=str(executor_key))
+    assert secret is not None
+    signed = SuperExecAuthHttpInterceptor(master_secret=secret, protected_methods=ACQUIRE)
+    one_at_a_time = Lock()
+    while still():
+        here = port()
+        with _client(here, signed) as client:
+            while still() and port() == here:
+                if token := _acquired(client):
+                    Thread(target=_answer_one, args=(here, token, answer, one_at_a_time), daemon=True).start()
+                else:
+                    time.sleep(POLL_SECONDS)
+
+
+def _acquired(client: RuntimeHttpClient) -> str:
+    """The token of a message that waits to be answered; empty where none does."""
+    try:
+        return str(client.AcquireTask(WANTED).token)
+    except (httpx.HTTPError, ValueError):  # the latter from another program that has the port by now
+        return ""
+
+
+def _answer_one(port: int, token: str, answer: Answer, one_at_a_time: Lock) -> None:
+    """While it takes, the SuperNode hears that it is worked on. What fails here stays here, and the next is taken."""
+    with _client(port, RuntimeTokenHttpInterceptor(token)) as client:
+        heartbeat = HeartbeatSender(make_task_heartbeat_fn_http(client))
+        heartbeat.start()
+        try:
+            message, context, _, _ = pull_task_input(client)
+            with one_at_a_time:
+                reply = answer(message, context)
+            push_message(client, reply, context)
+            push_task_output(client, context, SubStatus.COMPLETED, "")
+        except Exception:
+            log.exception("a message could not be answered")
+        finally:
+            heartbeat.stop()
+
+
+@contextmanager
+def _client(port: int, interceptor: ProtobufClientInterceptor) -> Iterator[RuntimeHttpClient]:
+    client = RuntimeHttpClient.from_server_address(
+        server_address=f"{LOOPBACK}:{port}",
+        insecure=True,
+        root_certificates=None,
+        interceptors=[RuntimeVersionHttpInterceptor(component_name="flwr-clientapp"), interceptor],
+    )
+    with closing(client):
+        yield client

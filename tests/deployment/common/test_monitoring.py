@@ -1,0 +1,95 @@
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+import httpx
+import pytest
+
+from teledx_fed.deployment.common.monitoring import repeatedly, watched
+
+
+def free() -> str:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{one.getsockname()[1]}"
+
+
+@contextmanager
+def watching(
+    health: Callable[[], Mapping[str, bool]] = dict, metrics: Callable[[], bytes] = lambda: b"up 1\n"
+) -> Iterator[Callable[[str], httpx.Response]]:
+    address = free()
+    with watched(address, metrics, health):
+        yield lambda path: httpx.get(f"http://{address}{path}", trust_env=False)
+
+
+@pytest.mark.parametrize(("database", "status"), [(True, 200), (False, 503)])
+def test_health_is_that_every_check_holds(database: bool, status: int) -> None:
+    with watching(lambda: {"listening": True, "database": database}) as get:
+        answer = get("/healthz")
+    assert answer.status_code == status
+    assert answer.json() == {"healthy": database, "checks": {"listening": True, "database": database}}
+
+
+def test_metrics_are_taken_when_they_are_asked_for() -> None:
+    counted = iter((b"up 1\n", b"up 2\n"))
+    with watching(metrics=lambda: next(counted)) as get:
+        assert [get("/metrics").text, get("/metrics?again").text] == ["up 1\n", "up 2\n"]
+
+
+def test_nothing_else_is_there() -> None:
+    with watching() as get:
+        assert get("/").status_code == 404
+
+
+def test_a_check_that_fails_is_not_health(caplog: pytest.LogCaptureFixture) -> None:
+    def broken() -> Mapping[str, bool]:
+        raise OSError("the disk of patient 7 is gone")
+
+    with watching(broken) as get:
+        answer = get("/healthz")
+    assert answer.status_code == 503
+    assert "patient 7" in caplog.text
+    assert "patient 7" not in answer.text
+
+
+def test_it_ends_with_its_block() -> None:
+    with watching() as get:
+        get("/healthz")
+    with pytest.raises(httpx.ConnectError):
+        get("/healthz")
+
+
+def test_a_port_that_is_taken_is_said_plainly() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        taken = pytest.raises(ValueError, match=r"watch\.listen must be free, got '127.* Choose another port\.")
+        with taken, watched(address, bytes, dict):
+            pass
+
+
+def test_without_an_address_it_listens_nowhere() -> None:
+    before = threading.active_count()
+    with watched(None, bytes, dict):
+        assert threading.active_count() == before
+
+
+def test_it_asks_no_name_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "getfqdn", lambda *name: pytest.fail("a name was looked up"))
+    with watching() as get:
+        assert get("/healthz").status_code == 200
+
+
+def test_what_fails_is_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+    tried, often = [], threading.Event()
+
+    def act() -> None:
+        tried.append(1)
+        if len(tried) == 3:
+            often.set()
+        raise ValueError("no answer")
+
+    with repeatedly(act, seconds=0.01):
+        assert often.wait(10)
+    assert "no answer" in caplog.text

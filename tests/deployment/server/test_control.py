@@ -1,0 +1,50 @@
+"""What a coordinator asks of the server, where the server's answer depends on the moment."""
+
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from benchmarks.jobs.deployed import ROOT, Federation, free_port
+from teledx_fed.deployment.server import control
+from teledx_fed.deployment.server.control import FlowerRun
+from teledx_fed.deployment.server.settings import ServerDirectory
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_a_run_that_ends_while_it_is_being_stopped_is_stopped(
+    ended: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The run of a killed server is found dead some seconds after the next one is up: a resume may come in between."""
+    said = iter(["running", "failed" if ended else "running"])
+
+    @contextmanager
+    def refusing(home: ServerDirectory) -> Iterator[None]:
+        raise ValueError("the server refused: Run is already finished.")
+        yield
+
+    monkeypatch.setattr(control, "runs", lambda home: [FlowerRun(7, "first", next(said), "")])
+    monkeypatch.setattr(control, "control", refusing)
+    if ended:
+        control.stop(ServerDirectory(tmp_path), "first")
+    else:
+        with pytest.raises(ValueError, match="the server refused"):
+            control.stop(ServerDirectory(tmp_path), "first")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("taken", ["port", "control_port"])
+def test_a_port_that_is_taken_is_said(taken: str, tmp_path: Path) -> None:
+    federation = Federation(tmp_path)
+    federation.command("server", "init", federation.server, "--host", "localhost")
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        ports = {"port": free_port(), "control_port": free_port(), taken: other.getsockname()[1]}
+        federation.change("server", listen="127.0.0.1", watch={"listen": None}, **ports)
+        command = [sys.executable, "-m", "server", "start", "--dir", str(federation.server)]
+        ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert ended.returncode == 1
+    assert "error: port and control_port must be free, got" in ended.stderr

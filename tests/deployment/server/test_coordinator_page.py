@@ -1,0 +1,194 @@
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from invented_federation import HOSTILE, NODES, NOW, Known, home, night, report, run
+
+from teledx_fed.core.reports import RoundReport
+from teledx_fed.deployment.server.overview import Node, Overview, overview
+from teledx_fed.deployment.server.web.page import COOKIE, ago, app, render, server
+
+TOKEN = "a-token-that-nobody-guesses"
+See = Callable[..., Overview]
+
+
+@pytest.fixture
+def see(tmp_path: Path) -> See:
+    """An overview of one run, or of none where `reports` are None."""
+
+    def seen(
+        reports: Sequence[RoundReport] | None,
+        nodes: Sequence[Node] | None = NODES,
+        status: str = "running",
+        ended: float = 40,
+    ) -> Overview:
+        server = home(tmp_path)
+        if reports is not None:
+            run(server, "night-3", reports, ended=ended)
+        return overview(server, nodes, [Known("night-3", status, "no quorum")], NOW)
+
+    return seen
+
+
+@pytest.fixture
+def visit(see: See) -> Iterator[TestClient]:
+    seen = see(night())
+    with TestClient(app(lambda: seen, TOKEN)) as client:
+        yield client
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/?token=", "/?token=wrong", "/?token=ä", "/api/overview.json", "/page.css", "/x"]
+)
+def test_without_its_token_nothing_is_shown(visit: TestClient, path: str) -> None:
+    answer = visit.get(path)
+    assert answer.status_code == 401
+    assert "python -m server page" in answer.text
+    assert "night-3" not in answer.text
+    assert "set-cookie" not in answer.headers
+
+
+def test_the_token_is_given_once_and_kept_where_no_script_reads_it(visit: TestClient) -> None:
+    answer = visit.get("/", params={"token": TOKEN})
+    assert answer.status_code == 200
+    assert set(answer.headers["set-cookie"].lower().split("; ")) == {
+        f"{COOKIE}={TOKEN}",
+        "httponly",
+        "path=/",
+        "samesite=strict",
+    }
+    for path in ("/", "/api/overview.json", "/page.css", "/page.js"):
+        assert visit.get(path).status_code == 200
+    visit.cookies.set(COOKIE, "wrong")
+    assert visit.get("/", headers={"Cookie": f"{COOKIE}=wrong"}).status_code == 401
+
+
+def test_over_tls_the_cookie_travels_over_tls_alone(see: See) -> None:
+    seen = see(night())
+    client = TestClient(app(lambda: seen, TOKEN), base_url="https://testserver")
+    assert "; secure" in client.get("/", params={"token": TOKEN}).headers["set-cookie"].lower()
+
+
+def test_no_header_of_a_proxy_is_believed(see: See, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "*")
+    seen = see(night())
+    config = server(lambda: seen, TOKEN, "127.0.0.1", 0).config
+    config.load()
+    client = TestClient(config.loaded_app, client=("127.0.0.1", 1))
+    answer = client.get("/", params={"token": TOKEN}, headers={"X-Forwarded-Proto": "https"})
+    assert "; secure" not in answer.headers["set-cookie"].lower()
+
+
+@pytest.mark.parametrize("path", ["/", "/page.css", "/none", f"/?token={TOKEN}"])
+def test_every_answer_bars_scripts_frames_and_caches(visit: TestClient, path: str) -> None:
+    headers = visit.get(path).headers
+    policy = dict(rule.split(" ", 1) for rule in headers["content-security-policy"].split("; "))
+    assert policy["default-src"] == "'none'"
+    assert policy["script-src"] == policy["style-src"] == "'self'"
+    assert policy["frame-ancestors"] == "'none'"
+    assert headers["cache-control"] == "no-store"
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "no-referrer"
+
+
+def test_nothing_can_be_changed_through_it(visit: TestClient) -> None:
+    for method in ("POST", "PUT", "DELETE"):
+        assert visit.request(method, "/", params={"token": TOKEN}).status_code == 405
+    assert visit.get("/docs").status_code == visit.get("/openapi.json").status_code == 404
+
+
+@pytest.mark.parametrize("token", ["", "short"])
+def test_a_token_that_could_be_guessed_is_refused(token: str) -> None:
+    with pytest.raises(ValueError, match=r"token must have at least 16 characters"):
+        app(lambda: pytest.fail("not asked for"), token)
+
+
+def test_the_values_are_there_for_scripts(visit: TestClient) -> None:
+    values = visit.get("/api/overview.json", params={"token": TOKEN}).json()
+    assert values["runs"][0]["round"] == 12
+    assert values["sites"][1]["last_fault"]["reason"] == HOSTILE
+
+
+def test_what_a_site_wrote_is_text(see: See) -> None:
+    page = render(see(night()))
+    assert HOSTILE not in page
+    assert escape(HOSTILE, quote=False) in page.replace("&#39;", "'")
+
+
+def test_a_night_of_training(see: See) -> None:
+    page = render(see(night()))
+    assert "<b>night-3</b> is in round 13 of 20." in page
+    assert 'aria-label="Referable AUROC from 0.585 after round 0 to 0.887 after round 11"' in page
+    assert "round 12: <bdi>no reply before the deadline</bdi>" in page
+    assert "3 of 4" in page
+    assert "python -m server resume" not in page
+
+
+@pytest.mark.parametrize(
+    ("nodes", "done"), [((), 0), ((replace(NODES[0], online=False),), 1), (NODES, 2)], ids=["new", "admitted", "online"]
+)
+def test_before_the_first_run_it_says_what_to_do_next(see: See, nodes: Sequence[Node], done: int) -> None:
+    page = render(see(None, nodes))
+    assert "No run yet." in page
+    assert page.count('<li class="done">') == done
+    assert "python -m server admit" in page
+
+
+def test_before_the_first_round_it_says_what_will_come(see: See) -> None:
+    page = render(see([]))
+    assert "is in round 1 of 20" in page
+    assert "The first scores come when round 1 has ended" in page
+
+
+def test_sites_that_keep_their_scores_leave_no_empty_chart(see: See) -> None:
+    page = render(see([replace(report(1), metrics={})]))
+    assert "No site has sent scores yet" in page
+    assert "<svg" not in page
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"status": "failed"}, ["stands still after round 12 of 20", "no quorum", "python -m server resume night-3"]),
+        ({"ended": 9000}, ["has stalled after round 12 of 20", "No round has ended since"]),
+        ({"nodes": None}, ["The server does not answer", "python -m server start"]),
+    ],
+)
+def test_trouble_comes_with_what_to_do(see: See, given: dict[str, Any], told: list[str]) -> None:
+    page = render(see(night(), **given))
+    assert [text for text in told if text not in page] == []
+
+
+@pytest.mark.parametrize(("days", "told"), [(12, "expires in 12 days"), (-1, "has expired")])
+def test_a_certificate_that_expires_comes_with_what_to_do(see: See, days: int, told: str) -> None:
+    page = render(replace(see(night()), certificate_days=days))
+    assert told in page
+    assert "python -m server renew" in page
+    assert "python -m server renew" not in render(replace(see(None), certificate_days=30))
+
+
+def test_the_report_past_the_last_round_is_no_round(see: See) -> None:
+    page = render(see([report(round) for round in range(1, 22)]))
+    assert "has ended its 20 rounds, and is being tested" in page
+    assert "after round 20" in page
+    assert '<th scope="row">21</th>' not in page
+    assert page.count("last scores") == len(NODES)
+    assert "The 8 before them" in page
+
+
+@pytest.mark.parametrize(
+    ("time", "told"),
+    [
+        ("2026-11-23T14:03:22+00:00", "0 s ago"),
+        ("2026-11-23T14:02:30+00:00", "50 s ago"),
+        ("2026-11-23T13:50:00+00:00", "13 min ago"),
+        ("2026-11-23T11:58:00+00:00", "2 h 05 min ago"),
+        ("2026-11-20T11:58:00Z", "3 days ago"),
+    ],
+)
+def test_how_long_ago(time: str, told: str) -> None:
+    assert ago(NOW, time) == told

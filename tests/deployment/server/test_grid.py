@@ -1,0 +1,95 @@
+"""Replies as Flower's grid hands them over, some of them not as a hospital of good faith writes them."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import httpx
+import pytest
+from flwr.app import ConfigRecord, Error, Message, RecordDict
+from flwr.common.constant import ErrorCode
+from flwr.proto.node_pb2 import NodeInfo
+from flwr.supercore.task_identity import TaskIdentity
+from signed_log import signed_log
+
+from teledx_fed.deployment.server import grid
+from teledx_fed.deployment.server.grid import NetworkGrid
+
+NORTH, SOUTH = 2, 3
+
+
+class Network:
+    """Stands where Flower's grid does; `amiss` is what becomes of the reply of `SOUTH`."""
+
+    def __init__(self, amiss: object) -> None:
+        TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 1, 1
+        self.amiss, self.sent, self.since = amiss, dict[str, Message](), "noon"
+
+    def get_nodes(self) -> Iterable[NodeInfo]:
+        names = ((NORTH, "north"), (SOUTH, "south"))
+        return [NodeInfo(node_id=node, name=name, last_activated_at=self.since) for node, name in names]
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        for message in messages:
+            identity = f"message {len(self.sent)}"
+            message.metadata.__dict__["_message_id"] = identity
+            self.sent[identity] = message
+            yield identity
+
+    def pull_messages(self, identities: Iterable[str]) -> Iterable[Message]:
+        (identity,) = identities
+        reply = Message(RecordDict({"config": ConfigRecord({"round": 1})}), reply_to=self.sent[identity])
+        if reply.metadata.src_node_id == SOUTH:
+            if isinstance(self.amiss, Exception):
+                raise self.amiss
+            if isinstance(self.amiss, Error):
+                error, self.amiss = self.amiss, SOUTH
+                return [Message(error, reply_to=self.sent[identity])]
+            reply.metadata.__dict__["_src_node_id"] = self.amiss
+        return [reply]
+
+
+def asked(amiss: object, folder: Path, back: bool = False) -> dict[int, Message]:
+    flower = Network(amiss)
+    network = NetworkGrid(flower, signed_log(folder / "audit"), print, ["north", "south"], 2, 1)  # type: ignore[arg-type]
+    messages = [Message(RecordDict(), dst_node_id=node, message_type="train") for node in (NORTH, SOUTH)]
+    replies = {}
+    for reply in network.send_and_receive(messages, timeout=5):
+        replies[reply.metadata.src_node_id] = reply
+        flower.since = "later" if back else "noon"
+    return replies
+
+
+def test_a_reply_that_cannot_be_read_is_its_sites_fault_and_the_other_counts(tmp_path: Path) -> None:
+    replies = asked(KeyError("object"), tmp_path)
+    assert not replies[NORTH].has_error()
+    assert replies[SOUTH].error.reason == "a reply that cannot be read: KeyError"
+
+
+def test_a_reply_in_the_name_of_another_counts_for_nobody_else(tmp_path: Path) -> None:
+    replies = asked(NORTH, tmp_path)
+    assert not replies[NORTH].has_error()
+    assert replies[SOUTH].error.reason == "a reply in the name of another site"
+
+
+def test_a_server_that_is_gone_ends_the_exchange(tmp_path: Path) -> None:
+    with pytest.raises(httpx.ConnectError):
+        asked(httpx.ConnectError("gone"), tmp_path)
+
+
+AWAY = Error(ErrorCode.NODE_UNAVAILABLE, "no heartbeat")
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grid, "ROLL_CALL_SECONDS", 0.1)
+    monkeypatch.setattr(grid, "RETURN_SECONDS", 1.0)
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_site_that_went_away_and_came_back_is_asked_again(tmp_path: Path) -> None:
+    assert not asked(AWAY, tmp_path, back=True)[SOUTH].has_error()
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_site_that_stays_away_is_missed_with_the_servers_word_for_it(tmp_path: Path) -> None:
+    assert asked(AWAY, tmp_path)[SOUTH].error.reason == "no heartbeat"

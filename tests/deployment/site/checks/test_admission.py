@@ -1,0 +1,62 @@
+"""The checks against a real SuperLink."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from loopback import HOST, named, states
+
+from teledx_fed.deployment.common.audit import entries
+from teledx_fed.deployment.server import control
+from teledx_fed.deployment.server.settings import ServerDirectory
+from teledx_fed.deployment.site.checks import server
+from teledx_fed.deployment.site.settings import SiteDirectory
+
+
+@pytest.fixture
+def superlink(tmp_path: Path) -> Iterator[ServerDirectory]:
+    home = ServerDirectory(tmp_path / "server")
+    run = [sys.executable, "-m", "server"]
+    subprocess.run([*run, "init", home.folder, "--host", HOST], check=True, capture_output=True)
+    port, control_port = free_ports(2)
+    text = f"hosts: ['{HOST}']\nlisten: {HOST}\nport: {port}\ncontrol_port: {control_port}\n"
+    (home.folder / "server.yaml").write_text(text)
+    command = [*run, "start", "--dir", home.folder, "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["up"]
+        yield home
+        process.send_signal(signal.SIGINT)
+
+
+def free_ports(number: int) -> list[int]:
+    probes = [socket.create_server((HOST, 0)) for _ in range(number)]
+    ports = [probe.getsockname()[1] for probe in probes]
+    for probe in probes:
+        probe.close()
+    return ports
+
+
+@pytest.mark.slow
+def test_a_real_server_tells_whom_it_admitted_and_nothing_changes(
+    superlink: ServerDirectory, write: Callable[..., SiteDirectory]
+) -> None:
+    home = write(superlink.settings.port)
+    home.authority.write_bytes(superlink.authority.read_bytes())
+    before = named(server.checks(home))
+    assert states(before) == {
+        **dict.fromkeys(("name", "connection", "certificate", "clock"), "ok"),
+        "admission": "fail",
+    }
+    control.admit(superlink, "north", home.public_key)
+    after = named(server.checks(home))
+    assert set(states(after).values()) == {"ok"}
+    (node,) = control.nodes(superlink)
+    assert not node.online
+    assert node.online_since is None
+    assert [entry["event"] for entry in entries(superlink.audit)] == ["laid out", "refused", "admitted"]

@@ -1,0 +1,158 @@
+"""What a hospital hears of its photographs, and of a round of training on them; and all checks together."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from loopback import named, states
+from typer.testing import CliRunner
+
+from sites.__main__ import app
+from teledx_fed.config.settings import Settings
+from teledx_fed.deployment.site.checks import run_all
+from teledx_fed.deployment.site.checks.check import Check, State, fail, ok
+from teledx_fed.deployment.site.settings import SiteDirectory
+
+Write = Callable[..., SiteDirectory]
+SMALL = {"training_patients": 5, "steps": [1, 1000], "cores": 1}
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> Path:
+    """Ten of each of three grades; one of them a copy, two that are graded differently."""
+    rng = np.random.default_rng(0)
+    for number in range(30):
+        disc = np.zeros((64, 64, 3), np.uint8)
+        cv2.circle(disc, (32, 32), 30, tuple(rng.integers(60, 250, 3).tolist()), -1)
+        disc[20:44, 20:44] = rng.integers(40, 250, (24, 24, 3))
+        folder = tmp_path / "photographs" / str(number % 3)
+        folder.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(folder / f"eye{number}.png"), disc)
+    copy(folder.parent, "0/eye0.png", "0/again.png")
+    copy(folder.parent, "1/eye1.png", "2/other.png")
+    return folder.parent
+
+
+def copy(folder: Path, source: str, target: str) -> None:
+    (folder / target).write_bytes((folder / source).read_bytes())
+
+
+def offline(home: SiteDirectory, asked: Settings) -> dict[str, Check]:
+    return named(run_all.checks(home, True, lambda done, total: None, asked))
+
+
+@pytest.fixture
+def asked(tiny_settings: Callable[..., Settings]) -> Settings:
+    return tiny_settings()
+
+
+def test_good_data_and_a_round_on_them(write: Write, photographs: Path, asked: Settings) -> None:
+    home = write(data={"root": str(photographs)}, limits=SMALL, device="cpu")
+    (photographs / "2" / "eye.heic").write_bytes(b"of a telephone")
+    found = offline(home, asked)
+    wrong = {name: state for name, state in states(found).items() if state != "ok" and name != "disk"}
+    assert wrong == {"approval": "warn", "network": "warn", "files": "warn", "patients": "warn", "copies": "warn"}
+    assert found["files"].found == (
+        "29 photographs are taken, 3 set aside; 1 file is not taken: 1 .heic (not a photograph that this program reads)"
+    )
+    assert found["grades"].found == "29 photographs by ICDR grade 0: 10, 1: 9, 2: 10; labels of layout folder"
+    assert found["patients"].found.startswith("29 with 29 photographs, unknown: ")
+    assert found["copies"].found == "1 copies set aside, 2 whose copies have another grade"
+    assert found["device"].found == "the CPU"
+    assert "ms a photograph; a round of one epoch over " in found["training"].found
+    assert "needed for 32 photographs" in found["disk"].found
+    assert not (home.state / "splits").exists()
+    assert not (home.state / "runs").exists()
+    assert len((home.state / "set-aside.txt").read_text().splitlines()) == 4
+
+
+@pytest.mark.parametrize(("on_bad", "state"), [("fail", "fail"), ("skip", "warn")])
+def test_photographs_that_cannot_be_read(
+    write: Write, photographs: Path, asked: Settings, on_bad: str, state: str
+) -> None:
+    for number in range(0, 15, 3):
+        (photographs / "0" / f"eye{number}.png").write_bytes(b"no image")
+    found = offline(write(data={"root": str(photographs), "on_bad": on_bad}, limits={"cores": 1}), asked)
+    assert found["data"].state == state
+    assert found["data"].found.startswith("5 problems: ")
+    assert found["data"].found.endswith("; and 2 more")
+    assert "set-aside.txt" in found["data"].remedy
+    assert found["training"].state is State.OK
+
+
+def test_data_that_are_not_there(write: Write, tmp_path: Path, asked: Settings) -> None:
+    found = offline(write(data={"root": str(tmp_path / "nowhere")}), asked)
+    assert found["data"].state is State.FAIL
+    assert "training" not in found
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    found = offline(write(data={"root": str(empty)}), asked)
+    assert states(found)["data"] == states(found)["grades"] == "fail"
+
+
+def test_too_few_patients(write: Write, photographs: Path, asked: Settings) -> None:
+    for file in photographs.rglob("eye[1-9]*.png"):
+        file.unlink()
+    found = offline(write(data={"root": str(photographs)}), asked)
+    assert found["data"].state is State.FAIL
+    assert "patient" in found["data"].found
+
+
+def test_a_full_disk(write: Write, photographs: Path, asked: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(total=10**12, free=10**5))
+    home = write(data={"root": str(photographs)})
+    found = offline(home, asked)
+    assert found["disk"].state is State.FAIL
+    assert "grades" not in found
+    assert not home.cache.exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a card here")
+def test_a_card_that_is_not_there(write: Write, photographs: Path, asked: Settings) -> None:
+    found = offline(write(data={"root": str(photographs)}, device="cuda"), asked)
+    assert found["device"].state is State.FAIL
+    assert found["training"].state is State.FAIL
+
+
+def test_limits_that_allow_no_training(write: Write, photographs: Path, asked: Settings) -> None:
+    found = offline(write(data={"root": str(photographs)}, limits={"cores": 1}), asked)
+    assert found["limits"].state is State.WARN
+    assert "patients is refused: fewer training patients than limits.training_patients" in found["limits"].found
+
+
+def test_what_nobody_foresaw_ends_nothing_else(write: Write, monkeypatch: pytest.MonkeyPatch, asked: Settings) -> None:
+    def broken(home: SiteDirectory) -> Iterator[Check]:
+        yield ok("memory", "some")
+        raise KeyError("MemAvailable")
+
+    monkeypatch.setitem(run_all.OWN, "memory", broken)
+    found = list(run_all.checks(write(), True, lambda done, total: None, asked))
+    assert (
+        fail("memory", "KeyError: 'MemAvailable'", "This was not foreseen: tell those who look after teledx_fed.")
+        in found
+    )
+    assert found[-1].name == "data"
+
+
+def test_a_site_yaml_that_is_wrong(write: Write) -> None:
+    home = write(device="abacus")
+    (found,) = run_all.checks(home, False, lambda done, total: None)
+    assert "device must be one of auto, cpu, cuda" in found.found
+
+
+def test_the_command(monkeypatch: pytest.MonkeyPatch, write: Write) -> None:
+    told = [ok("name", "known"), fail("clock", "4 s ahead", "Set it.")]
+    monkeypatch.setattr(run_all, "checks", lambda home, offline, advance: iter(told))
+    command = ["check", "--dir", str(write().folder)]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 1
+    assert result.stdout == "ok   name         known\nfail clock        4 s ahead\n                  Set it.\n"
+    result = CliRunner().invoke(app, [*command, "--json"])
+    assert [Check(**json.loads(line)) for line in result.stdout.splitlines()] == told
+    told.pop()
+    assert CliRunner().invoke(app, command).exit_code == 0

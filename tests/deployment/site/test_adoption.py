@@ -1,0 +1,94 @@
+"""A federation's model at a hospital: thresholds by the hospital's eyes, and by the federation's counts beside it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rig import Rig
+
+from teledx_fed.config.loading import save
+from teledx_fed.config.settings import Settings
+from teledx_fed.core.operating_points import Source
+from teledx_fed.core.weights import Layout, Weights
+from teledx_fed.deployment.site.adoption import adopt
+from teledx_fed.evaluation.tables import BINS
+from teledx_fed.federation.checkpoint import Scored
+from teledx_fed.federation.release import POOLED, digest, read_pooled, write_pooled
+from teledx_fed.model.bundle import Bundle
+from teledx_fed.model.network import save as save_network
+
+
+@pytest.fixture
+def rig(tmp_path: Path, tiny_settings: Callable[..., Settings]) -> Rig:
+    return Rig(tmp_path, tiny_settings(data__hospitals={}, data__sources={}, outbound__min_patients=2))
+
+
+@pytest.fixture
+def model(rig: Rig, tmp_path: Path) -> Path:
+    """As the coordinator gives it, without the counts."""
+    path = tmp_path / "release" / "model.safetensors"
+    save_network(rig.worker.network, path)
+    save(rig.asked, path.with_name("config.yaml"))
+    return path
+
+
+def counts(file: Path, **changed: object) -> None:
+    told = {"model": digest(file), "round": 1, "eyes": 500, "referable": [5] * BINS, "urgent": [1] * BINS}
+    file.with_name(POOLED).write_text(json.dumps({**told, **changed}))
+
+
+def test_without_the_federations_counts_urgent_is_withheld_and_that_is_said(rig: Rig, model: Path) -> None:
+    said: list[str] = []
+    adopt(rig.home, model, said.append)
+    urgent = Bundle(rig.home.champion, threads=1).manifest.calibration.points.urgent
+    assert urgent is not None
+    assert urgent.source is Source.WITHHELD
+    assert any(line.startswith(f"{POOLED} is not beside the model") for line in said)
+    assert any(line.startswith("Urgent: withheld") and "20 are needed" in line for line in said)
+    assert urgent.test is not None
+
+
+@pytest.mark.slow
+def test_with_them_few_eyes_are_joined_by_the_federations(rig: Rig, model: Path) -> None:
+    counts(model)
+    found = read_pooled(model)
+    assert found is not None
+    assert found.urgent is not None
+    assert found.urgent.sum() == BINS
+    said: list[str] = []
+    adopt(rig.home, model, said.append)
+    points = Bundle(rig.home.champion, threads=1).manifest.calibration.points
+    assert points.urgent is not None
+    assert points.urgent.pooled_positives == BINS
+    assert POOLED not in " ".join(said)
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"model": "0" * 64}, "be of model.safetensors"),
+        ({"referable": [1, 2]}, "must hold 64 counts"),
+        ({"urgent": [-1] * BINS}, "must hold 64 counts"),
+        ({"urgent": [0.5] * BINS}, "must hold 64 counts"),
+        ({"referable": "many"}, "must hold 64 counts"),
+    ],
+)
+def test_counts_of_another_model_or_of_another_form_are_refused(model_file: Path, changed: object, told: str) -> None:
+    counts(model_file, **changed)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=told):
+        read_pooled(model_file)
+
+
+@pytest.fixture
+def model_file(tmp_path: Path) -> Path:
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    return tmp_path / "model.safetensors"
+
+
+def test_counts_that_no_hospital_sent_are_not_left_from_before(model_file: Path) -> None:
+    counts(model_file)
+    nothing = np.zeros(0, dtype=np.float32)
+    write_pooled(Scored(0, Weights(nothing, nothing, Layout((), ())), {}), model_file)
+    assert read_pooled(model_file) is None

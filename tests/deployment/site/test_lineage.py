@@ -1,0 +1,108 @@
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+
+from benchmarks.jobs.deployed import draw_photographs
+from teledx_fed.config.settings import Settings
+from teledx_fed.core.examples import Collection, Example, Patients, Site
+from teledx_fed.data.hospitals import _left, hospitals
+from teledx_fed.data.photographs import PhotographInMemory
+from teledx_fed.deployment.site import lineage
+from teledx_fed.deployment.site.hospital import own_settings
+from teledx_fed.deployment.site.layout import init_site
+from teledx_fed.deployment.site.settings import SiteDirectory
+
+DAY = date(2026, 11, 25)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> SiteDirectory:
+    draw_photographs(tmp_path / "photographs", "north", 20)
+    (tmp_path / "ca.crt").write_text("")
+    made = SiteDirectory(tmp_path / "site")
+    init_site(made, "north", "localhost:9092", tmp_path / "ca.crt")
+    terms = OmegaConf.load(made.folder / "site.yaml")
+    OmegaConf.save(OmegaConf.merge(terms, {"data": {"root": str(tmp_path / "photographs")}}), made.folder / "site.yaml")
+    return made
+
+
+def site(home: SiteDirectory, settings: Settings) -> Site:
+    own = own_settings(settings, home)
+    key, without = home.split_key.read_bytes(), lineage.excluded(home)
+    return hospitals(own, home.state, lambda done, total: None, print, key, without)["north"]
+
+
+def sides(site: Site) -> dict[str, str]:
+    shard = site.shard
+    return {
+        example.patient: side
+        for side, examples in (("train", shard.train), ("validation", shard.validation), ("test", shard.test))
+        for example in examples
+    }
+
+
+def test_a_patient_who_withdraws_is_in_no_shard_and_no_cache(
+    home: SiteDirectory, tiny_settings: Callable[..., Settings]
+) -> None:
+    before = site(home, tiny_settings())
+    leaving = before.shard.train[0]
+    patient = leaving.patient.removeprefix("north/")
+    (prepared,) = home.cache.rglob(f"{leaving.image.digest()}.npy")
+    assert lineage.exclude(home, patient) == 1
+    assert not prepared.exists()
+    after = site(home, tiny_settings())
+    assert sides(after) == {name: side for name, side in sides(before).items() if name != leaving.patient}
+    assert not list(home.cache.rglob(prepared.name))
+
+
+@pytest.mark.parametrize(
+    ("name", "encoding"),
+    [
+        *[("José 07", "utf-8"), ("José 07", "utf-16"), ("José 07", "cp1252"), ("jose\u0301 07 ", "utf-8-sig")],
+        *[("JOSÉ 07\r", "utf-8"), ("Jose", "utf-8")],
+    ],
+)
+def test_who_withdrew_is_found_however_the_file_was_saved(home: SiteDirectory, name: str, encoding: str) -> None:
+    image = PhotographInMemory("eye", np.zeros((2, 2, 3), np.uint8))
+    collection = Collection((Example(image, 0, "José 07"), Example(image, 0, "8")), Patients.GIVEN)
+    home.excluded.write_bytes(f"{name}\n".encode(encoding))
+    without = lineage.excluded(home)
+    stays = name == "Jose"
+    assert [example.patient for example in _left(collection, without).examples] == ["José 07", "8"][not stays :]
+    assert lineage.unmatched(without, collection.examples) == (["Jose"] if stays else [])
+
+
+@pytest.mark.parametrize("fold", range(2))
+def test_no_fold_that_is_asked_for_lets_a_tested_patient_be_trained_on(
+    home: SiteDirectory, tiny_settings: Callable[..., Settings], fold: int
+) -> None:
+    asked = tiny_settings(evaluation__folds=2, evaluation__fold=fold)
+    assert sides(site(home, asked)) == sides(site(home, tiny_settings()))
+
+
+def test_lineage_names_the_rounds_that_a_patient_trained(
+    home: SiteDirectory, tiny_settings: Callable[..., Settings]
+) -> None:
+    train = site(home, tiny_settings()).shard.train
+    patient = train[0].patient.removeprefix("north/")
+    for round in (1, 2):
+        lineage.record(home, "first", round, DAY, train)
+    lineage.record(home, "second", 1, DAY, train[1:])
+    assert lineage.rounds_of(home, patient) == [("first", 1), ("first", 2)]
+    assert lineage.rounds_of(home, train[1].patient.removeprefix("north/")) == [
+        *[("first", r) for r in (1, 2)],
+        ("second", 1),
+    ]
+    assert lineage.rounds_of(home, "nobody") == []
+    assert lineage.rounds_on(home, DAY) == 3
+    assert lineage.rounds_on(home, date(2026, 11, 26)) == 0
+
+
+def test_a_patient_whom_the_data_do_not_name_is_an_error(home: SiteDirectory) -> None:
+    with pytest.raises(ValueError, match="PATIENT must be one whom the data name, got 'nobody'"):
+        lineage.exclude(home, "nobody")
+    assert lineage.excluded(home) == frozenset()

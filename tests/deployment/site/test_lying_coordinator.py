@@ -1,0 +1,234 @@
+"""A coordinator that lies, over the real gate: each lie is refused with its word before patients are touched."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from flwr.app import Message, RecordDict
+from rig import Rig, assert_refused
+
+from teledx_fed.config.settings import Settings
+from teledx_fed.core.updates import GlobalModel
+from teledx_fed.core.weights import Weights
+from teledx_fed.data.hospitals import hospitals
+from teledx_fed.deployment.common.audit import AuditLog, entries
+from teledx_fed.deployment.common.plans import Plan, sha256_of
+from teledx_fed.deployment.common.refusal import Refusal
+from teledx_fed.deployment.site import approvals, lineage
+from teledx_fed.deployment.site.approvals import approve
+from teledx_fed.deployment.site.hospital import RELEASE, Gate, own_settings
+from teledx_fed.deployment.site.monitoring import Tally
+from teledx_fed.deployment.site.settings import SiteDirectory
+from teledx_fed.federation import messages as wire
+from teledx_fed.model.network import build as build_network
+from teledx_fed.model.network import save
+from teledx_fed.training.worker import Worker
+
+
+@pytest.fixture
+def rig(tmp_path: Path, tiny_settings: Callable[..., Settings]) -> Rig:
+    return Rig(tmp_path, tiny_settings(data__hospitals={}, federation__rounds=4))
+
+
+def assert_nothing_was_computed(rig: Rig) -> None:
+    assert not rig.home.cache.exists()
+    assert not (rig.home.state / "runs").exists()
+    assert not (rig.home.state / "splits").exists()
+
+
+def varied(asked: Settings, **groups: dict[str, object]) -> Settings:
+    return replace(asked, **{name: replace(getattr(asked, name), **fields) for name, fields in groups.items()})  # type: ignore[arg-type]
+
+
+OTHERS: dict[str, dict[str, dict[str, object]]] = {
+    "network": {"model": {"name": "vit_tiny_patch16_224"}},
+    "head": {"model": {"head": "seed"}},
+    "frozen part": {"model": {"freeze": "backbone"}},
+    "one step of SGD": {"training": {"optimizer": "sgd", "batch_size": 4096, "momentum": 0.0}},
+    "learning rate": {"training": {"learning_rate": 1.0}},
+    "photographs of another size": {"data": {"image_size": 96}},
+    "more rounds": {"federation": {"rounds": 5}},
+    "strategy": {"strategy": {"name": "qfedavg"}},
+    "threshold": {"evaluation": {"target_sensitivity": 0.5}},
+}
+
+
+def test_a_plan_that_differs_in_anything_is_another_plan(rig: Rig) -> None:
+    """Its digest is not approved, whatever settings the server sends along."""
+    for groups in OTHERS.values():
+        other = Plan.of(varied(rig.asked, **groups), RELEASE, "test", rig.worker.initial.weights)
+        assert other.digest != rig.plan.digest
+        assert_refused(rig.answer(rig.content(), plan=other.digest), Refusal.PLAN)
+    for plan in ("", "0" * 64, "../../secrets/split", rig.plan.digest[:12], rig.plan.digest.upper()):
+        assert_refused(rig.answer(rig.content(), plan=plan), Refusal.PLAN)
+        assert_refused(rig.answer(RecordDict(), "query.statistics", plan=plan), Refusal.PLAN)
+    assert_nothing_was_computed(rig)
+
+
+def test_by_an_approved_plan_nothing_else_can_be_asked(rig: Rig, tiny_settings: Callable[..., Settings]) -> None:
+    other_head = Worker(build_network(tiny_settings(model__head="seed").model, 0)).initial.weights
+    unordered = {"epochs": 50, "batch_size": 4096, "optimizer": "sgd", "learning_rate": 1.0, "views": 10**9, "seed": 1}
+    for name, value in unordered.items():
+        assert_refused(rig.answer(rig.content(**{name: value})), Refusal.TRAINING)
+    assert_refused(rig.answer(rig.content(rig.crafted())), Refusal.INITIAL)
+    assert_refused(rig.answer(rig.content(rig.crafted(), round=2)), Refusal.INITIAL)
+    assert_refused(rig.answer(rig.content(rig.crafted(), trained_in=-1)), Refusal.ORDER)
+    assert_refused(rig.answer(rig.content(rig.crafted(), round=5, trained_in=4)), Refusal.ORDER)
+    assert_refused(rig.answer(rig.content(other_head)), Refusal.REQUEST)
+    assert_refused(rig.answer(rig.content(split="train"), "evaluate"), Refusal.REQUEST)
+    assert_refused(rig.answer(rig.content(split="validation"), "evaluate"), Refusal.ORDER)
+    assert_nothing_was_computed(rig)
+
+
+def test_limits_of_the_site_hold_over_its_own_approval(rig: Rig) -> None:
+    """Approving a plan beyond them fails, and a plan approved before they were lowered is refused."""
+    beyond = {
+        "network": Refusal.NETWORK,
+        "head": Refusal.HEAD,
+        "one step of SGD": Refusal.OPTIMIZER,
+        "learning rate": Refusal.LEARNING_RATE,
+    }
+    for name, word in beyond.items():
+        plan = Plan.of(varied(rig.asked, **OTHERS[name]), RELEASE, "test", rig.worker.initial.weights)
+        with pytest.raises(ValueError, match=f"PLAN must lie within limits of site.yaml, got '{word.value}'"):
+            approve(rig.home, plan, "R1", "2099-01-01")
+    lowered = {
+        Refusal.OPTIMIZER: {"optimizers": ["sgd"]},
+        Refusal.LEARNING_RATE: {"learning_rate": [1e-6, 1e-5]},
+        Refusal.BATCH_SIZE: {"batch_size": 11},
+        Refusal.IMAGE_SIZE: {"image_size": 63},
+    }
+    before = (rig.home.folder / "site.yaml").read_text()
+    for word, limits in lowered.items():
+        rig.change(limits=limits)
+        assert_refused(rig.answer(rig.content()), word)
+        (rig.home.folder / "site.yaml").write_text(before)
+    assert_nothing_was_computed(rig)
+
+
+def test_a_round_is_one_question_and_a_plan_one_run(rig: Rig) -> None:
+    """Asked again in the same bytes it is answered again; with another model, out of order or by another name not."""
+    first = rig.answer(rig.content())
+    assert "train_loss" not in first.content.metric_records[wire.METRICS]
+    assert rig.answer(rig.content()).content == first.content
+    assert not rig.answer(rig.content(rig.crafted(), round=3, trained_in=1)).has_error()
+    assert_refused(rig.answer(rig.content(round=3, trained_in=1)), Refusal.ASKED)
+    assert_refused(rig.answer(rig.content(rig.crafted(), round=3, trained_in=2)), Refusal.ASKED)
+    assert_refused(rig.answer(rig.content(rig.crafted(), round=2, trained_in=1)), Refusal.ORDER)
+    rig.gate = Gate(rig.home, AuditLog(rig.home.audit, rig.home.audit_key), Tally())  # a restart forgets none
+    assert_refused(rig.answer(rig.content(), run="renamed"), Refusal.RUNS)
+    assert not rig.answer(asked_for("test", rig, 0.1), "evaluate").has_error()
+    assert_refused(rig.answer(asked_for("test", rig, 0.2), "evaluate"), Refusal.ASKED)
+    assert_refused(rig.answer(rig.content(rig.crafted(), round=4, trained_in=3)), Refusal.ORDER)
+
+
+def test_a_loss_leaves_where_the_plan_says_so_and_says_little(rig: Rig) -> None:
+    plan = rig.approved(varied(rig.asked, strategy={"name": "qfedavg"}))
+    reply = rig.answer(rig.content(), plan=plan.digest)
+    loss = reply.content.metric_records[wire.METRICS]["train_loss"]
+    assert loss == round(loss, wire.LOSS_DECIMALS)  # type: ignore[call-overload]
+    assert 0 <= loss <= wire.LARGEST_LOSS  # type: ignore[operator]
+
+
+def asked_for(split: str, rig: Rig, shift: float, round: int = 4) -> RecordDict:
+    weights = rig.worker.initial.weights
+    moved = Weights(weights.parameters + np.float32(shift), weights.statistics, weights.layout)
+    content = rig.content(moved)
+    content[wire.CONFIG] = wire.scoring(GlobalModel(round, moved, round), split)
+    return content
+
+
+def test_a_test_set_has_a_budget_whatever_runs_and_plans_are_called(rig: Rig) -> None:
+    rig.change(limits={"test_answers": 2})
+    plans = [rig.plan, *(rig.approved(replace(rig.asked, seed=seed)) for seed in range(1, 4))]
+
+    def tested(number: int) -> Message:
+        content = asked_for("test", rig, 0.1 * (number + 1))
+        return rig.answer(content, "evaluate", run=f"run{number}", plan=plans[number].digest)
+
+    assert [tested(number).has_error() for number in range(2)] == [False] * 2
+    assert_refused(tested(2), Refusal.TESTED)
+    assert not tested(1).has_error()  # what was answered is answered again
+    leaving = json.loads(rig.home.test_answers.read_text().splitlines()[0])["photographs"][0]
+    lineage.exclude(rig.home, patient_of(rig, leaving))  # a test set that lost a patient has no budget of its own
+    assert_refused(tested(3), Refusal.TESTED)
+    assert_refused(tested(1), Refusal.TESTED)  # the difference to its first answer would tell of the patient
+    told = [(entry["answers"], entry["of"]) for entry in entries(rig.home.audit) if entry["event"] == "test set"]
+    assert told == [(1, 2), (2, 2), (2, 2)]
+
+
+def patient_of(rig: Rig, digest: str) -> str:
+    settings = own_settings(rig.plan.asked(), rig.home)
+    key = rig.home.split_key.read_bytes()
+    site = hospitals(settings, rig.home.state, lambda done, total: None, print, key)["north"]
+    return next(one.patient.removeprefix("north/") for one in site.shard.everyone if one.image.digest() == digest)
+
+
+def test_the_split_is_the_sites_own(rig: Rig, tiny_settings: Callable[..., Settings]) -> None:
+    """Whatever the coordinator composes: a plan holds no partition, and one that was put in is no plan."""
+    asked = varied(rig.asked, partition={"validation": 0.05, "test": 0.05})
+    assert Plan.of(asked, RELEASE, "test", rig.worker.initial.weights).digest == rig.plan.digest
+    written = json.loads(rig.plan.text)
+    for group in ("partition", "simulation", "outbound"):
+        with pytest.raises(ValueError, match=r"plan.settings must hold \['data'"):
+            Plan.parse(json.dumps({**written, "settings": {**written["settings"], group: {}}}))
+    planted = {**written["settings"], "data": {**written["settings"]["data"], "cache": "/tmp"}}
+    with pytest.raises(
+        ValueError, match=r"plan.settings.data must hold no setting that is not in a plan, got \['cache'\]"
+    ):
+        Plan.parse(json.dumps({**written, "settings": planted}))
+    rig.change(partition={"validation": 0.3, "test": 0.4})
+    assert own_settings(asked, SiteDirectory(rig.home.folder)).partition.test == 0.4
+
+
+def test_an_approval_ends(rig: Rig) -> None:
+    assert (rig.home.approval(rig.plan.digest).stat().st_mode & 0o777, rig.home.approvals.stat().st_mode & 0o777) == (
+        0o600,
+        0o700,
+    )
+    file = rig.home.approval(rig.plan.digest)
+    file.write_text(file.read_text().replace("2099-01-01", "2020-01-01"))
+    assert_refused(rig.answer(rig.content()), Refusal.EXPIRED)
+    file.write_text(file.read_text().replace('"optimizer": "adamw"', '"optimizer": "adam"'))
+    assert rig.answer(rig.content()).has_error()  # no longer what its name says
+    rig.approved(rig.asked)
+    assert approvals.withdraw(rig.home, rig.plan.digest[:12]).plan == rig.plan
+    assert_refused(rig.answer(rig.content()), Refusal.PLAN)
+    assert_nothing_was_computed(rig)
+
+
+def test_a_warm_start_is_from_a_file_that_the_hospital_holds(rig: Rig, tmp_path: Path) -> None:
+    network = build_network(rig.asked.model, 7)
+    save(network, tmp_path / "model.safetensors")
+    asked = varied(rig.asked, model={"initial": "file", "file": str(tmp_path / "model.safetensors")})
+    plan = Plan.of(asked, RELEASE, "test", Worker(build_network(asked.model, 0)).initial.weights)
+    assert plan.file == sha256_of(tmp_path / "model.safetensors")
+    with pytest.raises(ValueError, match="PLAN must start from a model that is held here"):
+        approve(rig.home, plan, "R1", "2099-01-01")
+    save(build_network(rig.asked.model, 8), tmp_path / "other.safetensors")
+    with pytest.raises(ValueError, match="--model must have the SHA-256"):
+        approve(rig.home, plan, "R1", "2099-01-01", model=tmp_path / "other.safetensors")
+    approve(rig.home, plan, "R1", "2099-01-01", model=tmp_path / "model.safetensors")
+    assert_refused(rig.answer(rig.content(), plan=plan.digest), Refusal.INITIAL)
+    started = Worker(build_network(asked.model, 0)).initial.weights
+    assert not rig.answer(rig.content(started), plan=plan.digest).has_error()
+    rig.home.model(plan.file or "").unlink()
+    assert_refused(rig.answer(rig.content(started), plan=plan.digest), Refusal.START)
+
+
+def test_weights_that_would_be_fetched(rig: Rig) -> None:
+    asked = varied(rig.asked, model={"initial": "hub"})
+    plan = Plan.of(asked, RELEASE, "test", rig.worker.initial.weights)
+    with pytest.raises(ValueError, match="starting model not held at this site"):
+        approve(rig.home, plan, "R1", "2099-01-01")
+
+
+def test_first_weights_that_this_machine_does_not_build_are_refused_though_approved(rig: Rig) -> None:
+    """A coordinator may put any digest into the plan: the hospital goes by its own build."""
+    plan = Plan.of(rig.asked, RELEASE, "crafted", rig.crafted())
+    approve(rig.home, plan, "R1", "2099-01-01")
+    assert_refused(rig.answer(rig.content(rig.crafted()), plan=plan.digest), Refusal.INITIAL)
+    assert_nothing_was_computed(rig)
