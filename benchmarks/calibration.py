@@ -32,8 +32,8 @@ from teledx_fed.evaluation.predictions import Predictions
 from teledx_fed.federation.simulation import federate
 from teledx_fed.model.bundle import Calibration
 from teledx_fed.training.bundling import calibration
-from teledx_fed.training.examination import examine
-from teledx_fed.training.worker import crew
+from teledx_fed.training.evaluate import evaluate
+from teledx_fed.training.worker import build_workers
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT.parent / "shared" / "data"
@@ -100,11 +100,11 @@ class Checked:
 
 def checked(folder: Path) -> dict[str, Checked]:
     asked = settings(folder)
-    (worker,) = crew(asked, Clock(), _say)
+    (worker,) = build_workers(asked, Clock(), _say)
     sites = hospitals(asked, folder, lambda done, total: None, _say)
     federation = federate(sites, [worker], asked, folder, lambda report, rounds: _say(f"round {report.round}"))
-    models, pooled = {FEDERATED: federation.committees(sites)}, {FEDERATED: federation.pooled}
-    tested = examine(worker, sites, models, asked, pooled)
+    models, pooled = {FEDERATED: federation.ensembles(sites)}, {FEDERATED: federation.pooled}
+    tested = evaluate(worker, sites, models, asked, pooled)
     found = {}
     for name, site in sites.items():
         (model,), (points,) = models[FEDERATED][name], tested.points[FEDERATED][name]

@@ -17,7 +17,7 @@ from teledx_fed.core.operating_points import OperatingPoints
 from teledx_fed.data.hospitals import hospitals
 from teledx_fed.data.image_cache import PREPARATION_VERSION
 from teledx_fed.data.synthetic import hospital
-from teledx_fed.evaluation.operating import operating_points
+from teledx_fed.evaluation.operating_points import choose_operating_points
 from teledx_fed.evaluation.predictions import Predictions
 from teledx_fed.model.bundle import Calibration, Manifest, Preparation, Scope
 from teledx_fed.model.bundle_writing import write_bundle
@@ -58,7 +58,7 @@ def _points() -> OperatingPoints:
     grade, eye = drawn.integers(0, 5, 200), np.arange(200)
     scores = probabilities[:, 2:].sum(axis=1), probabilities[:, 3:].sum(axis=1)
     predictions = Predictions(grade, grade >= 2, grade >= 3, probabilities, *scores, eye)
-    return operating_points(predictions, EvaluationSettings())
+    return choose_operating_points(predictions, EvaluationSettings())
 
 
 def federation(

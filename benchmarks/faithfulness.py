@@ -36,7 +36,7 @@ from teledx_fed.diagnosis.faithfulness import deletion, energy_inside, insertion
 from teledx_fed.diagnosis.heat_map import heat_map, referable_log_odds
 from teledx_fed.model.bundle import Outputs
 from teledx_fed.model.export import export
-from teledx_fed.model.network import Grader, build, saved
+from teledx_fed.model.network import Grader, build, read_network
 from teledx_fed.model.runtime import Runtime
 
 ROOT = Path(__file__).parents[1]
@@ -107,7 +107,7 @@ class Asked:
 
 def cells(network: Grader, image: Image) -> Map:
     with torch.inference_mode():
-        logits, maps = network.forward_mapped(torch.from_numpy(image[None]).permute(0, 3, 1, 2))
+        logits, maps = network.forward_with_maps(torch.from_numpy(image[None]).permute(0, 3, 1, 2))
     return heat_map(Outputs(logits.numpy(), None, maps.numpy()), network.head.weight.detach().numpy())[0]  # type: ignore[operator]
 
 
@@ -213,7 +213,7 @@ def told(found: Findings, grades: Sequence[int]) -> str:
 
 def main(run: Path) -> None:
     torch.set_num_threads(THREADS)
-    found = Findings(Asked(saved(run / "model.safetensors")))
+    found = Findings(Asked(read_network(run / "model.safetensors")))
     strangers = {
         "the head drawn anew": build(ModelSettings(freeze="backbone"), seed=SEED),
         "every weight drawn anew": build(ModelSettings(initial="none", freeze="backbone"), seed=SEED),

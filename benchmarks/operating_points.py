@@ -21,14 +21,14 @@ from teledx_fed.core.files import write_text
 from teledx_fed.core.operating_points import Share
 from teledx_fed.core.randomness import generator
 from teledx_fed.data.hospitals import hospitals
-from teledx_fed.evaluation.examined import Examination, everyone
 from teledx_fed.evaluation.intervals import multiplicities
 from teledx_fed.evaluation.metrics import ratio
-from teledx_fed.evaluation.operating import performance, share
+from teledx_fed.evaluation.operating_points import performance, share
 from teledx_fed.evaluation.predictions import REFERABLE, VISION_THREATENING, Booleans, Predictions
+from teledx_fed.evaluation.test_predictions import Evaluation, concatenate_folds
 from teledx_fed.federation.simulation import federate
-from teledx_fed.training.examination import examine
-from teledx_fed.training.worker import crew
+from teledx_fed.training.evaluate import evaluate
+from teledx_fed.training.worker import build_workers
 
 PAGE = ROOT / "docs" / "results" / "operating_points.md"
 FOLDS, REPLICATES = 5, 2000
@@ -80,7 +80,7 @@ class Called:
 
     @property
     def severe(self) -> Booleans:
-        return self.found.sought(VISION_THREATENING)
+        return self.found.detectable(VISION_THREATENING)
 
     @property
     def healthy(self) -> Booleans:
@@ -94,27 +94,27 @@ class Called:
         return exact, max(exact.high or 1.0, float(np.nanpercentile(resampled, 97.5)))
 
 
-def measured(folder: Path) -> dict[str, Examination]:
+def measured(folder: Path) -> dict[str, Evaluation]:
     """By variant, all folds together."""
     asked = settings(folder)
     asked = replace(asked, evaluation=replace(asked.evaluation, folds=FOLDS))
     (parts,) = asked.repeats()
-    (worker,) = crew(asked, Clock(), _say)
-    folds: dict[str, list[Examination]] = {variant: [] for variant in VARIANTS}
+    (worker,) = build_workers(asked, Clock(), _say)
+    folds: dict[str, list[Evaluation]] = {variant: [] for variant in VARIANTS}
     for part in parts:
         place = folder / f"fold{part.evaluation.fold}"
         sites = hospitals(part, place, lambda done, total: None, _say)
         federation = federate(sites, [worker], part, place, lambda report, rounds: None)
-        models = {FEDERATED: federation.committees(sites)}
+        models = {FEDERATED: federation.ensembles(sites)}
         for variant, evaluation in VARIANTS.items():
             pooled = {} if variant == ALONE else {FEDERATED: federation.pooled}
-            folds[variant].append(examine(worker, sites, models, replace(part, evaluation=evaluation), pooled))
+            folds[variant].append(evaluate(worker, sites, models, replace(part, evaluation=evaluation), pooled))
         _say(f"fold {part.evaluation.fold}: best round {federation.best_round}")
-        worker.forget()
-    return {variant: everyone(found) for variant, found in folds.items()}
+        worker.clear_inputs()
+    return {variant: concatenate_folds(found) for variant, found in folds.items()}
 
 
-def called(tested: Examination) -> dict[str, Called]:
+def called(tested: Evaluation) -> dict[str, Called]:
     return {
         site: Called(found, *(part[FEDERATED][site] for part in (tested.called, tested.urgent, tested.withheld)))
         for site, found in tested.predictions[FEDERATED].items()
@@ -132,20 +132,20 @@ def urgent_rows(sites: Mapping[str, Called]) -> Iterator[str]:
     yield _row("all severe eyes", "", "", *map(_told, severe))
 
 
-def point_rows(sites: Mapping[str, Called], tested: Examination) -> Iterator[str]:
+def point_rows(sites: Mapping[str, Called], tested: Evaluation) -> Iterator[str]:
     yield "| hospital | | sensitivity | specificity | PPV | by | set by |"
     yield "|---|---|---|---|---|---|---|"
     for name, one in sites.items():
         points = tested.points[FEDERATED][name]
         for kind, least, said in (("referable", REFERABLE, one.refers), ("urgent", VISION_THREATENING, one.urgent)):
-            found = performance(one.found.sought(least), said)
+            found = performance(one.found.detectable(least), said)
             each = [getattr(point, kind) for point in points]
             by = (_tally([point.source for point in each]), _tally([point.bound_by for point in each]))
             about = name if kind == "referable" else ""
             yield _row(about, kind, *map(_told, (found.sensitivity, found.specificity, found.ppv)), *by)
 
 
-def variant_rows(tested: Mapping[str, Examination]) -> Iterator[str]:
+def variant_rows(tested: Mapping[str, Evaluation]) -> Iterator[str]:
     yield "| hospital | thresholds | referable: sensitivity | specificity | grade-0 called urgent | severe referred |"
     yield "|---|---|---|---|---|---|"
     names = {
@@ -157,7 +157,7 @@ def variant_rows(tested: Mapping[str, Examination]) -> Iterator[str]:
     for site in tested[WITH].predictions[FEDERATED]:
         for variant, label in names.items():
             one = called(tested[variant])[site]
-            found = performance(one.found.sought(REFERABLE), one.refers)
+            found = performance(one.found.detectable(REFERABLE), one.refers)
             undecided = f", withheld for {one.withheld.mean():.0%}".replace("%", " %") if one.withheld.any() else ""
             healthy = _told(share(one.urgent[one.healthy])) + undecided
             severe = _told(share(one.refers[one.severe]))
@@ -192,7 +192,7 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def page(tested: Mapping[str, Examination], withheld: Share) -> str:
+def page(tested: Mapping[str, Evaluation], withheld: Share) -> str:
     evaluation, sites = VARIANTS[WITH], called(tested[WITH])
     head = HEAD.format(
         fewest=evaluation.fewest_positives,

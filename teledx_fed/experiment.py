@@ -10,8 +10,8 @@ from teledx_fed.core.clock import Clock
 from teledx_fed.core.examples import Site
 from teledx_fed.core.reports import RoundReport
 from teledx_fed.data.hospitals import hospitals
-from teledx_fed.evaluation import examined
-from teledx_fed.evaluation.examined import Examination, everyone
+from teledx_fed.evaluation import test_predictions
+from teledx_fed.evaluation.test_predictions import Evaluation, concatenate_folds
 from teledx_fed.federation.simulation import federate
 from teledx_fed.reporting.page import write_page
 from teledx_fed.reporting.progress import TerminalReporter
@@ -19,10 +19,10 @@ from teledx_fed.reporting.report import Part, write_report
 from teledx_fed.reporting.runs import TESTED
 from teledx_fed.reporting.tracking import Tracker, tracked
 from teledx_fed.reporting.wording import no_bundle, verdict
-from teledx_fed.training.baselines import alone_everywhere, committees
+from teledx_fed.training.baselines import local_models_everywhere, train_baselines
 from teledx_fed.training.bundling import write_bundles
-from teledx_fed.training.examination import examine
-from teledx_fed.training.worker import SiteModel, Worker, crew
+from teledx_fed.training.evaluate import evaluate
+from teledx_fed.training.worker import SiteModel, Worker, build_workers
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,11 @@ class Conducted:
     part: Part
     sites: Mapping[str, Site]
     models: Mapping[str, SiteModel]
-    examination: Examination
+    evaluation: Evaluation
 
 
 @dataclass(frozen=True)
-class Staff:
+class Context:
     """Who works for every fold of a seed, and who is told of it."""
 
     workers: Sequence[Worker]
@@ -60,12 +60,14 @@ def conduct(settings: Settings, folder: Path) -> None:
         for folds in settings.repeats():
             reporter.phase("photographs")
             with clock("preparation"):
-                workers = crew(folds[0], clock, say_once)  # first: what cannot be had is said before hours go by
-            staff = Staff(workers, clock, reporter, track)
-            repeats.append([_conducted(part, folder, settings.part_name(part), staff) for part in folds])
+                workers = build_workers(
+                    folds[0], clock, say_once
+                )  # first: what cannot be had is said before hours go by
+            context = Context(workers, clock, reporter, track)
+            repeats.append([_conducted(part, folder, settings.part_name(part), context) for part in folds])
         parts = [done for folds in repeats for done in folds]
         reporter.phase("report")
-        said = [everyone([done.examination for done in folds]) for folds in repeats]
+        said = [concatenate_folds([done.evaluation for done in folds]) for folds in repeats]
         report = write_report(folder, settings, [done.part for done in parts], parts[0].sites, said, clock)
         write_page(folder)
         if settings.bundles:
@@ -74,36 +76,36 @@ def conduct(settings: Settings, folder: Path) -> None:
         reporter.message(verdict(report))
 
 
-def _conducted(settings: Settings, run: Path, name: str, staff: Staff) -> Conducted:
-    folder, worker, reporter = run / name, staff.workers[0], staff.reporter
+def _conducted(settings: Settings, run: Path, name: str, context: Context) -> Conducted:
+    folder, worker, reporter = run / name, context.workers[0], context.reporter
     if name:
         reporter.message(name)
     reporter.phase("photographs")
-    with staff.clock("preparation"):
+    with context.clock("preparation"):
         sites = hospitals(settings, folder, reporter.progress, reporter.message)
     present = settings.partition.present(sites)
     reporter.phase("rounds")
     federation = federate(
         present,
-        staff.workers,
+        context.workers,
         settings,
         folder,
-        staff.watching(name),
+        context.watching(name),
         lambda site, answered: reporter.site(site, "answered" if answered else "training"),
     )
     if not (folder / TESTED).exists():
         reporter.phase("baselines")
-        baselines = committees(sites, worker, settings, folder / "baselines", reporter.epoch)
-        matrix = alone_everywhere(baselines.get("local", {}))
+        baselines = train_baselines(sites, worker, settings, folder / "baselines", reporter.epoch)
+        matrix = local_models_everywhere(baselines.get("local", {}))
         reporter.phase("test")
         federation.conclude()
-        models = {"federated": federation.committees(sites), **baselines, **matrix}
+        models = {"federated": federation.ensembles(sites), **baselines, **matrix}
         pooled = {"federated": federation.pooled}
-        examined.write(examine(worker, sites, models, settings, pooled), folder / TESTED)
+        test_predictions.write(evaluate(worker, sites, models, settings, pooled), folder / TESTED)
     part = Part(name, settings.seed, settings.evaluation.fold, federation.best_round)
-    for each in staff.workers:
-        each.forget()
-    return Conducted(part, sites, federation.models, examined.read(folder / TESTED))
+    for each in context.workers:
+        each.clear_inputs()
+    return Conducted(part, sites, federation.models, test_predictions.read(folder / TESTED))
 
 
 def _bundle(
@@ -115,6 +117,6 @@ def _bundle(
         return
     reporter.phase("bundles")
     (only,) = parts
-    present, tested = settings.partition.present(only.sites), only.examination.among(["federated"])
+    present, tested = settings.partition.present(only.sites), only.evaluation.among(["federated"])
     best_round = only.part.best_round
     write_bundles(worker, present, only.models, tested, settings, best_round, folder, reporter.message)

@@ -176,7 +176,7 @@ def test_one_function_reads_the_test_sets() -> None:
     # `_about` and `summary` count examples, `_digest` names all of them by one hash and `_photographs` each by its own;
     # none reads an image
     assert readers == {
-        "teledx_fed/training/examination.py:examine",
+        "teledx_fed/training/evaluate.py:evaluate",
         "teledx_fed/reporting/report.py:_about",
         "teledx_fed/reporting/report.py:_digest",
         "teledx_fed/data/summary.py:summary",

@@ -14,17 +14,17 @@ from teledx_fed.evaluation.predictions import Predictions, predictions
 from teledx_fed.federation.site import Hospital
 from teledx_fed.model.network import build
 from teledx_fed.training.compute import place
-from teledx_fed.training.worker import SiteModel, Trained, Worker
+from teledx_fed.training.worker import SiteModel, TrainedModel, Worker
 
 
 class Idle(Worker):
     """Loads what comes and packs what it sends; the head moves a little, so that an update is one."""
 
-    def train(self, site: Site, model: SiteModel, asked: LocalTraining, round: int) -> Trained:
+    def train(self, site: Site, model: SiteModel, asked: LocalTraining, round: int) -> TrainedModel:
         self._load(model)
         with torch.no_grad():
             next(self.network.head.parameters()).add_(1e-3)
-        return Trained(self._model(), 0.0)
+        return TrainedModel(self._model(), 0.0)
 
     def predictions(
         self, images: Images, model: SiteModel, examples: Sequence[Example], temperature: float = 1.0

@@ -19,7 +19,7 @@ from teledx_fed.diagnosis.heat_map import heat_map
 from teledx_fed.diagnosis.judgement import Seen, judge
 from teledx_fed.diagnosis.referral import ReferralSettings
 from teledx_fed.evaluation.calibration import conformal_set, tempered
-from teledx_fed.evaluation.operating import decisions
+from teledx_fed.evaluation.operating_points import decisions
 from teledx_fed.evaluation.predictions import REFERABLE, VISION_THREATENING, either
 from teledx_fed.model.bundle import Bundle, Calibration, Outputs, Scope
 

@@ -19,7 +19,7 @@ from teledx_fed.core.examples import GRADES
 from teledx_fed.data.maps import Map, smoothed, without_detail
 from teledx_fed.diagnosis.evidence import Evidence
 from teledx_fed.diagnosis.heat_map import REFERABLE
-from teledx_fed.model.network import Grader, saved
+from teledx_fed.model.network import Grader, read_network
 
 Image = NDArray[np.uint8]
 
@@ -54,7 +54,7 @@ class Explainer:
     """The network of a bundle, and how it is asked; computes one map at a time."""
 
     def __init__(self, weights: Path) -> None:
-        self._network, self._one_at_a_time = saved(weights), Lock()
+        self._network, self._one_at_a_time = read_network(weights), Lock()
 
     def __call__(self, image: Image, kind: Evidence) -> Map:
         """From 0 to 1 where the prepared photograph (s, s, 3) speaks for referable disease, against its own blur."""

@@ -1,4 +1,4 @@
-"""Models side by side on the same patients: at each site, in the mean of sites, over all patients."""
+"""Compare models on the same patients: at each site, in the mean of sites and over all patients."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -8,17 +8,17 @@ import numpy as np
 from sklearn.metrics import roc_curve
 
 from teledx_fed.core.examples import GRADES
+from teledx_fed.evaluation.bootstrap import MetricsFunction, ModelScores, bootstrap
 from teledx_fed.evaluation.calibration import reliability
-from teledx_fed.evaluation.examined import Examination
 from teledx_fed.evaluation.intervals import estimate, holm, two_sided_p
-from teledx_fed.evaluation.measured import Measure, Measured, over_repeats
 from teledx_fed.evaluation.metrics import PRIMARY, confusion, headline, metrics, predicted_grade
-from teledx_fed.evaluation.predictions import Booleans, Floats, Predictions, given, same_eyes
+from teledx_fed.evaluation.predictions import Booleans, Floats, Predictions, all_or_none, same_eyes
+from teledx_fed.evaluation.test_predictions import Evaluation
 
 ROC_POINTS = 101
 
 FEWEST = 5
-"""A point of reliability of fewer eyes would tell what was said of one."""
+"""Eyes of a point of reliability: fewer would reveal the prediction for one eye."""
 
 Json = dict[str, Any]
 
@@ -32,7 +32,7 @@ RANGES = {
 
 
 @dataclass(frozen=True)
-class Compared:
+class ModelComparison:
     """Metrics by model, and their differences by the model that is not the reference."""
 
     models: Mapping[str, Json]
@@ -40,54 +40,57 @@ class Compared:
 
 
 def compare(
-    repeats: Sequence[Examination],
+    repeats: Sequence[Evaluation],
     replicates: int,
     generator: np.random.Generator,
     reference: str = "federated",
-    measure: Measure = metrics,
-    reversed: bool = False,
-) -> Compared:
-    """Metrics of each model, and the `reference` minus each other, all with intervals from the same replicates; or,
-    `reversed`, each other minus the `reference`.
+    metrics_of: MetricsFunction = metrics,
+    others_minus_reference: bool = False,
+) -> ModelComparison:
+    """Return the metrics of each model and the differences `reference` − other model, with bootstrap intervals.
 
-    A replicate draws patients anew, one draw for all models and `repeats` (the same experiment with other seeds). A
-    value is the mean over repeats, which in a replicate strays from it as Student's t does for so few of them, and is
-    undefined where it is in one of them. A metric is `{value, low, high}`, in the mean of sites with the number of
-    `sites` where it is defined, or `None`; a difference has also `p`, two-sided, and `holm`, adjusted for all baselines
-    and sites (Holm 1979). `worst_of_sites` is the least of a metric's values, for metrics of which more is better, with
-    the interval of the `site` that it is at; a difference is of two such values, over the sites where both are defined.
+    `others_minus_reference` turns the differences round. All intervals come from the same replicates: each draws
+    patients once for all models and `repeats` (the same experiment with other seeds). A value is the mean over repeats,
+    and undefined where it is undefined in one of them; in the replicates it also varies as Student's t does for that
+    number of repeats.
+
+    A metric is `{value, low, high}` or `None`; in the mean of sites also the number of `sites` where it is defined. A
+    difference has also a two-sided `p`, and `holm`, adjusted for all baselines and sites (Holm, Scand J Stat 1979;
+    6:65-70). `worst_of_sites` is the lowest value over sites, with the interval of that `site`, for metrics whose worst
+    site is reported; its differences use the sites where both are defined.
     """
     for repeat in repeats:
         _assert_paired(repeat.predictions)
-    measured = over_repeats(repeats, replicates, generator, measure)
-    baselines = [model for model in measured if model != reference]
-    pairs = {model: (measured[reference], measured[model])[:: -1 if reversed else 1] for model in baselines}
+    scores = bootstrap(repeats, replicates, generator, metrics_of)
+    baselines = [model for model in scores if model != reference]
+    order = -1 if others_minus_reference else 1
+    pairs = {model: (scores[reference], scores[model])[::order] for model in baselines}
     differences = {
-        model: _report(one - other, differing=True) | {"worst_of_sites": _worst_less(one, other)}
+        model: _report(one - other, difference=True) | {"worst_of_sites": _worst_difference(one, other)}
         for model, (one, other) in pairs.items()
     }
-    _adjust([found for part in differences.values() for found in part["sites"].values()])
+    _adjust([metrics for part in differences.values() for metrics in part["sites"].values()])
     for whole in ("mean_of_sites", "worst_of_sites", "all_patients"):
         _adjust([part[whole] for part in differences.values()])
-    models = {model: _report(found) | {"worst_of_sites": _worst(found)} for model, found in measured.items()}
-    return Compared(models, differences)
+    models = {model: _report(of_model) | {"worst_of_sites": _worst(of_model)} for model, of_model in scores.items()}
+    return ModelComparison(models, differences)
 
 
-def matrix(repeats: Sequence[Examination], replicates: int, generator: np.random.Generator) -> Json:
-    """By model and site, the two headline metrics with intervals: how each model does at each hospital."""
-    measured = over_repeats(repeats, replicates, generator, headline)
+def matrix(repeats: Sequence[Evaluation], replicates: int, generator: np.random.Generator) -> Json:
+    """Return by model and site the two primary metrics with intervals."""
+    scores = bootstrap(repeats, replicates, generator, headline)
     return {
-        model: {site: {name: _metric(name, values[name]) for name in PRIMARY} for site, values in found.sites.items()}
-        for model, found in measured.items()
+        model: {site: {name: _metric(name, values[name]) for name in PRIMARY} for site, values in sites.items()}
+        for model, sites in ((model, of_model.sites) for model, of_model in scores.items())
     }
 
 
-def ensemble(members: Sequence[Predictions]) -> Predictions:
-    """The mean of what several models said of the same eyes."""
+def mean_prediction(members: Sequence[Predictions]) -> Predictions:
+    """Return the mean of the predictions of several models for the same eyes."""
     first = members[0]
     assert all(same_eyes(first, member) for member in members), "an ensemble needs the same eyes in the same order"
-    probabilities = given(member.probabilities for member in members)
-    threats = given(member.vision_threatening_score for member in members)
+    probabilities = all_or_none(member.probabilities for member in members)
+    threats = all_or_none(member.vision_threatening_score for member in members)
     return replace(
         first,
         probabilities=np.mean(probabilities, axis=0) if probabilities else None,
@@ -97,7 +100,7 @@ def ensemble(members: Sequence[Predictions]) -> Predictions:
 
 
 def curves(predictions: Predictions, called: Booleans) -> Json:
-    """What plots are drawn from: grade × predicted grade, the ROC with the point of those `called`, and reliability."""
+    """Return the data of the plots: grade × predicted grade, ROC with the point of the eyes `called`, reliability."""
     p, once = predictions, np.ones((1, predictions.eyes))
     counts = None if p.probabilities is None else confusion(p.grade, predicted_grade(p.probabilities), GRADES, once)[0]
     rows, predicted, observed = reliability(p.referable, p.referable_score, once)[0]
@@ -116,72 +119,72 @@ def curves(predictions: Predictions, called: Booleans) -> Json:
 def _assert_paired(predictions: Mapping[str, Mapping[str, Predictions]]) -> None:
     first, *others = predictions.values()
     for other in others:
-        assert other.keys() == first.keys(), "every model must be read at the same sites"
+        assert other.keys() == first.keys(), "every model must be tested at the same sites"
         assert all(same_eyes(first[site], other[site]) for site in first), (
             "models must grade the same eyes in one order"
         )
 
 
-def _report(measured: Measured, differing: bool = False) -> Json:
-    sites, names = measured.sites, tuple(measured.all_patients)
+def _report(scores: ModelScores, difference: bool = False) -> Json:
+    sites, names = scores.sites, tuple(scores.all_patients)
     return {
         "sites": {
-            site: {name: _metric(name, found[name], differing) for name in names} for site, found in sites.items()
+            site: {name: _metric(name, values[name], difference) for name in names} for site, values in sites.items()
         },
-        "mean_of_sites": {name: _mean(measured, name, differing) for name in names},
-        "all_patients": {name: _metric(name, measured.all_patients[name], differing) for name in names},
+        "mean_of_sites": {name: _mean(scores, name, difference) for name in names},
+        "all_patients": {name: _metric(name, scores.all_patients[name], difference) for name in names},
     }
 
 
-def _metric(name: str, values: Floats, differing: bool = False) -> Json | None:
-    """What strays for few repeats stays where the metric can be."""
-    found = estimate(values if differing else np.clip(values, *RANGES.get(name, (0.0, 1.0))))
-    if found is None:
+def _metric(name: str, values: Floats, difference: bool = False) -> Json | None:
+    """Clip to the metric's range, which the spread of few repeats can leave."""
+    interval = estimate(values if difference else np.clip(values, *RANGES.get(name, (0.0, 1.0))))
+    if interval is None:
         return None
-    return asdict(found) | ({"p": two_sided_p(values)} if differing else {})
+    return asdict(interval) | ({"p": two_sided_p(values)} if difference else {})
 
 
-def _mean(measured: Measured, name: str, differing: bool) -> Json | None:
-    """With the number of sites where the metric is defined."""
-    sites = len(measured.defined(name))
-    found = _metric(name, measured.mean_of_sites(name), differing) if sites else None
-    return None if found is None else found | {"sites": sites}
+def _mean(scores: ModelScores, name: str, difference: bool) -> Json | None:
+    """Add the number of sites where the metric is defined."""
+    sites = len(scores.defined(name))
+    mean = _metric(name, scores.mean_of_sites(name), difference) if sites else None
+    return None if mean is None else mean | {"sites": sites}
 
 
-def _worst(measured: Measured) -> Json:
-    """The interval is that of the site: the least of a replicate's values lies below what it is to tell of."""
-    return {name: _worst_of(name, measured) for name in measured.all_patients if name in HIGHER_IS_BETTER}
+def _worst(scores: ModelScores) -> Json:
+    """Use the interval of the worst site itself: the minimum over sites in each replicate would be biased downwards."""
+    return {name: _worst_of(name, scores) for name in scores.all_patients if name in HIGHER_IS_BETTER}
 
 
-def _worst_of(name: str, measured: Measured) -> Json | None:
-    values = {site: measured.sites[site][name] for site in measured.defined(name)}
+def _worst_of(name: str, scores: ModelScores) -> Json | None:
+    values = {site: scores.sites[site][name] for site in scores.defined(name)}
     if not values:
         return None
     site = min(values, key=lambda site: float(values[site][0]))
     return (_metric(name, values[site]) or {}) | {"site": site}
 
 
-def _worst_less(one: Measured, other: Measured) -> Json:
-    """Replicate by replicate, over the sites where both are defined."""
-    found: Json = {}
+def _worst_difference(one: ModelScores, other: ModelScores) -> Json:
+    """Subtract in each replicate, over the sites where both are defined."""
+    differences: Json = {}
     for name in one.all_patients:
         if name in HIGHER_IS_BETTER:
             both = [site for site in one.defined(name) if site in other.defined(name)]
-            least = [np.fmin.reduce([model.sites[site][name] for site in both]) for model in (one, other) if both]
-            found[name] = _metric(name, least[0] - least[1], differing=True) if least else None
-    return found
+            worst = [np.fmin.reduce([model.sites[site][name] for site in both]) for model in (one, other) if both]
+            differences[name] = _metric(name, worst[0] - worst[1], difference=True) if worst else None
+    return differences
 
 
 def _adjust(differences: Sequence[Json]) -> None:
-    """Adds `holm` to every p, metric by metric over all of `differences`."""
+    """Add `holm` to every p, for each metric over all `differences`."""
     for name in differences[0] if differences else ():
-        defined = [found[name] for found in differences if found[name] is not None]
+        defined = [metrics[name] for metrics in differences if metrics[name] is not None]
         for difference, adjusted in zip(defined, holm([d["p"] for d in defined]), strict=True):
             difference["holm"] = adjusted
 
 
 def _roc(truth: Booleans, scores: Floats, called: Booleans) -> Json:
-    """Empty where there is one class only."""
+    """Return at most 101 points of the ROC curve; none where there is one class only."""
     if truth.all() or not truth.any():
         return {"false_positive_rate": [], "true_positive_rate": [], "operating_point": None}
     false_positive, true_positive, _ = roc_curve(truth, scores)

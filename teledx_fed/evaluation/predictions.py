@@ -37,8 +37,8 @@ class Predictions:
     patient: Integers
     detects_oedema: bool = False
 
-    def sought(self, least_grade: int) -> Booleans:
-        """The eyes that the model is asked to find: without an oedema output, by their grade alone."""
+    def detectable(self, least_grade: int) -> Booleans:
+        """Return the diseased eyes (n,) that the model can detect: without an oedema output, by their grade alone."""
         clinical = {REFERABLE: self.referable, VISION_THREATENING: self.vision_threatening}[least_grade]
         return clinical if self.detects_oedema else np.asarray(self.grade >= least_grade)
 
@@ -86,17 +86,17 @@ def pool(parts: Sequence[Predictions]) -> Predictions:
         grade=np.concatenate([part.grade for part in parts]),
         referable=np.concatenate([part.referable for part in parts]),
         vision_threatening=np.concatenate([part.vision_threatening for part in parts]),
-        probabilities=np.concatenate(graded) if (graded := given(part.probabilities for part in parts)) else None,
+        probabilities=np.concatenate(graded) if (graded := all_or_none(part.probabilities for part in parts)) else None,
         referable_score=np.concatenate([part.referable_score for part in parts]),
         vision_threatening_score=(
-            np.concatenate(scores) if (scores := given(part.vision_threatening_score for part in parts)) else None
+            np.concatenate(scores) if (scores := all_or_none(part.vision_threatening_score for part in parts)) else None
         ),
         patient=np.concatenate([start + part.patient for start, part in zip(before, parts, strict=False)]),
         detects_oedema=all(part.detects_oedema for part in parts),
     )
 
 
-def given(parts: Iterable[Floats | None]) -> list[Floats]:
+def all_or_none(parts: Iterable[Floats | None]) -> list[Floats]:
     """Those that a head gives: all of `parts`, or none."""
     listed = list(parts)
     there = [part for part in listed if part is not None]

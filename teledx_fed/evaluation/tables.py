@@ -71,13 +71,13 @@ def table(predictions: Predictions, called: Booleans, min_patients: int) -> Tabl
         "severe_called": confusion(p.grade >= 3, called, 2, once)[0, 1],
         "referable_scores": _histogram(p.referable, p.referable_score),
         "referable_sums": np.round([squared_error, p.referable_score.sum()], SUM_DECIMALS),
-        "referable_sought": _counts(p.referable_score[p.sought(REFERABLE)]),
+        "referable_sought": _counts(p.referable_score[p.detectable(REFERABLE)]),
     }
     if p.probabilities is None or p.vision_threatening_score is None:
         return tables
     return tables | {
         "vision_threatening_scores": _histogram(p.vision_threatening, p.vision_threatening_score),
-        "urgent_sought": _counts(p.vision_threatening_score[p.sought(VISION_THREATENING)]),
+        "urgent_sought": _counts(p.vision_threatening_score[p.detectable(VISION_THREATENING)]),
         "confusion": confusion(p.grade, predicted_grade(p.probabilities), GRADES, once)[0],
         "grade_scores": np.stack([_histogram(p.grade == grade, p.probabilities[:, grade]) for grade in range(GRADES)]),
     }

@@ -10,11 +10,11 @@ import numpy as np
 from teledx_fed.config.settings import Settings
 from teledx_fed.core.checks import must
 from teledx_fed.core.files import write_text
-from teledx_fed.evaluation.operating import Evidence, as_json, evidence
+from teledx_fed.evaluation.operating_points import Evidence, as_json, evidence
 from teledx_fed.evaluation.tables import BINS
 from teledx_fed.federation.checkpoint import Scored
 from teledx_fed.model.card import FILE, Card, network_card
-from teledx_fed.training.bundling import Trained, preparation
+from teledx_fed.training.bundling import TrainingFacts, preparation
 from teledx_fed.training.worker import SiteModel, Worker
 
 POOLED = "pooled.json"
@@ -22,7 +22,7 @@ POOLED = "pooled.json"
 
 def release(worker: Worker, models: Sequence[SiteModel], best: Scored, settings: Settings, model: Path) -> None:
     """Write the best round's model, its card, and the counts that go with it."""
-    trained: Trained = {
+    trained: TrainingFacts = {
         "network": settings.model.name,
         "strategy": settings.strategy.name,
         "best_round": best.round,

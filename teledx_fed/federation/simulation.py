@@ -15,7 +15,7 @@ from teledx_fed.config.settings import Settings
 from teledx_fed.core.examples import Site
 from teledx_fed.core.files import make_folder, write_text
 from teledx_fed.core.reports import RoundReport
-from teledx_fed.evaluation.operating import Evidence, evidence
+from teledx_fed.evaluation.operating_points import Evidence, evidence
 from teledx_fed.federation import checkpoint
 from teledx_fed.federation.checkpoint import Progress
 from teledx_fed.federation.faults import FaultyGrid, checked, with_flipped_labels
@@ -27,7 +27,7 @@ from teledx_fed.federation.rounds import rounds
 from teledx_fed.federation.scoring import scores_on_test
 from teledx_fed.federation.site import Hospital, client_app
 from teledx_fed.federation.strategies import STRATEGIES
-from teledx_fed.training.worker import SiteModel, Worker, for_newcomer
+from teledx_fed.training.worker import SiteModel, Worker, model_for_new_site
 
 LINES, CHECKPOINT = "rounds.jsonl", "checkpoints/latest.safetensors"
 
@@ -41,9 +41,9 @@ class Federation:
     conclude: Callable[[], None]
     pooled: Evidence | None
 
-    def committees(self, sites: Iterable[str]) -> dict[str, list[SiteModel]]:
+    def ensembles(self, sites: Iterable[str]) -> dict[str, list[SiteModel]]:
         """At each of `sites`; where none was trained, with the mean of what the others keep."""
-        return {name: [self.models.get(name) or for_newcomer(list(self.models.values()))] for name in sites}
+        return {name: [self.models.get(name) or model_for_new_site(list(self.models.values()))] for name in sites}
 
 
 def federate(

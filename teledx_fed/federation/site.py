@@ -20,7 +20,7 @@ from teledx_fed.core.updates import GlobalModel, LocalUpdate, Tables
 from teledx_fed.core.weights import Weights
 from teledx_fed.data.summary import summary
 from teledx_fed.evaluation.intervals import design_effects
-from teledx_fed.evaluation.operating import called, operating_points
+from teledx_fed.evaluation.operating_points import call_referable, choose_operating_points
 from teledx_fed.evaluation.tables import table
 from teledx_fed.federation.compression import decode, encode
 from teledx_fed.federation.keepsakes import Keepsakes
@@ -39,7 +39,7 @@ from teledx_fed.federation.messages import (
     training_of,
 )
 from teledx_fed.privacy.outbound import EFFECT_DECIMALS, kind_of
-from teledx_fed.training.examination import examine
+from teledx_fed.training.evaluate import evaluate
 from teledx_fed.training.worker import SiteModel, Worker
 
 log = logging.getLogger(__name__)
@@ -96,8 +96,8 @@ class Hospital:
         if len({example.patient for example in examples}) < fewest:
             return {}  # before any is scored: whether that fails would tell of one
         found = self.worker.predictions(self.site.images, model, examples)
-        points = operating_points(found, self.settings.evaluation)
-        return table(found, called(points, found), fewest)
+        points = choose_operating_points(found, self.settings.evaluation)
+        return table(found, call_referable(points, found), fewest)
 
     def _tested(self, model: SiteModel) -> Tables:
         """The test set answers for one model: whoever could ask again would choose by it, or solve for patients."""
@@ -106,7 +106,7 @@ class Hospital:
         if file.exists() and file.read_text() != asked:
             raise ValueError("message.split must be validation, got test for a second model. A run tests one model.")
         write_text(file, asked)
-        tested = examine(self.worker, {self.site.name: self.site}, {"": {self.site.name: [model]}}, self.settings)
+        tested = evaluate(self.worker, {self.site.name: self.site}, {"": {self.site.name: [model]}}, self.settings)
         found, referred = tested.predictions[""][self.site.name], tested.called[""][self.site.name]
         tables = table(found, referred, self.settings.outbound.min_patients)
         if not tables:

@@ -21,7 +21,7 @@ class _Mapped(nn.Module):
         self.network = network
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        logits, maps = self.network.forward_mapped(images)
+        logits, maps = self.network.forward_with_maps(images)
         if maps.ndim != 4:
             raise ValueError("model.name must be a network with feature maps for a bundle, got another. Choose a CNN.")
         return logits, maps

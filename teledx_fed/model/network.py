@@ -118,7 +118,7 @@ class Grader(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         return self.learned(self.frozen(images))
 
-    def forward_mapped(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def forward_with_maps(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (b, k), and the feature maps (b, c, h, w) whose means over height and width the heads take."""
         maps = self.backbone.forward_features(self.normalise(images))  # type: ignore[operator]
         pooled = self.backbone.forward_head(maps, pre_logits=True)  # type: ignore[operator]
@@ -241,8 +241,8 @@ def save(network: Grader, path: Path, card: Mapping[str, Any] | None = None) -> 
     write_bytes(path, safetensors.torch.save(state, metadata={"model": json.dumps(described)}))
 
 
-def saved(path: Path) -> Grader:
-    """The network that `save` wrote, whatever its settings were."""
+def read_network(path: Path) -> Grader:
+    """Read the network that `save` wrote, with its settings."""
     known = {name: value for name, value in about(path).items() if name not in ("initial", "card")}
     return build(ModelSettings(**known, initial="file", file=str(path)), seed=0)
 

@@ -10,8 +10,8 @@ import numpy as np
 from scipy.stats import friedmanchisquare, rankdata, studentized_range
 
 from teledx_fed.evaluation.cross_site import compare as compare_models
-from teledx_fed.evaluation.examined import Examination
 from teledx_fed.evaluation.metrics import headline
+from teledx_fed.evaluation.test_predictions import Evaluation
 from teledx_fed.reporting.plots import Course, mean_course
 from teledx_fed.reporting.report import resampling
 from teledx_fed.reporting.runs import Json, Run, differing, distinct
@@ -42,7 +42,7 @@ class Comparison:
         return differing(self.runs)
 
     @cached_property
-    def paired(self) -> list[Examination] | str:
+    def paired(self) -> list[Evaluation] | str:
         """By seed, all runs on the same patients, and the baselines of the first; or why that cannot be."""
         first, *others = self.runs
         baselines = {model: MODELS[model] for model in MODELS if model in first.report and model != "federated"}
@@ -66,7 +66,7 @@ class Comparison:
         if isinstance(self.paired, str):
             return [Row(n, run.report["federated"], None) for n, run in zip(self.names, self.runs, strict=True)]
         replicates, drawn = resampling(self.runs[0].settings)
-        found = compare_models(self.paired, replicates, drawn, self.names[0], headline, reversed=True)
+        found = compare_models(self.paired, replicates, drawn, self.names[0], headline, others_minus_reference=True)
         return [Row(name, said, found.differences.get(name)) for name, said in found.models.items()]
 
     @property

@@ -12,7 +12,7 @@ from teledx_fed.core.examples import GRADES
 from teledx_fed.core.files import write_text
 from teledx_fed.core.formatting import duration, number, size
 from teledx_fed.reporting import plots, wording
-from teledx_fed.reporting.operating import basis_of
+from teledx_fed.reporting.operating_points import basis_of
 from teledx_fed.reporting.runs import Run
 from teledx_fed.reporting.wording import METRICS, MODELS
 

@@ -21,9 +21,9 @@ from teledx_fed.data.duplicates import label_noise
 from teledx_fed.data.sharing import shared
 from teledx_fed.data.walk import by_reason
 from teledx_fed.evaluation.cross_site import compare, curves, matrix
-from teledx_fed.evaluation.examined import Examination
 from teledx_fed.evaluation.sufficiency import lacking, patients_of_kinds
-from teledx_fed.reporting.operating import points_of
+from teledx_fed.evaluation.test_predictions import Evaluation
+from teledx_fed.reporting.operating_points import points_of
 from teledx_fed.reporting.runs import json_lines
 from teledx_fed.reporting.wording import MODELS, SCHEMA
 
@@ -43,7 +43,7 @@ def write_report(
     settings: Settings,
     parts: Sequence[Part],
     sites: Mapping[str, Site],
-    repeats: Sequence[Examination],
+    repeats: Sequence[Evaluation],
     clock: Clock,
 ) -> Mapping[str, Any]:
     """`sites` are those of the first part; `repeats` are the same experiment with other seeds."""
@@ -118,13 +118,13 @@ def _share(examples: Sequence[Example]) -> float:
     return sum(example.referable for example in examples) / len(examples)
 
 
-def _too_few(tested: Examination) -> dict[str, dict[str, int]]:
+def _too_few(tested: Evaluation) -> dict[str, dict[str, int]]:
     """By site, the kinds of patients of which too few were tested to say anything of the federated model."""
     predictions, called = tested.predictions["federated"], tested.called["federated"]
     return {site: lacking(patients_of_kinds(found, called[site])) for site, found in predictions.items()}
 
 
-def _curves(tested: Examination) -> dict[str, dict[str, Any]]:
+def _curves(tested: Evaluation) -> dict[str, dict[str, Any]]:
     return {
         model: {site: curves(found, tested.called[model][site]) for site, found in by_site.items()}
         for model, by_site in tested.predictions.items()

@@ -15,8 +15,8 @@ from yaml import YAMLError
 
 from teledx_fed.config.loading import load, without_places
 from teledx_fed.config.settings import CHOICES, Settings
-from teledx_fed.evaluation import examined
-from teledx_fed.evaluation.examined import Examination, everyone
+from teledx_fed.evaluation import test_predictions
+from teledx_fed.evaluation.test_predictions import Evaluation, concatenate_folds
 from teledx_fed.reporting.wording import MODELS, SCHEMA
 
 TESTED = "tested.safetensors"
@@ -56,10 +56,13 @@ class Run:
         return _read(path, _json) if path.exists() else []
 
     @cached_property
-    def repeats(self) -> list[Examination]:
+    def repeats(self) -> list[Evaluation]:
         """By seed, everyone who was tested."""
         by_seed = groupby(self.report["parts"], key=lambda part: part["seed"])
-        return [everyone([_read(self._of(part, TESTED), examined.read) for part in parts]) for _, parts in by_seed]
+        return [
+            concatenate_folds([_read(self._of(part, TESTED), test_predictions.read) for part in parts])
+            for _, parts in by_seed
+        ]
 
     @cached_property
     def rounds(self) -> list[list[Json]]:

@@ -12,9 +12,9 @@ import numpy as np
 
 from teledx_fed.core.files import write_text
 from teledx_fed.core.formatting import number
-from teledx_fed.evaluation.cross_site import Compared, compare
-from teledx_fed.evaluation.examined import Examination
+from teledx_fed.evaluation.cross_site import ModelComparison, compare
 from teledx_fed.evaluation.metrics import PRIMARY, headline
+from teledx_fed.evaluation.test_predictions import Evaluation
 from teledx_fed.reporting.comparison import Comparison
 from teledx_fed.reporting.plots_of_runs import heat, save
 from teledx_fed.reporting.report import resampling
@@ -45,7 +45,7 @@ class Grid:
         return list(dict.fromkeys(column for _, column in self.runs))
 
     @cached_property
-    def paired(self) -> dict[str, list[Examination] | str]:
+    def paired(self) -> dict[str, list[Evaluation] | str]:
         """By row, its runs on the same patients, or why that cannot be."""
         return {row: Comparison(list(of.values()), tuple(of)).paired for row in self.rows if (of := self._present(row))}
 
@@ -61,10 +61,11 @@ class Grid:
         for row, repeats in self.paired.items():
             present = self._present(row)
             if isinstance(repeats, str):
-                compared = Compared({column: run.report["federated"] for column, run in present.items()}, {})
+                compared = ModelComparison({column: run.report["federated"] for column, run in present.items()}, {})
             else:
                 models, (reference, first) = [repeat.among(present) for repeat in repeats], next(iter(present.items()))
-                compared = compare(models, *resampling(first.settings), reference, headline, reversed=True)
+                drawn = resampling(first.settings)
+                compared = compare(models, *drawn, reference, headline, others_minus_reference=True)
             for column in present:
                 against = compared.differences.get(column) if self.columns[0] in present else None
                 found[row, column] = {

@@ -1,4 +1,4 @@
-"""What a federation is compared with: each hospital alone, and all data in one place, for as many steps."""
+"""Baselines of a federation: each hospital alone, their ensemble, and all data in one place, with as many epochs."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,7 +24,7 @@ Epoch = Callable[[str, str | None, int, int], None]
 
 @dataclass(frozen=True)
 class Baseline:
-    """Trains at `site`, is chosen by its score on the validation sets of `judges`, and is kept in `file` once done."""
+    """A model trained at `site`; its epoch is chosen on the validation sets of `judges`. `file` stores the result."""
 
     name: str
     site: Site
@@ -32,11 +32,11 @@ class Baseline:
     file: Path
 
 
-def committees(
+def train_baselines(
     sites: Mapping[str, Site], worker: Worker, settings: Settings, folder: Path, epoch: Epoch
 ) -> dict[str, dict[str, list[SiteModel]]]:
-    """By baseline and site, the models that grade there; an absent hospital trains alone, and with nobody else."""
-    found: dict[str, dict[str, list[SiteModel]]] = {}
+    """Return by baseline and site the models of its ensemble. The absent hospital trains only its local model."""
+    models: dict[str, dict[str, list[SiteModel]]] = {}
     present = settings.partition.present(sites)
     if "local" in settings.baselines:
         alone = {
@@ -48,20 +48,20 @@ def committees(
             )
             for name, site in sites.items()
         }
-        found["local"] = {name: [model] for name, model in alone.items()}
+        models["local"] = {name: [model] for name, model in alone.items()}
         if "ensemble" in settings.baselines:
-            found["ensemble"] = {name: [alone[member] for member in present] for name in sites}
+            models["ensemble"] = {name: [alone[member] for member in present] for name in sites}
     if "centralised" in settings.baselines:
         everything = pooled(present, "centralised")
         judges = tuple(present.values())
         baseline = Baseline("centralised", everything, judges, folder / "centralised.safetensors")
         model = train(baseline, worker, settings, epoch)
-        found["centralised"] = {name: [model] for name in sites}
-    return found
+        models["centralised"] = {name: [model] for name in sites}
+    return models
 
 
-def alone_everywhere(local: Mapping[str, Sequence[SiteModel]]) -> dict[str, dict[str, list[SiteModel]]]:
-    """Each hospital's own model at every hospital, with the statistics that are kept there: rows of a matrix."""
+def local_models_everywhere(local: Mapping[str, Sequence[SiteModel]]) -> dict[str, dict[str, list[SiteModel]]]:
+    """Return each hospital's local model for every hospital, with the BatchNorm statistics kept there."""
     return {
         f"{LOCAL_OF}{name}": {site: [SiteModel(model.weights, own.kept)] for site, (own,) in local.items()}
         for name, (model,) in local.items()
@@ -69,14 +69,14 @@ def alone_everywhere(local: Mapping[str, Sequence[SiteModel]]) -> dict[str, dict
 
 
 def train(baseline: Baseline, worker: Worker, settings: Settings, epoch: Epoch) -> SiteModel:
-    """The best epoch on validation, the last where no score is defined; read back where it was finished before."""
+    """Train and return the best epoch on validation, or the last where no score is defined. Reads a finished model."""
     if baseline.file.exists():
         return _read(baseline.file, worker)
     model = best = worker.initial
     highest = UNDEFINED
     for round in range(1, settings.federation.rounds + 1):
-        asked = replace(settings.local_training(round), proximal_mu=0.0)  # there is no federation to stay near to
-        model = worker.train(baseline.site, model, asked, round).model
+        training = replace(settings.local_training(round), proximal_mu=0.0)  # no global model to stay near to
+        model = worker.train(baseline.site, model, training, round).model
         score = _score(baseline, worker, model, settings.federation.choose_by)
         if score > highest or highest == UNDEFINED:
             highest, best = score, model
@@ -86,7 +86,7 @@ def train(baseline: Baseline, worker: Worker, settings: Settings, epoch: Epoch) 
 
 
 def _score(baseline: Baseline, worker: Worker, model: SiteModel, name: str) -> float:
-    """The mean over the judges at which the metric is defined."""
+    """Return the mean over the judges where the metric is defined."""
     scores = [
         metric(name, worker.predictions(judge.images, model, judge.shard.validation)) for judge in baseline.judges
     ]

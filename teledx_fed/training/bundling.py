@@ -1,4 +1,4 @@
-"""The model as one hospital diagnoses with it: calibrated on its validation set, packed with what goes with it."""
+"""Write model bundles: the model with the calibration of one hospital, chosen on its validation set."""
 
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
@@ -11,13 +11,13 @@ from teledx_fed.core.operating_points import OperatingPoints
 from teledx_fed.data.image_cache import PREPARATION_VERSION
 from teledx_fed.data.preprocessing import steps
 from teledx_fed.evaluation.calibration import conformal_threshold, temperature
-from teledx_fed.evaluation.examined import Examination
+from teledx_fed.evaluation.test_predictions import Evaluation
 from teledx_fed.model.bundle import Calibration, Manifest, Preparation, Scope
 from teledx_fed.model.bundle_writing import write_bundle
 from teledx_fed.training.worker import SiteModel, Worker
 
-Trained = Mapping[str, str | int | float | None]
-"""What people are told of the training."""
+TrainingFacts = Mapping[str, str | int | float | None]
+"""Facts about the training, for the model card."""
 
 COVERAGE = 0.9
 UNKNOWN_CAMERA = "unknown"
@@ -27,20 +27,20 @@ def write_bundles(
     worker: Worker,
     sites: Mapping[str, Site],
     models: Mapping[str, SiteModel],
-    tested: Examination,
+    evaluation: Evaluation,
     settings: Settings,
     best_round: int,
     folder: Path,
     say: Callable[[str], None],
 ) -> None:
-    """`bundles/SITE` for each site; `tested` holds the operating points of `federated`.
+    """Write `bundles/SITE` for each site, with the operating points of `federated` in `evaluation`.
 
-    A network that cannot be diagnosed with has no bundle, and that is said.
+    A network without five grades or feature maps has no bundle; `say` reports that.
     """
-    trained: Trained = {"network": settings.model.name, "hospitals": len(sites), "best_round": best_round}
+    trained: TrainingFacts = {"network": settings.model.name, "hospitals": len(sites), "best_round": best_round}
     try:
         for name, site in sites.items():
-            (points,) = tested.points["federated"][name]
+            (points,) = evaluation.points["federated"][name]
             write_site_bundle(worker, site, models[name], points, settings, trained, folder / "bundles" / name)
     except ValueError as error:
         say(f"no bundles: {error}")
@@ -52,10 +52,10 @@ def write_site_bundle(
     model: SiteModel,
     points: OperatingPoints,
     settings: Settings,
-    trained: Trained,
+    trained: TrainingFacts,
     folder: Path,
 ) -> None:
-    """Of drawn eyes it is a demonstration, and says so ever after."""
+    """Write the bundle of one site. A model of synthetic photographs is marked as a demonstration."""
     data = settings.data
     manifest = Manifest(
         site=site.name,
@@ -66,11 +66,11 @@ def write_site_bundle(
         scope=_scope(site.shard.train),
         trained=trained,
     )
-    write_bundle(worker.holding(model), manifest, folder)
+    write_bundle(worker.network_with(model), manifest, folder)
 
 
 def calibration(worker: Worker, site: Site, model: SiteModel, points: OperatingPoints) -> Calibration:
-    """By the validation set alone. A `ValueError` where the head does not give five grades."""
+    """Calibrate on the validation set only. A `ValueError` where the head does not give five grades."""
     examples = site.shard.validation
     raw = worker.predictions(site.images, model, examples)
     if raw.probabilities is None:
@@ -89,10 +89,11 @@ def calibration(worker: Worker, site: Site, model: SiteModel, points: OperatingP
 
 
 def preparation(data: DataSettings) -> Preparation:
-    asked = data.image_size, data.ben_graham, data.clahe
-    return Preparation(PREPARATION_VERSION, *asked, steps(*asked))
+    """Describe how photographs are prepared for the network."""
+    choices = data.image_size, data.ben_graham, data.clahe
+    return Preparation(PREPARATION_VERSION, *choices, steps(*choices))
 
 
-def _scope(seen: tuple[Example, ...]) -> Scope:
-    cameras = {example.camera for example in seen} - {UNKNOWN_CAMERA}
-    return Scope(tuple(sorted(cameras)), min(min(example.image.size()) for example in seen))
+def _scope(training: tuple[Example, ...]) -> Scope:
+    cameras = {example.camera for example in training} - {UNKNOWN_CAMERA}
+    return Scope(tuple(sorted(cameras)), min(min(example.image.size()) for example in training))

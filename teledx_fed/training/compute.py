@@ -1,4 +1,4 @@
-"""Where the arithmetic happens."""
+"""The device and the threads that compute."""
 
 import ctypes
 import sys
@@ -11,11 +11,11 @@ from teledx_fed.model.network import Grader
 from teledx_fed.model.runtime import has_cuda
 
 GLIBC_KEEPS = {-3: 32 * 2**20, -1: 2**31 - 1}
-"""M_MMAP_THRESHOLD and M_TRIM_THRESHOLD of malloc.h, in bytes: what is freed is kept for the next step."""
+"""M_MMAP_THRESHOLD and M_TRIM_THRESHOLD of malloc.h, in bytes, so that freed memory is kept for the next step."""
 
 
 def place(network: Grader, settings: Settings, say: Callable[[str], None], number: int = 0) -> Grader:
-    """On the device asked for, the next one for each `number`, and compiled where that is asked for."""
+    """Move the network to the device of the settings, one GPU after the other by `number`, and compile it if set."""
     here = device(settings, say)
     network = network.to(torch.device("cuda", number % torch.cuda.device_count()) if here.type == "cuda" else here)
     if network.device.type == "cuda" and network.has_frozen_stages and not has_cuda():
@@ -27,24 +27,24 @@ def place(network: Grader, settings: Settings, say: Callable[[str], None], numbe
 
 
 def device(settings: Settings, say: Callable[[str], None]) -> torch.device:
-    """The device asked for, with threads set; `auto` takes a GPU where there is one, and says what it does without."""
-    asked = settings.simulation.device
+    """Set the threads and return the device of the settings; `auto` is a GPU where there is one."""
+    choice = settings.simulation.device
     torch.set_num_threads(settings.simulation.threads)
     _keep_freed_memory()
     torch.backends.cudnn.benchmark = False  # its choice of algorithm would differ from run to run
-    if asked == "cuda" and not torch.cuda.is_available():
+    if choice == "cuda" and not torch.cuda.is_available():
         raise ValueError("simulation.device must be a device of this machine, got cuda. Choose auto or cpu.")
-    if asked != "cpu" and torch.cuda.is_available():
+    if choice != "cpu" and torch.cuda.is_available():
         say(f"computing on {torch.cuda.get_device_name()}")
         return torch.device("cuda")
-    say(f"computing on the CPU, threads: {settings.simulation.threads}" + ("" if asked == "cpu" else "; no GPU found"))
+    say(f"computing on the CPU, threads: {settings.simulation.threads}" + ("" if choice == "cpu" else "; no GPU found"))
     if settings.training.mixed_precision:
         say("training.mixed_precision needs a GPU: computing in float32")
     return torch.device("cpu")
 
 
 def _keep_freed_memory() -> None:
-    """Given back, it comes again page by page: a tenth of a step on a CPU. Other allocators than glibc's stay."""
+    """Keep freed memory: fetching it again page by page takes a tenth of a step on a CPU. Only glibc has the option."""
     if sys.platform == "linux" and (tune := getattr(ctypes.CDLL(None), "mallopt", None)) is not None:
         for parameter, value in GLIBC_KEEPS.items():
             tune(parameter, value)

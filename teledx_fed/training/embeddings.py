@@ -1,4 +1,4 @@
-"""What a frozen backbone and a few rulers make of a hospital's photographs: a table for its own use."""
+"""Features and quality measures of a hospital's photographs, as a table for its own use."""
 
 import csv
 import io
@@ -18,26 +18,26 @@ from teledx_fed.model.network import Grader
 from teledx_fed.training.feature_cache import PLAIN, FeatureCache
 
 ABOUT = ("photograph", "patient", "eye", "grade", "oedema", "camera")
-MEASURED = tuple(field.name for field in fields(Quality))
+MEASURES = tuple(field.name for field in fields(Quality))
 
 
 @dataclass(frozen=True)
 class Embeddings:
-    """`features` (n, d) and `qualities`, a row an example. Of patients: they stay at the site."""
+    """`features` (n, d) and `qualities`, one row per example. They are patients' data and stay at the site."""
 
     examples: Sequence[Example]
     features: NDArray[np.float32]
     qualities: Sequence[Quality]
 
     def write(self, folder: Path) -> None:
-        """`embeddings.npy` (n, d), and `photographs.csv` with a row for each of its rows."""
+        """Write `embeddings.npy` (n, d), and `photographs.csv` with the same rows."""
         table = io.StringIO()
         rows = csv.writer(table)
-        rows.writerow((*ABOUT, *MEASURED))
-        for example, measured in zip(self.examples, self.qualities, strict=True):
+        rows.writerow((*ABOUT, *MEASURES))
+        for example, quality in zip(self.examples, self.qualities, strict=True):
             oedema = "" if example.oedema is None else int(example.oedema)
             about = (example.image.name, example.patient, example.eye, example.grade, oedema, example.camera)
-            rows.writerow((*about, *(f"{value:.4f}" for value in astuple(measured))))
+            rows.writerow((*about, *(f"{value:.4f}" for value in astuple(quality))))
         write_array(folder / "embeddings.npy", self.features)
         write_text(folder / "photographs.csv", table.getvalue())
 
@@ -45,18 +45,18 @@ class Embeddings:
 def embeddings(
     network: Grader, images: Images, examples: Sequence[Example], threads: int, advance: Callable[[int, int], None]
 ) -> Embeddings:
-    """Of a network whose backbone is frozen; kept where a run on the same photographs looks for them."""
+    """Compute the embeddings with a frozen backbone, and cache them for runs on the same photographs."""
     photographs = [example.image for example in examples]
     qualities = []
     with ThreadPoolExecutor(threads) as pool:
-        for measured in pool.map(_quality, photographs):
-            qualities.append(measured)
+        for one in pool.map(_quality, photographs):
+            qualities.append(one)
             advance(len(qualities), len(photographs))
     return Embeddings(examples, features(network, images, examples), qualities)
 
 
 def features(network: Grader, images: Images, examples: Sequence[Example]) -> NDArray[np.float32]:
-    """(n, d), pooled, in the order of `examples`."""
+    """Return the pooled features (n, d), in the order of `examples`."""
     gather = FeatureCache(images, network).gather(examples, PLAIN)
     rows = torch.arange(len(examples))
     return gather(torch.zeros_like(rows), rows).cpu().numpy()

@@ -32,7 +32,7 @@ class SiteModel:
     kept: Weights
 
 
-def for_newcomer(models: Sequence[SiteModel]) -> SiteModel:
+def model_for_new_site(models: Sequence[SiteModel]) -> SiteModel:
     """The model of these, with the mean of what each site keeps."""
     kept = models[0].kept
     statistics = mean([model.kept.statistics for model in models], [1] * len(models))
@@ -40,7 +40,7 @@ def for_newcomer(models: Sequence[SiteModel]) -> SiteModel:
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedModel:
     model: SiteModel
     loss: float
 
@@ -59,14 +59,14 @@ class Worker:
     def __post_init__(self) -> None:
         self.initial = self._model()
 
-    def train(self, site: Site, model: SiteModel, asked: LocalTraining, round: int) -> Trained:
+    def train(self, site: Site, model: SiteModel, asked: LocalTraining, round: int) -> TrainedModel:
         with self.clock("training"):
             self._load(model)
             self._loaded = None
             targets = Targets.of(site.shard.train, self.network.settings.head)
             inputs = self._inputs(site.images, site.shard.train, _views(asked))
             loss = learn(self.network, inputs, targets, asked, site.name, round)
-            return Trained(self._model(), loss)
+            return TrainedModel(self._model(), loss)
 
     def predictions(
         self, images: Images, model: SiteModel, examples: Sequence[Example], temperature: float = 1.0
@@ -85,15 +85,15 @@ class Worker:
 
     def save(self, models: Sequence[SiteModel], path: Path, card: Mapping[str, Any] | None = None) -> None:
         """The network with these weights, as a hospital has it that is new to them."""
-        self._load(for_newcomer(models))
+        self._load(model_for_new_site(models))
         save(self.network, path, card)
 
-    def holding(self, model: SiteModel) -> Grader:
+    def network_with(self, model: SiteModel) -> Grader:
         """The network with these weights, until something else is asked of it."""
         self._load(model)
         return self.network
 
-    def forget(self) -> None:
+    def clear_inputs(self) -> None:
         """The examples of a part that is over: the next one has others, and a GPU no room for all."""
         self._known.clear()
 
@@ -128,7 +128,7 @@ class Worker:
         return np.concatenate(logits)
 
 
-def crew(settings: Settings, clock: Clock, say: Callable[[str], None]) -> list[Worker]:
+def build_workers(settings: Settings, clock: Clock, say: Callable[[str], None]) -> list[Worker]:
     """As many as are asked for, each with a network of its own; what is the same for all is said once."""
     networks = [build(settings.model, settings.seed) for _ in range(settings.simulation.workers)]
     told = [say, *[lambda line: None] * len(networks)]

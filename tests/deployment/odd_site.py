@@ -10,7 +10,7 @@ import numpy as np
 
 from sites.__main__ import app
 from teledx_fed.core.weights import Vector
-from teledx_fed.training.worker import Trained, Worker
+from teledx_fed.training.worker import TrainedModel, Worker
 
 train = Worker.train
 
@@ -19,7 +19,7 @@ train = Worker.train
 def sending(parameters: Callable[[Vector], Vector]) -> Iterator[None]:
     """Past rules of its own, which would keep some of this in."""
 
-    def poisoned(worker: Worker, *asked: object) -> Trained:
+    def poisoned(worker: Worker, *asked: object) -> TrainedModel:
         trained = train(worker, *asked)  # type: ignore[arg-type]
         weights = trained.model.weights
         changed = replace(weights, parameters=parameters(weights.parameters).astype(np.float32))

@@ -63,7 +63,7 @@ def test_the_map_of_a_bundle_is_grad_cam_by_autograd(tmp_path: Path, settings: d
 def test_so_it_is_for_a_b0() -> None:
     trained, images = build(ModelSettings(freeze="backbone"), seed=0), photographs(2, 224)
     with torch.inference_mode():
-        logits, maps = trained.forward_mapped(torch.from_numpy(images).permute(0, 3, 1, 2))
+        logits, maps = trained.forward_with_maps(torch.from_numpy(images).permute(0, 3, 1, 2))
     found = heat_map(Outputs(logits.numpy(), None, maps.numpy()), trained.head.weight.detach().numpy())
     np.testing.assert_allclose(found, gradients(trained, images), atol=1e-3)
     assert found.shape == (2, 7, 7)

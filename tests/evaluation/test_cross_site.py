@@ -4,11 +4,11 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
-from teledx_fed.evaluation import measured
-from teledx_fed.evaluation.cross_site import Compared, compare, curves, ensemble
-from teledx_fed.evaluation.examined import Examination
+from teledx_fed.evaluation import bootstrap
+from teledx_fed.evaluation.cross_site import ModelComparison, compare, curves, mean_prediction
 from teledx_fed.evaluation.metrics import METRICS
 from teledx_fed.evaluation.predictions import Predictions
+from teledx_fed.evaluation.test_predictions import Evaluation
 
 SITES = {"north": 40, "south": 90}
 THRESHOLDS = {"north": 0.3, "south": 0.6}
@@ -25,18 +25,18 @@ def models(simulate) -> dict[str, dict[str, Predictions]]:
     }
 
 
-def compared(models: dict[str, dict[str, Predictions]], replicates: int = 200, **options: str) -> Compared:
+def compared(models: dict[str, dict[str, Predictions]], replicates: int = 200, **options: str) -> ModelComparison:
     return compare([told(models)], replicates, np.random.default_rng(0), **options)
 
 
-def told(models: dict[str, dict[str, Predictions]], **patients: tuple[str, ...]) -> Examination:
+def told(models: dict[str, dict[str, Predictions]], **patients: tuple[str, ...]) -> Evaluation:
     """At the thresholds of the sites, of patients that are named by their number."""
     called = {
         model: {s: p.referable_score >= THRESHOLDS[s] for s, p in sites.items()} for model, sites in models.items()
     }
     first = next(iter(models.values()))
     names = {site: tuple(str(i) for i in range(p.patients)) for site, p in first.items()}
-    return Examination(models, called, names | patients)
+    return Evaluation(models, called, names | patients)
 
 
 def test_a_report_is_plain_numbers_of_every_metric(models) -> None:
@@ -119,7 +119,7 @@ def test_models_must_grade_the_same_eyes(models) -> None:
 
 def test_every_replicate_counts_whatever_the_chunk(models, monkeypatch) -> None:
     wide = compared(models, replicates=60).models["federated"]["mean_of_sites"]
-    monkeypatch.setattr(measured, "CHUNK", 7)
+    monkeypatch.setattr(bootstrap, "CHUNK", 7)
     narrow = compared(models, replicates=60).models["federated"]["mean_of_sites"]
     for name in METRICS:
         assert narrow[name]["value"] == pytest.approx(wide[name]["value"])
@@ -128,10 +128,10 @@ def test_every_replicate_counts_whatever_the_chunk(models, monkeypatch) -> None:
 
 def test_an_ensemble_is_the_mean_of_its_members(models) -> None:
     members = [models[model]["north"] for model in models]
-    found = ensemble(members)
+    found = mean_prediction(members)
     np.testing.assert_allclose(found.probabilities, (members[0].probabilities + members[1].probabilities) / 2)
     np.testing.assert_allclose(found.referable_score, found.probabilities[:, 2:].sum(axis=1))
-    alone = ensemble(members[:1])
+    alone = mean_prediction(members[:1])
     np.testing.assert_array_equal(alone.referable_score, members[0].referable_score)
 
 

@@ -28,7 +28,7 @@ from teledx_fed.federation.scoring import ask_for_scores
 from teledx_fed.federation.simulation import federate
 from teledx_fed.federation.site import Hospital, client_app
 from teledx_fed.model.network import build
-from teledx_fed.training.examination import examine
+from teledx_fed.training.evaluate import evaluate
 from teledx_fed.training.worker import SiteModel, Worker
 
 NAMES = ("east", "north", "west")
@@ -307,7 +307,7 @@ def test_counts_alone_give_the_scores_of_the_patients(world: Callable[..., World
     federation = federate(here.sites, [here.worker], here.settings, here.folder, lambda report, total: None)
     federation.conclude()
     told = json.loads((here.folder / "test.json").read_text())
-    tested = examine(here.worker, here.sites, {"federated": federation.committees(NAMES)}, here.settings)
+    tested = evaluate(here.worker, here.sites, {"federated": federation.ensembles(NAMES)}, here.settings)
     drawn = np.random.default_rng(0)
     exact = compare([tested], 20, drawn).models["federated"]["all_patients"]
     for name in ("qwk", "accuracy", "sensitivity", "specificity"):

@@ -6,7 +6,7 @@ import timm
 import torch
 
 from teledx_fed.config.learning import ModelSettings
-from teledx_fed.model.network import BatchNorm, build, load, oedema_slice, pack, save, saved
+from teledx_fed.model.network import BatchNorm, build, load, oedema_slice, pack, read_network, save
 from teledx_fed.model.pretrained import lite0_state
 
 
@@ -76,12 +76,12 @@ def test_frozen_statistics_do_not_move_in_training() -> None:
     assert moved == {name for name, _ in network.layout.statistics}
 
 
-def test_what_was_saved_is_known_again_without_its_settings(tmp_path: Path) -> None:
+def test_a_saved_network_is_read_back_with_its_settings(tmp_path: Path) -> None:
     network = build(tiny(oedema=True, freeze="2"), seed=3)
     save(network, tmp_path / "model.safetensors")
     images = photographs()
     with torch.inference_mode():
-        assert saved(tmp_path / "model.safetensors")(images).equal(network(images))
+        assert read_network(tmp_path / "model.safetensors")(images).equal(network(images))
 
 
 def test_load_undoes_pack_bit_for_bit() -> None:
@@ -136,7 +136,7 @@ def test_the_seed_head_has_one_output_and_128_hidden_units() -> None:
     assert ("head.0.weight", (128, 256)) in network.layout.parameters
 
 
-def test_a_saved_network_is_read_back_and_another_is_refused(tmp_path: Path) -> None:
+def test_a_saved_network_initialises_the_same_network_and_no_other(tmp_path: Path) -> None:
     network = build(tiny(), seed=0)
     save(network, tmp_path / "model.safetensors")
     again = build(tiny(initial="file", file=str(tmp_path / "model.safetensors")), seed=1)

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from teledx_fed.config.loading import build, save
 from teledx_fed.config.settings import CHOICES
-from teledx_fed.evaluation import examined
+from teledx_fed.evaluation import test_predictions
 from teledx_fed.experiment import conduct
 from teledx_fed.reporting.__main__ import app
 from teledx_fed.reporting.comparison import Comparison, critical_difference, ranks
@@ -189,12 +189,12 @@ def test_a_sweep_in_which_auroc_is_undefined_has_its_grid(runs: dict[str, Path],
     cells = {(f"strategy={s}", f"seed={i}"): runs["mean"] for s in ("fedavg", "krum") for i in (0, 1)}
     folders = swept(tmp_path, cells)
     for folder in folders:
-        tested = examined.read(folder / "tested.safetensors")
+        tested = test_predictions.read(folder / "tested.safetensors")
         nobody = {
             model: {site: replace(p, referable=np.zeros_like(p.referable)) for site, p in sites.items()}
             for model, sites in tested.predictions.items()
         }
-        examined.write(replace(tested, predictions=nobody), folder / "tested.safetensors")
+        test_predictions.write(replace(tested, predictions=nobody), folder / "tested.safetensors")
         chosen(folder, *Run(folder).choices, "~data.hospitals.valley")
     assert write_sweep(folders, {}, tmp_path / "table").read_text().count("| – | – |") == 4
 

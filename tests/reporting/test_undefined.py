@@ -19,10 +19,10 @@ from teledx_fed.config.settings import CHOICES
 from teledx_fed.core.reports import RoundReport
 from teledx_fed.deployment.server.overview import Overview, RunStanding, State
 from teledx_fed.deployment.server.web.page import render
-from teledx_fed.evaluation import examined
+from teledx_fed.evaluation import test_predictions
 from teledx_fed.evaluation.cross_site import compare, curves, matrix
-from teledx_fed.evaluation.examined import Examination
 from teledx_fed.evaluation.predictions import Predictions
+from teledx_fed.evaluation.test_predictions import Evaluation
 from teledx_fed.reporting import plots, progress, sweep, tables_of_runs, tracking
 from teledx_fed.reporting.live_page import LivePage
 from teledx_fed.reporting.page import write_page
@@ -106,7 +106,7 @@ def predictions(draw: np.random.Generator, grades: np.ndarray, graded: bool) -> 
 
 
 @st.composite
-def examinations(draw: st.DrawFn) -> Examination:
+def evaluations(draw: st.DrawFn) -> Evaluation:
     """Hospitals of one to thirty eyes, of one grade or more, tested with one model or more."""
     chance = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     models, graded = ("federated", *draw(BASELINES)), draw(st.booleans())
@@ -117,10 +117,10 @@ def examinations(draw: st.DrawFn) -> Examination:
     found = {model: {site: predictions(chance, truth, graded) for site, truth in truths.items()} for model in models}
     called = {model: {site: p.referable_score > 0.5 for site, p in by.items()} for model, by in found.items()}
     patients = {site: tuple(f"{site}/{i}" for i in range(-(-len(truth) // 2))) for site, truth in truths.items()}
-    return Examination(found, called, patients)
+    return Evaluation(found, called, patients)
 
 
-def reported(tested: Examination) -> Json:
+def reported(tested: Evaluation) -> Json:
     """As write_report has it, of an experiment that needs no photograph."""
     models = [model for model in tested.predictions if model in MODELS]
     graded = next(iter(tested.predictions["federated"].values())).probabilities is not None
@@ -137,19 +137,19 @@ def reported(tested: Examination) -> Json:
     }
 
 
-def run_of(folder: Path, tested: Examination, found: Json, *choices: str) -> Path:
+def run_of(folder: Path, tested: Evaluation, found: Json, *choices: str) -> Path:
     folder.mkdir()
     write_run(folder, found)
-    examined.write(tested, folder / TESTED)
+    test_predictions.write(tested, folder / TESTED)
     (folder / CHOICES).write_text(json.dumps(choices))
     return folder
 
 
 @pytest.mark.slow
 @settings(max_examples=10)
-@given(examinations())
+@given(evaluations())
 @pytest.mark.usefixtures("undrawn")
-def test_hospitals_of_any_size_and_any_grades_are_reported_compared_and_swept(tested: Examination) -> None:
+def test_hospitals_of_any_size_and_any_grades_are_reported_compared_and_swept(tested: Evaluation) -> None:
     found = json.loads(json.dumps(reported(tested), allow_nan=False))
     page = page_of(found)
     assert not CERTAIN.search(verdict(found))

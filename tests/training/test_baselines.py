@@ -7,7 +7,7 @@ import pytest
 from teledx_fed.config.settings import Settings
 from teledx_fed.core.examples import Site
 from teledx_fed.model.network import build
-from teledx_fed.training.baselines import alone_everywhere, committees
+from teledx_fed.training.baselines import local_models_everywhere, train_baselines
 from teledx_fed.training.worker import SiteModel, Worker
 
 
@@ -15,7 +15,7 @@ def trained(
     sites: dict[str, Site], settings: Settings, folder: Path, seen: list[int]
 ) -> dict[str, dict[str, list[SiteModel]]]:
     worker = Worker(build(settings.model, settings.seed))
-    return committees(sites, worker, settings, folder, lambda name, site, epoch, epochs: seen.append(epoch))
+    return train_baselines(sites, worker, settings, folder, lambda name, site, epoch, epochs: seen.append(epoch))
 
 
 def test_a_finished_baseline_is_not_trained_again(
@@ -81,7 +81,7 @@ def test_at_another_hospital_a_model_has_the_statistics_that_are_kept_there(
     sites = {name: tiny_site(name) for name in ("north", "south")}
     local = trained(sites, tiny_settings(model__batch_norm="local", baselines=["local"]), tmp_path, [])["local"]
     (north,), (south,) = local["north"], local["south"]
-    ((abroad,),) = (alone_everywhere(local)["local of north"]["south"],)
+    ((abroad,),) = (local_models_everywhere(local)["local of north"]["south"],)
     assert abroad.weights.equal(north.weights)
     assert abroad.kept.equal(south.kept)
     assert not abroad.kept.equal(north.kept)

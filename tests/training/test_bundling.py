@@ -9,11 +9,11 @@ import pytest
 
 from teledx_fed.config.settings import Settings
 from teledx_fed.core.examples import Shard, Site
-from teledx_fed.evaluation.examined import Examination
+from teledx_fed.evaluation.test_predictions import Evaluation
 from teledx_fed.model.bundle import Bundle
 from teledx_fed.model.network import build
 from teledx_fed.training.bundling import calibration, write_bundles
-from teledx_fed.training.examination import examine
+from teledx_fed.training.evaluate import evaluate
 from teledx_fed.training.worker import SiteModel, Worker
 
 Sites = Callable[..., Site]
@@ -28,8 +28,8 @@ def trained(tiny_site: Sites, tiny_settings: Make) -> tuple[Worker, Site, SiteMo
     return worker, site, model, settings
 
 
-def examined(worker: Worker, site: Site, model: SiteModel, settings: Settings) -> Examination:
-    return examine(worker, {site.name: site}, {"federated": {site.name: [model]}}, settings)
+def examined(worker: Worker, site: Site, model: SiteModel, settings: Settings) -> Evaluation:
+    return evaluate(worker, {site.name: site}, {"federated": {site.name: [model]}}, settings)
 
 
 def test_a_bundle_has_the_points_of_the_report(trained, tmp_path: Path) -> None:

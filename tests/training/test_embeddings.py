@@ -16,7 +16,7 @@ from teledx_fed.core.examples import Site
 from teledx_fed.data.image_cache import ImageCache
 from teledx_fed.data.synthetic import hospital
 from teledx_fed.model.network import build
-from teledx_fed.training.embeddings import MEASURED, embeddings, features
+from teledx_fed.training.embeddings import MEASURES, embeddings, features
 from teledx_fed.training.worker import Worker
 
 FROZEN = ModelSettings(name="test_efficientnet", initial="none", freeze="backbone")
@@ -55,7 +55,7 @@ def test_the_table_of_a_hospital_has_a_row_for_every_photograph(tmp_path: Path) 
     kept = np.load(tmp_path / "out" / "embeddings.npy")
     assert [row["photograph"] for row in rows] == [example.image.name for example in examples]
     assert [int(row["grade"]) for row in rows] == [example.grade for example in examples]
-    assert all(0 < float(row[name]) < 10 for row in rows for name in MEASURED if name != "clipped")
+    assert all(0 < float(row[name]) < 10 for row in rows for name in MEASURES if name != "clipped")
     assert kept.shape == (len(examples), network.backbone.num_features)
     assert told[-1] == (len(examples), len(examples))
     reversed_ = features(network, ImageCache(tmp_path, settings), examples[::-1])

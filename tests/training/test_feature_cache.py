@@ -13,7 +13,7 @@ from teledx_fed.core.examples import Example, Site
 from teledx_fed.model.network import Grader, build, pack
 from teledx_fed.training.feature_cache import PLAIN, FeatureCache, Gather, augmented
 from teledx_fed.training.inputs import FeatureInputs
-from teledx_fed.training.worker import Trained, Worker
+from teledx_fed.training.worker import TrainedModel, Worker
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ def test_each_epoch_draws_its_views_anew_and_evaluation_draws_none() -> None:
 ASKED = {"training__augment": True, "training__views": 2, "training__epochs": 3}
 
 
-def trained(settings: Settings, site: Site, worker: Worker | None = None) -> Trained:
+def trained(settings: Settings, site: Site, worker: Worker | None = None) -> TrainedModel:
     worker = worker or Worker(build(settings.model, 0))
     return worker.train(site, worker.initial, settings.local_training(1), 1)
 

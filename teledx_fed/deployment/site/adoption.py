@@ -16,9 +16,9 @@ from teledx_fed.deployment.site.hospital import own_settings
 from teledx_fed.deployment.site.settings import SiteDirectory
 from teledx_fed.federation.release import POOLED, read_pooled
 from teledx_fed.model.network import build
-from teledx_fed.training.bundling import Trained, write_site_bundle
+from teledx_fed.training.bundling import TrainingFacts, write_site_bundle
 from teledx_fed.training.compute import place
-from teledx_fed.training.examination import examine
+from teledx_fed.training.evaluate import evaluate
 from teledx_fed.training.worker import Worker
 
 CONFIG = "config.yaml"
@@ -46,13 +46,13 @@ def _adopt(home: SiteDirectory, model: Path, say: Callable[[str], None]) -> None
     if pooled is None:
         say(f"{POOLED} is not beside the model: thresholds use this hospital's eyes only. Ask for the file.")
     models = {site.name: [worker.initial]}
-    tested = examine(worker, {site.name: site}, {"federated": models}, settings, {"federated": pooled})
+    tested = evaluate(worker, {site.name: site}, {"federated": models}, settings, {"federated": pooled})
     (points,) = tested.points["federated"][site.name]
     for line in lines(points):
         say(line)
     coming = home.champion.with_name("champion-coming")
     shutil.rmtree(coming, ignore_errors=True)
-    trained: Trained = {"network": settings.model.name, "rounds": asked.federation.rounds, "seed": asked.seed}
+    trained: TrainingFacts = {"network": settings.model.name, "rounds": asked.federation.rounds, "seed": asked.seed}
     write_site_bundle(worker, site, worker.initial, points, settings, trained, coming)
     _replace(home.champion, coming)
     AuditLog(home.audit, home.audit_key).append("adopted", model=model.name)

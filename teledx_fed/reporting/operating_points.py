@@ -7,16 +7,16 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from teledx_fed.core.operating_points import OperatingPoint, basis
-from teledx_fed.evaluation.examined import Examination
-from teledx_fed.evaluation.operating import performance, share
+from teledx_fed.evaluation.operating_points import performance, share
 from teledx_fed.evaluation.predictions import REFERABLE, VISION_THREATENING, Booleans, Predictions
+from teledx_fed.evaluation.test_predictions import Evaluation
 
 MODEL = "federated"
 POINT = TypeAdapter(OperatingPoint)
 Json = dict[str, Any]
 
 
-def points_of(tested: Examination) -> Mapping[str, Json]:
+def points_of(tested: Evaluation) -> Mapping[str, Json]:
     """By hospital, of the federated model: `referable` and `urgent`, each with a point for each fold of the first seed.
 
     An eye counts for urgent where that is not withheld. `severe_referred` are the eyes of grade 3 and 4 that are at
@@ -31,24 +31,24 @@ def basis_of(point: Json) -> str:
     return basis(POINT.validate_python(point))
 
 
-def _of_site(tested: Examination, site: str) -> Json:
+def _of_site(tested: Evaluation, site: str) -> Json:
     found, refers = tested.predictions[MODEL][site], tested.called[MODEL][site]
     points = tested.points[MODEL][site]
-    severe, alone = found.grade >= VISION_THREATENING, found.referable & ~found.sought(REFERABLE)
+    severe, alone = found.grade >= VISION_THREATENING, found.referable & ~found.detectable(REFERABLE)
     listed = [point.urgent for point in points if point.urgent is not None]
     return {
-        "referable": _point([point.referable for point in points], found.sought(REFERABLE), refers),
+        "referable": _point([point.referable for point in points], found.detectable(REFERABLE), refers),
         "urgent": _urgent(tested, site, found, listed) if listed else None,
         "severe_referred": asdict(share(refers[severe])),
         "oedema_alone": asdict(share(refers[alone])),
     }
 
 
-def _urgent(tested: Examination, site: str, found: Predictions, points: list[OperatingPoint]) -> Json:
+def _urgent(tested: Evaluation, site: str, found: Predictions, points: list[OperatingPoint]) -> Json:
     decided, called = ~tested.withheld[MODEL][site], tested.urgent[MODEL][site]
     healthy = decided & (found.grade == 0)
     return {
-        **_point(points, found.sought(VISION_THREATENING)[decided], called[decided]),
+        **_point(points, found.detectable(VISION_THREATENING)[decided], called[decided]),
         "withheld_eyes": int((~decided).sum()),
         "grade_0_called": asdict(share(called[healthy])),
     }

@@ -12,18 +12,18 @@ from scipy.stats import binomtest
 from teledx_fed.config.run import EvaluationSettings
 from teledx_fed.core.examples import Example
 from teledx_fed.core.operating_points import Bound, OperatingPoint, Source, lines
-from teledx_fed.evaluation.operating import (
+from teledx_fed.evaluation.operating_points import (
     Evidence,
-    called,
+    call_referable,
+    call_urgent,
+    choose_operating_point,
+    choose_operating_points,
     decisions,
     evidence,
     false_positives_allowed,
-    operating_point,
-    operating_points,
     performance,
-    refers,
+    refer_by_scores,
     share,
-    urgent,
 )
 from teledx_fed.evaluation.predictions import Predictions, predictions
 from teledx_fed.evaluation.tables import BINS, add, lent, table
@@ -40,7 +40,7 @@ def settings(target: float = 0.9, fewest: int = 1, floor: float = 0.9) -> Evalua
 def chosen(
     p: Predictions, floor: float = NO_FLOOR, pooled: np.ndarray | None = None, **wanted: float
 ) -> OperatingPoint:
-    return operating_point(p.referable, p.referable_score, floor, settings(**wanted), pooled)
+    return choose_operating_point(p.referable, p.referable_score, floor, settings(**wanted), pooled)
 
 
 def counts(*scores: float) -> np.ndarray:
@@ -96,7 +96,7 @@ def test_the_floor_holds_for_new_eyes_in_19_of_20_hospitals() -> None:
     for _ in range(200):
         healthy, diseased = generator.beta(1, 4, 60), generator.beta(4, 2, 20)
         sought = np.repeat([False, True], [60, 20])
-        found = operating_point(sought, np.concatenate([healthy, diseased]), floor, settings(target=1.0), None)
+        found = choose_operating_point(sought, np.concatenate([healthy, diseased]), floor, settings(target=1.0), None)
         held.append((generator.beta(1, 4, 20_000) >= found.threshold).mean() <= 1 - floor)
     assert np.mean(held) >= 0.92
 
@@ -110,10 +110,10 @@ def test_few_diseased_eyes_are_joined_by_the_federations_counts() -> None:
     """A hospital with three, scored very low: alone they would call half of the healthy."""
     p = eyes([0] * 100 + [3] * 3, [*np.linspace(0, 0.2, 100), 0.004, 0.5, 0.6])
     pooled = counts(*np.linspace(0.31, 0.95, 200))
-    found = operating_point(p.sought(3), p.vision_threatening_score, 0.9, settings(fewest=20), pooled)
+    found = choose_operating_point(p.detectable(3), p.vision_threatening_score, 0.9, settings(fewest=20), pooled)
     assert (found.source, found.positives, found.pooled_positives) == (Source.POOLED, 3, 200)
     assert 0.3 <= found.threshold <= 0.4
-    alone = operating_point(p.sought(3), p.vision_threatening_score, 0.0, settings(fewest=3), None)
+    alone = choose_operating_point(p.detectable(3), p.vision_threatening_score, 0.0, settings(fewest=3), None)
     assert alone.threshold == 0.004
 
 
@@ -122,7 +122,7 @@ def test_few_diseased_eyes_are_joined_by_the_federations_counts() -> None:
 def test_the_more_eyes_a_hospital_has_the_less_the_federation_weighs(local: int, low: bool) -> None:
     """Whatever it claims, it moves the share of the hospital's own eyes by no more than it lends."""
     scores, lie = np.linspace(0.4, 0.6, local), counts(*[0.0 if low else 0.99] * 50)
-    found = operating_point(np.ones(local, dtype=bool), scores, 0.0, settings(fewest=20), lie)
+    found = choose_operating_point(np.ones(local, dtype=bool), scores, 0.0, settings(fewest=20), lie)
     reached = (scores >= found.threshold).sum()
     if local == 20:
         assert found.source is Source.LOCAL
@@ -133,7 +133,7 @@ def test_the_more_eyes_a_hospital_has_the_less_the_federation_weighs(local: int,
 def test_counts_that_do_not_fit_the_hospitals_own_eyes_decide_nothing() -> None:
     """A coordinator that claims high scores would leave nobody referred, in silence."""
     p, lie = eyes([0] * 100 + [3] * 3, [*np.linspace(0, 0.2, 100), 0.4, 0.5, 0.6]), counts(*[0.98] * 300)
-    found = operating_point(p.sought(2), p.referable_score, 0.5, settings(fewest=20), lie)
+    found = choose_operating_point(p.detectable(2), p.referable_score, 0.5, settings(fewest=20), lie)
     assert found.source is Source.WITHHELD
     assert "1 of 3 diseased eyes here would be found" in found.reason
 
@@ -144,7 +144,7 @@ def test_one_hospital_that_claims_any_number_of_eyes_leaves_no_others_unreferred
     honest = [{"referable_sought": counts(*np.linspace(low, 0.9, 100))} for low in (0.3, 0.35, 0.4)]
     pooled = lent([*honest, {"referable_sought": counts(0.999) * claimed}, {}])["referable_sought"]
     assert not (pooled % 1).any()
-    found = operating_point(np.zeros(300, bool), np.linspace(0, 0.4, 300), 0.5, settings(fewest=20), pooled)
+    found = choose_operating_point(np.zeros(300, bool), np.linspace(0, 0.4, 300), 0.5, settings(fewest=20), pooled)
     assert found.source is Source.POOLED
     assert (np.linspace(0.35, 0.9, 100) >= found.threshold).mean() > 0.75
 
@@ -152,7 +152,7 @@ def test_one_hospital_that_claims_any_number_of_eyes_leaves_no_others_unreferred
 @pytest.mark.parametrize("pooled", [None, counts(0.5, 0.7)], ids=["none", "too few"])
 def test_with_few_diseased_eyes_everywhere_it_is_withheld_and_says_why(pooled) -> None:
     p = eyes([0] * 100 + [3] * 3, [*np.linspace(0, 0.2, 100), 0.4, 0.5, 0.6])
-    found = operating_point(p.sought(3), p.vision_threatening_score, 0.9, settings(fewest=20), pooled)
+    found = choose_operating_point(p.detectable(3), p.vision_threatening_score, 0.9, settings(fewest=20), pooled)
     assert found.source is Source.WITHHELD
     pooled_eyes = 0 if pooled is None else 2
     assert found.reason == (
@@ -163,7 +163,7 @@ def test_with_few_diseased_eyes_everywhere_it_is_withheld_and_says_why(pooled) -
 @pytest.mark.parametrize("grades", [[], [0] * 40, [3] * 40, [0], [3]], ids=len)
 def test_any_validation_set_gives_points(grades: list[int]) -> None:
     p = eyes(grades, [0.5] * len(grades))
-    found = operating_points(p, EvaluationSettings())
+    found = choose_operating_points(p, EvaluationSettings())
     assert found.urgent is not None
     assert found.urgent.source is Source.WITHHELD
     assert all(lines(found))
@@ -177,14 +177,14 @@ def test_labelled_oedema_counts_for_a_model_with_an_output_of_it_alone(tiny_site
     without = predictions(examples, graded)
     assert without.vision_threatening.any()  # it is still true of the patient
     for least in (2, 3):
-        assert not without.sought(least).any()
+        assert not without.detectable(least).any()
     sent = table(without, without.referable, 1)
     assert sent["urgent_sought"].sum() == sent["referable_sought"].sum() == 0
-    found = operating_points(without, EvaluationSettings())
+    found = choose_operating_points(without, EvaluationSettings())
     assert found.urgent is not None
     assert (found.urgent.positives, found.referable.positives) == (0, 0)
     with_output = predictions(examples, graded, np.array([bool(e.oedema) for e in examples], dtype=float))
-    assert np.array_equal(with_output.sought(3), with_output.vision_threatening)
+    assert np.array_equal(with_output.detectable(3), with_output.vision_threatening)
 
 
 def test_counts_are_summed_over_hospitals(simulate) -> None:
@@ -200,11 +200,11 @@ def test_counts_are_summed_over_hospitals(simulate) -> None:
 @given(seed=st.integers(0, 300), fewest=st.integers(1, 200), floor=st.sampled_from([0.5, 0.9]))
 def test_a_withheld_urgent_calls_nobody_and_leaves_nobody_unreferred(simulate, seed, fewest, floor) -> None:
     p = simulate(seed)
-    points = operating_points(p, settings(fewest=fewest, floor=floor), Evidence(np.zeros(BINS), np.zeros(BINS)))
+    points = choose_operating_points(p, settings(fewest=fewest, floor=floor), Evidence(np.zeros(BINS), np.zeros(BINS)))
     assert points.urgent is not None
     above = p.vision_threatening_score >= points.urgent.threshold
-    assert called(points, p)[above].all()
-    assert np.array_equal(urgent(points, p.vision_threatening_score), above & (not points.urgent.withheld))
+    assert call_referable(points, p)[above].all()
+    assert np.array_equal(call_urgent(points, p.vision_threatening_score), above & (not points.urgent.withheld))
 
 
 @hypothesis(max_examples=25)
@@ -215,11 +215,11 @@ def test_a_withheld_urgent_calls_nobody_and_leaves_nobody_unreferred(simulate, s
     fewest=st.sampled_from([1, 500]),
 )
 def test_one_photograph_is_decided_as_many(simulate, referable, share_of_threat, seed, fewest) -> None:
-    points, threat = operating_points(simulate(seed), settings(fewest=fewest)), referable * share_of_threat
+    points, threat = choose_operating_points(simulate(seed), settings(fewest=fewest)), referable * share_of_threat
     one = decisions(points, referable, threat)
-    referred = bool(refers(points, np.array([referable]), np.array([threat]))[0])
+    referred = bool(refer_by_scores(points, np.array([referable]), np.array([threat]))[0])
     assert one.refers == (True if referred else None if fewest == 500 else False)
-    assert one.is_urgent == (None if fewest == 500 else urgent(points, np.array([threat]))[0])
+    assert one.is_urgent == (None if fewest == 500 else call_urgent(points, np.array([threat]))[0])
     assert not one.is_urgent or one.refers
 
 

@@ -12,26 +12,26 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from teledx_fed.config.run import EvaluationSettings
-from teledx_fed.evaluation import examined
-from teledx_fed.evaluation.cross_site import Compared, compare, matrix
-from teledx_fed.evaluation.examined import Examination, everyone
+from teledx_fed.evaluation import test_predictions
+from teledx_fed.evaluation.bootstrap import mean_of_repeats, seed_deviations
+from teledx_fed.evaluation.cross_site import ModelComparison, compare, matrix
 from teledx_fed.evaluation.intervals import estimate, holm, multiplicities, two_sided_p
-from teledx_fed.evaluation.measured import mean_of_repeats, strays_of
-from teledx_fed.evaluation.operating import called, operating_points, urgent
+from teledx_fed.evaluation.operating_points import call_referable, call_urgent, choose_operating_points
 from teledx_fed.evaluation.predictions import Predictions, same_eyes
-from teledx_fed.reporting.operating import points_of
+from teledx_fed.evaluation.test_predictions import Evaluation, concatenate_folds
+from teledx_fed.reporting.operating_points import points_of
 
 Simulate = Callable[..., Predictions]
 
 
-def examination(models: dict[str, dict[str, Predictions]], first_patient: int = 0) -> Examination:
+def evaluation(models: dict[str, dict[str, Predictions]], first_patient: int = 0) -> Evaluation:
     called = {model: {s: p.referable_score >= 0.5 for s, p in sites.items()} for model, sites in models.items()}
     sites = next(iter(models.values()))
     names = {site: tuple(f"patient {first_patient + i}" for i in range(p.patients)) for site, p in sites.items()}
-    return Examination(models, called, names)
+    return Evaluation(models, called, names)
 
 
-def compared(repeats: Sequence[Examination], replicates: int = 400, seed: int = 0) -> Compared:
+def compared(repeats: Sequence[Evaluation], replicates: int = 400, seed: int = 0) -> ModelComparison:
     return compare(repeats, replicates, np.random.default_rng(seed))
 
 
@@ -53,7 +53,7 @@ def test_the_paired_bootstrap_agrees_with_delong(skills: tuple[float, float], si
     """Where every patient has one eye, both estimate the same thing."""
     one, other = (simulate(seed, patients=300, eyes=1, skill=skill) for seed, skill in enumerate(skills))
     assert same_eyes(one, other)
-    found = compared([examination({"federated": {"here": one}, "local": {"here": other}})], 2000)
+    found = compared([evaluation({"federated": {"here": one}, "local": {"here": other}})], 2000)
     difference = found.differences["local"]["sites"]["here"]["referable_auroc"]
     value, error = delong(one.referable, one.referable_score, other.referable_score)
     assert difference["value"] == pytest.approx(value, abs=1e-9)
@@ -63,8 +63,8 @@ def test_the_paired_bootstrap_agrees_with_delong(skills: tuple[float, float], si
 
 
 def test_repeats_are_averaged_and_widen_what_differs_between_them(simulate: Simulate) -> None:
-    def repeat(seed: int, skill: float) -> Examination:
-        return examination({"federated": {"here": simulate(seed, skill=skill)}})
+    def repeat(seed: int, skill: float) -> Evaluation:
+        return evaluation({"federated": {"here": simulate(seed, skill=skill)}})
 
     alone = [compared([repeat(seed, skill)]) for seed, skill in ((0, 0.5), (1, 3.0))]
     values = [found.models["federated"]["mean_of_sites"]["referable_auroc"]["value"] for found in alone]
@@ -90,7 +90,7 @@ def test_intervals_over_few_seeds_hold_the_truth(seeds: int, patients: float, se
         tested = drawn.permuted(np.tile(np.arange(100) < 50, (seeds, 1)), axis=1)
         times = np.vstack([np.ones(100), multiplicities(np.arange(100), 200, drawn)])
         said = (tested * person) @ times.T / (tested @ times.T) + own
-        found = estimate(mean_of_repeats(said, strays_of(seeds, 200, drawn)))
+        found = estimate(mean_of_repeats(said, seed_deviations(seeds, 200, drawn)))
         assert found is not None
         assert found.value == pytest.approx(said[:, 0].mean())
         return found.low <= 0 <= found.high
@@ -102,7 +102,7 @@ def test_a_metric_is_told_where_every_repeat_has_it(simulate: Simulate) -> None:
     """Else two models would be set beside each other over different seeds."""
     p, healthy = simulate(0), np.zeros_like(simulate(0).referable)
     lone = replace(p, referable=healthy, referable_score=p.referable_score)
-    found = compared([examination({"federated": {"a": p, "b": q}, "local": {"a": p, "b": q}}) for q in (p, lone)])
+    found = compared([evaluation({"federated": {"a": p, "b": q}, "local": {"a": p, "b": q}}) for q in (p, lone)])
     for part in (*found.models.values(), *found.differences.values()):
         assert part["sites"]["b"]["referable_auroc"] is None
         assert part["mean_of_sites"]["referable_auroc"]["sites"] == 1
@@ -111,9 +111,7 @@ def test_a_metric_is_told_where_every_repeat_has_it(simulate: Simulate) -> None:
 
 
 def test_no_interval_goes_beyond_what_a_metric_can_be(simulate: Simulate) -> None:
-    repeats = [
-        examination({"federated": {"here": simulate(seed, skill=skill)}}) for seed, skill in ((0, 0.2), (1, 9.0))
-    ]
+    repeats = [evaluation({"federated": {"here": simulate(seed, skill=skill)}}) for seed, skill in ((0, 0.2), (1, 9.0))]
     found = compared(repeats).models["federated"]["sites"]["here"]
     assert (found["referable_auroc"]["low"], found["referable_auroc"]["high"]) == (0, 1)
     assert (found["qwk"]["low"], found["qwk"]["high"]) == (-1, 1)
@@ -124,7 +122,7 @@ def test_a_hospital_of_one_grade_has_no_qwk_and_is_no_models_worst(simulate: Sim
     here, alike = simulate(0), simulate(1, labels=1)
     one_grade = replace(alike, grade=np.zeros_like(alike.grade))
     right = replace(one_grade, probabilities=np.eye(5)[one_grade.grade])
-    found = compared([examination({"federated": {"a": here, "b": right}, "local": {"a": here, "b": one_grade}})])
+    found = compared([evaluation({"federated": {"a": here, "b": right}, "local": {"a": here, "b": one_grade}})])
     for model in found.models.values():
         assert model["sites"]["b"]["qwk"] is None
         assert model["worst_of_sites"]["qwk"]["site"] == "a"
@@ -142,8 +140,8 @@ def test_a_patient_is_drawn_as_often_in_every_repeat(simulate: Simulate) -> None
         },
         vision_threatening_score=p.vision_threatening_score[::-1],
     )
-    forward = examination({"federated": {"here": p}})
-    backward = Examination(
+    forward = evaluation({"federated": {"here": p}})
+    backward = Evaluation(
         {"federated": {"here": turned}},
         {"federated": {"here": forward.called["federated"]["here"][::-1]}},
         {"here": forward.patients["here"][::-1]},
@@ -153,9 +151,11 @@ def test_a_patient_is_drawn_as_often_in_every_repeat(simulate: Simulate) -> None
     assert one == pytest.approx(other)
 
 
-def test_everyone_of_a_cross_fit_is_there_once(simulate: Simulate) -> None:
+def test_a_cross_validation_tests_each_patient_once(simulate: Simulate) -> None:
     folds = [simulate(seed, patients=20) for seed in range(3)]
-    found = everyone([examination({"federated": {"here": fold}}, first_patient=20 * i) for i, fold in enumerate(folds)])
+    found = concatenate_folds(
+        [evaluation({"federated": {"here": fold}}, first_patient=20 * i) for i, fold in enumerate(folds)]
+    )
     p = found.predictions["federated"]["here"]
     assert p.patients == len(set(found.patients["here"])) == 60
     assert found.patients["here"][p.patient[40]] == "patient 20"
@@ -165,9 +165,9 @@ def test_everyone_of_a_cross_fit_is_there_once(simulate: Simulate) -> None:
 
 def test_what_was_written_is_read(simulate: Simulate, tmp_path: Path) -> None:
     binary = replace(simulate(1), probabilities=None, vision_threatening_score=None)
-    before = examination({"federated": {"a/b": simulate(0), "東京": simulate(1)}, "local of a/b": {"a/b": binary}})
-    examined.write(before, tmp_path / "tested")
-    after = examined.read(tmp_path / "tested")
+    before = evaluation({"federated": {"a/b": simulate(0), "東京": simulate(1)}, "local of a/b": {"a/b": binary}})
+    test_predictions.write(before, tmp_path / "tested")
+    after = test_predictions.read(tmp_path / "tested")
     assert after.patients == before.patients
     for model, sites in before.predictions.items():
         for site, p in sites.items():
@@ -179,13 +179,13 @@ def test_what_was_written_is_read(simulate: Simulate, tmp_path: Path) -> None:
 
 
 def test_operating_points_are_kept_and_joined_over_folds(simulate: Simulate, tmp_path: Path) -> None:
-    folds = [examination({"federated": {"here": simulate(seed, patients=40)}}) for seed in range(2)]
+    folds = [evaluation({"federated": {"here": simulate(seed, patients=40)}}) for seed in range(2)]
     found = [
         with_points(fold, EvaluationSettings(fewest_positives=fewest))
         for fold, fewest in zip(folds, (1, 500), strict=True)
     ]
-    examined.write(everyone(found), tmp_path / "tested")
-    after = examined.read(tmp_path / "tested")
+    test_predictions.write(concatenate_folds(found), tmp_path / "tested")
+    after = test_predictions.read(tmp_path / "tested")
     points = after.points["federated"]["here"]
     assert points == (*found[0].points["federated"]["here"], *found[1].points["federated"]["here"])
     at_once, withheld = after.urgent["federated"]["here"], after.withheld["federated"]["here"]
@@ -200,24 +200,24 @@ def test_operating_points_are_kept_and_joined_over_folds(simulate: Simulate, tmp
     assert told["severe_referred"]["of"] == (after.predictions["federated"]["here"].grade >= 3).sum()
 
 
-def with_points(tested: Examination, settings: EvaluationSettings) -> Examination:
+def with_points(tested: Evaluation, settings: EvaluationSettings) -> Evaluation:
     p = tested.predictions["federated"]["here"]
-    points = operating_points(p, settings)
+    points = choose_operating_points(p, settings)
     assert points.urgent is not None
     assert p.vision_threatening_score is not None
     return replace(
         tested,
-        called={"federated": {"here": called(points, p)}},
-        urgent={"federated": {"here": urgent(points, p.vision_threatening_score)}},
+        called={"federated": {"here": call_referable(points, p)}},
+        urgent={"federated": {"here": call_urgent(points, p.vision_threatening_score)}},
         withheld={"federated": {"here": np.full(p.eyes, points.urgent.withheld)}},
         points={"federated": {"here": (points,)}},
     )
 
 
 def test_runs_of_other_patients_are_not_paired(simulate: Simulate) -> None:
-    one = examination({"federated": {"here": simulate(0)}})
+    one = evaluation({"federated": {"here": simulate(0)}})
     with pytest.raises(ValueError, match="models must be tested on the same patients"):
-        one | examination({"other": {"here": simulate(1)}}, first_patient=1)
+        one | evaluation({"other": {"here": simulate(1)}}, first_patient=1)
     both = one | one.named({"federated": "twin"})
     assert compared([both]).differences["twin"]["mean_of_sites"]["qwk"]["p"] == 1
 
@@ -225,7 +225,7 @@ def test_runs_of_other_patients_are_not_paired(simulate: Simulate) -> None:
 def test_the_matrix_is_every_model_at_every_hospital(simulate: Simulate) -> None:
     models = {"federated": {"a": simulate(0), "b": simulate(1, labels=1)}}
     models["local of a"] = {"a": simulate(2), "b": simulate(3, labels=1)}
-    told = examination(models)
+    told = evaluation(models)
     found, full = matrix([told], 50, np.random.default_rng(0)), compared([told], 50)
     for model in models:
         for site in ("a", "b"):
@@ -235,7 +235,7 @@ def test_the_matrix_is_every_model_at_every_hospital(simulate: Simulate) -> None
 
 def test_the_worst_hospital_is_named(simulate: Simulate) -> None:
     good, bad = simulate(0, skill=3.0), simulate(1, skill=0.3, labels=1)
-    found = compared([examination({"federated": {"a": good, "b": bad}})]).models["federated"]
+    found = compared([evaluation({"federated": {"a": good, "b": bad}})]).models["federated"]
     worst = found["worst_of_sites"]["referable_auroc"]
     assert worst["site"] == "b"
     assert worst["value"] == found["sites"]["b"]["referable_auroc"]["value"]
@@ -247,7 +247,7 @@ def test_the_difference_of_the_worst_hospitals_is_that_of_their_values(simulate:
         "federated": {"a": simulate(0, skill=3.0), "b": simulate(1, skill=0.3, labels=1)},
         "local": {"a": simulate(2, skill=0.5), "b": simulate(3, skill=2.0, labels=1)},
     }
-    found = compared([examination(models)])
+    found = compared([evaluation(models)])
     worst = {model: found.models[model]["worst_of_sites"]["qwk"] for model in models}
     assert (worst["federated"]["site"], worst["local"]["site"]) == ("b", "a")
     difference = found.differences["local"]["worst_of_sites"]["qwk"]
