@@ -34,10 +34,10 @@ class Embeddings:
         table = io.StringIO()
         rows = csv.writer(table)
         rows.writerow((*ABOUT, *MEASURES))
-        for example, quality in zip(self.examples, self.qualities, strict=True):
+        for example, measures in zip(self.examples, self.qualities, strict=True):
             oedema = "" if example.oedema is None else int(example.oedema)
             about = (example.image.name, example.patient, example.eye, example.grade, oedema, example.camera)
-            rows.writerow((*about, *(f"{value:.4f}" for value in astuple(quality))))
+            rows.writerow((*about, *(f"{value:.4f}" for value in astuple(measures))))
         write_array(folder / "embeddings.npy", self.features)
         write_text(folder / "photographs.csv", table.getvalue())
 
