@@ -1,4 +1,4 @@
-# Everything a fresh machine needs is python3.11+, make and git: each target sets itself up.
+# A new machine needs python3.11+, make and git: each target installs the rest.
 PYTHON ?= $(firstword $(foreach name,python3.12 python3.11 python3.13 python3,$(if $(shell $(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo ok),$(name))))
 BIN := .venv/bin
 READY := .venv/.ready
@@ -8,7 +8,7 @@ READY := .venv/.ready
 setup: $(READY)
 
 $(READY): pyproject.toml requirements.txt
-	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or newer was found. Install one, or say PYTHON=/path/to/python3."; exit 1; }
+	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or newer was found. Install one, or run make PYTHON=/path/to/python3."; exit 1; }
 	$(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --requirement requirements.txt
@@ -41,6 +41,7 @@ check: $(READY)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/python tests/plain_words.py README.md CONTRIBUTING.md CHANGELOG.md 'docs/*.md' 'docs/decisions/*.md'
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks
@@ -54,11 +55,11 @@ bench-peers: .venv-peers/flower/.ready .venv-peers/nvflare/.ready .venv-peers/pf
 .venv-peers/%/.ready: requirements.txt $(READY)
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-peers/$*
 	$(BIN)/uv pip install --quiet --compile-bytecode --python .venv-peers/$*/bin/python --requirement requirements.txt
-	$(BIN)/uv pip install --quiet --compile-bytecode --python .venv-peers/$*/bin/python '$(PEER)' # a version that it asks for goes before ours
+	$(BIN)/uv pip install --quiet --compile-bytecode --python .venv-peers/$*/bin/python '$(PEER)' # a version that it requires replaces ours
 	$(BIN)/uv pip install --quiet --python .venv-peers/$*/bin/python --no-deps --editable .
 	@touch $@
 
-# For machines without an index, of this platform and Python: 3 GB; with PIP_EXTRA_INDEX_URL=(of CPU-only wheels) half a GB.
+# For machines without a package index, with this platform and Python: 3 GB; half a GB if PIP_EXTRA_INDEX_URL names an index of CPU-only wheels.
 bundle-offline: dist/offline/SHA256SUMS
 
 dist/offline/SHA256SUMS: $(READY) packaging/install.sh $(shell find conf server sites teledx_fed -type f ! -name '*.pyc')
