@@ -1,7 +1,7 @@
-"""How far a hospital can trust what its bundle says, on real photographs: `python -m benchmarks.calibration`.
+"""Measure how far a hospital can trust its bundle, on real photographs: `python -m benchmarks.calibration`.
 
-The federated model of `experiment=real_hospitals`, calibrated at each hospital on its validation set and held against
-its test set; docs/results/calibration.md is written anew.
+The federated model of `experiment=real_hospitals` is calibrated at each hospital on its validation set and tested on
+its test set. It rewrites docs/results/calibration.md.
 """
 
 import sys
@@ -45,10 +45,10 @@ SOURCES = {"aptos2019": "aptos2019", "eyepacs": "eyepacs", "messidor2_a": "messi
 
 HEAD = """# How far the suggestion can be trusted
 
-The federated model of `experiment=real_hospitals`, as each of four hospitals would diagnose with it: temperature,
-operating point (sensitivity {sensitivity:.0%}, specificity at least {floor:.0%}) and conformal threshold (coverage
-{coverage:.0%}) come from the hospital's own validation set, everything below from its test set. Intervals are 95 %, by
-bootstrap over patients, or Wilson's where a share is told.
+The federated model of `experiment=real_hospitals`, with a bundle for each of four hospitals. Temperature, operating
+point (sensitivity {sensitivity:.0%}, specificity at least {floor:.0%}) and conformal threshold (coverage
+{coverage:.0%}) come from the hospital's own validation set, and all results below from its test set. Intervals are
+95 %, by bootstrap over patients, or Wilson's for shares.
 
 ```sh
 python -m benchmarks.calibration
@@ -58,15 +58,15 @@ On {machine}.
 
 """
 
-CALIBRATION = """Slope 1 and intercept 0 are perfect. Below 1, a slope says that the model is surer than it should be.
-On so few eyes even a perfectly calibrated model shows an ECE, which the last column tells."""
-COVERED = """Coverage is promised over all eyes of a hospital, not grade by grade; where a grade is rare, its interval
-says so."""
-DECISIONS = """An eye is confidently decided where every possible grade lies on the side of the decision. What is
-neither confident nor referred is read by people. The curve orders eyes by how far their probability lies from the
-operating point. Where few are ill and the model ranks them poorly, as in eyepacs and messidor2_b, no threshold has both
-the sensitivity and the specificity. There the specificity holds ([operating points](operating_points.md)), and no surer
-half is better than the rest.
+CALIBRATION = """Slope 1 and intercept 0 are perfect. A slope below 1 means that the model is overconfident.
+With so few eyes even a perfectly calibrated model has an ECE above 0; the last column gives it."""
+COVERED = """The method guarantees coverage over all eyes of a hospital, not for each grade. The interval of a rare
+grade is wide."""
+DECISIONS = """A decision is confident if every possible grade agrees with it. A clinician reads each eye that is
+neither confident nor referred. The curve orders eyes by the distance of their probability from the operating point.
+If few eyes are diseased and the model ranks them poorly, as in eyepacs and messidor2_b, no threshold has both the
+sensitivity and the specificity. There the specificity holds ([operating points](operating_points.md)), and the more
+confident half of the decisions is not better than the rest.
 
 ![Risk over coverage at four hospitals](calibration.png)"""
 

@@ -215,8 +215,8 @@ def main(run: Path) -> None:
     torch.set_num_threads(THREADS)
     found = Findings(Asked(read_network(run / "model.safetensors")))
     strangers = {
-        "the head drawn anew": build(ModelSettings(freeze="backbone"), seed=SEED),
-        "every weight drawn anew": build(ModelSettings(initial="none", freeze="backbone"), seed=SEED),
+        "new random head": build(ModelSettings(freeze="backbone"), seed=SEED),
+        "all weights random": build(ModelSettings(initial="none", freeze="backbone"), seed=SEED),
     }
     ill = (seen(example) for example in drawn((0, 0, 0.5, 0.25, 0.25), PHOTOGRAPHS))
     referred = (one for one in ill if found.asked.probability(one.image[None])[0] >= 0.5)

@@ -18,10 +18,10 @@ Comparison = tuple[str, str, str]
 
 PAGE = """# Do the maps show what the model goes by?
 
-The model of `{trained}`: EfficientNet-B0 frozen from ImageNet
-weights, a head trained by four drawn hospitals, 224 px. It is asked about {count} photographs of drawn eyes that it was
-not trained on, by four cameras in turn, one a patient, of grade 2 or more and referred by it
-({grades}). 95 % intervals by bootstrap over photographs.
+The model of `{trained}`: EfficientNet-B0 frozen from ImageNet weights, a head trained by four synthetic hospitals,
+224 px. It predicts {count} photographs of synthetic eyes that it was not trained on: four cameras in turn, one
+photograph for each patient, grade 2 or more, and referred by the model ({grades}). 95 % intervals by bootstrap over
+photographs.
 
 ```sh
 python -m benchmarks.faithfulness
@@ -30,20 +30,20 @@ python -m benchmarks.faithfulness
 On {machine}.
 Median time per photograph, one thread, other work on the machine: {seconds}.
 
-![The first of the photographs: as it is, its lesions, the maps and the edges](faithfulness.png)
+![The first of the photographs: unchanged, with its lesions, the maps and the edges](faithfulness.png)
 
-*The first of the photographs; blue is what speaks for referable disease.*
+*The first of the photographs; blue marks what contributes to referable disease.*
 
 ## How well
 
-Deletion and insertion: the mean probability of referable disease while the disc is blurred, or appears from a blur, the
-map's highest pixels first (Petsiuk et al., RISE): low and high are good. Pointing: the share of photographs whose
-highest place is a lesion, or within {near} of 224 pixels of one. Energy: the share of what speaks for disease that lies
-there; for a random map it is about the share of the area. Integrated Gradients and SHAP are smoothed over {smooth:g}
-pixels before they are ranked; so is the fine random map, while the coarse one has the heat map's 7 × 7 cells. Edges are
-Sobel's, without the rim of the disc. Integrated Gradients start from the blur that deletion ends in, which favours them
-there. A cell of the heat map is 32 pixels wide: it names a region, and cannot be expected to point at lesions of a few
-pixels.
+Deletion: the mean probability of referable disease while the pixels are blurred, those with the highest map values
+first; lower is better. Insertion: the same while they appear from a blur; higher is better (Petsiuk et al., RISE).
+Pointing: the share of photographs whose highest map value is in a lesion, or within {near} of 224 pixels of one.
+Energy: the share of the positive map values that lies there; for a random map it is about the share of the area.
+Integrated Gradients and SHAP are smoothed over {smooth:g} pixels before ranking, and so is the fine random map. The
+coarse random map has the 7 × 7 cells of the heat map. Edges are Sobel's, without the rim of the disc. Integrated
+Gradients start from the same blur with which deletion ends, which favours them in deletion. A cell of the heat map
+is 32 pixels wide: it shows a region, and cannot point at lesions of a few pixels.
 
 | map | deletion ↓ | insertion ↑ | pointing ↑ | energy ↑ |
 |---|---|---|---|---|
@@ -65,8 +65,9 @@ Better by more than the interval:
 
 ## Do the values add up?
 
-The sum of a map minus what it should be: the log-odds of the photograph minus that of its blur (Integrated Gradients,
-{steps} steps), or minus the mean over {background} blurs of the photograph (SHAP, {samples} samples), in log-odds.
+The sum of a map minus the value that it should have: the log-odds of the photograph minus that of its blur
+(Integrated Gradients, {steps} steps), or minus the mean over {background} blurs of the photograph (SHAP, {samples}
+samples), in log-odds.
 
 | map | root mean square | 95 % within |
 |---|---|---|
@@ -74,8 +75,8 @@ The sum of a map minus what it should be: the log-odds of the photograph minus t
 
 ## Do they change with the model?
 
-Rank correlation, within the disc, of a map with that of a model whose weights were drawn anew (Adebayo et al.), on the
-first {randomised}; 1 would be a map that ignores the model.
+Rank correlation, within the disc, between a map and the map of a model with new random weights (Adebayo et al.), on the
+first {randomised}; 1 means that the map does not depend on the model.
 
 | weights | map | rank correlation |
 |---|---|---|

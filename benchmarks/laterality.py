@@ -1,4 +1,4 @@
-"""What the optic disc says of field and eye, against what is known: on real photographs and on drawn ones."""
+"""Compare the field and the eye that the optic disc shows with the true ones, on real and synthetic photographs."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -83,10 +83,10 @@ def drawn_at(image: SyntheticPhotograph) -> complex:
     return (place - CENTRE) / CAMERAS[image.camera].radius
 
 
-TEXT = """`optic_disc` (`teledx_fed/data/disc.py`) is classical image processing. `side_of` names an eye only where the
-photograph is macula-centred, the disc beats every other place clearly, and the fovea is seen to lie lower than the
-disc, as it does in a photograph held upright; else it says unknown. A stated eye that contradicts it is asked
-about, never swapped, so that a false contradiction costs more than silence.
+TEXT = """`optic_disc` (`teledx_fed/data/disc.py`) is classical image processing. `side_of` names an eye only if the
+photograph is macula-centred, the disc is much clearer than every other candidate, and the fovea is visibly lower
+than the disc, as in an upright photograph. Otherwise it returns unknown. If it contradicts the stated eye, a
+clinician reads the study and the eye is not changed. So a false contradiction costs more than no answer.
 
 EyePACS, {photographs} photographs, the eye from the file's name:
 
@@ -101,21 +101,20 @@ EyePACS, {photographs} photographs, the eye from the file's name:
 | right, where an eye is named | {right} |
 | **false contradictions, of all photographs** ({wrongs} named) | {wrong} |
 
-So about a third of EyePACS is turned by 180°, mostly round photographs cut off above and below: a program that read
-the eye from the disc's side alone would be wrong on a third. **The limits were chosen on these very photographs** until
-hardly a contradiction was left, so expect more elsewhere than the figure says: with the fovea 0.05 instead of 0.06 of
-the radius below the disc, one of 318 was wrong. Photographs of one patient are not independent, and the intervals take
-them for it.
+So about a third of EyePACS is turned by 180°, mostly round photographs cut off above and below. A program that took
+the eye from the disc's side alone would be wrong on a third. **We chose the limits on these same photographs** until
+nearly no contradiction was left, so expect more of them elsewhere: with the fovea 0.05 instead of 0.06 of the radius
+below the disc, one of 318 was wrong. The intervals treat photographs of one patient as independent, which they are not.
 
-Messidor-2 has no eyes, but patients presumed from the names: their two photographs should show two sides. Nothing was
-chosen on these pairs. A pair of which both photographs are turned would not show.
+Messidor-2 does not state eyes. Patients are inferred from file names, and their two photographs should show both
+eyes. We chose no limit on these pairs. If both photographs of a pair are turned, this check does not detect it.
 
 | site | an eye is named, % | pairs with both named | of these, two different eyes, % |
 |---|---|---|---|
 {pairs}
 
-Drawn photographs, of which place, field and eye are known. Near is within {near} of the fundus's radius. In them
-the fovea lies hardly lower than the disc, so that the eye is seldom named.
+Synthetic photographs, with known disc position, field and eye. Near is within {near} of the fundus's radius. In
+them the fovea is only slightly lower than the disc, so `side_of` seldom names the eye.
 
 | camera | photographs | disc found near its place, % | field right, % | eye named | wrongly |
 |---|---|---|---|---|---|

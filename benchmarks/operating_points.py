@@ -47,15 +47,15 @@ VARIANTS = {
 HEAD = """# Who is called referable, and who urgent
 
 The federated model of `experiment=real_hospitals` in five folds by patient. Each hospital chooses both thresholds on
-its own validation set of the fold, with the federation's counts where it has fewer than {fewest} diseased eyes; every
-eye is tested once, by a model and thresholds that never saw its patient. The settings are the defaults: a target
+its own validation set of the fold, with the federation's counts if it has fewer than {fewest} diseased eyes; every
+eye is tested once, by a model and thresholds that did not use its patient. The settings are the defaults: a target
 sensitivity of {target:g}, and specificity floors of {referable:g} (referable) and {urgent:g} (urgent) that hold with
-95 % confidence on the validation set. Diseased is what the model can find: without an oedema output, a grade of 2 and
-above (urgent: 3 and above). Intervals are 95 %, exact over eyes; an upper limit is the larger of that and a bootstrap
-over patients.
+95 % confidence on the validation set. An eye counts as diseased if the model can detect it: without an oedema
+output, a grade of 2 and above (urgent: 3 and above). Intervals are 95 %, exact over eyes; an upper limit is the
+larger of that and a bootstrap over patients.
 
 ```sh
-python -m benchmarks.operating_points   # exit code 1 where a bar is missed; some minutes on two cores
+python -m benchmarks.operating_points   # exit code 1 if a requirement is not met; some minutes on two cores
 ```
 
 On {machine}. No GPU.
@@ -63,10 +63,10 @@ On {machine}. No GPU.
 """
 
 
-FLOORS = """Sensitivity alone, on the hospital's own eyes, is how thresholds were chosen before, when labelled oedema
-counted as diseased too. A referable floor of 0.5 costs sensitivity for grade 2 where the model ranks poorly;
-severe eyes are referred all the same. Without the federation's counts urgent is withheld where severe eyes
-are few: there, of the severe eyes, {withheld}, are referred (held: at least {held:.0f} %)."""
+FLOORS = """In the first variant sensitivity alone, on the hospital's own eyes, sets the thresholds, as in earlier
+versions (which also counted labelled oedema as diseased). A referable floor of 0.5 costs sensitivity for grade 2
+where the model ranks poorly; severe eyes are still referred. Without the federation's counts, urgent is withheld at
+hospitals with few severe eyes. Of the severe eyes there, {withheld}, are referred (held: at least {held:.0f} %)."""
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
-"""Which photographs the quality gate refuses, and what the optic disc says.
+"""Measure which photographs the quality gate refuses, and how well the optic disc shows the eye.
 
-`python -m benchmarks.quality_gate RUN [DATA]`: RUN is the folder of a run with `experiment=real_hospitals`, whose
-bundles grade what passes and what is refused. DATA is a folder with the four real sites, ../shared/data where none is
-named. docs/results/quality.md is written anew.
+`python -m benchmarks.quality_gate RUN [DATA]`: RUN is the folder of a run with `experiment=real_hospitals`; its
+bundles grade accepted and refused photographs. DATA is a folder with the four real sites, by default ../shared/data.
+It rewrites docs/results/quality.md.
 """
 
 import math
@@ -193,17 +193,17 @@ def _pictures() -> str:
     )
 
 
-TEXT = """# What the quality gate refuses, and what the disc tells
+TEXT = """# What the quality gate refuses, and what the optic disc shows
 
-`faults` (`teledx_fed/data/quality.py`) looks at a photograph before the model does, in some 30 ms. Its limits were set
-on these same sites, by looking at the 50 worst of all photographs by each measure: nothing should pass in which little
-can be seen, and nearly all that graders graded should. So the shares below flatter. They are percentages with 95 %
-intervals (Wilson).
+`faults` (`teledx_fed/data/quality.py`) assesses a photograph in about 30 ms before the model grades it. We set its
+limits on these same sites, after viewing the 50 worst photographs by each measure. It should refuse photographs in
+which little is visible, and accept nearly all that graders graded. So the shares below are optimistic. They are
+percentages with 95 % intervals (Wilson).
 
-A photograph is too dark where its brightest channel has a mean below 45 of 255, its green one below 22, or more than
-35 % of it have a luminance of 24 or less. At these levels lie eyes that can be graded once they are brightened, and
-eyes that cannot: a retake costs less than a grade that noise decided. Disease that the model sees in a refused
-photograph still refers.
+A photograph is too dark if its brightest channel has a mean below 45 of 255, its green channel a mean below 22, or
+more than 35 % of its pixels a luminance of 24 or less. At these levels some eyes can be graded after brightening,
+and some cannot. A retake costs less than a wrong grade. If the model detects disease in a refused photograph, the
+patient is still referred.
 
 ```sh
 python run_simulation.py experiment=real_hospitals data_root=../shared/data folder=runs/gate
@@ -214,50 +214,52 @@ On {machine}.
 
 ## Untouched photographs
 
-All of each site. Somebody graded each of them, so each refusal is one too many, or a grade too many: EyePACS was graded
-as it came, and has black, burnt-out and blurred photographs.
+All photographs of each site. Each has a grade, so either the refusal or the grade is wrong: graders graded every
+EyePACS photograph, also black, overexposed and blurred ones.
 
 | site | photographs | refused, % | for which faults |
 |---|---|---|---|
 {untouched}
 
-By true grade, of all sites and of the hardest. A gate that refused more of the diseased would hide disease.
+By true grade, over all sites and at the most difficult one. If the gate refused more diseased eyes, it would hide
+disease.
 
 | grade | photographs | refused, % | EyePACS alone, % |
 |---|---|---|---|
 {grades}
 
-How often the model of a federation of these four hospitals names another grade than the label, and takes the other side
-of referral. It was trained on part of them, of the refused as well as of the others. On these few it errs no more than
-on the others: the gate rests on what can be seen in a photograph, not on this table.
+How often the federated model of these four hospitals gives a grade other than the label, and the opposite referral
+decision. It was trained on some of these photographs, both refused and accepted. On the few refused ones it makes no
+more errors than on the others: the gate's limits come from viewing photographs, not from this table.
 
 | site | passed: grade, % | passed: referral, % | refused: grade, % | refused: referral, % |
 |---|---|---|---|---|
 {agreement}
 
-Still let through, as far as the 50 worst by each measure show: five EyePACS photographs of lids, lashes or dense haze,
-whose sharpness and lines are those of hazy photographs elsewhere in which lesions are seen, and overexposed ones whose
-vessels show.
+Among the 50 worst by each measure, the gate still accepts five EyePACS photographs of lids, lashes or dense haze.
+They are as sharp as hazy photographs of other sites in which lesions are visible. It also accepts overexposed ones
+with visible vessels.
 
 ## Degraded photographs
 
 **These degradations are artificial**: computed on {spoilt} photographs of each site, not taken with a camera out of
-focus or through a cataract. They tell where the limits lie, not how many bad photographs of a clinic are caught.
-The last column is the share that is refused for the very fault that was made, perhaps among others.
+focus or through a cataract. They show the effect of the limits, not how many bad photographs of a clinic the gate
+refuses. The last column is the share refused for the fault that was introduced, possibly with others.
 
 | made | refused, % | aptos2019 | eyepacs | messidor2_a | messidor2_b | that fault, % |
 |---|---|---|---|---|---|---|
 {levels}
 
-![Caught against refused by mistake, as each limit moves](quality.png)
+![Degraded photographs refused against good ones refused, for each limit](quality.png)
 
-Each curve moves one limit and leaves the others out; the dot is where the limit stands. Across: untouched photographs
-refused at the site that suffers most. Up: degraded ones caught, all sites together. The axis across ends at 10 %.
+Each curve varies one limit without the others; the dot is the chosen limit. Horizontal: unchanged photographs
+refused, at the site with the largest share; this axis ends at 10 %. Vertical: degraded photographs refused, all
+sites together.
 
 ## Pictures of something else
 
-A face, buildings, a flower, a logo, a page of text, cards, noise and black frames, each also with a round black border
-drawn over it. Red-free and monochrome photographs count as no fundus, too.
+A face, buildings, a flower, a logo, a page of text, cards, noise and black frames, each also inside a round black
+border. Red-free and monochrome photographs also count as no fundus.
 
 {pictures}
 

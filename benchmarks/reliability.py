@@ -1,6 +1,6 @@
 """Each fault injected into a running federation of three hospitals: `python -m benchmarks.reliability [FAULT …]`.
 
-Without a name all of them, and their section of docs/results/reliability.md is written anew.
+Without a name it injects all of them, and rewrites their section of docs/results/reliability.md.
 """
 
 import resource
@@ -24,9 +24,9 @@ ASKED = (*TINY, f"federation.rounds={ROUNDS}", "federation.quorum=2", "federatio
 
 HEAD = """## What a federation survives
 
-Each fault below is injected, for real, into a run of three hospitals and four rounds on one machine: a SuperLink and
-three SuperNodes with TLS and keys, a quorum of two, a deadline of 200 s. It comes after the first round. Weights are
-held against those of the same run undisturbed: equal bit for bit, or others, where a hospital missed a round.
+Each fault below happens in a real run of three hospitals and four rounds on one machine: a SuperLink and three
+SuperNodes with TLS and keys, a quorum of two, a deadline of 200 s. It happens after the first round. The final weights
+are compared with those of the same run without the fault: equal bit for bit, or different if a hospital missed a round.
 
 ```sh
 python -m benchmarks.reliability

@@ -1,7 +1,7 @@
 """Ten thousand malformed files and requests: `python -m benchmarks.fuzzing [OF_EACH_KIND] [KEPT]`.
 
-docs/results/reliability.md tells what became of them, if there were ten thousand. Inputs that failed are kept in the
-folder KEPT; exit status 1 says that there were some.
+Writes the results to docs/results/reliability.md, if there were ten thousand. Keeps inputs that failed in the folder
+KEPT, and then ends with exit code 1.
 """
 
 import json
@@ -24,13 +24,14 @@ OF_EACH_KIND = 1430
 AT_ONCE, A_PROCESS = 2, 500
 ROW = "| {kind} | {inputs} | {accepted} | {refused} | {crashed} | {error} | {ended} | {left} | {mib:.0f} |"
 COLUMNS = ("inputs", "sent", "accepted", "refused", "exceptions", "HTTP 5xx", "died", "files elsewhere", "MiB at most")
-HEAD = """## What strangers may send
+HEAD = """## Malformed files and requests
 
-Photographs (JPEG, PNG, TIFF, BMP, DICOM of every transfer syntax that is read) and requests (of devices, by form, in
-FHIR and by resumable upload; of people, by log-in, page and link) are mutated, each by a seed of its own: bits flipped,
-parts cut, doubled, moved and spliced, lengths and counts at the edge of their fields, headers that promise vast
-pictures, names such as `../../stranger`, forms and headers by the thousand. They meet a real clinic with a model, a
-database and its web application, in processes that may take {most} GiB of address space. What is refused is told why.
+The inputs are mutated photographs (JPEG, PNG, TIFF, BMP, DICOM of every supported transfer syntax) and requests (of
+devices: forms, FHIR, resumable uploads; of people: log-ins, pages, links), each from its own seed. Mutations flip
+bits, cut, repeat, move and join parts, set lengths and counts to the limits of their fields, announce very large
+pictures, use names such as `../../stranger`, and send thousands of forms and headers. A real clinic with a model, a
+database and its web application receives them, in processes with at most {most} GiB of address space. Each refusal
+states its reason.
 
 ```sh
 python -m benchmarks.fuzzing

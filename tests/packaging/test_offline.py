@@ -82,7 +82,7 @@ def test_a_file_that_was_changed_is_named_before_anything_is_installed(copy: Pat
 
 def test_other_machines_and_folders_in_use_are_refused(copy: Path, tmp_path: Path) -> None:
     done = install(copy, tmp_path)
-    assert f"{tmp_path} must be new, got one that is there" in done.stderr
+    assert f"{tmp_path} must be new, got one that exists" in done.stderr
     platform = copy / "PLATFORM"
     platform.unlink()
     platform.write_text("3.11 macosx-14.0-arm64\n")
