@@ -207,9 +207,8 @@ def features(
 ) -> None:
     """Write embeddings and quality features of a hospital's photographs, for its own use.
 
-    LAYOUT says how they lie (aptos2019, brset, ddr, deepdrid, dicom, eyepacs, folder, idrid, mbrset, messidor2,
-    retinamnist, table), ROOT in which folder; OUT will hold embeddings.npy, and photographs.csv with a row for each
-    of its rows.
+    LAYOUT is folder, table, dicom, or the name of a public data set; ROOT is the folder of the data. OUT will hold
+    embeddings.npy, and photographs.csv with a row for each of its rows.
     """
     with told_plainly():
         from teledx_fed.config.data import DataSettings, SourceSettings

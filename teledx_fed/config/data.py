@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
+from teledx_fed.core import extensions
 from teledx_fed.core.checks import LARGEST_SEED, must, one_of, within
 from teledx_fed.core.examples import GRADES
 
@@ -12,6 +13,9 @@ Value = TypeVar("Value")
 MOST_MEGAPIXELS, LARGEST_MEGAPIXELS = 50.0, 89.0
 """Of a photograph, by default and at all: more than any fundus camera takes. Decoded, 50 are half a gibibyte."""
 
+BUILT_IN_PARTITIONS = ("by_source", "iid", "label_skew", "quantity_skew", "camera_shift")
+PARTITION_ENTRY_POINTS = "teledx_fed.partitions"
+"""The group in which installed packages name partitions of their own. A site never uses one: its source is the site."""
 
 OEDEMA_WORDS = {"yes": True, "true": True, "no": False, "false": False, "unknown": None}
 
@@ -106,7 +110,8 @@ class PartitionSettings:
     test: float = 0.3
 
     def __post_init__(self) -> None:
-        one_of("partition.by", self.by, ("by_source", "iid", "label_skew", "quantity_skew", "camera_shift"))
+        if self.by not in BUILT_IN_PARTITIONS:
+            one_of("partition.by", self.by, (*BUILT_IN_PARTITIONS, *extensions.names(PARTITION_ENTRY_POINTS)))
         within("partition.sites", self.sites, 1, 100_000)
         must(self.alpha > 0, "partition.alpha", "be positive", self.alpha, "Small is skewed, large is even.")
         for name in ("validation", "test"):

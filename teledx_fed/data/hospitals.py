@@ -15,11 +15,12 @@ from teledx_fed.data.dicom import DicomPhotograph
 from teledx_fed.data.duplicates import deduplicate
 from teledx_fed.data.image_cache import ImageCache
 from teledx_fed.data.layouts import read
-from teledx_fed.data.partition import assign, cross_fit, split
+from teledx_fed.data.partition import assign
 from teledx_fed.data.photographs import PhotographFile
 from teledx_fed.data.problems import BadData, Problem, amount
 from teledx_fed.data.recollection import with_digests
 from teledx_fed.data.sharing import apart, shared
+from teledx_fed.data.split import cross_fit, split
 from teledx_fed.data.synthetic import hospital
 from teledx_fed.data.tables import spelling, spellings
 from teledx_fed.data.walk import in_words

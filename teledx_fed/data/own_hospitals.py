@@ -11,7 +11,8 @@ import yaml
 from teledx_fed.config.data import HospitalSettings, SourceSettings
 from teledx_fed.core.checks import must, one_of
 from teledx_fed.data.cameras import CAMERAS
-from teledx_fed.data.layouts import LAYOUTS, pattern_of
+from teledx_fed.data.folder_layouts import pattern_of
+from teledx_fed.data.layouts import layout_names
 from teledx_fed.data.problems import BadData, Problem
 
 DRAWN = "drawn"
@@ -129,7 +130,7 @@ class _Reader:
         self.problems: list[Problem] = []
         self._path = path
         self._source: Mapping[str, Callable[[_Value], Any]] = {
-            "layout": lambda value: value.choice(*LAYOUTS, DRAWN),
+            "layout": lambda value: value.choice(*layout_names(), DRAWN),
             "root": self._root,
             "grading": lambda value: {word: grade.whole for word, grade in value.items.items()},
             "oedema": lambda value: {word: meaning.text for word, meaning in value.items.items()},

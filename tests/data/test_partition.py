@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from teledx_fed.config.data import PartitionSettings
 from teledx_fed.core.examples import Collection, Example, Patients, Reason, SetAside, Shard
-from teledx_fed.data.dealing import PARTITIONS
-from teledx_fed.data.partition import assign, cross_fit, folds, split
+from teledx_fed.data.partition import PARTITIONS, assign
+from teledx_fed.data.split import cross_fit, folds, split
 
 KEY = bytes(range(32))
 SHARES = PartitionSettings()

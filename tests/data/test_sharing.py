@@ -15,8 +15,9 @@ from teledx_fed.core.examples import Collection, Example, Patients, Reason
 from teledx_fed.data import sharing
 from teledx_fed.data.duplicates import merged
 from teledx_fed.data.hospitals import collections
-from teledx_fed.data.partition import SIDES, assign, split
+from teledx_fed.data.partition import assign
 from teledx_fed.data.sharing import apart, shared
+from teledx_fed.data.split import SIDES, split
 from teledx_fed.data.synthetic import hospital
 
 

@@ -13,7 +13,7 @@ from teledx_fed.core.examples import Collection, Patients, Reason, SetAside, Sit
 from teledx_fed.core.files import write_text
 from teledx_fed.core.formatting import size
 from teledx_fed.data.hospitals import collections, hospitals
-from teledx_fed.data.layouts import LAYOUTS, read
+from teledx_fed.data.layouts import layout_names, read
 from teledx_fed.data.walk import in_words
 from teledx_fed.deployment.common.events import Disk
 from teledx_fed.deployment.site import disk_space
@@ -37,7 +37,7 @@ Advance = Callable[[int, int], None]
 def checks(home: SiteDirectory, settings: Settings, advance: Advance) -> Generator[Check, None, Site | None]:
     """The hospital as it would train with `settings`; None where nothing can be learned from."""
     own, without = home.settings, excluded(home)
-    one_of("data.layout", own.data.layout, LAYOUTS)
+    one_of("data.layout", own.data.layout, layout_names())
     if not own.data.root or not Path(own.data.root).exists():
         missing = f"data.root must be the folder that holds the photographs, got {own.data.root!r}"
         yield fail("data", missing, "Correct it in site.yaml.")

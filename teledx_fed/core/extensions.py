@@ -1,0 +1,26 @@
+"""Find classes and functions that other packages supply by entry point. Only local runs may use them."""
+
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from teledx_fed.core.checks import must
+
+STRATEGIES = "teledx_fed.strategies"
+
+
+def names(group: str) -> tuple[str, ...]:
+    """Return the names in an entry point group; nothing of the packages is imported."""
+    return tuple(sorted({point.name for point in entry_points(group=group)}))
+
+
+def load(group: str, name: str) -> Any:
+    """Import what the entry point `name` refers to. A `ValueError` where there is none, or more than one."""
+    points: list[EntryPoint] = list(entry_points(group=group, name=name))
+    must(
+        len({point.value for point in points}) == 1,
+        name,
+        f"be one entry point of the group {group}",
+        [point.value for point in points],
+        "Install the one package that supplies it.",
+    )
+    return points[0].load()
