@@ -14,9 +14,10 @@ from teledx_fed.core.clinical import Diagnosis, Study
 from teledx_fed.core.files import write_bytes, write_text
 from teledx_fed.data.photographs import MOST_PIXELS
 from teledx_fed.data.preprocessing import place
-from teledx_fed.diagnosis import fhir, pdf
+from teledx_fed.diagnosis import pdf
 from teledx_fed.diagnosis.collisions import NAME, Collision, Place, collisions, marked
 from teledx_fed.diagnosis.diagnose import Picture, diagnose
+from teledx_fed.diagnosis.fhir.export import bundle as fhir_bundle
 from teledx_fed.diagnosis.heat_map import overlay, sentence
 from teledx_fed.diagnosis.intake import Sent, Submission, identity_of, study_of
 from teledx_fed.diagnosis.referral import ReferralSettings
@@ -120,7 +121,7 @@ def _write(
     now, shown = datetime.now(UTC), {picture.seen.eye: _shown(picture) for picture in reversed(pictures)}
     write_text(out / f"{study.id}.json", json.dumps(as_json(study, diagnosis), indent=1) + "\n")
     page = pdf.report(study, diagnosis, None, shown, now, referral.guideline, RELEASE)
-    resources = fhir.bundle(study, diagnosis, None, now, RELEASE, pdf=page)
+    resources = fhir_bundle(study, diagnosis, None, now, RELEASE, pdf=page)
     write_text(out / f"{study.id}.fhir.json", json.dumps(resources, indent=1) + "\n")
     write_bytes(out / f"{study.id}.pdf", page)
 

@@ -339,6 +339,7 @@ class Clinic:
         """It needs PyTorch: seconds and memory, for those who ask."""
         from teledx_fed.diagnosis.explain import Explainer
 
+        self.bundle.content(WEIGHTS)  # refuses another model's
         return Explainer(self.bundle.folder / WEIGHTS)
 
     def read(self, photograph: Photograph) -> Received:

@@ -13,9 +13,10 @@ from teledx_fed.core.examples import Eye
 from teledx_fed.data.dicom import Filing
 from teledx_fed.data.dicom_writing import ReportFacts, encapsulated_pdf
 from teledx_fed.data.photographs import laid_over, stored_photograph
-from teledx_fed.diagnosis import fhir, pdf
+from teledx_fed.diagnosis import pdf
 from teledx_fed.diagnosis.clinic import Clinic
 from teledx_fed.diagnosis.evidence import map_of, sentence_of
+from teledx_fed.diagnosis.fhir.export import bundle as fhir_bundle
 from teledx_fed.diagnosis.signing import Status, status
 from teledx_fed.store.values import Filed, StoredImage, StoredReading, StoredStudy
 
@@ -56,7 +57,7 @@ class StudyReport:
         signed, filed = self.signed, None if outside else self._known()
         last, patient = signed[-1] if signed else None, None if filed is None else _person(filed.filing)
         page = self.as_pdf(now, patient)
-        return fhir.bundle(self.stored.study, self.diagnosis, last, now, RELEASE, signed[:-1], filed, page)
+        return fhir_bundle(self.stored.study, self.diagnosis, last, now, RELEASE, signed[:-1], filed, page)
 
     def for_outside(self, now: datetime) -> bytes:
         """DICOM that names the pseudonym alone, under UIDs made here."""

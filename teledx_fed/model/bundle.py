@@ -101,9 +101,24 @@ class Bundle:
             raise _refused(folder, f"format {self.manifest.format}, not {FORMAT}")
         if set(self.manifest.files) != {WEIGHTS, GRAPH}:
             raise _refused(folder, f"hashes of {sorted(self.manifest.files)}")
-        for name, digest in self.manifest.files.items():
-            if hashlib.sha256(_content(folder, name)).hexdigest() != digest:
-                raise _refused(folder, f"{name} is not as it was written")
+        for name in self.manifest.files:
+            self.content(name)
+
+    def content(self, name: str) -> bytes:
+        """The bytes of a file of the bundle. A `ValueError` where they are not those that the manifest names.
+
+        Files are read when they are first needed: meanwhile another model may have replaced this one in the folder.
+        """
+        content = _content(self.folder, name)
+        if hashlib.sha256(content).hexdigest() != self.manifest.files[name]:
+            raise _refused(self.folder, f"{name} is not as it was written")
+        return content
+
+    @property
+    def replaced(self) -> bool:
+        """Whether the folder holds another bundle now, or none."""
+        file = self.folder / MANIFEST
+        return not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != self.digest
 
     def __call__(self, images: NDArray[np.uint8]) -> Outputs:
         """Of prepared photographs (b, s, s, 3)."""
@@ -113,11 +128,11 @@ class Bundle:
     @cached_property
     def head(self) -> NDArray[np.float32]:
         """Weights (5, c): logits are these times the feature maps' means, and a constant."""
-        return np.asarray(safetensors.numpy.load_file(self.folder / WEIGHTS)["head.weight"])
+        return np.asarray(safetensors.numpy.load(self.content(WEIGHTS))["head.weight"])
 
     @cached_property
     def _runtime(self) -> Runtime:
-        return Runtime(_content(self.folder, GRAPH), self._threads)
+        return Runtime(self.content(GRAPH), self._threads)
 
 
 def _content(folder: Path, name: str) -> bytes:

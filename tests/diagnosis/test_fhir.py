@@ -31,7 +31,7 @@ from teledx_fed.core.clinical import (
 from teledx_fed.core.examples import Eye
 from teledx_fed.data.dicom import Filing, Source
 from teledx_fed.data.photographs import PhotographFile
-from teledx_fed.diagnosis.fhir import bundle
+from teledx_fed.diagnosis.fhir.export import bundle
 from teledx_fed.store.values import Filed
 
 HERE = Path(__file__).parent
@@ -266,6 +266,16 @@ def schema(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         member = archive.extractfile("package/dist/fhir/r4/fhir.schema.json")
         assert member is not None
         return dict(json.load(member))
+
+
+@given(graded, st.sampled_from(list(Certainty)))
+def test_an_ungradable_eye_has_no_grade_and_no_probability(graded: Graded, certainty: Certainty) -> None:
+    eye = EyeDiagnosis(Eye.RIGHT, certainty, Action.RETAKE, (Fault.BLURRED,), graded)
+    made = bundle(STUDY, replace(DIAGNOSIS, eyes=(eye,)), None, NOW, "0.1.0")
+    (observation,) = resources(made, "Observation")
+    is_ungradable = certainty is Certainty.UNGRADABLE
+    assert ("dataAbsentReason" in observation) is is_ungradable
+    assert {"component", "valueCodeableConcept"}.isdisjoint(observation) is is_ungradable
 
 
 @pytest.mark.slow

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from teledx_fed.core.clinical import Action, Certainty, Diabetes, OutOfScope, PatientRecord
 from teledx_fed.core.examples import Eye, Field
 from teledx_fed.diagnosis.clinic import Clinic
-from teledx_fed.diagnosis.fhir_reading import DIABETES, NotUnderstood, read
+from teledx_fed.diagnosis.fhir.incoming import DIABETES
+from teledx_fed.diagnosis.fhir.reading import NotUnderstood, read
 from teledx_fed.diagnosis.referral import ReferralSettings
 from teledx_fed.diagnosis.web.app import app
 from teledx_fed.diagnosis.web.settings import DiagnosisSettings

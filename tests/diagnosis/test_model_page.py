@@ -1,6 +1,8 @@
 """The clinic's page of the model in use."""
 
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from points import points
@@ -8,6 +10,7 @@ from test_administration import Person
 
 from teledx_fed.core.operating_points import Source
 from teledx_fed.diagnosis.clinic import Clinic
+from teledx_fed.model.bundle import GRAPH
 from teledx_fed.store.values import Role
 
 
@@ -18,11 +21,28 @@ def test_it_shows_both_operating_points_in_counts_and_says_what_is_withheld(
     decided = " ".join(anna.get("/model").text.split())
     for phrase in ("18 of 20", "95 of 100", "18 of 23", "set by sensitivity 0.9", bundle.digest, "rounds: 3"):
         assert phrase in decided, phrase
-    assert "Not decided" not in decided
+    assert "does not decide this here" not in decided
     calibration = replace(bundle.manifest.calibration, points=points(0.3, 0.4, Source.WITHHELD))
     monkeypatch.setattr(bundle, "manifest", replace(bundle.manifest, calibration=calibration))
     withheld = " ".join(anna.get("/model").text.split())
-    assert "Not decided by the model here: 3 diseased eyes are too few" in withheld
+    assert "The model does not decide this here: 3 diseased eyes are too few" in withheld
     assert "0.400 or more is still referred" in withheld
     anna.client.cookies.clear()
     assert anna.get("/model").status_code in (303, 401)
+
+
+def test_after_another_model_is_adopted_the_page_says_so_and_mixes_no_two_models(
+    open_clinic, bundle_folder: Path, demonstration_folder: Path, photographs, tmp_path: Path
+) -> None:
+    champion = shutil.copytree(bundle_folder, tmp_path / "champion")
+    clinic = open_clinic(champion)
+    anna = Person(clinic, "anna", Role.READER)
+    assert "holds another model now" not in anna.get("/model").text
+    shutil.rmtree(champion)
+    shutil.copytree(demonstration_folder, champion)
+    (champion / GRAPH).write_bytes((champion / GRAPH).read_bytes() + b"of another model")
+    page = anna.get("/model").text
+    assert "holds another model now" in page
+    assert clinic.bundle.digest in page
+    with pytest.raises(ValueError, match=f"{GRAPH} is not as it was written"):
+        clinic.receive(photographs.submitted())

@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
 from teledx_fed.diagnosis.clinic import Photograph, Submitted
-from teledx_fed.diagnosis.fhir_reading import Ignored, NotUnderstood, read
+from teledx_fed.diagnosis.fhir.reading import Ignored, NotUnderstood, read
 from teledx_fed.diagnosis.study_reports import RELEASE
 from teledx_fed.diagnosis.web.api import Sender, StudyState, clinic_of, state
 from teledx_fed.diagnosis.web.refusals import refuse

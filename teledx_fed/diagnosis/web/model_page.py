@@ -22,6 +22,7 @@ def model_page(request: Request, found: Session) -> HTMLResponse:
         found,
         manifest=bundle.manifest,
         digest=bundle.digest,
+        replaced=bundle.replaced,
         points=listed,
         basis=basis,
         percentage=percentage,

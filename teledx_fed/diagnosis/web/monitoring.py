@@ -1,6 +1,5 @@
 """Serve health checks and metrics. Neither contains data of a patient, a reader or a device."""
 
-import hashlib
 import shutil
 import time
 from collections.abc import Awaitable, Callable
@@ -13,7 +12,6 @@ from teledx_fed.diagnosis.clinic import Clinic
 from teledx_fed.diagnosis.metrics import CONTENT_TYPE, Traffic
 from teledx_fed.diagnosis.web.pages import clinic_of
 from teledx_fed.diagnosis.web.settings import DiagnosisSettings
-from teledx_fed.model.bundle import MANIFEST
 
 router = APIRouter(include_in_schema=False)
 
@@ -63,11 +61,10 @@ def _way_of(request: Request) -> str | None:
 
 
 def _checks(clinic: Clinic, settings: DiagnosisSettings) -> dict[str, bool]:
-    manifest = clinic.bundle.folder / MANIFEST
     return {
         "database": clinic.store.answers,
         "identities": clinic.identified.answers,
-        "model": manifest.is_file() and hashlib.sha256(manifest.read_bytes()).hexdigest() == clinic.bundle.digest,
+        "model": not clinic.bundle.replaced,
         "disk": shutil.disk_usage(clinic.store.folder).free >= settings.free_disk_mib * 2**20,
     }
 

@@ -1,0 +1,233 @@
+"""The FHIR R4 resources that the clinic reads, and what each states about a patient."""
+
+import base64
+import binascii
+import re
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from teledx_fed.core.clinical import Diabetes
+from teledx_fed.core.examples import Eye
+from teledx_fed.core.examples import Field as View
+from teledx_fed.data.dicom import FIELDS
+from teledx_fed.diagnosis.fhir.codes import DICOM, DISORDERS, LATERALITY, LOINC, MACULAR_OEDEMA, SNOMED
+
+EYES = {
+    **{code: eye for eye, code in LATERALITY.items()},
+    "18944008": Eye.RIGHT,
+    "362502000": Eye.RIGHT,
+    "8966001": Eye.LEFT,
+    "362503005": Eye.LEFT,
+}
+"""SNOMED CT: right and left; structure of, and entire, right and left eye."""
+DIABETES = {"46635009": Diabetes.TYPE_1, "44054006": Diabetes.TYPE_2, "73211009": Diabetes.OTHER}
+PREGNANCY = "77386006"
+RETINOPATHY = {"4855003", MACULAR_OEDEMA, *filter(None, DISORDERS)}
+SYMPTOMS = {"63102001", "397540003"}
+"""Visual disturbance, visual impairment."""
+ACUITY, AGE, PREGNANCY_STATUS = "363983007", "30525-0", "82810-3"
+PREGNANT = {"LA15173-0": True, "LA26683-5": False, "LA4489-6": None}
+UNITS: Mapping[str, Callable[[float], float]] = {"1": float, "{logMAR}": lambda value: 10**-value}
+"""UCUM, of visual acuity; as a decimal."""
+MEDICAL_RECORD = "MR"
+OVER = {"inactive", "remission", "resolved"}
+
+
+Stated = dict[str, Any]
+
+
+class NotRead(ValueError):
+    """Of a resource that is of a kind that we read, and says nothing that we do."""
+
+
+class Element(BaseModel):
+    """Elements that are not named here are not read."""
+
+    model_config = ConfigDict(alias_generator=to_camel, strict=True)
+
+
+class _Coding(Element):
+    system: str = ""
+    code: str = ""
+
+
+class Concept(Element):
+    coding: list[_Coding] = []
+
+    def codes(self, system: str) -> list[str]:
+        return [one.code for one in self.coding if one.system == system]
+
+    @property
+    def plain(self) -> set[str]:
+        return {one.code for one in self.coding}
+
+
+class _Quantity(Element):
+    value: float
+    code: str = ""
+    comparator: str = ""
+
+
+class _Identifier(Element):
+    type: Concept = Concept()
+    value: str = Field(min_length=1, max_length=200)
+
+
+class Reference(Element):
+    reference: str = ""
+    identifier: _Identifier | None = None
+
+
+def _decoded(text: object) -> bytes:
+    """FHIR lets spaces stand in it."""
+    if not isinstance(text, str):
+        raise ValueError("must be base64")
+    try:
+        return base64.b64decode(re.sub(r"\s", "", text), validate=True)
+    except binascii.Error as error:
+        raise ValueError(f"must be base64: {error}") from error
+
+
+def _nothing(url: object) -> None:
+    raise ValueError("must be left out: photographs are sent in content.data, and none is fetched")
+
+
+class _Attachment(Element):
+    url: Annotated[None, BeforeValidator(_nothing)] = None
+    data: Annotated[bytes, BeforeValidator(_decoded)]
+
+
+class Patient(Element):
+    resource_type: Literal["Patient"]
+    id: str = ""
+    identifier: list[_Identifier] = []
+    birth_date: str = Field(default="", pattern=r"^(\d{4}(-(0[1-9]|1[0-2])(-(0[1-9]|[12]\d|3[01]))?)?)?$")
+
+    @property
+    def number(self) -> str | None:
+        """The hospital's own, of several. A `ValueError` where it is not said which that is."""
+        own = [one for one in self.identifier if MEDICAL_RECORD in one.type.plain] or self.identifier
+        if len(own) > 1:
+            raise ValueError(
+                f"must be one, or one of type {MEDICAL_RECORD}, got {len(own)}. Say which is the hospital's"
+            )
+        return own[0].value if own else None
+
+
+class Condition(Element):
+    resource_type: Literal["Condition"]
+    code: Concept
+    clinical_status: Concept = Concept()
+    verification_status: Concept = Concept()
+    subject: Reference = Reference()
+
+    def states(self) -> Stated:
+        if "entered-in-error" in self.verification_status.plain:
+            return {}
+        is_so, is_over = "refuted" not in self.verification_status.plain, bool(OVER & self.clinical_status.plain)
+        codes = self.code.codes(SNOMED)
+        if kind := next((DIABETES[code] for code in codes if code in DIABETES), None):
+            return {"diabetes": kind if is_so else Diabetes.NONE}
+        if PREGNANCY in codes:
+            return {"pregnant": is_so and not is_over}
+        if RETINOPATHY.intersection(codes):
+            return {"known_retinopathy": is_so}
+        if SYMPTOMS.intersection(codes):
+            return {"symptoms": is_so and not is_over}
+        raise NotRead("no code that is read here")
+
+
+class Procedure(Element):
+    """Of an eye, whichever it was: earlier treatment."""
+
+    resource_type: Literal["Procedure"]
+    status: str
+    subject: Reference = Reference()
+
+    def states(self) -> Stated:
+        return {} if self.status == "entered-in-error" else {"treated": self.status != "not-done"}
+
+
+class Observation(Element):
+    resource_type: Literal["Observation"]
+    status: str
+    code: Concept
+    value_quantity: _Quantity | None = None
+    value_codeable_concept: Concept = Concept()
+    subject: Reference = Reference()
+
+    def states(self) -> Stated:
+        if self.status in ("entered-in-error", "cancelled"):
+            return {}
+        if PREGNANCY_STATUS in self.code.codes(LOINC):
+            answers = self.value_codeable_concept.codes(LOINC)
+            if not answers or answers[0] not in PREGNANT:
+                raise NotRead(f"no value of {', '.join(PREGNANT)}")
+            return {"pregnant": PREGNANT[answers[0]]}
+        if AGE in self.code.codes(LOINC):
+            return {"age": self._measured({"a": float})}
+        if ACUITY in self.code.codes(SNOMED):
+            return {"acuity": self._measured(UNITS)}
+        raise NotRead("not of age, pregnancy status or visual acuity")
+
+    def _measured(self, units: Mapping[str, Callable[[float], float]]) -> float:
+        quantity = self.value_quantity
+        if quantity is None or quantity.comparator or quantity.code not in units:
+            raise NotRead(f"no valueQuantity without comparator whose code is {' or '.join(units)} (UCUM)")
+        try:
+            return units[quantity.code](quantity.value)
+        except OverflowError as error:
+            raise NotRead("a valueQuantity that is out of all measure") from error
+
+
+def _is_day(text: str) -> str:
+    if text:
+        datetime.fromisoformat(text)
+    return text
+
+
+class Media(Element):
+    resource_type: Literal["Media"]
+    status: str = ""
+    content: _Attachment
+    body_site: Concept = Concept()
+    view: Concept = Concept()
+    created_date_time: Annotated[str, AfterValidator(_is_day)] = Field(
+        default="", pattern=r"^(\d{4}-\d\d-\d\d(T[\d:.]+(Z|[+-]\d\d:\d\d))?)?$"
+    )
+    subject: Reference = Reference()
+
+    @property
+    def eye(self) -> Eye:
+        """Unknown where two are named."""
+        named = {EYES[code] for code in self.body_site.codes(SNOMED) if code in EYES}
+        return named.pop() if len(named) == 1 else Eye.UNKNOWN
+
+    @property
+    def field(self) -> View:
+        codes = (*self.view.codes(DICOM), *self.view.codes(SNOMED))
+        return next((FIELDS[code] for code in codes if code in FIELDS), View.UNKNOWN)
+
+
+KINDS: Mapping[str, type[Element]] = {
+    "Patient": Patient,
+    "Condition": Condition,
+    "Procedure": Procedure,
+    "Observation": Observation,
+    "Media": Media,
+}
+
+
+class Entry(Element):
+    resource: dict[str, Any]
+    full_url: str = ""
+
+
+class Bundle(Element):
+    resource_type: Literal["Bundle"]
+    type: Literal["collection", "transaction", "batch"]
+    entry: list[Entry] = Field(max_length=200)
