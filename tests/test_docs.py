@@ -11,6 +11,8 @@ NAMED = re.compile(
     r"(?<![\w/.])(?:(?:teledx_fed|tests|benchmarks|conf|docs|packaging|sites|server)/[\w./-]*"
     r"|(?:run_simulation\.py|pyproject\.toml|requirements\.txt|CHANGELOG\.md|Makefile)\b)"
 )
+EXAMPLE = re.compile(r"^In `([^`]+)`:$", re.MULTILINE)
+"""A file that the reader adds."""
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 BLOCK = re.compile(r"^```.*?^```|^    .*?$", re.DOTALL | re.MULTILINE)
 
@@ -24,6 +26,7 @@ def is_path_of_a_run(path: str) -> bool:
 def test_paths_that_a_page_names_exist(page: Path) -> None:
     text = BLOCK.sub("", page.read_text("utf-8"))
     paths = {match[0].rstrip("./") for match in NAMED.finditer(text) if not is_path_of_a_run(match[0])}
+    paths -= set(EXAMPLE.findall(text))
     assert [path for path in sorted(paths) if not (ROOT / path).exists()] == []
 
 
