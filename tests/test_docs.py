@@ -1,5 +1,6 @@
-"""Pages name paths that exist, and each link of a page leads somewhere."""
+"""Pages name paths and functions that exist, and each link of a page leads somewhere."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -13,6 +14,8 @@ NAMED = re.compile(
 )
 EXAMPLE = re.compile(r"^In `([^`]+)`:$", re.MULTILINE)
 """A file that the reader adds."""
+STEP = re.compile(r"`([\w/]+\.py)`: (`[\w.]+`(?:, `[\w.]+`)*)")
+"""A file and some of its functions, classes or methods."""
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 BLOCK = re.compile(r"^```.*?^```|^    .*?$", re.DOTALL | re.MULTILINE)
 
@@ -45,3 +48,28 @@ def anchors(page: Path) -> set[str]:
     """Return the anchors that GitHub makes of a page's headings."""
     headings = re.findall(r"^#+ (.+)$", page.read_text("utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def names(tree: ast.Module | ast.ClassDef, prefix: str = "") -> set[str]:
+    """Return the functions, classes and methods of a module, as `function` or `Class.method`."""
+    defined: set[str] = set()
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            defined.add(prefix + node.name)
+        if isinstance(node, ast.ClassDef):
+            defined |= names(node, f"{node.name}.")
+    return defined
+
+
+def test_steps_of_the_architecture_exist() -> None:
+    steps = STEP.findall((ROOT / "docs" / "architecture.md").read_text("utf-8"))
+    assert len(steps) > 30
+    for path, functions in steps:
+        defined = names(ast.parse((ROOT / path).read_text("utf-8")))
+        assert set(re.findall(r"`([\w.]+)`", functions)) <= defined, path
+
+
+def test_the_drawing_shows_each_package() -> None:
+    drawing = (ROOT / "docs" / "architecture.svg").read_text("utf-8")
+    packages = {path.parent.name for path in (ROOT / "teledx_fed").glob("*/__init__.py")}
+    assert packages <= set(re.findall(r">([\w./]+)</text>", drawing))
