@@ -3,7 +3,7 @@ PYTHON ?= $(firstword $(foreach name,python3.12 python3.11 python3.13 python3,$(
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: setup simulate demo serve test test-slow test-endurance check bench bench-peers bundle-offline lock clean
+.PHONY: setup simulate demo serve test test-slow test-flower-1.42 test-flower-next test-endurance check bench bench-peers bundle-offline lock clean
 
 setup: $(READY)
 
@@ -36,6 +36,21 @@ test-slow: $(READY) bundle-offline
 
 test-endurance: $(READY)
 	HOSPITALS=12 $(BIN)/pytest -m slow tests/deployment/test_endurance.py
+
+# The tests of the deployment and of the strategies, with another release of Flower in an environment of its own.
+test-flower-1.42 test-flower-next: test-flower-%: .venv-flower-%/.ready
+	.venv-flower-$*/bin/python -m pytest -n 2 --dist loadfile $(FLOWER_TESTS)
+
+FLOWER_TESTS := tests/deployment tests/federation tests/test_apps.py
+
+.venv-flower-1.42/.ready: RELEASE := flwr==1.42.*
+.venv-flower-next/.ready: RELEASE := flwr-nightly
+
+.venv-flower-%/.ready: requirements.txt $(READY)
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-flower-$*
+	grep -vE '^(flwr|uv)==' requirements.txt | $(BIN)/uv pip install --quiet --python .venv-flower-$*/bin/python --requirement - '$(RELEASE)'
+	$(BIN)/uv pip install --quiet --python .venv-flower-$*/bin/python --no-deps --editable .
+	@touch $@
 
 check: $(READY)
 	$(BIN)/ruff check

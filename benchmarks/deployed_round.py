@@ -44,7 +44,7 @@ def in_processes_of_their_own(app: str, folder: Path) -> float:
 
 START = """
 from pathlib import Path
-from flwr.cli.build import build_fab_from_files
+from teledx_fed.federation.flower import build_fab_from_files
 from teledx_fed.deployment.server import control
 from teledx_fed.deployment.server.control import Order
 from teledx_fed.deployment.server.settings import ServerDirectory

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from teledx_fed.federation.flower import PRIVATE
+
 ROOT = Path(__file__).parents[1]
 LIBRARY = ROOT / "teledx_fed"
 
@@ -59,6 +61,9 @@ DOORS = {
     "typer": ("teledx_fed/reporting/__main__.py", "sites/", "server/__main__.py"),
     "rich": ("teledx_fed/reporting/", "sites/__main__.py", "server/__main__.py"),
 }
+
+PUBLIC_FLOWER = ("flwr.app", "flwr.clientapp", "flwr.serverapp", "flwr.serverapp.strategy")
+FLOWER = "teledx_fed.federation.flower"
 
 GLOBAL_RANDOMNESS = {
     "torch": {"manual_seed", "seed", "rand", "randn", "randint", "randperm", "set_rng_state"},
@@ -134,6 +139,25 @@ def test_the_two_sides_of_a_deployment_share_only_what_is_common() -> None:
 def test_one_door_per_heavy_library(library: str) -> None:
     through = {path for path, tree in sources() for name in imports(tree) if name.split(".")[0] == library}
     assert {path for path in through if not path.startswith(DOORS[library])} == set()
+
+
+def test_one_module_imports_what_is_private_in_flower() -> None:
+    importers = {path: private_names(tree) for path, tree in sources()}
+    private = {f"{module}.{name}" for module, names in PRIVATE.items() for name in names}
+    assert importers.pop("teledx_fed/federation/flower.py") == private, "the imports for types and PRIVATE differ"
+    assert {path: names for path, names in importers.items() if names} == {}
+
+
+def test_every_private_name_of_flower_is_used() -> None:
+    used = {name for _, tree in sources() for name in imports(tree) if name.startswith(f"{FLOWER}.")}
+    assert used == {f"{FLOWER}.{name}" for names in PRIVATE.values() for name in names}
+
+
+def private_names(tree: ast.Module) -> set[str]:
+    """Names of Flower that a file imports and that no public module of Flower holds."""
+    modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    names = {name for name in imports(tree) if name.split(".")[0] == "flwr" and name not in modules}
+    return {name for name in names if name.rpartition(".")[0] not in PUBLIC_FLOWER}
 
 
 def test_package_docstrings_import_nothing() -> None:

@@ -7,7 +7,6 @@ from itertools import chain
 
 import numpy as np
 from flwr.app import Error, Message, MessageType, RecordDict
-from flwr.proto.node_pb2 import NodeInfo
 from flwr.serverapp import Grid
 
 from teledx_fed.config.federation import FaultSettings
@@ -15,6 +14,7 @@ from teledx_fed.config.settings import Settings
 from teledx_fed.core.examples import GRADES, Example, Site
 from teledx_fed.core.randomness import generator
 from teledx_fed.core.weights import Vector
+from teledx_fed.federation.flower import NodeInfo
 from teledx_fed.federation.in_process import CRASHED, AnsweringGrid
 from teledx_fed.federation.messages import CONFIG, METRICS, PARAMETERS, values, vector
 

@@ -9,9 +9,9 @@ from typing import NoReturn
 
 from flwr.app import Context, Error, Message, RecordDict, UserConfig
 from flwr.clientapp import ClientApp
-from flwr.proto.node_pb2 import NodeInfo
 from flwr.serverapp import Grid
-from flwr.supercore.task_identity import TaskIdentity
+
+from teledx_fed.federation.flower import NodeInfo, TaskIdentity
 
 SERVER = 1
 CRASHED = 1

@@ -10,11 +10,10 @@ from pathlib import Path
 
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
-from flwr.common.constant import PARTITION_ID_KEY
-from flwr.server.superlink.fleet.vce.backend import Backend, BackendConfig
 from flwr.serverapp import Grid
 
 from teledx_fed.config.settings import Settings
+from teledx_fed.federation.flower import PARTITION_ID_KEY, Backend, BackendConfig
 from teledx_fed.federation.in_process import InProcessGrid
 from teledx_fed.training.compute import device
 
@@ -32,7 +31,8 @@ def ray_grid(app: ClientApp, sites: Sequence[str], settings: Settings, folder: P
     """
     try:
         import ray
-        from flwr.server.superlink.fleet.vce.backend.raybackend import RayBackend
+
+        from teledx_fed.federation.flower import RayBackend
     except ImportError as error:
         raise ValueError(
             "simulation.backend must be in_process where Ray is not installed, got ray. "

@@ -7,10 +7,10 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization as form
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
-from flwr.supercore.primitives.asymmetric import sign_message, verify_signature
 
 from teledx_fed.core.checks import must
 from teledx_fed.deployment.common.private_files import PUBLIC, all_new, read, write
+from teledx_fed.federation.flower import sign_message, verify_signature
 
 CURVE = ec.SECP384R1()
 NEW_PAIR = "Ask the hospital for the site.pub that `python -m sites init` made."

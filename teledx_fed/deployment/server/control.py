@@ -9,27 +9,28 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import httpx
-from flwr.cli.build import build_fab_from_files
-from flwr.common.serde import fab_to_proto, user_config_to_proto
-from flwr.proto.control_pb2 import (
-    ListNodesRequest,
-    ListRunsRequest,
-    RegisterNodeRequest,
-    StartRunRequest,
-    StopRunRequest,
-    UnregisterNodeRequest,
-)
-from flwr.proto.node_pb2 import NodeInfo
-from flwr.proto.run_pb2 import Run
-from flwr.supercore.control import ControlHttpClient
-from flwr.supercore.error import FlowerError
-from flwr.supercore.fab import Fab
-from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
 
 from teledx_fed.deployment.common.keys import public_key_bytes
 from teledx_fed.deployment.common.settings import LOOPBACK, checked_name
 from teledx_fed.deployment.server.overview import Node
 from teledx_fed.deployment.server.settings import ServerDirectory
+from teledx_fed.federation.flower import (
+    ControlHttpClient,
+    Fab,
+    FlowerError,
+    ListNodesRequest,
+    ListRunsRequest,
+    NodeInfo,
+    RegisterNodeRequest,
+    Run,
+    RuntimeVersionHttpInterceptor,
+    StartRunRequest,
+    StopRunRequest,
+    UnregisterNodeRequest,
+    build_fab_from_files,
+    fab_to_proto,
+    user_config_to_proto,
+)
 
 RELEASE = version("teledx-fed")
 APP = f"""[project]

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 
 import httpx
 from flwr.app import Error, Message
-from flwr.common.constant import ErrorCode
-from flwr.proto.node_pb2 import NodeInfo
 from flwr.serverapp import Grid
 
 from teledx_fed.deployment.common.audit import AuditLog
 from teledx_fed.deployment.common.log_heads import AUDIT, LogHeads
 from teledx_fed.deployment.common.receipts import RECEIVED, SENT, message_facts
+from teledx_fed.federation.flower import ErrorCode, NodeInfo
 from teledx_fed.federation.in_process import AnsweringGrid
 
 log = logging.getLogger(__name__)

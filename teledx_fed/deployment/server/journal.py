@@ -5,17 +5,22 @@ from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
-from flwr.proto.control_pb2 import RegisterNodeRequest, StartRunRequest, StopRunRequest, UnregisterNodeRequest
-from flwr.proto.fleet_pb2 import PushMessagesRequest
-from flwr.proto.message_pb2 import Message
-from flwr.proto.runtime_pb2 import PushAppMessagesRequest
-from flwr.server.superlink.linkstate import LinkState
 from google.protobuf.message import DecodeError
 
 from teledx_fed.deployment.common.audit import AuditLog
 from teledx_fed.deployment.common.certificates import fingerprint
 from teledx_fed.deployment.common.receipts import SHOWN
 from teledx_fed.deployment.server.request_filter import ASGIApp, Receive, Scope, Send
+from teledx_fed.federation.flower import (
+    LinkState,
+    Message,
+    PushAppMessagesRequest,
+    PushMessagesRequest,
+    RegisterNodeRequest,
+    StartRunRequest,
+    StopRunRequest,
+    UnregisterNodeRequest,
+)
 
 CONTROL, MESSAGES = "/v1/control/", "/push-messages"
 

@@ -12,12 +12,6 @@ from hashlib import sha256
 from pathlib import Path
 
 import uvicorn
-from flwr.common.constant import ISOLATION_MODE_SUBPROCESS, TRANSPORT_TYPE_GRPC_RERE
-from flwr.server.superlink.linkstate import LinkState
-from flwr.superlink.auth_plugin import NoOpControlAuthnPlugin
-from flwr.superlink.cli.flower_superlink import SuperLinkLifespan
-from flwr.superlink.config_loader import SuperLinkLifespanConfig
-from flwr.superlink.main import create_app
 from uvicorn.config import LifespanType
 
 from teledx_fed.core.files import make_folder
@@ -28,6 +22,15 @@ from teledx_fed.deployment.server.control import bundle, is_up
 from teledx_fed.deployment.server.journal import Journal
 from teledx_fed.deployment.server.request_filter import ASGIApp, RequestFilter, Seldom
 from teledx_fed.deployment.server.settings import HOME, ServerDirectory
+from teledx_fed.federation.flower import (
+    ISOLATION_MODE_SUBPROCESS,
+    TRANSPORT_TYPE_GRPC_RERE,
+    LinkState,
+    NoOpControlAuthnPlugin,
+    SuperLinkLifespan,
+    SuperLinkLifespanConfig,
+    create_app,
+)
 
 ENVIRONMENT = {
     "FLWR_TELEMETRY_ENABLED": "0",

@@ -67,8 +67,7 @@ def why_it_ended(home: SiteDirectory) -> str:
 
 def main(parent: int) -> None:
     """The process ends with its connection or its heartbeat: Flower's other threads would keep a deaf one up."""
-    from flwr.supercore.app_utils import start_parent_process_monitor
-    from flwr.supernode.cli import flower_supernode
+    from teledx_fed.federation.flower import flower_supernode, start_parent_process_monitor
 
     threading.excepthook = _end_with
     start_parent_process_monitor(parent)

@@ -6,8 +6,6 @@ from math import inf
 from pathlib import Path
 from stat import S_IMODE
 
-from flwr.supercore.primitives.asymmetric import public_key_to_bytes
-
 from teledx_fed.core.formatting import size
 from teledx_fed.deployment.common.certificates import days_left, fingerprint
 from teledx_fed.deployment.common.keys import public_key_bytes, site_key
@@ -15,6 +13,7 @@ from teledx_fed.deployment.site.approvals import SHORT, Approval, approvals
 from teledx_fed.deployment.site.checks.check import Check, Checks, fail, ok, warn
 from teledx_fed.deployment.site.settings import SiteDirectory
 from teledx_fed.deployment.site.terms import plan_refusal, within_hours
+from teledx_fed.federation.flower import public_key_to_bytes
 
 SOON_DAYS = 30
 TIGHT_BYTES, LEAST_BYTES = 6e9, 2e9

@@ -11,13 +11,6 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 
 import httpx
-from flwr.common.constant import SYSTEM_TIME_TOLERANCE, TIMESTAMP_TOLERANCE
-from flwr.proto.fleet_pb2 import ActivateNodeRequest
-from flwr.supercore.error import ApiErrorCode, FlowerError
-from flwr.supercore.primitives.asymmetric import public_key_to_bytes
-from flwr.supercore.protobuf.client import ProtobufRequestContext
-from flwr.supercore.protobuf.constants import PROTOBUF_MEDIA_TYPE
-from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
 from teledx_fed.core.formatting import number
 from teledx_fed.deployment.common.certificates import fingerprint
@@ -26,6 +19,17 @@ from teledx_fed.deployment.site.checks.check import Check, Checks, fail, ok, war
 from teledx_fed.deployment.site.checks.connection import Barred, Way, Witness, connected, passed, resolved, stopped
 from teledx_fed.deployment.site.checks.trust import certificate, objection, trusting
 from teledx_fed.deployment.site.settings import SiteDirectory
+from teledx_fed.federation.flower import (
+    PROTOBUF_MEDIA_TYPE,
+    SYSTEM_TIME_TOLERANCE,
+    TIMESTAMP_TOLERANCE,
+    ActivateNodeRequest,
+    ApiErrorCode,
+    FlowerError,
+    NodeAuthHttpInterceptor,
+    ProtobufRequestContext,
+    public_key_to_bytes,
+)
 
 CALL = "/flwr.proto.Fleet/ActivateNode"
 PATH = "/v1/fleet/activate-node"
