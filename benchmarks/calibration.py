@@ -27,7 +27,7 @@ from teledx_fed.core.randomness import generator
 from teledx_fed.data.hospitals import hospitals
 from teledx_fed.evaluation.calibration import conformal_set, expected_calibration_error, reliability
 from teledx_fed.evaluation.intervals import Estimate, estimate, multiplicities
-from teledx_fed.evaluation.metrics import metrics
+from teledx_fed.evaluation.metrics import compute
 from teledx_fed.evaluation.predictions import Predictions
 from teledx_fed.federation.simulation import federate
 from teledx_fed.model.bundle import Calibration
@@ -120,7 +120,7 @@ def calibration_rows(found: Mapping[str, Checked]) -> Iterator[str]:
     for name, one in found.items():
         for when, p in (("before", one.raw), ("after", one.calibrated)):
             drawn = np.vstack([np.ones(p.eyes), multiplicities(p.patient, REPLICATES, generator(0, name))])
-            measured = metrics(p, one.called, drawn)
+            measured = compute(p, one.called, drawn)
             keys = ("calibration_slope", "calibration_intercept", "brier", "ece")
             cells = [_interval(estimate(measured[key])) for key in keys]
             about = (name, str(p.eyes), f"{one.calibration.temperature:.2f}") if when == "before" else ("", "", "")

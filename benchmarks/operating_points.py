@@ -21,8 +21,8 @@ from teledx_fed.core.files import write_text
 from teledx_fed.core.operating_points import Share
 from teledx_fed.core.randomness import generator
 from teledx_fed.data.hospitals import hospitals
+from teledx_fed.evaluation.counts import ratio
 from teledx_fed.evaluation.intervals import multiplicities
-from teledx_fed.evaluation.metrics import ratio
 from teledx_fed.evaluation.operating_points import performance, share
 from teledx_fed.evaluation.predictions import REFERABLE, VISION_THREATENING, Booleans, Predictions
 from teledx_fed.evaluation.test_predictions import Evaluation, concatenate_folds

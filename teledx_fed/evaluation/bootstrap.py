@@ -3,16 +3,17 @@
 Arrays `(1 + B,)` hold the value in the sample, followed by its B replicates.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
+from teledx_fed.evaluation.counts import mean_defined
 from teledx_fed.evaluation.intervals import multiplicities
-from teledx_fed.evaluation.metrics import mean_defined
+from teledx_fed.evaluation.metrics import Metric, compute
 from teledx_fed.evaluation.predictions import Booleans, Floats, Integers, Predictions, pool
-from teledx_fed.evaluation.sufficiency import patients_of_kinds, too_few
+from teledx_fed.evaluation.sufficiency import has_too_few, patients_of_kinds
 from teledx_fed.evaluation.test_predictions import Evaluation
 
 CHUNK = 250
@@ -20,8 +21,6 @@ CHUNK = 250
 
 Values = Mapping[str, Floats]
 """By metric, (1 + B,)."""
-MetricsFunction = Callable[[Predictions, Booleans, Floats], Values]
-"""Metrics of `predictions` with the eyes `called` referable (n,), for each row of `multiplicity` (B, n)."""
 
 LEAST_SEED_VARIANCE = 0.25
 """The share of the variance between seeds that is kept at least: few seeds estimate the patients' share badly."""
@@ -81,7 +80,7 @@ class ModelScores:
 
 
 def bootstrap(
-    repeats: Sequence[Evaluation], replicates: int, generator: np.random.Generator, metrics_of: MetricsFunction
+    repeats: Sequence[Evaluation], replicates: int, generator: np.random.Generator, metrics: Collection[Metric]
 ) -> dict[str, ModelScores]:
     """Return the scores by model. A replicate draws patients once, for all models and repeats."""
     names = {
@@ -94,7 +93,7 @@ def bootstrap(
         for i, repeat in enumerate(repeats):
             multiplicity = {site: times[:, rows[i][site]] for site, times in drawn.items()}
             for model, sites in repeat.predictions.items():
-                chunks[i][model].append(_scores(sites, repeat.called[model], multiplicity, metrics_of))
+                chunks[i][model].append(_scores(sites, repeat.called[model], multiplicity, metrics))
     deviations = seed_deviations(len(repeats), replicates, generator)
     return {
         model: ModelScores([_joined(of_repeat[model]) for of_repeat in chunks], deviations)
@@ -159,13 +158,14 @@ def _scores(
     sites: Mapping[str, Predictions],
     called: Mapping[str, Booleans],
     multiplicity: Mapping[str, Floats],
-    metrics_of: MetricsFunction,
+    metrics: Collection[Metric],
 ) -> RepeatScores:
     """Return the metrics, NaN for those of which too few patients were tested."""
 
     def scores(predictions: Predictions, called: Booleans, multiplicity: Floats) -> Values:
-        undefined = too_few(patients_of_kinds(predictions, called))
-        values = metrics_of(predictions, called, multiplicity)
+        patients = patients_of_kinds(predictions, called)
+        undefined = {metric.name for metric in metrics if has_too_few(metric.kinds, patients)}
+        values = compute(predictions, called, multiplicity, metrics)
         return {name: np.full_like(value, np.nan) if name in undefined else value for name, value in values.items()}
 
     pooled, pooled_called = pool(list(sites.values())), np.concatenate([called[site] for site in sites])

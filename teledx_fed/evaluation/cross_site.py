@@ -8,10 +8,11 @@ import numpy as np
 from sklearn.metrics import roc_curve
 
 from teledx_fed.core.examples import GRADES
-from teledx_fed.evaluation.bootstrap import MetricsFunction, ModelScores, bootstrap
+from teledx_fed.evaluation.bootstrap import ModelScores, bootstrap
 from teledx_fed.evaluation.calibration import reliability
+from teledx_fed.evaluation.counts import confusion, predicted_grade
 from teledx_fed.evaluation.intervals import estimate, holm, two_sided_p
-from teledx_fed.evaluation.metrics import PRIMARY, confusion, headline, metrics, predicted_grade
+from teledx_fed.evaluation.metrics import HEADLINE, METRICS, Metric
 from teledx_fed.evaluation.predictions import Booleans, Floats, Predictions, all_or_none, same_eyes
 from teledx_fed.evaluation.test_predictions import Evaluation
 
@@ -21,14 +22,6 @@ FEWEST = 5
 """Eyes of a point of reliability: fewer would reveal the prediction for one eye."""
 
 Json = dict[str, Any]
-
-HIGHER_IS_BETTER = ("qwk", "referable_auroc", "vision_threatening_auroc", "sensitivity", "specificity", "accuracy")
-RANGES = {
-    "qwk": (-1.0, 1.0),
-    **dict.fromkeys(("severe", "missed_severe"), (0.0, np.inf)),
-    **dict.fromkeys(("calibration_slope", "calibration_intercept"), (-np.inf, np.inf)),
-}
-"""What lies elsewhere than in 0…1."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +37,7 @@ def compare(
     replicates: int,
     generator: np.random.Generator,
     reference: str = "federated",
-    metrics_of: MetricsFunction = metrics,
+    metrics: Mapping[str, Metric] = METRICS,
     others_minus_reference: bool = False,
 ) -> ModelComparison:
     """Return the metrics of each model and the differences `reference` − other model, with bootstrap intervals.
@@ -61,26 +54,33 @@ def compare(
     """
     for repeat in repeats:
         _assert_paired(repeat.predictions)
-    scores = bootstrap(repeats, replicates, generator, metrics_of)
+    scores = bootstrap(repeats, replicates, generator, metrics.values())
     baselines = [model for model in scores if model != reference]
     order = -1 if others_minus_reference else 1
     pairs = {model: (scores[reference], scores[model])[::order] for model in baselines}
     differences = {
-        model: _report(one - other, difference=True) | {"worst_of_sites": _worst_difference(one, other)}
+        model: _report(one - other, metrics, difference=True)
+        | {"worst_of_sites": _worst_difference(one, other, metrics)}
         for model, (one, other) in pairs.items()
     }
     _adjust([metrics for part in differences.values() for metrics in part["sites"].values()])
     for whole in ("mean_of_sites", "worst_of_sites", "all_patients"):
         _adjust([part[whole] for part in differences.values()])
-    models = {model: _report(of_model) | {"worst_of_sites": _worst(of_model)} for model, of_model in scores.items()}
+    models = {
+        model: _report(of_model, metrics) | {"worst_of_sites": _worst(of_model, metrics)}
+        for model, of_model in scores.items()
+    }
     return ModelComparison(models, differences)
 
 
 def matrix(repeats: Sequence[Evaluation], replicates: int, generator: np.random.Generator) -> Json:
     """Return by model and site the two primary metrics with intervals."""
-    scores = bootstrap(repeats, replicates, generator, headline)
+    scores = bootstrap(repeats, replicates, generator, HEADLINE.values())
     return {
-        model: {site: {name: _metric(name, values[name]) for name in PRIMARY} for site, values in sites.items()}
+        model: {
+            site: {name: _metric(metric, values[name]) for name, metric in HEADLINE.items()}
+            for site, values in sites.items()
+        }
         for model, sites in ((model, of_model.sites) for model, of_model in scores.items())
     }
 
@@ -125,53 +125,55 @@ def _assert_paired(predictions: Mapping[str, Mapping[str, Predictions]]) -> None
         )
 
 
-def _report(scores: ModelScores, difference: bool = False) -> Json:
-    sites, names = scores.sites, tuple(scores.all_patients)
+def _report(scores: ModelScores, metrics: Mapping[str, Metric], difference: bool = False) -> Json:
     return {
         "sites": {
-            site: {name: _metric(name, values[name], difference) for name in names} for site, values in sites.items()
+            site: {name: _metric(metric, values[name], difference) for name, metric in metrics.items()}
+            for site, values in scores.sites.items()
         },
-        "mean_of_sites": {name: _mean(scores, name, difference) for name in names},
-        "all_patients": {name: _metric(name, scores.all_patients[name], difference) for name in names},
+        "mean_of_sites": {name: _mean(metric, scores, difference) for name, metric in metrics.items()},
+        "all_patients": {
+            name: _metric(metric, scores.all_patients[name], difference) for name, metric in metrics.items()
+        },
     }
 
 
-def _metric(name: str, values: Floats, difference: bool = False) -> Json | None:
+def _metric(metric: Metric, values: Floats, difference: bool = False) -> Json | None:
     """Clip to the metric's range, which the spread of few repeats can leave."""
-    interval = estimate(values if difference else np.clip(values, *RANGES.get(name, (0.0, 1.0))))
+    interval = estimate(values if difference else np.clip(values, metric.low, metric.high))
     if interval is None:
         return None
     return asdict(interval) | ({"p": two_sided_p(values)} if difference else {})
 
 
-def _mean(scores: ModelScores, name: str, difference: bool) -> Json | None:
+def _mean(metric: Metric, scores: ModelScores, difference: bool) -> Json | None:
     """Add the number of sites where the metric is defined."""
-    sites = len(scores.defined(name))
-    mean = _metric(name, scores.mean_of_sites(name), difference) if sites else None
+    sites = len(scores.defined(metric.name))
+    mean = _metric(metric, scores.mean_of_sites(metric.name), difference) if sites else None
     return None if mean is None else mean | {"sites": sites}
 
 
-def _worst(scores: ModelScores) -> Json:
+def _worst(scores: ModelScores, metrics: Mapping[str, Metric]) -> Json:
     """Use the interval of the worst site itself: the minimum over sites in each replicate would be biased downwards."""
-    return {name: _worst_of(name, scores) for name in scores.all_patients if name in HIGHER_IS_BETTER}
+    return {name: _worst_of(metric, scores) for name, metric in metrics.items() if metric.worst_site}
 
 
-def _worst_of(name: str, scores: ModelScores) -> Json | None:
-    values = {site: scores.sites[site][name] for site in scores.defined(name)}
+def _worst_of(metric: Metric, scores: ModelScores) -> Json | None:
+    values = {site: scores.sites[site][metric.name] for site in scores.defined(metric.name)}
     if not values:
         return None
     site = min(values, key=lambda site: float(values[site][0]))
-    return (_metric(name, values[site]) or {}) | {"site": site}
+    return (_metric(metric, values[site]) or {}) | {"site": site}
 
 
-def _worst_difference(one: ModelScores, other: ModelScores) -> Json:
+def _worst_difference(one: ModelScores, other: ModelScores, metrics: Mapping[str, Metric]) -> Json:
     """Subtract in each replicate, over the sites where both are defined."""
     differences: Json = {}
-    for name in one.all_patients:
-        if name in HIGHER_IS_BETTER:
+    for name, metric in metrics.items():
+        if metric.worst_site:
             both = [site for site in one.defined(name) if site in other.defined(name)]
             worst = [np.fmin.reduce([model.sites[site][name] for site in both]) for model in (one, other) if both]
-            differences[name] = _metric(name, worst[0] - worst[1], difference=True) if worst else None
+            differences[name] = _metric(metric, worst[0] - worst[1], difference=True) if worst else None
     return differences
 
 

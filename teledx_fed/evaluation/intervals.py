@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from teledx_fed.core.updates import Tables
-from teledx_fed.evaluation.metrics import METRICS, metrics
+from teledx_fed.evaluation.metrics import METRICS, compute
 from teledx_fed.evaluation.predictions import Booleans, Floats, Integers, Predictions
-from teledx_fed.evaluation.sufficiency import eyes_of_kinds, too_few
-from teledx_fed.evaluation.tables import SCORES, add, measure, resample
+from teledx_fed.evaluation.sufficiency import eyes_of_kinds, has_too_few
+from teledx_fed.evaluation.tables import EFFECTS, add, measure, resample
 
 PERCENTILES = (2.5, 97.5)
 STEPS_PER_UNIT = 4
@@ -74,12 +74,12 @@ def design_effects(
     """
     most = min(int(np.bincount(predictions.patient).max()), LARGEST_EFFECT)
     seed = generator.integers(2**63)
+    sent = [METRICS[name] for name in EFFECTS]
     by_patient, by_eye = (
-        metrics(predictions, called, multiplicities(cluster, replicates, np.random.default_rng(seed)))
+        compute(predictions, called, multiplicities(cluster, replicates, np.random.default_rng(seed)), sent)
         for cluster in (predictions.patient, np.arange(predictions.eyes))
     )
-    shared = [name for name in METRICS if name in SCORES]
-    return {name: _coarse(_variance(by_patient[name]), _variance(by_eye[name]), most) for name in shared}
+    return {name: _coarse(_variance(by_patient[name]), _variance(by_eye[name]), most) for name in EFFECTS}
 
 
 def table_intervals(
@@ -88,9 +88,9 @@ def table_intervals(
     replicates: int,
     generator: np.random.Generator,
 ) -> dict[str, Estimate | None]:
-    """By metric, of all sites' tables together; the design effect is the mean over sites, weighted by eyes.
+    """Return the interval of each metric for all sites' tables together; None where they count too few eyes.
 
-    None where the tables count too few eyes to say.
+    The design effect of a metric is the mean over sites, weighted by eyes.
     """
     sent = [(table, effects) for table, effects in zip(tables, design_effects, strict=True) if table]
     if not sent:
@@ -101,12 +101,14 @@ def table_intervals(
         name: float(np.average([effects[name] for _, effects in sent], weights=eyes).round(2)) for name in sent[0][1]
     }
     sample = measure({name: array[None] for name, array in summed.items()})
+    pooled |= {name: max(pooled.values()) for name in METRICS if name in sample and name not in pooled}
     drawn = {
         effect: measure(resample(summed, effect, replicates, generator)) for effect in sorted(set(pooled.values()))
     }
-    told = sample.keys() - too_few(eyes_of_kinds(summed))
+    counts = eyes_of_kinds(summed)
+    defined = {name for name in sample if name in METRICS and not has_too_few(METRICS[name].kinds, counts)}
     return {
-        name: estimate(np.concatenate([sample[name], drawn[effect][name]])) if name in told else None
+        name: estimate(np.concatenate([sample[name], drawn[effect][name]])) if name in defined else None
         for name, effect in pooled.items()
     }
 

@@ -1,161 +1,217 @@
-"""How good predictions are: for the sample and for each of its bootstrap replicates by one code path.
+"""Metrics: functions of counts. The names of a function's parameters are the counts that it needs (see counts.py).
 
-`multiplicity` (B, n) is how often each row counts in each of B replicates; ones (1, n) give the plain estimate. A
-metric is (B,), NaN where it is undefined.
+A metric takes counts with a leading axis of B replicates and returns (B,), NaN where it is undefined. So one function
+serves the sample, its bootstrap replicates, and the summed tables of a federation.
 """
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from inspect import signature
+from typing import Protocol
 
 import numpy as np
 
-from teledx_fed.core.examples import GRADES
-from teledx_fed.evaluation.calibration import expected_calibration_error, recalibration, reliability
-from teledx_fed.evaluation.predictions import Booleans, Floats, Integers, Predictions
+from teledx_fed.core import extensions
+from teledx_fed.core.checks import must
+from teledx_fed.evaluation.calibration import expected_calibration_error
+from teledx_fed.evaluation.counts import EYES, EyeCounts, auroc, mean_defined, ratio
+from teledx_fed.evaluation.predictions import Booleans, Floats, Predictions
+from teledx_fed.evaluation.sufficiency import Kind
 
-PRIMARY = ("referable_auroc", "qwk")
-"""What models are compared by; the first decides."""
-PREVALENCES = (5, 10, 20)
-METRICS = (
-    "qwk",
-    "referable_auroc",
-    "vision_threatening_auroc",
-    "sensitivity",
-    "specificity",
-    "ppv",
-    "npv",
-    *(f"{value}_{percent}" for percent in PREVALENCES for value in ("ppv", "npv")),
-    "missed_severe",
-    "severe",
-    "accuracy",
-    "macro_f1",
-    "brier",
-    "calibration_slope",
-    "calibration_intercept",
-    "ece",
-)
-"""`ppv_10` is where 10 % are referable; `missed_severe` of the `severe` eyes, of grade 3 and 4, are not called."""
-
+ENTRY_POINTS = "teledx_fed.metrics"
+"""The group in which installed packages name metrics of their own, for the reports of local runs."""
 DEFAULT_THRESHOLD = 0.5
 
 
-def metrics(predictions: Predictions, called: Booleans, multiplicity: Floats) -> dict[str, Floats]:
-    """Every one of METRICS, each (B,); `called` says which eyes are called referable."""
-    p, severe = predictions, predictions.grade >= 3
-    intercept, slope = recalibration(p.referable, p.referable_score, multiplicity)
-    bins = reliability(p.referable, p.referable_score, multiplicity)
+class Counts(Protocol):
+    def get(self, name: str, /) -> Floats | None:
+        """Return counts with a leading axis of replicates, or None where there are none of this name."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric and what its report says: `title`, and the `form` of its numbers.
+
+    Too few patients of one of the `kinds` make it undefined. `low` and `high` bound its values. With `worst_site`, the
+    report names the hospital with the lowest value.
+    """
+
+    name: str
+    title: str
+    function: Callable[..., Floats]
+    kinds: tuple[Kind, ...]
+    low: float
+    high: float
+    worst_site: bool
+    form: str
+
+    def __post_init__(self) -> None:
+        for count in self.needs:
+            must(count in EYES, f"metric {self.name}", f"take counts among {', '.join(EYES)}", count, "Rename it.")
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return tuple(signature(self.function).parameters)
+
+    def of(self, counts: Counts) -> Floats | None:
+        """Return the metric (B,), or None where counts that it needs are missing."""
+        needed = [counts.get(name) for name in self.needs]
+        return None if any(count is None for count in needed) else self.function(*needed)
+
+
+def metric(
+    title: str,
+    *kinds: Kind,
+    low: float = 0.0,
+    high: float = 1.0,
+    worst_site: bool = False,
+    form: str = ".3f",
+) -> Callable[[Callable[..., Floats]], Metric]:
+    """Make a metric of a function, with the function's name."""
+    return lambda function: Metric(function.__name__, title, function, kinds, low, high, worst_site, form)
+
+
+@metric("Referable AUROC", Kind.REFERABLE, Kind.NOT_REFERABLE, worst_site=True)
+def referable_auroc(referable_scores: Floats) -> Floats:
+    return auroc(referable_scores)
+
+
+@metric("QWK", Kind.NOT_COMMONEST_GRADE, low=-1.0, worst_site=True)
+def qwk(confusion: Floats) -> Floats:
+    """Cohen's kappa with quadratic weights (Cohen, Psychol Bull 1968;70:213-20)."""
+    rows, columns, grade = confusion.sum(axis=2), confusion.sum(axis=1), np.arange(confusion.shape[1])
+    distance = (grade[:, None] - grade) ** 2
+    observed = (distance * confusion).sum(axis=(1, 2))
+    by_chance = ratio(np.einsum("bi,ij,bj->b", rows, distance, columns), rows.sum(axis=1))
+    return 1 - ratio(observed, by_chance)
+
+
+@metric("Vision-threatening AUROC", Kind.VISION_THREATENING, Kind.NOT_VISION_THREATENING, worst_site=True)
+def vision_threatening_auroc(vision_threatening_scores: Floats) -> Floats:
+    return auroc(vision_threatening_scores)
+
+
+@metric("Sensitivity", Kind.REFERABLE, worst_site=True)
+def sensitivity(called: Floats) -> Floats:
+    return ratio(called[:, 1, 1], called[:, 1, 1] + called[:, 1, 0])
+
+
+@metric("Specificity", Kind.NOT_REFERABLE, worst_site=True)
+def specificity(called: Floats) -> Floats:
+    return ratio(called[:, 0, 0], called[:, 0, 0] + called[:, 0, 1])
+
+
+@metric("PPV", Kind.CALLED)
+def ppv(called: Floats) -> Floats:
+    return ratio(called[:, 1, 1], called[:, 1, 1] + called[:, 0, 1])
+
+
+@metric("NPV", Kind.NOT_CALLED)
+def npv(called: Floats) -> Floats:
+    return ratio(called[:, 0, 0], called[:, 0, 0] + called[:, 1, 0])
+
+
+def _at_prevalence(percent: int) -> tuple[Metric, Metric]:
+    """Predictive values where `percent` of eyes are referable, by Bayes' theorem."""
+    prevalence = percent / 100
+
+    def positive(called: Floats) -> Floats:
+        right = prevalence * sensitivity.function(called)
+        return ratio(right, right + (1 - prevalence) * (1 - specificity.function(called)))
+
+    def negative(called: Floats) -> Floats:
+        right = (1 - prevalence) * specificity.function(called)
+        return ratio(right, right + prevalence * (1 - sensitivity.function(called)))
+
+    positive.__name__, negative.__name__ = f"ppv_{percent}", f"npv_{percent}"
+    both = Kind.REFERABLE, Kind.NOT_REFERABLE
     return (
-        dict.fromkeys(METRICS, np.full(len(multiplicity), np.nan))
-        | _of_grades(p, multiplicity)
-        | decisions(confusion(p.referable, called, 2, multiplicity))
-        | {
-            "referable_auroc": auroc(score_counts(p.referable, p.referable_score, multiplicity)),
-            "missed_severe": multiplicity @ (severe & ~called),
-            "severe": multiplicity @ severe,
-            "brier": multiplicity @ (p.referable_score - p.referable) ** 2 / multiplicity.sum(axis=1),
-            "calibration_slope": slope,
-            "calibration_intercept": intercept,
-            "ece": expected_calibration_error(bins),
-        }
+        metric(f"PPV at {percent} % prevalence", *both)(positive),
+        metric(f"NPV at {percent} % prevalence", *both)(negative),
     )
 
 
-def headline(predictions: Predictions, called: Booleans, multiplicity: Floats) -> dict[str, Floats]:
-    """Referable AUROC and QWK alone, at a hundredth of the cost."""
-    p = predictions
-    graded = None if p.probabilities is None else predicted_grade(p.probabilities)
-    undefined = np.full(len(multiplicity), np.nan)
-    counts = None if graded is None else confusion(p.grade, graded, GRADES, multiplicity)
-    return {
-        "referable_auroc": auroc(score_counts(p.referable, p.referable_score, multiplicity)),
-        "qwk": undefined if counts is None else agreement(counts)["qwk"],
-    }
+@metric("Severe eyes (grade 3–4)", high=np.inf, form=".4g")
+def severe(severe_called: Floats) -> Floats:
+    return severe_called[:, 0] + severe_called[:, 1]
 
 
-def metric(name: str, predictions: Predictions, threshold: float = DEFAULT_THRESHOLD) -> float:
+@metric("Severe eyes called not referable", high=np.inf, form=".4g")
+def missed_severe(severe_called: Floats) -> Floats:
+    return severe_called[:, 0]
+
+
+@metric("Accuracy over five grades", Kind.TESTED, worst_site=True)
+def accuracy(confusion: Floats) -> Floats:
+    return ratio(np.einsum("bii->bi", confusion).sum(axis=1), confusion.sum(axis=2).sum(axis=1))
+
+
+@metric("Macro F1", Kind.TESTED)
+def macro_f1(confusion: Floats) -> Floats:
+    """Mean over the grades of F1; a grade that neither occurs nor is predicted has none."""
+    hits, rows, columns = np.einsum("bii->bi", confusion), confusion.sum(axis=2), confusion.sum(axis=1)
+    return mean_defined(ratio(2 * hits, rows + columns), axis=1)
+
+
+@metric("Brier score", Kind.TESTED)
+def brier(referable_scores: Floats, referable_sums: Floats) -> Floats:
+    """Mean squared error of the referable score (Brier, Mon Weather Rev 1950;78:1-3)."""
+    return ratio(referable_sums[:, 0], referable_scores.sum(axis=(1, 2)))
+
+
+@metric("Calibration slope", Kind.REFERABLE, Kind.NOT_REFERABLE, low=-np.inf, high=np.inf)
+def calibration_slope(calibration_line: Floats) -> Floats:
+    return calibration_line[:, 1]
+
+
+@metric("Calibration intercept", Kind.REFERABLE, Kind.NOT_REFERABLE, low=-np.inf, high=np.inf)
+def calibration_intercept(calibration_line: Floats) -> Floats:
+    return calibration_line[:, 0]
+
+
+@metric("ECE", Kind.TESTED)
+def ece(reliability: Floats) -> Floats:
+    return expected_calibration_error(reliability)
+
+
+PRIMARY = (referable_auroc.name, qwk.name)
+"""What models are compared by; the first decides."""
+HEADLINE = {one.name: one for one in (referable_auroc, qwk)}
+METRICS: Mapping[str, Metric] = {
+    one.name: one
+    for one in (
+        *(referable_auroc, qwk, vision_threatening_auroc, sensitivity, specificity, ppv, npv),
+        *(*_at_prevalence(5), *_at_prevalence(10), *_at_prevalence(20)),
+        *(severe, missed_severe, accuracy, macro_f1, brier, calibration_slope, calibration_intercept, ece),
+    )
+}
+"""The metrics of every report, in the order of its pages."""
+
+
+def all_metrics() -> dict[str, Metric]:
+    """Return `METRICS` and those of installed packages. For reports of local runs: a site computes `METRICS` alone."""
+    installed = {name: extensions.load(ENTRY_POINTS, name) for name in extensions.names(ENTRY_POINTS)}
+    for name, one in installed.items():
+        entry = f"entry point {name} of {ENTRY_POINTS}"
+        must(isinstance(one, Metric), entry, "refer to a function under @metric", one, "Put @metric above it.")
+        must(one.name == name, entry, "have the name of its function", one.name, "Rename one of them.")
+        must(name not in METRICS, entry, "differ from built-in metrics", name, "Choose another name.")
+    return {**METRICS, **installed}
+
+
+def compute(
+    predictions: Predictions, called: Booleans, multiplicity: Floats, metrics: Iterable[Metric] = METRICS.values()
+) -> dict[str, Floats]:
+    """Return each metric (B,) of `predictions`, with the eyes `called` referable (n,) and multiplicity (B, n).
+
+    NaN where the head does not give the counts that a metric needs.
+    """
+    counts, undefined = EyeCounts(predictions, called, multiplicity), np.full(len(multiplicity), np.nan)
+    values = {one.name: one.of(counts) for one in metrics}
+    return {name: undefined if value is None else value for name, value in values.items()}
+
+
+def compute_one(name: str, predictions: Predictions, threshold: float = DEFAULT_THRESHOLD) -> float:
+    """Return one metric of the sample, with the eyes called whose referable score reaches `threshold`."""
     called = predictions.referable_score >= threshold
-    return float(metrics(predictions, called, np.ones((1, predictions.eyes)))[name][0])
-
-
-def confusion(truth: Integers | Booleans, said: Integers | Booleans, classes: int, multiplicity: Floats) -> Floats:
-    """(B, truth, said)."""
-    cell = classes * truth.astype(np.int64) + said.astype(np.int64)
-    cells: Floats = (cell[:, None] == np.arange(classes**2)).astype(np.float64)
-    return np.asarray(multiplicity @ cells).reshape(-1, classes, classes)
-
-
-def score_counts(truth: Booleans, scores: Floats, multiplicity: Floats) -> Floats:
-    """(B, 2, k): how many rows that are not so, and that are, at each of the k distinct scores, ascending."""
-    order = np.argsort(scores, kind="stable")
-    starts = np.flatnonzero(np.diff(scores[order], prepend=-np.inf))
-    sorted_multiplicity = multiplicity[:, order]
-    rows = [sorted_multiplicity * so[order] for so in (~truth, truth)]
-    return np.stack([np.add.reduceat(row, starts, axis=1) for row in rows], axis=1)
-
-
-def auroc(counts: Floats) -> Floats:
-    """Of `score_counts` (B, 2, k); pairs at one score count half."""
-    negative, positive = counts[:, 0], counts[:, 1]
-    below = np.cumsum(negative, axis=1) - negative / 2
-    return ratio((positive * below).sum(axis=1), negative.sum(axis=1) * positive.sum(axis=1))
-
-
-def auroc_bound(counts: Floats) -> Floats:
-    """How far `auroc` of binned scores can be from that of the scores: half of the pairs that share a bin."""
-    negative, positive = counts[:, 0], counts[:, 1]
-    return ratio((negative * positive).sum(axis=1) / 2, negative.sum(axis=1) * positive.sum(axis=1))
-
-
-def decisions(counts: Floats) -> dict[str, Floats]:
-    """Of counts (B, referable, called)."""
-    (true_negative, false_positive), (false_negative, true_positive) = np.moveaxis(counts, 0, 2)
-    sensitivity = ratio(true_positive, true_positive + false_negative)
-    specificity = ratio(true_negative, true_negative + false_positive)
-    found = {
-        "sensitivity": sensitivity,
-        "specificity": specificity,
-        "ppv": ratio(true_positive, true_positive + false_positive),
-        "npv": ratio(true_negative, true_negative + false_negative),
-    }
-    for percent in PREVALENCES:
-        ill = percent / 100
-        found[f"ppv_{percent}"] = _bayes(ill * sensitivity, (1 - ill) * (1 - specificity))
-        found[f"npv_{percent}"] = _bayes((1 - ill) * specificity, ill * (1 - sensitivity))
-    return found
-
-
-def agreement(counts: Floats) -> dict[str, Floats]:
-    """Of counts (B, grade, predicted grade)."""
-    hits, rows, columns = np.einsum("bii->bi", counts), counts.sum(axis=2), counts.sum(axis=1)
-    grade = np.arange(counts.shape[1])
-    distance = (grade[:, None] - grade) ** 2
-    observed = (distance * counts).sum(axis=(1, 2))
-    by_chance = ratio(np.einsum("bi,ij,bj->b", rows, distance, columns), rows.sum(axis=1))
-    return {
-        "qwk": 1 - ratio(observed, by_chance),
-        "accuracy": ratio(hits.sum(axis=1), rows.sum(axis=1)),
-        "macro_f1": mean_defined(ratio(2 * hits, rows + columns), axis=1),
-    }
-
-
-def ratio(part: Floats, whole: Floats) -> Floats:
-    """NaN where `whole` is 0."""
-    return np.asarray(np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole != 0))
-
-
-def mean_defined(values: Floats, axis: int) -> Floats:
-    """The mean of what is not NaN, and NaN where nothing is."""
-    return ratio(np.nansum(values, axis=axis), np.asarray((~np.isnan(values)).sum(axis=axis)))
-
-
-def predicted_grade(probabilities: Floats) -> Integers:
-    return np.asarray(probabilities.argmax(axis=1), dtype=np.int64)
-
-
-def _of_grades(p: Predictions, multiplicity: Floats) -> dict[str, Floats]:
-    if p.probabilities is None or p.vision_threatening_score is None:
-        return {}
-    threat = score_counts(p.vision_threatening, p.vision_threatening_score, multiplicity)
-    counts = confusion(p.grade, predicted_grade(p.probabilities), GRADES, multiplicity)
-    return {"vision_threatening_auroc": auroc(threat)} | agreement(counts)
-
-
-def _bayes(right: Floats, wrong: Floats) -> Floats:
-    return ratio(right, right + wrong)
+    return float(compute(predictions, called, np.ones((1, predictions.eyes)), [METRICS[name]])[name][0])

@@ -1,6 +1,7 @@
-"""Find metrics for which too few patients were tested: their intervals would describe one or two patients."""
+"""Find where too few patients were tested for a metric: its interval would describe one or two patients."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
 
 import numpy as np
 
@@ -11,65 +12,65 @@ FEWEST = 4
 """Patients of each kind that a metric needs. Of n patients, a bootstrap replicate is the lowest one alone with
 probability n^-n. Up to n = 3 that is more than 2.5 %: the ends of a 95 % interval would be single patients."""
 
-BOTH = ("referable", "not referable")
-NEEDS: Mapping[str, tuple[str, ...]] = {
-    "referable_auroc": BOTH,
-    "vision_threatening_auroc": ("vision-threatening", "not vision-threatening"),
-    "qwk": ("of another grade than the commonest",),
-    "sensitivity": ("referable",),
-    "specificity": ("not referable",),
-    "ppv": ("called referable",),
-    "npv": ("called not referable",),
-    **{f"{value}_{percent}": BOTH for value in ("ppv", "npv") for percent in (5, 10, 20)},
-    **dict.fromkeys(("calibration_slope", "calibration_intercept"), BOTH),
-    **dict.fromkeys(("accuracy", "macro_f1", "brier", "ece"), ("tested",)),
-}
-"""The kinds of patients without which a metric says nothing; counts of eyes need none."""
 
-Counts = Mapping[str, int]
-"""By kind, how many patients have an eye of it."""
+class Kind(StrEnum):
+    """A kind of patients that a metric can need."""
+
+    TESTED = "tested"
+    REFERABLE = "referable"
+    NOT_REFERABLE = "not referable"
+    VISION_THREATENING = "vision-threatening"
+    NOT_VISION_THREATENING = "not vision-threatening"
+    NOT_COMMONEST_GRADE = "of another grade than the commonest"
+    CALLED = "called referable"
+    NOT_CALLED = "called not referable"
 
 
-def patients_of_kinds(predictions: Predictions, called: Booleans) -> dict[str, int]:
+PatientCounts = Mapping[Kind, int]
+"""How many patients have an eye of each kind."""
+
+
+def patients_of_kinds(predictions: Predictions, called: Booleans) -> dict[Kind, int]:
+    """Count the patients of each kind, with the eyes `called` referable (n,)."""
     p = predictions
     eyes = {
-        "tested": np.ones(p.eyes, dtype=bool),
-        "referable": p.referable,
-        "not referable": ~p.referable,
-        "vision-threatening": p.vision_threatening,
-        "not vision-threatening": ~p.vision_threatening,
-        "of another grade than the commonest": p.grade != np.bincount(p.grade).argmax(),
-        "called referable": called,
-        "called not referable": ~called,
+        Kind.TESTED: np.ones(p.eyes, dtype=bool),
+        Kind.REFERABLE: p.referable,
+        Kind.NOT_REFERABLE: ~p.referable,
+        Kind.VISION_THREATENING: p.vision_threatening,
+        Kind.NOT_VISION_THREATENING: ~p.vision_threatening,
+        Kind.NOT_COMMONEST_GRADE: p.grade != np.bincount(p.grade).argmax(),
+        Kind.CALLED: called,
+        Kind.NOT_CALLED: ~called,
     }
     return {kind: np.unique(p.patient[these]).size for kind, these in eyes.items()}
 
 
-def eyes_of_kinds(tables: Tables) -> dict[str, int]:
-    """The same of summed tables, which count eyes; kinds that they do not tell are left out."""
+def eyes_of_kinds(tables: Tables) -> dict[Kind, int]:
+    """Count the eyes of each kind in summed tables; leave out kinds that the tables do not hold."""
     (passed, alarmed), (missed, caught) = tables["called"]
-    found = {
-        "tested": tables["eyes"][0],
-        "referable": missed + caught,
-        "not referable": passed + alarmed,
-        "called referable": alarmed + caught,
-        "called not referable": passed + missed,
+    eyes = {
+        Kind.TESTED: tables["eyes"][0],
+        Kind.REFERABLE: missed + caught,
+        Kind.NOT_REFERABLE: passed + alarmed,
+        Kind.CALLED: alarmed + caught,
+        Kind.NOT_CALLED: passed + missed,
     }
     if "vision_threatening_scores" in tables:
         safe, threatened = tables["vision_threatening_scores"].sum(axis=1)
-        found |= {"vision-threatening": threatened, "not vision-threatening": safe}
+        eyes |= {Kind.VISION_THREATENING: threatened, Kind.NOT_VISION_THREATENING: safe}
     if "confusion" in tables:
         rows = tables["confusion"].sum(axis=1)
-        found["of another grade than the commonest"] = rows.sum() - rows.max()
-    return {kind: int(count) for kind, count in found.items()}
+        eyes[Kind.NOT_COMMONEST_GRADE] = rows.sum() - rows.max()
+    return {kind: int(count) for kind, count in eyes.items()}
 
 
-def lacking(counts: Counts) -> dict[str, int]:
-    """The kinds of which there are too few."""
+def lacking(counts: PatientCounts) -> dict[Kind, int]:
+    """Return the kinds of which there are fewer than `FEWEST`."""
     return {kind: count for kind, count in counts.items() if count < FEWEST}
 
 
-def too_few(counts: Counts) -> frozenset[str]:
-    """The metrics that `counts` say too little for."""
+def has_too_few(kinds: Iterable[Kind], counts: PatientCounts) -> bool:
+    """Whether `counts` has too few patients of one of the kinds that a metric needs."""
     few = lacking(counts)
-    return frozenset(name for name, kinds in NEEDS.items() if any(kind in few for kind in kinds))
+    return any(kind in few for kind in kinds)

@@ -10,17 +10,8 @@ import numpy as np
 
 from teledx_fed.core.examples import GRADES
 from teledx_fed.core.updates import Tables
-from teledx_fed.evaluation.metrics import (
-    METRICS,
-    agreement,
-    auroc,
-    auroc_bound,
-    confusion,
-    decisions,
-    mean_defined,
-    predicted_grade,
-    ratio,
-)
+from teledx_fed.evaluation.counts import auroc, auroc_bound, confusion, mean_defined, predicted_grade, ratio
+from teledx_fed.evaluation.metrics import METRICS
 from teledx_fed.evaluation.predictions import REFERABLE, VISION_THREATENING, Booleans, Floats, Predictions
 
 BINS = 64
@@ -50,11 +41,20 @@ SHAPES_OF_HEAD = {
     "seed": {name: shape for name, shape in SHAPES.items() if name not in OF_FIVE_GRADES},
 }
 
-UNBINNED = ("calibration_slope", "calibration_intercept", "ece")
+EFFECTS = (
+    *("qwk", "referable_auroc", "vision_threatening_auroc", "sensitivity", "specificity", "ppv", "npv"),
+    *("ppv_5", "npv_5", "ppv_10", "npv_10", "ppv_20", "npv_20"),
+    *("missed_severe", "severe", "accuracy", "macro_f1", "brier"),
+)
+"""The metrics, in this order, whose design effects a site sends with its test table. Others take the largest."""
+
 BOUNDS = ("referable_auroc_bound", "vision_threatening_auroc_bound", "macro_auroc_bound")
-SCORES = (*(name for name in METRICS if name not in UNBINNED), "macro_auroc", "mean_score_excess", *BOUNDS)
-"""`macro_auroc` is the plain mean of one grade against the others; `mean_score_excess` is the mean referable score less
-the share that is referable. An AUROC is exact to its bound, `brier` to half a hundredth an addend, all others fully."""
+SCORES = (
+    *(name for name, metric in METRICS.items() if SHAPES.keys() >= set(metric.needs)),
+    *("macro_auroc", "mean_score_excess", *BOUNDS),
+)
+"""`macro_auroc` is the mean of the AUROCs of each grade against the others; `mean_score_excess` is the mean referable
+score less the share of referable eyes. An AUROC is exact to its bound, `brier` to 0.005 an addend, all others fully."""
 
 
 def table(predictions: Predictions, called: Booleans, min_patients: int) -> Tables:
@@ -135,26 +135,19 @@ def scores(tables: Tables) -> dict[str, float | None]:
 
 def measure(tables: Tables) -> dict[str, Floats]:
     """Scores (B,) of tables with a leading axis of replicates."""
-    found: dict[str, Floats] = {}
-    if "called" in tables:
-        found |= decisions(tables["called"])
-    if "severe_called" in tables:
-        missed, caught = tables["severe_called"].T
-        found |= {"missed_severe": missed, "severe": missed + caught}
-    if "confusion" in tables:
-        found |= agreement(tables["confusion"])
+    values = {name: metric.of(tables) for name, metric in METRICS.items()}
+    scores = {name: value for name, value in values.items() if value is not None}
     for name in ("referable", "vision_threatening"):
         if (counts := tables.get(f"{name}_scores")) is not None:
-            found |= {f"{name}_auroc": auroc(counts), f"{name}_auroc_bound": auroc_bound(counts)}
+            scores[f"{name}_auroc_bound"] = auroc_bound(counts)
     if "grade_scores" in tables:
         grades = np.moveaxis(tables["grade_scores"], 1, 0)
-        found["macro_auroc"] = mean_defined(np.stack([auroc(counts) for counts in grades]), axis=0)
-        found["macro_auroc_bound"] = mean_defined(np.stack([auroc_bound(counts) for counts in grades]), axis=0)
+        scores["macro_auroc"] = mean_defined(np.stack([auroc(counts) for counts in grades]), axis=0)
+        scores["macro_auroc_bound"] = mean_defined(np.stack([auroc_bound(counts) for counts in grades]), axis=0)
     if "referable_scores" in tables and "referable_sums" in tables:
-        eyes, (squared_error, score) = tables["referable_scores"].sum(axis=(1, 2)), tables["referable_sums"].T
-        found["brier"] = ratio(squared_error, eyes)
-        found["mean_score_excess"] = ratio(score - tables["referable_scores"][:, 1].sum(axis=1), eyes)
-    return found
+        eyes, score = tables["referable_scores"].sum(axis=(1, 2)), tables["referable_sums"][:, 1]
+        scores["mean_score_excess"] = ratio(score - tables["referable_scores"][:, 1].sum(axis=1), eyes)
+    return scores
 
 
 def resample(tables: Tables, design_effect: float, replicates: int, generator: np.random.Generator) -> Tables:

@@ -13,15 +13,12 @@ from numpy.typing import NDArray
 
 from teledx_fed.core.updates import GlobalModel, LocalTraining, LocalUpdate, Tables
 from teledx_fed.core.weights import Layout, Weights
-from teledx_fed.evaluation import metrics
-from teledx_fed.evaluation.tables import SCORES
+from teledx_fed.evaluation.tables import EFFECTS
 from teledx_fed.federation import compression
 
 PARAMETERS, STATISTICS, TABLES, CONFIG, METRICS = "parameters", "statistics", "tables", "config", "metrics"
 DESIGN_EFFECTS = "design_effects"
 NUMPY = "numpy.ndarray"
-EFFECTS = tuple(name for name in metrics.METRICS if name in SCORES)
-"""The metrics, in order, of which a site tells a design effect beside its test table."""
 WEIGHED_BY_LOSS = ("qfedavg",)
 """Strategies that need each site's training loss. Under any other it does not leave: grades can be decoded from it."""
 LOSS_DECIMALS, LARGEST_LOSS = 2, 10.0

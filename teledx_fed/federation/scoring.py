@@ -11,7 +11,7 @@ from teledx_fed.config.settings import Settings
 from teledx_fed.core.randomness import generator
 from teledx_fed.core.updates import GlobalModel, Tables
 from teledx_fed.evaluation.intervals import Estimate, table_intervals
-from teledx_fed.evaluation.tables import SHAPES_OF_HEAD, add, lent, scores
+from teledx_fed.evaluation.tables import EFFECTS, SHAPES_OF_HEAD, add, lent, scores
 from teledx_fed.federation import messages as wire
 from teledx_fed.federation.checkpoint import Progress, Scored
 from teledx_fed.federation.exchange import Replies, exchange, named_sites
@@ -40,7 +40,7 @@ def ask_for_scores(
     sent = [Message(content, dst_node_id=node, message_type=MessageType.EVALUATE) for node in nodes]
     shapes = {**SHAPES_OF_HEAD[settings.model.head]}
     if split == "test":
-        shapes[wire.DESIGN_EFFECTS] = (len(wire.EFFECTS),)
+        shapes[wire.DESIGN_EFFECTS] = (len(EFFECTS),)
     tables: dict[str, Tables] = {}
 
     def vet(site: str, content: RecordDict) -> Tables | str:

@@ -21,13 +21,12 @@ from teledx_fed.core.weights import Weights
 from teledx_fed.data.summary import summary
 from teledx_fed.evaluation.intervals import design_effects
 from teledx_fed.evaluation.operating_points import call_referable, choose_operating_points
-from teledx_fed.evaluation.tables import table
+from teledx_fed.evaluation.tables import EFFECTS, table
 from teledx_fed.federation.compression import decode, encode
 from teledx_fed.federation.keepsakes import Keepsakes
 from teledx_fed.federation.messages import (
     CONFIG,
     DESIGN_EFFECTS,
-    EFFECTS,
     LARGEST_LOSS,
     LOSS_DECIMALS,
     PARAMETERS,

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.stats import friedmanchisquare, rankdata, studentized_range
 
 from teledx_fed.evaluation.cross_site import compare as compare_models
-from teledx_fed.evaluation.metrics import headline
+from teledx_fed.evaluation.metrics import HEADLINE
 from teledx_fed.evaluation.test_predictions import Evaluation
 from teledx_fed.reporting.plots import Course, mean_course
 from teledx_fed.reporting.report import resampling
@@ -66,7 +66,7 @@ class Comparison:
         if isinstance(self.paired, str):
             return [Row(n, run.report["federated"], None) for n, run in zip(self.names, self.runs, strict=True)]
         replicates, drawn = resampling(self.runs[0].settings)
-        found = compare_models(self.paired, replicates, drawn, self.names[0], headline, others_minus_reference=True)
+        found = compare_models(self.paired, replicates, drawn, self.names[0], HEADLINE, others_minus_reference=True)
         return [Row(name, said, found.differences.get(name)) for name, said in found.models.items()]
 
     @property

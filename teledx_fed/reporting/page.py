@@ -11,10 +11,11 @@ from teledx_fed.config.loading import as_yaml, without_places
 from teledx_fed.core.examples import GRADES
 from teledx_fed.core.files import write_text
 from teledx_fed.core.formatting import duration, number, size
+from teledx_fed.evaluation.metrics import all_metrics
 from teledx_fed.reporting import plots, wording
 from teledx_fed.reporting.operating_points import basis_of
 from teledx_fed.reporting.runs import Run
-from teledx_fed.reporting.wording import METRICS, MODELS
+from teledx_fed.reporting.wording import MODELS
 
 HEADLINE = ("referable_auroc", "qwk", "sensitivity", "specificity")
 CHANCE = {"referable_auroc": 0.5, "qwk": 0.0}
@@ -31,6 +32,11 @@ def write_page(folder: Path) -> Path:
     run = Run(folder)
     report, settings = run.report, run.settings
     scores, differences = _scores(report, report), _scores(report["differences"], report)
+    metrics = all_metrics()
+    titles = {
+        name: metrics[name].title if name in metrics else name
+        for name in (*metrics, *report["federated"]["all_patients"])
+    }
     page = _template().render(
         report=report,
         settings=as_yaml(without_places(settings)),
@@ -42,7 +48,9 @@ def write_page(folder: Path) -> Path:
         scores=scores,
         differences=differences,
         headline=[metric for metric in HEADLINE if metric == HEADLINE[0] or _defined(scores, metric)],
-        metrics=[metric for metric in METRICS if _defined(scores, metric)],
+        metrics=[metric for metric in titles if _defined(scores, metric)],
+        METRICS=titles,
+        FORMS={name: metrics[name].form if name in metrics else ".3f" for name in titles},
         grades=range(GRADES),
         repeats=len({part["seed"] for part in report["parts"]}),
         folds=len({part["fold"] for part in report["parts"]}),
@@ -67,8 +75,8 @@ def _template() -> Any:
     )
     named = (number, size, duration, basis_of, wording.between)
     environment.filters.update({function.__name__: function for function in (any, *named)})
-    words = {"MEAN": MEAN, "ALL": ALL, "MODELS": MODELS, "METRICS": METRICS, "FORMS": wording.FORMS}
-    constants = words | {"PALETTE": plots.PALETTE, "PRIMARY": tuple(CHANCE)}
+    words = {"MEAN": MEAN, "ALL": ALL, "MODELS": MODELS, "PRIMARY": tuple(CHANCE)}
+    constants = words | {"PALETTE": plots.PALETTE}
     return environment.get_template("report.html.jinja", globals=constants)
 
 

@@ -21,7 +21,8 @@ from teledx_fed.data.duplicates import label_noise
 from teledx_fed.data.sharing import shared
 from teledx_fed.data.walk import by_reason
 from teledx_fed.evaluation.cross_site import compare, curves, matrix
-from teledx_fed.evaluation.sufficiency import lacking, patients_of_kinds
+from teledx_fed.evaluation.metrics import all_metrics
+from teledx_fed.evaluation.sufficiency import Kind, lacking, patients_of_kinds
 from teledx_fed.evaluation.test_predictions import Evaluation
 from teledx_fed.reporting.operating_points import points_of
 from teledx_fed.reporting.runs import json_lines
@@ -53,7 +54,7 @@ def write_report(
     alone = [model for model in repeats[0].predictions if model not in MODELS]
     rows = ["federated", *alone, *(["centralised"] if "centralised" in models else [])]
     with clock("evaluation"):
-        comparison = compare([repeat.among(models) for repeat in repeats], *resampling(settings))
+        comparison = compare([repeat.among(models) for repeat in repeats], *resampling(settings), metrics=all_metrics())
         cross_site = matrix([repeat.among(rows) for repeat in repeats], *resampling(settings))
     report = {
         "schema": SCHEMA,
@@ -118,7 +119,7 @@ def _share(examples: Sequence[Example]) -> float:
     return sum(example.referable for example in examples) / len(examples)
 
 
-def _too_few(tested: Evaluation) -> dict[str, dict[str, int]]:
+def _too_few(tested: Evaluation) -> dict[str, dict[Kind, int]]:
     """By site, the kinds of patients of which too few were tested to say anything of the federated model."""
     predictions, called = tested.predictions["federated"], tested.called["federated"]
     return {site: lacking(patients_of_kinds(found, called[site])) for site, found in predictions.items()}

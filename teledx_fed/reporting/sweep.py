@@ -13,7 +13,7 @@ import numpy as np
 from teledx_fed.core.files import write_text
 from teledx_fed.core.formatting import number
 from teledx_fed.evaluation.cross_site import ModelComparison, compare
-from teledx_fed.evaluation.metrics import PRIMARY, headline
+from teledx_fed.evaluation.metrics import HEADLINE, PRIMARY
 from teledx_fed.evaluation.test_predictions import Evaluation
 from teledx_fed.reporting.comparison import Comparison
 from teledx_fed.reporting.plots_of_runs import heat, save
@@ -65,7 +65,7 @@ class Grid:
             else:
                 models, (reference, first) = [repeat.among(present) for repeat in repeats], next(iter(present.items()))
                 drawn = resampling(first.settings)
-                compared = compare(models, *drawn, reference, headline, others_minus_reference=True)
+                compared = compare(models, *drawn, reference, HEADLINE, others_minus_reference=True)
             for column in present:
                 against = compared.differences.get(column) if self.columns[0] in present else None
                 found[row, column] = {

@@ -5,6 +5,7 @@ from typing import Any
 
 from teledx_fed.config.federation import EVER, FaultSettings
 from teledx_fed.core.formatting import number
+from teledx_fed.evaluation import metrics
 from teledx_fed.evaluation.sufficiency import FEWEST
 
 SCHEMA = "teledx_fed.report/3"
@@ -16,31 +17,7 @@ MODELS = {
     "ensemble": "Ensemble of the local models",
     "centralised": "All data in one place",
 }
-METRICS = {
-    "referable_auroc": "Referable AUROC",
-    "qwk": "QWK",
-    "vision_threatening_auroc": "Vision-threatening AUROC",
-    "sensitivity": "Sensitivity",
-    "specificity": "Specificity",
-    "ppv": "PPV",
-    "npv": "NPV",
-    "ppv_5": "PPV at 5 % prevalence",
-    "npv_5": "NPV at 5 % prevalence",
-    "ppv_10": "PPV at 10 % prevalence",
-    "npv_10": "NPV at 10 % prevalence",
-    "ppv_20": "PPV at 20 % prevalence",
-    "npv_20": "NPV at 20 % prevalence",
-    "severe": "Severe eyes (grade 3–4)",
-    "missed_severe": "Severe eyes called not referable",
-    "accuracy": "Accuracy over five grades",
-    "macro_f1": "Macro F1",
-    "brier": "Brier score",
-    "calibration_slope": "Calibration slope",
-    "calibration_intercept": "Calibration intercept",
-    "ece": "ECE",
-}
-FORMS = dict.fromkeys(METRICS, ".3f") | {"severe": ".4g", "missed_severe": ".4g"}
-"""Three decimals, but counts (or their means) as short as they are."""
+METRICS = {name: metric.title for name, metric in metrics.METRICS.items()}
 
 Estimate = Mapping[str, float | None]
 """`value` with its 95 % interval `low` to `high`; a mean over sites also says over how many `sites`."""

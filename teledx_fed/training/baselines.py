@@ -13,7 +13,7 @@ from teledx_fed.core.examples import Site
 from teledx_fed.core.files import write_bytes
 from teledx_fed.core.weights import Weights
 from teledx_fed.data.hospitals import pooled
-from teledx_fed.evaluation.metrics import metric
+from teledx_fed.evaluation.metrics import compute_one
 from teledx_fed.training.worker import SiteModel, Worker
 
 UNDEFINED = float("-inf")
@@ -88,7 +88,7 @@ def train(baseline: Baseline, worker: Worker, settings: Settings, epoch: Epoch) 
 def _score(baseline: Baseline, worker: Worker, model: SiteModel, name: str) -> float:
     """Return the mean over the judges where the metric is defined."""
     scores = [
-        metric(name, worker.predictions(judge.images, model, judge.shard.validation)) for judge in baseline.judges
+        compute_one(name, worker.predictions(judge.images, model, judge.shard.validation)) for judge in baseline.judges
     ]
     defined = [score for score in scores if score == score]
     return fmean(defined) if defined else UNDEFINED

@@ -46,7 +46,7 @@ def test_a_report_is_plain_numbers_of_every_metric(models) -> None:
     for part in (*found.models.values(), found.differences["local"]):
         assert part["sites"].keys() == SITES.keys()
         for values in (*part["sites"].values(), part["mean_of_sites"], part["all_patients"]):
-            assert tuple(values) == METRICS
+            assert tuple(values) == tuple(METRICS)
             assert all(value is None or value["low"] <= value["high"] for value in values.values())
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from teledx_fed.core.updates import Tables
 from teledx_fed.evaluation.intervals import design_effects, multiplicities
-from teledx_fed.evaluation.metrics import metrics
+from teledx_fed.evaluation.metrics import compute
 from teledx_fed.evaluation.predictions import Predictions
 from teledx_fed.evaluation.tables import BINS, SUM_DECIMALS, table
 
@@ -48,7 +48,7 @@ def sent(p: Predictions) -> tuple[dict[str, bytes], dict[str, float]]:
 def test_replicates_with_a_known_seed_would_give_every_patient_away(shard: Predictions) -> None:
     p = labelled(shard, shard.grade)
     drawn = multiplicities(p.patient, 2 * p.eyes, np.random.default_rng(0))
-    replicates = metrics(p, p.referable_score >= THRESHOLD, drawn)["brier"] * drawn.sum(axis=1)
+    replicates = compute(p, p.referable_score >= THRESHOLD, drawn)["brier"] * drawn.sum(axis=1)
     assert np.linalg.matrix_rank(drawn) == p.eyes
     error = np.linalg.lstsq(drawn, replicates, rcond=None)[0]
     solved = np.abs(error - (1 - p.referable_score) ** 2) < np.abs(error - p.referable_score**2)

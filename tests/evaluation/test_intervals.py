@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from teledx_fed.evaluation.intervals import design_effects, estimate, multiplicities, table_intervals
-from teledx_fed.evaluation.metrics import METRICS, metrics
+from teledx_fed.evaluation.metrics import METRICS, compute
 from teledx_fed.evaluation.predictions import Predictions, pool
 from teledx_fed.evaluation.tables import table
 
@@ -17,7 +17,7 @@ def generator(seed: int = 0) -> np.random.Generator:
 
 def bootstrap(p: Predictions, patient: np.ndarray, replicates: int = 400) -> dict[str, np.ndarray]:
     drawn = np.concatenate([np.ones((1, p.eyes)), multiplicities(patient, replicates, generator())])
-    return metrics(p, p.referable_score >= THRESHOLD, drawn)
+    return compute(p, p.referable_score >= THRESHOLD, drawn)
 
 
 def copied(single: Predictions, eyes: int) -> Predictions:

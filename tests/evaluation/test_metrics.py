@@ -7,7 +7,7 @@ from sklearn import metrics as sklearn
 from torchmetrics.functional import classification as torchmetrics
 
 from teledx_fed.evaluation.intervals import multiplicities
-from teledx_fed.evaluation.metrics import METRICS, metric, metrics
+from teledx_fed.evaluation.metrics import METRICS, compute, compute_one
 from teledx_fed.evaluation.predictions import Predictions
 
 SEEDS = range(3)
@@ -27,7 +27,7 @@ def replicates_of(found: Predictions) -> np.ndarray:
 def test_parity_with_scikit_learn(sample: Predictions) -> None:
     p, called, grade = sample, sample.referable_score >= 0.4, sample.probabilities.argmax(axis=1)
     drawn = replicates_of(p)
-    found = metrics(p, called, drawn)
+    found = compute(p, called, drawn)
     for row, weight in enumerate(drawn):
         rows = np.repeat(np.arange(p.eyes), weight.astype(int))
         by_weight = {"sample_weight": weight}
@@ -51,7 +51,7 @@ def test_parity_with_scikit_learn(sample: Predictions) -> None:
 
 def test_parity_with_torchmetrics(sample: Predictions) -> None:
     p, drawn = sample, replicates_of(sample)
-    found = metrics(p, p.referable_score >= 0.5, drawn)
+    found = compute(p, p.referable_score >= 0.5, drawn)
     for row, weight in enumerate(drawn.astype(int)):
         grade, said, truth, score = (
             torch.from_numpy(np.repeat(values, weight))
@@ -65,7 +65,7 @@ def test_parity_with_torchmetrics(sample: Predictions) -> None:
 
 def test_predictive_values_follow_from_sensitivity_and_specificity_by_bayes(simulate) -> None:
     p = simulate(0)
-    found = {name: values[0] for name, values in metrics(p, p.referable_score >= 0.5, np.ones((1, p.eyes))).items()}
+    found = {name: values[0] for name, values in compute(p, p.referable_score >= 0.5, np.ones((1, p.eyes))).items()}
     sensitivity, specificity = found["sensitivity"], found["specificity"]
     ill = 1000 * 0.1
     assert found["ppv_10"] == pytest.approx(ill * sensitivity / (ill * sensitivity + 900 * (1 - specificity)))
@@ -75,15 +75,15 @@ def test_predictive_values_follow_from_sensitivity_and_specificity_by_bayes(simu
 
 def test_missed_severe_eyes_are_counted(simulate) -> None:
     p = simulate(0)
-    found = metrics(p, np.zeros(p.eyes, dtype=bool), np.ones((1, p.eyes)))
+    found = compute(p, np.zeros(p.eyes, dtype=bool), np.ones((1, p.eyes)))
     assert found["missed_severe"] == found["severe"] == (p.grade >= 3).sum() > 0
-    assert metrics(p, np.ones(p.eyes, dtype=bool), np.ones((1, p.eyes)))["missed_severe"] == 0
+    assert compute(p, np.ones(p.eyes, dtype=bool), np.ones((1, p.eyes)))["missed_severe"] == 0
 
 
 def test_what_one_class_leaves_undefined_is_nan(simulate) -> None:
     p = simulate(0)
     healthy = replace(p, referable=np.zeros(p.eyes, dtype=bool))
-    found = metrics(healthy, p.referable_score >= 0.5, np.ones((1, p.eyes)))
+    found = compute(healthy, p.referable_score >= 0.5, np.ones((1, p.eyes)))
     undefined = {name for name, values in found.items() if np.isnan(values[0])}
     by_disease = {"referable_auroc", "sensitivity", "calibration_slope", "calibration_intercept"}
     assert undefined == by_disease | {f"{value}_{share}" for value in ("ppv", "npv") for share in (5, 10, 20)}
@@ -91,12 +91,12 @@ def test_what_one_class_leaves_undefined_is_nan(simulate) -> None:
 
 def test_a_head_with_one_output_leaves_five_grades_undefined(simulate) -> None:
     p = replace(simulate(0), probabilities=None, vision_threatening_score=None)
-    found = metrics(p, p.referable_score >= 0.5, np.ones((1, p.eyes)))
-    assert tuple(found) == METRICS
+    found = compute(p, p.referable_score >= 0.5, np.ones((1, p.eyes)))
+    assert tuple(found) == tuple(METRICS)
     undefined = {name for name, values in found.items() if np.isnan(values[0])}
     assert undefined == {"qwk", "vision_threatening_auroc", "accuracy", "macro_f1"}
 
 
 def test_one_metric_of_the_sample(simulate) -> None:
     p = simulate(0)
-    assert metric("referable_auroc", p) == pytest.approx(sklearn.roc_auc_score(p.referable, p.referable_score))
+    assert compute_one("referable_auroc", p) == pytest.approx(sklearn.roc_auc_score(p.referable, p.referable_score))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from teledx_fed.core.updates import Tables
-from teledx_fed.evaluation.metrics import metrics
+from teledx_fed.evaluation.metrics import compute
 from teledx_fed.evaluation.predictions import Predictions, pool
 from teledx_fed.evaluation.tables import SCORES, SHAPES, add, scores, table
 
@@ -31,7 +31,7 @@ def test_summed_tables_score_as_their_pooled_patients(simulate, seeds: list[int]
     found = scores(add([counted(site, t) for site, t in zip(sites, thresholds, strict=False)]))
     called = np.concatenate([site.referable_score >= t for site, t in zip(sites, thresholds, strict=False)])
     everyone = pool(sites)
-    expected = {name: values[0] for name, values in metrics(everyone, called, np.ones((1, everyone.eyes))).items()}
+    expected = {name: values[0] for name, values in compute(everyone, called, np.ones((1, everyone.eyes))).items()}
     for name in EXACT:
         assert same(found[name], expected[name]), name
     assert found["brier"] == pytest.approx(expected["brier"], abs=0.005 * len(sites) / everyone.eyes + 1e-12)

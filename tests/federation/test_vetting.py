@@ -12,10 +12,9 @@ from teledx_fed.core.examples import Example
 from teledx_fed.core.updates import LocalUpdate
 from teledx_fed.core.weights import Layout, Weights
 from teledx_fed.evaluation.predictions import predictions
-from teledx_fed.evaluation.tables import SHAPES, table
+from teledx_fed.evaluation.tables import EFFECTS, SHAPES, table
 from teledx_fed.federation.messages import (
     DESIGN_EFFECTS,
-    EFFECTS,
     METRICS,
     PARAMETERS,
     STATISTICS,

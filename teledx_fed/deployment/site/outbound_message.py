@@ -8,6 +8,7 @@ from flwr.app import Message, MessageType
 from teledx_fed.core.updates import LocalTraining
 from teledx_fed.data.summary import SHAPES as COUNTS
 from teledx_fed.data.summary import inconsistency, rounded_up
+from teledx_fed.evaluation.tables import EFFECTS
 from teledx_fed.federation import messages as wire
 from teledx_fed.federation.compression import form
 from teledx_fed.federation.site import STATISTICS, Hospital
@@ -42,7 +43,7 @@ def rules(asked: Message, hospital: Hospital, training: LocalTraining | None) ->
         counted = replace(counts(COUNTS, fewest, most), disagreement=partial(inconsistency, most_photographs=most))
         return Allowed({wire.TABLES: counted})
     testing = asked.metadata.message_type == MessageType.EVALUATE and asked.content[wire.CONFIG]["split"] == "test"
-    effects = {wire.DESIGN_EFFECTS: len(wire.EFFECTS)} if testing else None
+    effects = {wire.DESIGN_EFFECTS: len(EFFECTS)} if testing else None
     return Allowed({wire.TABLES: scores(head, fewest, held, effects)})
 
 

@@ -1,0 +1,106 @@
+"""The metric of docs/extending.md, as an installed package of somebody else."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from teledx_fed.evaluation.cross_site import compare
+from teledx_fed.evaluation.metrics import METRICS, all_metrics, compute, metric
+from teledx_fed.evaluation.tables import SCORES, scores, table
+from teledx_fed.evaluation.test_predictions import Evaluation
+
+ROOT = Path(__file__).parents[2]
+SECTION = (ROOT / "docs" / "extending.md").read_text("utf-8").split("\n## A metric\n")[1].split("\n## ")[0]
+EXAMPLE = dict(re.findall(r"```(\w+)\n(.*?)```", SECTION, re.DOTALL))
+
+
+def install(folder: Path, entry_points: str, module: str = EXAMPLE["python"]) -> Path:
+    """Write a package as pip installs it: its module, and metadata beside it."""
+    metadata = folder / "youden-1.0.dist-info"
+    metadata.mkdir(parents=True)
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: youden\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(entry_points)
+    (folder / "youden.py").write_text(module)
+    return folder
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    ((group, names),) = tomllib.loads(EXAMPLE["toml"])["project"]["entry-points"].items()
+    lines = [f"{name} = {value}\n" for name, value in names.items()]
+    monkeypatch.delitem(sys.modules, "youden", raising=False)
+    return install(tmp_path / "installed", "".join([f"[{group}]\n", *lines]))
+
+
+def test_an_installed_metric_is_reported_with_an_interval(
+    package: Path, simulate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(package)
+    p = simulate(0)
+    called = {"north": p.referable_score >= 0.5}
+    evaluation = Evaluation({"federated": {"north": p}}, {"federated": called}, {"north": tuple(map(str, range(60)))})
+    report = compare([evaluation], 50, np.random.default_rng(0), metrics=all_metrics())
+    values = report.models["federated"]["sites"]["north"]
+    expected = values["sensitivity"]["value"] + values["specificity"]["value"] - 1
+    assert values["youden"]["value"] == pytest.approx(expected)
+    assert values["youden"]["low"] < expected < values["youden"]["high"]
+
+
+def test_a_site_computes_and_sends_nothing_of_an_installed_metric(
+    package: Path, simulate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(package)
+    p = simulate(0)
+    called = p.referable_score >= 0.5
+    assert "youden" not in compute(p, called, np.ones((1, p.eyes)))
+    assert tuple(scores(table(p, called, 5))) == SCORES
+    assert "youden" not in sys.modules
+
+
+def test_one_metric_serves_single_eyes_and_tables(simulate) -> None:
+    p = simulate(0)
+    called, of_eyes = p.referable_score >= 0.5, compute(p, p.referable_score >= 0.5, np.ones((1, p.eyes)))
+    tables = {name: array[None] for name, array in table(p, called, 5).items()}
+    for name in ("qwk", "sensitivity", "npv_10", "missed_severe", "macro_f1"):
+        assert METRICS[name].of(tables) == pytest.approx(of_eyes[name]), name
+    assert METRICS["ece"].of(tables) is None, "a table has no single eyes"
+
+
+def test_a_metric_that_cannot_be_added_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match=r"metric wrong must take counts among called, .*, got 'patients'"):
+        metric("Wrong")(wrong)
+    for number, (name, message) in enumerate(
+        {"qwk": "have the name of its function", "f": "refer to a function"}.items()
+    ):
+        module = EXAMPLE["python"] + "\n\ndef f(called):\n    return called\n"
+        points = f"[teledx_fed.metrics]\n{name} = youden:{'youden' if name == 'qwk' else name}\n"
+        with monkeypatch.context() as patch:
+            patch.syspath_prepend(install(tmp_path / str(number), points, module))
+            patch.delitem(sys.modules, "youden", raising=False)
+            with pytest.raises(ValueError, match=f"entry point {name} of teledx_fed.metrics must {message}"):
+                all_metrics()
+
+
+def wrong(patients: np.ndarray) -> np.ndarray:
+    return patients
+
+
+@pytest.mark.slow
+def test_the_example_is_in_the_report_and_on_its_page(package: Path, tmp_path: Path) -> None:
+    smaller = ["~data.hospitals.island", "~data.hospitals.valley", "data.image_size=64", "model.name=test_efficientnet"]
+    smaller += ["model.initial=none", "federation.rounds=1", "evaluation.replicates=30", "outbound.min_patients=2"]
+    smaller += ["baselines=[]", "bundles=false", "folder=run", "data.cache=cache"]
+    environment = {**os.environ, "PYTHONPATH": str(package), "CI": "true"}
+    command = [sys.executable, str(ROOT / "run_simulation.py"), *smaller]
+    process = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr[-3000:]
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert -1 <= report["federated"]["all_patients"]["youden"]["value"] <= 1
+    assert '<th scope="row">Youden&#39;s J</th>' in (tmp_path / "run" / "report.html").read_text()
