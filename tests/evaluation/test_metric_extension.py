@@ -95,6 +95,7 @@ def wrong(patients: np.ndarray) -> np.ndarray:
 @pytest.mark.slow
 def test_the_example_is_in_the_report_and_on_its_page(package: Path, tmp_path: Path) -> None:
     smaller = ["~data.hospitals.island", "~data.hospitals.valley", "data.image_size=64", "model.name=test_efficientnet"]
+    smaller += ["data.hospitals.north.patients=24", "data.hospitals.harbour.patients=30", "simulation.threads=1"]
     smaller += ["model.initial=none", "federation.rounds=1", "evaluation.replicates=30", "outbound.min_patients=2"]
     smaller += ["baselines=[]", "bundles=false", "folder=run", "data.cache=cache"]
     environment = {**os.environ, "PYTHONPATH": str(package), "CI": "true"}

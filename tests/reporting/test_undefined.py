@@ -182,7 +182,7 @@ def test_rounds_without_some_of_their_scores(scores: list[dict[str, float | None
     )
     live = LivePage()
     for line in lines:
-        live.ended(line, len(lines))
+        live.round(line, len(lines))
         progress._told(line, len(lines))
         assert all(value is not None for _, value, _ in tracking._told(line))
     Console(file=StringIO(), width=100).print(live)
