@@ -73,7 +73,7 @@ def main(composed: DictConfig) -> None:
 
 
 def _again(folder: Path) -> str:
-    """What to say to go on with a run that ended before its end."""
+    """Return the command that continues an interrupted run."""
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         return f"the same command with folder={HydraConfig.get().sweep.dir}"
     return f"resume={folder}" if (folder / KEPT).exists() else "the same command"

@@ -44,7 +44,7 @@ def main(names: Sequence[str]) -> int:
         print("\n".join(rows(result)))
         page.write_text(with_result(page.read_text(), machine(chip), result))
     if failed:
-        print(f"not measured, for what was said above: {', '.join(failed)}")
+        print(f"not measured, for the reasons above: {', '.join(failed)}")
     return len(failed)
 
 

@@ -1,4 +1,4 @@
-"""What is measured on: drawn hospitals, drawn photographs as JPEG files, and models that nobody trained."""
+"""Inputs of the benchmarks: synthetic hospitals, synthetic photographs as JPEG files, and untrained models."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -64,7 +64,7 @@ def _points() -> OperatingPoints:
 def federation(
     sites: int, train: int, validation: int, image_size: int, **groups: Any
 ) -> tuple[Settings, Mapping[str, Site]]:
-    """`sites` hospitals of so many photographs, drawn once and then kept; `groups` are those of the settings."""
+    """Return the settings of `sites` synthetic hospitals; `train` and `validation` are photographs for each."""
     patients = (train + validation + 1) // 2  # each has two photographs, or more
     drawn = {f"site-{number}": HospitalSettings(patients, CAMERA) for number in range(sites)}
     settings = Settings(data=DataSettings(hospitals=drawn, image_size=image_size, cache=str(CACHE)), **groups)

@@ -177,7 +177,7 @@ def _ranked(name: str, map: Map) -> Map:
 
 
 def picture(one: Seen, maps: Mapping[str, Map]) -> Picture.Image:
-    """The photograph, its lesions, and what speaks for disease by each map, three a row."""
+    """Return the photograph, its lesions, and the positive values of each map, three in a row."""
     outlined = one.image.copy()
     outlined[one.lesions & widened(~one.lesions, 1)] = (120, 210, 255)
     panels = {"photograph": one.image, "on a lesion, or near": outlined}

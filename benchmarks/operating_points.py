@@ -1,8 +1,8 @@
 """Who is called referable or urgent at real hospitals, out of fold: `python -m benchmarks.operating_points`.
 
 The federated model of `experiment=real_hospitals` over five folds by patient: thresholds are chosen on a fold's
-validation sets, and every eye is tested once. docs/results/operating_points.md is written anew. Exit code 1 where a bar
-is missed.
+validation sets, and every eye is tested once. It rewrites docs/results/operating_points.md. Exit code 1 if a
+requirement is not met.
 """
 
 import sys

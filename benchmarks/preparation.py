@@ -25,7 +25,7 @@ REPEATS = 5
 
 @dataclass(frozen=True)
 class Clinic:
-    """An APTOS folder of drawn photographs."""
+    """An APTOS folder of synthetic photographs."""
 
     folder: Path
 

@@ -27,7 +27,7 @@ class Terminal:
         self._shell, self._log, self._end = shell, log, f"end {uuid.uuid4().hex}"
 
     def run(self, block: str, may_fail: bool = False) -> tuple[int, str]:
-        """Its exit status and output. An `AssertionError` with what was said where a command fails that must not."""
+        """Return exit status and output. If a command fails that must not, an `AssertionError` has the output."""
         assert self._shell.stdin is not None
         whole = f"(set -e\n{block}\n) < /dev/null || failed=$?" if may_fail else f"{{\n{block}\n}} < /dev/null"
         self._shell.stdin.write(f'failed=0\n{whole}\nprintf "\\n{self._end} %s\\n" "$failed"\n')

@@ -43,6 +43,8 @@ PHRASES = {
 }
 PATTERN = re.compile("|".join(rf"(\b(?:{phrase})\b)" for phrase in PHRASES), re.IGNORECASE)
 CODE = re.compile(r"```.*?```|`[^`\n]*`|\]\([^)]*\)|<[^>\n]*>", re.DOTALL)
+FEWEST_WORDS = 3
+"""A shorter string is a name or a key."""
 PROSE = {tokenize.COMMENT, tokenize.STRING, getattr(tokenize, "FSTRING_MIDDLE", tokenize.STRING)}
 
 
@@ -51,7 +53,7 @@ def texts(path: Path) -> Iterator[tuple[int, str]]:
     content = path.read_text("utf-8")
     if path.suffix == ".py":
         for token in tokenize.generate_tokens(io.StringIO(content).readline):
-            if token.type in PROSE:
+            if token.type in PROSE and len(token.string.split()) >= FEWEST_WORDS:
                 yield token.start[0], token.string
     else:
         prose = CODE.sub(lambda match: "\n" * match[0].count("\n") or "x", content)

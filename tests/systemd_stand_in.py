@@ -1,7 +1,7 @@
 """systemctl where no systemd runs: keeps a unit's process up as the unit says, as confined as can be done without it.
 
 Read-only file systems but for ReadWritePaths, a /tmp of its own, no capabilities or new privileges, umask, limits and
-the filter of system calls are the unit's; memory and tasks are not bounded, and whoever runs it is root.
+the filter of system calls are the unit's; memory and tasks are not bounded, and the user is root.
 """
 
 import ctypes

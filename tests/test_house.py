@@ -1,4 +1,4 @@
-"""The rules of the house, read from its source: layers, doors, randomness, and who may read the test sets."""
+"""The rules of the code, read from its source: layers, doors, randomness, and who may read the test sets."""
 
 import ast
 from functools import cache

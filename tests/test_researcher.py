@@ -1,4 +1,4 @@
-"""Every command of the researcher's guide, as it stands there, on fewer and smaller things."""
+"""Run every command of the researcher's guide, with fewer rounds and smaller inputs."""
 
 import csv
 import json

@@ -1,1 +1,1 @@
-"""What strangers may send, and what becomes of it: mutated files and requests, on the real paths of a clinic."""
+"""Fuzzing of a real clinic: mutated files and requests, and how it answers them."""

@@ -24,7 +24,7 @@ OWN = ("site.sqlite", "images", "identified")
 
 
 class Surgery:
-    """In `folder`, beside the material. Whoever lost a session, or used a link or an upload, gets another."""
+    """A clinic in `folder`, beside the material. A lost session, or a used link or upload, is replaced."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, home = folder, folder / "clinic"

@@ -1,4 +1,4 @@
-"""What is mutated: a drawn photograph, and vast ones of it that no decoder refuses; and the bundle of the clinic."""
+"""Inputs to mutate: a synthetic photograph, very large copies that decoders accept, and the clinic's bundle."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from teledx_fed.config.learning import ModelSettings
 from teledx_fed.data.synthetic import hospital
 
 SIDE, TIMES = 192, 48
-"""Of the drawn photograph; and as many times as high and wide, it has almost as many pixels as Pillow would decode."""
+"""Side of the synthetic photograph, and how often it is repeated in each direction: just below Pillow's limit."""
 
 
 def write(folder: Path) -> None:

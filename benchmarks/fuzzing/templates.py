@@ -51,7 +51,7 @@ READING = {
 
 @dataclass(frozen=True)
 class Known:
-    """What somebody who was let in knows; a stranger sends it too."""
+    """Secrets of a user, a device and a link; some requests carry another's."""
 
     reader: str
     token: str
@@ -80,7 +80,7 @@ class Known:
 
 Files = Callable[[], bytes]
 Template = Callable[[Known, Files, Generator], Request]
-"""Of what is known, and of files, another each time."""
+"""Build a request from these secrets and a file, different each time."""
 
 
 def a_study(known: Known, files: Files, rng: Generator) -> Request:

@@ -1,6 +1,6 @@
 """Some inputs sent to a clinic, in a process of its own: `python -m benchmarks.fuzzing.trial KIND FIRST END FOLDER`.
 
-A JSON line for each tells what became of it, and a last one what was left lying about. FOLDER/material is what
+Each input gives one JSON line with its result; a last line lists files that were left behind. FOLDER/material is what
 `material` wrote; everything else in FOLDER is the trial's.
 """
 
@@ -75,7 +75,7 @@ class Trial:
         self._dicom = dicom.photographs(photograph)
 
     def told(self, kind: str, number: int) -> Told:
-        """What became of the input of this kind and number, which is always the same one. It is kept if it failed."""
+        """Return the result of one input; kind and number determine it. Keep the input if it failed."""
         rng = np.random.default_rng([KINDS.index(kind), number])
         sent = self._request(kind, rng) if kind in REQUESTS else self._file(kind, rng)
         kept = self.surgery.folder / "inputs" / f"{kind} {number}"

@@ -175,7 +175,7 @@ class Federation:
         self._start(name, module, "join", "--dir", self.site(name), before=limit)
 
     def leave(self, name: str) -> int:
-        """What the process of a hospital that was told to leave returned."""
+        """End a hospital with `sites leave`, and return its exit code."""
         self.command("sites", "leave", "--dir", self.site(name))
         return self.processes.pop(name).wait(120)
 

@@ -1,4 +1,4 @@
-"""The job: eight drawn hospitals fine-tune one EfficientNet-B0 through five rounds of one epoch each."""
+"""The job: eight synthetic hospitals fine-tune one EfficientNet-B0 through five rounds of one epoch each."""
 
 import time
 from collections.abc import Callable, Sequence
