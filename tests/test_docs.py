@@ -10,6 +10,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 NAMED = re.compile(
     r"(?<![\w/.])(?:(?:teledx_fed|tests|benchmarks|conf|docs|packaging|sites|server)/[\w./-]*"
+    r"|(?<=`)[\w/]+/\w+\.py(?=`)"
     r"|(?:run_simulation\.py|pyproject\.toml|requirements\.txt|CHANGELOG\.md|Makefile)\b)"
 )
 EXAMPLE = re.compile(r"^In `([^`]+)`:$", re.MULTILINE)
