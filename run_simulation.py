@@ -19,57 +19,66 @@ from omegaconf import DictConfig, OmegaConf
 
 from teledx_fed.config import loading
 from teledx_fed.config.settings import CHOICES, Settings
-from teledx_fed.core.failures import line_of, of_machine, told_plainly
+from teledx_fed.core.errors import ConfigurationError, TeledxError
+from teledx_fed.core.failures import LOG, line_for_person, of_machine, report_errors
 from teledx_fed.core.files import LOCK, exclusive, write_text
 
 OmegaConf.register_new_resolver("first", lambda *choices: next(choice for choice in choices if choice))
 
 
-@dataclass
-class Swept:
-    """What the runs of one command came to: their folders, and by its choices why one could not be made."""
-
-    made: list[Path] = field(default_factory=list)
-    refused: dict[str, str] = field(default_factory=dict)
-    folder: Path | None = None
-
-
-SWEPT = Swept()
-HELD = ExitStack()
-"""The lock of a sweep's folder, until the command ends."""
 KEPT = "config.yaml"
 ENDED_BY_SIGNAL = 128
-"""As shells say it: 130 is Ctrl-C."""
+"""As shells count: 130 is Ctrl-C."""
 
 
-@hydra.main(version_base="1.3", config_path="conf", config_name="config")
-def main(composed: DictConfig) -> None:
-    asked = HydraConfig.get()
-    folder, swept = Path(asked.runtime.output_dir), asked.mode == RunMode.MULTIRUN
-    if swept and SWEPT.folder is None:
-        SWEPT.folder = Path(asked.sweep.dir)
-        with told_plainly():
-            HELD.enter_context(exclusive(SWEPT.folder / LOCK))
-    try:
-        _run(composed, folder)
-    except KeyboardInterrupt as interrupt:
-        number = interrupt.args[0] if interrupt.args else signal.SIGINT
-        print(f"interrupted: {_again(folder)} goes on", file=sys.stderr)
-        sys.exit(ENDED_BY_SIGNAL + number)
-    except Exception as error:
-        line = line_of(error)
-        if line is None:
-            raise
-        if of_machine(error):
-            line += f" Nothing is lost: afterwards {_again(folder)} continues the run."
-        if not swept:
-            sys.exit(f"error: {line}")
-        choices = [choice for choice in asked.overrides.task if not choice.startswith(("folder=", "data_root="))]
-        SWEPT.refused[" ".join(choices)] = line  # the others are run all the same
-        print(f"error: {line}", file=sys.stderr)
-    else:
-        SWEPT.made.append(folder)
-        print(f"run folder: {folder}")
+@dataclass
+class Command:
+    """One command's runs: the folders of those made, and the reason for each that failed, by its choices."""
+
+    made: list[Path] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    sweep: Path | None = None
+    lock: ExitStack = field(default_factory=ExitStack)
+    """Of the sweep's folder, until the command ends."""
+
+    def run(self, composed: DictConfig) -> None:
+        """Make one run, in the folder that Hydra chose. In a sweep a failure does not stop the other runs."""
+        job = HydraConfig.get()
+        folder, is_sweep = Path(job.runtime.output_dir), job.mode == RunMode.MULTIRUN
+        if is_sweep and self.sweep is None:
+            self.sweep = Path(job.sweep.dir)
+            self.lock.enter_context(exclusive(self.sweep / LOCK))
+        try:
+            _run(composed, folder)
+        except KeyboardInterrupt as interrupt:
+            number = interrupt.args[0] if interrupt.args else signal.SIGINT
+            print(f"interrupted: {_again(folder)} goes on", file=sys.stderr)
+            sys.exit(ENDED_BY_SIGNAL + number)
+        except Exception as error:  # noqa: BLE001 - people read a reference, the log has the traceback
+            line = line_for_person(error, folder)
+            if of_machine(error):
+                line += f" Nothing is lost: afterwards {_again(folder)} continues the run."
+            if not is_sweep:
+                sys.exit(f"error: {line}")
+            choices = [choice for choice in job.overrides.task if not choice.startswith(("folder=", "data_root="))]
+            self.failed[" ".join(choices)] = line
+            print(f"error: {line}", file=sys.stderr)
+        else:
+            self.made.append(folder)
+            print(f"run folder: {folder}")
+
+    def finish(self) -> None:
+        """Write a sweep's table, and exit with code 1 if a run failed."""
+        if self.sweep and len(self.made) > 1:
+            from teledx_fed.reporting.sweep import write_sweep
+
+            try:
+                print(f"table: {write_sweep(self.made, self.failed, self.sweep)}")
+            except TeledxError as error:
+                print(f"no table: {error}")
+        self.lock.close()
+        if self.failed:
+            sys.exit(f"error: {len(self.failed)} of {len(self.made) + len(self.failed)} runs could not be made")
 
 
 def _again(folder: Path) -> str:
@@ -93,15 +102,17 @@ def _run(composed: DictConfig, folder: Path) -> None:
 
 def _check_resume(resume: str, folder: Path) -> None:
     if others := [choice for choice in HydraConfig.get().overrides.task if not choice.startswith("resume=")]:
-        raise ValueError(f"resume must come alone, got {' '.join(others)}. A run keeps the settings in its {KEPT}.")
+        raise ConfigurationError(
+            f"resume must come alone, got {' '.join(others)}. A run keeps the settings in its {KEPT}."
+        )
     if not (folder / KEPT).exists():
-        raise ValueError(
+        raise ConfigurationError(
             f"resume must be the folder of a run, got {resume}, which holds no {KEPT}. Name one that does."
         )
 
 
 def _is_empty(folder: Path) -> bool:
-    return all(path.name == LOCK for path in folder.iterdir())
+    return all(path.name in (LOCK, LOG) for path in folder.iterdir())
 
 
 def _settings(composed: DictConfig, folder: Path) -> Settings:
@@ -115,9 +126,13 @@ def _settings(composed: DictConfig, folder: Path) -> Settings:
         if kept.exists():
             if HydraConfig.get().mode == RunMode.MULTIRUN and loading.load(kept) == settings:
                 return settings
-            raise ValueError(f"folder must be new, got {folder}, which holds a run. Say resume={folder}, or another.")
+            raise ConfigurationError(
+                f"folder must be new, got {folder}, which holds a run. Say resume={folder}, or another."
+            )
         if not _is_empty(folder):
-            raise ValueError(f"folder must be new or empty, got {folder}, which holds something else. Name another.")
+            raise ConfigurationError(
+                f"folder must be new or empty, got {folder}, which holds something else. Name another."
+            )
         loading.save(settings, kept)
         write_text(folder / CHOICES, json.dumps(choices, indent=1) + "\n")
         return settings
@@ -129,7 +144,7 @@ def _describe(composed: DictConfig, choices: list[str]) -> None:
     from teledx_fed.data.own_hospitals import load  # pydicom and OpenCV, which --help does without
 
     if others := [choice for choice in choices if choice.startswith("data=") and choice != "data=mine"]:
-        raise ValueError(f"hospitals must come without {others[0]}, got both. Say data=mine, or leave it out.")
+        raise ConfigurationError(f"hospitals must come without {others[0]}, got both. Say data=mine, or leave it out.")
     own = load(Path(composed.hospitals))
     composed.data.sources, composed.data.hospitals = dict(own.sources), dict(own.drawn)
 
@@ -140,19 +155,19 @@ def _one_of_each(choices: list[str]) -> None:
         group, _, value = choice.partition("=")
         if value.startswith("[") and (loading.CONF / group).is_dir():
             several = f" Several faults are faults.kinds={value}." if group == "faults" else ""
-            raise ValueError(f"{group} must be one name, got {value}. Name one.{several}")
+            raise ConfigurationError(f"{group} must be one name, got {value}. Name one.{several}")
 
 
 @contextmanager
 def _free_again(folder: Path) -> Iterator[None]:
-    """A run that began in an empty folder and is refused before its first round leaves it empty.
+    """Empty a new run's folder if its settings or data are refused before the first round.
 
-    One that a fault ended keeps what it wrote: disk and permissions can be mended, and a traceback has its evidence.
+    Any other error deletes nothing: the user can free the disk and continue, and a fault keeps its evidence.
     """
     try:
         yield
-    except (ValueError, ConnectionError) as error:
-        if line_of(error) and not any(folder.rglob("rounds.jsonl")):
+    except TeledxError:
+        if not any(folder.rglob("rounds.jsonl")):
             for path in folder.iterdir():
                 if path.name != LOCK:
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -196,19 +211,10 @@ if __name__ == "__main__":
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) == signal.SIG_DFL:  # nohup ignores SIGHUP
             signal.signal(number, _end_as_by_hand)
-    try:
-        with told_plainly():
-            main()
-    except CompactHydraException as error:
-        sys.exit(f"error: {loading.worded(error)}")
-    if SWEPT.folder and len(SWEPT.made) > 1:
-        from teledx_fed.reporting.sweep import write_sweep
-
+    command = Command()
+    with report_errors(Path()):
         try:
-            print(f"table: {write_sweep(SWEPT.made, SWEPT.refused, SWEPT.folder)}")
-        except ValueError as error:
-            print(f"no table: {error}")
-    HELD.close()
-    if SWEPT.refused:
-        runs = len(SWEPT.made) + len(SWEPT.refused)
-        sys.exit(f"error: {len(SWEPT.refused)} of {runs} runs could not be made")
+            hydra.main(version_base="1.3", config_path=str(loading.CONF), config_name="config")(command.run)()
+        except CompactHydraException as error:
+            sys.exit(f"error: {loading.worded(error)}")
+        command.finish()

@@ -12,22 +12,14 @@ from typing import Annotated, Any
 
 import typer
 
-from teledx_fed.core.failures import told_plainly
+from teledx_fed.commands import HERE, AsJson, Home, answer, program
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-
-Home = Annotated[Path, typer.Option("--dir", help="The coordinator's folder, as init laid it out.")]
-AsJson = Annotated[bool, typer.Option("--json", help="For scripts: JSON on standard output.")]
-HERE = Path()
+app = program()
 
 
 @app.callback()
 def coordinator() -> None:
     """The aggregation server of a federation of hospitals."""
-
-
-def tell(as_json: bool, line: str, **facts: Any) -> None:
-    typer.echo(json.dumps(facts) if as_json else line)
 
 
 @app.command()
@@ -40,16 +32,13 @@ def init(
     as_json: AsJson = False,
 ) -> None:
     """Lay out the server's folder: certificates, server.yaml, directories. Nothing is overwritten."""
-    with told_plainly():
-        from teledx_fed.deployment.server.layout import init_server
-        from teledx_fed.deployment.server.settings import ServerDirectory
+    from teledx_fed.deployment.server.layout import init_server
+    from teledx_fed.deployment.server.settings import ServerDirectory
 
-        home = ServerDirectory(folder)
-        init_server(home, host, (cert, key, ca))
-        line = (
-            f"{folder} is laid out. Give {home.authority} to each hospital, then: python -m server start --dir {folder}"
-        )
-        tell(as_json, line, folder=str(folder), authority=str(home.authority))
+    home = ServerDirectory(folder)
+    init_server(home, host, (cert, key, ca))
+    line = f"{folder} is laid out. Give {home.authority} to each hospital, then: python -m server start --dir {folder}"
+    answer(as_json, line, folder=str(folder), authority=str(home.authority))
 
 
 @app.command()
@@ -59,19 +48,18 @@ def start(
     as_json: AsJson = False,
 ) -> None:
     """Serve until stopped; says that it is up once it answers hospitals and this machine."""
-    with told_plainly():
-        if service:
-            _print_unit(home)
-            return
-        from teledx_fed.deployment.server.monitoring import overseen
-        from teledx_fed.deployment.server.settings import ServerDirectory
-        from teledx_fed.deployment.server.superlink import serve
+    if service:
+        _print_unit(home)
+        return
+    from teledx_fed.deployment.server.monitoring import overseen
+    from teledx_fed.deployment.server.settings import ServerDirectory
+    from teledx_fed.deployment.server.superlink import serve
 
-        here = ServerDirectory(home)
-        port = here.settings.port
-        with overseen(here):
-            up = partial(tell, as_json, f"up: hospitals reach it on port {port}", up=True, port=port)
-            serve(here, up, partial(typer.echo, err=True))
+    here = ServerDirectory(home)
+    port = here.settings.port
+    with overseen(here):
+        up = partial(answer, as_json, f"up: hospitals reach it on port {port}", up=True, port=port)
+        serve(here, up, partial(typer.echo, err=True))
 
 
 def _print_unit(folder: Path) -> None:
@@ -90,25 +78,23 @@ def admit(
     as_json: AsJson = False,
 ) -> None:
     """Let a hospital take part."""
-    with told_plainly():
-        from teledx_fed.deployment.common.certificates import fingerprint
-        from teledx_fed.deployment.server import control
-        from teledx_fed.deployment.server.settings import ServerDirectory
+    from teledx_fed.deployment.common.certificates import fingerprint
+    from teledx_fed.deployment.server import control
+    from teledx_fed.deployment.server.settings import ServerDirectory
 
-        control.admit(ServerDirectory(home), name, public_key)
-        shown = fingerprint(public_key)
-        tell(as_json, f"{name} is admitted; its key is {shown}: compare it by telephone", name=name, fingerprint=shown)
+    control.admit(ServerDirectory(home), name, public_key)
+    shown = fingerprint(public_key)
+    answer(as_json, f"{name} is admitted; its key is {shown}: compare it by telephone", name=name, fingerprint=shown)
 
 
 @app.command()
 def expel(name: str, home: Home = HERE, as_json: AsJson = False) -> None:
     """Turn a hospital away from now on."""
-    with told_plainly():
-        from teledx_fed.deployment.server import control
-        from teledx_fed.deployment.server.settings import ServerDirectory
+    from teledx_fed.deployment.server import control
+    from teledx_fed.deployment.server.settings import ServerDirectory
 
-        control.expel(ServerDirectory(home), name)
-        tell(as_json, f"{name} is expelled", name=name)
+    control.expel(ServerDirectory(home), name)
+    answer(as_json, f"{name} is expelled", name=name)
 
 
 @app.command()
@@ -120,13 +106,12 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Compose and check what is asked of the hospitals, start it, and watch its rounds."""
-    with told_plainly():
-        from teledx_fed.deployment.server.run_requests import order_of
-        from teledx_fed.deployment.server.settings import ServerDirectory
+    from teledx_fed.deployment.server.run_requests import order_of
+    from teledx_fed.deployment.server.settings import ServerDirectory
 
-        here = ServerDirectory(home)
-        order, ordered = order_of(here, asked, name or f"{datetime.now():%Y-%m-%d_%H-%M-%S}")
-        _conduct(here, order, detach, as_json, ordered)
+    here = ServerDirectory(home)
+    order, ordered = order_of(here, asked, name or f"{datetime.now():%Y-%m-%d_%H-%M-%S}")
+    _conduct(here, order, detach, as_json, ordered)
 
 
 @app.command()
@@ -137,26 +122,24 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Write the plan that hospitals must approve. Give run and readiness the same experiment and settings."""
-    with told_plainly():
-        from teledx_fed.deployment.common import plans
-        from teledx_fed.deployment.server.run_requests import plan_of
-        from teledx_fed.deployment.server.settings import ServerDirectory
+    from teledx_fed.deployment.common import plans
+    from teledx_fed.deployment.server.run_requests import plan_of
+    from teledx_fed.deployment.server.settings import ServerDirectory
 
-        written = plan_of(ServerDirectory(home), asked)
-        plans.write(written, out)
-        line = f"plan {written.digest[:12]} is in {out}: give it to each hospital"
-        tell(as_json, line, plan=written.digest, file=str(out))
+    written = plan_of(ServerDirectory(home), asked)
+    plans.write(written, out)
+    line = f"plan {written.digest[:12]} is in {out}: give it to each hospital"
+    answer(as_json, line, plan=written.digest, file=str(out))
 
 
 @app.command()
 def resume(run: str, detach: bool = False, home: Home = HERE, as_json: AsJson = False) -> None:
     """Go on with a run from its last completed round."""
-    with told_plainly():
-        from teledx_fed.deployment.server.run_requests import kept_order
-        from teledx_fed.deployment.server.settings import ServerDirectory
+    from teledx_fed.deployment.server.run_requests import kept_order
+    from teledx_fed.deployment.server.settings import ServerDirectory
 
-        here = ServerDirectory(home)
-        _conduct(here, kept_order(here, run), detach, as_json)
+    here = ServerDirectory(home)
+    _conduct(here, kept_order(here, run), detach, as_json)
 
 
 def _conduct(home: Any, order: Any, detach: bool, as_json: bool, ordered: Any = None) -> None:
@@ -164,7 +147,7 @@ def _conduct(home: Any, order: Any, detach: bool, as_json: bool, ordered: Any = 
     from teledx_fed.reporting.progress import TerminalReporter
 
     place(home, order, ordered)
-    tell(as_json, f"run {order.run} is started, by plan {order.plan[:12]}", run=order.run, plan=order.plan)
+    answer(as_json, f"run {order.run} is started, by plan {order.plan[:12]}", run=order.run, plan=order.plan)
     if detach:
         return
     if as_json:
@@ -179,24 +162,22 @@ def _conduct(home: Any, order: Any, detach: bool, as_json: bool, ordered: Any = 
 @app.command()
 def stop(run: str, home: Home = HERE, as_json: AsJson = False) -> None:
     """Stop a run; what it has completed stays, and can be resumed."""
-    with told_plainly():
-        from teledx_fed.deployment.server import control
-        from teledx_fed.deployment.server.settings import ServerDirectory
+    from teledx_fed.deployment.server import control
+    from teledx_fed.deployment.server.settings import ServerDirectory
 
-        control.stop(ServerDirectory(home), run)
-        tell(as_json, f"run {run} is stopped", run=run)
+    control.stop(ServerDirectory(home), run)
+    answer(as_json, f"run {run} is stopped", run=run)
 
 
 @app.command("list")
 def listed(home: Home = HERE, as_json: AsJson = False) -> None:
     """Every run, the newest first."""
-    with told_plainly():
-        from teledx_fed.deployment.server import control
-        from teledx_fed.deployment.server.settings import ServerDirectory
+    from teledx_fed.deployment.server import control
+    from teledx_fed.deployment.server.settings import ServerDirectory
 
-        runs = control.runs(ServerDirectory(home))
-        lines = [f"{found.run}  {found.status}  {found.details}".rstrip() for found in runs]
-        tell(as_json, "\n".join(lines) or "no run yet", runs=[asdict(found) for found in runs])
+    runs = control.runs(ServerDirectory(home))
+    lines = [f"{found.run}  {found.status}  {found.details}".rstrip() for found in runs]
+    answer(as_json, "\n".join(lines) or "no run yet", runs=[asdict(found) for found in runs])
 
 
 @app.command()
@@ -206,19 +187,18 @@ def readiness(
     as_json: AsJson = False,
 ) -> None:
     """Ask each hospital what it has, in rounded counts, and say who can begin; exit code 1 where too few can."""
-    with told_plainly():
-        from teledx_fed.deployment.server.control import READINESS
-        from teledx_fed.deployment.server.run_requests import answers, order_of, place, watch
-        from teledx_fed.deployment.server.settings import ServerDirectory
-        from teledx_fed.reporting.readiness import table
+    from teledx_fed.deployment.server.control import READINESS
+    from teledx_fed.deployment.server.run_requests import answers, order_of, place, watch
+    from teledx_fed.deployment.server.settings import ServerDirectory
+    from teledx_fed.reporting.readiness import table
 
-        here = ServerDirectory(home)
-        order, ordered = order_of(here, asked, f"readiness-{datetime.now():%Y-%m-%d_%H-%M-%S}", READINESS)
-        place(here, order, ordered)
-        watch(here, order)
-        found = answers(here, order)
-        tell(as_json, table(found), sites=[asdict(one) for one in found])
-        sys.exit(int(not found[-1].go))
+    here = ServerDirectory(home)
+    order, ordered = order_of(here, asked, f"readiness-{datetime.now():%Y-%m-%d_%H-%M-%S}", READINESS)
+    place(here, order, ordered)
+    watch(here, order)
+    found = answers(here, order)
+    answer(as_json, table(found), sites=[asdict(one) for one in found])
+    sys.exit(int(not found[-1].go))
 
 
 @app.command()
@@ -228,24 +208,23 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """Sites, the current round, metrics, bytes, and when the certificate expires."""
-    with told_plainly():
-        from rich.console import Console
-        from rich.live import Live
+    from rich.console import Console
+    from rich.live import Live
 
-        from teledx_fed.deployment.server.monitoring import seen
-        from teledx_fed.deployment.server.settings import ServerDirectory
+    from teledx_fed.deployment.server.monitoring import seen
+    from teledx_fed.deployment.server.settings import ServerDirectory
 
-        here = ServerDirectory(home)
-        if as_json:
-            typer.echo(json.dumps(asdict(seen(here))))
-            return
-        if not watch:
-            Console().print(_standing(seen(here)))
-            return
-        with Live(_standing(seen(here)), auto_refresh=False) as live, suppress(KeyboardInterrupt):
-            while True:
-                live.update(_standing(seen(here)), refresh=True)
-                time.sleep(2)
+    here = ServerDirectory(home)
+    if as_json:
+        typer.echo(json.dumps(asdict(seen(here))))
+        return
+    if not watch:
+        Console().print(_standing(seen(here)))
+        return
+    with Live(_standing(seen(here)), auto_refresh=False) as live, suppress(KeyboardInterrupt):
+        while True:
+            live.update(_standing(seen(here)), refresh=True)
+            time.sleep(2)
 
 
 def _standing(seen: Any) -> Any:
@@ -277,17 +256,16 @@ def page(
     home: Home = HERE,
 ) -> None:
     """Show the same as a page, behind a token, until Ctrl-C."""
-    with told_plainly():
-        from secrets import token_urlsafe
+    from secrets import token_urlsafe
 
-        from teledx_fed.deployment.common.settings import checked_address
-        from teledx_fed.deployment.server.monitoring import seen
-        from teledx_fed.deployment.server.settings import ServerDirectory
-        from teledx_fed.deployment.server.web.page import server
+    from teledx_fed.deployment.common.settings import checked_address
+    from teledx_fed.deployment.server.monitoring import seen
+    from teledx_fed.deployment.server.settings import ServerDirectory
+    from teledx_fed.deployment.server.web.page import server
 
-        (host, port), token, here = checked_address("--listen", listen), token_urlsafe(32), ServerDirectory(home)
-        typer.echo(f"http://{host}:{port}/?token={token}")
-        server(lambda: seen(here), token, host, port).run()
+    (host, port), token, here = checked_address("--listen", listen), token_urlsafe(32), ServerDirectory(home)
+    typer.echo(f"http://{host}:{port}/?token={token}")
+    server(lambda: seen(here), token, host, port).run()
 
 
 @app.command()
@@ -298,25 +276,23 @@ def renew(
     as_json: AsJson = False,
 ) -> None:
     """A new server certificate from the same authority, for the hosts in server.yaml; a running server takes it up."""
-    with told_plainly():
-        from teledx_fed.deployment.server.layout import renew_server
-        from teledx_fed.deployment.server.settings import ServerDirectory
+    from teledx_fed.deployment.server.layout import renew_server
+    from teledx_fed.deployment.server.settings import ServerDirectory
 
-        days = renew_server(ServerDirectory(home), cert, key)
-        tell(as_json, f"the certificate now expires in {days} days; a running server takes it up", days=days)
+    days = renew_server(ServerDirectory(home), cert, key)
+    answer(as_json, f"the certificate now expires in {days} days; a running server takes it up", days=days)
 
 
 @app.command()
 def verify(home: Home = HERE, as_json: AsJson = False) -> None:
     """Whether anything in the audit log was changed; exit code 1 where it was."""
-    with told_plainly():
-        from teledx_fed.deployment.common.audit import verify as faults_in
-        from teledx_fed.deployment.server.settings import ServerDirectory
+    from teledx_fed.deployment.common.audit import verify as faults_in
+    from teledx_fed.deployment.server.settings import ServerDirectory
 
-        here = ServerDirectory(home)
-        faults = faults_in(here.audit, here.audit_key.with_suffix(".pub"))
-        tell(as_json, "\n".join(faults) or "nothing was changed", faults=faults)
-        sys.exit(int(bool(faults)))
+    here = ServerDirectory(home)
+    faults = faults_in(here.audit, here.audit_key.with_suffix(".pub"))
+    answer(as_json, "\n".join(faults) or "nothing was changed", faults=faults)
+    sys.exit(int(bool(faults)))
 
 
 if __name__ == "__main__":

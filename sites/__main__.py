@@ -9,11 +9,10 @@ from typing import Annotated
 import typer
 
 from sites.approval import app as approval
-from sites.commands import HERE, AsJson, Home, tell
 from sites.diagnosis import app as diagnosis
-from teledx_fed.core.failures import told_plainly
+from teledx_fed.commands import HERE, AsJson, Home, answer, program
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = program()
 audit = typer.Typer(no_args_is_help=True)
 app.add_typer(approval)
 app.add_typer(diagnosis)
@@ -34,17 +33,16 @@ def init(
     as_json: AsJson = False,
 ) -> None:
     """Lay out the hospital's folder: keys, site.yaml. The private key never leaves it."""
-    with told_plainly():
-        from teledx_fed.deployment.common.certificates import fingerprint
-        from teledx_fed.deployment.site.layout import init_site
-        from teledx_fed.deployment.site.settings import SiteDirectory
+    from teledx_fed.deployment.common.certificates import fingerprint
+    from teledx_fed.deployment.site.layout import init_site
+    from teledx_fed.deployment.site.settings import SiteDirectory
 
-        home = SiteDirectory(folder)
-        init_site(home, name, server, ca)
-        shown = fingerprint(home.public_key)
-        line = f"Send {home.public_key} to the coordinator, and compare by telephone: {shown}"
-        then = f"Then fill in {folder}/site.yaml"
-        tell(as_json, f"{line}\n{then}", folder=str(folder), public_key=str(home.public_key), fingerprint=shown)
+    home = SiteDirectory(folder)
+    init_site(home, name, server, ca)
+    shown = fingerprint(home.public_key)
+    line = f"Send {home.public_key} to the coordinator, and compare by telephone: {shown}"
+    then = f"Then fill in {folder}/site.yaml"
+    answer(as_json, f"{line}\n{then}", folder=str(folder), public_key=str(home.public_key), fingerprint=shown)
 
 
 @app.command()
@@ -54,27 +52,26 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """What must hold before joining, a line each with what to do; exit code 1 where anything fails."""
-    with told_plainly():
-        from dataclasses import asdict
+    from dataclasses import asdict
 
-        from rich.console import Console
-        from rich.text import Text
+    from rich.console import Console
+    from rich.text import Text
 
-        from teledx_fed.deployment.site.checks.check import State
-        from teledx_fed.deployment.site.checks.run_all import checks
-        from teledx_fed.deployment.site.settings import SiteDirectory
+    from teledx_fed.deployment.site.checks.check import State
+    from teledx_fed.deployment.site.checks.run_all import checks
+    from teledx_fed.deployment.site.settings import SiteDirectory
 
-        colours = {State.OK: "green", State.WARN: "yellow", State.FAIL: "bold red"}
-        console, failed = Console(soft_wrap=True), 0
-        for line in checks(SiteDirectory(home), offline, _counting):
-            failed += line.state is State.FAIL
-            if as_json:
-                typer.echo(json.dumps(asdict(line)))
-                continue
-            console.print(Text(f"{line.state:5}", colours[line.state]) + Text(f"{line.name:12} {line.found}"))
-            if line.remedy:
-                console.print(Text(f"{'':18}{line.remedy}", "italic"))
-        sys.exit(int(failed > 0))
+    colours = {State.OK: "green", State.WARN: "yellow", State.FAIL: "bold red"}
+    console, failed = Console(soft_wrap=True), 0
+    for line in checks(SiteDirectory(home), offline, _counting):
+        failed += line.state is State.FAIL
+        if as_json:
+            typer.echo(json.dumps(asdict(line)))
+            continue
+        console.print(Text(f"{line.state:5}", colours[line.state]) + Text(f"{line.name:12} {line.found}"))
+        if line.remedy:
+            console.print(Text(f"{'':18}{line.remedy}", "italic"))
+    sys.exit(int(failed > 0))
 
 
 def _counting(done: int, total: int) -> None:
@@ -90,15 +87,14 @@ def join(
     node: Annotated[int | None, typer.Option(help="The port that connect serves, as another user.")] = None,
 ) -> None:
     """Take part until stopped: answer what the coordinator asks, by the terms of site.yaml."""
-    with told_plainly():
-        if service:
-            _print_unit(home)
-            return
-        from teledx_fed.deployment.site.joining import join as take_part
-        from teledx_fed.deployment.site.settings import SiteDirectory
+    if service:
+        _print_unit(home)
+        return
+    from teledx_fed.deployment.site.joining import join as take_part
+    from teledx_fed.deployment.site.settings import SiteDirectory
 
-        logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
-        take_part(SiteDirectory(home), lambda line: typer.echo(line, err=True), node)
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
+    take_part(SiteDirectory(home), lambda line: typer.echo(line, err=True), node)
 
 
 @app.command()
@@ -106,11 +102,10 @@ def connect(
     port: Annotated[int, typer.Argument(help="On this machine, where join --node finds it.")], home: Home = HERE
 ) -> None:
     """Keep the connection to the server and nothing else, for a join that another user runs."""
-    with told_plainly():
-        from teledx_fed.deployment.site.joining import connect as keep_up
-        from teledx_fed.deployment.site.settings import SiteDirectory
+    from teledx_fed.deployment.site.joining import connect as keep_up
+    from teledx_fed.deployment.site.settings import SiteDirectory
 
-        keep_up(SiteDirectory(home), port, lambda line: typer.echo(line, err=True))
+    keep_up(SiteDirectory(home), port, lambda line: typer.echo(line, err=True))
 
 
 def _print_unit(folder: Path) -> None:
@@ -123,48 +118,44 @@ def _print_unit(folder: Path) -> None:
 @app.command()
 def leave(home: Home = HERE) -> None:
     """End join; what was learned here stays here."""
-    with told_plainly():
-        from teledx_fed.deployment.site.joining import leave as end
-        from teledx_fed.deployment.site.settings import SiteDirectory
+    from teledx_fed.deployment.site.joining import leave as end
+    from teledx_fed.deployment.site.settings import SiteDirectory
 
-        end(SiteDirectory(home))
-        typer.echo("left")
+    end(SiteDirectory(home))
+    typer.echo("left")
 
 
 @app.command()
 def exclude(patient: str, home: Home = HERE, as_json: AsJson = False) -> None:
     """Leave a patient out from now on, and remove what was prepared of their photographs."""
-    with told_plainly():
-        from teledx_fed.deployment.site import lineage as kept
-        from teledx_fed.deployment.site.settings import SiteDirectory
+    from teledx_fed.deployment.site import lineage as kept
+    from teledx_fed.deployment.site.settings import SiteDirectory
 
-        photographs = kept.exclude(SiteDirectory(home), patient)
-        rounds = kept.rounds_of(SiteDirectory(home), patient)
-        used = ", ".join(f"{run} round {round}" for run, round in rounds)
-        line = f"left out, {photographs} photographs; trained on in: {used or 'no round'}"
-        tell(as_json, line, photographs=photographs, rounds=rounds)
+    photographs = kept.exclude(SiteDirectory(home), patient)
+    rounds = kept.rounds_of(SiteDirectory(home), patient)
+    used = ", ".join(f"{run} round {round}" for run, round in rounds)
+    line = f"left out, {photographs} photographs; trained on in: {used or 'no round'}"
+    answer(as_json, line, photographs=photographs, rounds=rounds)
 
 
 @app.command()
 def lineage(patient: str, home: Home = HERE, as_json: AsJson = False) -> None:
     """The runs and rounds that a patient was trained on."""
-    with told_plainly():
-        from teledx_fed.deployment.site import lineage as kept
-        from teledx_fed.deployment.site.settings import SiteDirectory
+    from teledx_fed.deployment.site import lineage as kept
+    from teledx_fed.deployment.site.settings import SiteDirectory
 
-        rounds = kept.rounds_of(SiteDirectory(home), patient)
-        tell(as_json, "\n".join(f"{run} round {round}" for run, round in rounds) or "none", rounds=rounds)
+    rounds = kept.rounds_of(SiteDirectory(home), patient)
+    answer(as_json, "\n".join(f"{run} round {round}" for run, round in rounds) or "none", rounds=rounds)
 
 
 @audit.command()
 def show(home: Home = HERE) -> None:
     """Every entry, a JSON line each."""
-    with told_plainly():
-        from teledx_fed.deployment.common.audit import entries
-        from teledx_fed.deployment.site.settings import SiteDirectory
+    from teledx_fed.deployment.common.audit import entries
+    from teledx_fed.deployment.site.settings import SiteDirectory
 
-        for entry in entries(SiteDirectory(home).audit):
-            typer.echo(json.dumps(entry))
+    for entry in entries(SiteDirectory(home).audit):
+        typer.echo(json.dumps(entry))
 
 
 @audit.command()
@@ -174,18 +165,17 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Whether anything in the log was changed; exit code 1 where it was."""
-    with told_plainly():
-        from teledx_fed.deployment.common import receipts
-        from teledx_fed.deployment.common.audit import verify as faults_in
-        from teledx_fed.deployment.site.settings import SiteDirectory
+    from teledx_fed.deployment.common import receipts
+    from teledx_fed.deployment.common.audit import verify as faults_in
+    from teledx_fed.deployment.site.settings import SiteDirectory
 
-        here = SiteDirectory(home)
-        faults = faults_in(here.audit, here.audit_key.with_suffix(".pub"))
-        if against is not None:
-            compared = (here.audit, against, here.settings.name)
-            faults += receipts.unmatched(*compared) + receipts.contradicted(*compared)
-        tell(as_json, "\n".join(faults) or "nothing was changed", faults=faults)
-        sys.exit(int(bool(faults)))
+    here = SiteDirectory(home)
+    faults = faults_in(here.audit, here.audit_key.with_suffix(".pub"))
+    if against is not None:
+        compared = (here.audit, against, here.settings.name)
+        faults += receipts.unmatched(*compared) + receipts.contradicted(*compared)
+    answer(as_json, "\n".join(faults) or "nothing was changed", faults=faults)
+    sys.exit(int(bool(faults)))
 
 
 @app.command()
@@ -210,36 +200,33 @@ def features(
     LAYOUT is folder, table, dicom, or the name of a public data set; ROOT is the folder of the data. OUT will hold
     embeddings.npy, and photographs.csv with a row for each of its rows.
     """
-    with told_plainly():
-        from teledx_fed.config.data import DataSettings, SourceSettings
-        from teledx_fed.config.learning import ModelSettings
-        from teledx_fed.config.settings import Settings
-        from teledx_fed.core.checks import must
-        from teledx_fed.data.hospitals import collections
-        from teledx_fed.model.network import build
-        from teledx_fed.reporting.progress import TerminalReporter
-        from teledx_fed.training.compute import place
-        from teledx_fed.training.embeddings import embeddings
+    from teledx_fed.config.data import DataSettings, SourceSettings
+    from teledx_fed.config.learning import ModelSettings
+    from teledx_fed.config.settings import Settings
+    from teledx_fed.core.checks import must
+    from teledx_fed.data.hospitals import collections
+    from teledx_fed.model.network import build
+    from teledx_fed.reporting.progress import TerminalReporter
+    from teledx_fed.training.compute import place
+    from teledx_fed.training.embeddings import embeddings
 
-        words = dict(word.rpartition("=")[::2] for word in grading or ())
-        must(all(grade.isdecimal() for grade in words.values()), "--grading", "be WORD=GRADE", grading, "Write R0=0.")
-        own = {word: int(grade) for word, grade in words.items()}
-        source = SourceSettings(layout, str(root), own, file_pattern=file_pattern)
-        data = DataSettings(
-            sources={"site": source}, image_size=image_size, cache=str(cache), workers=workers, on_bad=on_bad
-        )
-        begun = ModelSettings(
-            freeze="backbone", initial="file" if model else "lite0", file=str(model) if model else None
-        )
-        settings = Settings(data=data, model=begun)
-        with TerminalReporter() as reporter:
-            reporter.phase("photographs")
-            found, images = collections(settings, reporter.progress, reporter.message)
-            network = place(build(settings.model, settings.seed), settings, reporter.message)
-            reporter.phase("features")
-            table = embeddings(network, images, found["site"].examples, workers, reporter.progress)
-        table.write(out)
-        typer.echo(f"{len(table.examples)} photographs: {out / 'embeddings.npy'}, {out / 'photographs.csv'}")
+    words = dict(word.rpartition("=")[::2] for word in grading or ())
+    must(all(grade.isdecimal() for grade in words.values()), "--grading", "be WORD=GRADE", grading, "Write R0=0.")
+    own = {word: int(grade) for word, grade in words.items()}
+    source = SourceSettings(layout, str(root), own, file_pattern=file_pattern)
+    data = DataSettings(
+        sources={"site": source}, image_size=image_size, cache=str(cache), workers=workers, on_bad=on_bad
+    )
+    begun = ModelSettings(freeze="backbone", initial="file" if model else "lite0", file=str(model) if model else None)
+    settings = Settings(data=data, model=begun)
+    with TerminalReporter() as reporter:
+        reporter.phase("photographs")
+        found, images = collections(settings, reporter.progress, reporter.message)
+        network = place(build(settings.model, settings.seed), settings, reporter.message)
+        reporter.phase("features")
+        table = embeddings(network, images, found["site"].examples, workers, reporter.progress)
+    table.write(out)
+    typer.echo(f"{len(table.examples)} photographs: {out / 'embeddings.npy'}, {out / 'photographs.csv'}")
 
 
 if __name__ == "__main__":

@@ -5,32 +5,29 @@ from typing import Annotated
 
 import typer
 
-from teledx_fed.core.failures import told_plainly
+from teledx_fed.commands import HERE, Home, program
 
-app = typer.Typer()
+app = program()
 user = typer.Typer(no_args_is_help=True)
 device = typer.Typer(no_args_is_help=True)
 app.add_typer(user, name="user", help="Who may log in to the diagnosis page.")
 app.add_typer(device, name="device", help="What may submit studies, by token.")
 
-Home = Annotated[Path, typer.Option("--dir", help="The hospital's folder.")]
 BundleFolder = Annotated[Path | None, typer.Option("--bundle", help="A model bundle; the hospital's champion without.")]
-HERE = Path()
 
 
 @app.command()
 def serve(home: Home = HERE, bundle: BundleFolder = None) -> None:
     """The diagnosis page and the interface for devices, until stopped; diagnosis.yaml says where and how."""
-    with told_plainly():
-        from teledx_fed.diagnosis.home import DiagnosisHome
-        from teledx_fed.diagnosis.web.app import server
+    from teledx_fed.diagnosis.home import DiagnosisHome
+    from teledx_fed.diagnosis.web.app import server
 
-        here = DiagnosisHome(home)
-        running = server(here.clinic(bundle), here.settings)
-        scheme = "https" if here.settings.certificate else "http"
-        typer.echo(f"{scheme}://{here.settings.host}:{here.settings.port}/", err=True)
-        with here.forgetting():
-            running.run()
+    here = DiagnosisHome(home)
+    running = server(here.clinic(bundle), here.settings)
+    scheme = "https" if here.settings.certificate else "http"
+    typer.echo(f"{scheme}://{here.settings.host}:{here.settings.port}/", err=True)
+    with here.forgetting():
+        running.run()
 
 
 @app.command()
@@ -48,35 +45,34 @@ def diagnose(
     A photograph that cannot be read has a row with the reason in results.csv, and a line on standard error. The exit
     code is then 1.
     """
-    with told_plainly():
-        from teledx_fed.core.checks import one_of
-        from teledx_fed.core.clinical import DEMONSTRATION
-        from teledx_fed.core.examples import Eye
-        from teledx_fed.diagnosis.batch import run
-        from teledx_fed.diagnosis.home import DiagnosisHome
-        from teledx_fed.diagnosis.intake import submissions
-        from teledx_fed.reporting.progress import TerminalReporter
+    from teledx_fed.core.checks import one_of
+    from teledx_fed.core.clinical import DEMONSTRATION
+    from teledx_fed.core.examples import Eye
+    from teledx_fed.diagnosis.batch import run
+    from teledx_fed.diagnosis.home import DiagnosisHome
+    from teledx_fed.diagnosis.intake import submissions
+    from teledx_fed.reporting.progress import TerminalReporter
 
-        one_of("--eye", eye, Eye)
-        here = DiagnosisHome(home)
-        opened = here.bundle(bundle, or_demonstration=True)
-        mark = f": {DEMONSTRATION}" if opened.manifest.demonstration else ""
-        typer.echo(f"diagnosed with {opened.folder}{mark}", err=True)
-        found = submissions(paths, Eye(eye), lambda line: typer.echo(line, err=True))
-        with TerminalReporter() as reporter:
-            reporter.phase("studies")
-            settings = here.settings
-            failed = run(
-                found,
-                opened,
-                settings.referral,
-                out,
-                reporter.progress,
-                here.study_key,
-                reporter.message,
-                settings.most_pixels,
-            )
-        typer.echo(f"{len(found)} studies, {failed} photographs that could not be read: {out / 'results.csv'}")
+    one_of("--eye", eye, Eye)
+    here = DiagnosisHome(home)
+    opened = here.bundle(bundle, or_demonstration=True)
+    mark = f": {DEMONSTRATION}" if opened.manifest.demonstration else ""
+    typer.echo(f"diagnosed with {opened.folder}{mark}", err=True)
+    found = submissions(paths, Eye(eye), lambda line: typer.echo(line, err=True))
+    with TerminalReporter() as reporter:
+        reporter.phase("studies")
+        settings = here.settings
+        failed = run(
+            found,
+            opened,
+            settings.referral,
+            out,
+            reporter.progress,
+            here.study_key,
+            reporter.message,
+            settings.most_pixels,
+        )
+    typer.echo(f"{len(found)} studies, {failed} photographs that could not be read: {out / 'results.csv'}")
     if failed:
         raise typer.Exit(1)
 
@@ -90,48 +86,44 @@ def add_user(
     password: Annotated[str, typer.Option(help="Asked for where it is not given.", show_default=False)] = "",
 ) -> None:
     """A reader, or an administrator."""
-    with told_plainly():
-        from teledx_fed.core.checks import must
-        from teledx_fed.diagnosis.home import DiagnosisHome
-        from teledx_fed.diagnosis.web.passwords import hashed_password
-        from teledx_fed.store.values import Role
+    from teledx_fed.core.checks import must
+    from teledx_fed.diagnosis.home import DiagnosisHome
+    from teledx_fed.diagnosis.web.passwords import hashed_password
+    from teledx_fed.store.values import Role
 
-        must(not (oidc and password), "--password", "be left out with --oidc", "one", "Choose one of both.")
-        role = Role.ADMIN if admin else Role.READER
-        if not (oidc or password):
-            password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
-        hashed = None if oidc else hashed_password(password)
-        DiagnosisHome(home).store().access.add_user(name, role, hashed)
-        typer.echo(f"{name} may log in as {role}")
+    must(not (oidc and password), "--password", "be left out with --oidc", "one", "Choose one of both.")
+    role = Role.ADMIN if admin else Role.READER
+    if not (oidc or password):
+        password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
+    hashed = None if oidc else hashed_password(password)
+    DiagnosisHome(home).store().access.add_user(name, role, hashed)
+    typer.echo(f"{name} may log in as {role}")
 
 
 @user.command("disable")
 def disable_user(name: str, home: Home = HERE) -> None:
     """Logged out at once; what they read stays."""
-    with told_plainly():
-        from teledx_fed.diagnosis.home import DiagnosisHome
+    from teledx_fed.diagnosis.home import DiagnosisHome
 
-        DiagnosisHome(home).store().access.set_disabled(name, True)
-        typer.echo(f"{name} may not log in any more")
+    DiagnosisHome(home).store().access.set_disabled(name, True)
+    typer.echo(f"{name} may not log in any more")
 
 
 @device.command("add")
 def add_device(name: str, home: Home = HERE) -> None:
     """Print its token, once: it may submit studies, and ask for the state of its own."""
-    with told_plainly():
-        from teledx_fed.diagnosis.home import DiagnosisHome
+    from teledx_fed.diagnosis.home import DiagnosisHome
 
-        typer.echo(DiagnosisHome(home).store().access.add_device(name))
+    typer.echo(DiagnosisHome(home).store().access.add_device(name))
 
 
 @device.command("revoke")
 def revoke_device(name: str, home: Home = HERE) -> None:
     """Its token opens nothing any more."""
-    with told_plainly():
-        from teledx_fed.diagnosis.home import DiagnosisHome
+    from teledx_fed.diagnosis.home import DiagnosisHome
 
-        DiagnosisHome(home).store().access.revoke_device(name)
-        typer.echo(f"{name} is revoked")
+    DiagnosisHome(home).store().access.revoke_device(name)
+    typer.echo(f"{name} is revoked")
 
 
 @app.command()
@@ -140,12 +132,11 @@ def adopt(
     home: Home = HERE,
 ) -> None:
     """Calibrate a federation's model on this hospital's validation set, print its thresholds, use it from now on."""
-    with told_plainly():
-        from teledx_fed.deployment.site.adoption import adopt as take
-        from teledx_fed.deployment.site.settings import SiteDirectory
+    from teledx_fed.deployment.site.adoption import adopt as take
+    from teledx_fed.deployment.site.settings import SiteDirectory
 
-        take(SiteDirectory(home), model, lambda line: typer.echo(line, err=True))
-        typer.echo(f"diagnosed with from now on: {SiteDirectory(home).champion}")
+    take(SiteDirectory(home), model, lambda line: typer.echo(line, err=True))
+    typer.echo(f"diagnosed with from now on: {SiteDirectory(home).champion}")
 
 
 @app.command()
@@ -153,13 +144,12 @@ def demo(
     run: Annotated[Path, typer.Argument(help="The folder of a run with experiment=demo.")], home: Home = HERE
 ) -> None:
     """Lay out a hospital to look around in: drawn patients, and nothing that could be signed."""
-    with told_plainly():
-        from teledx_fed.diagnosis.demonstration import lay_out
-        from teledx_fed.diagnosis.home import DiagnosisHome
-        from teledx_fed.diagnosis.web.passwords import DEMONSTRATION_PASSWORD, DEMONSTRATION_USER
+    from teledx_fed.diagnosis.demonstration import lay_out
+    from teledx_fed.diagnosis.home import DiagnosisHome
+    from teledx_fed.diagnosis.web.passwords import DEMONSTRATION_PASSWORD, DEMONSTRATION_USER
 
-        lay_out(DiagnosisHome(home), run)
-        typer.echo(f"log in as {DEMONSTRATION_USER}, password {DEMONSTRATION_PASSWORD}")
+    lay_out(DiagnosisHome(home), run)
+    typer.echo(f"log in as {DEMONSTRATION_USER}, password {DEMONSTRATION_PASSWORD}")
 
 
 @app.command()
@@ -170,17 +160,16 @@ def watch(
     every: Annotated[float, typer.Option(help="Seconds from one look to the next.")] = 5,
 ) -> None:
     """Take in what a camera writes, until stopped: moved to `done`, or to `refused` with the reason."""
-    with told_plainly():
-        from time import sleep
+    from time import sleep
 
-        from teledx_fed.diagnosis.home import DiagnosisHome
-        from teledx_fed.diagnosis.watching import Watch
+    from teledx_fed.diagnosis.home import DiagnosisHome
+    from teledx_fed.diagnosis.watching import Watch
 
-        watching = Watch(DiagnosisHome(home).clinic(bundle), folder)
-        while True:
-            if taken := watching.look():
-                typer.echo(f"{taken} studies taken in", err=True)
-            sleep(every)
+    watching = Watch(DiagnosisHome(home).clinic(bundle), folder)
+    while True:
+        if taken := watching.look():
+            typer.echo(f"{taken} studies taken in", err=True)
+        sleep(every)
 
 
 @app.command()
@@ -193,18 +182,17 @@ def receive(
     port: Annotated[int, typer.Option(help="Its port.")] = 11112,
 ) -> None:
     """Receive photographs over DICOM (C-STORE), until stopped."""
-    with told_plainly():
-        from threading import Event
+    from threading import Event
 
-        from teledx_fed.diagnosis.gathering import Gathering
-        from teledx_fed.diagnosis.home import DiagnosisHome
-        from teledx_fed.diagnosis.receiver import Receiver
+    from teledx_fed.diagnosis.gathering import Gathering
+    from teledx_fed.diagnosis.home import DiagnosisHome
+    from teledx_fed.diagnosis.receiver import Receiver
 
-        here = DiagnosisHome(home)
-        gathering = Gathering(here.clinic(bundle), here.incoming, here.settings.dicom.quiet_seconds)
-        with Receiver(gathering, title, callers).listening(host, port) as bound:
-            typer.echo(f"{title} at {host}:{bound}, for {', '.join(callers)}", err=True)
-            Event().wait()
+    here = DiagnosisHome(home)
+    gathering = Gathering(here.clinic(bundle), here.incoming, here.settings.dicom.quiet_seconds)
+    with Receiver(gathering, title, callers).listening(host, port) as bound:
+        typer.echo(f"{title} at {host}:{bound}, for {', '.join(callers)}", err=True)
+        Event().wait()
 
 
 @app.command()
@@ -214,18 +202,17 @@ def send(
     bundle: BundleFolder = None,
 ) -> None:
     """Send a study's signed report to the archive that diagnosis.yaml names under dicom.archive."""
-    with told_plainly():
-        from teledx_fed.core.checks import must
-        from teledx_fed.diagnosis import sending
-        from teledx_fed.diagnosis.home import DiagnosisHome
-        from teledx_fed.diagnosis.study_reports import latest
+    from teledx_fed.core.checks import must
+    from teledx_fed.diagnosis import sending
+    from teledx_fed.diagnosis.home import DiagnosisHome
+    from teledx_fed.diagnosis.study_reports import latest
 
-        here = DiagnosisHome(home)
-        archive = here.settings.dicom.archive
-        must(archive is not None, "dicom.archive", "be set to send reports", "none", "Name it in diagnosis.yaml.")
-        assert archive is not None
-        sent = sending.send(latest(here.clinic(bundle), study), archive)
-        typer.echo("\n".join([f"{sent.archive} stored the report as {sent.instance}", *sent.remarks]))
+    here = DiagnosisHome(home)
+    archive = here.settings.dicom.archive
+    must(archive is not None, "dicom.archive", "be set to send reports", "none", "Name it in diagnosis.yaml.")
+    assert archive is not None
+    sent = sending.send(latest(here.clinic(bundle), study), archive)
+    typer.echo("\n".join([f"{sent.archive} stored the report as {sent.instance}", *sent.remarks]))
 
 
 @app.command()
@@ -235,13 +222,12 @@ def link(
     hours: Annotated[float, typer.Option(help="Until its time is over.")] = 72,
 ) -> None:
     """Print the path of a page that takes one study without a log-in, once."""
-    with told_plainly():
-        from datetime import timedelta
+    from datetime import timedelta
 
-        from teledx_fed.diagnosis.home import DiagnosisHome
+    from teledx_fed.diagnosis.home import DiagnosisHome
 
-        token, _ = DiagnosisHome(home).store().access.add_link(label, timedelta(hours=hours))
-        typer.echo(f"/link/{token}")
+    token, _ = DiagnosisHome(home).store().access.add_link(label, timedelta(hours=hours))
+    typer.echo(f"/link/{token}")
 
 
 @app.command()
@@ -254,13 +240,12 @@ def backup(
     ] = None,
 ) -> None:
     """Database and photographs as one archive. Keep apart from it: `secrets/`, and who is behind the pseudonyms."""
-    with told_plainly():
-        from teledx_fed.diagnosis.home import DiagnosisHome
+    from teledx_fed.diagnosis.home import DiagnosisHome
 
-        missing = DiagnosisHome(home).store().backup(file, recipient or ())
-        if identified is not None:
-            DiagnosisHome(home).identified().backup(identified, recipient or ())
-        typer.echo(f"{file}" + (f"; missing photographs: {', '.join(missing)}" if missing else ""))
+    missing = DiagnosisHome(home).store().backup(file, recipient or ())
+    if identified is not None:
+        DiagnosisHome(home).identified().backup(identified, recipient or ())
+    typer.echo(f"{file}" + (f"; missing photographs: {', '.join(missing)}" if missing else ""))
 
 
 @app.command("backup-key")
@@ -268,10 +253,9 @@ def backup_key(
     file: Annotated[Path, typer.Argument(help="A new file. Keep it apart from backups.")],
 ) -> None:
     """Make a key that decrypts backups, and print its recipient (age1…), for which to encrypt them."""
-    with told_plainly():
-        from teledx_fed.store.encryption import new_key
+    from teledx_fed.store.encryption import new_key
 
-        typer.echo(new_key(file))
+    typer.echo(new_key(file))
 
 
 @app.command()
@@ -282,13 +266,12 @@ def restore(
     key: Annotated[Path | None, typer.Option(help="The key file from backup-key, for an encrypted backup.")] = None,
 ) -> None:
     """Into a folder, or a database, that is empty; who was logged in is logged out."""
-    with told_plainly():
-        from teledx_fed.diagnosis.home import DiagnosisHome
+    from teledx_fed.diagnosis.home import DiagnosisHome
 
-        DiagnosisHome(home).restore(file, key)
-        if identified is not None:
-            DiagnosisHome(home).restore_identified(identified, key)
-        typer.echo(f"restored into {home}")
+    DiagnosisHome(home).restore(file, key)
+    if identified is not None:
+        DiagnosisHome(home).restore_identified(identified, key)
+    typer.echo(f"restored into {home}")
 
 
 @app.command()
@@ -297,7 +280,6 @@ def forget(
     home: Home = HERE,
 ) -> None:
     """Delete old studies: photographs, maps, suggestions, readings; and what uploads left."""
-    with told_plainly():
-        from teledx_fed.diagnosis.home import DiagnosisHome
+    from teledx_fed.diagnosis.home import DiagnosisHome
 
-        typer.echo(f"{DiagnosisHome(home).forget(days)} studies deleted")
+    typer.echo(f"{DiagnosisHome(home).forget(days)} studies deleted")

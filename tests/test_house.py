@@ -1,6 +1,8 @@
 """The rules of the code, read from its source: layers, doors, randomness, and who may read the test sets."""
 
 import ast
+import re
+from collections import Counter
 from functools import cache
 from pathlib import Path
 
@@ -13,7 +15,7 @@ LIBRARY = ROOT / "teledx_fed"
 
 LAYERS = [
     {"core"},
-    {"config"},
+    {"config", "commands"},
     {"data", "model", "evaluation"},
     {"privacy", "store"},
     {"training"},
@@ -58,7 +60,8 @@ DOORS = {
     "fastapi": ("teledx_fed/deployment/server/web/", "teledx_fed/diagnosis/web/"),
     "prometheus_client": ("teledx_fed/deployment/common/metrics.py", "teledx_fed/diagnosis/metrics.py"),
     "ray": ("teledx_fed/federation/ray_runtime.py",),
-    "typer": ("teledx_fed/reporting/__main__.py", "sites/", "server/__main__.py"),
+    "typer": ("teledx_fed/commands.py", "teledx_fed/reporting/__main__.py", "sites/", "server/__main__.py"),
+    "click": ("teledx_fed/commands.py",),
     "rich": ("teledx_fed/reporting/", "sites/__main__.py", "server/__main__.py"),
 }
 
@@ -221,6 +224,49 @@ def test_every_folder_is_made_for_its_owner_alone() -> None:
         if isinstance(node, ast.Attribute) and node.attr in ("mkdir", "makedirs")
     }
     assert made == {"teledx_fed/core/files.py"}
+
+
+PEOPLE = ("sites/", "server/", "run_simulation.py", "teledx_fed/commands.py", "teledx_fed/reporting/__main__.py")
+LIBRARIES_VALUE_ERRORS = {
+    "teledx_fed/diagnosis/web/door.py",
+    "teledx_fed/diagnosis/web/limits.py",
+    "teledx_fed/diagnosis/web/monitoring.py",
+    "teledx_fed/diagnosis/web/oidc.py",
+    "teledx_fed/diagnosis/web/settings.py",
+}
+"""They read an address or a number from the network: a `ValueError` of Python's or a library's."""
+REPORTING = {
+    "run_simulation.py": 1,
+    "teledx_fed/commands.py": 1,
+    "teledx_fed/deployment/server/web/page.py": 1,
+    "teledx_fed/diagnosis/web/app.py": 1,
+}
+"""Where every error that is not of the tree gets a reference number, and how often."""
+
+
+def test_commands_and_pages_catch_nothing_wider_than_the_tree() -> None:
+    wide = Counter(
+        (path, name)
+        for path, tree in sources()
+        if path.startswith(PEOPLE) or "/web/" in path
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ExceptHandler)
+        for name in re.findall(r"\w+", ast.unparse(node.type) if node.type else "BaseException")
+        if name in ("BaseException", "Exception", "ValueError", "RuntimeError")
+    )
+    assert {path: count for (path, name), count in wide.items() if name != "ValueError"} == REPORTING
+    assert {path for path, name in wide if name == "ValueError"} == LIBRARIES_VALUE_ERRORS
+
+
+def test_no_error_is_a_plain_one() -> None:
+    plain = {
+        f"{path}:{node.lineno}"
+        for path, tree in sources()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Raise) and node.exc is not None
+        if re.match(r"(ValueError|RuntimeError|Exception|ConnectionError)\b", ast.unparse(node.exc))
+    }
+    assert plain == set()
 
 
 def test_no_pickle() -> None:

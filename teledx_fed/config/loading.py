@@ -19,6 +19,7 @@ from yaml import YAMLError
 from teledx_fed.config.names import check_names, refusal
 from teledx_fed.config.settings import Settings
 from teledx_fed.core.checks import must
+from teledx_fed.core.errors import ConfigurationError
 from teledx_fed.core.files import write_text
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -43,9 +44,9 @@ def read(path: Path, schema: type[Schema]) -> Schema:
         values = OmegaConf.merge(OmegaConf.structured(schema), _load(path))
         return cast(Schema, OmegaConf.to_object(values))
     except FileNotFoundError as error:
-        raise ValueError(f"{path} must be a file, got none. Write it with init, or say --dir.") from error
+        raise ConfigurationError(f"{path} must be a file, got none. Write it with init, or say --dir.") from error
     except (OmegaConfBaseException, YAMLError, ValueError) as error:
-        raise ValueError(f"{path}: {str(error).splitlines()[0]}") from error
+        raise ConfigurationError(f"{path}: {str(error).splitlines()[0]}") from error
 
 
 def _load(path: Path) -> DictConfig:
@@ -96,7 +97,7 @@ def build(composed: Mapping[str, Any] | DictConfig) -> Settings:
     try:
         return cast(Settings, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Settings), values)))
     except (OmegaConfBaseException, ValueError) as error:
-        raise ValueError(str(error).splitlines()[0]) from error
+        raise ConfigurationError(str(error).splitlines()[0]) from error
 
 
 def compose(overrides: Sequence[str]) -> Settings:
@@ -105,7 +106,7 @@ def compose(overrides: Sequence[str]) -> Settings:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             composed = hydra.compose("config", list(overrides))
     except HydraException as error:
-        raise ValueError(worded(error)) from error
+        raise ConfigurationError(worded(error)) from error
     _check_names(composed)  # those of the data as well, which are left out below
     for name, unasked in NOT_OVER_A_NETWORK.items():
         found = OmegaConf.select(composed, name)

@@ -6,11 +6,13 @@ from difflib import get_close_matches
 from functools import reduce
 from typing import Any, get_args, get_origin, get_type_hints
 
+from teledx_fed.core.errors import ConfigurationError
+
 
 def check_names(values: Mapping[Any, Any], schema: type) -> None:
     """A `ValueError` for the first of `values` that is no setting of `schema`, a dataclass."""
     for name in _unknown(values, schema):
-        raise ValueError(refusal(name, schema))
+        raise ConfigurationError(refusal(name, schema))
 
 
 def refusal(name: str, schema: type) -> str:

@@ -1,19 +1,28 @@
-"""Checks of settings: what is wrong, what came and what to do, by dotted name."""
+"""Checks of what a person gave: what must hold, what was found and what to do."""
 
 from collections.abc import Iterable
+
+from teledx_fed.core.errors import ConfigurationError, TeledxError
 
 LARGEST_SEED = 2**32 - 1
 
 
-def must(condition: bool, name: str, requirement: str, got: object, remedy: str) -> None:
+def must(
+    condition: bool,
+    name: str,
+    requirement: str,
+    got: object,
+    remedy: str,
+    error: type[TeledxError] = ConfigurationError,
+) -> None:
     if not condition:
-        raise ValueError(f"{name} must {requirement}, got {got!r}. {remedy}")
+        raise error(f"{name} must {requirement}, got {got!r}. {remedy}")
 
 
-def one_of(name: str, value: str, choices: Iterable[str]) -> None:
+def one_of(name: str, value: str, choices: Iterable[str], error: type[TeledxError] = ConfigurationError) -> None:
     listed = ", ".join(choices)
-    must(value in listed.split(", "), name, f"be one of {listed}", value, "Choose one of these.")
+    must(value in listed.split(", "), name, f"be one of {listed}", value, "Choose one of these.", error)
 
 
-def within(name: str, value: float, low: float, high: float) -> None:
-    must(low <= value <= high, name, f"lie in {low:.10g}…{high:.10g}", value, "Change it to lie there.")
+def within(name: str, value: float, low: float, high: float, error: type[TeledxError] = ConfigurationError) -> None:
+    must(low <= value <= high, name, f"lie in {low:.10g}…{high:.10g}", value, "Change it to lie there.", error)

@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from teledx_fed.core.checks import must, within
+from teledx_fed.core.errors import DataError
 from teledx_fed.core.examples import GRADES, Eye, Field, Photograph
 
 SUGGESTION = "Suggestion, not a diagnosis."
@@ -115,11 +116,18 @@ class PatientRecord:
     def __post_init__(self) -> None:
         for name, most in (("age", 130), ("acuity", 3)):
             if (value := getattr(self, name)) is not None:
-                within(f"record.{name}", value, 0, most)
+                within(f"record.{name}", value, 0, most, DataError)
         short = all(0 < len(text) <= 100 and text.isprintable() for text in self.not_understood)
         fits = short and len(self.not_understood) <= MOST_NOT_UNDERSTOOD
         got = len(self.not_understood)
-        must(fits, "record.not_understood", f"be {MOST_NOT_UNDERSTOOD} short texts at most", got, "Leave others out.")
+        must(
+            fits,
+            "record.not_understood",
+            f"be {MOST_NOT_UNDERSTOOD} short texts at most",
+            got,
+            "Leave others out.",
+            DataError,
+        )
 
 
 @dataclass(frozen=True)

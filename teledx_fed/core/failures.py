@@ -1,16 +1,24 @@
-"""Failures that the user can fix: print one line that states what to do. Any other failure keeps its traceback."""
+"""Report errors to people: one line with what to do, or a reference number of the traceback in the log."""
 
-import dis
 import errno
+import logging
 import os
 import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from secrets import token_hex
 from sqlite3 import Error as SQLiteError
+from tempfile import gettempdir
+from traceback import format_exception
 
-OURS = ("teledx_fed", "sites", "server", "run_simulation", "__main__")
-"""Packages whose `raise` statements word their errors for people."""
+from teledx_fed.core.errors import TeledxError
+from teledx_fed.core.files import append_private
+
+LOG = "errors.log"
+"""In a run's, a hospital's or the coordinator's folder: tracebacks of unexpected errors."""
 
 FREE = ("have room", "Free some space there, or name another place.")
 PERMIT = ("be open to this user", "Give this user access to it (chown, chmod), or name another place.")
@@ -40,12 +48,12 @@ WORDS = {
 }
 """How safetensors, NumPy and SQLite word what the operating system refused: they raise errors without its number."""
 
+log = logging.getLogger(__name__)
+
 
 def line_of(error: BaseException) -> str | None:
-    """Return what must hold, what was found and what to do; None if the user cannot fix the failure."""
-    if isinstance(error, ConnectionError) or (isinstance(error, ValueError) and _is_worded(error)):
-        return str(error)
-    return of_machine(error)
+    """Return what must hold, what was found and what to do; None for an unexpected error."""
+    return str(error) if isinstance(error, TeledxError) else of_machine(error)
 
 
 def of_machine(error: BaseException) -> str | None:
@@ -59,15 +67,38 @@ def of_machine(error: BaseException) -> str | None:
     return None
 
 
+def line_for_person(error: Exception, folder: Path) -> str:
+    """Return the line of an expected error. Write the traceback of an unexpected one to the folder's log."""
+    if line := line_of(error):
+        return line
+    reference = token_hex(4)
+    time = f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S %z}"
+    path = _append(folder, f"{time} reference {reference}\n{''.join(format_exception(error))}\n")
+    return f"unexpected error, reference {reference}. Report it with the traceback in {path}."
+
+
+def log_unexpected(error: Exception) -> str:
+    """Log the traceback under a random reference, and return what a page shows: the error's text may name a patient."""
+    reference = token_hex(4)
+    log.error("reference %s", reference, exc_info=error)
+    return f"An unexpected error, reference {reference}. Report this number: its traceback is in the server's log."
+
+
 @contextmanager
-def told_plainly() -> Iterator[None]:
-    """Print a failure that the user can fix as one line on standard error, and exit with code 1."""
+def report_errors(folder: Path) -> Iterator[None]:
+    """Print an error as one line on standard error, and exit with code 1."""
     try:
         yield
-    except Exception as error:
-        if (line := line_of(error)) is None:
-            raise
-        sys.exit(f"error: {line}")
+    except Exception as error:  # noqa: BLE001 - people read a reference, the log has the traceback
+        sys.exit(f"error: {line_for_person(error, folder)}")
+
+
+def _append(folder: Path, entry: str) -> Path:
+    """Return the file that was written: in the folder, or among temporary files where the folder takes none."""
+    try:
+        return append_private(folder / LOG, entry)
+    except OSError:
+        return append_private(Path(gettempdir()) / f"teledx-{token_hex(4)}-{LOG}", entry)
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -82,20 +113,6 @@ def _number(error: BaseException) -> int | None:
     if not isinstance(error, OSError | SQLiteError) and not type(error).__module__.startswith("safetensors"):
         return None
     for pattern, number in WORDS.items():
-        if found := re.search(pattern, str(error)):
-            return number or int(found[1])
+        if match := re.search(pattern, str(error)):
+            return number or int(match[1])
     return None
-
-
-def _is_worded(error: ValueError) -> bool:
-    """Raised by a `raise` statement of this project. A ValueError of NumPy or PyTorch is a fault in a program."""
-    if type(error) is not ValueError:
-        return True
-    innermost = error.__traceback__
-    while innermost is not None and innermost.tb_next is not None:
-        innermost = innermost.tb_next
-    if innermost is None:
-        return True
-    frame, instruction = innermost.tb_frame, innermost.tb_lasti
-    package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
-    return package in OURS and frame.f_code.co_code[instruction] == dis.opmap["RAISE_VARARGS"]

@@ -13,6 +13,8 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
+from teledx_fed.core.errors import RefusedError
+
 LOCK = ".lock"
 """In a run's folder, while a process writes there."""
 
@@ -50,7 +52,7 @@ def _private(path: str, flags: int) -> int:
 
 @contextmanager
 def exclusive(path: Path) -> Iterator[None]:
-    """Hold the lock file `path`, removed at the end. A `ValueError` names the process that holds it.
+    """Hold the lock file `path`, removed at the end. A `RefusedError` names the process that holds it.
 
     The operating system drops the lock of a process that dies, however it dies. On NFS (Linux, version 4, or 3 with
     lockd) it holds between machines; a file system without locks is an `OSError`.
@@ -75,7 +77,7 @@ def _locked(path: Path) -> TextIO:
             with file:
                 file.seek(0)
                 holder = file.read() or "a process that just began"
-            raise ValueError(
+            raise RefusedError(
                 f"{path.parent} must be free, got one in use by {holder}. Wait until it ends, or stop it."
             ) from error
         except OSError:
@@ -94,6 +96,13 @@ def write_bytes(path: Path, content: bytes, lasting: bool = True) -> None:
 
 def write_text(path: Path, content: str) -> None:
     write_bytes(path, content.encode())
+
+
+def append_private(path: Path, text: str) -> Path:
+    """Append to a file that its owner alone can read, and return its path. Never follow a symbolic link."""
+    with open(path, "a", encoding="utf-8", opener=lambda name, flags: _private(name, flags | os.O_NOFOLLOW)) as file:
+        file.write(text)
+    return path
 
 
 def write_array(path: Path, array: NDArray[Any]) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from teledx_fed.core.clinical import Fault
+from teledx_fed.core.errors import DataError
 from teledx_fed.core.examples import Photograph
 from teledx_fed.data.disc import Disc, optic_disc_in
 from teledx_fed.data.preprocessing import prepare_photograph
@@ -41,5 +42,5 @@ def assess(photograph: Photograph, size: int, ben_graham: bool = False, clahe: b
 def _retina(pixels: NDArray[np.uint8]) -> Retina | None:
     try:
         return retina_of(pixels)
-    except ValueError:  # dark all over
+    except DataError:  # dark all over
         return None

@@ -13,6 +13,7 @@ from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag, Tag
 
+from teledx_fed.core.errors import DataError
 from teledx_fed.data.photographs import BOMB, DAMAGED, Refused
 
 LOSSLESS_JPEGS = {uid.JPEGLossless, uid.JPEGLosslessSV1}
@@ -108,5 +109,5 @@ class _Counted(BytesIO):
     def read(self, size: int | None = -1, /) -> bytes:
         self.reads += 1
         if self.reads > MAX_READS:
-            raise ValueError(f"a header must take at most {MAX_READS} reads")
+            raise DataError(f"a header must take at most {MAX_READS} reads")
         return super().read(size)

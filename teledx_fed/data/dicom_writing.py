@@ -10,6 +10,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.valuerep import PersonName, validate_value
 
 from teledx_fed.core.checks import must
+from teledx_fed.core.errors import DataError
 from teledx_fed.data.dicom import FILED_BY, Filing, Source
 
 UNCOMPRESSED = uid.ExplicitVRLittleEndian
@@ -37,7 +38,14 @@ class ReportFacts:
 
 def encapsulated_pdf(pdf: bytes, facts: ReportFacts) -> bytes:
     """A file of the Encapsulated PDF IOD, beside the photographs of its study."""
-    must(pdf.startswith(b"%PDF-"), "pdf", "be a PDF file", f"{len(pdf)} other bytes", "Render the report anew.")
+    must(
+        pdf.startswith(b"%PDF-"),
+        "pdf",
+        "be a PDF file",
+        f"{len(pdf)} other bytes",
+        "Render the report anew.",
+        DataError,
+    )
     report = stamped(Dataset(), uid.EncapsulatedPDFStorage, uid.UID(facts.instance_uid))
     for name, keyword in FILED_BY.items():
         if keyword in UNKNOWN or getattr(facts.filing, name):

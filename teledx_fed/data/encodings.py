@@ -4,6 +4,8 @@ import codecs
 import unicodedata
 from dataclasses import dataclass
 
+from teledx_fed.core.errors import DataError
+
 BYTE_ORDER_MARKS = (  # the longer first: UTF-32's begins like UTF-16's
     *((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF32_LE, "utf-32-le"), (codecs.BOM_UTF32_BE, "utf-32-be")),
     *((codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be")),
@@ -32,18 +34,18 @@ def decode(content: bytes) -> Text:
     What is not Unicode is presumed to be Windows-1252, in which two names differ exactly where their bytes do.
     """
     if content.startswith(WORKBOOKS):
-        raise ValueError(f"must be text, got an Excel workbook. {SAVE}")
+        raise DataError(f"must be text, got an Excel workbook. {SAVE}")
     encoding = _unicode(content)
     if encoding is None:
         return _single_bytes(content)
     try:
         text = content.decode(encoding).removeprefix("\ufeff")
     except UnicodeDecodeError as error:
-        raise ValueError(
+        raise DataError(
             f"must be whole {encoding.upper()} text, got {error.reason}. Copy it again, or {OR_SAVE}"
         ) from error
     if "\0" in text:
-        raise ValueError(f"must be text, got a character of value 0 in row {_line(text, text.index(chr(0)))}. {SAVE}")
+        raise DataError(f"must be text, got a character of value 0 in row {_line(text, text.index(chr(0)))}. {SAVE}")
     return Text(text)
 
 
@@ -65,15 +67,13 @@ def _single_bytes(content: bytes) -> Text:
     unicode = [number for number, line in lines if _unicode(line)]
     other = [number for number, line in lines if not _unicode(line)]
     if unicode:
-        raise ValueError(
-            f"must be in one encoding, got UTF-8 in row {unicode[0]} and another in row {other[0]}. {SAVE}"
-        )
+        raise DataError(f"must be in one encoding, got UTF-8 in row {unicode[0]} and another in row {other[0]}. {SAVE}")
     try:
         text = content.decode("cp1252")
     except UnicodeDecodeError as error:
         row = content.count(b"\n", 0, error.start) + 1
         got = f"the byte {content[error.start]:#x} in row {row}, which is neither"
-        raise ValueError(f"must be in UTF-8, UTF-16 or Windows-1252, got {got}. {SAVE}") from error
+        raise DataError(f"must be in UTF-8, UTF-16 or Windows-1252, got {got}. {SAVE}") from error
     return Text(text, f" The file is not UTF-8 and was read as Windows-1252: if names look wrong, {OR_SAVE}")
 
 

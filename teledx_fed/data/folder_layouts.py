@@ -8,6 +8,7 @@ from pathlib import Path, PureWindowsPath
 
 from teledx_fed.config.data import SourceSettings
 from teledx_fed.core.checks import must
+from teledx_fed.core.errors import DataError
 from teledx_fed.core.examples import Patients
 from teledx_fed.data.dicom import DicomPhotograph, about
 from teledx_fed.data.encodings import composed
@@ -41,7 +42,7 @@ def _listing_by_table(root: Path, entry: Callable[[Row, str, Path, Files], Entry
         file = on_disk(root / name)
         try:
             entries.append(entry(row, name, file, files))
-        except ValueError as error:
+        except DataError as error:
             problems.append(row.problem(str(error), [str(file)]))
     return Listing(entries, Patients.GIVEN, problems, [files])
 
@@ -89,7 +90,7 @@ def folder(root: Path, source: SourceSettings) -> Listing:
     for file, group in groups.items():
         try:
             entries += [_folder_entry(root, file, files, group)] if group is not None else []
-        except ValueError as error:
+        except DataError as error:
             problems.append(Problem(str(file), str(error), photographs=(str(file),)))
     return Listing(entries, Patients.GIVEN, problems, [files])
 
@@ -130,7 +131,7 @@ def pattern_of(file_pattern: str) -> re.Pattern[str]:
     try:
         pattern = re.compile(file_pattern)
     except re.error as error:
-        raise ValueError(
+        raise DataError(
             f"file_pattern must be a regular expression, got {file_pattern!r}: {error}. {remedy}"
         ) from error
     must("patient" in pattern.groupindex, "file_pattern", "hold a group named patient", file_pattern, remedy)

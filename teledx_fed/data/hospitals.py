@@ -8,6 +8,7 @@ from pathlib import Path
 from teledx_fed.config.data import DataSettings
 from teledx_fed.config.settings import Settings
 from teledx_fed.core.checks import must
+from teledx_fed.core.errors import ConfigurationError, TeledxError
 from teledx_fed.core.examples import Collection, Example, Images, Patients, Reason, SetAside, Shard, Site
 from teledx_fed.core.files import write_text
 from teledx_fed.core.randomness import generator
@@ -89,7 +90,7 @@ def _read(name: str, data: DataSettings) -> tuple[Collection, Sequence[Problem]]
     """What is wrong with one source does not keep us from looking at the next."""
     try:
         collection, problems = read(name, data.source(name))
-    except ValueError as error:
+    except TeledxError as error:
         return Collection((), Patients.UNKNOWN), [Problem(name, str(error), skippable=False)]
     return _limited(collection, round(1e6 * data.most_megapixels)), problems
 
@@ -155,8 +156,8 @@ def _site(
     key = key or generator(settings.seed, name, purpose="split").bytes(32)
     try:
         shard = _shard(collection.examples, settings, folder / "splits" / f"{name}.json", key)
-    except ValueError as error:
-        raise ValueError(f"hospital {name}: {error}") from error
+    except ConfigurationError as error:
+        raise ConfigurationError(f"hospital {name}: {error}") from error
     return Site(name, shard, images, collection.patients, collection.set_aside, collection.not_taken)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from teledx_fed.config.data import DataSettings
+from teledx_fed.core.errors import DataError
 from teledx_fed.core.examples import Example, Photograph
 from teledx_fed.data.array_store import ArrayStore
 from teledx_fed.data.preprocessing import prepare_photograph
@@ -55,13 +56,13 @@ class ImageCache:
         """Whether whole, the first use will tell."""
         try:
             return self._store.path(photograph).exists()
-        except ValueError:  # an unreadable file is a problem to name, like any other
+        except DataError:  # an unreadable file is a problem to name, like any other
             return False
 
     def _problem(self, photograph: Photograph) -> Problem | None:
         try:
             self._prepared(photograph)
-        except ValueError as error:
+        except DataError as error:
             return Problem(photograph.name, str(error).removeprefix(f"{photograph.name} "))
         return None
 

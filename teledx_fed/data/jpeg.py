@@ -10,6 +10,8 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
+from teledx_fed.core.errors import DataError
+
 START_OF_FRAME = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
 HUFFMAN_TABLES, START_OF_SCAN, END_OF_IMAGE, ALONE = 0xC4, 0xDA, 0xD9, {0x01, *range(0xD0, 0xD9)}
@@ -67,10 +69,10 @@ class _Scans:
             elif segment.marker == START_OF_SCAN:
                 scans += 1
                 if scans > MOST_SCANS:
-                    raise ValueError(f"more than {MOST_SCANS} scans")
+                    raise DataError(f"more than {MOST_SCANS} scans")
                 self._see(content, segment)
         if not self._missing or any(self._missing.values()):
-            raise ValueError("scans of the image are missing")
+            raise DataError("scans of the image are missing")
 
     def _learn_tables(self, tables: bytes) -> None:
         """Which symbol a code of zeros is: the first in each table."""
@@ -90,7 +92,7 @@ class _Scans:
         symbols = [self._zeros.get(AC | table & 15, 0) for table in chosen[1::2]]
         ends_block = all(symbol & 15 == 0 and symbol != RUN_OF_ZEROS for symbol in symbols)
         if last > 0 and precision >> 4 == 0 and not ends_block and content.find(ZEROED, scan.end, scan.following) >= 0:
-            raise ValueError("a part of the image is zeros")
+            raise DataError("a part of the image is zeros")
 
 
 def _segments(content: bytes) -> Iterator[_Segment]:

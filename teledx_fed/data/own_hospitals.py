@@ -10,6 +10,7 @@ import yaml
 
 from teledx_fed.config.data import HospitalSettings, SourceSettings
 from teledx_fed.core.checks import must, one_of
+from teledx_fed.core.errors import ConfigurationError
 from teledx_fed.data.cameras import CAMERAS
 from teledx_fed.data.folder_layouts import pattern_of
 from teledx_fed.data.layouts import layout_names
@@ -63,7 +64,7 @@ class _Value:
         try:
             return [float(value.text) for value in self.content]
         except ValueError as error:
-            raise ValueError(f"{self.name} must be a list of numbers: {error}. {GUIDE}") from error
+            raise ConfigurationError(f"{self.name} must be a list of numbers: {error}. {GUIDE}") from error
 
     def choice(self, *choices: str) -> str:
         one_of(self.name, self.text, choices)
@@ -98,12 +99,14 @@ def _read(path: Path) -> _Value:
     try:
         top = _value("hospitals", yaml.compose(path.read_text("utf-8"), Loader=yaml.BaseLoader))
     except FileNotFoundError as error:
-        raise ValueError(f"hospitals must be a file, got {path}, which is none. {GUIDE}") from error
+        raise ConfigurationError(f"hospitals must be a file, got {path}, which is none. {GUIDE}") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
-        raise ValueError(f"{path} must be a YAML file, got one that cannot be read: {reason}. Correct it.") from error
+        raise ConfigurationError(
+            f"{path} must be a YAML file, got one that cannot be read: {reason}. Correct it."
+        ) from error
     if not isinstance(top.content, dict) or not top.content:
-        raise ValueError(f"{path} must describe each hospital under its name, got none. {GUIDE}")
+        raise ConfigurationError(f"{path} must describe each hospital under its name, got none. {GUIDE}")
     return top
 
 
@@ -159,7 +162,7 @@ class _Reader:
             if not drawn:
                 return SourceSettings(**values)
             return HospitalSettings(**{key: values[key] for key in self._drawn if key in values})
-        except ValueError as error:
+        except ConfigurationError as error:
             self._add(value, f"{value.name}: {error}")
             return None
 
@@ -171,7 +174,7 @@ class _Reader:
             try:
                 one_of(value.name, key, readers)
                 values[key] = readers[key](value)
-            except ValueError as error:
+            except ConfigurationError as error:
                 self._add(value, str(error))
         return values
 
@@ -185,7 +188,7 @@ class _Reader:
     def _check(self, value: _Value, condition: bool, requirement: str) -> None:
         try:
             value.must(condition, requirement, GUIDE)
-        except ValueError as error:
+        except ConfigurationError as error:
             self._add(value, str(error))
 
     def _add(self, value: _Value, message: str) -> None:

@@ -21,6 +21,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from teledx_fed.config.data import LARGEST_MEGAPIXELS, MOST_MEGAPIXELS
+from teledx_fed.core.errors import DataError
 from teledx_fed.data import jpeg
 
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP")
@@ -47,7 +48,7 @@ warnings.simplefilter("error", Image.DecompressionBombWarning)
 logging.getLogger("PIL").setLevel(logging.INFO)  # below, it tells what stands in a file's metadata
 
 
-class Refused(ValueError):
+class Refused(DataError):
     """A file that is no photograph for us: which, why, and what to do."""
 
     def __init__(self, name: str, requirement: str, got: object, remedy: str) -> None:
@@ -246,11 +247,11 @@ class ArrayPhotograph:
         try:
             image = _array(self.path, self.key)[self.index]
         except (OSError, ValueError, EOFError, BadZipFile, KeyError, IndexError) as error:
-            raise ValueError(
+            raise DataError(
                 f"{self.name} must be an image in a whole .npz file, got {error}. Copy the file again from its source."
             ) from error
         if image.dtype != np.uint8 or image.shape[2:] not in ((), (3,)) or image.size == 0:
-            raise ValueError(
+            raise DataError(
                 f"{self.name} must be uint8, height × width or height × width × 3,"
                 f" got {image.dtype} {image.shape}. Convert the array, or leave it out."
             )

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from teledx_fed.core.errors import DataError
 from teledx_fed.core.examples import Photograph
 from teledx_fed.data.photographs import PhotographFile
 
@@ -113,7 +114,7 @@ def fundus_mask(image: Image) -> Image:
     brightness = cv2.medianBlur(cv2.max(cv2.max(red, green), blue), 5)
     darkest, bright = np.percentile(brightness, (1, 99))
     if bright < DARK:
-        raise ValueError(
+        raise DataError(
             f"photograph must show a fundus, got brightness {bright:.0f} of 255. Leave it out, or take it again."
         )
     border = min(darkest, DARK)  # what is brighter is no border but a photograph without one

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from teledx_fed.core.errors import DataError
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -22,7 +24,7 @@ class Problem:
         return f"{place}: {self.message}"
 
 
-class BadData(ValueError):
+class BadData(DataError):
     """Raised once, with every problem found."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from teledx_fed.core.clinical import Fault
+from teledx_fed.core.errors import DataError
 from teledx_fed.data.preprocessing import DARK, fundus_mask
 from teledx_fed.data.retina import BACKGROUND, RIM, Retina, retina_of, ridges, smoothed
 
@@ -129,7 +130,7 @@ def signs(image: NDArray[np.uint8]) -> Signs | None:
     """Measure a photograph, height × width × 3, RGB. None where all is dark, or the part that is not is too small."""
     try:
         retina = retina_of(image)
-    except ValueError:
+    except DataError:
         return None
     return signs_of(retina)
 

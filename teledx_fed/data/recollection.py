@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+from teledx_fed.core.errors import DataError
 from teledx_fed.core.examples import Example
 from teledx_fed.core.files import write_text
 from teledx_fed.data.photographs import PhotographFile
@@ -45,7 +46,7 @@ def with_digests(examples: Sequence[Example], file: Path, workers: int) -> tuple
 def _digest(photograph: PhotographFile) -> str | None:
     try:
         return photograph.digest()
-    except ValueError:  # preparation will name what is wrong with it
+    except DataError:  # preparation will name what is wrong with it
         return None
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
 
+from teledx_fed.core.errors import DataError
 from teledx_fed.data.encodings import composed, decode
 from teledx_fed.data.problems import Problem
 
@@ -58,7 +59,7 @@ class Table:
     problems: tuple[Problem, ...] = ()
 
 
-class _Broken(ValueError):
+class _Broken(DataError):
     """A table, or a row of it, that cannot be read as one: what is wrong, and where."""
 
     def __init__(self, message: str, row: int | None = None) -> None:
@@ -105,7 +106,7 @@ def read_table(path: Path, *columns: str, header: bool = True) -> Table:
         return _refused(path, f"must be a readable table, got {error.strerror}. Check its permissions.")
     except _Broken as error:
         return _refused(path, str(error), error.row)
-    except ValueError as error:
+    except DataError as error:
         return _refused(path, str(error))
     wanted = [names.index(column.casefold()) for column in columns]
     rows = [(number, cells, _fault(cells, len(names), wanted)) for number, cells in records]

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from teledx_fed.core.clinical import Diagnosis, Study
+from teledx_fed.core.errors import ConfigurationError, TeledxError
 from teledx_fed.core.files import write_bytes, write_text
 from teledx_fed.data.photographs import MOST_PIXELS
 from teledx_fed.data.preprocessing import place
@@ -46,7 +47,7 @@ def run(
     clinician reads it.
     """
     if (out / RESULTS).exists():
-        raise ValueError(f"--out must be a new folder, got {out}, which holds results. Name another.")
+        raise ConfigurationError(f"--out must be a new folder, got {out}, which holds results. Name another.")
     ids, found = identities(submissions, key or secrets.token_bytes()), collisions(submissions)
     for collision in found:
         tell(f"{_named(submissions, collision.place)}: {collision.told(partial(_named, submissions))}")
@@ -98,7 +99,7 @@ def _of(
     readable = [sent for sent in submission.sent if sent not in refused]
     try:
         diagnosis, pictures = diagnose(study, bundle, referral)
-    except (ValueError, OSError) as error:
+    except (TeledxError, OSError) as error:
         return rows + [_failed(sent, identity, str(error)) for sent in readable]
     _write(study, diagnosis, pictures, referral, out)
     return rows + [

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from teledx_fed.core.checks import must
 from teledx_fed.core.clinical import Fault, Gap, PatientRecord, Study
+from teledx_fed.core.errors import DataError, TeledxError
 from teledx_fed.core.examples import Eye, Field
 from teledx_fed.core.files import write_bytes
 from teledx_fed.data.deidentification import pseudonym, pseudonymous_uid
@@ -100,7 +101,7 @@ class Clinic:
         folder = f"studies/{uuid4().hex}"
         try:
             stored = self._add(submitted, folder, link)
-        except ValueError:
+        except (TeledxError, ValueError):  # before the transaction ends
             self._remove(folder)
             raise
         if not stored.images[0].path.startswith(folder):
@@ -118,7 +119,7 @@ class Clinic:
         folder = f"studies/{uuid4().hex}"
         try:
             return self._grow(study, self._take_all(photographs, folder), folder)
-        except ValueError:
+        except (TeledxError, ValueError):  # before the transaction ends
             self._remove(folder)
             raise
 
@@ -139,6 +140,7 @@ class Clinic:
             "be that of the study's earlier photographs",
             "another",
             "Correct it in the archive.",
+            DataError,
         )
 
     def find(self, stored: StoredStudy, instance: str, pixels: NDArray[np.uint8]) -> StoredImage | None:
@@ -225,7 +227,14 @@ class Clinic:
                 return True
         same = next((one for one in stored.images if one.digest == taken.image.digest), None)
         eyes = {taken.image.eye, same.eye if same else taken.image.eye} - {Eye.UNKNOWN}
-        must(len(eyes) <= 1, "study.images", "show one eye each", "one for both", "Send that of the other eye.")
+        must(
+            len(eyes) <= 1,
+            "study.images",
+            "show one eye each",
+            "one for both",
+            "Send that of the other eye.",
+            DataError,
+        )
         return same is not None
 
     def _take_all(self, photographs: Sequence[Photograph], folder: str) -> list[_Taken]:
@@ -254,6 +263,7 @@ class Clinic:
             "have the number that the DICOM files say",
             "another",
             "Correct the number, or send the right files.",
+            DataError,
         )
         return named or (None if submitted.patient is None else (submitted.patient, ""))
 
@@ -262,9 +272,16 @@ class Clinic:
         numbers = {about.filing.patient_id for about in files} - {""}
         issuers = {about.filing.issuer for about in files if about.filing.patient_id} - {""}
         readable = all(len(text) <= LONGEST_NUMBER and text.isprintable() for text in numbers | issuers)
-        must(readable, "PatientID", f"be at most {LONGEST_NUMBER} printable characters", "others", "Correct it.")
+        must(
+            readable,
+            "PatientID",
+            f"be at most {LONGEST_NUMBER} printable characters",
+            "others",
+            "Correct it.",
+            DataError,
+        )
         several = max(len(numbers), len(issuers))
-        must(several <= 1, "study.images", "be of one patient", several, "Send a study for each.")
+        must(several <= 1, "study.images", "be of one patient", several, "Send a study for each.", DataError)
         return (min(numbers), min(issuers, default="")) if numbers else None
 
     def _file(self, study: str, taken: Sequence[_Taken]) -> None:
@@ -355,8 +372,8 @@ class Clinic:
         write_bytes(incoming, photograph.content, lasting=False)
         try:
             return received(Sent(incoming, photograph.eye, photograph.field, photograph.name), self._most_pixels)
-        except ValueError as error:
-            raise ValueError(str(error).replace(str(incoming), name)) from error
+        except DataError as error:
+            raise DataError(str(error).replace(str(incoming), name)) from error
         finally:
             incoming.unlink()
 
@@ -377,6 +394,7 @@ def check_same(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> None:
         "be one photograph's alone",
         "two that differ",
         "Have the camera number each photograph.",
+        DataError,
     )
 
 
@@ -387,6 +405,7 @@ def _check_count(count: int) -> None:
         f"be 1 to {MOST_IMAGES} photographs",
         count,
         "Send others in another study.",
+        DataError,
     )
 
 

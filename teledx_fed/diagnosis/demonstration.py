@@ -5,6 +5,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from teledx_fed.config.data import HospitalSettings
+from teledx_fed.core.errors import ConfigurationError
 from teledx_fed.core.examples import Example
 from teledx_fed.core.files import make_folder
 from teledx_fed.data.photographs import png
@@ -21,10 +22,10 @@ PATIENTS, SEED = 8, 1
 def lay_out(home: DiagnosisHome, run: Path) -> None:
     """With a bundle of the simulation in `run`, studies of patients whom it has not seen, and one reader."""
     if home.folder.exists():
-        raise ValueError(f"{home.folder} must be new, got a folder that is there. Name another.")
+        raise ConfigurationError(f"{home.folder} must be new, got a folder that is there. Name another.")
     bundles = sorted((run / "bundles").glob("*")) if (run / "bundles").is_dir() else []
     if not bundles:
-        raise ValueError(f"{run} must be a run folder with bundles, got none. Run experiment=demo first.")
+        raise ConfigurationError(f"{run} must be a run folder with bundles, got none. Run experiment=demo first.")
     shutil.copytree(bundles[0], make_folder(home.folder) / home.champion.name)
     clinic = home.clinic(None)
     clinic.store.access.add_user(DEMONSTRATION_USER, Role.READER, hashed_demonstration_password())

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, softmax
 
 from teledx_fed.core.clinical import Diagnosis, Gap, Graded, OutOfScope, PatientRecord, Study, StudyImage
+from teledx_fed.core.errors import DataError, IntegrityError
 from teledx_fed.core.examples import Eye, Field
 from teledx_fed.data.assessment import assess
 from teledx_fed.data.disc import Disc, field_of, side_of
@@ -44,7 +45,7 @@ def open_bundle(folder: Path, threads: int) -> Bundle:
     """A `ValueError` where this release prepares photographs otherwise than the one that trained it."""
     bundle = Bundle(folder, threads)
     if (version := bundle.manifest.preparation.version) != PREPARATION_VERSION:
-        raise ValueError(
+        raise IntegrityError(
             f"{folder} must have been trained on photographs as this release prepares them ({PREPARATION_VERSION}), "
             f"got version {version}. Install the release that wrote it, or have it written again."
         )
@@ -122,7 +123,7 @@ def _refuse_one_photograph_for_both(study: Study) -> None:
         eyes[image.photograph.digest()].add(image.eye)
     for image in study.images:
         if len(eyes[image.photograph.digest()]) > 1:
-            raise ValueError(
+            raise DataError(
                 f"{image.photograph.name} must show one eye, got the same photograph for two. Send that of the other."
             )
 

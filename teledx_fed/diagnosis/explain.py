@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from teledx_fed.core.errors import ConfigurationError
 from teledx_fed.core.examples import GRADES
 from teledx_fed.data.maps import Map, smoothed, without_detail
 from teledx_fed.diagnosis.evidence import Evidence
@@ -101,7 +102,7 @@ def shap_values(network: Grader, image: Image, background: NDArray[np.uint8], sa
     except ImportError as error:
         raise _missing("SHAP values", "shap") from error
     if len(background) < 2:
-        raise ValueError(f"background must hold several photographs, got {len(background)}. Give 2 or more.")
+        raise ConfigurationError(f"background must hold several photographs, got {len(background)}. Give 2 or more.")
     explainer = GradientExplainer(_LogOdds(network), _tensor(network, background), batch_size=AT_ONCE)
     with _global_generator_as_it_was():
         attributed = explainer.shap_values(_tensor(network, image[None]), nsamples=samples, rseed=0)
@@ -132,5 +133,5 @@ EXPLAINED: Mapping[Evidence, Callable[[Grader, Image], Map]] = {
 }
 
 
-def _missing(what: str, library: str) -> ValueError:
-    return ValueError(f"{what} must have {library} installed, got none. Say pip install 'teledx-fed[explain]'.")
+def _missing(what: str, library: str) -> ConfigurationError:
+    return ConfigurationError(f"{what} must have {library} installed, got none. Say pip install 'teledx-fed[explain]'.")

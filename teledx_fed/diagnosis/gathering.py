@@ -13,6 +13,7 @@ from threading import Lock
 from uuid import uuid4
 
 from teledx_fed.core.checks import must
+from teledx_fed.core.errors import DataError, TeledxError
 from teledx_fed.core.files import make_folder, write_bytes
 from teledx_fed.data.dicom import DicomPhotograph, about
 from teledx_fed.diagnosis.clinic import Clinic, Photograph, Submitted, check_same
@@ -41,7 +42,7 @@ class Gathering:
             came = self._clinic.read(Photograph(content))
             patient = self._clinic.patient_of([came.about] if came.about else [])
             self._add(content, came, sender)
-        except ValueError as error:
+        except TeledxError as error:
             self._refuse(sender, patient, str(error))
             raise
 
@@ -62,7 +63,14 @@ class Gathering:
         header = came.about
         assert header is not None  # DICOM: it was read as such
         for name, uid in (("StudyInstanceUID", header.study), ("SOPInstanceUID", header.instance)):
-            must(bool(uid), name, "be in the file", "none", "Without it the eyes of a study cannot be put together.")
+            must(
+                bool(uid),
+                name,
+                "be in the file",
+                "none",
+                "Without it the eyes of a study cannot be put together.",
+                DataError,
+            )
         folder = self._folder / WAITING / _digest(header.study)
         file = folder / f"{_digest(header.instance)}.dcm"
         with self._lock:
@@ -77,7 +85,14 @@ class Gathering:
                 check_same(DicomPhotograph(file).read(), came.pixels)
                 return
             count = len(waiting) + (len(stored.images) if stored else 0)
-            must(count < MOST_IMAGES, "study.images", f"be {MOST_IMAGES} at most", count + 1, "Send another study.")
+            must(
+                count < MOST_IMAGES,
+                "study.images",
+                f"be {MOST_IMAGES} at most",
+                count + 1,
+                "Send another study.",
+                DataError,
+            )
             make_folder(folder)
             write_bytes(file, content)
             (folder / "sender").write_text(sender)
@@ -88,7 +103,7 @@ class Gathering:
             if files:
                 photographs = tuple(Photograph(file.read_bytes()) for file in files)
                 self._clinic.gather(Submitted(about(files[0]).study, SOURCE, photographs))
-        except ValueError as error:
+        except TeledxError as error:
             self._set_aside(folder, str(error))
             return False
         except (StoreError, OSError) as error:
@@ -112,7 +127,7 @@ class Gathering:
 
 def _check_size(content: bytes) -> None:
     fits = len(content) <= LARGEST_MIB * 2**20
-    must(fits, "the photograph", f"have {LARGEST_MIB} MiB at most", len(content) >> 20, "Scale it down.")
+    must(fits, "the photograph", f"have {LARGEST_MIB} MiB at most", len(content) >> 20, "Scale it down.", DataError)
 
 
 def _digest(uid: str) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from threading import Event, Thread
 
 from teledx_fed.config.loading import read
+from teledx_fed.core.errors import ConfigurationError
 from teledx_fed.core.files import make_folder, write_bytes
 from teledx_fed.diagnosis.clinic import Clinic
 from teledx_fed.diagnosis.diagnose import open_bundle
@@ -120,7 +121,7 @@ class DiagnosisHome:
         for folder in choices:
             if folder.is_dir():
                 return open_bundle(folder, self.settings.threads)
-        raise ValueError(
+        raise ConfigurationError(
             f"--bundle must be given, got none, and {choices[-1]} is not there. Adopt your federation's model: "
             "python -m sites adopt."
         )

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from teledx_fed.core.checks import one_of
 from teledx_fed.core.clinical import Gap, PatientRecord, Study, StudyImage
+from teledx_fed.core.errors import ConfigurationError, DataError
 from teledx_fed.core.examples import Eye, Field, Photograph
 from teledx_fed.data.deidentification import pseudonym
 from teledx_fed.data.dicom import DicomAbout, DicomPhotograph, about, is_dicom
@@ -99,7 +100,7 @@ def submissions(
         elif path.is_file():
             found.append(_alone(path, eye))
         else:
-            raise ValueError(f"{path} must be a file or folder, got neither. Correct the path.")
+            raise ConfigurationError(f"{path} must be a file or folder, got neither. Correct the path.")
     _warn_of_split_patients(found, tell)
     return found
 
@@ -135,9 +136,9 @@ def study_of(
     for number, sent in enumerate(submission.sent):
         try:
             if number >= MOST_IMAGES:
-                raise ValueError(f"{sent.file} must be one of at most {MOST_IMAGES} of a study. Split the study.")
+                raise DataError(f"{sent.file} must be one of at most {MOST_IMAGES} of a study. Split the study.")
             images.append(_image(sent, most_pixels))
-        except ValueError as error:
+        except DataError as error:
             unreadable.append(Unreadable(sent, str(error)))
     if not images:
         return None, tuple(unreadable)
@@ -148,11 +149,11 @@ def _image(sent: Sent, most_pixels: int) -> StudyImage:
     """Raise a `ValueError` where the file cannot be read, for whatever reason."""
     try:
         if not S_ISREG(sent.file.stat().st_mode):
-            raise ValueError(f"{sent.file} must be a file, got a folder or a device. Correct the path.")
+            raise DataError(f"{sent.file} must be a file, got a folder or a device. Correct the path.")
         return received(sent, most_pixels).image
     except OSError as error:
         got = error.strerror or error
-        raise ValueError(
+        raise DataError(
             f"{sent.file} must be a file that can be read, got: {got}. Correct its path or permissions."
         ) from error
 
@@ -160,7 +161,7 @@ def _image(sent: Sent, most_pixels: int) -> StudyImage:
 def received(sent: Sent, most_pixels: int = MOST_PIXELS) -> Received:
     """Read once, so that what cannot be read is known before the model is asked."""
     if (size := sent.file.stat().st_size) > LARGEST_MIB * 2**20:
-        raise ValueError(f"{sent.file} must be at most {LARGEST_MIB} MiB, got {size >> 20}. Scale it down.")
+        raise DataError(f"{sent.file} must be at most {LARGEST_MIB} MiB, got {size >> 20}. Scale it down.")
     with sent.file.open("rb") as file:
         dicom = is_dicom(file.read(SNIFFED))
     photograph: Photograph = (
@@ -212,7 +213,7 @@ def _by_name(file: Path, eye: Eye, field: Field = Field.UNKNOWN) -> Sent:
 def _of_table(table: Path, eye: Eye) -> list[Submission]:
     read = read_table(table, "file", "study")
     if read.problems:
-        raise ValueError("; ".join(map(str, read.problems)))
+        raise DataError("; ".join(map(str, read.problems)))
     groups: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in read.rows:
         groups[row["patient"], row["study"] or row["file"]].append(row)
@@ -226,10 +227,10 @@ def _sent(folder: Path, row: Row, eye: Eye) -> Sent:
     file = _spelt(folder / row["file"])
     stated, field = row.code("eye") or Eye.UNKNOWN, row.code("field") or Field.UNKNOWN
     try:
-        one_of("eye", stated, Eye)
-        one_of("field", field, Field)
-    except ValueError as error:
-        raise ValueError(str(row.problem(str(error)))) from error
+        one_of("eye", stated, Eye, DataError)
+        one_of("field", field, Field, DataError)
+    except DataError as error:
+        raise DataError(str(row.problem(str(error)))) from error
     if row.code("eye"):
         return Sent(file, Eye(stated), Field(field), file.name, row=row.number)
     return replace(_by_name(file, eye, Field(field)), row=row.number)
@@ -252,11 +253,11 @@ def _record(rows: Sequence[Row]) -> PatientRecord:
                 message = (
                     f"must state the {name} that another row of its study states, {stated[name]!r}, got {value!r}."
                 )
-                raise ValueError(str(row.problem(f"{message} Correct it, or name another study.")))
+                raise DataError(str(row.problem(f"{message} Correct it, or name another study.")))
     try:
         return record_of(stated)
-    except ValueError as error:
-        raise ValueError(str(rows[0].problem(str(error)))) from error
+    except DataError as error:
+        raise DataError(str(rows[0].problem(str(error)))) from error
 
 
 def record_of(stated: Mapping[str, object]) -> PatientRecord:
@@ -266,4 +267,4 @@ def record_of(stated: Mapping[str, object]) -> PatientRecord:
     except ValidationError as error:
         first = error.errors()[0]
         name, got = ".".join(map(str, first["loc"])), first["input"]
-        raise ValueError(f"record.{name} must be right, got {got!r}: {first['msg']}. Correct it.") from error
+        raise DataError(f"record.{name} must be right, got {got!r}: {first['msg']}. Correct it.") from error

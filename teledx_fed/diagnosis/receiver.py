@@ -11,6 +11,7 @@ from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.events import Event
 
+from teledx_fed.core.errors import TeledxError
 from teledx_fed.data.dicom_parsing import SYNTAXES, called
 from teledx_fed.data.dicom_pixels import PHOTOGRAPHS
 from teledx_fed.data.dicom_writing import response
@@ -78,7 +79,7 @@ class Receiver:
         self._busy.add(event.assoc)
         try:
             self._gathering.add(event.encoded_dataset(), event.assoc.requestor.ae_title)
-        except ValueError as error:
+        except TeledxError as error:
             return response(CANNOT_UNDERSTAND, str(error))
         except (StoreError, OSError) as error:
             log.error("a photograph could not be kept: %s", error)

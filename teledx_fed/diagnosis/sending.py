@@ -10,6 +10,7 @@ import httpx
 from pynetdicom import AE
 
 from teledx_fed.core.checks import must
+from teledx_fed.core.errors import DataError, UnavailableError
 from teledx_fed.data.dicom_writing import UNCOMPRESSED, facts_of
 from teledx_fed.diagnosis.signing import Status
 from teledx_fed.diagnosis.study_reports import StudyReport
@@ -21,7 +22,7 @@ FAILED, STORED, INSTANCE, REASON = "00081198", "00081199", "00081155", "00081197
 """Of the DICOM JSON that answers a STOW-RS (PS3.18 table 10.5.3-1)."""
 
 
-class NotSent(ValueError):
+class NotSent(UnavailableError):
     """The archive does not have the report."""
 
 
@@ -37,7 +38,14 @@ class Sent:
 def send(report: StudyReport, archive: ArchiveSettings) -> Sent:
     """Send what was signed. A `NotSent` says what the archive answered, or that it did not."""
     is_signed = report.status in (Status.FINAL, Status.AMENDED)
-    must(is_signed, "the study", "be signed for its report to be sent", report.status.value, "Sign a reading first.")
+    must(
+        is_signed,
+        "the study",
+        "be signed for its report to be sent",
+        report.status.value,
+        "Sign a reading first.",
+        DataError,
+    )
     content, _, remarks = report.for_archive()
     kind, instance = facts_of(content)
     if archive.address:

@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from teledx_fed.core.checks import must
 from teledx_fed.core.clinical import DEMONSTRATION, SUGGESTION, Diagnosis, Reading, Study
+from teledx_fed.core.errors import DataError
 
 
 class Status(StrEnum):
@@ -20,8 +21,22 @@ def status(study: Study, diagnosis: Diagnosis, reading: Reading | None, earlier:
     photographs than there are.
     """
     for each in filter(None, (*earlier, reading)):
-        must(each.study == study.id, "reading", f"be of study {study.id}", each.study, "Take that study's own.")
-        must(each.time.utcoffset() is not None, "reading.time", "have a time zone", each.time, "Store it in UTC.")
+        must(
+            each.study == study.id,
+            "reading",
+            f"be of study {study.id}",
+            each.study,
+            "Take that study's own.",
+            DataError,
+        )
+        must(
+            each.time.utcoffset() is not None,
+            "reading.time",
+            "have a time zone",
+            each.time,
+            "Store it in UTC.",
+            DataError,
+        )
     if reading is None or diagnosis.demonstration or came_after(study, reading):
         return Status.PRELIMINARY
     return Status.AMENDED if any(_says(each) != _says(reading) for each in earlier) else Status.FINAL

@@ -9,6 +9,7 @@ from uuid import UUID, uuid5
 
 from teledx_fed.core.checks import must
 from teledx_fed.core.clinical import Diagnosis, Reading
+from teledx_fed.core.errors import DataError
 from teledx_fed.core.examples import Eye
 from teledx_fed.data.dicom import Filing
 from teledx_fed.data.dicom_writing import ReportFacts, encapsulated_pdf
@@ -81,6 +82,7 @@ class StudyReport:
             "have a patient's number for an archive to file its report",
             "none",
             "Use the pseudonymous report.",
+            DataError,
         )
         assert filed is not None
         if filed.filing.study_uid == _uid(UUID(self.stored.study.id)):
@@ -140,7 +142,7 @@ def _person(filing: Filing) -> str:
 def latest(clinic: Clinic, study: str) -> StudyReport:
     """A `ValueError` where there is no such study, or no suggestion of it yet."""
     stored, made = clinic.store.study(study), clinic.store.suggestions(study)
-    must(bool(made), "study", "have a suggestion to report", "none", "Diagnose it first.")
+    must(bool(made), "study", "have a suggestion to report", "none", "Diagnose it first.", DataError)
     return StudyReport(clinic, stored, made[-1].diagnosis, clinic.store.readings(study))
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from teledx_fed.core.errors import ConfigurationError, TeledxError
 from teledx_fed.core.files import make_folder
 from teledx_fed.data.problems import Problem
 from teledx_fed.data.walk import walk
@@ -32,7 +33,7 @@ class Watch:
 
     def __init__(self, clinic: Clinic, folder: Path) -> None:
         if not folder.is_dir():
-            raise ValueError(f"{folder} must be a folder, got none. Name the one that the camera writes to.")
+            raise ConfigurationError(f"{folder} must be a folder, got none. Name the one that the camera writes to.")
         self._clinic, self._folder = clinic, folder
         self._before: State = {}
         self._unreadable: Sequence[Problem] = ()
@@ -67,7 +68,7 @@ class Watch:
                 named = b"\0".join((submission.name.encode(), *(each.content for each in photographs)))
                 key = hashlib.sha256(named).hexdigest()
                 stored = self._clinic.receive(Submitted(key, SOURCE, photographs, record=submission.record))
-        except ValueError as error:
+        except TeledxError as error:
             log.warning("a study is refused, and kept in %s with the reason", self._folder / REFUSED)
             self._move(submission, _new(self._folder / REFUSED / submission.name)).joinpath(REASON).write_text(
                 f"{error}\n"

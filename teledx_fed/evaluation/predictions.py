@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from teledx_fed.core.checks import must
+from teledx_fed.core.errors import DataError
 from teledx_fed.core.examples import GRADES, Example, Eye
 
 Floats = NDArray[np.float64]
@@ -117,6 +118,7 @@ def _check(images: int, probabilities: Floats, oedema: Floats | None) -> None:
         f"have shape {shapes[0]} or {shapes[1]}",
         probabilities.shape,
         "Give one row for each example.",
+        DataError,
     )
     must(
         oedema is None or (oedema.shape == (images,) and probabilities.ndim == 2),
@@ -124,10 +126,11 @@ def _check(images: int, probabilities: Floats, oedema: Floats | None) -> None:
         f"have shape {shapes[0]}, beside five grades",
         None if oedema is None else oedema.shape,
         "Give one value for each example.",
+        DataError,
     )
     given = np.concatenate([probabilities.ravel(), [] if oedema is None else oedema])
     bad = given[~((given >= -1e-6) & (given <= 1 + 1e-6))]
-    must(bad.size == 0, "probabilities", "lie in 0…1", bad[:3].tolist(), "The model may have diverged.")
+    must(bad.size == 0, "probabilities", "lie in 0…1", bad[:3].tolist(), "The model may have diverged.", DataError)
 
 
 def _numbered(keys: Iterable[Hashable]) -> Integers:

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 from safetensors import safe_open
 from safetensors.numpy import save
 
+from teledx_fed.core.errors import DataError
 from teledx_fed.core.files import write_bytes
 from teledx_fed.core.operating_points import OperatingPoints
 from teledx_fed.evaluation.predictions import Booleans, Predictions, pool, same_eyes
@@ -60,7 +61,7 @@ class Evaluation:
         mine, theirs = next(iter(self.predictions.values())), next(iter(other.predictions.values()))
         same = self.patients == other.patients and all(same_eyes(mine[site], theirs[site]) for site in self.patients)
         if not same:
-            raise ValueError("models must be tested on the same patients to be compared, got different ones.")
+            raise DataError("models must be tested on the same patients to be compared, got different ones.")
         return Evaluation(
             {**self.predictions, **other.predictions},
             {**self.called, **other.called},

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import save
 
+from teledx_fed.core.errors import IntegrityError
 from teledx_fed.core.files import write_bytes
 from teledx_fed.core.updates import Tables
 from teledx_fed.core.weights import Layout, Vector, Weights
@@ -82,7 +83,9 @@ def read(path: Path, layout: Layout) -> Progress:
         state = json.loads(file.metadata()["state"])
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
     if state["layout"] != layout.digest:
-        raise ValueError(f"{path} must hold the network of this run, got another layout. Resume the run it belongs to.")
+        raise IntegrityError(
+            f"{path} must hold the network of this run, got another layout. Resume the run it belongs to."
+        )
     weights = _weights("weights", arrays, layout)
     best = _weights("best", arrays, layout) if "best.parameters" in arrays else weights
     return Progress(

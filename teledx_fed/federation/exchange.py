@@ -9,6 +9,7 @@ from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
 from teledx_fed.config.settings import Settings
+from teledx_fed.core.errors import ConfigurationError
 from teledx_fed.core.randomness import generator
 from teledx_fed.federation import messages as wire
 
@@ -57,7 +58,9 @@ def named_sites(grid: Grid) -> dict[int, str]:
     """Names come from the registry of nodes, never from a reply. A `ValueError` where one is empty or there twice."""
     nodes = {node.node_id: node.name for node in sorted(grid.get_nodes(), key=lambda node: node.name)}
     if "" in nodes.values() or len(set(nodes.values())) < len(nodes):
-        raise ValueError(f"sites must have names of their own, got {list(nodes.values())}. Register each by its name.")
+        raise ConfigurationError(
+            f"sites must have names of their own, got {list(nodes.values())}. Register each by its name."
+        )
     return nodes
 
 
@@ -68,7 +71,7 @@ def sampled(nodes: Mapping[int, str], round: int, settings: Settings) -> dict[in
         strategy = settings.strategy
         bears = f"{strategy.name} needs {strategy.needed_replies} to bear strategy.faulty={strategy.faulty}"
         lower = "Lower it" if strategy.needed_replies <= len(nodes) else f"{bears}: choose another, bear fewer"
-        raise ValueError(
+        raise ConfigurationError(
             f"federation.quorum must be at most the number of sites, got {settings.federation.quorum} "
             f"of {len(nodes)}. {lower}, or have more sites."
         )

@@ -11,6 +11,7 @@ from flwr.serverapp import Grid
 
 from teledx_fed.config.federation import FaultSettings
 from teledx_fed.config.settings import Settings
+from teledx_fed.core.errors import ConfigurationError
 from teledx_fed.core.examples import GRADES, Example, Site
 from teledx_fed.core.randomness import generator
 from teledx_fed.core.weights import Vector
@@ -35,10 +36,10 @@ def checked(asked: FaultSettings, sites: Iterable[str]) -> None:
     """A `ValueError` where a fault is asked of a site that is not there, or leaves no spread that it could hide in."""
     there, named = set(sites), set(asked.sites)
     if unknown := named - there:
-        raise ValueError(f"faults.sites must name hospitals among {sorted(there)}, got {sorted(unknown)}.")
+        raise ConfigurationError(f"faults.sites must name hospitals among {sorted(there)}, got {sorted(unknown)}.")
     honest = there - named if named else set()
     if "little_is_enough" in asked.kinds and asked.share == 1 and len(honest) < 2:
-        raise ValueError(
+        raise ConfigurationError(
             f"faults.sites must leave two hospitals honest, in whose spread little_is_enough hides, got "
             f"{sorted(named) or 'all'} of {sorted(there)}. Name fewer."
         )

@@ -11,6 +11,7 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from numpy.typing import NDArray
 
+from teledx_fed.core.errors import DataError
 from teledx_fed.core.updates import GlobalModel, LocalTraining, LocalUpdate, Tables
 from teledx_fed.core.weights import Layout, Weights
 from teledx_fed.evaluation.tables import EFFECTS
@@ -84,14 +85,14 @@ def model_of(content: RecordDict, layout: Layout) -> GlobalModel:
     """The model in a message from the server; a `ValueError` where it is not one for this site's network."""
     config = content.config_records[CONFIG]
     if config["layout"] != layout.digest:
-        raise ValueError(
+        raise DataError(
             f"message.layout must be {layout.digest[:12]}, got {str(config['layout'])[:12]}. "
             "The server and this site are configured with different networks."
         )
     parameters, statistics = (values(content.array_records[name][name]) for name in (PARAMETERS, STATISTICS))
     got = [(str(vector.dtype), vector.size) for vector in (parameters, statistics)]
     if got != [("float32", size) for size in layout.sizes]:
-        raise ValueError(f"message vectors must be float32 of sizes {layout.sizes}, got {got}. The server is at fault.")
+        raise DataError(f"message vectors must be float32 of sizes {layout.sizes}, got {got}. The server is at fault.")
     weights = Weights(parameters, statistics, layout)
     return GlobalModel(int(str(config["round"])), weights, int(str(config["trained-in"])))
 

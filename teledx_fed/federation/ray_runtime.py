@@ -13,6 +13,7 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
 
 from teledx_fed.config.settings import Settings
+from teledx_fed.core.errors import ConfigurationError
 from teledx_fed.federation.flower import PARTITION_ID_KEY, Backend, BackendConfig
 from teledx_fed.federation.in_process import InProcessGrid
 from teledx_fed.training.compute import device
@@ -34,7 +35,7 @@ def ray_grid(app: ClientApp, sites: Sequence[str], settings: Settings, folder: P
 
         from teledx_fed.federation.flower import RayBackend
     except ImportError as error:
-        raise ValueError(
+        raise ConfigurationError(
             "simulation.backend must be in_process where Ray is not installed, got ray. "
             "For ray say pip install teledx-fed[ray]."
         ) from error
@@ -97,7 +98,7 @@ def _start_actors(backend: Backend, app: ClientApp, settings: Settings) -> None:
         backend.build(lambda: app)
     except ValueError as error:
         simulation = settings.simulation
-        raise ValueError(
+        raise ConfigurationError(
             "simulation.threads and simulation.device must fit a machine of the Ray cluster, "
             f"got {simulation.threads} and {simulation.device}. Ask for less, or add a machine that has it."
         ) from error

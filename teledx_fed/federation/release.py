@@ -9,6 +9,7 @@ import numpy as np
 
 from teledx_fed.config.settings import Settings
 from teledx_fed.core.checks import must
+from teledx_fed.core.errors import DataError, IntegrityError
 from teledx_fed.core.files import write_text
 from teledx_fed.evaluation.operating_points import Evidence, as_json, evidence
 from teledx_fed.evaluation.tables import BINS
@@ -57,8 +58,15 @@ def read_pooled(model: Path) -> Evidence | None:
         counts = {name: _counts(told[name]) for name in ("referable", "urgent") if name in told}
         of, referable = told["model"], counts["referable"]
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} must hold {BINS} counts of eyes, got others ({error}). Ask for it again.") from error
-    must(of == digest(model), str(path), f"be of {model.name}", f"another model's ({str(of)[:12]})", "Ask for both.")
+        raise DataError(f"{path} must hold {BINS} counts of eyes, got others ({error}). Ask for it again.") from error
+    must(
+        of == digest(model),
+        str(path),
+        f"be of {model.name}",
+        f"another model's ({str(of)[:12]})",
+        "Ask for both.",
+        IntegrityError,
+    )
     return Evidence(referable, counts.get("urgent"))
 
 
@@ -69,5 +77,5 @@ def digest(model: Path) -> str:
 def _counts(values: object) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     counts = np.asarray(values, dtype=np.float64)
     if counts.shape != (BINS,) or not np.isfinite(counts).all() or (counts < 0).any() or (counts % 1).any():
-        raise ValueError(f"shape {counts.shape}")
+        raise DataError(f"shape {counts.shape}")
     return counts

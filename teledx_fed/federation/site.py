@@ -13,6 +13,7 @@ from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 
 from teledx_fed.config.settings import Settings
+from teledx_fed.core.errors import DataError
 from teledx_fed.core.examples import Site
 from teledx_fed.core.files import write_text
 from teledx_fed.core.randomness import generator
@@ -103,7 +104,7 @@ class Hospital:
         weights, file = model.weights, self.folder / "tested"
         asked = hashlib.sha256(weights.parameters.tobytes() + weights.statistics.tobytes()).hexdigest()
         if file.exists() and file.read_text() != asked:
-            raise ValueError("message.split must be validation, got test for a second model. A run tests one model.")
+            raise DataError("message.split must be validation, got test for a second model. A run tests one model.")
         write_text(file, asked)
         tested = evaluate(self.worker, {self.site.name: self.site}, {"": {self.site.name: [model]}}, self.settings)
         found, referred = tested.predictions[""][self.site.name], tested.called[""][self.site.name]

@@ -11,6 +11,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
+from teledx_fed.core.errors import IntegrityError
 from teledx_fed.core.examples import GRADES
 from teledx_fed.core.operating_points import OperatingPoints
 from teledx_fed.model.network_card import NetworkCard
@@ -142,5 +143,5 @@ def _content(folder: Path, name: str) -> bytes:
         raise _refused(folder, f"{name}: {error.strerror}") from error
 
 
-def _refused(folder: Path, got: str) -> ValueError:
-    return ValueError(f"{folder} must be a model bundle of this version, whole, got {got}. Copy it again.")
+def _refused(folder: Path, got: str) -> IntegrityError:
+    return IntegrityError(f"{folder} must be a model bundle of this version, whole, got {got}. Copy it again.")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from teledx_fed.core.errors import ConfigurationError
 from teledx_fed.core.files import write_bytes, write_text
 from teledx_fed.model.bundle import GRAPH, MANIFEST, MANIFESTS, WEIGHTS, Manifest
 from teledx_fed.model.card import FILE, KEY, Card, network_card
@@ -23,7 +24,9 @@ class _Mapped(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         logits, maps = self.network.forward_with_maps(images)
         if maps.ndim != 4:
-            raise ValueError("model.name must be a network with feature maps for a bundle, got another. Choose a CNN.")
+            raise ConfigurationError(
+                "model.name must be a network with feature maps for a bundle, got another. Choose a CNN."
+            )
         return logits, maps
 
 
@@ -32,7 +35,9 @@ def write_bundle(network: Grader, manifest: Manifest, folder: Path) -> None:
 
     The manifest comes last, with the others' hashes: without it there is no bundle."""
     if network.settings.head != "grade":
-        raise ValueError(f"model.head must be grade for a bundle, got {network.settings.head}. Train five grades.")
+        raise ConfigurationError(
+            f"model.head must be grade for a bundle, got {network.settings.head}. Train five grades."
+        )
     (folder / MANIFEST).unlink(missing_ok=True)
     size = manifest.preparation.image_size
     about = replace(manifest, network=network_card(network, size))

@@ -17,6 +17,7 @@ from timm.models._efficientnet_blocks import SqueezeExcite
 from torch import Tensor, nn
 from torch.nn import functional
 
+from teledx_fed.core.errors import ConfigurationError
 from teledx_fed.core.randomness import generator
 from teledx_fed.model.network_card import IMAGES
 from teledx_fed.model.runtime import Runtime
@@ -112,7 +113,7 @@ def _images(count: int, size: int) -> NDArray[np.uint8]:
 def _check(outputs: NDArray[np.float32], expected: NDArray[np.float32]) -> None:
     difference, allowed = np.abs(outputs - expected).max(), TOLERANCE * np.abs(expected).max()
     if not difference <= allowed:  # so that NaN is refused too
-        raise ValueError(
+        raise ConfigurationError(
             f"the exported network must compute what PyTorch computes to within {allowed:.2g}, got {difference:.2g}. "
             "Check the weights for values that are not finite, then the versions of torch and onnxruntime."
         )

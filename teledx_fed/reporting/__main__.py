@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from teledx_fed.core.failures import told_plainly
+from teledx_fed.commands import program
 
-app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = program()
 
 
 @app.callback()
@@ -21,15 +21,14 @@ def compare(
     out: Annotated[Path, typer.Option(file_okay=False, help="The folder of the table and the plots.")],
 ) -> None:
     """One table (Markdown, CSV, LaTeX), learning curves over rounds and bytes, and ranks with critical differences."""
-    with told_plainly():
-        from teledx_fed.core.files import LOCK, exclusive
-        from teledx_fed.reporting.runs import Run, same_data
-        from teledx_fed.reporting.tables_of_runs import write_comparison
+    from teledx_fed.core.files import LOCK, exclusive
+    from teledx_fed.reporting.runs import Run, same_data
+    from teledx_fed.reporting.tables_of_runs import write_comparison
 
-        found = [Run(run) for run in runs]
-        same_data(found)
-        with exclusive(out / LOCK):
-            typer.echo(write_comparison(found, out))
+    found = [Run(run) for run in runs]
+    same_data(found)
+    with exclusive(out / LOCK):
+        typer.echo(write_comparison(found, out))
 
 
 if __name__ == "__main__":

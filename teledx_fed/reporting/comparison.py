@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import friedmanchisquare, rankdata, studentized_range
 
+from teledx_fed.core.errors import DataError
 from teledx_fed.evaluation.cross_site import compare as compare_models
 from teledx_fed.evaluation.metrics import HEADLINE
 from teledx_fed.evaluation.test_predictions import Evaluation
@@ -56,7 +57,7 @@ class Comparison:
             else:
                 try:
                     repeats = [a | b.named({"federated": name}) for a, b in zip(repeats, run.repeats, strict=True)]
-                except (ValueError, KeyError):
+                except (DataError, KeyError):
                     apart.setdefault("other patients tested, or other hospitals", []).append(name)
         reasons = [f"{', '.join(named)} with {what}" for what, named in apart.items()]
         return f"{'; '.join(reasons)} than {self.names[0]}" if apart else repeats

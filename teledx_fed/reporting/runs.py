@@ -15,6 +15,7 @@ from yaml import YAMLError
 
 from teledx_fed.config.loading import load, without_places
 from teledx_fed.config.settings import CHOICES, Settings
+from teledx_fed.core.errors import ConfigurationError, IntegrityError
 from teledx_fed.evaluation import test_predictions
 from teledx_fed.evaluation.test_predictions import Evaluation, concatenate_folds
 from teledx_fed.reporting.wording import MODELS, SCHEMA
@@ -40,10 +41,10 @@ class Run:
     def report(self) -> Json:
         path = self.folder / "report.json"
         if not path.exists():
-            raise ValueError(f"{self.folder} must be the folder of a finished run, got no report.json in it.")
+            raise ConfigurationError(f"{self.folder} must be the folder of a finished run, got no report.json in it.")
         report: Json = _read(path, _json)
         if (schema := report.get("schema")) != SCHEMA:
-            raise ValueError(f"{path} must have schema {SCHEMA!r}, got {schema!r}. Run it again with this version.")
+            raise IntegrityError(f"{path} must have schema {SCHEMA!r}, got {schema!r}. Run it again with this version.")
         return report
 
     @cached_property
@@ -83,7 +84,7 @@ def _read(path: Path, read: Callable[[Path], Read]) -> Read:
     try:
         return read(path)
     except (OSError, ValueError, SafetensorError, YAMLError) as error:
-        raise ValueError(f"{path} must be as its run wrote it, got: {error}. Run it again.") from error
+        raise IntegrityError(f"{path} must be as its run wrote it, got: {error}. Run it again.") from error
 
 
 def _json(path: Path) -> Any:
@@ -97,7 +98,7 @@ def json_lines(path: Path) -> list[Json]:
 def distinct(runs: Sequence[Run]) -> None:
     folders = [run.folder.resolve() for run in runs]
     if twice := [str(run.folder) for run, folder in zip(runs, folders, strict=True) if folders.count(folder) > 1]:
-        raise ValueError(f"runs must be different ones, got {' and '.join(twice)}. Name each once.")
+        raise ConfigurationError(f"runs must be different ones, got {' and '.join(twice)}. Name each once.")
 
 
 def same_data(runs: Sequence[Run]) -> None:
@@ -105,7 +106,7 @@ def same_data(runs: Sequence[Run]) -> None:
     first, *others = runs
     for run in others:
         if run.report["data"] != first.report["data"]:
-            raise ValueError(
+            raise ConfigurationError(
                 f"runs must be of the same photographs and grades, got others in {run.folder} than in {first.folder}. "
                 "Compare runs of one data set, with one data.seed."
             )

@@ -17,6 +17,7 @@ from uuid import getnode
 
 from teledx_fed.config.loading import as_yaml, without_places
 from teledx_fed.config.settings import Settings
+from teledx_fed.core.errors import ConfigurationError
 from teledx_fed.core.files import write_text
 from teledx_fed.core.reports import RoundReport
 from teledx_fed.evaluation.metrics import PRIMARY
@@ -105,7 +106,7 @@ class MLflow:
             self._begin(settings, folder / MLFLOW_RUN)
         except MlflowException as error:
             uri = settings.tracking.uri
-            raise ValueError(f"tracking.uri must be where MLflow answers, got {uri}: {_line(error)}") from error
+            raise ConfigurationError(f"tracking.uri must be where MLflow answers, got {uri}: {_line(error)}") from error
 
     def _begin(self, settings: Settings, known: Path) -> None:
         from mlflow.tracking import MlflowClient
@@ -184,7 +185,7 @@ def tracked(settings: Settings, folder: Path) -> Iterator[Tracker]:
         tracker = TRACKERS[to](settings, folder)
     except ImportError as error:
         remedy = "Say pip install '.[tracking]' in the checkout."
-        raise ValueError(f"tracking.to must be installed, got {to}. {remedy}") from error
+        raise ConfigurationError(f"tracking.to must be installed, got {to}. {remedy}") from error
     try:
         yield tracker
     except BaseException as error:

@@ -11,6 +11,7 @@ from uuid import uuid4
 from sqlalchemy import ColumnElement, delete, select, update
 from sqlalchemy.orm import Session
 
+from teledx_fed.core.errors import DataError, RefusedError
 from teledx_fed.store.database import Database, insert_once
 from teledx_fed.store.rows import unknown
 from teledx_fed.store.tables import DeviceRow, LinkRow, SessionRow, UserRow
@@ -38,7 +39,7 @@ class Access:
         check_text("user.name", name)
         with self._database.writing() as session:
             if not insert_once(session, UserRow, name=name, role=role, password=password, disabled=False):
-                raise ValueError(f"user.name must be new, got {name!r}. Choose another.")
+                raise DataError(f"user.name must be new, got {name!r}. Choose another.")
             return _user(_user_row(session, name))
 
     def user(self, name: str) -> User | None:
@@ -71,7 +72,7 @@ class Access:
         token, csrf = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
         with self._database.writing() as session:
             if (row := _user_row(session, name)).disabled:
-                raise ValueError(f"user must be enabled, got {name!r}, who is not. Ask an administrator.")
+                raise RefusedError(f"user must be enabled, got {name!r}, who is not. Ask an administrator.")
             expires = self._clock() + lifetime
             session.add(SessionRow(token=hashed(token), csrf=csrf, user=name, expires=expires))
             return token, LoggedIn(_user(row), csrf, expires)
@@ -93,7 +94,7 @@ class Access:
         token, time = secrets.token_urlsafe(32), self._clock()
         with self._database.writing() as session:
             if not insert_once(session, DeviceRow, name=name, token=hashed(token), created=time):
-                raise ValueError(f"device.name must be new, got {name!r}. Choose another.")
+                raise DataError(f"device.name must be new, got {name!r}. Choose another.")
         return token
 
     def device(self, token: str) -> Device | None:

@@ -7,6 +7,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from teledx_fed.core.clinical import Diagnosis, EyeReading, Reading, sternest
+from teledx_fed.core.errors import DataError
 from teledx_fed.core.examples import GRADES
 from teledx_fed.store.content import DIAGNOSES, READINGS, digest_of, written
 from teledx_fed.store.rows import next_number, study_row, unknown
@@ -82,16 +83,16 @@ def _advance(study: StudyRow, to: Status) -> None:
 
 def _check(reading: Reading) -> None:
     if reading.time.tzinfo is None:
-        raise ValueError(f"reading.time must have a zone, got {reading.time.isoformat()}. Say datetime.now(UTC).")
+        raise DataError(f"reading.time must have a zone, got {reading.time.isoformat()}. Say datetime.now(UTC).")
     if len({eye.eye for eye in reading.eyes}) < max(1, len(reading.eyes)):
-        raise ValueError(f"reading.eyes must name one eye or more, each once, got {reading.eyes}. Read each once.")
+        raise DataError(f"reading.eyes must name one eye or more, each once, got {reading.eyes}. Read each once.")
     for eye in reading.eyes:
         _check_grade(eye)
 
 
 def _check_grade(eye: EyeReading) -> None:
     if eye.grade not in (range(GRADES) if eye.gradable else (None,)):
-        raise ValueError(
+        raise DataError(
             f"reading.grade must be 0 to {GRADES - 1}, and none where the eye is not gradable, got {eye.grade}"
             f" of the {eye.eye} eye. Grade it anew."
         )
@@ -100,7 +101,7 @@ def _check_grade(eye: EyeReading) -> None:
 def _check_eyes(study: StudyRow, reading: Reading) -> None:
     read, photographed = {eye.eye for eye in reading.eyes}, {image.eye for image in study.images}
     if read != photographed:
-        raise ValueError(
+        raise DataError(
             f"reading.eyes must be those of the study's photographs ({', '.join(sorted(photographed))}), got "
             f"{', '.join(sorted(read))}. Load the study anew and read each eye."
         )
@@ -112,19 +113,19 @@ def _check_signed(session: Session, study: str, known: int | None) -> None:
         select(func.count()).select_from(ReadingRow).where(ReadingRow.study == study, ReadingRow.signed.is_not(None))
     )
     if known is not None and (there := session.execute(signed).scalar_one()) != known:
-        raise ValueError(
+        raise DataError(
             f"study {study} must have {known} signed readings, as its reader saw, got {there}. Load it anew."
         )
 
 
 def _check_reader(session: Session, name: str) -> None:
     if (reader := session.get(UserRow, name)) is None or reader.disabled:
-        raise ValueError(f"reading.reader must be a user who may log in, got {name!r}. Log in as one.")
+        raise DataError(f"reading.reader must be a user who may log in, got {name!r}. Log in as one.")
 
 
 def _check_photographs(study: StudyRow, reading: Reading) -> None:
     if reading.photographs and set(reading.photographs) != {image.digest for image in study.images}:
-        raise ValueError(
+        raise DataError(
             "reading.photographs must be all of the study's, got others: a photograph came meanwhile."
             " Load the study again."
         )
@@ -134,12 +135,12 @@ def _check_suggestion(session: Session, reading: Reading, sign: bool) -> None:
     found = select(SuggestionRow.digest, SuggestionRow.demonstration).where(SuggestionRow.study == reading.study)
     made = session.execute(found.order_by(SuggestionRow.number)).all()
     if reading.suggestion is not None and reading.suggestion not in {row.digest for row in made}:
-        raise ValueError(
+        raise DataError(
             f"reading.suggestion must be one made of study {reading.study}, got {reading.suggestion}. Load it anew."
         )
     in_sight = [*made[-1:], *(row for row in made if row.digest == reading.suggestion)]
     if sign and any(row.demonstration for row in in_sight):
-        raise ValueError(
+        raise DataError(
             f"study {reading.study} must have a suggestion for patients to be signed, got a demonstration."
             " Diagnose it with a trained model."
         )

@@ -11,6 +11,7 @@ from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from teledx_fed.core.errors import DataError, RefusedError
 from teledx_fed.store.access import hashed
 from teledx_fed.store.content import DOUBTS, FAULTS, RECORDS, written
 from teledx_fed.store.database import insert_once
@@ -43,7 +44,7 @@ def add(session: Session, arrival: Arrival, link: str | None, folder: Path, time
             _use_link(session, arrival, link, time)
     row = session.scalars(select(StudyRow).filter_by(source=arrival.source, key=arrival.key)).one()
     if row.content != content:
-        raise ValueError(f"study.key must be new for a new study, got {arrival.key!r} again. Make another key.")
+        raise DataError(f"study.key must be new for a new study, got {arrival.key!r} again. Make another key.")
     return row, is_new
 
 
@@ -68,14 +69,14 @@ def _content(arrival: Arrival) -> str:
 def _add_images(session: Session, study: str, images: tuple[StoredImage, ...], folder: Path, start: int = 0) -> None:
     for number, added in enumerate(images, start):
         if not (folder / added.path).is_file():
-            raise ValueError(f"image.path must be a file in {folder}, got {added.path!r}. Write it there first.")
+            raise DataError(f"image.path must be a file in {folder}, got {added.path!r}. Write it there first.")
         facts = asdict(added) | {"faults": written(FAULTS, added.faults), "doubts": written(DOUBTS, added.doubts)}
         session.add(ImageRow(study=study, number=number, **facts))
     try:
         session.flush()
     except IntegrityError as error:
         paths = sorted(added.path for added in images)
-        raise ValueError(f"image.path must be this study's alone, got {paths}. Write another file.") from error
+        raise DataError(f"image.path must be this study's alone, got {paths}. Write another file.") from error
 
 
 def _use_link(session: Session, arrival: Arrival, token: str, time: datetime) -> None:
@@ -84,7 +85,7 @@ def _use_link(session: Session, arrival: Arrival, token: str, time: datetime) ->
     used = update(LinkRow).where(*unused).values(used=time).returning(LinkRow.id, LinkRow.patient)
     found = session.execute(used).one_or_none()
     if found is None:
-        raise ValueError("link must be new and in time, got one that is used, expired or unknown. Ask for another.")
+        raise RefusedError("link must be new and in time, got one that is used, expired or unknown. Ask for another.")
     meant = (f"link/{found.id}", arrival.patient if found.patient is None else found.patient)
     if meant != (arrival.source, arrival.patient):
-        raise ValueError("link must be this source's and this patient's, got another's. Ask for another.")
+        raise RefusedError("link must be this source's and this patient's, got another's. Ask for another.")

@@ -19,6 +19,7 @@ from typing import IO, Any
 from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import Connection, DateTime, MetaData, Table, insert, inspect, select
 
+from teledx_fed.core.errors import ConfigurationError, IntegrityError
 from teledx_fed.core.files import replacing
 from teledx_fed.store.database import Database
 from teledx_fed.store.encryption import encrypting, opened, recipients_of
@@ -78,7 +79,7 @@ def load(path: Path, url: str, schema: Schema, folder: Path | None, key: Path | 
     What is encrypted is decrypted with the `key`, into a file without a name in `scratch`.
     """
     if folder is not None and folder.exists() and any(folder.iterdir()):
-        raise ValueError(f"{folder} must be empty, got files in it. Restore into another folder.")
+        raise ConfigurationError(f"{folder} must be empty, got files in it. Restore into another folder.")
     try:
         with opened(path, key, scratch) as file, zipfile.ZipFile(file) as archive:
             manifest = _verified(archive, schema)
@@ -88,7 +89,7 @@ def load(path: Path, url: str, schema: Schema, folder: Path | None, key: Path | 
                     _extract(archive, manifest, folder)
                 _fill(connection, schema, archive, manifest)
     except (OSError, zipfile.BadZipFile, zlib.error, KeyError, ValidationError) as error:
-        raise ValueError(f"{path} must be a whole backup, got {error}. Take another copy.") from error
+        raise IntegrityError(f"{path} must be a whole backup, got {error}. Take another copy.") from error
 
 
 def _extract(archive: zipfile.ZipFile, manifest: Manifest, folder: Path) -> None:
@@ -99,7 +100,7 @@ def _extract(archive: zipfile.ZipFile, manifest: Manifest, folder: Path) -> None
 
 def _check_empty(connection: Connection) -> None:
     if tables := inspect(connection).get_table_names():
-        raise ValueError(f"the database must be empty, got a table {min(tables)}. Restore into another.")
+        raise ConfigurationError(f"the database must be empty, got a table {min(tables)}. Restore into another.")
 
 
 def _fill(connection: Connection, schema: Schema, archive: zipfile.ZipFile, manifest: Manifest) -> None:
@@ -177,12 +178,12 @@ def _verified(archive: zipfile.ZipFile, schema: Schema) -> Manifest:
     manifest = MANIFESTS.validate_json(archive.read(MANIFEST))
     if (manifest.format, manifest.schema) != (FORMAT, schema.name):
         got = f"format {manifest.format} of {manifest.schema}"
-        raise ValueError(f"the backup must be of format {FORMAT} and of {schema.name}, got {got}. Take another.")
+        raise IntegrityError(f"the backup must be of format {FORMAT} and of {schema.name}, got {got}. Take another.")
     for name in manifest.files:
         check_path("the backup's file", name)
     named = {f"tables/{name}.jsonl": digest for name, digest in manifest.tables.items()}
     for name, digest in (named | {f"files/{name}": digest for name, digest in manifest.files.items()}).items():
         with archive.open(name) as content:
             if _digest(content) != digest:
-                raise ValueError(f"{name} must be as it was backed up, got other content. Take another copy.")
+                raise IntegrityError(f"{name} must be as it was backed up, got other content. Take another copy.")
     return manifest

@@ -6,6 +6,7 @@ from typing import TypeVar
 from pydantic import TypeAdapter
 
 from teledx_fed.core.clinical import Diagnosis, Fault, Gap, PatientRecord, Reading
+from teledx_fed.core.errors import DataError, IntegrityError
 
 DIAGNOSES = TypeAdapter(Diagnosis)
 READINGS = TypeAdapter(Reading)
@@ -29,12 +30,14 @@ def written(adapter: TypeAdapter[Value], value: Value) -> str:
     """A `ValueError` for what could not be read back as it is, such as a probability that is no number."""
     text = adapter.dump_json(value).decode()
     if adapter.validate_json(text) != value:
-        raise ValueError(f"{type(value).__name__} must hold plain numbers and words, got {value!r}. Compute it anew.")
+        raise DataError(f"{type(value).__name__} must hold plain numbers and words, got {value!r}. Compute it anew.")
     return text
 
 
 def read(adapter: TypeAdapter[Value], text: str, digest: str) -> Value:
     """A `ValueError` where somebody changed the text."""
     if digest_of(text) != digest:
-        raise ValueError(f"what was stored must be as it was written, got other bytes than {digest}. Restore a backup.")
+        raise IntegrityError(
+            f"what was stored must be as it was written, got other bytes than {digest}. Restore a backup."
+        )
     return adapter.validate_json(text)

@@ -12,6 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DatabaseError
 from sqlalchemy.orm import DeclarativeBase, Session
 
+from teledx_fed.core.errors import ConfigurationError, TeledxError
 from teledx_fed.core.files import make_folder
 from teledx_fed.store.schema import Schema, upgrade
 
@@ -36,7 +37,7 @@ class Database:
         try:
             self.engine.connect().close()
         except DatabaseError as error:
-            raise ValueError(
+            raise ConfigurationError(
                 f"store.url must lead to a database, got {self.url}: {error.orig}. Start it, or name another."
             ) from error
 
@@ -45,7 +46,7 @@ class Database:
         try:
             with self.connection() as connection:
                 upgrade(connection, schema)
-        except ValueError:
+        except TeledxError:
             self.close()
             raise
 
@@ -97,12 +98,12 @@ def _checked(url: str) -> URL:
     try:
         parsed = make_url(url)
     except ArgumentError as error:
-        raise ValueError("store.url must be a database URL, got something else. Say sqlite:///FILE.") from error
+        raise ConfigurationError("store.url must be a database URL, got something else. Say sqlite:///FILE.") from error
     if parsed.drivername == POSTGRESQL:
         return parsed.set(drivername="postgresql+psycopg")
     is_file = parsed.drivername == SQLITE and parsed.database not in (None, "", ":memory:")
     if not (is_file or parsed.drivername == "postgresql+psycopg"):
-        raise ValueError(
+        raise ConfigurationError(
             f"store.url must be sqlite:///FILE or postgresql://HOST/NAME, got {parsed}. Choose one of these."
         )
     return parsed
@@ -134,7 +135,7 @@ def _postgresql(url: URL) -> Engine:
     try:
         return create_engine(url, pool_pre_ping=True, **POOL)
     except ModuleNotFoundError as error:
-        raise ValueError(
+        raise ConfigurationError(
             "store.url must be sqlite:///FILE without PostgreSQL's driver, got postgresql."
             " Install teledx-fed[postgresql]."
         ) from error

@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 
 import pyrage
 
+from teledx_fed.core.errors import ConfigurationError, DataError, IntegrityError
 from teledx_fed.core.files import make_folder, write_text
 
 BEGINNING = b"age-encryption.org/"
@@ -18,7 +19,7 @@ BEGINNING = b"age-encryption.org/"
 def new_key(file: Path) -> str:
     """Write a key as `age-keygen` does, and return its recipient, for which others can encrypt."""
     if file.exists():
-        raise ValueError(f"{file} must be new, got a file that is there. Name another.")
+        raise ConfigurationError(f"{file} must be new, got a file that is there. Name another.")
     identity = pyrage.x25519.Identity.generate()
     recipient = str(identity.to_public())
     write_text(file, f"# public key: {recipient}\n{identity}\n")
@@ -29,7 +30,9 @@ def recipients_of(texts: Sequence[str]) -> list[Any]:
     try:
         return [pyrage.x25519.Recipient.from_str(text) for text in texts]
     except pyrage.RecipientError as error:
-        raise ValueError(f"--recipient must be one that backup-key printed (age1…), got {texts}. Copy it.") from error
+        raise ConfigurationError(
+            f"--recipient must be one that backup-key printed (age1…), got {texts}. Copy it."
+        ) from error
 
 
 @contextmanager
@@ -66,7 +69,7 @@ def opened(path: Path, key: Path | None, scratch: Path) -> Iterator[BinaryIO]:
         file.seek(0)
         if is_encrypted != (key is not None):
             got, remedy = ("an encrypted one", "Name its key.") if is_encrypted else ("a plain one", "Leave --key out.")
-            raise ValueError(f"{path} must be {'plain' if key is None else 'encrypted'}, got {got}. {remedy}")
+            raise DataError(f"{path} must be {'plain' if key is None else 'encrypted'}, got {got}. {remedy}")
         if key is None:
             yield file
             return
@@ -80,7 +83,7 @@ def _decrypt(path: Path, file: BinaryIO, plain: Any, key: Path) -> None:
     try:
         pyrage.decrypt_io(file, plain, _identities(key))
     except (pyrage.DecryptError, OSError) as error:
-        raise ValueError(
+        raise IntegrityError(
             f"{path} must be whole and encrypted for the key {key}, got: {error}. Take another copy, or another key."
         ) from error
 
@@ -90,7 +93,9 @@ def _identities(key: Path) -> list[Any]:
         lines = [line.strip() for line in key.read_text().splitlines()]
         found = [pyrage.x25519.Identity.from_str(line) for line in lines if line and not line.startswith("#")]
     except (OSError, UnicodeDecodeError, pyrage.IdentityError) as error:
-        raise ValueError(f"--key must be a file that backup-key wrote, got {key}: {error}. Name another.") from error
+        raise ConfigurationError(
+            f"--key must be a file that backup-key wrote, got {key}: {error}. Name another."
+        ) from error
     if not found:
-        raise ValueError(f"--key must be a file that backup-key wrote, got {key} without a key. Name another.")
+        raise ConfigurationError(f"--key must be a file that backup-key wrote, got {key} without a key. Name another.")
     return found

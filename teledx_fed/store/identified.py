@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 from sqlalchemy import delete, select
 
+from teledx_fed.core.errors import ConfigurationError
 from teledx_fed.data.dicom import Filing, Source
 from teledx_fed.store import backup
 from teledx_fed.store.content import written
@@ -49,7 +50,7 @@ class IdentifiedStore:
             same = (IdentityRow.issuer == identity.issuer, IdentityRow.number == identity.number)
             other = session.scalar(select(IdentityRow.pseudonym).where(*same))
             if other not in (None, identity.pseudonym):
-                raise ValueError(
+                raise ConfigurationError(
                     "identity.number must belong to one pseudonym, got one that has another. Use the site's one key."
                 )
             row = session.get(IdentityRow, identity.pseudonym)

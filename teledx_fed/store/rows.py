@@ -6,14 +6,15 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from teledx_fed.core.clinical import Study, StudyImage
+from teledx_fed.core.errors import DataError
 from teledx_fed.data.photographs import stored_photograph
 from teledx_fed.store.content import DIAGNOSES, DOUBTS, FAULTS, READINGS, RECORDS, read
 from teledx_fed.store.tables import ImageRow, ReadingRow, RefusalRow, StudyRow, SuggestionRow, ViewRow
 from teledx_fed.store.values import Entry, Refusal, StoredImage, StoredReading, StoredStudy, Suggestion, View
 
 
-def unknown(what: str, name: str) -> ValueError:
-    return ValueError(f"{what} must be one that is stored, got {name!r}. Look at the list.")
+def unknown(what: str, name: str) -> DataError:
+    return DataError(f"{what} must be one that is stored, got {name!r}. Look at the list.")
 
 
 def study_row(session: Session, study: str, lock: bool = False) -> StudyRow:

@@ -10,6 +10,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, MetaData, text
 
+from teledx_fed.core.errors import IntegrityError
 from teledx_fed.store.tables import IdentifiedTable, Table
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -44,7 +45,7 @@ def upgrade(connection: Connection, schema: Schema, to: str = "head") -> None:
     known = {script.revision for script in scripts.walk_revisions()}
     current = revision(connection, schema)
     if not {current, to} <= known | {None, "head"}:
-        raise ValueError(
+        raise IntegrityError(
             f"the database must be of this version or an older one, got {schema.name} {current or to}."
             " Install the version that wrote it, or a newer one."
         )

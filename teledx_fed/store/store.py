@@ -8,6 +8,7 @@ from sqlalchemy import case, select, true
 from sqlalchemy.orm import Session
 
 from teledx_fed.core.clinical import Action, Diagnosis, Gap, Reading
+from teledx_fed.core.errors import DataError
 from teledx_fed.core.examples import Eye
 from teledx_fed.core.files import make_folder
 from teledx_fed.store import appending, arriving, backup, census, learning, refusals, retention, rows
@@ -202,7 +203,7 @@ class Store:
         with self._database.writing() as session:
             row = rows.study_row(session, study, lock=True)
             if row.status in (Status.READ, Status.REOPENED, Status.SIGNED):
-                raise ValueError(f"study must be unread for its eyes to change, got {row.status}. Send it anew.")
+                raise DataError(f"study must be unread for its eyes to change, got {row.status}. Send it anew.")
             found = select(ImageRow).where(ImageRow.study == study, ImageRow.digest == digest)
             if (image := session.scalars(found).one_or_none()) is None:
                 raise rows.unknown("image", digest)

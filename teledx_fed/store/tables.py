@@ -20,6 +20,7 @@ from sqlalchemy import DateTime as DatabaseTime
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from teledx_fed.core.clinical import Action
+from teledx_fed.core.errors import DataError
 from teledx_fed.core.examples import Eye, Field
 from teledx_fed.store.values import Role, Status
 
@@ -42,7 +43,7 @@ class Moment(TypeDecorator[datetime]):
         if value is None:
             return None
         if value.tzinfo is None:
-            raise ValueError(f"time must have a zone, got {value.isoformat()}. Say datetime.now(UTC).")
+            raise DataError(f"time must have a zone, got {value.isoformat()}. Say datetime.now(UTC).")
         utc = value.astimezone(UTC)
         return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
 

@@ -8,6 +8,7 @@ from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session
 
 from teledx_fed.core.checks import must
+from teledx_fed.core.errors import DataError
 from teledx_fed.store.database import Database
 from teledx_fed.store.rows import unknown
 from teledx_fed.store.tables import UploadRow
@@ -26,7 +27,7 @@ class Uploads:
         `OverQuota` where the source would have more in progress.
         """
         check_text("upload.source", source)
-        must(length > 0, "upload.length", "be positive", length, "Send a file that holds something.")
+        must(length > 0, "upload.length", "be positive", length, "Send a file that holds something.", DataError)
         name = uuid4().hex
         upload = Upload(name, source, f"uploads/{name}", length, 0, self._clock() + lifetime)
         with self._database.writing() as session:
@@ -56,11 +57,13 @@ class Uploads:
         with self._database.writing() as session:
             row = self._row(session, source, upload)
             within = start < end <= row.length
-            must(within, "upload.end", f"lie in {start + 1}…{row.length}", end, "Send what is left, no more.")
+            must(
+                within, "upload.end", f"lie in {start + 1}…{row.length}", end, "Send what is left, no more.", DataError
+            )
             stood = (UploadRow.id == upload, UploadRow.offset == start)
             moved = session.scalar(update(UploadRow).where(*stood).values(offset=end).returning(UploadRow.id))
             session.refresh(row)
-            must(moved is not None, "upload.start", f"be {row.offset}", start, "Go on from there.")
+            must(moved is not None, "upload.start", f"be {row.offset}", start, "Go on from there.", DataError)
             return _upload(row)
 
     def end(self, source: str, upload: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from teledx_fed.core.checks import must
 from teledx_fed.core.clinical import Action, Diagnosis, EyeReading, Fault, Gap, PatientRecord, Reading, Study
+from teledx_fed.core.errors import DataError, RefusedError
 from teledx_fed.core.examples import Example, Eye, Field
 from teledx_fed.data.dicom import Filing, Source
 
@@ -30,14 +31,21 @@ class Role(StrEnum):
 def check_text(name: str, value: str, longest: int = 200) -> None:
     """What both databases hold and a page can show."""
     fits = 0 < len(value) <= longest and value.isprintable()
-    must(fits, name, f"be 1 to {longest} printable characters", value[: longest + 1], "Choose another.")
+    must(fits, name, f"be 1 to {longest} printable characters", value[: longest + 1], "Choose another.", DataError)
 
 
 def check_path(name: str, path: str) -> None:
     check_text(name, path, 500)
     parts = PurePosixPath(path).parts
     inside = not path.startswith("/") and ".." not in parts and "/".join(parts) == path and "\\" not in path
-    must(inside, name, "be relative to the image folder, and inside it", path, "Say where in the folder it lies.")
+    must(
+        inside,
+        name,
+        "be relative to the image folder, and inside it",
+        path,
+        "Say where in the folder it lies.",
+        DataError,
+    )
 
 
 @dataclass(frozen=True)
@@ -61,13 +69,17 @@ class StoredImage:
 
     def __post_init__(self) -> None:
         hexadecimal = len(self.digest) == 64 and set(self.digest) <= set("0123456789abcdef")
-        must(hexadecimal, "image.digest", "be a SHA-256, hexadecimal", self.digest, "Hash the file's content.")
+        must(
+            hexadecimal, "image.digest", "be a SHA-256, hexadecimal", self.digest, "Hash the file's content.", DataError
+        )
         if self.instance is not None:
             check_text("image.instance", self.instance, 64)
         check_path("image.path", self.path)
         check_text("image.camera", self.camera)
         sides = (self.width, self.height)
-        must(min(sides) > 0, "image.width and image.height", "be positive", sides, "Read them from the file.")
+        must(
+            min(sides) > 0, "image.width and image.height", "be positive", sides, "Read them from the file.", DataError
+        )
 
 
 @dataclass(frozen=True)
@@ -89,14 +101,14 @@ class Arrival:
             if (value := getattr(self, name)) is not None:
                 check_text(f"study.{name}", value)
         digests = [image.digest for image in self.images]
-        must(bool(digests), "study.images", "hold a photograph", digests, "Send one.")
+        must(bool(digests), "study.images", "hold a photograph", digests, "Send one.", DataError)
         check_different(self.images)
 
 
 def check_different(images: Sequence[StoredImage]) -> None:
     digests = [image.digest for image in images]
     different = len(set(digests)) == len(digests) == len({image.path for image in images})
-    must(different, "study.images", "be different files", digests, "Send each photograph once.")
+    must(different, "study.images", "be different files", digests, "Send each photograph once.", DataError)
 
 
 @dataclass(frozen=True)
@@ -235,7 +247,7 @@ class UploadQuota:
     total: int
 
 
-class OverQuota(ValueError):
+class OverQuota(RefusedError):
     """A source has too much in progress."""
 
 

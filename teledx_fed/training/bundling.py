@@ -6,6 +6,7 @@ from pathlib import Path
 
 from teledx_fed.config.data import DataSettings
 from teledx_fed.config.settings import Settings
+from teledx_fed.core.errors import ConfigurationError
 from teledx_fed.core.examples import Example, Site
 from teledx_fed.core.operating_points import OperatingPoints
 from teledx_fed.data.image_cache import PREPARATION_VERSION
@@ -42,7 +43,7 @@ def write_bundles(
         for name, site in sites.items():
             (points,) = evaluation.points["federated"][name]
             write_site_bundle(worker, site, models[name], points, settings, trained, folder / "bundles" / name)
-    except ValueError as error:
+    except ConfigurationError as error:
         say(f"no bundles: {error}")
 
 
@@ -74,7 +75,7 @@ def calibration(worker: Worker, site: Site, model: SiteModel, points: OperatingP
     examples = site.shard.validation
     raw = worker.predictions(site.images, model, examples)
     if raw.probabilities is None:
-        raise ValueError("model.head must be grade to be calibrated, got one output. Train five grades.")
+        raise ConfigurationError("model.head must be grade to be calibrated, got one output. Train five grades.")
     divisor = temperature(raw.probabilities, raw.grade)
     probabilities = worker.predictions(site.images, model, examples, divisor).probabilities
     assert probabilities is not None

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 
 from teledx_fed.config.settings import Settings
+from teledx_fed.core.errors import ConfigurationError
 from teledx_fed.model.network import Grader
 from teledx_fed.model.runtime import has_cuda
 
@@ -33,7 +34,7 @@ def device(settings: Settings, say: Callable[[str], None]) -> torch.device:
     _keep_freed_memory()
     torch.backends.cudnn.benchmark = False  # its choice of algorithm would differ from run to run
     if choice == "cuda" and not torch.cuda.is_available():
-        raise ValueError("simulation.device must be a device of this machine, got cuda. Choose auto or cpu.")
+        raise ConfigurationError("simulation.device must be a device of this machine, got cuda. Choose auto or cpu.")
     if choice != "cpu" and torch.cuda.is_available():
         say(f"computing on {torch.cuda.get_device_name()}")
         return torch.device("cuda")

@@ -1,6 +1,7 @@
-"""Which failures are one line for a person, and which keep their traceback."""
+"""Which errors are one line for a person, and which have a reference number and a traceback in the log."""
 
 import errno
+import re
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -8,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from teledx_fed.core import errors
 from teledx_fed.core.checks import must
-from teledx_fed.core.failures import line_of, of_machine, told_plainly
+from teledx_fed.core.failures import LOG, line_of, log_unexpected, of_machine, report_errors
 
 FULL = Path("/dev/full")
 
@@ -75,8 +77,8 @@ def test_a_full_disk_is_known_behind_another_error() -> None:
     assert "must have room" in str(of_machine(error_of(fail)))
 
 
-def test_a_worded_refusal_is_its_own_line(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit, match=r"error: rounds must be positive, got 0\. Try 1\."), told_plainly():
+def test_an_error_of_the_tree_is_its_own_line(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"error: rounds must be positive, got 0\. Try 1\."), report_errors(tmp_path):
         must(False, "rounds", "be positive", 0, "Try 1.")
 
 
@@ -89,7 +91,45 @@ def test_a_worded_refusal_is_its_own_line(capsys: pytest.CaptureFixture[str]) ->
         lambda: Path("/nowhere/at/all").read_text(),
     ],
 )
-def test_a_fault_in_the_program_keeps_its_traceback(fail: Callable[[], object]) -> None:
-    assert line_of(error_of(fail)) is None
-    with pytest.raises(type(error_of(fail))), told_plainly():
+def test_an_unexpected_error_is_a_reference_number_and_its_traceback_is_in_the_log(
+    fail: Callable[[], object], tmp_path: Path
+) -> None:
+    assert line_of(error := error_of(fail)) is None
+    with pytest.raises(SystemExit) as ended, report_errors(tmp_path):
         fail()
+    assert str(error) not in str(ended.value.code)
+    reference = re.search("reference ([0-9a-f]{8})", str(ended.value.code))
+    logged = (tmp_path / LOG).read_text()
+    assert reference is not None
+    assert reference[0] in logged
+    assert "Traceback" in logged
+    assert str(error) in logged
+    assert (tmp_path / LOG).stat().st_mode & 0o077 == 0, "a traceback may name patients"
+
+
+def test_the_log_of_a_folder_that_cannot_be_written_is_a_temporary_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("teledx_fed.core.failures.gettempdir", lambda: str(tmp_path))
+    with pytest.raises(SystemExit, match="reference"), report_errors(tmp_path / "absent"):
+        raise RuntimeError("Anna Bauer")
+    (written,) = tmp_path.glob(f"*{LOG}")
+    assert "Anna Bauer" in written.read_text()
+
+
+def test_a_page_shows_the_reference_that_the_log_has(caplog: pytest.LogCaptureFixture) -> None:
+    shown = log_unexpected(RuntimeError("Anna Bauer"))
+    assert "Anna Bauer" not in shown
+    assert re.findall("reference ([0-9a-f]{8})", shown) == re.findall("reference ([0-9a-f]{8})", caplog.text)
+    assert "Anna Bauer" in caplog.text
+
+
+def test_the_tree_is_the_one_drawn() -> None:
+    kinds = {kind for kind in vars(errors).values() if isinstance(kind, type)}
+    assert {kind.__name__ for kind in kinds} == set(re.findall(r"\w+Error(?=  | *$)", str(errors.__doc__), re.M))
+    assert all(issubclass(kind, errors.TeledxError) for kind in kinds)
+    assert {kind for kind in kinds if issubclass(kind, ValueError)} == {
+        errors.ConfigurationError,
+        errors.DataError,
+        errors.IntegrityError,
+    }

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from teledx_fed.core.errors import RefusedError
 from teledx_fed.core.files import exclusive
 
 HOLD = """
@@ -31,7 +32,9 @@ def holder(tmp_path: Path) -> "subprocess.Popen[str]":
 
 def test_the_second_process_is_told_who_holds_the_folder(holder: "subprocess.Popen[str]", tmp_path: Path) -> None:
     with (
-        pytest.raises(ValueError, match=rf"must be free, got one in use by process {holder.pid} on \S+ since \d{{4}}-"),
+        pytest.raises(
+            RefusedError, match=rf"must be free, got one in use by process {holder.pid} on \S+ since \d{{4}}-"
+        ),
         exclusive(tmp_path / ".lock"),
     ):
         pass
@@ -49,7 +52,7 @@ def test_a_killed_process_holds_nothing(holder: "subprocess.Popen[str]", tmp_pat
 def test_the_lock_is_of_the_folder_by_any_name(holder: "subprocess.Popen[str]", tmp_path: Path) -> None:
     link = tmp_path.with_name(f"{tmp_path.name}-link")
     link.symlink_to(tmp_path)
-    with pytest.raises(ValueError, match="must be free"), exclusive(link / ".lock"):
+    with pytest.raises(RefusedError, match="must be free"), exclusive(link / ".lock"):
         pass
 
 

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from serving import free_port, served
 
+from teledx_fed.core.errors import RefusedError
 from teledx_fed.diagnosis.clinic import Clinic
 from teledx_fed.diagnosis.web import sessions
 from teledx_fed.diagnosis.web.limits import MAX_KEYS, Busy, LogInLimits, Places, RateLimit, TooMany, network_of
@@ -60,7 +61,7 @@ def outcome(attempt: Callable[[], object]) -> str:
         attempt()
     except TooMany:
         return "wait"
-    except ValueError:
+    except RefusedError:
         return "wrong"
     return "in"
 

@@ -6,6 +6,7 @@ import timm
 import torch
 
 from teledx_fed.config.learning import ModelSettings
+from teledx_fed.core.errors import UnavailableError
 from teledx_fed.model.network import BatchNorm, build, load, oedema_slice, pack, read_network, save
 from teledx_fed.model.pretrained import lite0_state
 
@@ -170,7 +171,7 @@ def test_saved_bytes_depend_on_the_weights_alone(tmp_path: Path) -> None:
 
 def test_an_unreachable_hub_is_an_error_and_never_a_fallback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(ConnectionError, match=r"model.initial=hub must reach the model hub for resnet10t"):
+    with pytest.raises(UnavailableError, match=r"model.initial=hub must reach the model hub for resnet10t"):
         build(ModelSettings(name="resnet10t", initial="hub"), seed=0)
 
 

@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 from invented_studies import SUGGESTED, Clock, arrival
 
+from teledx_fed.core.errors import RefusedError
 from teledx_fed.store.identified import IdentifiedStore, open_identified, restore_identified
 from teledx_fed.store.store import Store
 from teledx_fed.store.values import Identity, Role, User
@@ -62,7 +63,7 @@ def test_who_is_disabled_or_changes_the_password_is_logged_out(store: Store) -> 
     token, _ = store.access.log_in("anna", HOUR)
     store.access.set_disabled("anna", True)
     assert store.access.logged_in(token) is None
-    with pytest.raises(ValueError, match="must be enabled, got 'anna'"):
+    with pytest.raises(RefusedError, match="must be enabled, got 'anna'"):
         store.access.log_in("anna", HOUR)
     store.access.set_disabled("anna", False)
     assert store.access.logged_in(token) is None
@@ -96,12 +97,12 @@ def test_a_link_is_used_with_its_study_and_once(store: Store) -> None:
     assert store.access.link(token) == link, "no study, no use"
     missing.with_suffix(".away").rename(missing)
     for wrong in (arrival(store, "b", source="page/anna"), arrival(store, "c", patient="p2", source=link.source)):
-        with pytest.raises(ValueError, match="this source's and this patient's"):
+        with pytest.raises(RefusedError, match="this source's and this patient's"):
             store.add_study(wrong, token)
     added = store.add_study(sent, token)
     assert store.access.link(token) is None
     assert store.add_study(sent, token) == added, "the same study, sent again"
-    with pytest.raises(ValueError, match="link must be new and in time"):
+    with pytest.raises(RefusedError, match="link must be new and in time"):
         store.add_study(arrival(store, "d", source=link.source), token)
     assert len(store.worklist()) == 1
 
@@ -110,7 +111,7 @@ def test_a_link_expires(store: Store, clock: Clock) -> None:
     token, link = store.access.add_link("patient", HOUR)
     clock.time += HOUR
     assert store.access.link(token) is None
-    with pytest.raises(ValueError, match="link must be new and in time"):
+    with pytest.raises(RefusedError, match="link must be new and in time"):
         store.add_study(arrival(store, "a", source=link.source), token)
 
 

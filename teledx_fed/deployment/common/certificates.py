@@ -11,6 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization as form
 from cryptography.x509.oid import NameOID
 
+from teledx_fed.core.errors import ConfigurationError
 from teledx_fed.deployment.common.keys import public_key
 from teledx_fed.deployment.common.private_files import read
 
@@ -73,7 +74,7 @@ def certificates_in(content: bytes, name: Path | str) -> list[x509.Certificate]:
     try:
         return x509.load_pem_x509_certificates(content)
     except ValueError as error:
-        raise ValueError(
+        raise ConfigurationError(
             f"{name} must hold certificates in PEM, got none. Convert DER with `openssl x509 -inform der`, "
             "PFX with `openssl pkcs12`."
         ) from error

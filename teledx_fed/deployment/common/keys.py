@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
 
 from teledx_fed.core.checks import must
+from teledx_fed.core.errors import ConfigurationError
 from teledx_fed.deployment.common.private_files import PUBLIC, all_new, read, write
 from teledx_fed.federation.flower import sign_message, verify_signature
 
@@ -35,9 +36,9 @@ def site_key(private: Path) -> ec.EllipticCurvePrivateKey:
     try:
         key = form.load_ssh_private_key(read(private), password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise ValueError(f"{private} must be the key that init made, got another file. Put it back.") from error
+        raise ConfigurationError(f"{private} must be the key that init made, got another file. Put it back.") from error
     if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise ValueError(f"{private} must be the key that init made, got {type(key).__name__}. Put it back.")
+        raise ConfigurationError(f"{private} must be the key that init made, got {type(key).__name__}. Put it back.")
     return key
 
 
@@ -58,7 +59,7 @@ def is_signed_by(key: bytes, content: bytes, signature: bytes) -> bool:
     """Whether the private half of `key` (PEM) signed this, as Flower's SuperNodes sign."""
     try:
         public = public_key(key, "key")
-    except ValueError:
+    except ConfigurationError:
         return False
     return isinstance(public, ec.EllipticCurvePublicKey) and bool(verify_signature(public, content, signature))
 
@@ -77,18 +78,18 @@ def lasting_key(path: Path) -> ec.EllipticCurvePrivateKey:
 def ecdsa_key(path: Path) -> ec.EllipticCurvePrivateKey:
     key = private_key(path)
     if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise ValueError(f"{path} must be an ECDSA key, got {type(key).__name__}. Put back the one made here.")
+        raise ConfigurationError(f"{path} must be an ECDSA key, got {type(key).__name__}. Put back the one made here.")
     return key
 
 
 def public_key(content: bytes, name: Path | str) -> PublicKeyTypes:
     if b"PRIVATE KEY-----" in content or content.startswith(b"PuTTY-User-Key-File"):
-        raise ValueError(f"{name} must be a public key, got a PRIVATE key. {EXPOSED}")
+        raise ConfigurationError(f"{name} must be a public key, got a PRIVATE key. {EXPOSED}")
     pem = content.lstrip().startswith(b"-----BEGIN")
     try:
         return form.load_pem_public_key(content) if pem else form.load_ssh_public_key(content.strip())
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise ValueError(f"{name} must be a public key, got a file that is none. {NEW_PAIR}") from error
+        raise ConfigurationError(f"{name} must be a public key, got a file that is none. {NEW_PAIR}") from error
 
 
 def private_key(path: Path) -> PrivateKeyTypes:
@@ -96,12 +97,14 @@ def private_key(path: Path) -> PrivateKeyTypes:
     try:
         return form.load_pem_private_key(content, password=None)
     except TypeError as error:
-        raise ValueError(
+        raise ConfigurationError(
             f"{path} must open without a passphrase, got one that asks for it. Nobody is there when a server restarts: "
             "decrypt it with `openssl pkey`."
         ) from error
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise ValueError(f"{path} must be a private key in PEM, got none. Convert it with `openssl pkey`.") from error
+        raise ConfigurationError(
+            f"{path} must be a private key in PEM, got none. Convert it with `openssl pkey`."
+        ) from error
 
 
 def pem_of_key(key: PrivateKeyTypes, written: form.PrivateFormat = form.PrivateFormat.PKCS8) -> bytes:

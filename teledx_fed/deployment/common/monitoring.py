@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from teledx_fed.core.errors import ConfigurationError
 from teledx_fed.deployment.common.metrics import CONTENT_TYPE
 from teledx_fed.deployment.common.settings import checked_address
 
@@ -30,7 +31,9 @@ def watched(listen: str | None, metrics: Callable[[], bytes], health: Health) ->
     try:
         server = _Server(checked_address("watch.listen", listen), metrics, health)
     except OSError as error:
-        raise ValueError(f"watch.listen must be free, got {listen!r} ({error}). Choose another port.") from error
+        raise ConfigurationError(
+            f"watch.listen must be free, got {listen!r} ({error}). Choose another port."
+        ) from error
     with server:
         threading.Thread(target=server.serve_forever, name="watch", daemon=True).start()
         try:

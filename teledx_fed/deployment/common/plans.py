@@ -12,6 +12,7 @@ from typing import Any, Self
 from teledx_fed.config.loading import build
 from teledx_fed.config.settings import Settings
 from teledx_fed.core.checks import must
+from teledx_fed.core.errors import ConfigurationError
 from teledx_fed.core.files import write_text
 from teledx_fed.core.weights import Weights
 
@@ -96,7 +97,9 @@ class Plan:
         try:
             found = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise ValueError(f"PLAN must be a plan as server plan writes it, got {error}. Ask for it again.") from error
+            raise ConfigurationError(
+                f"PLAN must be a plan as server plan writes it, got {error}. Ask for it again."
+            ) from error
         whole = isinstance(found, dict) and found.keys() == {"format", "release", "purpose", "initial", "settings"}
         must(whole and found.pop("format") == FORMAT, "PLAN", f"be a plan of format {FORMAT}", text[:60], AGAIN)
         _check_bound(found["settings"])
@@ -112,7 +115,9 @@ def read(path: Path) -> Plan:
     try:
         return Plan.parse(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"PLAN must be a file that can be read, got {path}: {error}. Check the path.") from error
+        raise ConfigurationError(
+            f"PLAN must be a file that can be read, got {path}: {error}. Check the path."
+        ) from error
 
 
 def digest_of(weights: Weights) -> str:
@@ -127,7 +132,9 @@ def sha256_of(file: Path) -> str:
     try:
         return hashlib.sha256(file.read_bytes()).hexdigest()
     except OSError as error:
-        raise ValueError(f"model.file must be readable, got {file}: {error.strerror}. Correct the path.") from error
+        raise ConfigurationError(
+            f"model.file must be readable, got {file}: {error.strerror}. Correct the path."
+        ) from error
 
 
 def bound(settings: Settings) -> dict[str, dict[str, Any]]:

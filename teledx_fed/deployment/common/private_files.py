@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from uuid import uuid4
 
+from teledx_fed.core.errors import ConfigurationError
 from teledx_fed.core.files import make_folder
 
 PRIVATE, PUBLIC, PRIVATE_FOLDER = 0o600, 0o644, 0o700
@@ -13,7 +14,7 @@ def read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise ValueError(
+        raise ConfigurationError(
             f"{path} must be readable, got: {error.strerror}. Check the path and its permissions."
         ) from error
 
@@ -24,8 +25,10 @@ def all_new(*paths: Path) -> None:
             raise _taken(path)
 
 
-def _taken(path: Path) -> ValueError:
-    return ValueError(f"{path} must be new, got a file that is there. Nothing is overwritten: move it away first.")
+def _taken(path: Path) -> ConfigurationError:
+    return ConfigurationError(
+        f"{path} must be new, got a file that is there. Nothing is overwritten: move it away first."
+    )
 
 
 def write(path: Path, content: bytes, mode: int = PRIVATE, replace: bool = False) -> None:

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from teledx_fed.core.checks import must, within
+from teledx_fed.core.errors import ConfigurationError
 from teledx_fed.deployment.common.certificates import certificates_of, expires, now
 from teledx_fed.deployment.common.keys import CURVE, ecdsa_key, lasting_key, pem_of_key, private_key
 from teledx_fed.deployment.common.private_files import PUBLIC, all_new, read, write
@@ -87,7 +88,7 @@ def adopt(certificates: Path, certificate: Path, key: Path, authority: Path, hos
     """
     chain, roots, secret = certificates_of(certificate), certificates_of(authority), private_key(key)
     if chain[0].public_key() != secret.public_key():
-        raise ValueError(
+        raise ConfigurationError(
             f"{key} must belong to the first certificate in {certificate}, got another's key. "
             "Give the two that were made together."
         )
@@ -140,21 +141,23 @@ def _authority(certificates: Path) -> tuple[x509.Certificate, ec.EllipticCurvePr
     """What signs. A `ValueError` where its key is elsewhere or another's, or its time is over."""
     certificate, key = certificates / "ca.crt", certificates / "ca.key"
     if not key.exists():
-        raise ValueError(
+        raise ConfigurationError(
             f"{key} must be there to sign with, got no file. Put it back; or, where the certificate came from a PKI "
             "of your own, ask that for a new one and adopt it."
         )
     _in_time(certificate)
     authority, signer = certificates_of(certificate)[0], ecdsa_key(key)
     if authority.public_key() != signer.public_key():
-        raise ValueError(f"{key} must belong to {certificate}, got another's key. Put back the two made together.")
+        raise ConfigurationError(
+            f"{key} must belong to {certificate}, got another's key. Put back the two made together."
+        )
     return authority, signer
 
 
 def _in_time(certificate: Path) -> None:
     ends = expires(certificate)
     if ends <= now():
-        raise ValueError(
+        raise ConfigurationError(
             f"{certificate} must not have expired, got one that did on {ends:%Y-%m-%d}. "
             "Have a new one made; a new authority goes to every hospital first."
         )
@@ -175,7 +178,7 @@ def _withstands(certificate: Path, key: Path, roots: Sequence[x509.Certificate],
                 end.do_handshake()
     except ssl.SSLError as error:
         objection = getattr(error, "verify_message", error.reason)
-        raise ValueError(
+        raise ConfigurationError(
             f"{certificate} must be good for {host or 'a site'}, got the objection: {objection}. {remedy}"
         ) from error
 
@@ -184,7 +187,7 @@ def _settle_authority(path: Path, roots: bytes) -> None:
     if not path.exists():
         write(path, roots, PUBLIC)
     elif read(path) != roots:
-        raise ValueError(
+        raise ConfigurationError(
             f"{path} must be the authority that hospitals hold already, got another. "
             "Send them the new one, move this one away, and adopt again."
         )

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 
+from teledx_fed.core.errors import ConfigurationError, RefusedError, TeledxError, UnavailableError
 from teledx_fed.deployment.common.keys import public_key_bytes
 from teledx_fed.deployment.common.settings import LOOPBACK, checked_name
 from teledx_fed.deployment.server.overview import Node
@@ -79,7 +80,7 @@ class FlowerRun:
 
 @contextmanager
 def control(home: ServerDirectory) -> Iterator[ControlHttpClient]:
-    """A `ConnectionError` says how to start the server where none answers, a `ValueError` what it refuses."""
+    """An `UnavailableError` says how to start the server where none answers, a `RefusedError` what it refuses."""
     try:
         client = ControlHttpClient.from_server_address(
             f"{LOOPBACK}:{home.settings.control_port}",
@@ -90,18 +91,18 @@ def control(home: ServerDirectory) -> Iterator[ControlHttpClient]:
         with client:
             yield client
     except httpx.TransportError as error:
-        raise ConnectionError(
+        raise UnavailableError(
             f"no server answers on {LOOPBACK}:{home.settings.control_port} ({error}). Start it with start."
         ) from error
     except httpx.HTTPStatusError as error:
         told = FlowerError.from_json(error.response.text)
-        raise ValueError(f"the server refused: {told.message if told else error}") from error
+        raise RefusedError(f"the server refused: {told.message if told else error}") from error
 
 
 def is_up(home: ServerDirectory) -> bool:
     try:
         nodes(home)
-    except (ConnectionError, ValueError):
+    except TeledxError:
         return False
     return True
 
@@ -125,9 +126,11 @@ def admit(home: ServerDirectory, name: str, public_key: Path) -> None:
         known = client.ListNodes(ListNodesRequest()).nodes_info
         admitted = {info.name: info for info in known if info.status != "unregistered"}
         if name in admitted:
-            raise ValueError(f"name must be of one site, got {name!r}, which is admitted. Choose another, or expel it.")
+            raise ConfigurationError(
+                f"name must be of one site, got {name!r}, which is admitted. Choose another, or expel it."
+            )
         if holder := next((info.name for info in known if info.public_key == key), None):
-            raise ValueError(
+            raise ConfigurationError(
                 f"{public_key} must hold a new key, got that of {holder!r}. Each site has a key of its own."
             )
         client.RegisterNode(RegisterNodeRequest(public_key=key, name=name))
@@ -138,7 +141,7 @@ def expel(home: ServerDirectory, name: str) -> None:
         known = client.ListNodes(ListNodesRequest()).nodes_info
         found = [info for info in known if info.name == name and info.status != "unregistered"]
         if not found:
-            raise ValueError(f"name must be of an admitted site, got {name!r}. See status.")
+            raise ConfigurationError(f"name must be of an admitted site, got {name!r}. See status.")
         client.UnregisterNode(UnregisterNodeRequest(node_id=found[0].node_id))
 
 
@@ -171,7 +174,7 @@ def stop(home: ServerDirectory, run: str) -> None:
         try:
             with control(home) as client:
                 client.StopRun(StopRunRequest(run_id=id))
-        except ValueError:
+        except RefusedError:
             if id in _going(home, run):  # else it came to its end meanwhile
                 raise
 

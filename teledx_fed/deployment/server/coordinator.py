@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 def conduct(grid: Grid, order: Order, home: ServerDirectory) -> None:
-    """Rounds from wherever the run stands, into its folder. A `ValueError` where another process is at it."""
+    """Rounds from wherever the run stands, into its folder. A `RefusedError` where another process is at it."""
     settings, folder = build(json.loads(order.settings)), folder_of(home, order)
     sites = [node.name for node in nodes(home)]
     quorum, seconds = settings.federation.quorum, home.settings.wait_seconds

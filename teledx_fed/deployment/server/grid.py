@@ -9,6 +9,7 @@ import httpx
 from flwr.app import Error, Message
 from flwr.serverapp import Grid
 
+from teledx_fed.core.errors import UnavailableError
 from teledx_fed.deployment.common.audit import AuditLog
 from teledx_fed.deployment.common.log_heads import AUDIT, LogHeads
 from teledx_fed.deployment.common.receipts import RECEIVED, SENT, message_facts
@@ -61,14 +62,14 @@ class NetworkGrid(AnsweringGrid):
         self._overdue: dict[str, Sent] = {}
 
     def get_nodes(self) -> Iterable[NodeInfo]:
-        """Those online, once a quorum is. A `ConnectionError` names who is missing when the wait is over."""
+        """Those online, once a quorum is. An `UnavailableError` names who is missing when the wait is over."""
         until, reported = time.monotonic() + self._wait_seconds, None
         while len(online := list(self._grid.get_nodes())) < self._wanted:
             missing = ", ".join(sorted(self._sites - {node.name for node in online}))
             if time.monotonic() > until:
                 self._wanted = self._quorum
                 if len(online) < self._quorum:
-                    raise ConnectionError(
+                    raise UnavailableError(
                         f"federation.quorum of {self._quorum} sites must be online within {self._wait_seconds:g} s, "
                         f"got {len(online)}; missing: {missing}. When they are back, resume the run."
                     )

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 
+from teledx_fed.core.errors import UnavailableError
 from teledx_fed.core.reports import RoundReport
 from teledx_fed.deployment.common.certificates import expires
 from teledx_fed.deployment.common.events import Disk, Event, Kind, Watcher, disk, machine_events
@@ -18,7 +19,7 @@ def seen(home: ServerDirectory) -> Overview:
     """Where the federation stands, also while the server does not answer."""
     try:
         return overview(home, control.nodes(home), control.runs(home))
-    except ConnectionError:
+    except UnavailableError:
         return overview(home, None, ())
 
 

@@ -10,6 +10,7 @@ from teledx_fed.config.data import PartitionSettings
 from teledx_fed.config.loading import build, compose, save
 from teledx_fed.config.settings import Settings
 from teledx_fed.core.checks import must
+from teledx_fed.core.errors import ConfigurationError
 from teledx_fed.core.files import write_text
 from teledx_fed.core.reports import Readiness, RoundReport
 from teledx_fed.deployment.common import plans
@@ -28,7 +29,9 @@ def order_of(home: ServerDirectory, asked: Sequence[str], run: str, kind: str = 
     settings = _composed(asked)
     folder = folder_of(home, Order(checked_name("name", run), "", "", kind))
     if folder.exists():
-        raise ValueError(f"--name must be new, got {run!r}, which was run. Choose another, or say resume {run}.")
+        raise ConfigurationError(
+            f"--name must be new, got {run!r}, which was run. Choose another, or say resume {run}."
+        )
     plan = _plan(home, settings)
     return Order(run, plan.digest, json.dumps(asdict(settings)), kind), plan
 
@@ -41,7 +44,7 @@ def plan_of(home: ServerDirectory, asked: Sequence[str]) -> Plan:
 def _composed(asked: Sequence[str]) -> Settings:
     experiment, *overrides = asked
     if "=" in experiment:
-        raise ValueError(f"the first word must name an experiment, got {experiment!r}. See conf/experiment.")
+        raise ConfigurationError(f"the first word must name an experiment, got {experiment!r}. See conf/experiment.")
     split = [choice for choice in overrides if choice.startswith("partition")]
     must(not split, "partition", "be left to each hospital over a network", split, "It stands in their site.yaml.")
     return replace(compose([f"experiment={experiment}", *overrides]), partition=PartitionSettings())
@@ -75,7 +78,7 @@ def kept_order(home: ServerDirectory, run: str) -> Order:
     """As it was placed, whatever release resumes it."""
     file = home.run(run) / "order.json"
     if not file.exists():
-        raise ValueError(f"run must be one that was started here, got {run!r}. See list.")
+        raise ConfigurationError(f"run must be one that was started here, got {run!r}. See list.")
     kept = json.loads(file.read_text())
     return Order(kept["run"], kept["plan"], kept["settings"])
 
@@ -94,7 +97,7 @@ def watch(
             break
         time.sleep(POLL_SECONDS)
     if newest.status != "completed":
-        raise ValueError(
+        raise ConfigurationError(
             f"run {order.run} {newest.status}: {newest.details or 'the server says no more'}. Go on with resume."
         )
 

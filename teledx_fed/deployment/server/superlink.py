@@ -14,6 +14,7 @@ from pathlib import Path
 import uvicorn
 from uvicorn.config import LifespanType
 
+from teledx_fed.core.errors import ConfigurationError
 from teledx_fed.core.files import make_folder
 from teledx_fed.deployment.common.audit import AuditLog
 from teledx_fed.deployment.common.monitoring import repeatedly
@@ -81,7 +82,7 @@ def serve(home: ServerDirectory, when_up: Callable[[], None], say: Callable[[str
     with repeatedly(partial(_renew, public, home.certificates)):
         _run(private, public)
     if not (private.started and public.started):
-        raise ValueError(
+        raise ConfigurationError(
             f"port and control_port must be free, got {settings.port} and {settings.control_port}. See above."
         )
 

@@ -7,6 +7,7 @@ from datetime import date
 from pathlib import Path
 
 from teledx_fed.core.checks import must, within
+from teledx_fed.core.errors import ConfigurationError
 from teledx_fed.deployment.common import private_files
 from teledx_fed.deployment.common.audit import AuditLog
 from teledx_fed.deployment.common.plans import DIGEST, Plan, read, sha256_of
@@ -115,4 +116,4 @@ def _day(text: str) -> date:
     try:
         return date.fromisoformat(text)
     except ValueError as error:
-        raise ValueError(f"--expires must be a day, got {text!r}. Write it as 2027-01-31.") from error
+        raise ConfigurationError(f"--expires must be a day, got {text!r}. Write it as 2027-01-31.") from error

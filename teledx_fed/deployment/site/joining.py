@@ -13,6 +13,7 @@ from pathlib import Path
 from threading import Event, Thread
 from types import FrameType
 
+from teledx_fed.core.errors import ConfigurationError
 from teledx_fed.core.files import exclusive, write_text
 from teledx_fed.deployment.common.audit import AuditLog
 from teledx_fed.deployment.common.certificates import days_left, expires
@@ -97,7 +98,7 @@ def _watched(home: SiteDirectory, supernode: "Companion | Elsewhere", tally: Tal
 def leave(home: SiteDirectory) -> None:
     """End `join`, wherever it runs on this machine. A `ValueError` where it does not."""
     if not _pid(home).exists():
-        raise ValueError(
+        raise ConfigurationError(
             f"{home.folder} must be of a hospital that has joined, got one that has not. Nothing to leave."
         )
     process = int(_pid(home).read_text())

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from teledx_fed.core.checks import must
+from teledx_fed.core.errors import ConfigurationError, DataError
 from teledx_fed.core.examples import Example
 from teledx_fed.core.files import make_folder, write_text
 from teledx_fed.data.encodings import composed, decode
@@ -46,8 +47,8 @@ def excluded(home: SiteDirectory) -> frozenset[str]:
         return frozenset()
     try:
         text = decode(home.excluded.read_bytes()).content
-    except ValueError as error:
-        raise ValueError(f"{home.excluded} {error}") from error
+    except DataError as error:
+        raise ConfigurationError(f"{home.excluded} {error}") from error
     return frozenset(name for line in text.splitlines() if (name := composed(line).strip()))
 
 

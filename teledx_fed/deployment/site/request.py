@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from flwr.app import Context, Message, MessageType
 
+from teledx_fed.core.errors import DataError
 from teledx_fed.core.updates import LocalTraining
 from teledx_fed.deployment.common.settings import checked_name
 from teledx_fed.deployment.site.questions import TEST, TRAINING, VALIDATION, Question
@@ -26,7 +27,7 @@ def request_of(message: Message, context: Context, digest: str) -> Request:
     """`digest` is of the whole message. A `ValueError` or `KeyError` where it is none that a hospital answers."""
     kind, config = message.metadata.message_type, context.run_config
     if kind not in (MessageType.TRAIN, MessageType.EVALUATE, STATISTICS):
-        raise ValueError(f"a message of type {kind}")
+        raise DataError(f"a message of type {kind}")
     return Request(
         run=checked_name("run", str(config["run"])),
         plan=str(config["plan"]),
@@ -40,5 +41,5 @@ def _question(message: Message, kind: str, digest: str) -> Question:
     config = message.content.config_records[CONFIG]
     name = TRAINING if kind == MessageType.TRAIN else str(config["split"])
     if name not in (TRAINING, VALIDATION, TEST):
-        raise ValueError(f"scores of {name[:20]}")
+        raise DataError(f"scores of {name[:20]}")
     return Question(name, int(str(config["round"])), int(str(config["trained-in"])), digest)

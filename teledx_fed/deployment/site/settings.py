@@ -9,6 +9,7 @@ from teledx_fed.config.data import PartitionSettings, SourceSettings
 from teledx_fed.config.federation import OutboundSettings
 from teledx_fed.config.loading import read
 from teledx_fed.core.checks import must, one_of, within
+from teledx_fed.core.errors import ConfigurationError
 from teledx_fed.deployment.common.settings import WatchSettings, checked_address, checked_name
 
 
@@ -105,7 +106,7 @@ class LimitSettings:
         try:
             begin, end = map(time.fromisoformat, self.hours.split("-"))
         except ValueError as error:
-            raise ValueError(
+            raise ConfigurationError(
                 f"limits.hours must be HH:MM-HH:MM, got {self.hours!r}. For nights write 20:00-06:00."
             ) from error
         return begin, end

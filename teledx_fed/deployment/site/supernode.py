@@ -6,6 +6,7 @@ import sys
 import threading
 from urllib.parse import urlsplit
 
+from teledx_fed.core.errors import ConfigurationError
 from teledx_fed.deployment.common.settings import LOOPBACK, checked_address
 from teledx_fed.deployment.site.settings import SiteDirectory
 
@@ -42,7 +43,9 @@ def proxied(proxy: str | None) -> dict[str, str]:
     if proxy is None:
         return {"NO_PROXY": HERE, "no_proxy": HERE}
     if urlsplit(proxy).scheme not in ("http", "https") or not urlsplit(proxy).hostname:
-        raise ValueError("proxy must be http://[user:password@]host:port, got something else. Correct site.yaml.")
+        raise ConfigurationError(
+            "proxy must be http://[user:password@]host:port, got something else. Correct site.yaml."
+        )
     return {"HTTPS_PROXY": proxy, "https_proxy": proxy, "NO_PROXY": HERE, "no_proxy": HERE}
 
 

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic.alias_generators import to_camel
 
 from teledx_fed.core.clinical import Diabetes
+from teledx_fed.core.errors import DataError
 from teledx_fed.core.examples import Eye
 from teledx_fed.core.examples import Field as View
 from teledx_fed.data.dicom import FIELDS
@@ -85,15 +86,15 @@ class Reference(Element):
 def _decoded(text: object) -> bytes:
     """FHIR lets spaces stand in it."""
     if not isinstance(text, str):
-        raise ValueError("must be base64")
+        raise DataError("must be base64")
     try:
         return base64.b64decode(re.sub(r"\s", "", text), validate=True)
     except binascii.Error as error:
-        raise ValueError(f"must be base64: {error}") from error
+        raise DataError(f"must be base64: {error}") from error
 
 
 def _nothing(url: object) -> None:
-    raise ValueError("must be left out: photographs are sent in content.data, and none is fetched")
+    raise DataError("must be left out: photographs are sent in content.data, and none is fetched")
 
 
 class _Attachment(Element):
@@ -112,7 +113,7 @@ class Patient(Element):
         """The hospital's own, of several. A `ValueError` where it is not said which that is."""
         own = [one for one in self.identifier if MEDICAL_RECORD in one.type.plain] or self.identifier
         if len(own) > 1:
-            raise ValueError(
+            raise DataError(
                 f"must be one, or one of type {MEDICAL_RECORD}, got {len(own)}. Say which is the hospital's"
             )
         return own[0].value if own else None

@@ -15,6 +15,7 @@ from datetime import date, datetime
 from pydantic import BaseModel, ValidationError
 
 from teledx_fed.core.clinical import PatientRecord
+from teledx_fed.core.errors import DataError
 from teledx_fed.diagnosis.fhir.codes import ICD_10, LOINC, SNOMED
 from teledx_fed.diagnosis.fhir.incoming import (
     KINDS,
@@ -67,7 +68,7 @@ OTHER_KINDS = {
 """They may say that an eye was treated, or something like it."""
 
 
-class NotUnderstood(ValueError):
+class NotUnderstood(DataError):
     """Of a Bundle, with the FHIRPath of what is wrong."""
 
     def __init__(self, path: str, message: str) -> None:
@@ -142,7 +143,7 @@ def _number(resources: Mapping[str, BaseModel]) -> str | None:
         if isinstance(resource, Patient):
             try:
                 return resource.number
-            except ValueError as error:
+            except DataError as error:
                 raise NotUnderstood(f"{path}.identifier", f"{error}.") from error
     return None
 

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Form, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from teledx_fed.core.checks import must, within
+from teledx_fed.core.errors import DataError
 from teledx_fed.diagnosis.web.pages import clinic_of
 from teledx_fed.diagnosis.web.passwords import hashed_password
 from teledx_fed.diagnosis.web.rendering import render
@@ -76,7 +77,7 @@ def add_link(
     request: Request, found: Administrator, label: Text, hours: Annotated[float, Form()], patient: Text = ""
 ) -> HTMLResponse:
     """Its address is in the answer, and never told again."""
-    within("hours", hours, 0.1, LONGEST_LINK_HOURS)
+    within("hours", hours, 0.1, LONGEST_LINK_HOURS, DataError)
     token = clinic_of(request).link(label, timedelta(hours=hours), patient or None)
     return _page(request, found, f"The link for {label}", f"{request.base_url}link/{token}")
 
@@ -93,7 +94,7 @@ def _access(request: Request) -> Access:
 
 def _another(found: LoggedIn, name: str) -> None:
     """So that an administrator is left."""
-    must(name != found.user.name, "name", "be another than yours", name, "Ask another administrator.")
+    must(name != found.user.name, "name", "be another than yours", name, "Ask another administrator.", DataError)
 
 
 def _done() -> Response:

@@ -9,6 +9,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import TypeAdapter, ValidationError
 
 from teledx_fed.core.clinical import SUGGESTION, Fault, Gap, PatientRecord
+from teledx_fed.core.errors import DataError
 from teledx_fed.core.examples import Eye, Field
 from teledx_fed.diagnosis.clinic import Clinic, Photograph, Submitted
 from teledx_fed.diagnosis.intake import LARGEST_MIB
@@ -93,7 +94,7 @@ def status(request: Request, sender: Sender, study: str) -> StudyState:
     store = clinic_of(request).store
     try:
         store.submitted(sender.source, study)
-    except ValueError as error:
+    except DataError as error:
         raise HTTPException(404, "This device has submitted no such study.") from error
     return state(store.study(study))
 
@@ -106,7 +107,7 @@ def clinic_of(request: Request) -> Clinic:
 def _finished(clinic: Clinic, sender: Device, upload: str) -> Path:
     try:
         found = clinic.store.uploads.get(sender.source, upload)
-    except ValueError as error:
+    except DataError as error:
         raise HTTPException(404, f"This device has begun no upload {upload!r}, or its time is over.") from error
     if found.offset < found.length:
         raise HTTPException(409, f"Upload {upload} must be whole, got {found.offset} of {found.length} bytes. Go on.")

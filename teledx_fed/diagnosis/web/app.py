@@ -10,6 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.middleware.base import RequestResponseEndpoint
 
 from teledx_fed.core.checks import must
+from teledx_fed.core.errors import ConfigurationError
 from teledx_fed.diagnosis.clinic import Clinic
 from teledx_fed.diagnosis.metrics import Traffic
 from teledx_fed.diagnosis.web import (
@@ -30,7 +31,7 @@ from teledx_fed.diagnosis.web import (
 from teledx_fed.diagnosis.web.door import misdirected, no_room, over, refusal
 from teledx_fed.diagnosis.web.oidc import Provider
 from teledx_fed.diagnosis.web.passwords import DEMONSTRATION_USER
-from teledx_fed.diagnosis.web.refusals import told_plainly
+from teledx_fed.diagnosis.web.refusals import fail, report_errors
 from teledx_fed.diagnosis.web.schemas import Described
 from teledx_fed.diagnosis.web.sessions import Doorkeeper, has_demonstration_user
 from teledx_fed.diagnosis.web.settings import EVERY_ADDRESS, LOOPBACK, DiagnosisSettings
@@ -78,7 +79,7 @@ def app(clinic: Clinic, settings: DiagnosisSettings) -> FastAPI:
     )
     for part in parts:
         site.include_router(part.router)
-    told_plainly(site)
+    report_errors(site)
 
     def unwanted(request: Request) -> Response | None:
         access, folder = clinic.store.access, clinic.store.folder
@@ -91,8 +92,11 @@ def app(clinic: Clinic, settings: DiagnosisSettings) -> FastAPI:
         return response
 
     async def admitted(request: Request, answer: RequestResponseEndpoint) -> Response:
-        refused = misdirected(request, settings.hosts) or await run_in_threadpool(unwanted, request)
-        return refused if refused is not None else await answer(request)
+        try:
+            refused = misdirected(request, settings.hosts) or await run_in_threadpool(unwanted, request)
+            return refused if refused is not None else await answer(request)
+        except Exception as error:  # noqa: BLE001 - people read a reference, the log has the traceback
+            return await run_in_threadpool(fail, request, error)
 
     @site.get("/favicon.ico", include_in_schema=False)
     def no_icon() -> Response:
@@ -129,12 +133,12 @@ def server(clinic: Clinic, settings: DiagnosisSettings) -> uvicorn.Server:
 def _check_served(clinic: Clinic, settings: DiagnosisSettings) -> None:
     demonstration = clinic.bundle.manifest.demonstration
     if demonstration and settings.host not in LOOPBACK:
-        raise ValueError(
+        raise ConfigurationError(
             f"host must be of this machine alone for a demonstration bundle, got {settings.host}. "
             "Diagnose with a model that was trained on patients."
         )
     if not demonstration and has_demonstration_user(clinic.store.access):
-        raise ValueError(
+        raise ConfigurationError(
             "users must have secret passwords where a model is not a demonstration's, got the demonstration's user "
             f"{DEMONSTRATION_USER}. Serve another --dir, or say python -m sites user disable {DEMONSTRATION_USER}."
         )

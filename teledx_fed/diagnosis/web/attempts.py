@@ -5,6 +5,8 @@ from dataclasses import astuple, dataclass, field
 from hmac import compare_digest
 from typing import Self
 
+from teledx_fed.core.errors import RefusedError
+
 
 def _random() -> str:
     return secrets.token_urlsafe(32)
@@ -25,5 +27,5 @@ class Attempt:
         """A `ValueError` where the browser that comes back with `state` did not begin with it."""
         parts = cookie.split(".")
         if len(parts) != 3 or not all(parts) or not compare_digest(parts[0].encode(), state.encode()):
-            raise ValueError("this log-in was not begun in this browser, or its time is over. Begin again.")
+            raise RefusedError("this log-in was not begun in this browser, or its time is over. Begin again.")
         return cls(*parts)

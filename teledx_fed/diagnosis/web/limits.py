@@ -8,6 +8,8 @@ from time import monotonic
 
 from cachetools import TTLCache
 
+from teledx_fed.core.errors import RefusedError, UnavailableError
+
 MAX_KEYS = 10_000
 """The key that was used longest ago is dropped first."""
 LONGEST_NAME = 200
@@ -15,7 +17,7 @@ IPV6_PREFIX = 64
 """Bits of an IPv6 address that one network has: it can choose the others at will."""
 
 
-class TooMany(ValueError):
+class TooMany(RefusedError):
     """`seconds`: when the next attempt is allowed."""
 
     def __init__(self, message: str, seconds: float) -> None:
@@ -23,7 +25,7 @@ class TooMany(ValueError):
         self.seconds = seconds
 
 
-class Busy(ValueError):
+class Busy(UnavailableError):
     """All places are taken."""
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Form, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
+from teledx_fed.core.errors import TeledxError
 from teledx_fed.diagnosis.web.attempts import Attempt
 from teledx_fed.diagnosis.web.limits import Busy, TooMany
 from teledx_fed.diagnosis.web.oidc import Provider, ProviderError
@@ -69,7 +70,7 @@ def log_in(request: Request, name: Annotated[str, Form()], password: Annotated[s
         token, session = keeper_of(request).log_in(name, password, address_of(request), mark)
     except Busy as error:
         return _form(request, error, 503)
-    except ValueError as error:
+    except TeledxError as error:
         return _form(request, error, 401)
     response = RedirectResponse("/", 303)
     _remember(request, response, token)
@@ -122,7 +123,7 @@ def _admitted(request: Request, provider: Provider) -> Response:
         token, _ = keeper_of(request).admit(provider.user(attempt, told))
     except ProviderError as error:
         return _form(request, error, 502)
-    except ValueError as error:
+    except TeledxError as error:
         return _form(request, error, 401)
     response = render(request, "logged_in")
     response.headers["Refresh"] = "0; url=/"
@@ -142,7 +143,7 @@ def change_password(
     """Whoever is logged in as them elsewhere is logged out too."""
     try:
         keeper_of(request).change_password(found, old, new)
-    except ValueError as error:
+    except TeledxError as error:
         return render(request, "password", found, refused=str(error), status=422)
     return RedirectResponse("/login", 303)
 

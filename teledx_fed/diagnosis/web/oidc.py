@@ -18,6 +18,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 from pydantic import BaseModel, ConfigDict
 
+from teledx_fed.core.errors import ConfigurationError, RefusedError, UnavailableError
 from teledx_fed.diagnosis.web.attempts import Attempt
 from teledx_fed.diagnosis.web.settings import OidcSettings, check_secure
 
@@ -33,7 +34,7 @@ BASIC = "client_secret_basic"
 """How we show our secret, unless the provider wants it in the form."""
 
 
-class ProviderError(ValueError):
+class ProviderError(UnavailableError):
     """The provider is not reached, or its answer makes no sense."""
 
 
@@ -75,7 +76,9 @@ class Provider:
         file = Path(settings.client_secret_file)
         secret = file.read_text().strip() if file.is_file() else ""
         if not secret:
-            raise ValueError(f"oidc.client_secret_file must be a file with the secret, got {file}. Write it there.")
+            raise ConfigurationError(
+                f"oidc.client_secret_file must be a file with the secret, got {file}. Write it there."
+            )
         return cls(settings, secret)
 
     def address(self, attempt: Attempt) -> str:
@@ -98,7 +101,7 @@ class Provider:
         """The name of who came back with what the provider told. A `ValueError` where it vouches for nobody."""
         if not (code := told.get("code")):
             log.warning("%s logged nobody in: %.100r", self.settings.issuer, told.get("error"))
-            raise ValueError("the provider did not log you in. Try again, or ask an administrator.")
+            raise RefusedError("the provider did not log you in. Try again, or ask an administrator.")
         with self._asked() as client:
             found = self._discovery(client)
             token = self._token(client, found, code, attempt.verifier)
@@ -106,9 +109,9 @@ class Provider:
             keys = KeySet.import_key_set({"keys": _read(client.get(found.jwks_uri), Keys).keys})
         try:
             return self._name(self._claims(token, keys, attempt.nonce))
-        except (JoseError, ValueError) as error:
+        except (JoseError, RefusedError, ValueError) as error:
             log.warning("an ID token of %s was refused: %s", self.settings.issuer, error)
-            raise ValueError("what the provider said of you was refused. Ask an administrator.") from error
+            raise RefusedError("what the provider said of you was refused. Ask an administrator.") from error
 
     @contextmanager
     def _asked(self) -> Iterator[httpx.Client]:
@@ -126,7 +129,7 @@ class Provider:
     def _discovery(self, client: httpx.Client) -> Discovery:
         found = _read(client.get(get_well_known_url(self.settings.issuer, external=True)), Discovery)
         if found.issuer != self.settings.issuer:
-            raise ValueError(f"oidc.issuer must be {found.issuer!r}, as it says, got {self.settings.issuer!r}.")
+            raise ConfigurationError(f"oidc.issuer must be {found.issuer!r}, as it says, got {self.settings.issuer!r}.")
         for name in ("authorization_endpoint", "token_endpoint", "jwks_uri"):
             check_secure(name, getattr(found, name))
         return found
@@ -152,7 +155,7 @@ class Provider:
     def _name(self, claims: Mapping[str, Any]) -> str:
         name, claim = claims.get(self.settings.claim), self.settings.claim
         if not isinstance(name, str):
-            raise ValueError(f"it has no {claim}. Let the provider put it in, or name another: oidc.claim.")
+            raise RefusedError(f"it has no {claim}. Let the provider put it in, or name another: oidc.claim.")
         if claim == "email" and claims.get("email_verified") is not True:
-            raise ValueError("it does not say email_verified, and anyone may have written the address.")
+            raise RefusedError("it does not say email_verified, and anyone may have written the address.")
         return name

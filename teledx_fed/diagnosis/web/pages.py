@@ -11,6 +11,7 @@ from fastapi.responses import HTMLResponse
 from starlette.datastructures import FormData
 
 from teledx_fed.core.clinical import Diagnosis, EyeDiagnosis, Reading
+from teledx_fed.core.errors import DataError
 from teledx_fed.core.examples import Eye
 from teledx_fed.diagnosis.clinic import Clinic
 from teledx_fed.diagnosis.evidence import Evidence, map_of, sentence_of
@@ -98,7 +99,7 @@ def sight(request: Request, found: LoggedIn, study: str) -> Sight:
 def _known(clinic: Clinic, study: str) -> StoredStudy:
     try:
         return clinic.store.study(study)
-    except ValueError as error:
+    except DataError as error:
         raise HTTPException(404, "There is no such study.") from error
 
 

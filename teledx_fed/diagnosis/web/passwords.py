@@ -8,6 +8,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import Argon2Error, InvalidHashError
 
 from teledx_fed.core.checks import must
+from teledx_fed.core.errors import DataError
 from teledx_fed.diagnosis.web.limits import Places
 
 SHORTEST_PASSWORD = 12
@@ -29,8 +30,16 @@ def hashed_password(password: str) -> str:
         f"have at least {SHORTEST_PASSWORD} characters",
         len(password),
         "Take a sentence.",
+        DataError,
     )
-    must(password != DEMONSTRATION_PASSWORD, "password", "be secret", "the demonstration's", "Take a sentence.")
+    must(
+        password != DEMONSTRATION_PASSWORD,
+        "password",
+        "be secret",
+        "the demonstration's",
+        "Take a sentence.",
+        DataError,
+    )
     with _known.place():
         return _hasher.hash(password)
 

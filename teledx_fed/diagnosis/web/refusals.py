@@ -1,4 +1,4 @@
-"""What is not done, and why: a page for who reads one, JSON for devices."""
+"""Error responses: a page for browsers, JSON for devices."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from teledx_fed.diagnosis.web.limits import Busy
+from teledx_fed.core.errors import TeledxError, UnavailableError
+from teledx_fed.core.failures import log_unexpected, of_machine
 from teledx_fed.diagnosis.web.rendering import render
 from teledx_fed.diagnosis.web.sessions import whoever
 
@@ -37,12 +38,20 @@ def _outcome(status: int, message: str, path: str | None) -> dict[str, Any]:
     return {"resourceType": "OperationOutcome", "issue": [{**issue, **where}]}
 
 
-def told_plainly(site: FastAPI) -> None:
-    """Every error that a request may meet."""
+def fail(request: Request, error: Exception) -> Response:
+    """Answer an error that no handler expects: the machine's with its line, any other with a reference number."""
+    message = of_machine(error) or log_unexpected(error)
+    if request.url.path.startswith("/api/"):
+        return refuse(request, 500, message)
+    return render(request, "refused", None, 500, title="Not done", message=message)  # the database may be what failed
 
-    @site.exception_handler(ValueError)
-    async def not_valid(request: Request, error: ValueError) -> Response:
-        return refuse(request, 503 if isinstance(error, Busy) else 422, str(error))
+
+def report_errors(site: FastAPI) -> None:
+    """Answer each kind of error that is raised on purpose."""
+
+    @site.exception_handler(TeledxError)
+    async def not_valid(request: Request, error: TeledxError) -> Response:
+        return refuse(request, 503 if isinstance(error, UnavailableError) else 422, str(error))
 
     @site.exception_handler(RequestValidationError)
     async def not_filled_in(request: Request, error: RequestValidationError) -> Response:

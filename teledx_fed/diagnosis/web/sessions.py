@@ -7,6 +7,7 @@ from typing import Annotated
 
 from fastapi import Depends, Form, HTTPException, Request
 
+from teledx_fed.core.errors import RefusedError
 from teledx_fed.diagnosis.web.limits import LogInLimits
 from teledx_fed.diagnosis.web.passwords import (
     DEMONSTRATION_PASSWORD,
@@ -41,21 +42,21 @@ class Doorkeeper:
         with self.limits.log_in(name, address, mark if known else ""):
             right = matches(stored, password, known) and (self.demonstration or password != DEMONSTRATION_PASSWORD)
             if not (user and user.password and right and not user.disabled):
-                raise ValueError(WRONG)
+                raise RefusedError(WRONG)
         return self.access.log_in(name, self.lifetime)
 
     def change_password(self, found: LoggedIn, old: str, new: str) -> None:
         """Ends all their sessions. A `ValueError` where the old one is wrong, or there is none."""
         with self.limits.in_session(found.csrf):
             if not (found.user.password and matches(found.user.password, old, known=True)):
-                raise ValueError(WRONG)
+                raise RefusedError(WRONG)
         self.access.set_password(found.user.name, hashed_password(new))
 
     def admit(self, name: str) -> tuple[str, LoggedIn]:
         """Whom the provider vouches for. Who has a password logs in with it: a provider's namesake is a stranger."""
         user = self.access.user(name)
         if user is None or user.password or user.disabled:
-            raise ValueError(f"nobody who logs in this way is called {name!r}. Ask an administrator.")
+            raise RefusedError(f"nobody who logs in this way is called {name!r}. Ask an administrator.")
         return self.access.log_in(name, self.lifetime)
 
 

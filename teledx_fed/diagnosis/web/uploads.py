@@ -7,6 +7,7 @@ from fastapi import APIRouter, Header, HTTPException, Request
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
+from teledx_fed.core.errors import DataError
 from teledx_fed.core.files import make_folder
 from teledx_fed.diagnosis.intake import LARGEST_MIB
 from teledx_fed.diagnosis.web.api import Sender, clinic_of
@@ -86,7 +87,7 @@ def give_up(request: Request, sender: Sender, upload: str) -> None:
 def _known(request: Request, source: str, upload: str) -> Upload:
     try:
         return clinic_of(request).store.uploads.get(source, upload)
-    except ValueError as error:
+    except DataError as error:
         raise HTTPException(404, "This device has begun no such upload, or its time is over. Begin anew.") from error
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.jobs.deployed import ROOT, Federation, free_port
+from teledx_fed.core.errors import RefusedError
 from teledx_fed.deployment.server import control
 from teledx_fed.deployment.server.control import FlowerRun
 from teledx_fed.deployment.server.settings import ServerDirectory
@@ -32,7 +33,7 @@ def test_a_run_that_ends_while_it_is_being_stopped_is_stopped(
     if ended:
         control.stop(ServerDirectory(tmp_path), "first")
     else:
-        with pytest.raises(ValueError, match="the server refused"):
+        with pytest.raises(RefusedError, match="the server refused"):
             control.stop(ServerDirectory(tmp_path), "first")
 
 

@@ -1,3 +1,4 @@
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from html import escape
@@ -192,3 +193,19 @@ def test_the_report_past_the_last_round_is_no_round(see: See) -> None:
 )
 def test_how_long_ago(time: str, told: str) -> None:
     assert ago(NOW, time) == told
+
+
+@pytest.mark.parametrize("error", [RuntimeError("the north's secret"), ValueError("the north's secret")])
+def test_an_unexpected_error_is_a_reference_number_and_its_traceback_is_in_the_log(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> Overview:
+        raise error
+
+    answer = TestClient(app(fail, TOKEN)).get("/", params={"token": TOKEN})
+    assert answer.status_code == 500
+    assert "secret" not in answer.text
+    reference = re.search("reference [0-9a-f]{8}", answer.text)
+    assert reference is not None
+    assert reference[0] in caplog.text
+    assert "the north's secret" in caplog.text

@@ -15,6 +15,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.middleware.base import RequestResponseEndpoint
 
 from teledx_fed.core.checks import must
+from teledx_fed.core.errors import TeledxError
+from teledx_fed.core.failures import log_unexpected, of_machine
 from teledx_fed.core.formatting import duration, number, size
 from teledx_fed.core.reports import RoundReport
 from teledx_fed.deployment.common.events import CERTIFICATE_DAYS
@@ -48,7 +50,12 @@ def app(overview: Callable[[], Overview], token: str) -> FastAPI:
     async def guard(request: Request, answer: RequestResponseEndpoint) -> Response:
         named = _same(request.query_params.get("token"), token)
         if named or _same(request.cookies.get(COOKIE), token):
-            response = await answer(request)
+            try:
+                response = await answer(request)
+            except TeledxError as error:
+                response = PlainTextResponse(f"{error}\n", status_code=503)
+            except Exception as error:  # noqa: BLE001 - people read a reference, the log has the traceback
+                response = PlainTextResponse(f"{of_machine(error) or log_unexpected(error)}\n", status_code=500)
         else:
             response = PlainTextResponse(UNKNOWN, status_code=401)
         if named:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
 
+from teledx_fed.core.errors import TeledxError
+
 Found = TypeVar("Found")
 
 
@@ -47,7 +49,7 @@ def guarded(name: str, checks: Generator[Check, None, Found]) -> Generator[Check
     """What goes wrong in one part is a line of its own, and no end to the others."""
     try:
         return (yield from checks)
-    except ValueError as error:
+    except TeledxError as error:
         yield fail(name, str(error), "")
     except Exception as error:  # noqa: BLE001 - whatever it is, the other parts are still worth checking
         found = f"{type(error).__name__}: {error}"

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from teledx_fed.config.settings import Settings
+from teledx_fed.core.errors import TeledxError
 from teledx_fed.deployment.site.approvals import approvals
 from teledx_fed.deployment.site.checks import local, server
 from teledx_fed.deployment.site.checks.check import Checks, fail, guarded, ok, warn
@@ -27,7 +28,7 @@ def checks(
     """
     try:
         settings = home.settings
-    except ValueError as error:
+    except TeledxError as error:
         yield fail("site.yaml", str(error), "Nothing else can be checked before.")
         return
     yield ok("site.yaml", f"{settings.name}, for the server {settings.server}")

@@ -1,0 +1,44 @@
+"""What all command-line programs share: their options, their output, and how they report errors."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from click import Abort, ClickException, Context
+from click.exceptions import Exit
+from typer.core import TyperGroup
+
+from teledx_fed.core.failures import line_for_person
+
+
+def _log_there(context: typer.Context, folder: Path) -> Path:
+    """Unexpected errors are logged in the folder that the command works in."""
+    context.find_root().obj = folder
+    return folder
+
+
+HERE = Path()
+Home = Annotated[Path, typer.Option("--dir", help="The folder that init laid out.", callback=_log_there)]
+AsJson = Annotated[bool, typer.Option("--json", help="For scripts: JSON on standard output.")]
+
+
+def answer(as_json: bool, line: str, **facts: Any) -> None:
+    typer.echo(json.dumps(facts) if as_json else line)
+
+
+class Commands(TyperGroup):
+    """Commands that report each error as one line on standard error, with exit code 1."""
+
+    def invoke(self, ctx: Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (Abort, ClickException, Exit):
+            raise
+        except Exception as error:  # noqa: BLE001 - people read a reference, the log has the traceback
+            sys.exit(f"error: {line_for_person(error, ctx.find_root().obj or HERE)}")
+
+
+def program() -> typer.Typer:
+    return typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
