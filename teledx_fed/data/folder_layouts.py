@@ -8,7 +8,7 @@ from pathlib import Path, PureWindowsPath
 
 from teledx_fed.config.data import SourceSettings
 from teledx_fed.core.checks import must
-from teledx_fed.core.errors import DataError
+from teledx_fed.core.errors import ConfigurationError, DataError
 from teledx_fed.core.examples import Patients
 from teledx_fed.data.dicom import DicomPhotograph, about
 from teledx_fed.data.encodings import composed
@@ -131,7 +131,7 @@ def pattern_of(file_pattern: str) -> re.Pattern[str]:
     try:
         pattern = re.compile(file_pattern)
     except re.error as error:
-        raise DataError(
+        raise ConfigurationError(
             f"file_pattern must be a regular expression, got {file_pattern!r}: {error}. {remedy}"
         ) from error
     must("patient" in pattern.groupindex, "file_pattern", "hold a group named patient", file_pattern, remedy)

@@ -41,7 +41,7 @@ OVER = {"inactive", "remission", "resolved"}
 Stated = dict[str, Any]
 
 
-class NotRead(ValueError):
+class NotRead(DataError):
     """Of a resource that is of a kind that we read, and says nothing that we do."""
 
 
