@@ -14,7 +14,7 @@ import numpy as np
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
-from benchmarks.measure import alone, alternate, peak_memory, tell
+from benchmarks.measure import RoundRecorder, alone, alternate, peak_memory, tell
 from teledx_fed.config.data import DataSettings, HospitalSettings
 from teledx_fed.config.federation import FederationSettings
 from teledx_fed.config.learning import ModelSettings
@@ -71,9 +71,9 @@ def server(sites: int) -> None:
 
     with TemporaryDirectory() as folder:
         grid = InProcessGrid([app], [f"site-{number:03d}" for number in range(sites)])
-        accepted: list[int] = []
-        coordinate(grid, worker, SETTINGS, Path(folder), lambda report, rounds: accepted.append(len(report.accepted)))
-    assert accepted == [sites] * (SETTINGS.federation.rounds + 1)
+        recorder = RoundRecorder()
+        coordinate(grid, worker, SETTINGS, Path(folder), recorder)
+    assert [len(report.accepted) for report in recorder.reports] == [sites] * (SETTINGS.federation.rounds + 1)
     tell("aggregation.server", {}, sides={"mib": peak_memory()})
 
 

@@ -31,6 +31,7 @@ from teledx_fed.evaluation.metrics import compute
 from teledx_fed.evaluation.predictions import Predictions
 from teledx_fed.federation.simulation import federate
 from teledx_fed.model.bundle import Calibration
+from teledx_fed.reporting.progress import TerminalReporter
 from teledx_fed.training.bundling import calibration
 from teledx_fed.training.evaluate import evaluate
 from teledx_fed.training.worker import build_workers
@@ -100,9 +101,10 @@ class Checked:
 
 def checked(folder: Path) -> dict[str, Checked]:
     asked = settings(folder)
-    (worker,) = build_workers(asked, Clock(), _say)
-    sites = hospitals(asked, folder, lambda done, total: None, _say)
-    federation = federate(sites, [worker], asked, folder, lambda report, rounds: _say(f"round {report.round}"))
+    reporter = TerminalReporter()
+    (worker,) = build_workers(asked, Clock(), reporter)
+    sites = hospitals(asked, folder, reporter)
+    federation = federate(sites, [worker], asked, folder, reporter)
     models, pooled = {FEDERATED: federation.ensembles(sites)}, {FEDERATED: federation.pooled}
     tested = evaluate(worker, sites, models, asked, pooled)
     found = {}
@@ -189,10 +191,6 @@ def _share(held: NDArray[np.bool_]) -> str:
 
 def _row(*cells: str) -> str:
     return f"| {' | '.join(cells)} |"
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def main() -> int:

@@ -14,6 +14,7 @@ from teledx_fed.config.run import EvaluationSettings
 from teledx_fed.config.settings import Settings
 from teledx_fed.core.examples import Example, Shard, Site
 from teledx_fed.core.operating_points import OperatingPoints
+from teledx_fed.core.reports import SILENT
 from teledx_fed.data.hospitals import hospitals
 from teledx_fed.data.image_cache import PREPARATION_VERSION
 from teledx_fed.data.synthetic import hospital
@@ -68,7 +69,7 @@ def federation(
     patients = (train + validation + 1) // 2  # each has two photographs, or more
     drawn = {f"site-{number}": HospitalSettings(patients, CAMERA) for number in range(sites)}
     settings = Settings(data=DataSettings(hospitals=drawn, image_size=image_size, cache=str(CACHE)), **groups)
-    found = hospitals(settings, CACHE / "splits" / f"{patients}", lambda done, total: None, print)
+    found = hospitals(settings, CACHE / "splits" / f"{patients}", SILENT)
     return settings, {name: replace(site, shard=_cut(site.shard, train, validation)) for name, site in found.items()}
 
 

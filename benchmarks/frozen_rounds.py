@@ -9,13 +9,13 @@ from tempfile import TemporaryDirectory
 import torch
 
 from benchmarks.drawn import federation
-from benchmarks.measure import seconds, tell
+from benchmarks.measure import RoundRecorder, seconds, tell
 from teledx_fed.config.federation import FederationSettings
 from teledx_fed.config.learning import ModelSettings, TrainingSettings
 from teledx_fed.config.run import SimulationSettings
 from teledx_fed.config.settings import Settings
 from teledx_fed.core.examples import Site
-from teledx_fed.core.reports import RoundReport
+from teledx_fed.core.reports import SILENT
 from teledx_fed.federation.simulation import federate
 from teledx_fed.model.export import export
 from teledx_fed.model.network import build
@@ -29,10 +29,10 @@ BATCH, ROUNDS, REPEATS = 32, 5, 3
 
 def cached_round(sites: Mapping[str, Site], worker: Worker, settings: Settings) -> float:
     """Median seconds of a round, from the messages that go out to the next global model."""
-    reports: list[RoundReport] = []
+    recorder = RoundRecorder()
     with TemporaryDirectory() as folder:
-        federate(sites, [worker], settings, Path(folder), lambda report, rounds: reports.append(report))
-    return median(report.seconds for report in reports[:ROUNDS])
+        federate(sites, [worker], settings, Path(folder), recorder)
+    return median(report.seconds for report in recorder.reports[:ROUNDS])
 
 
 def backbone(sites: Mapping[str, Site], runtime: Runtime) -> None:
@@ -54,7 +54,7 @@ def main() -> None:
         federation=FederationSettings(rounds=ROUNDS),
         simulation=SimulationSettings(threads=os.cpu_count() or 1, device="cpu"),
     )
-    device(settings, print)
+    device(settings, SILENT)
     network = build(settings.model, seed=0)
     worker, runtime = Worker(network), Runtime(export(network.frozen, 224), torch.get_num_threads())
     cached_round(sites, worker, settings)  # fills the cache

@@ -24,6 +24,7 @@ from teledx_fed.config.learning import ModelSettings, TrainingSettings
 from teledx_fed.config.run import SimulationSettings
 from teledx_fed.config.settings import Settings
 from teledx_fed.core.examples import GRADES, Example, Shard, Site
+from teledx_fed.core.reports import SILENT
 from teledx_fed.core.updates import LocalTraining
 from teledx_fed.data.synthetic import hospital
 from teledx_fed.model.network import Grader, build
@@ -57,7 +58,7 @@ def placed(batch_size: int) -> tuple[Grader, LocalTraining]:
         training=TrainingSettings(batch_size=batch_size, learning_rate=LEARNING_RATE, mixed_precision=True),
         simulation=SimulationSettings(device="cuda"),
     )
-    return place(build(settings.model, 0), settings, lambda line: None), settings.local_training(1)
+    return place(build(settings.model, 0), settings, SILENT), settings.local_training(1)
 
 
 def ours(clinic: Site, worker: Worker, asked: LocalTraining) -> None:

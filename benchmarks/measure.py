@@ -12,7 +12,19 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from teledx_fed.core.reports import RoundReport, SilentReporter
+
 Act = Callable[[], object]
+
+
+class RoundRecorder(SilentReporter):
+    """Keeps the report of each round."""
+
+    def __init__(self) -> None:
+        self.reports: list[RoundReport] = []
+
+    def round(self, report: RoundReport, rounds: int) -> None:
+        self.reports.append(report)
 
 
 def alternate(sides: Mapping[str, Act], repeats: int) -> dict[str, float]:

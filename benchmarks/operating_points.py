@@ -27,6 +27,7 @@ from teledx_fed.evaluation.operating_points import performance, share
 from teledx_fed.evaluation.predictions import REFERABLE, VISION_THREATENING, Booleans, Predictions
 from teledx_fed.evaluation.test_predictions import Evaluation, concatenate_folds
 from teledx_fed.federation.simulation import federate
+from teledx_fed.reporting.progress import TerminalReporter
 from teledx_fed.training.evaluate import evaluate
 from teledx_fed.training.worker import build_workers
 
@@ -99,17 +100,18 @@ def measured(folder: Path) -> dict[str, Evaluation]:
     asked = settings(folder)
     asked = replace(asked, evaluation=replace(asked.evaluation, folds=FOLDS))
     (parts,) = asked.repeats()
-    (worker,) = build_workers(asked, Clock(), _say)
+    reporter = TerminalReporter()
+    (worker,) = build_workers(asked, Clock(), reporter)
     folds: dict[str, list[Evaluation]] = {variant: [] for variant in VARIANTS}
     for part in parts:
         place = folder / f"fold{part.evaluation.fold}"
-        sites = hospitals(part, place, lambda done, total: None, _say)
-        federation = federate(sites, [worker], part, place, lambda report, rounds: None)
+        sites = hospitals(part, place, reporter)
+        federation = federate(sites, [worker], part, place, reporter)
         models = {FEDERATED: federation.ensembles(sites)}
         for variant, evaluation in VARIANTS.items():
             pooled = {} if variant == ALONE else {FEDERATED: federation.pooled}
             folds[variant].append(evaluate(worker, sites, models, replace(part, evaluation=evaluation), pooled))
-        _say(f"fold {part.evaluation.fold}: best round {federation.best_round}")
+        reporter.message(f"fold {part.evaluation.fold}: best round {federation.best_round}")
         worker.clear_inputs()
     return {variant: concatenate_folds(found) for variant, found in folds.items()}
 
@@ -186,10 +188,6 @@ def _tally(values: list[str]) -> str:
 
 def _row(*cells: str) -> str:
     return f"| {' | '.join(cells)} |"
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def page(tested: Mapping[str, Evaluation], withheld: Share) -> str:

@@ -14,6 +14,7 @@ from benchmarks.measure import alternate, tell
 from teledx_fed.config.data import DataSettings, SourceSettings
 from teledx_fed.config.settings import Settings
 from teledx_fed.core.examples import Example
+from teledx_fed.core.reports import SILENT
 from teledx_fed.data.hospitals import hospitals
 from teledx_fed.data.image_cache import ImageCache
 from teledx_fed.data.photographs import PhotographFile
@@ -59,7 +60,7 @@ class Clinic:
 
     def start(self, cache: Path) -> None:
         settings = Settings(data_root=str(self.folder), data=replace(self.settings, cache=str(cache)))
-        hospitals(settings, self.folder / "run", lambda done, total: None, print)
+        hospitals(settings, self.folder / "run", SILENT)
 
     def empty_cache(self) -> Path:
         return Path(mkdtemp(dir=self.folder))

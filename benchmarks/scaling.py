@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.measure import alone, peak_memory, tell
+from benchmarks.measure import RoundRecorder, alone, peak_memory, tell
 from teledx_fed.config.data import DataSettings, HospitalSettings
 from teledx_fed.config.federation import FederationSettings
 from teledx_fed.config.learning import ModelSettings, TrainingSettings
@@ -22,7 +22,7 @@ from teledx_fed.config.run import SimulationSettings
 from teledx_fed.config.settings import Settings
 from teledx_fed.core.examples import Example, Shard, Site
 from teledx_fed.core.randomness import generator
-from teledx_fed.core.reports import RoundReport
+from teledx_fed.core.reports import SILENT
 from teledx_fed.federation.simulation import federate
 from teledx_fed.model.network import build
 from teledx_fed.training.compute import device
@@ -72,13 +72,13 @@ def simulation(count: int) -> None:
         federation=FederationSettings(rounds=ROUNDS[count]),
         simulation=SimulationSettings(threads=1, device="cpu"),
     )
-    device(settings, print)
-    reports: list[RoundReport] = []
+    device(settings, SILENT)
+    recorder = RoundRecorder()
     with TemporaryDirectory() as folder:
         sites = {name: site(name, Path(folder)) for name in (f"site-{number:03d}" for number in range(count))}
         worker = Worker(build(settings.model, seed=0))
-        federate(sites, [worker], settings, Path(folder), lambda report, rounds: reports.append(report))
-    rounds = reports[1:-1]  # the first warms up, the last only scores
+        federate(sites, [worker], settings, Path(folder), recorder)
+    rounds = recorder.reports[1:-1]  # the first warms up, the last only scores
     assert all(len(report.accepted) == count for report in rounds)
     taken = median(report.seconds for report in rounds) / count
     tell("scaling.simulation", {}, sides={"seconds": taken, "mib": peak_memory()})

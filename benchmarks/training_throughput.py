@@ -16,13 +16,13 @@ import torch
 from torch.nn import functional
 
 from benchmarks.drawn import federation
-from benchmarks.measure import tell
+from benchmarks.measure import RoundRecorder, tell
 from teledx_fed.config.federation import FederationSettings
 from teledx_fed.config.learning import TrainingSettings
 from teledx_fed.config.run import SimulationSettings
 from teledx_fed.config.settings import Settings
 from teledx_fed.core.examples import Site
-from teledx_fed.core.reports import RoundReport
+from teledx_fed.core.reports import SILENT
 from teledx_fed.data.augmentation import augment
 from teledx_fed.federation.simulation import federate
 from teledx_fed.model.network import Grader, build
@@ -35,11 +35,11 @@ REPEATS = 5
 
 def ours(sites: Mapping[str, Site], worker: Worker, settings: Settings) -> float:
     """Seconds of the training rounds, less those of scoring in all rounds."""
-    reports: list[RoundReport] = []
+    recorder = RoundRecorder()
     scored = worker.clock.seconds()["evaluation"]
     with TemporaryDirectory() as folder:
-        federate(sites, [worker], settings, Path(folder), lambda report, rounds: reports.append(report))
-    return sum(report.seconds for report in reports) - (worker.clock.seconds()["evaluation"] - scored)
+        federate(sites, [worker], settings, Path(folder), recorder)
+    return sum(report.seconds for report in recorder.reports) - (worker.clock.seconds()["evaluation"] - scored)
 
 
 def plain(network: Grader, images: torch.Tensor, labels: torch.Tensor) -> float:
@@ -67,7 +67,7 @@ def main() -> None:
         federation=FederationSettings(rounds=ROUNDS),
         simulation=SimulationSettings(threads=os.cpu_count() or 1, device="cpu"),
     )
-    device(settings, print)
+    device(settings, SILENT)
     worker, network = Worker(build(settings.model, seed=0)), build(settings.model, seed=0)
     examples = [example for site in sites.values() for example in site.shard.train]
     images = torch.from_numpy(next(iter(sites.values())).images.batch(examples)).permute(0, 3, 1, 2)

@@ -11,6 +11,7 @@ import typer
 from sites.approval import app as approval
 from sites.diagnosis import app as diagnosis
 from teledx_fed.commands import HERE, AsJson, Home, answer, program
+from teledx_fed.core.reports import SilentReporter
 
 app = program()
 audit = typer.Typer(no_args_is_help=True)
@@ -63,7 +64,7 @@ def check(
 
     colours = {State.OK: "green", State.WARN: "yellow", State.FAIL: "bold red"}
     console, failed = Console(soft_wrap=True), 0
-    for line in checks(SiteDirectory(home), offline, _counting):
+    for line in checks(SiteDirectory(home), offline, PhotographCount()):
         failed += line.state is State.FAIL
         if as_json:
             typer.echo(json.dumps(asdict(line)))
@@ -74,10 +75,12 @@ def check(
     sys.exit(int(failed > 0))
 
 
-def _counting(done: int, total: int) -> None:
-    """On a terminal alone, and wiped once all are done."""
-    if sys.stderr.isatty():
-        typer.echo("\r\033[K" + (f"  photographs {done} of {total}" if done < total else ""), nl=False, err=True)
+class PhotographCount(SilentReporter):
+    """Shows the count of prepared photographs on a terminal, and clears it at the end."""
+
+    def progress(self, done: int, total: int) -> None:
+        if sys.stderr.isatty():
+            typer.echo("\r\033[K" + (f"  photographs {done} of {total}" if done < total else ""), nl=False, err=True)
 
 
 @app.command()
@@ -221,10 +224,10 @@ def features(
     settings = Settings(data=data, model=begun)
     with TerminalReporter() as reporter:
         reporter.phase("photographs")
-        found, images = collections(settings, reporter.progress, reporter.message)
-        network = place(build(settings.model, settings.seed), settings, reporter.message)
+        found, images = collections(settings, reporter)
+        network = place(build(settings.model, settings.seed), settings, reporter)
         reporter.phase("features")
-        table = embeddings(network, images, found["site"].examples, workers, reporter.progress)
+        table = embeddings(network, images, found["site"].examples, workers, reporter)
     table.write(out)
     typer.echo(f"{len(table.examples)} photographs: {out / 'embeddings.npy'}, {out / 'photographs.csv'}")
 

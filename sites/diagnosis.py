@@ -58,8 +58,8 @@ def diagnose(
     opened = here.bundle(bundle, or_demonstration=True)
     mark = f": {DEMONSTRATION}" if opened.manifest.demonstration else ""
     typer.echo(f"diagnosed with {opened.folder}{mark}", err=True)
-    found = submissions(paths, Eye(eye), lambda line: typer.echo(line, err=True))
     with TerminalReporter() as reporter:
+        found = submissions(paths, Eye(eye), reporter)
         reporter.phase("studies")
         settings = here.settings
         failed = run(
@@ -67,9 +67,8 @@ def diagnose(
             opened,
             settings.referral,
             out,
-            reporter.progress,
+            reporter,
             here.study_key,
-            reporter.message,
             settings.most_pixels,
         )
     typer.echo(f"{len(found)} studies, {failed} photographs that could not be read: {out / 'results.csv'}")
@@ -134,8 +133,9 @@ def adopt(
     """Calibrate a federation's model on this hospital's validation set, print its thresholds, use it from now on."""
     from teledx_fed.deployment.site.adoption import adopt as take
     from teledx_fed.deployment.site.settings import SiteDirectory
+    from teledx_fed.reporting.progress import TerminalReporter
 
-    take(SiteDirectory(home), model, lambda line: typer.echo(line, err=True))
+    take(SiteDirectory(home), model, TerminalReporter())
     typer.echo(f"diagnosed with from now on: {SiteDirectory(home).champion}")
 
 

@@ -1,14 +1,13 @@
 """A whole experiment in this process: a federation for each seed and fold, its baselines, one report."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 from teledx_fed.config.settings import Settings
 from teledx_fed.core.clock import Clock
 from teledx_fed.core.examples import Site
-from teledx_fed.core.reports import RoundReport
+from teledx_fed.core.reports import SILENT, Reporter, RoundReport, SilentReporter, SiteState
 from teledx_fed.data.hospitals import hospitals
 from teledx_fed.evaluation import test_predictions
 from teledx_fed.evaluation.test_predictions import Evaluation, concatenate_folds
@@ -41,28 +40,37 @@ class Context:
 
     workers: Sequence[Worker]
     clock: Clock
-    reporter: TerminalReporter
+    reporter: Reporter
     track: Tracker
 
-    def watching(self, part: str) -> Callable[[RoundReport, int], None]:
-        def watch(report: RoundReport, rounds: int) -> None:
-            self.reporter.round(report, rounds)
-            self.track.round(part, report)
 
-        return watch
+class PartReporter(SilentReporter):
+    """Reports a federation to the terminal, and its rounds also to the tracker."""
+
+    def __init__(self, reporter: Reporter, tracker: Tracker, part: str) -> None:
+        self._reporter, self._tracker, self._part = reporter, tracker, part
+
+    def message(self, text: str) -> None:
+        self._reporter.message(text)
+
+    def site(self, name: str, state: SiteState) -> None:
+        self._reporter.site(name, state)
+
+    def round(self, report: RoundReport, rounds: int) -> None:
+        self._reporter.round(report, rounds)
+        self._tracker.round(self._part, report)
 
 
 def conduct(settings: Settings, folder: Path) -> None:
     """From wherever `folder` stands; a part that was finished there is read back."""
     clock = Clock()
     with tracked(settings, folder) as track, TerminalReporter(settings.federation.choose_by) as reporter:
-        repeats, say_once = [], cache(reporter.message)
+        repeats: list[list[Conducted]] = []
         for folds in settings.repeats():
             reporter.phase("photographs")
             with clock("preparation"):
-                workers = build_workers(
-                    folds[0], clock, say_once
-                )  # first: what cannot be had is said before hours go by
+                # first: a missing GPU ends the run before hours go by
+                workers = build_workers(folds[0], clock, SILENT if repeats else reporter)
             context = Context(workers, clock, reporter, track)
             repeats.append([_conducted(part, folder, settings.part_name(part), context) for part in folds])
         parts = [done for folds in repeats for done in folds]
@@ -82,7 +90,7 @@ def _conducted(settings: Settings, run: Path, name: str, context: Context) -> Co
         reporter.message(name)
     reporter.phase("photographs")
     with context.clock("preparation"):
-        sites = hospitals(settings, folder, reporter.progress, reporter.message)
+        sites = hospitals(settings, folder, reporter)
     present = settings.partition.present(sites)
     reporter.phase("rounds")
     federation = federate(
@@ -90,12 +98,11 @@ def _conducted(settings: Settings, run: Path, name: str, context: Context) -> Co
         context.workers,
         settings,
         folder,
-        context.watching(name),
-        lambda site, answered: reporter.site(site, "answered" if answered else "training"),
+        PartReporter(reporter, context.track, name),
     )
     if not (folder / TESTED).exists():
         reporter.phase("baselines")
-        baselines = train_baselines(sites, worker, settings, folder / "baselines", reporter.epoch)
+        baselines = train_baselines(sites, worker, settings, folder / "baselines", reporter)
         matrix = local_models_everywhere(baselines.get("local", {}))
         reporter.phase("test")
         federation.conclude()
@@ -108,9 +115,7 @@ def _conducted(settings: Settings, run: Path, name: str, context: Context) -> Co
     return Conducted(part, sites, federation.models, test_predictions.read(folder / TESTED))
 
 
-def _bundle(
-    parts: Sequence[Conducted], worker: Worker, settings: Settings, folder: Path, reporter: TerminalReporter
-) -> None:
+def _bundle(parts: Sequence[Conducted], worker: Worker, settings: Settings, folder: Path, reporter: Reporter) -> None:
     """Of several parts each has a model of its own, and none of them is the one to diagnose with."""
     if missing := no_bundle(len(parts)):
         reporter.message(missing)
@@ -119,4 +124,4 @@ def _bundle(
     (only,) = parts
     present, tested = settings.partition.present(only.sites), only.evaluation.among(["federated"])
     best_round = only.part.best_round
-    write_bundles(worker, present, only.models, tested, settings, best_round, folder, reporter.message)
+    write_bundles(worker, present, only.models, tested, settings, best_round, folder, reporter)

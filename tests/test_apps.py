@@ -12,6 +12,7 @@ from flwr.serverapp import Grid
 
 from sites.app import app as site_app
 from teledx_fed.config.settings import Settings
+from teledx_fed.core.reports import SILENT
 from teledx_fed.data.hospitals import hospitals
 from teledx_fed.federation.checkpoint import Progress
 from teledx_fed.federation.in_process import InProcessGrid
@@ -30,7 +31,7 @@ def settings(tiny_settings: Callable[..., Settings], tmp_path: Path) -> Settings
 @pytest.fixture
 def simulated(settings: Settings, tmp_path: Path) -> Progress:
     worker, folder = Worker(build(settings.model, settings.seed)), tmp_path / "simulated"
-    federate(hospitals(settings, folder, lambda done, total: None, print), [worker], settings, folder, lambda *_: None)
+    federate(hospitals(settings, folder, SILENT), [worker], settings, folder)
     return standing(folder, worker)
 
 

@@ -9,6 +9,7 @@ from flwr.app import Context
 
 from benchmarks.jobs.task import CACHE, settings, sites
 from teledx_fed.core.examples import GRADES, Example, Images, Site
+from teledx_fed.core.reports import SILENT
 from teledx_fed.core.updates import LocalTraining
 from teledx_fed.evaluation.predictions import Predictions, predictions
 from teledx_fed.federation.site import Hospital
@@ -34,7 +35,7 @@ class Idle(Worker):
 
 
 def idle() -> Idle:
-    return Idle(place(build(settings().model, settings().seed), settings(), lambda line: None))
+    return Idle(place(build(settings().model, settings().seed), settings(), SILENT))
 
 
 def hospital_of(worker: Worker, context: Context) -> Hospital:

@@ -14,6 +14,7 @@ from teledx_fed.config.learning import ModelSettings, TrainingSettings
 from teledx_fed.config.run import EvaluationSettings, SimulationSettings
 from teledx_fed.config.settings import Settings
 from teledx_fed.core.examples import Example, Site
+from teledx_fed.core.reports import SILENT
 from teledx_fed.data.hospitals import hospitals
 
 ROOT = Path(__file__).parents[2]
@@ -53,7 +54,7 @@ def settings() -> Settings:
 
 @cache
 def sites() -> tuple[Site, ...]:
-    return tuple(hospitals(settings(), CACHE, lambda done, total: None, print).values())
+    return tuple(hospitals(settings(), CACHE, SILENT).values())
 
 
 def tensors(site: Site, examples: Sequence[Example]) -> tuple[Tensor, Tensor]:

@@ -1,5 +1,6 @@
 """Reports of a run: its progress, each round, and whether a site can train."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
@@ -80,3 +81,16 @@ class SilentReporter:
 
     def epoch(self, baseline: str, site: str | None, done: int, total: int) -> None:
         pass
+
+
+SILENT = SilentReporter()
+
+
+class LogReporter(SilentReporter):
+    """Writes messages to a log."""
+
+    def __init__(self, log: logging.Logger) -> None:
+        self._log = log
+
+    def message(self, text: str) -> None:
+        self._log.info("%s", text)

@@ -1,7 +1,7 @@
 """From settings to hospitals: read or draw, prepare, set aside what cannot be learned from, deal out, split."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from teledx_fed.core.errors import ConfigurationError, TeledxError
 from teledx_fed.core.examples import Collection, Example, Images, Patients, Reason, SetAside, Shard, Site
 from teledx_fed.core.files import write_text
 from teledx_fed.core.randomness import generator
+from teledx_fed.core.reports import Reporter
 from teledx_fed.data.dicom import DicomPhotograph
 from teledx_fed.data.duplicates import deduplicate
 from teledx_fed.data.image_cache import ImageCache
@@ -26,15 +27,11 @@ from teledx_fed.data.synthetic import hospital
 from teledx_fed.data.tables import spelling, spellings
 from teledx_fed.data.walk import in_words
 
-Advance = Callable[[int, int], None]
-Say = Callable[[str], None]
-
 
 def hospitals(
     settings: Settings,
     folder: Path,
-    advance: Advance,
-    say: Say,
+    reporter: Reporter,
     key: bytes | None = None,
     without: frozenset[str] = frozenset(),
 ) -> dict[str, Site]:
@@ -43,30 +40,32 @@ def hospitals(
     A real hospital has a secret `key` that its split follows from; in a simulation it comes from the seed. Patients
     `without` whom it goes on, as the hospital's own files name them, are left out before anything is read of them.
     """
-    distinct, images = collections(settings, advance, say, without)
+    distinct, images = collections(settings, reporter, without)
     dealt = assign(distinct, settings.partition, settings.data.seed)
     return {name: _site(name, dealt[name], images, settings, folder, key) for name in sorted(dealt)}
 
 
 def collections(
-    settings: Settings, advance: Advance, say: Say, without: frozenset[str] = frozenset()
+    settings: Settings, reporter: Reporter, without: frozenset[str] = frozenset()
 ) -> tuple[dict[str, Collection], ImageCache]:
     """What can be learned from, by source, prepared. `BadData` names all that is wrong."""
-    listed = _listed(settings, say)
+    listed = _listed(settings, reporter)
     collections = {name: _left(collection, without) for name, collection in listed.items()}
     collections = {name: _with_digests(name, collection, settings.data) for name, collection in collections.items()}
     images = ImageCache(Path(settings.data.cache), settings.data)
-    torn = images.prepare([example for collection in collections.values() for example in collection.examples], advance)
-    _report(torn, settings.data.on_bad, say)
+    torn = images.prepare([example for collection in collections.values() for example in collection.examples], reporter)
+    _report(torn, settings.data.on_bad, reporter)
     whole = {name: _whole(collection, torn) for name, collection in collections.items()}
     distinct = apart({name: deduplicate(collection, images) for name, collection in whole.items()}, images)
     if found := shared({name: collection.set_aside for name, collection in distinct.items()}):
         listed_pairs = "; ".join(f"{pair}: {count} photographs set aside" for pair, count in found.items())
-        say(f"Two hospitals have the same people, and each person stays at one: {listed_pairs}. See set_aside.csv.")
+        reporter.message(
+            f"Two hospitals have the same people, and each person stays at one: {listed_pairs}. See set_aside.csv."
+        )
     return distinct, images
 
 
-def _listed(settings: Settings, say: Say) -> dict[str, Collection]:
+def _listed(settings: Settings, reporter: Reporter) -> dict[str, Collection]:
     """Every source by its table and the names of its files: no photograph is read before all of that is right."""
     data = settings.data
     must(
@@ -79,10 +78,10 @@ def _listed(settings: Settings, say: Say) -> dict[str, Collection]:
     if data.hospitals:
         return {name: hospital(name, drawn, data.seed) for name, drawn in data.hospitals.items()}
     found = {name: _read(name, data) for name in data.sources}
-    _report([problem for _, problems in found.values() for problem in problems], data.on_bad, say)
+    _report([problem for _, problems in found.values() for problem in problems], data.on_bad, reporter)
     for name, (collection, _) in found.items():
         if left := in_words(collection.not_taken):
-            say(f"{name}: {left}")
+            reporter.message(f"{name}: {left}")
     return {name: _without(collection, problems) for name, (collection, problems) in found.items()}
 
 
@@ -106,13 +105,13 @@ def _limited(collection: Collection, most_pixels: int) -> Collection:
     return replace(collection, examples=tuple(examples))
 
 
-def _report(problems: Sequence[Problem], on_bad: str, say: Say) -> None:
+def _report(problems: Sequence[Problem], on_bad: str, reporter: Reporter) -> None:
     """`BadData`, unless all can be left out and the settings say so."""
     if problems and (on_bad == "fail" or not all(problem.skippable for problem in problems)):
         raise BadData(problems)
     if problems:
         first = "; ".join(str(problem) for problem in problems[:3])
-        say(f"{amount(problems)} in the data set aside (data.on_bad=skip), the first of them: {first}")
+        reporter.message(f"{amount(problems)} in the data set aside (data.on_bad=skip), the first of them: {first}")
 
 
 def _with_digests(name: str, collection: Collection, data: DataSettings) -> Collection:

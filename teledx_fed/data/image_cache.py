@@ -1,6 +1,6 @@
 """Prepared photographs on disk: each is decoded once, whoever asks and however often."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from teledx_fed.config.data import DataSettings
 from teledx_fed.core.errors import DataError
 from teledx_fed.core.examples import Example, Photograph
+from teledx_fed.core.reports import SILENT, Reporter
 from teledx_fed.data.array_store import ArrayStore
 from teledx_fed.data.preprocessing import prepare_photograph
 from teledx_fed.data.problems import Problem
@@ -27,13 +28,8 @@ class ImageCache:
         self.folder = folder / f"{settings.image_size}px{options}-v{PREPARATION_VERSION}"
         self._store = ArrayStore(self.folder)
 
-    def prepare(
-        self, examples: Sequence[Example], advance: Callable[[int, int], None] = lambda done, total: None
-    ) -> tuple[Problem, ...]:
-        """Decodes what is missing, and says what is wrong with the photographs that it had to leave out.
-
-        `advance` hears how many of how many are done.
-        """
+    def prepare(self, examples: Sequence[Example], reporter: Reporter = SILENT) -> tuple[Problem, ...]:
+        """Decode the photographs that are missing; return what is wrong with each that cannot be decoded."""
         photographs = list(dict.fromkeys(example.image for example in examples))
         missing = [photograph for photograph in photographs if not self._is_stored(photograph)]
         problems = []
@@ -41,7 +37,7 @@ class ImageCache:
         with ThreadPoolExecutor(self.settings.workers) as pool:
             for done, problem in enumerate(pool.map(self._problem, missing), start=1 + len(photographs) - len(missing)):
                 problems += [problem] if problem else []
-                advance(done, len(photographs))
+                reporter.progress(done, len(photographs))
         return tuple(problems)
 
     def batch(self, examples: Sequence[Example]) -> NDArray[np.uint8]:

@@ -3,7 +3,7 @@
 import json
 import secrets
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -13,6 +13,7 @@ from pathlib import Path
 from teledx_fed.core.clinical import Diagnosis, Study
 from teledx_fed.core.errors import ConfigurationError, TeledxError
 from teledx_fed.core.files import write_bytes, write_text
+from teledx_fed.core.reports import SILENT, Reporter
 from teledx_fed.data.photographs import MOST_PIXELS
 from teledx_fed.data.preprocessing import place
 from teledx_fed.diagnosis import pdf
@@ -27,7 +28,6 @@ from teledx_fed.model.bundle import Bundle
 
 RESULTS = "results.csv"
 RELEASE = version("teledx-fed")
-Advance = Callable[[int, int], None]
 
 
 def run(
@@ -35,31 +35,30 @@ def run(
     bundle: Bundle,
     referral: ReferralSettings,
     out: Path,
-    advance: Advance,
+    reporter: Reporter = SILENT,
     key: bytes | None = None,
-    tell: Callable[[str], None] = lambda line: None,
     most_pixels: int = MOST_PIXELS,
 ) -> int:
     """Writes `results.csv`, and a file for each study; returns how many photographs have an error in their row.
 
-    With the hospital's `key`, a study that its sender calls the same has the same id in every batch. `tell` gets a line
-    for each collision and each error, with names, for the hospital's own eyes. All that collides is kept, and a
-    clinician reads it.
+    With the hospital's `key`, a study that its sender calls the same has the same id in every batch. Each
+    collision and each error is a message with names, for the hospital only. All that collides is kept, and a clinician
+    reads it.
     """
     if (out / RESULTS).exists():
         raise ConfigurationError(f"--out must be a new folder, got {out}, which holds results. Name another.")
     ids, found = identities(submissions, key or secrets.token_bytes()), collisions(submissions)
     for collision in found:
-        tell(f"{_named(submissions, collision.place)}: {collision.told(partial(_named, submissions))}")
+        reporter.message(f"{_named(submissions, collision.place)}: {collision.told(partial(_named, submissions))}")
     rows: list[Row] = []
     for number, submission in enumerate(marked(submissions, found)):
         own = [collision for collision in found if collision.place[0] == number]
         read = _of(submission, ids[number], bundle, referral, out, most_pixels)
         for one in read:
             if one.error:
-                tell(one.error if one.error.startswith(one.file) else f"{one.file}: {one.error}")
+                reporter.message(one.error if one.error.startswith(one.file) else f"{one.file}: {one.error}")
         rows += [replace(one, collision=_collision(one.file, submission, own, ids)) for one in read]
-        advance(number + 1, len(submissions))
+        reporter.progress(number + 1, len(submissions))
     write_csv(rows, out / RESULTS)
     return sum(bool(one.error) for one in rows)
 

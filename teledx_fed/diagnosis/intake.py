@@ -1,7 +1,7 @@
 """Which files make a study: a patient's folder, a group of rows in a table, or else one file."""
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from stat import S_ISREG
@@ -15,6 +15,7 @@ from teledx_fed.core.checks import one_of
 from teledx_fed.core.clinical import Gap, PatientRecord, Study, StudyImage
 from teledx_fed.core.errors import ConfigurationError, DataError
 from teledx_fed.core.examples import Eye, Field, Photograph
+from teledx_fed.core.reports import SILENT, Reporter
 from teledx_fed.data.deidentification import pseudonym
 from teledx_fed.data.dicom import DicomAbout, DicomPhotograph, about, is_dicom
 from teledx_fed.data.eye_names import NamedEye, eye_in, pairs_of_eyes
@@ -77,13 +78,11 @@ class Unreadable:
     reason: str
 
 
-def submissions(
-    paths: Sequence[Path], eye: Eye = Eye.UNKNOWN, tell: Callable[[str], None] = lambda line: None
-) -> list[Submission]:
+def submissions(paths: Sequence[Path], eye: Eye = Eye.UNKNOWN, reporter: Reporter = SILENT) -> list[Submission]:
     """Of files, folders and tables; `eye` is that of files that do not say.
 
     A folder below one that was named is a patient's: its files are one study. Files that were named, or lie directly in
-    a folder that was, are studies of their own. `tell` gets a line on what is hidden in a folder, and left out, and on
+    a folder that was, are studies of their own. A message names what is hidden in a folder, and left out, and
     files that look like both eyes of one patient in two studies; a `ValueError` names what cannot be read. A table
     (`.csv`) has the columns `file`, relative to it, and `study`, and may have `patient`, `eye`, `field` and the items
     of a patient's record.
@@ -96,16 +95,16 @@ def submissions(
             files = walk(path).readable()
             found += of_folder(files, eye)
             if left := in_words(one for one in files.not_taken if one.why != Why.OTHER):
-                tell(f"{path}: {left}")
+                reporter.message(f"{path}: {left}")
         elif path.is_file():
             found.append(_alone(path, eye))
         else:
             raise ConfigurationError(f"{path} must be a file or folder, got neither. Correct the path.")
-    _warn_of_split_patients(found, tell)
+    _warn_of_split_patients(found, reporter)
     return found
 
 
-def _warn_of_split_patients(found: Sequence[Submission], tell: Callable[[str], None]) -> None:
+def _warn_of_split_patients(found: Sequence[Submission], reporter: Reporter) -> None:
     folders: dict[str, list[str]] = defaultdict(list)
     for one in found:
         if one.sent[0].file.parent == Path(one.origin):
@@ -113,7 +112,7 @@ def _warn_of_split_patients(found: Sequence[Submission], tell: Callable[[str], N
     for folder, names in folders.items():
         if pairs := pairs_of_eyes(names):
             more = f" (one of {len(pairs)} such pairs)" if len(pairs) > 1 else ""
-            tell(
+            reporter.message(
                 f"{folder}: {' and '.join(pairs[0])}{more} look like the right and left eye of one patient, but "
                 "each is a study of its own. Put the files of each patient into a sub-folder, or name them in a table."
             )

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
 from typing import NoReturn
@@ -11,6 +11,7 @@ from flwr.app import Context, Error, Message, RecordDict, UserConfig
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
 
+from teledx_fed.core.reports import Reporter
 from teledx_fed.federation.flower import NodeInfo, TaskIdentity
 
 SERVER = 1
@@ -103,10 +104,10 @@ class InProcessGrid(AnsweringGrid):
 
 
 class WatchedGrid(AnsweringGrid):
-    """A grid that tells of each site when it is asked (False) and when it has answered (True)."""
+    """Reports when a message goes to a site, and when the site has answered."""
 
-    def __init__(self, grid: Grid, heard: Callable[[str, bool], None]) -> None:
-        self._grid, self._heard = grid, heard
+    def __init__(self, grid: Grid, reporter: Reporter) -> None:
+        self._grid, self._reporter = grid, reporter
 
     def get_node_ids(self) -> Iterable[int]:
         return self._grid.get_node_ids()
@@ -117,9 +118,9 @@ class WatchedGrid(AnsweringGrid):
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
         sent, names = list(messages), {node.node_id: node.name for node in self.get_nodes()}
         for message in sent:
-            self._heard(names[message.metadata.dst_node_id], False)
+            self._reporter.site(names[message.metadata.dst_node_id], "training")
         for reply in self._grid.send_and_receive(sent, timeout=timeout):
-            self._heard(names[reply.metadata.src_node_id], True)
+            self._reporter.site(names[reply.metadata.src_node_id], "answered")
             yield reply
 
 

@@ -8,13 +8,14 @@ from pathlib import Path
 from flwr.app import Context
 
 from teledx_fed.config.loading import build
+from teledx_fed.core.reports import LogReporter
 from teledx_fed.data.hospitals import hospitals
 from teledx_fed.federation.site import Hospital
 from teledx_fed.model.network import build as build_network
 from teledx_fed.training.compute import place
 from teledx_fed.training.worker import Worker
 
-log = logging.getLogger(__name__)
+reporter = LogReporter(logging.getLogger(__name__))
 
 
 def hospital_of(context: Context) -> Hospital:
@@ -26,8 +27,8 @@ def hospital_of(context: Context) -> Hospital:
 def _hospitals(settings_json: str) -> dict[str, Hospital]:
     settings = build(json.loads(settings_json))
     folder = Path(settings.folder or settings.data.cache)
-    worker = Worker(place(build_network(settings.model, settings.seed), settings, log.info))
+    worker = Worker(place(build_network(settings.model, settings.seed), settings, reporter))
     return {
         name: Hospital(site, worker, settings, folder / "sites" / name)
-        for name, site in hospitals(settings, folder, lambda done, total: None, log.info).items()
+        for name, site in hospitals(settings, folder, reporter).items()
     }

@@ -14,6 +14,7 @@ from flwr.serverapp import Grid
 
 from teledx_fed.config.settings import Settings
 from teledx_fed.core.errors import ConfigurationError
+from teledx_fed.core.reports import LogReporter
 from teledx_fed.federation.flower import PARTITION_ID_KEY, Backend, BackendConfig
 from teledx_fed.federation.in_process import InProcessGrid
 from teledx_fed.training.compute import device
@@ -75,7 +76,7 @@ def travelling(settings: Settings, folder: Path) -> Settings:
         folder=str(folder.absolute()),
         data=replace(settings.data, sources=sources, cache=absolute(settings.data.cache)),
         model=replace(settings.model, file=settings.model.file and absolute(settings.model.file)),
-        simulation=replace(settings.simulation, device=device(settings, log.info).type),
+        simulation=replace(settings.simulation, device=device(settings, LogReporter(log)).type),
     )
 
 

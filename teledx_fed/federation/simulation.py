@@ -14,7 +14,7 @@ from flwr.serverapp import Grid
 from teledx_fed.config.settings import Settings
 from teledx_fed.core.examples import Site
 from teledx_fed.core.files import make_folder, write_text
-from teledx_fed.core.reports import RoundReport
+from teledx_fed.core.reports import SILENT, Reporter, RoundReport
 from teledx_fed.evaluation.operating_points import Evidence, evidence
 from teledx_fed.federation import checkpoint
 from teledx_fed.federation.checkpoint import Progress
@@ -51,18 +51,14 @@ def federate(
     workers: Sequence[Worker],
     settings: Settings,
     folder: Path,
-    watch: Callable[[RoundReport, int], None],
-    heard: Callable[[str, bool], None] = lambda site, answered: None,
+    reporter: Reporter = SILENT,
 ) -> Federation:
-    """Run what is left of the rounds, and write `model.safetensors` (the best round) and `last.safetensors`.
-
-    `watch` hears of every round and how many there are, `heard` of every site that was asked (False) or answered.
-    """
+    """Run what is left of the rounds, and write `model.safetensors` (the best round) and `last.safetensors`."""
     worker, *_ = workers
     here = _grid(sites, workers, settings, folder)
     hospitals = _hospitals(sites, worker, settings, folder)
     with _runtime(here, sites, workers, settings, folder) as grid:
-        last = coordinate(WatchedGrid(grid, heard), worker, settings, folder, watch)
+        last = coordinate(WatchedGrid(grid, reporter), worker, settings, folder, reporter)
     best = last.best
     models = {name: hospital.model_after(best.round, best.weights) for name, hospital in hospitals.items()}
     final = [hospital.model_after(last.trained_in, last.weights) for hospital in hospitals.values()]
@@ -101,7 +97,7 @@ def coordinate(
     worker: Worker,
     settings: Settings,
     folder: Path,
-    watch: Callable[[RoundReport, int], None] = lambda report, rounds: None,
+    reporter: Reporter = SILENT,
 ) -> Progress:
     """The coordinator's part: rounds over any grid, each with its line in `rounds.jsonl` and its checkpoint."""
     make_folder(folder)
@@ -112,17 +108,19 @@ def coordinate(
         strategy = STRATEGIES[settings.strategy.name](settings)
         for progress, report in rounds(grid, strategy, last, settings, folder):
             written.result()
-            written = scribe.submit(_keep, folder, progress, report, partial(watch, report, settings.federation.rounds))
+            written = scribe.submit(
+                _keep, folder, progress, report, partial(reporter.round, report, settings.federation.rounds)
+            )
             last = progress
         written.result()
     return last
 
 
-def _keep(folder: Path, progress: Progress, report: RoundReport, told: Callable[[], None]) -> None:
-    """A round is told of before it would survive a kill: twice, perhaps, and never not at all."""
+def _keep(folder: Path, progress: Progress, report: RoundReport, tell: Callable[[], None]) -> None:
+    """Report a round before writing its checkpoint; after a crash it may be reported twice, never zero times."""
     with (folder / LINES).open("a", encoding="utf-8") as file:
         file.write(json.dumps(asdict(report)) + "\n")
-    told()
+    tell()
     checkpoint.write(progress, folder / CHECKPOINT)
 
 

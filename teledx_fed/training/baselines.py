@@ -1,6 +1,6 @@
 """Baselines of a federation: each hospital alone, their ensemble, and all data in one place, with as many epochs."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -11,6 +11,7 @@ from safetensors.numpy import save
 from teledx_fed.config.settings import Settings
 from teledx_fed.core.examples import Site
 from teledx_fed.core.files import write_bytes
+from teledx_fed.core.reports import Reporter
 from teledx_fed.core.weights import Weights
 from teledx_fed.data.hospitals import pooled
 from teledx_fed.evaluation.metrics import compute_one
@@ -18,8 +19,6 @@ from teledx_fed.training.worker import SiteModel, Worker
 
 UNDEFINED = float("-inf")
 LOCAL_OF = "local of "
-
-Epoch = Callable[[str, str | None, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class Baseline:
 
 
 def train_baselines(
-    sites: Mapping[str, Site], worker: Worker, settings: Settings, folder: Path, epoch: Epoch
+    sites: Mapping[str, Site], worker: Worker, settings: Settings, folder: Path, reporter: Reporter
 ) -> dict[str, dict[str, list[SiteModel]]]:
     """Return by baseline and site the models of its ensemble. The absent hospital trains only its local model."""
     models: dict[str, dict[str, list[SiteModel]]] = {}
@@ -44,7 +43,7 @@ def train_baselines(
                 Baseline("local", site, (site,), folder / f"local-{name}.safetensors"),
                 worker,
                 settings,
-                epoch,
+                reporter,
             )
             for name, site in sites.items()
         }
@@ -55,7 +54,7 @@ def train_baselines(
         everything = pooled(present, "centralised")
         judges = tuple(present.values())
         baseline = Baseline("centralised", everything, judges, folder / "centralised.safetensors")
-        model = train(baseline, worker, settings, epoch)
+        model = train(baseline, worker, settings, reporter)
         models["centralised"] = {name: [model] for name in sites}
     return models
 
@@ -68,7 +67,7 @@ def local_models_everywhere(local: Mapping[str, Sequence[SiteModel]]) -> dict[st
     }
 
 
-def train(baseline: Baseline, worker: Worker, settings: Settings, epoch: Epoch) -> SiteModel:
+def train(baseline: Baseline, worker: Worker, settings: Settings, reporter: Reporter) -> SiteModel:
     """Train and return the best epoch on validation, or the last where no score is defined. Reads a finished model."""
     if baseline.file.exists():
         return _read(baseline.file, worker)
@@ -80,7 +79,7 @@ def train(baseline: Baseline, worker: Worker, settings: Settings, epoch: Epoch) 
         score = _score(baseline, worker, model, settings.federation.choose_by)
         if score > highest or highest == UNDEFINED:
             highest, best = score, model
-        epoch(baseline.name, baseline.site.name, round, settings.federation.rounds)
+        reporter.epoch(baseline.name, baseline.site.name, round, settings.federation.rounds)
     _write(baseline.file, best)
     return best
 

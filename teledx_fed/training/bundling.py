@@ -1,6 +1,6 @@
 """Write model bundles: the model with the calibration of one hospital, chosen on its validation set."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
@@ -9,6 +9,7 @@ from teledx_fed.config.settings import Settings
 from teledx_fed.core.errors import ConfigurationError
 from teledx_fed.core.examples import Example, Site
 from teledx_fed.core.operating_points import OperatingPoints
+from teledx_fed.core.reports import Reporter
 from teledx_fed.data.image_cache import PREPARATION_VERSION
 from teledx_fed.data.preprocessing import steps
 from teledx_fed.evaluation.calibration import conformal_threshold, temperature
@@ -32,7 +33,7 @@ def write_bundles(
     settings: Settings,
     best_round: int,
     folder: Path,
-    say: Callable[[str], None],
+    reporter: Reporter,
 ) -> None:
     """Write `bundles/SITE` for each site, with the operating points of `federated` in `evaluation`.
 
@@ -44,7 +45,7 @@ def write_bundles(
             (points,) = evaluation.points["federated"][name]
             write_site_bundle(worker, site, models[name], points, settings, trained, folder / "bundles" / name)
     except ConfigurationError as error:
-        say(f"no bundles: {error}")
+        reporter.message(f"no bundles: {error}")
 
 
 def write_site_bundle(

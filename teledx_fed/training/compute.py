@@ -2,12 +2,12 @@
 
 import ctypes
 import sys
-from collections.abc import Callable
 
 import torch
 
 from teledx_fed.config.settings import Settings
 from teledx_fed.core.errors import ConfigurationError
+from teledx_fed.core.reports import Reporter
 from teledx_fed.model.network import Grader
 from teledx_fed.model.runtime import has_cuda
 
@@ -15,19 +15,23 @@ GLIBC_KEEPS = {-3: 32 * 2**20, -1: 2**31 - 1}
 """M_MMAP_THRESHOLD and M_TRIM_THRESHOLD of malloc.h, in bytes, so that freed memory is kept for the next step."""
 
 
-def place(network: Grader, settings: Settings, say: Callable[[str], None], number: int = 0) -> Grader:
+def place(network: Grader, settings: Settings, reporter: Reporter, number: int = 0) -> Grader:
     """Move the network to the device of the settings, one GPU after the other by `number`, and compile it if set."""
-    here = device(settings, say)
+    here = device(settings, reporter)
     network = network.to(torch.device("cuda", number % torch.cuda.device_count()) if here.type == "cuda" else here)
     if network.device.type == "cuda" and network.has_frozen_stages and not has_cuda():
-        say("onnxruntime has no CUDA provider: frozen parts are computed on the CPU (install onnxruntime-gpu)")
+        reporter.message(
+            "onnxruntime has no CUDA provider: frozen parts are computed on the CPU (install onnxruntime-gpu)"
+        )
     if settings.simulation.compile:
-        say("compiling the network takes minutes, spread over its first steps; from then on a step takes about 3/4")
+        reporter.message(
+            "compiling the network takes minutes, spread over its first steps; from then on a step takes about 3/4"
+        )
         network.compile_learned()
     return network
 
 
-def device(settings: Settings, say: Callable[[str], None]) -> torch.device:
+def device(settings: Settings, reporter: Reporter) -> torch.device:
     """Set the threads and return the device of the settings; `auto` is a GPU where there is one."""
     choice = settings.simulation.device
     torch.set_num_threads(settings.simulation.threads)
@@ -36,11 +40,13 @@ def device(settings: Settings, say: Callable[[str], None]) -> torch.device:
     if choice == "cuda" and not torch.cuda.is_available():
         raise ConfigurationError("simulation.device must be a device of this machine, got cuda. Choose auto or cpu.")
     if choice != "cpu" and torch.cuda.is_available():
-        say(f"computing on {torch.cuda.get_device_name()}")
+        reporter.message(f"computing on {torch.cuda.get_device_name()}")
         return torch.device("cuda")
-    say(f"computing on the CPU, threads: {settings.simulation.threads}" + ("" if choice == "cpu" else "; no GPU found"))
+    reporter.message(
+        f"computing on the CPU, threads: {settings.simulation.threads}" + ("" if choice == "cpu" else "; no GPU found")
+    )
     if settings.training.mixed_precision:
-        say("training.mixed_precision needs a GPU: computing in float32")
+        reporter.message("training.mixed_precision needs a GPU: computing in float32")
     return torch.device("cpu")
 
 

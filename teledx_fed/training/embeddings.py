@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from teledx_fed.core.examples import Example, Images, Photograph
 from teledx_fed.core.files import write_array, write_text
+from teledx_fed.core.reports import Reporter
 from teledx_fed.data.quality import Quality, quality
 from teledx_fed.model.network import Grader
 from teledx_fed.training.feature_cache import PLAIN, FeatureCache
@@ -43,7 +44,7 @@ class Embeddings:
 
 
 def embeddings(
-    network: Grader, images: Images, examples: Sequence[Example], threads: int, advance: Callable[[int, int], None]
+    network: Grader, images: Images, examples: Sequence[Example], threads: int, reporter: Reporter
 ) -> Embeddings:
     """Compute the embeddings with a frozen backbone, and cache them for runs on the same photographs."""
     photographs = [example.image for example in examples]
@@ -51,7 +52,7 @@ def embeddings(
     with ThreadPoolExecutor(threads) as pool:
         for one in pool.map(_quality, photographs):
             qualities.append(one)
-            advance(len(qualities), len(photographs))
+            reporter.progress(len(qualities), len(photographs))
     return Embeddings(examples, features(network, images, examples), qualities)
 
 

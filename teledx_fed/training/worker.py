@@ -1,6 +1,6 @@
 """One resident network that every site of this process trains and scores with: overwritten, never rebuilt."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from teledx_fed.config.settings import Settings
 from teledx_fed.core.clock import Clock
 from teledx_fed.core.examples import GRADES, Example, Images, Site
+from teledx_fed.core.reports import SILENT, Reporter
 from teledx_fed.core.updates import LocalTraining
 from teledx_fed.core.weights import Weights, mean
 from teledx_fed.evaluation.predictions import Predictions, predictions
@@ -128,13 +129,11 @@ class Worker:
         return np.concatenate(logits)
 
 
-def build_workers(settings: Settings, clock: Clock, say: Callable[[str], None]) -> list[Worker]:
+def build_workers(settings: Settings, clock: Clock, reporter: Reporter) -> list[Worker]:
     """As many as are asked for, each with a network of its own; what is the same for all is said once."""
-    networks = [build(settings.model, settings.seed) for _ in range(settings.simulation.workers)]
-    told = [say, *[lambda line: None] * len(networks)]
     return [
-        Worker(place(network, settings, hear, number), clock)
-        for number, (network, hear) in enumerate(zip(networks, told, strict=False))
+        Worker(place(build(settings.model, settings.seed), settings, SILENT if number else reporter, number), clock)
+        for number in range(settings.simulation.workers)
     ]
 
 

@@ -6,10 +6,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from reporters import RecordingReporter
 
 from teledx_fed.config.data import SourceSettings
 from teledx_fed.config.settings import Settings
 from teledx_fed.core.examples import Reason, Site
+from teledx_fed.core.reports import SILENT
 from teledx_fed.data.hospitals import _report, collections, hospitals
 from teledx_fed.data.photographs import PhotographFile
 from teledx_fed.data.problems import BadData, Problem
@@ -46,32 +48,35 @@ def of(root: Path, tiny_settings: Callable[..., Settings]) -> Callable[..., Sett
 def test_photographs_of_more_pixels_than_the_limit_are_named(of: Callable[..., Settings], tmp_path: Path) -> None:
     large = tmp_path / "aptos" / "train_images" / "eye3.png"
     cv2.imwrite(str(large), np.zeros((1000, 1001), np.uint8))
-    said: list[str] = []
-    collections(of(on_bad="skip", most_megapixels=1), lambda *done: None, said.append)
-    assert "eye3.png: must be at most 1000000 pixels, got 1000 × 1001. Scale it down, or raise most_mega" in said[-1]
-    collections(of(on_bad="skip", most_megapixels=2), lambda *done: None, said.append)
-    assert "eye3.png: photograph must show a fundus" in said[-1]
+    reporter = RecordingReporter()
+    collections(of(on_bad="skip", most_megapixels=1), reporter)
+    assert (
+        "eye3.png: must be at most 1000000 pixels, got 1000 × 1001. Scale it down, or raise most_mega"
+        in reporter.messages[-1]
+    )
+    collections(of(on_bad="skip", most_megapixels=2), reporter)
+    assert "eye3.png: photograph must show a fundus" in reporter.messages[-1]
 
 
 def test_everything_that_is_wrong_is_said_at_once(of: Callable[..., Settings], tmp_path: Path) -> None:
     """Of all hospitals, before a photograph is prepared; then all photographs that cannot be decoded."""
-    prepared: list[int] = []
+    reporter = RecordingReporter()
     settings = of()
     root = Path(settings.data.sources["clinic"].root)
     (root / "train_images" / "gone.png").symlink_to("nowhere")
     settings.data.sources["ward"] = SourceSettings("folder", str(tmp_path / "absent"))
     settings.data.sources["unit"] = SourceSettings("folder", str(root), file_pattern="(")
     with pytest.raises(BadData) as error:
-        hospitals(settings, tmp_path, lambda done, total: prepared.append(done), print)
+        hospitals(settings, tmp_path, reporter)
     said = str(error.value)
     for part in ("train.csv, row 32", "train.csv, row 33", "gone.png", "data.sources.ward.root", "unit: file_pattern"):
         assert part in said
-    assert prepared == []
+    assert reporter.counts == []
     (root / "train_images" / "gone.png").unlink()
     table = root / "train.csv"
     table.write_text(table.read_text().replace("absent,1\n", "").replace("eye0x,9\n", ""))
     with pytest.raises(BadData, match=r"eye7\.png"):
-        hospitals(of(), tmp_path, lambda done, total: None, print)
+        hospitals(of(), tmp_path, SILENT)
 
 
 def test_no_photograph_of_a_bad_folder_or_row_goes_missing(of: Callable[..., Settings], tmp_path: Path) -> None:
@@ -85,12 +90,12 @@ def test_no_photograph_of_a_bad_folder_or_row_goes_missing(of: Callable[..., Set
         path.write_bytes((photographs / f"eye{number + 8}.png").read_bytes())
     (tmp_path / "ward" / "odd" / "notes.txt").write_text("nothing")
     settings.data.sources["ward"] = SourceSettings("folder", str(tmp_path / "ward"))
-    told: list[str] = []
-    found, _ = collections(settings, lambda done, total: None, told.append)
+    reporter = RecordingReporter()
+    found, _ = collections(settings, reporter)
     aside = [Path(aside.name).name for aside in found["ward"].set_aside]
     assert (found["ward"].examples, sorted(aside)) == ((), ["0.png", "1.png", "2.png"])
-    assert "ward: 1 file is not taken: 1 .txt (not a photograph that this program reads)" in told
-    assert "clinic: 1 file is not taken: 1 .png (a photograph that no row of the table names)" in told
+    assert "ward: 1 file is not taken: 1 .txt (not a photograph that this program reads)" in reporter.messages
+    assert "clinic: 1 file is not taken: 1 .png (a photograph that no row of the table names)" in reporter.messages
     clinic = found["clinic"]
     by_name = {aside.name for aside in clinic.set_aside if aside.name.endswith(".png")}
     left = sum(left.count for left in clinic.not_taken)
@@ -100,23 +105,23 @@ def test_no_photograph_of_a_bad_folder_or_row_goes_missing(of: Callable[..., Set
 def test_a_folder_that_cannot_be_read_is_not_skipped() -> None:
     problem = Problem("train_images", "must be readable, got Permission denied.", skippable=False)
     with pytest.raises(BadData, match="cannot be left out"):
-        _report([problem], "skip", print)
+        _report([problem], "skip", SILENT)
 
 
 def test_skipping_says_how_many_and_loses_nothing_else(of: Callable[..., Settings], tmp_path: Path) -> None:
-    said: list[str] = []
-    site = hospitals(of(on_bad="skip"), tmp_path, lambda done, total: None, said.append)["clinic"]
+    reporter = RecordingReporter()
+    site = hospitals(of(on_bad="skip"), tmp_path, reporter)["clinic"]
     shard = site.shard
     assert len([*shard.train, *shard.validation, *shard.test]) == 29
     assert [aside.reason for aside in site.set_aside] == [Reason.BAD] * 3
-    assert "data.on_bad=skip" in said[0]
+    assert "data.on_bad=skip" in reporter.messages[0]
 
 
 def test_a_second_start_reads_no_photograph_and_finds_the_same(
     of: Callable[..., Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def start(run: str) -> Site:
-        return hospitals(of(), tmp_path / run, lambda done, total: None, print)["clinic"]
+        return hospitals(of(), tmp_path / run, SILENT)["clinic"]
 
     for wrong in ("absent,1\n", "eye0x,9\n", "eye7,2\n"):
         table = tmp_path / "aptos" / "train.csv"
@@ -130,4 +135,4 @@ def test_a_second_start_reads_no_photograph_and_finds_the_same(
 def test_a_hospital_too_small_to_split_is_named(tiny_settings: Callable[..., Settings], tmp_path: Path) -> None:
     settings = tiny_settings(data__hospitals={"outpost": {"patients": 1, "prevalence": [1.0, 0, 0, 0, 0]}})
     with pytest.raises(ValueError, match="hospital outpost"):
-        hospitals(settings, tmp_path, lambda done, total: None, print)
+        hospitals(settings, tmp_path, SILENT)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from reporters import RecordingReporter
 
 from teledx_fed.config.data import DataSettings
 from teledx_fed.core.examples import Example
@@ -82,14 +83,14 @@ def test_bad_photographs_are_named_and_the_rest_goes_on(cache: ImageCache, examp
     cut, black = (Path(examples[i].image.name) for i in (1, 4))
     cut.write_bytes(cut.read_bytes()[:500])
     Image.new("RGB", (80, 80)).save(black)
-    heard: list[tuple[int, int]] = []
-    problems = cache.prepare(examples, lambda done, total: heard.append((done, total)))
+    reporter = RecordingReporter()
+    problems = cache.prepare(examples, reporter)
     assert [problem.file for problem in problems] == [str(cut), str(black)]
     assert problems[0] == Problem(
         str(cut), "must be whole, got image file is truncated. Copy it again from its source, or leave it out."
     )
     assert "must show a fundus" in str(problems[1])
-    assert heard == [(done, 6) for done in range(1, 7)]
+    assert reporter.counts == [(done, 6) for done in range(1, 7)]
     assert len(files(cache)) == 4
 
 

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reporters import RecordingReporter
 
 from teledx_fed.config.data import HospitalSettings, PartitionSettings
 from teledx_fed.config.loading import build
 from teledx_fed.core.examples import Collection, Example, Patients, Reason
+from teledx_fed.core.reports import SILENT
 from teledx_fed.data import sharing
 from teledx_fed.data.duplicates import merged
 from teledx_fed.data.hospitals import collections
@@ -159,18 +161,18 @@ def test_a_hospital_that_is_a_copy_of_another_encoded_anew_adds_nothing(tmp_path
     sources = {name: {"layout": "folder", "root": str(tmp_path / name)} for name in own}
     data = {"sources": sources, "image_size": 224, "cache": str(tmp_path / "cache"), "workers": 1}
     chosen = build({"data_root": str(tmp_path), "data": data})
-    said: list[str] = []
-    found, _ = collections(chosen, lambda done, total: None, said.append)
+    reporter = RecordingReporter()
+    found, _ = collections(chosen, reporter)
     total = {name: len(of.examples) + len(of.set_aside) for name, of in found.items()}
     assert sum(len(of.examples) for of in found.values()) == len(drawn) + sum(map(len, own.values()))
     assert shared({name: of.set_aside for name, of in found.items()}) == {"copied and normal": len(drawn)}
     assert all(0 < len(of.examples) < total[name] for name, of in found.items())
-    assert any("copied and normal" in line and "set_aside.csv" in line for line in said)
+    assert any("copied and normal" in line and "set_aside.csv" in line for line in reporter.messages)
 
 
 @pytest.mark.slow
 def test_drawn_hospitals_share_nobody(tmp_path: Path) -> None:
     hospitals = {name: {"patients": 6} for name in ("north", "south")}
     chosen = build({"data": {"hospitals": hospitals, "image_size": 96, "cache": str(tmp_path)}})
-    found, _ = collections(chosen, lambda done, total: None, lambda line: None)
+    found, _ = collections(chosen, SILENT)
     assert all(not of.set_aside for of in found.values())

@@ -15,6 +15,7 @@ from teledx_fed.config.data import SourceSettings
 from teledx_fed.config.loading import build
 from teledx_fed.config.run import SimulationSettings
 from teledx_fed.core.randomness import generator
+from teledx_fed.core.reports import SILENT
 from teledx_fed.data.hospitals import hospitals
 from teledx_fed.federation.simulation import federate
 from teledx_fed.model.network import build as build_network
@@ -64,8 +65,8 @@ def simulated(federation: Federation, run: str, folder: Path) -> bytes:
         simulation=SimulationSettings(threads=1, device="cpu"),
     )
     worker = Worker(build_network(settings.model, settings.seed))
-    sites = hospitals(settings, folder, lambda done, total: None, print)
-    federate(sites, [worker], settings, folder, lambda report, rounds: None)
+    sites = hospitals(settings, folder, SILENT)
+    federate(sites, [worker], settings, folder)
     return (folder / "model.safetensors").read_bytes()
 
 

@@ -17,11 +17,13 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydicom import dcmwrite
 from pypdf import PdfReader
+from reporters import RecordingReporter
 from typer.testing import CliRunner
 
 from sites.diagnosis import app
 from teledx_fed.core.clinical import SUGGESTION, Diabetes, Gap
 from teledx_fed.core.examples import Eye, Field
+from teledx_fed.core.reports import SILENT, Reporter
 from teledx_fed.diagnosis.batch import identities, run
 from teledx_fed.diagnosis.diagnose import open_bundle
 from teledx_fed.diagnosis.intake import Submission, study_of, submissions
@@ -51,12 +53,12 @@ def results(out: Path) -> dict[str, dict[str, str]]:
 def test_a_batch_has_a_row_for_each_file_and_three_files_for_each_study(
     folder: Path, tmp_path: Path, bundle_folder: Path
 ) -> None:
-    out, seen = tmp_path / "out", []
+    out, reporter = tmp_path / "out", RecordingReporter()
     bundle = open_bundle(bundle_folder, 1)
-    failed = run(submissions([folder]), bundle, ReferralSettings(), out, lambda *done: seen.append(done))
+    failed = run(submissions([folder]), bundle, ReferralSettings(), out, reporter)
     rows = results(out)
     assert failed == 2
-    assert seen[-1] == (3, 3)
+    assert reporter.counts[-1] == (3, 3)
     assert set(rows) == {"alone.png", "notes.txt", f"{CANARY}_right.png", f"{CANARY}_left.png"}
     assert "must be a JPEG" in rows["notes.txt"]["error"]
     assert "must be whole" in rows[f"{CANARY}_left.png"]["error"]
@@ -77,12 +79,11 @@ def test_a_batch_has_a_row_for_each_file_and_three_files_for_each_study(
         for suffix in (".json", ".fhir.json", ".pdf"):
             assert CANARY.encode() not in (out / f"{study}{suffix}").read_bytes()
     with pytest.raises(ValueError, match="--out must be a new folder"):
-        run([], bundle, ReferralSettings(), out, lambda *done: None)
+        run([], bundle, ReferralSettings(), out)
 
 
-def batch(out: Path, bundle_folder: Path, *paths: Path, told: list[str] | None = None) -> list[dict[str, str]]:
-    found, bundle, told = submissions(paths), open_bundle(bundle_folder, 1), [] if told is None else told
-    run(found, bundle, ReferralSettings(), out, lambda *done: None, tell=told.append)
+def batch(out: Path, bundle_folder: Path, *paths: Path, reporter: Reporter = SILENT) -> list[dict[str, str]]:
+    run(submissions(paths), open_bundle(bundle_folder, 1), ReferralSettings(), out, reporter)
     with (out / "results.csv").open() as file:
         return list(csv.DictReader(file))
 
@@ -96,10 +97,10 @@ def test_a_folder_is_read_through_links_and_nothing_in_it_is_left_out_in_silence
     (root / "patient 7").symlink_to(elsewhere)
     (elsewhere / "again").symlink_to(root)
     (root / "notes.txt").write_text("no photograph")
-    lines: list[str] = []
-    found = {one.name: [sent.file.name for sent in one.sent] for one in submissions([root], tell=lines.append)}
+    reporter = RecordingReporter()
+    found = {one.name: [sent.file.name for sent in one.sent] for one in submissions([root], reporter=reporter)}
     assert found == {"notes.txt": ["notes.txt"], "patient 7": ["left.png"]}
-    (line,) = lines
+    (line,) = reporter.messages
     assert "2 files are not taken" in line
     assert "1 .png (hidden" in line
     (root / "gone.png").symlink_to(tmp_path / "nowhere")
@@ -175,8 +176,8 @@ def test_one_photograph_under_two_studies_keeps_both_reports_and_says_so(
     (tmp_path / "b.png").write_bytes(photographs.left)
     table, out = tmp_path / "t.csv", tmp_path / "out"
     table.write_text("file,study,eye,age,pregnant\na.png,A,left,55,no\nb.png,B,right,31,yes\n")
-    lines: list[str] = []
-    rows = batch(out, bundle_folder, table, told=lines)
+    reporter = RecordingReporter()
+    rows = batch(out, bundle_folder, table, reporter=reporter)
     assert [(Path(one["file"]).name, one["eye"]) for one in rows] == [("a.png", "left"), ("b.png", "right")]
     assert len({one["study"] for one in rows}) == 2
     for one, other in (rows, reversed(rows)):
@@ -186,7 +187,7 @@ def test_one_photograph_under_two_studies_keeps_both_reports_and_says_so(
         told = json.loads((out / f"{one['study']}.json").read_text())
         assert ("pregnancy" in told["reasons"]) == one["file"].endswith("b.png")
         assert (out / f"{one['study']}.pdf").exists()
-    assert [line.removeprefix(str(tmp_path)) for line in lines] == [
+    assert [line.removeprefix(str(tmp_path)) for line in reporter.messages] == [
         f"/a.png of study A: the same photograph as {tmp_path}/b.png of study B",
         f"/b.png of study B: the same photograph as {tmp_path}/a.png of study A",
     ]
@@ -271,7 +272,7 @@ def test_a_file_of_a_table_that_cannot_be_read_has_a_row_and_the_others_are_diag
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")
     bad = ["missing.png", "x" * 300, "folder", "", "pipe", "closed.png"]
-    table, lines = tmp_path / "t.csv", []
+    table, reporter = tmp_path / "t.csv", RecordingReporter()
     table.write_text("file,study\n" + "".join(f"{name},{at}\n" for at, name in enumerate([*bad, "good.png"])))
     opened = Path.open
 
@@ -282,15 +283,13 @@ def test_a_file_of_a_table_that_cannot_be_read_has_a_row_and_the_others_are_diag
 
     monkeypatch.setattr(Path, "open", refusing)
     found = submissions([table])
-    failed = run(
-        found, open_bundle(bundle_folder, 1), ReferralSettings(), tmp_path / "out", lambda *_: None, tell=lines.append
-    )
+    failed = run(found, open_bundle(bundle_folder, 1), ReferralSettings(), tmp_path / "out", reporter)
     monkeypatch.undo()
     with (tmp_path / "out" / "results.csv").open() as file:
         *refused, good = csv.DictReader(file)
     assert (good["error"], good["eye"], good["row"], failed) == ("", "unknown", "8", 6)
     reasons = ["No such file", "File name too long", "a folder", "a folder", "a device", "Permission denied"]
-    for number, (one, reason, line) in enumerate(zip(refused, reasons, lines, strict=True), 2):
+    for number, (one, reason, line) in enumerate(zip(refused, reasons, reporter.messages, strict=True), 2):
         assert (one["row"], reason in one["error"]) == (str(number), True)
         assert line == one["error"]
         assert line.startswith(one["file"])
@@ -322,15 +321,15 @@ def test_two_eyes_directly_in_a_folder_are_two_studies_and_a_line_tells(tmp_path
     for name in (*names, "patient/left.png", "patient/right.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    lines: list[str] = []
-    assert len(submissions([tmp_path], tell=lines.append)) == len(names) + 1
-    (line,) = lines
+    reporter = RecordingReporter()
+    assert len(submissions([tmp_path], reporter=reporter)) == len(names) + 1
+    (line,) = reporter.messages
     assert line.startswith(
         f"{tmp_path}: 12_OD.png and 12_OS.png (one of 2 such pairs) look like the right and left eye"
     )
-    lines.clear()
-    submissions([tmp_path / "13_OD.png", tmp_path / "14_OS.png"], tell=lines.append)
-    assert lines == []
+    reporter.messages.clear()
+    submissions([tmp_path / "13_OD.png", tmp_path / "14_OS.png"], reporter=reporter)
+    assert reporter.messages == []
 
 
 def test_the_command_names_what_it_could_not_read_and_ends_with_1(

@@ -174,7 +174,7 @@ def test_in_a_batch(clinic: Clinic, tmp_path: Path, files: dict[str, bytes]) -> 
     folder.mkdir(parents=True)
     for name, content in files.items():
         (folder / name).write_bytes(content)
-    run(submissions([tmp_path / "in"]), clinic.bundle, ReferralSettings(), out, lambda done, total: None)
+    run(submissions([tmp_path / "in"]), clinic.bundle, ReferralSettings(), out)
     assert len(list(out.iterdir())) > 1
     for file in out.iterdir():
         content = file.read_bytes()

@@ -31,7 +31,7 @@ def run(settings: Settings, sites: dict[str, Site], folder: Path) -> None:
     from teledx_fed.training.worker import Worker
 
     torch.set_num_threads(1)
-    federate(sites, [Worker(build(settings.model, settings.seed))], settings, folder, lambda report, rounds: None)
+    federate(sites, [Worker(build(settings.model, settings.seed))], settings, folder)
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
 from numpy.typing import NDArray
+from reporters import RecordingReporter
 from safetensors import safe_open
 
 from teledx_fed.config.federation import FAULTS
@@ -35,10 +36,10 @@ def run(tiny_settings: Callable[..., Settings], tiny_site: Callable[..., Site], 
     def federated(names: Sequence[str] = NAMES, **overrides: object) -> list[RoundReport]:
         sites = {name: tiny_site(name, 5) for name in names}
         settings = tiny_settings(federation__norm_limit=5.0, **overrides)
-        seen: list[RoundReport] = []
+        reporter = RecordingReporter()
         worker = Worker(build(settings.model, settings.seed))
-        federate(sites, [worker], settings, tmp_path / str(len(list(tmp_path.iterdir()))), lambda r, n: seen.append(r))
-        return seen
+        federate(sites, [worker], settings, tmp_path / str(len(list(tmp_path.iterdir()))), reporter)
+        return reporter.rounds
 
     return federated
 

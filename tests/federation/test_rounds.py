@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from federated_world import World
 from flwr.app import Array, Context, Error, Message, RecordDict
+from reporters import RecordingReporter
 
 from teledx_fed.config.settings import Settings
 from teledx_fed.core.examples import Site
@@ -281,30 +282,35 @@ def test_a_finished_run_writes_the_same_model_again(
     written = []
     for _ in range(2):
         here = World(tiny_settings(), [tiny_site("north"), tiny_site("south")], tmp_path)
-        federate(here.sites, [here.worker], here.settings, tmp_path, lambda report, total: None)
+        federate(here.sites, [here.worker], here.settings, tmp_path)
         written.append([(tmp_path / f"{name}.safetensors").read_bytes() for name in ("model", "last")])
     assert written[0] == written[1]
 
 
-def test_whoever_watches_hears_of_every_round_however_a_run_is_cut_off(world: Callable[..., World]) -> None:
-    here = world()
-    heard: list[int] = []
+class CutOffInRoundTwo(RecordingReporter):
+    """Fails once, when round 2 is reported for the first time."""
 
-    def watch(report: RoundReport, rounds: int) -> None:
-        if report.round == 2 and 1 in heard and len(heard) == 1:
-            heard.append(0)
+    failed = False
+
+    def round(self, report: RoundReport, rounds: int) -> None:
+        if report.round == 2 and not self.failed:
+            self.failed = True
             raise ConnectionError("cut off")
-        heard.append(report.round)
+        super().round(report, rounds)
 
+
+def test_every_round_is_reported_where_a_run_is_cut_off(world: Callable[..., World]) -> None:
+    here, reporter = world(), CutOffInRoundTwo()
     with pytest.raises(ConnectionError):
-        federate(here.sites, [here.worker], here.settings, here.folder, watch)
-    federate(here.sites, [here.worker], here.settings, here.folder, watch)
-    assert heard == [1, 0, 2, 3]
+        federate(here.sites, [here.worker], here.settings, here.folder, reporter)
+    assert [report.round for report in reporter.rounds] == [1]
+    federate(here.sites, [here.worker], here.settings, here.folder, reporter)
+    assert [report.round for report in reporter.rounds] == [1, 2, 3]
 
 
 def test_counts_alone_give_the_scores_of_the_patients(world: Callable[..., World]) -> None:
     here = world()
-    federation = federate(here.sites, [here.worker], here.settings, here.folder, lambda report, total: None)
+    federation = federate(here.sites, [here.worker], here.settings, here.folder)
     federation.conclude()
     told = json.loads((here.folder / "test.json").read_text())
     tested = evaluate(here.worker, here.sites, {"federated": federation.ensembles(NAMES)}, here.settings)
@@ -380,7 +386,7 @@ def test_the_number_of_workers_changes_no_bit(workers: int, world: Callable[...,
         here = world(model__batch_norm="local", training__augment=True)
         crew = [Worker(build(here.settings.model, here.settings.seed)) for _ in range(number)]
         folder = here.folder / str(number)
-        federate(here.sites, crew, here.settings, folder, lambda report, total: None)
+        federate(here.sites, crew, here.settings, folder)
         weights.append([(folder / f"{name}.safetensors").read_bytes() for name in ("model", "last")])
     assert weights[0] == weights[1]
 
@@ -456,11 +462,9 @@ def test_what_a_site_sends_has_no_name_and_no_value_of_an_image(world: Callable[
 
 def test_federate_leaves_the_best_and_the_last_model(world: Callable[..., World]) -> None:
     here = world()
-    seen: list[int] = []
-    federation = federate(
-        here.sites, [here.worker], here.settings, here.folder, lambda report, total: seen.append(report.round)
-    )
-    assert seen == [1, 2, 3]
+    reporter = RecordingReporter()
+    federation = federate(here.sites, [here.worker], here.settings, here.folder, reporter)
+    assert [report.round for report in reporter.rounds] == [1, 2, 3]
     lines = [json.loads(line) for line in (here.folder / "rounds.jsonl").read_text().splitlines()]
     assert [line["round"] for line in lines] == [1, 2, 3]
     for name in ("model.safetensors", "last.safetensors", "checkpoints/latest.safetensors"):

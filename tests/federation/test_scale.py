@@ -11,7 +11,6 @@ import torch
 from teledx_fed.config.loading import build as settings_of
 from teledx_fed.config.settings import Settings
 from teledx_fed.core.examples import Patients, Shard, Site
-from teledx_fed.core.reports import RoundReport
 from teledx_fed.federation.simulation import federate
 from teledx_fed.model.network import build
 from teledx_fed.training.worker import Worker
@@ -34,16 +33,17 @@ def settings() -> Settings:
 def main(number: int, folder: Path) -> None:
     """Prints the peak memory of this process, in KiB."""
     from conftest import TinyImages, tiny_examples
+    from reporters import RecordingReporter
 
     torch.set_num_threads(1)
-    reports: list[RoundReport] = []
+    reporter = RecordingReporter()
     sites = {}
     for name in (f"site-{index}" for index in range(number)):
         examples = tiny_examples(name, 12)
         sites[name] = Site(name, Shard(examples[:8], examples[8:16], examples[16:]), TinyImages(folder), Patients.GIVEN)
     worker = Worker(build(settings().model, 0))
-    federate(sites, [worker], settings(), folder, lambda report, rounds: reports.append(report))
-    assert [len(report.accepted) for report in reports] == [number] * 3
+    federate(sites, [worker], settings(), folder, reporter)
+    assert [len(report.accepted) for report in reporter.rounds] == [number] * 3
     sys.stdout.write(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}\n")
 
 

@@ -3,32 +3,33 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from reporters import RecordingReporter
 
 from teledx_fed.config.settings import Settings
 from teledx_fed.core.examples import Site
+from teledx_fed.core.reports import SILENT, Reporter
 from teledx_fed.model.network import build
 from teledx_fed.training.baselines import local_models_everywhere, train_baselines
 from teledx_fed.training.worker import SiteModel, Worker
 
 
 def trained(
-    sites: dict[str, Site], settings: Settings, folder: Path, seen: list[int]
+    sites: dict[str, Site], settings: Settings, folder: Path, reporter: Reporter = SILENT
 ) -> dict[str, dict[str, list[SiteModel]]]:
     worker = Worker(build(settings.model, settings.seed))
-    return train_baselines(sites, worker, settings, folder, lambda name, site, epoch, epochs: seen.append(epoch))
+    return train_baselines(sites, worker, settings, folder, reporter)
 
 
 def test_a_finished_baseline_is_not_trained_again(
     tiny_settings: Callable[..., Settings], tiny_site: Callable[..., Site], tmp_path: Path
 ) -> None:
     sites = {name: tiny_site(name) for name in ("north", "south")}
-    first: list[int] = []
-    again: list[int] = []
+    first, again = RecordingReporter(), RecordingReporter()
     found = trained(sites, tiny_settings(), tmp_path, first)
-    assert first == [1, 2] * 3
+    assert first.epochs == [1, 2] * 3
     (tmp_path / "local-south.safetensors").unlink()
     repeated = trained(sites, tiny_settings(), tmp_path, again)
-    assert again == [1, 2]
+    assert again.epochs == [1, 2]
     assert repeated["local"]["south"][0].weights.equal(found["local"]["south"][0].weights)
     assert [len(found[name]["north"]) for name in ("local", "ensemble", "centralised")] == [1, 2, 1]
 
@@ -40,7 +41,7 @@ def test_where_no_score_is_defined_the_last_epoch_counts_and_not_the_untrained_m
     healthy = tuple(example for example in site.shard.validation if example.grade == 0)
     site = replace(site, shard=replace(site.shard, validation=healthy))
     settings = tiny_settings(baselines=["local"])
-    found = trained({"north": site}, settings, tmp_path, [])["local"]["north"][0]
+    found = trained({"north": site}, settings, tmp_path)["local"]["north"][0]
     worker = Worker(build(settings.model, settings.seed))
     expected = worker.initial
     for round in (1, 2):
@@ -53,7 +54,7 @@ def test_nothing_holds_a_baseline_near_a_federation(
 ) -> None:
     sites = {"north": tiny_site("north")}
     found = [
-        trained(sites, tiny_settings(training__proximal_mu=mu), tmp_path / str(mu), [])["local"]["north"][0].weights
+        trained(sites, tiny_settings(training__proximal_mu=mu), tmp_path / str(mu))["local"]["north"][0].weights
         for mu in (0.0, 9.0)
     ]
     assert found[0].equal(found[1])
@@ -65,9 +66,9 @@ def test_an_absent_hospital_trains_alone_and_nobody_with_it(
 ) -> None:
     sites = {name: tiny_site(name) for name in ("east", "north", "south")}
     present = {name: site for name, site in sites.items() if name != "north"}
-    found = trained(sites, tiny_settings(partition__absent="north"), tmp_path / "absent", [])
-    expected = trained(present, tiny_settings(), tmp_path / "present", [])
-    alone = trained({"north": sites["north"]}, tiny_settings(baselines=["local"]), tmp_path / "alone", [])
+    found = trained(sites, tiny_settings(partition__absent="north"), tmp_path / "absent")
+    expected = trained(present, tiny_settings(), tmp_path / "present")
+    alone = trained({"north": sites["north"]}, tiny_settings(baselines=["local"]), tmp_path / "alone")
     assert found["centralised"]["north"][0].weights.equal(expected["centralised"]["east"][0].weights)
     assert found["local"]["north"][0].weights.equal(alone["local"]["north"][0].weights)
     assert len(found["ensemble"]["north"]) == 2
@@ -79,7 +80,7 @@ def test_at_another_hospital_a_model_has_the_statistics_that_are_kept_there(
     tiny_settings: Callable[..., Settings], tiny_site: Callable[..., Site], tmp_path: Path
 ) -> None:
     sites = {name: tiny_site(name) for name in ("north", "south")}
-    local = trained(sites, tiny_settings(model__batch_norm="local", baselines=["local"]), tmp_path, [])["local"]
+    local = trained(sites, tiny_settings(model__batch_norm="local", baselines=["local"]), tmp_path)["local"]
     (north,), (south,) = local["north"], local["south"]
     ((abroad,),) = (local_models_everywhere(local)["local of north"]["south"],)
     assert abroad.weights.equal(north.weights)

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from reporters import RecordingReporter
 
 from teledx_fed.config.settings import Settings
 from teledx_fed.core.examples import Shard, Site
+from teledx_fed.core.reports import SILENT
 from teledx_fed.evaluation.test_predictions import Evaluation
 from teledx_fed.model.bundle import Bundle
 from teledx_fed.model.network import build
@@ -36,7 +38,7 @@ def test_a_bundle_has_the_points_of_the_report(trained, tmp_path: Path) -> None:
     """Those that were tested, chosen on validation from scores before the temperature."""
     worker, site, model, settings = trained
     tested = examined(worker, site, model, settings)
-    write_bundles(worker, {"north": site}, {"north": model}, tested, settings, 1, tmp_path, print)
+    write_bundles(worker, {"north": site}, {"north": model}, tested, settings, 1, tmp_path, SILENT)
     written = Bundle(tmp_path / "bundles" / "north", threads=1).manifest.calibration
     p = worker.predictions(site.images, model, site.shard.validation)
     found = worker.predictions(site.images, model, site.shard.test)
@@ -62,7 +64,7 @@ def test_points_and_calibration_depend_on_validation_alone(trained) -> None:
 def test_a_bundle_grades_as_the_worker_does(trained, tmp_path: Path) -> None:
     worker, site, model, settings = trained
     tested = examined(worker, site, model, settings)
-    write_bundles(worker, {"north": site}, {"north": model}, tested, settings, 1, tmp_path, print)
+    write_bundles(worker, {"north": site}, {"north": model}, tested, settings, 1, tmp_path, SILENT)
     bundle = Bundle(tmp_path / "bundles" / "north", threads=1)
     examples = site.shard.validation[::2]
     expected = worker.predictions(site.images, model, examples, bundle.manifest.calibration.temperature)
@@ -75,7 +77,9 @@ def test_a_bundle_grades_as_the_worker_does(trained, tmp_path: Path) -> None:
 
 def test_a_network_without_grades_has_no_bundle_and_says_so(tiny_site: Sites, tiny_settings: Make, tmp_path) -> None:
     settings, site = tiny_settings(model__head="seed"), tiny_site("north")
-    worker, said = Worker(build(settings.model, settings.seed)), []
+    worker, reporter = Worker(build(settings.model, settings.seed)), RecordingReporter()
     tested = examined(worker, site, worker.initial, settings)
-    write_bundles(worker, {"north": site}, {"north": worker.initial}, tested, settings, 1, tmp_path, said.append)
-    assert said == ["no bundles: model.head must be grade to be calibrated, got one output. Train five grades."]
+    write_bundles(worker, {"north": site}, {"north": worker.initial}, tested, settings, 1, tmp_path, reporter)
+    assert reporter.messages == [
+        "no bundles: model.head must be grade to be calibrated, got one output. Train five grades."
+    ]

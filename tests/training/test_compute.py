@@ -2,10 +2,12 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from reporters import RecordingReporter
 
 from teledx_fed.config.learning import ModelSettings
 from teledx_fed.config.settings import Settings
 from teledx_fed.core.examples import Site
+from teledx_fed.core.reports import SILENT
 from teledx_fed.model.network import Grader, build
 from teledx_fed.training import compute
 from teledx_fed.training.compute import device, place
@@ -14,18 +16,18 @@ from teledx_fed.training.worker import Worker
 
 def test_what_is_missing_is_said(tiny_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    said: list[str] = []
-    assert device(tiny_settings(training__mixed_precision=True), said.append).type == "cpu"
-    assert any("no GPU found" in line for line in said)
-    assert any("mixed_precision needs a GPU" in line for line in said)
+    reporter = RecordingReporter()
+    assert device(tiny_settings(training__mixed_precision=True), reporter).type == "cpu"
+    assert any("no GPU found" in line for line in reporter.messages)
+    assert any("mixed_precision needs a GPU" in line for line in reporter.messages)
     with pytest.raises(ValueError, match=r"simulation.device must be a device of this machine, got cuda"):
-        device(tiny_settings(simulation__device="cuda"), said.append)
+        device(tiny_settings(simulation__device="cuda"), reporter)
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_a_gpu_is_taken_where_there_is_one(tiny_settings: Callable[..., Settings]) -> None:
-    assert device(tiny_settings(), print).type == "cuda"
+    assert device(tiny_settings(), SILENT).type == "cuda"
 
 
 def tiny(freeze: str = "none") -> Grader:
@@ -37,12 +39,12 @@ def test_what_compiling_costs_is_said_where_it_is_asked_for(
 ) -> None:
     compiled: list[Grader] = []
     monkeypatch.setattr(Grader, "compile_learned", lambda self: compiled.append(self))
-    said: list[str] = []
-    place(tiny(), tiny_settings(), said.append)
-    assert (compiled, [line for line in said if "compiling" in line]) == ([], [])
-    network = place(tiny(), tiny_settings(simulation__compile=True), said.append)
+    reporter = RecordingReporter()
+    place(tiny(), tiny_settings(), reporter)
+    assert (compiled, [line for line in reporter.messages if "compiling" in line]) == ([], [])
+    network = place(tiny(), tiny_settings(simulation__compile=True), reporter)
     assert compiled == [network]
-    assert "minutes" in said[-1]
+    assert "minutes" in reporter.messages[-1]
 
 
 @pytest.mark.parametrize(("freeze", "cuda", "expected"), [("2", False, 1), ("none", False, 0), ("2", True, 0)])
@@ -55,9 +57,9 @@ def test_a_gpu_that_onnxruntime_cannot_use_is_said(
 ) -> None:
     monkeypatch.setattr(compute, "has_cuda", lambda: cuda)
     monkeypatch.setattr(Grader, "device", torch.device("cuda"))
-    said: list[str] = []
-    place(tiny(freeze), tiny_settings(simulation__device="cpu"), said.append)
-    assert sum("no CUDA provider" in line for line in said) == expected
+    reporter = RecordingReporter()
+    place(tiny(freeze), tiny_settings(simulation__device="cpu"), reporter)
+    assert sum("no CUDA provider" in line for line in reporter.messages) == expected
 
 
 @pytest.mark.slow
@@ -65,7 +67,7 @@ def test_a_compiled_network_learns_the_same(
     tiny_settings: Callable[..., Settings], tiny_site: Callable[..., Site]
 ) -> None:
     settings, site = tiny_settings(simulation__compile=True), tiny_site("north")
-    workers = Worker(place(tiny(), settings, lambda line: None)), Worker(tiny())
+    workers = Worker(place(tiny(), settings, SILENT)), Worker(tiny())
     compiled, plain = (w.train(site, w.initial, settings.local_training(1), 1).loss for w in workers)
     assert compiled == pytest.approx(plain, rel=1e-3)
 
@@ -73,7 +75,7 @@ def test_a_compiled_network_learns_the_same(
 @pytest.mark.slow
 def test_a_compiled_network_computes_the_same(tiny_settings: Callable[..., Settings]) -> None:
     images = torch.randint(0, 256, (6, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    compiled = place(tiny(), tiny_settings(simulation__compile=True), lambda line: None)
+    compiled = place(tiny(), tiny_settings(simulation__compile=True), SILENT)
     with torch.inference_mode():
         torch.testing.assert_close(compiled(images), tiny()(images), rtol=1e-3, atol=1e-4)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from reporters import RecordingReporter
 from sklearn.linear_model import LogisticRegression
 
 from teledx_fed.config.data import DataSettings, HospitalSettings
@@ -47,9 +48,9 @@ def test_a_linear_probe_is_the_logistic_regression_of_scikit_learn(
 def test_the_table_of_a_hospital_has_a_row_for_every_photograph(tmp_path: Path) -> None:
     examples = hospital("north", HospitalSettings(3, "canon"), seed=0).examples
     settings = DataSettings(image_size=64, cache=str(tmp_path))
-    told: list[tuple[int, int]] = []
+    reporter = RecordingReporter()
     network = build(FROZEN, seed=0)
-    table = embeddings(network, ImageCache(tmp_path, settings), examples, 2, lambda *done: told.append(done))
+    table = embeddings(network, ImageCache(tmp_path, settings), examples, 2, reporter)
     table.write(tmp_path / "out")
     rows = list(csv.DictReader((tmp_path / "out" / "photographs.csv").read_text().splitlines()))
     kept = np.load(tmp_path / "out" / "embeddings.npy")
@@ -57,6 +58,6 @@ def test_the_table_of_a_hospital_has_a_row_for_every_photograph(tmp_path: Path) 
     assert [int(row["grade"]) for row in rows] == [example.grade for example in examples]
     assert all(0 < float(row[name]) < 10 for row in rows for name in MEASURES if name != "clipped")
     assert kept.shape == (len(examples), network.backbone.num_features)
-    assert told[-1] == (len(examples), len(examples))
+    assert reporter.counts[-1] == (len(examples), len(examples))
     reversed_ = features(network, ImageCache(tmp_path, settings), examples[::-1])
     assert reversed_.tobytes() == kept[::-1].tobytes()

@@ -1,7 +1,6 @@
 """A federation's model becomes the one that a hospital diagnoses with: calibrated on its own validation set."""
 
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from teledx_fed.config.loading import load
 from teledx_fed.core.checks import must
 from teledx_fed.core.files import exclusive
 from teledx_fed.core.operating_points import lines
+from teledx_fed.core.reports import Reporter
 from teledx_fed.data.hospitals import hospitals
 from teledx_fed.deployment.common.audit import AuditLog
 from teledx_fed.deployment.site import lineage
@@ -24,32 +24,34 @@ from teledx_fed.training.worker import Worker
 CONFIG = "config.yaml"
 
 
-def adopt(home: SiteDirectory, model: Path, say: Callable[[str], None]) -> None:
+def adopt(home: SiteDirectory, model: Path, reporter: Reporter) -> None:
     """`model` is a run's model.safetensors, with the run's config.yaml beside it, as the coordinator gave them.
 
     Thresholds are chosen on the hospital's validation set, and by pooled.json where that has too few diseased eyes;
-    they are said, with what they found on the test set. The champion before it is kept as `champion-before`.
+    they are reported, with their test results. The champion before it is kept as `champion-before`.
     """
     with exclusive(home.state / "adopt.lock"):
-        _adopt(home, model, say)
+        _adopt(home, model, reporter)
 
 
-def _adopt(home: SiteDirectory, model: Path, say: Callable[[str], None]) -> None:
+def _adopt(home: SiteDirectory, model: Path, reporter: Reporter) -> None:
     config = model.with_name(CONFIG)
     must(model.is_file() and config.is_file(), "model", f"lie beside the run's {CONFIG}", str(model), "Ask for both.")
     asked = load(config)
     settings = own_settings(replace(asked, model=replace(asked.model, initial="file", file=str(model))), home)
-    worker = Worker(place(build(settings.model, settings.seed), settings, say))
+    worker = Worker(place(build(settings.model, settings.seed), settings, reporter))
     key, without = home.split_key.read_bytes(), lineage.excluded(home)
-    site = hospitals(settings, home.state, lambda done, total: None, say, key, without)[home.settings.name]
+    site = hospitals(settings, home.state, reporter, key, without)[home.settings.name]
     pooled = read_pooled(model)
     if pooled is None:
-        say(f"{POOLED} is not beside the model: thresholds use this hospital's eyes only. Ask for the file.")
+        reporter.message(
+            f"{POOLED} is not beside the model: thresholds use this hospital's eyes only. Ask for the file."
+        )
     models = {site.name: [worker.initial]}
     tested = evaluate(worker, {site.name: site}, {"federated": models}, settings, {"federated": pooled})
     (points,) = tested.points["federated"][site.name]
     for line in lines(points):
-        say(line)
+        reporter.message(line)
     coming = home.champion.with_name("champion-coming")
     shutil.rmtree(coming, ignore_errors=True)
     trained: TrainingFacts = {"network": settings.model.name, "rounds": asked.federation.rounds, "seed": asked.seed}

@@ -13,6 +13,7 @@ from flwr.app import Context, Error, Message
 from teledx_fed.config.data import DataSettings, PartitionSettings
 from teledx_fed.config.run import SimulationSettings
 from teledx_fed.config.settings import Settings
+from teledx_fed.core.reports import LogReporter
 from teledx_fed.data.hospitals import hospitals
 from teledx_fed.deployment.common.audit import AuditLog
 from teledx_fed.deployment.common.log_heads import LogHeads
@@ -116,7 +117,7 @@ class Gate:
         wanted = plan.digest, json.dumps(asdict(settings)), str(home.settings.limits.gpu_memory)
         if self._begun is None or self._begun[0] != wanted:
             self._begun = self._held = None  # the old network goes before the new one comes
-            network = place(build_network(settings.model, settings.seed), settings, log.info)
+            network = place(build_network(settings.model, settings.seed), settings, LogReporter(log))
             if network.device.type == "cuda":
                 torch.cuda.set_per_process_memory_fraction(home.settings.limits.gpu_memory)
             worker = Worker(network)
@@ -132,7 +133,7 @@ class Gate:
             if not has_room(home, settings):
                 raise Refused(Refusal.ROOM)
             key, without = home.split_key.read_bytes(), lineage.excluded(home)
-            sites = hospitals(settings, home.state, lambda done, total: None, log.info, key, without)
+            sites = hospitals(settings, home.state, LogReporter(log), key, without)
             self._held = wanted, Hospital(sites[home.settings.name], worker, settings, home.run(run))
         return self._held[1]
 

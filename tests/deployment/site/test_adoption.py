@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from reporters import RecordingReporter
 from rig import Rig
 
 from teledx_fed.config.loading import save
@@ -40,13 +41,13 @@ def counts(file: Path, **changed: object) -> None:
 
 
 def test_without_the_federations_counts_urgent_is_withheld_and_that_is_said(rig: Rig, model: Path) -> None:
-    said: list[str] = []
-    adopt(rig.home, model, said.append)
+    reporter = RecordingReporter()
+    adopt(rig.home, model, reporter)
     urgent = Bundle(rig.home.champion, threads=1).manifest.calibration.points.urgent
     assert urgent is not None
     assert urgent.source is Source.WITHHELD
-    assert any(line.startswith(f"{POOLED} is not beside the model") for line in said)
-    assert any(line.startswith("Urgent: withheld") and "20 are needed" in line for line in said)
+    assert any(line.startswith(f"{POOLED} is not beside the model") for line in reporter.messages)
+    assert any(line.startswith("Urgent: withheld") and "20 are needed" in line for line in reporter.messages)
     assert urgent.test is not None
 
 
@@ -57,12 +58,12 @@ def test_with_them_few_eyes_are_joined_by_the_federations(rig: Rig, model: Path)
     assert found is not None
     assert found.urgent is not None
     assert found.urgent.sum() == BINS
-    said: list[str] = []
-    adopt(rig.home, model, said.append)
+    reporter = RecordingReporter()
+    adopt(rig.home, model, reporter)
     points = Bundle(rig.home.champion, threads=1).manifest.calibration.points
     assert points.urgent is not None
     assert points.urgent.pooled_positives == BINS
-    assert POOLED not in " ".join(said)
+    assert POOLED not in " ".join(reporter.messages)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 from benchmarks.jobs.deployed import draw_photographs
 from teledx_fed.config.settings import Settings
 from teledx_fed.core.examples import Collection, Example, Patients, Site
+from teledx_fed.core.reports import SILENT
 from teledx_fed.data.hospitals import _left, hospitals
 from teledx_fed.data.photographs import PhotographInMemory
 from teledx_fed.deployment.site import lineage
@@ -33,7 +34,7 @@ def home(tmp_path: Path) -> SiteDirectory:
 def site(home: SiteDirectory, settings: Settings) -> Site:
     own = own_settings(settings, home)
     key, without = home.split_key.read_bytes(), lineage.excluded(home)
-    return hospitals(own, home.state, lambda done, total: None, print, key, without)["north"]
+    return hospitals(own, home.state, SILENT, key, without)["north"]
 
 
 def sides(site: Site) -> dict[str, str]:

@@ -11,6 +11,7 @@ from flwr.app import Message, RecordDict
 from rig import Rig, assert_refused
 
 from teledx_fed.config.settings import Settings
+from teledx_fed.core.reports import SILENT
 from teledx_fed.core.updates import GlobalModel
 from teledx_fed.core.weights import Weights
 from teledx_fed.data.hospitals import hospitals
@@ -163,7 +164,7 @@ def test_a_test_set_has_a_budget_whatever_runs_and_plans_are_called(rig: Rig) ->
 def patient_of(rig: Rig, digest: str) -> str:
     settings = own_settings(rig.plan.asked(), rig.home)
     key = rig.home.split_key.read_bytes()
-    site = hospitals(settings, rig.home.state, lambda done, total: None, print, key)["north"]
+    site = hospitals(settings, rig.home.state, SILENT, key)["north"]
     return next(one.patient.removeprefix("north/") for one in site.shard.everyone if one.image.digest() == digest)
 
 

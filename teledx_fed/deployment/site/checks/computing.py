@@ -14,6 +14,7 @@ from flwr.app import Message, MessageType, RecordDict
 from teledx_fed.config.settings import Settings
 from teledx_fed.core.examples import Shard, Site
 from teledx_fed.core.formatting import duration, size
+from teledx_fed.core.reports import SILENT
 from teledx_fed.core.updates import GlobalModel
 from teledx_fed.deployment.site.checks.check import Check, Checks, fail, ok, warn
 from teledx_fed.deployment.site.outbound_message import outgoing, rules
@@ -74,7 +75,7 @@ def _why_not(driver: str | None) -> str:
 def training(home: SiteDirectory, site: Site, settings: Settings) -> Checks:
     """Twice, the first time to warm up: seconds are those of the second."""
     part = _few(site)
-    worker = Worker(place(build_network(settings.model, settings.seed), settings, lambda line: None))
+    worker = Worker(place(build_network(settings.model, settings.seed), settings, SILENT))
     if worker.network.device.type == "cuda":
         torch.cuda.set_per_process_memory_fraction(home.settings.limits.gpu_memory)
     with TemporaryDirectory() as folder:

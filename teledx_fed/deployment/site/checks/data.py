@@ -2,7 +2,7 @@
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,6 +12,7 @@ from teledx_fed.core.checks import one_of
 from teledx_fed.core.examples import Collection, Patients, Reason, SetAside, Site
 from teledx_fed.core.files import write_text
 from teledx_fed.core.formatting import size
+from teledx_fed.core.reports import Reporter
 from teledx_fed.data.hospitals import collections, hospitals
 from teledx_fed.data.layouts import layout_names, read
 from teledx_fed.data.walk import in_words
@@ -31,10 +32,8 @@ KNOWN = {
     Patients.UNKNOWN: "unknown: each photograph counts as a patient of its own",
 }
 
-Advance = Callable[[int, int], None]
 
-
-def checks(home: SiteDirectory, settings: Settings, advance: Advance) -> Generator[Check, None, Site | None]:
+def checks(home: SiteDirectory, settings: Settings, reporter: Reporter) -> Generator[Check, None, Site | None]:
     """The hospital as it would train with `settings`; None where nothing can be learned from."""
     own, without = home.settings, excluded(home)
     one_of("data.layout", own.data.layout, layout_names())
@@ -51,13 +50,13 @@ def checks(home: SiteDirectory, settings: Settings, advance: Advance) -> Generat
     yield room
     if room.state is State.FAIL:
         return None
-    sources, _ = collections(settings, advance, lambda line: None, without)
+    sources, _ = collections(settings, reporter, without)
     yield from _told(home, sources[own.name])
     if not sources[own.name].examples:
         return None
     with TemporaryDirectory() as folder:  # how it splits now is not how it must split in a run
         key = home.split_key.read_bytes()
-        site = hospitals(settings, Path(folder), advance, lambda line: None, key, without)[own.name]
+        site = hospitals(settings, Path(folder), reporter, key, without)[own.name]
     yield ok("split", f"{len(site.shard.train)} photographs to train on, {len(site.shard.validation)} to validate on")
     return site
 

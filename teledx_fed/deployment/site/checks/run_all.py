@@ -1,9 +1,8 @@
 """All checks of a hospital, the cheap ones first, each as it comes."""
 
-from collections.abc import Callable
-
 from teledx_fed.config.settings import Settings
 from teledx_fed.core.errors import TeledxError
+from teledx_fed.core.reports import Reporter
 from teledx_fed.deployment.site.approvals import approvals
 from teledx_fed.deployment.site.checks import local, server
 from teledx_fed.deployment.site.checks.check import Checks, fail, guarded, ok, warn
@@ -20,12 +19,8 @@ OWN = {
 }
 
 
-def checks(
-    home: SiteDirectory, offline: bool, advance: Callable[[int, int], None], asked: Settings | None = None
-) -> Checks:
-    """`asked` is what is trained for a try; without, what an approved plan asks, or the defaults. `advance` hears how
-    many photographs are prepared.
-    """
+def checks(home: SiteDirectory, offline: bool, reporter: Reporter, asked: Settings | None = None) -> Checks:
+    """`asked` is what is trained for a try; without, what an approved plan asks, or the defaults."""
     try:
         settings = home.settings
     except TeledxError as error:
@@ -38,7 +33,7 @@ def checks(
         yield warn("network", "not checked (--offline)", "Check without it before joining.")
     else:
         yield from guarded("network", server.checks(home))
-    yield from _computing(home, advance, asked or _approved(home) or Settings())
+    yield from _computing(home, reporter, asked or _approved(home) or Settings())
 
 
 def _approved(home: SiteDirectory) -> Settings | None:
@@ -47,13 +42,13 @@ def _approved(home: SiteDirectory) -> Settings | None:
     return max(plans, key=lambda one: one[0])[1].asked() if plans else None
 
 
-def _computing(home: SiteDirectory, advance: Callable[[int, int], None], asked: Settings) -> Checks:
+def _computing(home: SiteDirectory, reporter: Reporter, asked: Settings) -> Checks:
     """PyTorch takes seconds to load: every line before this one is there without it."""
     from teledx_fed.deployment.site.checks import computing, data
     from teledx_fed.deployment.site.hospital import own_settings
 
     settings = own_settings(asked, home)
     yield from guarded("device", computing.device(home))
-    site = yield from guarded("data", data.checks(home, settings, advance))
+    site = yield from guarded("data", data.checks(home, settings, reporter))
     if site is not None:
         yield from guarded("training", computing.training(home, site, settings))

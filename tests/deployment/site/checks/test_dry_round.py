@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from sites.__main__ import app
 from teledx_fed.config.settings import Settings
+from teledx_fed.core.reports import SILENT
 from teledx_fed.deployment.site.checks import run_all
 from teledx_fed.deployment.site.checks.check import Check, State, fail, ok
 from teledx_fed.deployment.site.settings import SiteDirectory
@@ -43,7 +44,7 @@ def copy(folder: Path, source: str, target: str) -> None:
 
 
 def offline(home: SiteDirectory, asked: Settings) -> dict[str, Check]:
-    return named(run_all.checks(home, True, lambda done, total: None, asked))
+    return named(run_all.checks(home, True, SILENT, asked))
 
 
 @pytest.fixture
@@ -131,7 +132,7 @@ def test_what_nobody_foresaw_ends_nothing_else(write: Write, monkeypatch: pytest
         raise KeyError("MemAvailable")
 
     monkeypatch.setitem(run_all.OWN, "memory", broken)
-    found = list(run_all.checks(write(), True, lambda done, total: None, asked))
+    found = list(run_all.checks(write(), True, SILENT, asked))
     assert (
         fail("memory", "KeyError: 'MemAvailable'", "This was not foreseen: tell those who look after teledx_fed.")
         in found
@@ -141,13 +142,13 @@ def test_what_nobody_foresaw_ends_nothing_else(write: Write, monkeypatch: pytest
 
 def test_a_site_yaml_that_is_wrong(write: Write) -> None:
     home = write(device="abacus")
-    (found,) = run_all.checks(home, False, lambda done, total: None)
+    (found,) = run_all.checks(home, False, SILENT)
     assert "device must be one of auto, cpu, cuda" in found.found
 
 
 def test_the_command(monkeypatch: pytest.MonkeyPatch, write: Write) -> None:
     told = [ok("name", "known"), fail("clock", "4 s ahead", "Set it.")]
-    monkeypatch.setattr(run_all, "checks", lambda home, offline, advance: iter(told))
+    monkeypatch.setattr(run_all, "checks", lambda home, offline, reporter: iter(told))
     command = ["check", "--dir", str(write().folder)]
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 1
