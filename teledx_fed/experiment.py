@@ -14,8 +14,9 @@ from teledx_fed.evaluation.test_predictions import Evaluation, concatenate_folds
 from teledx_fed.federation.simulation import federate
 from teledx_fed.reporting.page import write_page
 from teledx_fed.reporting.progress import TerminalReporter
-from teledx_fed.reporting.report import Part, write_report
+from teledx_fed.reporting.report import write_report
 from teledx_fed.reporting.runs import TESTED
+from teledx_fed.reporting.schema import Part
 from teledx_fed.reporting.tracking import Tracker, tracked
 from teledx_fed.reporting.wording import no_bundle, verdict
 from teledx_fed.training.baselines import local_models_everywhere, train_baselines

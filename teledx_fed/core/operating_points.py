@@ -43,7 +43,7 @@ class Performance:
 
 
 @dataclass(frozen=True)
-class OperatingPoint:
+class ChosenThreshold:
     """An eye whose score is at least `threshold` is called; scores are those before the temperature.
 
     The threshold is the highest that calls `target_sensitivity` of the diseased eyes, raised until at least
@@ -63,12 +63,17 @@ class OperatingPoint:
     """Why it is withheld; empty otherwise."""
     validation: Performance
     """On the eyes on which the threshold was chosen, so it is too good."""
-    test: Performance | None = None
-    """On the hospital's test set, which was not used to choose the threshold."""
 
     @property
     def withheld(self) -> bool:
         return self.source is Source.WITHHELD
+
+
+@dataclass(frozen=True)
+class OperatingPoint(ChosenThreshold):
+    """A threshold with its performance on the hospital's test set, which was not used to choose it."""
+
+    test: Performance | None = None
 
 
 @dataclass(frozen=True)

@@ -31,5 +31,13 @@ def compare(
         typer.echo(write_comparison(found, out))
 
 
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of report.json: `schema > docs/report.schema.json` publishes it."""
+    from teledx_fed.reporting.schema import json_schema
+
+    typer.echo(json_schema(), nl=False)
+
+
 if __name__ == "__main__":
     app()

@@ -1,11 +1,10 @@
-"""report.json: everything a reviewer asks for, as plain numbers."""
+"""Write report.json: all results of a run, in the form that schema.py defines."""
 
 import csv
 import io
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -24,19 +23,11 @@ from teledx_fed.evaluation.cross_site import compare, curves, matrix
 from teledx_fed.evaluation.metrics import all_metrics
 from teledx_fed.evaluation.sufficiency import Kind, lacking, patients_of_kinds
 from teledx_fed.evaluation.test_predictions import Evaluation
+from teledx_fed.reporting import schema
 from teledx_fed.reporting.operating_points import points_of
 from teledx_fed.reporting.runs import json_lines
-from teledx_fed.reporting.wording import MODELS, SCHEMA
-
-
-@dataclass(frozen=True)
-class Part:
-    """One federation of a run, of one seed and fold, in the folder `name` of the run's."""
-
-    name: str
-    seed: int
-    fold: int | None
-    best_round: int
+from teledx_fed.reporting.schema import SCHEMA, Part
+from teledx_fed.reporting.wording import MODELS
 
 
 def write_report(
@@ -56,7 +47,7 @@ def write_report(
     with clock("evaluation"):
         comparison = compare([repeat.among(models) for repeat in repeats], *resampling(settings), metrics=all_metrics())
         cross_site = matrix([repeat.among(rows) for repeat in repeats], *resampling(settings))
-    report = {
+    values = {
         "schema": SCHEMA,
         "parts": [{**asdict(part), "rounds": _rounds(lines[part], settings)} for part in parts],
         "head": settings.model.head,
@@ -77,9 +68,10 @@ def write_report(
         "seconds": clock.seconds(),
         **_absences(lines, sites),
     }
-    write_text(folder / "report.json", json.dumps(report, indent=1, allow_nan=False) + "\n")
+    report = schema.validate(values)
+    write_text(folder / "report.json", schema.as_text(report))
     write_text(folder / "set_aside.csv", _set_aside(sites))
-    return report
+    return schema.as_dict(report)
 
 
 def resampling(settings: Settings) -> tuple[int, np.random.Generator]:

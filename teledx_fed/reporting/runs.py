@@ -18,7 +18,8 @@ from teledx_fed.config.settings import CHOICES, Settings
 from teledx_fed.core.errors import ConfigurationError, IntegrityError
 from teledx_fed.evaluation import test_predictions
 from teledx_fed.evaluation.test_predictions import Evaluation, concatenate_folds
-from teledx_fed.reporting.wording import MODELS, SCHEMA
+from teledx_fed.reporting.schema import SCHEMA
+from teledx_fed.reporting.wording import MODELS
 
 TESTED = "tested.safetensors"
 OF_NO_CONCERN = (

@@ -8,9 +8,6 @@ from teledx_fed.core.formatting import number
 from teledx_fed.evaluation import metrics
 from teledx_fed.evaluation.sufficiency import FEWEST
 
-SCHEMA = "teledx_fed.report/3"
-"""Of report.json."""
-
 MODELS = {
     "federated": "Federated",
     "local": "Each hospital alone",

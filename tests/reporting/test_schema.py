@@ -1,0 +1,53 @@
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+from invented_run import report
+from jsonschema import Draft202012Validator
+from pydantic import ValidationError
+
+from teledx_fed.reporting.schema import Report, as_dict, json_schema, validate
+
+PUBLISHED = Path(__file__).parents[2] / "docs" / "report.schema.json"
+
+
+@pytest.fixture(scope="module")
+def values() -> dict[str, Any]:
+    values = report()
+    none = dict.fromkeys(values["federated"]["all_patients"])
+    for differences in values["differences"].values():  # the invented ones have no p
+        differences |= {"sites": dict.fromkeys(values["sites"], none), "all_patients": none, "worst_of_sites": none}
+    return values | {"silent": {site: [] for site in values["sites"]}}
+
+
+def test_the_published_schema_is_generated_from_the_dataclasses() -> None:
+    remedy = "Run: python -m teledx_fed.reporting schema > docs/report.schema.json"
+    assert PUBLISHED.read_text() == json_schema(), remedy
+
+
+def test_a_report_is_unchanged_by_validation(values: dict[str, Any]) -> None:
+    written = as_dict(validate(values))
+    assert written == values
+    assert list(written) == [field.name for field in fields(Report)]
+    Draft202012Validator(json.loads(PUBLISHED.read_text())).validate(written)
+
+
+@pytest.mark.parametrize("baseline", ["local", "ensemble", "centralised"])
+def test_a_baseline_that_was_not_trained_has_no_key(values: dict[str, Any], baseline: str) -> None:
+    values = {name: value for name, value in values.items() if name != baseline}
+    assert as_dict(validate(values)) == values
+
+
+@pytest.mark.parametrize("name", ["seconds", "too_few", "operating_points"])
+def test_a_missing_key_is_refused_by_name(values: dict[str, Any], name: str) -> None:
+    with pytest.raises(ValidationError, match=name):
+        validate({key: value for key, value in values.items() if key != name})
+
+
+def test_a_key_that_the_schema_lacks_is_refused_at_any_depth(values: dict[str, Any]) -> None:
+    site = next(iter(values["sites"]))
+    extra = values["sites"] | {site: values["sites"][site] | {"patient_names": 3}}
+    with pytest.raises(ValidationError, match="patient_names"):
+        validate(values | {"sites": extra})
