@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from report_schema import check_report
 
 ROOT = Path(__file__).parents[1]
 
@@ -32,6 +33,7 @@ def auroc(found: dict[str, Any], model: str) -> float:
 
 def test_federation_pays_at_synthetic_hospitals(tmp_path: Path) -> None:
     found = report(run(tmp_path / "quick", "experiment=quick", f"data.cache={tmp_path / 'cache'}"))
+    check_report(tmp_path / "quick")
     gain = found["differences"]["local"]["mean_of_sites"]["referable_auroc"]
     assert auroc(found, "federated") >= 0.85
     assert gain["value"] > 0.03

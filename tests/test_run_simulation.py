@@ -11,6 +11,7 @@ from pathlib import Path
 
 import cv2
 import pytest
+from report_schema import check_report
 
 from teledx_fed.config.data import HospitalSettings
 from teledx_fed.data.synthetic import hospital
@@ -112,6 +113,7 @@ def test_a_run_leaves_everything_that_a_reviewer_asks_for(start: Start, tmp_path
     assert [path for path in kept if path.stat().st_mode & 0o077] == [], "names of patients lie in them"
     names = {path.name for path in folder.iterdir()}
     assert names >= {"config.yaml", "rounds.jsonl", "report.json", "report.html", "checkpoints", "model.safetensors"}
+    check_report(folder)
     report = json.loads((folder / "report.json").read_text())
     assert [part["rounds"] for part in report["parts"]] == [2]
     for name in ("harbour", "north"):

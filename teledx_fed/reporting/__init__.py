@@ -1,1 +1,1 @@
-"""What the researcher sees: report.json, report.html, plots, progress."""
+"""Reports of runs: report.json, report.html, plots, progress, trackers, comparisons."""

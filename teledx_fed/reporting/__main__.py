@@ -1,4 +1,4 @@
-"""What a researcher does with finished runs: `python -m teledx_fed.reporting compare RUN… --out DIR`."""
+"""Commands on finished runs: `python -m teledx_fed.reporting compare RUN… --out DIR`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +12,7 @@ app = program()
 
 @app.callback()
 def reporting() -> None:
-    """What a researcher does with finished runs."""
+    """Commands on finished runs."""
 
 
 @app.command()
@@ -25,10 +25,10 @@ def compare(
     from teledx_fed.reporting.runs import Run, same_data
     from teledx_fed.reporting.tables_of_runs import write_comparison
 
-    found = [Run(run) for run in runs]
-    same_data(found)
+    finished = [Run(run) for run in runs]
+    same_data(finished)
     with exclusive(out / LOCK):
-        typer.echo(write_comparison(found, out))
+        typer.echo(write_comparison(finished, out))
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""Runs side by side: what each found, how they differ on the same patients, how they learned and rank."""
+"""Comparison of runs: scores, paired differences on the same patients, learning curves and ranks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,16 +21,16 @@ from teledx_fed.reporting.wording import MODELS
 
 @dataclass(frozen=True)
 class Row:
-    """A run, or a baseline of the first, in the table: `found` by metric, and less the first run, where paired."""
+    """A run, or a baseline of the first run: its `scores`, and its `difference` from the first run where paired."""
 
     name: str
-    found: Json
-    less: Json | None
+    scores: Json
+    difference: Json | None
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The first run is what the others are compared with. A `ValueError` where one is there twice."""
+    """Runs to compare with the first one; each must be listed once."""
 
     runs: Sequence[Run]
     names: Sequence[str]
@@ -44,7 +44,7 @@ class Comparison:
 
     @cached_property
     def paired(self) -> list[Evaluation] | str:
-        """By seed, all runs on the same patients, and the baselines of the first; or why that cannot be."""
+        """Return by seed all runs and the first one's baselines on the same patients, or why they cannot be paired."""
         first, *others = self.runs
         baselines = {model: MODELS[model] for model in MODELS if model in first.report and model != "federated"}
         repeats = [repeat.named({"federated": self.names[0], **baselines}) for repeat in first.repeats]
@@ -67,21 +67,21 @@ class Comparison:
         if isinstance(self.paired, str):
             return [Row(n, run.report["federated"], None) for n, run in zip(self.names, self.runs, strict=True)]
         replicates, drawn = resampling(self.runs[0].settings)
-        found = compare_models(self.paired, replicates, drawn, self.names[0], HEADLINE, others_minus_reference=True)
-        return [Row(name, said, found.differences.get(name)) for name, said in found.models.items()]
+        compared = compare_models(self.paired, replicates, drawn, self.names[0], HEADLINE, others_minus_reference=True)
+        return [Row(name, scores, compared.differences.get(name)) for name, scores in compared.models.items()]
 
     @property
     def sites(self) -> list[str]:
-        """The hospitals that all runs have, with the same photographs."""
+        """Return the hospitals that all runs have with the same photographs."""
         first, *others = (run.report["sites"] for run in self.runs)
         return [s for s in first if all(s in other and other[s]["data"] == first[s]["data"] for other in others)]
 
 
 def ranks(comparison: Comparison, metric: str) -> dict[str, float] | None:
-    """The mean rank of each run over hospitals, 1 the best; None where fewer than three tested the same patients."""
+    """Return the mean rank of each run over hospitals, 1 the best; None for fewer than three runs of one data set."""
     if isinstance(comparison.paired, str):
         return None
-    values = [[row.found["sites"][site][metric] for site in comparison.sites] for row in comparison.rows]
+    values = [[row.scores["sites"][site][metric] for site in comparison.sites] for row in comparison.rows]
     if len(values) < 3 or len(comparison.sites) < 2 or any(value is None for row in values for value in row):
         return None
     scores = np.array([[value["value"] for value in row] for row in values])
@@ -90,19 +90,19 @@ def ranks(comparison: Comparison, metric: str) -> dict[str, float] | None:
 
 
 def critical_difference(runs: int, hospitals: int) -> float:
-    """How far two mean ranks of `runs` must be apart over `hospitals` (Nemenyi, at 0.05; Demšar 2006)."""
+    """Return the critical difference of two mean ranks (Nemenyi test at 0.05; Demšar 2006)."""
     quantile = studentized_range.ppf(0.95, runs, np.inf) / np.sqrt(2)
     return float(quantile * np.sqrt(runs * (runs + 1) / (6 * hospitals)))
 
 
 def friedman_p(comparison: Comparison, metric: str) -> float:
-    """Of no run ranking otherwise than another."""
-    scores = [[row.found["sites"][site][metric]["value"] for site in comparison.sites] for row in comparison.rows]
+    """Return p of the Friedman test: that all runs rank alike."""
+    scores = [[row.scores["sites"][site][metric]["value"] for site in comparison.sites] for row in comparison.rows]
     return float(friedmanchisquare(*scores).pvalue) if np.ptp(scores, axis=0).any() else 1.0
 
 
 def courses(run: Run, metric: str) -> tuple[Course, Course]:
-    """The mean over parts of a validation score, after each round, and after so many megabytes of a part."""
+    """Return the mean validation score of the parts by round, and by megabytes sent."""
     scored = [[line["metrics"].get(metric) for line in lines] for lines in run.rounds]
     sent = [
         [0.0, *accumulate((line["bytes_up"] + line["bytes_down"]) / 1e6 for line in lines[:-1])] for lines in run.rounds

@@ -1,4 +1,4 @@
-"""report.html: one self-contained page out of a run folder, and nothing but a run folder."""
+"""report.html: one self-contained page, made from a run folder alone."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,16 +19,16 @@ from teledx_fed.reporting.wording import MODELS
 
 HEADLINE = ("referable_auroc", "qwk", "sensitivity", "specificity")
 CHANCE = {"referable_auroc": 0.5, "qwk": 0.0}
-"""The metrics that are drawn, and what a coin would score."""
+"""The metrics that are drawn, and the value of chance."""
 MEAN, ALL = "Mean of hospitals", "All patients"
 
 Json = Mapping[str, Any]
 Scores = Mapping[str, Mapping[str, Json]]
-"""Metrics by what they are of (a hospital, their mean, all patients), then by model."""
+"""Metrics by place (a hospital, their mean, all patients), then by model."""
 
 
 def write_page(folder: Path) -> Path:
-    """Reads report.json, rounds.jsonl and config.yaml of a run folder; writes its report.html."""
+    """Write report.html from the report.json, rounds.jsonl and config.yaml of a run folder."""
     run = Run(folder)
     report, settings = run.report, run.settings
     scores, differences = _scores(report, report), _scores(report["differences"], report)
@@ -81,7 +81,7 @@ def _template() -> Any:
 
 
 def _scores(found: Json, report: Json) -> Scores:
-    """Of the report's models, or of its differences to the baselines."""
+    """Return the metrics of the report's models, or of its differences from the baselines."""
     models = [model for model in MODELS if model in found]
     sites = {
         _label(report, site): {model: found[model]["sites"].get(site, {}) for model in models}
@@ -95,12 +95,12 @@ def _scores(found: Json, report: Json) -> Scores:
 
 
 def _label(report: Json, site: str) -> str:
-    """How well a site knows its patients stands beside every interval, which are by patient."""
+    """Say how a site knows its patients beside its name: intervals resample patients."""
     return f"{site}\n(patients {report['sites'][site]['patients_known']})"
 
 
 def _defined(scores: Scores, metric: str) -> bool:
-    """A head that does not grade leaves the metrics of five grades undefined everywhere."""
+    """Whether a metric is defined anywhere; a head without grades has no metrics of grades."""
     return any(found.get(metric) for models in scores.values() for found in models.values())
 
 
@@ -109,7 +109,7 @@ def _bars(scores: Scores) -> dict[str, Markup]:
 
 
 def _forests(differences: Scores) -> dict[str, dict[str, Markup]]:
-    """By metric, then by baseline; those of one metric share their axis."""
+    """Return forest plots by metric and baseline; the plots of a metric share their axis."""
     return {metric: _forest(_rows(differences, metric)) for metric in _drawn(differences)}
 
 
@@ -122,19 +122,19 @@ def _forest(rows: list[plots.Row]) -> dict[str, Markup]:
 
 
 def _drawn(scores: Scores) -> dict[str, float]:
-    """All patients together have no bar of their own."""
+    """Return the value of chance for each metric that has bars; all patients together have no bar."""
     hospitals = {of: models for of, models in scores.items() if of != ALL}
     return {metric: chance for metric, chance in CHANCE.items() if _defined(hospitals, metric)}
 
 
 def _rows(scores: Scores, metric: str) -> list[plots.Row]:
-    """Hospitals, then their mean."""
+    """Return a row for each hospital, then for their mean."""
     labels = [label for label in scores if label not in (MEAN, ALL)]
     return [(label, {model: found.get(metric) for model, found in scores[label].items()}) for label in (*labels, MEAN)]
 
 
 def _learning(report: Json, rounds: Sequence[Sequence[Json]]) -> dict[str, Markup]:
-    """A round's metrics are those of the model that it started from, so of the round before."""
+    """Draw learning curves; a round's metrics belong to the model that it started from, so to the round before."""
     parts = report["parts"]
     best = parts[0]["best_round"] if len(parts) == 1 else None
     courses = {
@@ -149,7 +149,7 @@ def _learning(report: Json, rounds: Sequence[Sequence[Json]]) -> dict[str, Marku
 
 
 def _curves(report: Json) -> Json:
-    """Of each site where the federated model has some: without eyes of both kinds there is no ROC."""
+    """Draw the curves of each site that has them; ROC needs referable and other eyes."""
     curves, federated = report["curves"], report["curves"]["federated"]
     return {
         "confusion": {site: found["confusion"] for site, found in federated.items() if found["confusion"]},

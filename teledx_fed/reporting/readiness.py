@@ -1,4 +1,4 @@
-"""Whether a federation can begin, site by site, as rows of plain text."""
+"""Table of readiness: whether each site, and the federation, can start to train."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ GAP = "  "
 
 
 def table(readiness: Sequence[Readiness]) -> str:
-    """A row each; below it, the reasons. Counts are what a site has at least, since it rounds them down."""
+    """Return a row for each site, its reasons below it. Sites round counts down, so they are lower bounds."""
     rows = [HEADER, *(_row(one) for one in readiness)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     reasons = [(), *(one.reasons for one in readiness)]

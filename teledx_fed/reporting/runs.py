@@ -1,4 +1,4 @@
-"""Run folders read back, to be set beside each other: what was asked, what was found, and how they differ."""
+"""Finished run folders: their report, settings, test predictions, and how runs differ."""
 
 import json
 import re
@@ -22,12 +22,12 @@ from teledx_fed.reporting.schema import SCHEMA
 from teledx_fed.reporting.wording import MODELS
 
 TESTED = "tested.safetensors"
-OF_NO_CONCERN = (
+NOT_COMPARED = (
     *("folder", "resume", "data_root", "bundles", "tracking"),
     *("data.cache", "data.workers", "simulation.workers"),
 )
 
-WHERE_THINGS_LIE = ("folder", "resume", "data.cache", "tracking.uri")
+PATH_SETTINGS = ("folder", "resume", "data.cache", "tracking.uri")
 PATH = re.compile(r"[^\s,:={}\[\]'\"]*(://|/)[^\s,{}\[\]'\"]*")
 
 Json = Mapping[str, Any]
@@ -59,7 +59,7 @@ class Run:
 
     @cached_property
     def repeats(self) -> list[Evaluation]:
-        """By seed, everyone who was tested."""
+        """Return by seed the test predictions of all folds."""
         by_seed = groupby(self.report["parts"], key=lambda part: part["seed"])
         return [
             concatenate_folds([_read(self._of(part, TESTED), test_predictions.read) for part in parts])
@@ -68,7 +68,7 @@ class Run:
 
     @cached_property
     def rounds(self) -> list[list[Json]]:
-        """The lines of each part."""
+        """Return the lines of rounds.jsonl of each part."""
         return [_read(self._of(part, "rounds.jsonl"), json_lines) for part in self.report["parts"]]
 
     def _of(self, part: Json, file: str) -> Path:
@@ -76,8 +76,8 @@ class Run:
 
     @property
     def command(self) -> str:
-        """What made it, but for where things lie."""
-        kept = [without_paths(choice) for choice in self.choices if _name(choice) not in WHERE_THINGS_LIE]
+        """Return the command of the run without paths."""
+        kept = [without_paths(choice) for choice in self.choices if _name(choice) not in PATH_SETTINGS]
         return shlex.join(["python", "run_simulation.py", *kept])
 
 
@@ -103,7 +103,7 @@ def distinct(runs: Sequence[Run]) -> None:
 
 
 def same_data(runs: Sequence[Run]) -> None:
-    """A `ValueError` where they are of other photographs or grades: nothing could be said of their difference."""
+    """Raise an error where runs have other photographs or grades: their difference would mean nothing."""
     first, *others = runs
     for run in others:
         if run.report["data"] != first.report["data"]:
@@ -114,10 +114,10 @@ def same_data(runs: Sequence[Run]) -> None:
 
 
 def differing(runs: Sequence[Run]) -> dict[str, list[Any]]:
-    """By dotted name, the values of each setting in which they differ; where things lie does not count."""
+    """Return by dotted name the values of each setting in which the runs differ; paths do not count."""
     by_run = [flat(without_places(run.settings)) | {"model.file": _file(run.settings)} for run in runs]
     names = dict.fromkeys(name for settings in by_run for name in settings)
-    found = {name: [settings.get(name) for settings in by_run] for name in names if not name.startswith(OF_NO_CONCERN)}
+    found = {name: [settings.get(name) for settings in by_run] for name in names if not name.startswith(NOT_COMPARED)}
     return {name: values for name, values in found.items() if any(value != values[0] for value in values)}
 
 
@@ -126,49 +126,49 @@ def _file(settings: Settings) -> str | None:
 
 
 def without_paths(text: str) -> str:
-    """Fit to be shown around."""
+    """Return the text with paths replaced by PATH, so that it can be shared."""
     return "data_root=PATH" if _name(text) == "data_root" else PATH.sub("PATH", text)
 
 
 def told_apart(names: Sequence[str]) -> list[str]:
-    """Fit to be shown around, and numbered where they are alike then."""
-    told = [without_paths(name) for name in names]
-    return [f"{name} {told[: i + 1].count(name)}" if told.count(name) > 1 else name for i, name in enumerate(told)]
+    """Return the names without paths, numbered where they are equal."""
+    texts = [without_paths(name) for name in names]
+    return [f"{name} {texts[: i + 1].count(name)}" if texts.count(name) > 1 else name for i, name in enumerate(texts)]
 
 
 def _name(choice: str) -> str:
-    """Of the setting that is chosen: `+data.sources=…` is data.sources."""
+    """Return the setting's name of a choice: data.sources of `+data.sources=…`."""
     return choice.lstrip("+~").partition("=")[0]
 
 
 def flat(settings: Json, before: str = "") -> dict[str, Any]:
-    """By dotted name."""
-    found: dict[str, Any] = {}
+    """Return nested settings by dotted name."""
+    values: dict[str, Any] = {}
     for name, value in settings.items():
         nested = isinstance(value, dict) and value
-        found |= flat(value, f"{before}{name}.") if nested else {f"{before}{name}": value}
-    return found
+        values |= flat(value, f"{before}{name}.") if nested else {f"{before}{name}": value}
+    return values
 
 
 def names(runs: Sequence[Run]) -> list[str]:
-    """What was chosen for one and not for all of them; else the names of their folders."""
+    """Name each run by the choices that not all runs have, or else by its folder."""
     if len(runs) == 1:
         return [MODELS["federated"]]
     chosen = [
-        ", ".join(_short(without_paths(choice)) for choice in run.choices if _tells(choice, runs)) for run in runs
+        ", ".join(_short(without_paths(choice)) for choice in run.choices if _differs(choice, runs)) for run in runs
     ]
     if all(chosen) and len(set(chosen)) == len(runs):
         return chosen
     return told_apart([run.folder.resolve().name for run in runs])
 
 
-def _tells(choice: str, runs: Sequence[Run]) -> bool:
-    return not _name(choice).startswith(OF_NO_CONCERN) and any(choice not in run.choices for run in runs)
+def _differs(choice: str, runs: Sequence[Run]) -> bool:
+    return not _name(choice).startswith(NOT_COMPARED) and any(choice not in run.choices for run in runs)
 
 
 def _short(choice: str) -> str:
-    """`strategy=krum` is krum, and `partition.alpha=0.1` alpha 0.1, and `baselines=[]` baselines []."""
+    """Shorten a choice: `strategy=krum` to krum, `partition.alpha=0.1` to alpha 0.1."""
     name, _, value = choice.lstrip("+").partition("=")
     last = name.rsplit(".", 1)[-1]
-    told = name if last in {field.name for field in fields(Settings)} else last
-    return value if "." not in name and value[:1].isalpha() else f"{told} {value}"
+    label = name if last in {field.name for field in fields(Settings)} else last
+    return value if "." not in name and value[:1].isalpha() else f"{label} {value}"

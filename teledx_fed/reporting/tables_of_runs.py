@@ -1,4 +1,4 @@
-"""A comparison of runs as Markdown, as CSV and as LaTeX."""
+"""Tables of a comparison of runs: Markdown, CSV and LaTeX."""
 
 import csv
 import io
@@ -23,13 +23,13 @@ from teledx_fed.reporting.runs import Json, Run, names, without_paths
 from teledx_fed.reporting.wording import METRICS, MODELS, between, too_few
 
 MOST_DRAWN = 12
-"""More courses than these on one plot tell nobody anything."""
+"""The most runs that a plot can show legibly."""
 
 
 def write_comparison(runs: Sequence[Run], folder: Path, refused: Mapping[str, str] = {}) -> Path:
-    """comparison.md with its plots, comparison.csv and comparison.tex, in `folder`.
+    """Write comparison.md with its plots, comparison.csv and comparison.tex in `folder`.
 
-    `refused` says by its choices why a run could not be made.
+    `refused` maps the choices of a run that could not be made to the reason.
     """
     comparison = Comparison(runs, names(runs))
     write_text(folder / "comparison.csv", as_csv(comparison))
@@ -40,66 +40,66 @@ def write_comparison(runs: Sequence[Run], folder: Path, refused: Mapping[str, st
 
 
 def _draw(comparison: Comparison, folder: Path) -> list[str]:
-    """Names of the plots, each as PNG and as PDF."""
+    """Draw the plots as PNG and PDF, and return their names."""
     named = dict(zip(comparison.names, comparison.runs, strict=True))
     drawn: list[str] = []
     if len(named) <= MOST_DRAWN:
-        learned = {name: courses(run, PRIMARY[0]) for name, run in named.items()}
-        save(learning_curves(learned, METRICS[PRIMARY[0]]), folder / "learning")
+        curves = {name: courses(run, PRIMARY[0]) for name, run in named.items()}
+        save(learning_curves(curves, METRICS[PRIMARY[0]]), folder / "learning")
         drawn.append("learning")
     for metric in PRIMARY:
-        found = ranks(comparison, metric)
-        if found is not None and len(found) <= MOST_DRAWN + 3:
-            apart = critical_difference(len(found), len(comparison.sites))
-            save(plot_of_ranks(found, apart, METRICS[metric]), folder / f"ranks-{metric}")
+        mean_ranks = ranks(comparison, metric)
+        if mean_ranks is not None and len(mean_ranks) <= MOST_DRAWN + 3:
+            critical = critical_difference(len(mean_ranks), len(comparison.sites))
+            save(plot_of_ranks(mean_ranks, critical, METRICS[metric]), folder / f"ranks-{metric}")
             drawn.append(f"ranks-{metric}")
     return drawn
 
 
 def as_csv(comparison: Comparison) -> str:
-    """One line a value: of a run, at a hospital or over them, its interval, and its difference from the first run."""
+    """One line for each run, hospital (or mean) and metric: value, interval, and difference from the first run."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     ends = ("value", "low", "high")
     writer.writerow(["run", "of", "metric", *ends, *(f"difference_{end}" for end in ends), "p", "holm"])
     for row in comparison.rows:
-        for of, found in _places(row.found, comparison.sites):
-            against = dict(_places(row.less, comparison.sites))[of] if row.less else {}
+        for place, scores in _places(row.scores, comparison.sites):
+            against = dict(_places(row.difference, comparison.sites))[place] if row.difference else {}
             for metric in PRIMARY:
-                estimate, difference = found.get(metric) or {}, against.get(metric) or {}
+                estimate, difference = scores.get(metric) or {}, against.get(metric) or {}
                 values = [estimate.get(end) for end in ends] + [difference.get(end) for end in (*ends, "p", "holm")]
-                writer.writerow([row.name, of, metric, *("" if v is None else f"{v:.5f}" for v in values)])
+                writer.writerow([row.name, place, metric, *("" if v is None else f"{v:.5f}" for v in values)])
     return text.getvalue()
 
 
-def _places(found: Json, sites: Sequence[str]) -> list[tuple[str, Json]]:
-    whole = [("mean of hospitals", found["mean_of_sites"]), ("worst hospital", found["worst_of_sites"])]
-    return [*whole, *((site, found["sites"][site]) for site in sites)]
+def _places(scores: Json, sites: Sequence[str]) -> list[tuple[str, Json]]:
+    whole = [("mean of hospitals", scores["mean_of_sites"]), ("worst hospital", scores["worst_of_sites"])]
+    return [*whole, *((site, scores["sites"][site]) for site in sites)]
 
 
 def _cells(row: Row, metric: str) -> list[str]:
-    """Mean, worst hospital, and the difference from the first run with its adjusted p."""
-    mean, worst = row.found["mean_of_sites"][metric], row.found["worst_of_sites"][metric]
-    against = (row.less or {}).get("mean_of_sites", {}).get(metric)
-    difference = f"{_told(against)}, p {number(against['holm'], '.2g')}" if against else ""
-    sites = len(row.found["sites"])
+    """Return the mean, the worst hospital, and the difference from the first run with its adjusted p."""
+    mean, worst = row.scores["mean_of_sites"][metric], row.scores["worst_of_sites"][metric]
+    against = (row.difference or {}).get("mean_of_sites", {}).get(metric)
+    difference = f"{_text(against)}, p {number(against['holm'], '.2g')}" if against else ""
+    sites = len(row.scores["sites"])
     somewhere = f", at {mean['sites']} of {sites} hospitals" if mean and mean["sites"] < sites else ""
-    return [_told(mean) + somewhere, _told(worst), difference]
+    return [_text(mean) + somewhere, _text(worst), difference]
 
 
-def _told(estimate: Mapping[str, Any] | None) -> str:
+def _text(estimate: Mapping[str, Any] | None) -> str:
     return f"{number(estimate['value'], '.3f')} {between(estimate, '.3f')}" if estimate else "–"
 
 
 def _at(row: Row, site: str, comparison: Comparison) -> str:
-    told = _told(row.found["sites"][site][PRIMARY[0]])
+    text = _text(row.scores["sites"][site][PRIMARY[0]])
     run = dict(zip(comparison.names, comparison.runs, strict=True)).get(row.name)
-    return f"**{told}**" if run and run.report["sites"][site]["absent"] else told
+    return f"**{text}**" if run and run.report["sites"][site]["absent"] else text
 
 
 def _table(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
-    metrics = [m for m in PRIMARY if any(row.found["mean_of_sites"][m] for row in comparison.rows)]
-    heads = [h for m in metrics for h in (METRICS[m], f"{METRICS[m]}, worst hospital", f"less {comparison.names[0]}")]
+    metrics = [m for m in PRIMARY if any(row.scores["mean_of_sites"][m] for row in comparison.rows)]
+    heads = [h for m in metrics for h in (METRICS[m], f"{METRICS[m]}, worst hospital", f"minus {comparison.names[0]}")]
     rows = [[row.name, *(cell for metric in metrics for cell in _cells(row, metric))] for row in comparison.rows]
     kept = [0, *(i for i in range(1, len(heads) + 1) if any(row[i] for row in rows))]
     return [["", *heads][i] for i in kept], [[row[i] for i in kept] for row in rows]
@@ -112,36 +112,36 @@ def as_markdown(comparison: Comparison, drawn: Sequence[str], refused: Mapping[s
 def _sections(comparison: Comparison, drawn: Sequence[str], refused: Mapping[str, str]) -> list[str]:
     heads, rows = _table(comparison)
     sites = comparison.sites
-    said = [
-        "# Runs side by side",
+    sections = [
+        "# Comparison of runs",
         _reading(comparison),
         markdown_table(heads, rows),
     ]
     if gained := _gains(comparison):
-        said += ["## Federated less each baseline of its own run", gained]
+        sections += ["## Federated minus each baseline of the same run", gained]
     if sites:
         at = [[row.name, *(_at(row, site, comparison) for site in sites)] for row in comparison.rows]
-        bold = ["Bold: where the hospital was absent, and tests what the others trained."] if "**" in str(at) else []
-        said += [f"## {METRICS[PRIMARY[0]]} at each hospital", *bold, markdown_table(["", *sites], at)]
+        bold = ["Bold: the hospital was absent; the others trained the model."] if "**" in str(at) else []
+        sections += [f"## {METRICS[PRIMARY[0]]} at each hospital", *bold, markdown_table(["", *sites], at)]
     for name in drawn:
-        said += [f"![{name}]({name}.png)"]
+        sections += [f"![{name}]({name}.png)"]
         if name.startswith("ranks-"):
             apart = critical_difference(len(comparison.rows), len(sites))
             p = number(friedman_p(comparison, name.removeprefix("ranks-")), ".2g")
-            said += [
-                f"Mean ranks over {len(sites)} hospitals; those under one bar, less than {apart:.2f} from each other, "
-                f"are not told apart at 0.05 (Nemenyi); Friedman's p is {p}."
+            sections += [
+                f"Mean ranks over {len(sites)} hospitals; runs under one bar, less than {apart:.2f} apart, "
+                f"do not differ at 0.05 (Nemenyi); Friedman's p is {p}."
             ]
-    said += not_run(comparison.runs, refused)
+    sections += not_run(comparison.runs, refused)
     differing = comparison.differing
     named = [[f"`{name}`", *(f"`{value}`" for value in values)] for name, values in differing.items()]
-    said += ["## Settings that differ", markdown_table(["", *comparison.names], named) if named else "None."]
+    sections += ["## Settings that differ", markdown_table(["", *comparison.names], named) if named else "None."]
     commands = "\n".join(run.command for run in comparison.runs)
-    return [*said, "## How each was made", f"```sh\n{commands}\n```"]
+    return [*sections, "## Commands", f"```sh\n{commands}\n```"]
 
 
 def not_run(runs: Sequence[Run], refused: Mapping[str, str]) -> list[str]:
-    """A section, where there is anything to say: each reason once, with the choices that not all runs have."""
+    """Return a section with each reason once, and the choices that not all runs have; empty where all runs ended."""
     chosen = [set(choices.split()) for choices in refused]
     of_all = set.intersection(*chosen, *(set(run.choices) for run in runs)) if refused else set()
     by_reason: dict[str, list[str]] = {}
@@ -153,23 +153,23 @@ def not_run(runs: Sequence[Run], refused: Mapping[str, str]) -> list[str]:
 
 
 def _gains(comparison: Comparison) -> str:
-    """By run, what federation gained there; empty where no baseline was trained."""
+    """Return a table of federated minus baseline by run; empty where no baseline was trained."""
     differences = [run.report["differences"] for run in comparison.runs]
     baselines = [model for model in MODELS if any(model in found for found in differences)]
     rows = [
-        [name, *(_told(found.get(model, {}).get("mean_of_sites", {}).get(PRIMARY[0])) for model in baselines)]
+        [name, *(_text(found.get(model, {}).get("mean_of_sites", {}).get(PRIMARY[0])) for model in baselines)]
         for name, found in zip(comparison.names, differences, strict=True)
     ]
-    heads = [f"{METRICS[PRIMARY[0]]}, less", *(MODELS[model].lower() for model in baselines)]
+    heads = [f"{METRICS[PRIMARY[0]]}, minus", *(MODELS[model].lower() for model in baselines)]
     return markdown_table(heads, rows) if baselines else ""
 
 
 def _reading(comparison: Comparison) -> str:
-    """How the table is to be read."""
+    """Return the note that explains the table."""
     seeds = len(comparison.runs[0].repeats)
     of_seeds = f", wider for {seeds} seeds (Student's t)" if seeds > 1 else ""
-    said = f"Mean of hospitals, with 95 % intervals by bootstrap over patients{of_seeds}. {_pairing(comparison)}"
-    return f"{said.rstrip()} {too_few(comparison.runs[0].report)}".rstrip()
+    note = f"Mean of hospitals, with 95 % intervals by bootstrap over patients{of_seeds}. {_pairing(comparison)}"
+    return f"{note.rstrip()} {too_few(comparison.runs[0].report)}".rstrip()
 
 
 def _pairing(comparison: Comparison) -> str:
@@ -192,10 +192,10 @@ LATEX = str.maketrans(
 
 
 def as_latex(comparison: Comparison) -> str:
-    """A booktabs table, with how it is to be read under it."""
+    """Return a booktabs table with its note."""
     heads, rows = _table(comparison)
     lines = [" & ".join(cell.translate(LATEX) for cell in line) + r" \\" for line in (heads, *rows)]
     begin, end = f"\\begin{{tabular}}{{{'l' * len(heads)}}}", r"\end{tabular}"
-    said = _reading(comparison).translate(LATEX)
-    note = f"\\multicolumn{{{len(heads)}}}{{p{{\\linewidth}}}}{{\\footnotesize {said}}} \\\\"
+    text = _reading(comparison).translate(LATEX)
+    note = f"\\multicolumn{{{len(heads)}}}{{p{{\\linewidth}}}}{{\\footnotesize {text}}} \\\\"
     return "\n".join([begin, r"\toprule", lines[0], r"\midrule", *lines[1:], r"\bottomrule", note, end, ""])

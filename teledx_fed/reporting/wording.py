@@ -1,4 +1,4 @@
-"""What the report says in words, in the page, its plots and the progress on the terminal."""
+"""Words of reports: names of metrics and models, and sentences on pages and the terminal."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,11 +17,11 @@ MODELS = {
 METRICS = {name: metric.title for name, metric in metrics.METRICS.items()}
 
 Estimate = Mapping[str, float | None]
-"""`value` with its 95 % interval `low` to `high`; a mean over sites also says over how many `sites`."""
+"""`value` with its 95 % interval `low` to `high`; a mean of hospitals also has their number, `sites`."""
 
 
 def between(estimate: Estimate | None, form: str = ".2f") -> str:
-    """The interval in brackets, "to" where a dash would stand beside a minus sign."""
+    """Return the interval in brackets; "to" replaces the dash where a bound is negative."""
     if estimate is None or estimate["low"] is None or estimate["high"] is None:
         return ""
     dash = "–" if estimate["low"] >= 0 else " to "
@@ -29,29 +29,29 @@ def between(estimate: Estimate | None, form: str = ".2f") -> str:
 
 
 def too_few(report: Mapping[str, Any]) -> str:
-    """Why metrics are dashes: of which kinds of patients a hospital tested too few; empty where none did."""
+    """Explain dashes: the kinds of patients of which a hospital tested too few; empty where there are none."""
     lacking = {site: kinds for site, kinds in report.get("too_few", {}).items() if kinds}  # older reports have none
     if not lacking:
         return ""
-    said = "; ".join(
+    hospitals = "; ".join(
         f"{site} tested {', '.join(f'{count} {kind}' for kind, count in kinds.items())}"
         for site, kinds in lacking.items()
     )
-    return f"A dash (–): too few patients. A metric needs {FEWEST} patients of each kind that it uses; {said}."
+    return f"A dash (–): too few patients. A metric needs {FEWEST} patients of each kind that it uses; {hospitals}."
 
 
 def no_bundle(parts: int) -> str:
-    """Why a run of many seeds or folds has no bundle, and how to get one; empty where it has."""
+    """Explain why a run of several seeds or folds has no bundle, and how to get one; empty for one part."""
     if parts == 1:
         return ""
     return (
-        f"No bundle was written: this run trained {parts} models, one a seed and fold, to measure the recipe. For a "
+        f"No bundle was written: this run trained {parts} models, one a seed and fold, to measure the method. For a "
         "model to diagnose with, run the same command with seeds=[] evaluation.folds=1 and a new folder."
     )
 
 
 def failing(faults: FaultSettings) -> str:
-    """Which hospitals were made to fail, how, how often and when; empty where none was."""
+    """Describe the simulated faults: kind, hospitals, frequency and rounds; empty without faults."""
     if not faults.kinds:
         return ""
     kinds = " or ".join(kind.replace("_", " ") for kind in faults.kinds)
@@ -62,7 +62,7 @@ def failing(faults: FaultSettings) -> str:
 
 
 def verdict(report: Mapping[str, Any]) -> str:
-    """The result in one sentence: the primary metric, and what federation gained or cost."""
+    """Return the result in one sentence: the primary metric, and the difference from the baselines."""
     auroc = report["federated"]["mean_of_sites"]["referable_auroc"]
     if auroc is None:
         return (
@@ -71,13 +71,13 @@ def verdict(report: Mapping[str, Any]) -> str:
         )
     hospitals = mean_of(len(report["sites"]), auroc.get("sites", len(report["sites"])))
     kept = "No round was better than the initial model. " if _untrained(report) else ""
-    found = f"{kept}Federated referable AUROC {number(auroc['value'])} {between(auroc)}, {hospitals}"
+    result = f"{kept}Federated referable AUROC {number(auroc['value'])} {between(auroc)}, {hospitals}"
     against = [
         _against(report["differences"][baseline]["mean_of_sites"]["referable_auroc"], MODELS[baseline].lower())
         for baseline in ("local", "centralised")
         if baseline in report["differences"]
     ]
-    return "; ".join([found, *filter(None, against)]) + "."
+    return "; ".join([result, *filter(None, against)]) + "."
 
 
 def _untrained(report: Mapping[str, Any]) -> bool:
@@ -85,7 +85,7 @@ def _untrained(report: Mapping[str, Any]) -> bool:
 
 
 def mean_of(sites: int, defined: int) -> str:
-    """Over how many hospitals a mean is, where at some the metric may be undefined."""
+    """Say over how many hospitals a mean is; the metric may be undefined at some."""
     hospitals = "1 hospital" if sites == 1 else f"{sites} hospitals"
     return f"mean of {hospitals}" if defined == sites else f"mean of {defined} of {hospitals}"
 

@@ -79,12 +79,12 @@ def test_a_full_run_is_told_from_verdict_to_footer(full: Page) -> None:
         "Every model at every hospital",
         "Learning",
         "Confusion of grades",
-        "Finding referable eyes",
+        "ROC for referable eyes",
         "Operating points",
         "Reliability",
-        "Set aside",
-        "Who took part",
-        "What it took",
+        "Photographs set aside",
+        "Hospitals",
+        "Cost",
         "Every metric",
         "Settings",
     ]
@@ -195,14 +195,14 @@ def test_the_best_round_is_named(full: Page, tmp_path: Path) -> None:
 def test_a_quiet_run_says_that_nothing_was_set_aside(tmp_path: Path) -> None:
     quiet = {site: {} for site in SITES[:1]}
     seen = page(tmp_path, report(SITES[:1], ()) | {"set_aside": quiet, "refused": quiet, "silent": quiet})
-    assert "No photograph: none was" in seen.text
+    assert "None: no photograph was" in seen.text
     assert "was refused" not in seen.text
     assert "was silent" not in seen.text
 
 
 def test_files_that_were_not_taken_and_patients_that_are_not_known_are_counted(full: Page) -> None:
     assert (
-        "aravind, files that were not taken: 12 .heic, 3 .txt (not a photograph that this program reads)." in full.text
+        "aravind, files that were left out: 12 .heic, 3 .txt (not a photograph that this program reads)." in full.text
     )
     assert "eyepacs partly inferred (74 photographs count as a patient each)" in full.text
 

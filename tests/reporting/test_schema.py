@@ -1,16 +1,14 @@
 import json
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 import pytest
 from invented_run import report
 from jsonschema import Draft202012Validator
 from pydantic import ValidationError
+from report_schema import PUBLISHED
 
 from teledx_fed.reporting.schema import Report, as_dict, json_schema, validate
-
-PUBLISHED = Path(__file__).parents[2] / "docs" / "report.schema.json"
 
 
 @pytest.fixture(scope="module")
