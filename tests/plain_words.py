@@ -1,4 +1,4 @@
-"""Check of plain words: `python tests/plain_words.py PATTERN …` lists phrases that are hard to read, with a proposal.
+"""Check of plain words: `python tests/plain_words.py` lists phrases that are hard to read, with a proposal.
 
 It reads pages (*.md), templates, and the docstrings, comments and messages of *.py.
 """
@@ -13,6 +13,36 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 ITSELF = Path(__file__).name
+
+CHECKED = ("*.md", "*.py", "*.jinja", "*.yaml", "*.sh")
+NOT_YET: tuple[str, ...] = (
+    "benchmarks/fuzzing/__main__.py",
+    "server/__main__.py",
+    "sites/diagnosis.py",
+    "teledx_fed/config/",
+    "teledx_fed/core/",
+    "teledx_fed/data/",
+    "teledx_fed/deployment/",
+    "teledx_fed/diagnosis/",
+    "teledx_fed/evaluation/",
+    "teledx_fed/experiment.py",
+    "teledx_fed/federation/",
+    "teledx_fed/model/",
+    "teledx_fed/reporting/",
+    "teledx_fed/store/",
+    "teledx_fed/training/",
+    "tests/benchmarks/",
+    "tests/data/",
+    "tests/deployment/",
+    "tests/diagnosis/",
+    "tests/evaluation/",
+    "tests/federation/",
+    "tests/model/",
+    "tests/reporting/",
+    "tests/store/",
+    "tests/training/",
+)
+"""Folders and files whose words are still to be changed: remove each from this list when it passes."""
 
 PHRASES = {
     r"whoever|whomever": "anyone who; or name the person",
@@ -69,13 +99,14 @@ def faults(path: Path) -> Iterator[str]:
             yield f"{path.relative_to(ROOT)}:{line}: {match[0]!r}: {proposal}"
 
 
-def main(patterns: list[str]) -> int:
-    """Check the tracked files that match `patterns`; exit code 1 if one has such a phrase."""
-    listed = subprocess.run(["git", "ls-files", *patterns], cwd=ROOT, capture_output=True, text=True, check=True)
-    lines = [line for name in listed.stdout.splitlines() if Path(name).name != ITSELF for line in faults(ROOT / name)]
+def main() -> int:
+    """Check the tracked files; exit code 1 if one has such a phrase."""
+    listed = subprocess.run(["git", "ls-files", *CHECKED], cwd=ROOT, capture_output=True, text=True, check=True)
+    names = [name for name in listed.stdout.splitlines() if not name.startswith(NOT_YET) and Path(name).name != ITSELF]
+    lines = [line for name in names for line in faults(ROOT / name)]
     sys.stdout.writelines(f"{line}\n" for line in lines)
     return int(bool(lines))
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())
