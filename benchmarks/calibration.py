@@ -80,7 +80,7 @@ def settings(folder: Path) -> Settings:
 
 @dataclass(frozen=True)
 class Checked:
-    """A hospital's test set: as the model says it, and calibrated."""
+    """Predictions on a hospital's test set, before and after calibration, and the eyes called referable."""
 
     calibration: Calibration
     raw: Predictions
@@ -94,7 +94,7 @@ class Checked:
 
     @property
     def confident(self) -> NDArray[np.bool_]:
-        """As `diagnosis.judgement` has it: every grade that is possible lies on the side that was called."""
+        """Return the eyes whose possible grades all agree with the decision, as in `diagnosis.judgement`."""
         referable = self.possible[:, 2:].any(axis=1), self.possible[:, :2].any(axis=1)
         return np.where(self.called, referable[0] & ~referable[1], referable[1] & ~referable[0])
 
@@ -130,7 +130,7 @@ def calibration_rows(found: Mapping[str, Checked]) -> Iterator[str]:
 
 
 def _ece_by_chance(p: Predictions) -> float:
-    """The mean ECE where each eye is referable with exactly the probability that was said (FACTS: never 0)."""
+    """Return the mean ECE of a perfect model: each eye is referable with exactly its predicted probability."""
     rng = generator(0, purpose="null")
     truths = rng.random((200, p.eyes)) < p.referable_score
     ones = np.ones((1, p.eyes))

@@ -29,7 +29,7 @@ CACHE = Path(__file__).parents[1] / ".teledx_cache" / "benchmarks"
 
 
 def jpegs(folder: Path, patients: int, side: int) -> list[Example]:
-    """Written as `folder`/NAME.jpg, `side` pixels wide and high."""
+    """Write photographs as `folder`/NAME.jpg, `side` pixels wide and high, and return their examples."""
     folder.mkdir(parents=True)
     examples = hospital("clinic", HospitalSettings(patients, CAMERA), seed=0).examples
     for example in examples:
@@ -39,7 +39,7 @@ def jpegs(folder: Path, patients: int, side: int) -> list[Example]:
 
 
 def untrained(model: ModelSettings, image_size: int, folder: Path) -> None:
-    """A bundle that takes as long as a trained one."""
+    """Write a bundle of an untrained model, which is as fast as a trained one."""
     manifest = Manifest(
         site="benchmark",
         release="0",
@@ -53,7 +53,7 @@ def untrained(model: ModelSettings, image_size: int, folder: Path) -> None:
 
 
 def _points() -> OperatingPoints:
-    """Of drawn scores: what they are does not matter to what takes time."""
+    """Return operating points of random scores: their values do not affect speed."""
     drawn = np.random.default_rng(0)
     probabilities = drawn.dirichlet(np.ones(5), 200)
     grade, eye = drawn.integers(0, 5, 200), np.arange(200)
@@ -66,7 +66,7 @@ def federation(
     sites: int, train: int, validation: int, image_size: int, **groups: Any
 ) -> tuple[Settings, Mapping[str, Site]]:
     """Return the settings of `sites` synthetic hospitals; `train` and `validation` are photographs for each."""
-    patients = (train + validation + 1) // 2  # each has two photographs, or more
+    patients = (train + validation + 1) // 2  # each patient has two photographs or more
     drawn = {f"site-{number}": HospitalSettings(patients, CAMERA) for number in range(sites)}
     settings = Settings(data=DataSettings(hospitals=drawn, image_size=image_size, cache=str(CACHE)), **groups)
     found = hospitals(settings, CACHE / "splits" / f"{patients}", SILENT)

@@ -1,4 +1,4 @@
-"""Requests in bytes, as they can be sent with anything in them."""
+"""HTTP requests as bytes, so that they can contain anything."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -29,7 +29,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Part:
-    """Of a form; `file` is the name of one."""
+    """One field of a form; `file` is the file name of an upload."""
 
     name: bytes
     value: bytes
