@@ -14,7 +14,7 @@ from teledx_fed.core.examples import Eye, Field
 from teledx_fed.data import dicom_pixels
 from teledx_fed.data.dicom_parsing import PREFIX, exact, parse, text, whole
 from teledx_fed.data.dicom_pixels import image_size, pixels
-from teledx_fed.data.photographs import MOST_PIXELS, Refused
+from teledx_fed.data.photographs import MOST_PIXELS, InvalidPhotograph
 
 EYES = {"L": Eye.LEFT, "R": Eye.RIGHT}
 MACULA_CENTRED, DISC_CENTRED = "111900", "111901"
@@ -143,7 +143,7 @@ def about(file: Path) -> DicomAbout:
 def read_dataset(content: bytes, name: str) -> Dataset:
     """What we use of a photograph's file; everything else that stands in it is left there."""
     if not is_dicom(content):
-        raise Refused(name, "a DICOM file", "no DICM after a preamble", "Export it as DICOM")
+        raise InvalidPhotograph(name, "a DICOM file", "no DICM after a preamble", "Export it as DICOM")
     return parse(content, name, (*dicom_pixels.KEYWORDS, *KEYWORDS))
 
 
@@ -173,7 +173,9 @@ def _eye(dataset: Dataset, name: str) -> Eye:
     stated = [text(dataset, keyword) for keyword in ("ImageLaterality", "Laterality")]
     side = next((side for side in stated if side not in ("", "U")), "")
     if side == "B":
-        raise Refused(name, "a photograph of one eye", "laterality B, both", "Export each eye as a file of its own")
+        raise InvalidPhotograph(
+            name, "a photograph of one eye", "laterality B, both", "Export each eye as a file of its own"
+        )
     return EYES.get(side, Eye.UNKNOWN)
 
 
@@ -202,4 +204,4 @@ def _content(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise Refused(str(path), "readable", error.strerror, "Check the path and its permissions") from error
+        raise InvalidPhotograph(str(path), "readable", error.strerror, "Check the path and its permissions") from error

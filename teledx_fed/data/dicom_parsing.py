@@ -14,7 +14,7 @@ from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag, Tag
 
 from teledx_fed.core.errors import DataError
-from teledx_fed.data.photographs import BOMB, DAMAGED, Refused
+from teledx_fed.data.photographs import BOMB, DAMAGED, InvalidPhotograph
 
 LOSSLESS_JPEGS = {uid.JPEGLossless, uid.JPEGLosslessSV1}
 JPEGS = {uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, *LOSSLESS_JPEGS}
@@ -44,10 +44,10 @@ def whole(name: str, part: str) -> Iterator[None]:
     """Whatever is wrong with a part of a file refuses it, without a word of its content."""
     try:
         yield
-    except Refused:
+    except InvalidPhotograph:
         raise
     except MALFORMED:
-        raise Refused(name, "a whole DICOM file", f"{part} that cannot be read", "Export it anew") from None
+        raise InvalidPhotograph(name, "a whole DICOM file", f"{part} that cannot be read", "Export it anew") from None
 
 
 def parse(content: bytes, name: str, keywords: tuple[str, ...]) -> Dataset:
@@ -90,7 +90,9 @@ def _syntax(meta: Dataset, name: str) -> uid.UID:
     syntax = uid.UID(text(meta, "TransferSyntaxUID"))
     if syntax not in SYNTAXES:
         got = f"transfer syntax {called(syntax)}"
-        raise Refused(name, "uncompressed or compressed as RLE, JPEG, JPEG-LS or JPEG 2000", got, "Export it so")
+        raise InvalidPhotograph(
+            name, "uncompressed or compressed as RLE, JPEG, JPEG-LS or JPEG 2000", got, "Export it so"
+        )
     return syntax
 
 
@@ -98,7 +100,7 @@ def _check_lengths(dataset: Dataset, name: str) -> None:
     raw = [element for element in dataset.elements() if isinstance(element, RawDataElement)]
     longest = max((len(element.value or b"") for element in raw if element.tag != PIXEL_DATA), default=0)
     if longest > MAX_VALUE:
-        raise Refused(name, f"described in values of at most {MAX_VALUE} bytes", longest, "Export it anew")
+        raise InvalidPhotograph(name, f"described in values of at most {MAX_VALUE} bytes", longest, "Export it anew")
 
 
 class _Counted(BytesIO):

@@ -13,7 +13,7 @@ from pydicom.pixels.processing import apply_color_lut, convert_color_space
 
 from teledx_fed.data import jpeg
 from teledx_fed.data.dicom_parsing import JPEG_2000, JPEG_LS, JPEGS, LOSSLESS_JPEGS, called, text, whole
-from teledx_fed.data.photographs import LARGER, LARGEST_LIMIT, MOST_PIXELS, Refused
+from teledx_fed.data.photographs import LARGER, LARGEST_LIMIT, MOST_PIXELS, InvalidPhotograph
 
 PHOTOGRAPHS = {
     uid.OphthalmicPhotography8BitImageStorage,
@@ -45,13 +45,13 @@ def image_size(dataset: Dataset, name: str, most_pixels: int = LARGEST_LIMIT) ->
     with whole(name, "a header"):
         kind = text(dataset, "SOPClassUID")
         if kind not in PHOTOGRAPHS:
-            raise Refused(name, "a photograph", called(kind), "Export the photograph itself")
+            raise InvalidPhotograph(name, "a photograph", called(kind), "Export the photograph itself")
         frames = int(dataset.get("NumberOfFrames") or 1)
         height, width = int(dataset.Rows), int(dataset.Columns)
     if frames != 1:
-        raise Refused(name, "one frame", f"{frames} frames", "Export each as a file of its own")
+        raise InvalidPhotograph(name, "one frame", f"{frames} frames", "Export each as a file of its own")
     if height < 1 or width < 1 or height * width > most_pixels:
-        raise Refused(name, f"1 to {most_pixels} pixels", f"{height} × {width}", LARGER)
+        raise InvalidPhotograph(name, f"1 to {most_pixels} pixels", f"{height} × {width}", LARGER)
     return height, width
 
 
@@ -86,20 +86,24 @@ def _check_frame(dataset: Dataset, name: str, height: int, width: int) -> None:
     """That a compressed frame is complete and of the size that the header says, before anything is decoded."""
     syntax = dataset.file_meta.TransferSyntaxUID
     if dataset.BitsAllocated not in (8, 16):
-        raise Refused(name, "8 or 16 bits a sample", dataset.BitsAllocated, "Convert it")
+        raise InvalidPhotograph(name, "8 or 16 bits a sample", dataset.BitsAllocated, "Convert it")
     if not syntax.is_encapsulated:
         return
     frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
     plain = height * width * dataset.SamplesPerPixel * dataset.BitsAllocated // 8
     if syntax == uid.RLELossless and len(frame) > 2 * plain + 1024:  # of 2 bytes each run can make 128
-        raise Refused(name, f"compressed to less than {plain} bytes", len(frame), "Export it anew")
+        raise InvalidPhotograph(name, f"compressed to less than {plain} bytes", len(frame), "Export it anew")
     if syntax in JPEGS | JPEG_LS | JPEG_2000:
         if END_OF_IMAGE not in frame[-10:]:  # decoders take what is missing for grey or black
-            raise Refused(name, "whole", "no end of image", "Export it anew")
+            raise InvalidPhotograph(name, "whole", "no end of image", "Export it anew")
         if syntax in JPEGS and (bits := _frame_header(frame)[0]) != 8:
-            raise Refused(name, "of 8 bits a sample where it is a JPEG", bits, "Export it uncompressed or as JPEG-LS")
+            raise InvalidPhotograph(
+                name, "of 8 bits a sample where it is a JPEG", bits, "Export it uncompressed or as JPEG-LS"
+            )
         if (size := _frame_size(frame, syntax)) != (height, width):
-            raise Refused(name, f"{height} × {width} as its header says", "{} × {}".format(*size), "Export it anew")
+            raise InvalidPhotograph(
+                name, f"{height} × {width} as its header says", "{} × {}".format(*size), "Export it anew"
+            )
         if syntax in (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit):
             jpeg.decoded(frame)  # for its damages, of which pydicom does not tell
 
@@ -130,7 +134,7 @@ def _rgb(dataset: Dataset, name: str, values: Values, interpretation: str) -> Pi
     if interpretation in ("MONOCHROME1", "MONOCHROME2"):
         grey = _grey(dataset, name, values)
         return np.stack([grey if interpretation == "MONOCHROME2" else 255 - grey] * 3, axis=-1)
-    raise Refused(name, "RGB, YBR, MONOCHROME or PALETTE COLOR", "other colours", "Convert it to RGB")
+    raise InvalidPhotograph(name, "RGB, YBR, MONOCHROME or PALETTE COLOR", "other colours", "Convert it to RGB")
 
 
 def _grey(dataset: Dataset, name: str, values: Values) -> Pixels:
@@ -139,7 +143,7 @@ def _grey(dataset: Dataset, name: str, values: Values) -> Pixels:
     full = sorted(slope * level + intercept for level in (least, least + 2**dataset.BitsStored - 1))
     low, high = _window(dataset, name) or full
     if not (low < high and np.abs([*full, low, high]).max() < 1e9):
-        raise Refused(name, "shown from a darker to a brighter level", f"{low} to {high}", "Export it as RGB")
+        raise InvalidPhotograph(name, "shown from a darker to a brighter level", f"{low} to {high}", "Export it as RGB")
     return _shown(values, low, high, slope, intercept)
 
 
@@ -149,7 +153,7 @@ def _window(dataset: Dataset, name: str) -> tuple[float, float] | None:
     has_window = "WindowCenter" in dataset and "WindowWidth" in dataset
     is_curve = "VOILUTSequence" in dataset and not has_window
     if "ModalityLUTSequence" in dataset or is_curve or function not in ("LINEAR", "LINEAR_EXACT"):
-        raise Refused(name, "shown by a linear window or its full range", "a curve", "Export it as RGB")
+        raise InvalidPhotograph(name, "shown by a linear window or its full range", "a curve", "Export it as RGB")
     if not has_window:
         return None
     centre, width = (float(np.ravel(dataset[keyword].value)[0]) for keyword in ("WindowCenter", "WindowWidth"))

@@ -1,4 +1,4 @@
-"""One photograph filed twice: set aside where it is the same, kept on one side of a split where it is nearly."""
+"""Find duplicates: set aside exact copies, and keep near copies on one side of a split."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from teledx_fed.core.examples import Collection, Example, Images, Reason, SetAside
-from teledx_fed.data.recollection import recall
+from teledx_fed.data.digest_cache import cached
 
 Pair = tuple[str, str]
 Node = TypeVar("Node", str, tuple[str, str])
@@ -29,16 +29,16 @@ HASH_VERSION = 1
 """Raise it whenever the same prepared photograph gives other bits."""
 
 NEAR = 0.18
-"""The share of differing bits up to which two photographs show one eye in one view. Looked at on four real hospitals,
-all 18 pairs up to here did; the first that did not differed in 0.205, and unrelated ones differ in about 0.5."""
+"""The share of differing bits up to which two photographs show one eye in one view. On four real hospitals all 18 pairs
+up to here did; the first that did not differed in 0.205, and unrelated ones differ in about 0.5."""
 
 BLOCK = 512
 
 
 def deduplicate(collection: Collection, images: Images) -> Collection:
-    """Of each photograph one copy, in the order of names, and none where its copies' grades conflict.
+    """Keep one copy of each photograph, the first by name, and none where the grades of its copies conflict.
 
-    Patients who share a photograph, or nearly, become one, under the smallest pseudonym.
+    Patients who share a photograph, or a near copy, become one patient, under the smallest pseudonym.
     """
     groups = _by_content(collection.examples)
     kept = [group[0] for group in groups if not _conflicting(group)]
@@ -51,8 +51,7 @@ def deduplicate(collection: Collection, images: Images) -> Collection:
 
 
 def label_noise(set_aside: Sequence[SetAside]) -> dict[str, int]:
-    """Of what was set aside: how many photographs were filed more than once, and how many of them were
-    graded differently."""
+    """Count the photographs set aside that had copies, and those whose copies had different grades."""
     groups = {
         reason: {aside.detail for aside in set_aside if aside.reason is reason}
         for reason in (Reason.DUPLICATE, Reason.CONFLICTING_GRADES)
@@ -64,8 +63,8 @@ def label_noise(set_aside: Sequence[SetAside]) -> dict[str, int]:
 
 
 def perceptual_hash(images: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """n × 575 bits of n × size × size × 3: the signs of the lowest frequencies (Zauner 2010) of the square inside
-    the disc, whose rim would make all photographs alike."""
+    """Hash n × size × size × 3 to n × 575 bits: the signs of the lowest frequencies (Zauner 2010) of the square inside
+    the disc, since its rim would make all photographs alike."""
     margin = images.shape[1] * 15 // 100
     centres = images[:, margin:-margin, margin:-margin]
     small = np.stack([cv2.resize(centre, (64, 64), interpolation=cv2.INTER_AREA) for centre in centres])
@@ -73,13 +72,13 @@ def perceptual_hash(images: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 
 def bits_of(grey: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """n × 575 of n × side × side."""
+    """Hash n × side × side to n × 575 bits."""
     lowest = dctn(grey, axes=(1, 2))[:, :FREQUENCIES, :FREQUENCIES]
     return np.asarray(lowest.reshape(len(grey), -1)[:, 1:] > 0)
 
 
 def near_duplicates(hashes: NDArray[np.bool_], share: float = NEAR) -> Iterator[tuple[int, int]]:
-    """Pairs of rows, the smaller first, that differ in at most that share of their bits."""
+    """Yield pairs of rows, the smaller first, that differ in at most that share of their bits."""
     signs = np.where(hashes, np.float32(1), np.float32(-1))
     for start in range(0, len(signs), BLOCK):
         agreement = signs[start : start + BLOCK] @ signs[start:].T
@@ -107,7 +106,7 @@ def _set_aside(group: Sequence[Example]) -> list[SetAside]:
 
 
 def _links(groups: Sequence[Sequence[Example]], images: Images) -> list[Pair]:
-    """Pairs of patients who share a photograph."""
+    """List pairs of patients who share a photograph."""
     firsts = [group[0] for group in groups]
     copies = [(group[0].patient, copy.patient) for group in groups for copy in group[1:]]
     near = near_duplicates(hashes(firsts, images))
@@ -115,24 +114,24 @@ def _links(groups: Sequence[Sequence[Example]], images: Images) -> list[Pair]:
 
 
 def hashes(examples: Sequence[Example], images: Images) -> NDArray[np.bool_]:
-    """Of distinct photographs, kept beside what they were made from."""
+    """Return the hashes of distinct photographs; they are cached beside the prepared photographs."""
     by_digest = {example.image.digest(): example for example in examples}
 
-    def find(missing: Sequence[str]) -> dict[str, str]:
-        found: dict[str, str] = {}
+    def compute(missing: Sequence[str]) -> dict[str, str]:
+        rows: dict[str, str] = {}
         for start in range(0, len(missing), BLOCK):
             block = missing[start : start + BLOCK]
             bits = np.packbits(perceptual_hash(images.batch([by_digest[digest] for digest in block])), axis=1)
-            found |= {digest: row.tobytes().hex() for digest, row in zip(block, bits, strict=True)}
-        return found
+            rows |= {digest: row.tobytes().hex() for digest, row in zip(block, bits, strict=True)}
+        return rows
 
-    known = recall(images.folder / f"hashes-v{HASH_VERSION}.json", by_digest, find)
-    rows = np.frombuffer(bytes.fromhex("".join(known[digest] for digest in by_digest)), np.uint8)
+    values = cached(images.folder / f"hashes-v{HASH_VERSION}.json", by_digest, compute)
+    rows = np.frombuffer(bytes.fromhex("".join(values[digest] for digest in by_digest)), np.uint8)
     return np.unpackbits(rows.reshape(-1, -(-BITS // 8)), axis=1, count=BITS).astype(bool)
 
 
 def merged(links: Sequence[tuple[Node, Node]]) -> Mapping[Node, Node]:
-    """To every linked patient the smallest of those that it is linked to, directly or through others."""
+    """Map each linked patient to the smallest of all patients it is linked to, directly or through others."""
     patients = sorted({patient for pair in links for patient in pair})
     number = {patient: i for i, patient in enumerate(patients)}
     rows, columns = [number[a] for a, _ in links], [number[b] for _, b in links]

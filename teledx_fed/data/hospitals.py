@@ -14,14 +14,14 @@ from teledx_fed.core.files import write_text
 from teledx_fed.core.randomness import generator
 from teledx_fed.core.reports import Reporter
 from teledx_fed.data.dicom import DicomPhotograph
+from teledx_fed.data.digest_cache import with_digests
 from teledx_fed.data.duplicates import deduplicate
 from teledx_fed.data.image_cache import ImageCache
 from teledx_fed.data.layouts import read
 from teledx_fed.data.partition import assign
 from teledx_fed.data.photographs import PhotographFile
 from teledx_fed.data.problems import BadData, Problem, amount
-from teledx_fed.data.recollection import with_digests
-from teledx_fed.data.sharing import apart, shared
+from teledx_fed.data.shared_patients import count_shared, keep_at_one_source
 from teledx_fed.data.split import cross_fit, split
 from teledx_fed.data.synthetic import hospital
 from teledx_fed.data.tables import spelling, spellings
@@ -56,8 +56,8 @@ def collections(
     torn = images.prepare([example for collection in collections.values() for example in collection.examples], reporter)
     _report(torn, settings.data.on_bad, reporter)
     whole = {name: _whole(collection, torn) for name, collection in collections.items()}
-    distinct = apart({name: deduplicate(collection, images) for name, collection in whole.items()}, images)
-    if found := shared({name: collection.set_aside for name, collection in distinct.items()}):
+    distinct = keep_at_one_source({name: deduplicate(collection, images) for name, collection in whole.items()}, images)
+    if found := count_shared({name: collection.set_aside for name, collection in distinct.items()}):
         listed_pairs = "; ".join(f"{pair}: {count} photographs set aside" for pair, count in found.items())
         reporter.message(
             f"Two hospitals have the same people, and each person stays at one: {listed_pairs}. See set_aside.csv."

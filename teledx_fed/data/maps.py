@@ -1,6 +1,7 @@
 """Maps of a photograph, from a network's few cells to its pixels and back."""
 
 import io
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -109,6 +110,14 @@ def layer(map: Map, place: Place) -> bytes:
     picture.putpalette(_table(_shades()).tobytes())
     picture.save(file, "PNG", compress_level=1, transparency=bytes(range(256)))
     return file.getvalue()
+
+
+def overlaid(photograph: Path, layer: Path, opacity: float = 0.6) -> Image:
+    """Draw a layer over a photograph: PNG files of one size, the layer with transparency."""
+    with Picture.open(photograph) as below, Picture.open(layer) as file:
+        above = file.convert("RGBA")
+        above.putalpha(above.getchannel("A").point(lambda alpha: round(opacity * alpha)))
+        return np.array(Picture.alpha_composite(below.convert("RGBA"), above).convert("RGB"))
 
 
 def _shades() -> NDArray[np.float64]:

@@ -8,8 +8,8 @@ import numpy as np
 
 from teledx_fed.config.data import SourceSettings
 from teledx_fed.core.examples import Field, Patients
+from teledx_fed.data.array_photographs import ArrayPhotograph
 from teledx_fed.data.listing import Entry, Listing, image_folder, joined, stem
-from teledx_fed.data.photographs import ArrayPhotograph
 from teledx_fed.data.problems import Problem
 from teledx_fed.data.tables import Row, code, first_on_disk, read_table
 

@@ -14,8 +14,8 @@ from teledx_fed.core.examples import GRADES, Collection, Example, Eye, Field, Pa
 from teledx_fed.core.randomness import generator
 from teledx_fed.data import anatomy, drawing
 from teledx_fed.data.cameras import CAMERAS, CENTRE, SIZE, Camera, View
+from teledx_fed.data.lesion_placement import FundusView, findings
 from teledx_fed.data.lesions import LESIONS, OEDEMA, OF_THE_EYE, OF_THE_PHOTOGRAPH, Finding, Kind
-from teledx_fed.data.placement import Sight, findings
 
 DRAWING_VERSION = 2
 """Raise it whenever the same specification gives other pixels."""
@@ -79,10 +79,13 @@ class SyntheticPhotograph:
     def _found(self, eye: anatomy.Eye, view: View) -> tuple[Finding, ...]:
         """Lesions and distractors in pixels: those around the fovea, and for a disc-centred field those beyond."""
         camera = CAMERAS[self.camera]
-        macula, here = Sight(eye, camera, 0), Sight(eye, camera, eye.disc if self.field is Field.DISC else 0)
+        macula, here = (
+            FundusView(eye, camera, 0),
+            FundusView(eye, camera, eye.disc if self.field is Field.DISC else 0),
+        )
 
-        def drawn(purpose: str, kinds: tuple[Kind, ...], sight: Sight) -> tuple[Finding, ...]:
-            return findings(self._generator(purpose), kinds, self.grade, sight, self.oedema and sight is macula)
+        def drawn(purpose: str, kinds: tuple[Kind, ...], fundus: FundusView) -> tuple[Finding, ...]:
+            return findings(self._generator(purpose), kinds, self.grade, fundus, self.oedema and fundus is macula)
 
         found = drawn(f"{self.eye} lesions", LESIONS, macula) + drawn(f"{self.eye} distractors", OF_THE_EYE, macula)
         if self.field is Field.DISC:

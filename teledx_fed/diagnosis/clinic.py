@@ -19,11 +19,12 @@ from teledx_fed.core.clinical import Fault, Gap, PatientRecord, Study
 from teledx_fed.core.errors import DataError, TeledxError
 from teledx_fed.core.examples import Eye, Field
 from teledx_fed.core.files import write_bytes
+from teledx_fed.data.array_photographs import PhotographInMemory
+from teledx_fed.data.comparison import alike_in_both_eyes, is_same_photograph
 from teledx_fed.data.deidentification import pseudonym, pseudonymous_uid
 from teledx_fed.data.dicom import DicomAbout, Source
 from teledx_fed.data.disc import optic_disc
-from teledx_fed.data.likeness import alike_in_both_eyes, is_same_photograph
-from teledx_fed.data.photographs import MOST_PIXELS, PhotographInMemory, png, stored_photograph
+from teledx_fed.data.photographs import MOST_PIXELS, png, stored_photograph
 from teledx_fed.data.preprocessing import fundus_mask, prepare
 from teledx_fed.data.quality import faults
 from teledx_fed.data.summary import maker_of

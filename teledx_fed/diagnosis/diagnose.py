@@ -13,9 +13,9 @@ from teledx_fed.core.clinical import Diagnosis, Gap, Graded, OutOfScope, Patient
 from teledx_fed.core.errors import DataError, IntegrityError
 from teledx_fed.core.examples import Eye, Field
 from teledx_fed.data.assessment import assess
+from teledx_fed.data.comparison import alike_in_both_eyes
 from teledx_fed.data.disc import Disc, field_of, side_of
 from teledx_fed.data.image_cache import PREPARATION_VERSION
-from teledx_fed.data.likeness import alike_in_both_eyes
 from teledx_fed.diagnosis.heat_map import heat_map
 from teledx_fed.diagnosis.judgement import Seen, judge
 from teledx_fed.diagnosis.referral import ReferralSettings

@@ -13,7 +13,8 @@ from teledx_fed.core.errors import DataError
 from teledx_fed.core.examples import Eye
 from teledx_fed.data.dicom import Filing
 from teledx_fed.data.dicom_writing import ReportFacts, encapsulated_pdf
-from teledx_fed.data.photographs import laid_over, stored_photograph
+from teledx_fed.data.maps import overlaid
+from teledx_fed.data.photographs import stored_photograph
 from teledx_fed.diagnosis import pdf
 from teledx_fed.diagnosis.clinic import Clinic
 from teledx_fed.diagnosis.evidence import map_of, sentence_of
@@ -131,7 +132,7 @@ class StudyReport:
         if not heat.exists():
             return pdf.Shown(stored_photograph(photograph).read())
         said = (folder / sentence_of(image)).read_text()
-        return pdf.Shown(stored_photograph(photograph).read(), laid_over(photograph, heat), said)
+        return pdf.Shown(stored_photograph(photograph).read(), overlaid(photograph, heat), said)
 
 
 def _person(filing: Filing) -> str:

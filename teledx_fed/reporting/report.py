@@ -17,7 +17,7 @@ from teledx_fed.core.examples import Example, Site
 from teledx_fed.core.files import write_text
 from teledx_fed.core.randomness import generator
 from teledx_fed.data.duplicates import label_noise
-from teledx_fed.data.sharing import shared
+from teledx_fed.data.shared_patients import count_shared
 from teledx_fed.data.walk import by_reason
 from teledx_fed.evaluation.cross_site import compare, curves, matrix
 from teledx_fed.evaluation.metrics import all_metrics
@@ -63,7 +63,7 @@ def write_report(
         "set_aside": {name: Counter(aside.reason for aside in site.set_aside) for name, site in sites.items()},
         "not_taken": {name: by_reason(site.not_taken) for name, site in sites.items()},
         "label_noise": {name: label_noise(site.set_aside) for name, site in sites.items()},
-        "shared": shared({name: site.set_aside for name, site in sites.items()}),
+        "shared": count_shared({name: site.set_aside for name, site in sites.items()}),
         "bytes": {way: sum(line[f"bytes_{way}"] for line in said) for way in ("up", "down")},
         "seconds": clock.seconds(),
         **_absences(lines, sites),

@@ -8,9 +8,10 @@ from teledx_fed.config.data import HospitalSettings
 from teledx_fed.core.clinical import Fault
 from teledx_fed.core.examples import Photograph
 from teledx_fed.data import assessment, retina
+from teledx_fed.data.array_photographs import PhotographInMemory
 from teledx_fed.data.assessment import assess
 from teledx_fed.data.disc import optic_disc
-from teledx_fed.data.photographs import PhotographFile, PhotographInMemory
+from teledx_fed.data.photographs import PhotographFile
 from teledx_fed.data.preprocessing import prepare_photograph
 from teledx_fed.data.quality import faults
 from teledx_fed.data.synthetic import hospital

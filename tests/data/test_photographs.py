@@ -16,7 +16,8 @@ from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
 from teledx_fed.data import jpeg
-from teledx_fed.data.photographs import ArrayPhotograph, PhotographFile
+from teledx_fed.data.array_photographs import ArrayPhotograph
+from teledx_fed.data.photographs import PhotographFile
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from teledx_fed.core.examples import Example, Patients, Reason, SetAside, Shard, Site
 from teledx_fed.core.updates import Tables
-from teledx_fed.data.photographs import ArrayPhotograph
+from teledx_fed.data.array_photographs import ArrayPhotograph
 from teledx_fed.data.summary import CELL_OF, CELLS, MAKERS, SHAPES, by_cell, inconsistency, summary, suppressed
 
 

@@ -10,8 +10,8 @@ from benchmarks.jobs.deployed import draw_photographs
 from teledx_fed.config.settings import Settings
 from teledx_fed.core.examples import Collection, Example, Patients, Site
 from teledx_fed.core.reports import SILENT
+from teledx_fed.data.array_photographs import PhotographInMemory
 from teledx_fed.data.hospitals import _left, hospitals
-from teledx_fed.data.photographs import PhotographInMemory
 from teledx_fed.deployment.site import lineage
 from teledx_fed.deployment.site.hospital import own_settings
 from teledx_fed.deployment.site.layout import init_site

@@ -1,4 +1,4 @@
-"""Keep people who are at two hospitals of a simulation at one, so that no test set holds training photographs."""
+"""Keep patients of two hospitals of a simulation at one, so that no test set holds training photographs."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,7 @@ from hashlib import sha256
 from itertools import combinations
 
 from teledx_fed.core.examples import Collection, Example, Images, Reason, SetAside
-from teledx_fed.data.alignment import LOOSE, aligned
+from teledx_fed.data.comparison import LOOSE, aligned
 from teledx_fed.data.duplicates import hashes, merged, near_duplicates
 
 Person = tuple[str, str]
@@ -15,7 +15,7 @@ Person = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class Filed:
+class SourcePhotograph:
     """A photograph at a source."""
 
     source: str
@@ -26,32 +26,34 @@ class Filed:
         return self.source, self.example.patient
 
 
-def apart(collections: Mapping[str, Collection], images: Images) -> dict[str, Collection]:
-    """Keep each person at one source. Patients of two sources who share a photograph, or nearly, are one person.
+def keep_at_one_source(collections: Mapping[str, Collection], images: Images) -> dict[str, Collection]:
+    """Keep each person at one source. Patients of two sources who share a photograph, or a near copy, are one person.
 
-    A hash of the person's photographs chooses among the sources, so that no hospital is favoured and none is emptied;
-    the others set all photographs of the person aside. At that source they are one patient, under the smallest of their
-    pseudonyms, for only another source may tell that two photographs show one person. A photograph that two sources
+    A hash of the person's photographs chooses the source, so that no hospital is favoured and none is emptied. The
+    other sources set all photographs of the person aside. At the chosen source the person is one patient, under the
+    smallest pseudonym, also where only another source shows that two patients are one. A photograph that two sources
     grade differently is set aside at both.
     """
     if len(collections) < 2:
         return dict(collections)
-    filed = [Filed(name, example) for name in sorted(collections) for example in collections[name].examples]
-    groups = _by_content(filed)
+    photographs = [
+        SourcePhotograph(name, example) for name in sorted(collections) for example in collections[name].examples
+    ]
+    groups = _by_content(photographs)
     persons = merged([(a.person, b.person) for a, b in _shared(groups, images)])
     if not persons:
         return dict(collections)
-    homes, patients = _homes(filed, persons), _patients(persons)
+    sources, patients = _sources(photographs, persons), _patients(persons)
     conflicting = {id(one): group for group in groups for one in _conflicting(group)}
     kept: dict[str, list[Example]] = {name: [] for name in collections}
     aside: dict[str, list[SetAside]] = {name: [] for name in collections}
-    for one in filed:
-        home = homes.get(persons.get(one.person, one.person), one.source)
+    for one in photographs:
+        source = sources.get(persons.get(one.person, one.person), one.source)
         if id(one) in conflicting:
             aside[one.source].append(_in_conflict(one, conflicting[id(one)]))
-        elif home != one.source:
-            detail = f"this person also has photographs at {home}, and stays there"
-            aside[one.source].append(SetAside(one.example.image.name, Reason.ELSEWHERE, detail, home))
+        elif source != one.source:
+            detail = f"this person also has photographs at {source}, and stays there"
+            aside[one.source].append(SetAside(one.example.image.name, Reason.ELSEWHERE, detail, source))
         else:
             kept[one.source].append(replace(one.example, patient=patients.get(one.person, one.example.patient)))
     return {
@@ -60,8 +62,8 @@ def apart(collections: Mapping[str, Collection], images: Images) -> dict[str, Co
     }
 
 
-def shared(set_aside: Mapping[str, Sequence[SetAside]]) -> dict[str, int]:
-    """By pair of hospitals, how many photographs were set aside at either since the other has the same person."""
+def count_shared(set_aside: Mapping[str, Sequence[SetAside]]) -> dict[str, int]:
+    """Count the photographs that a hospital set aside because another one has the person, by pair of hospitals."""
     counts: defaultdict[str, int] = defaultdict(int)
     for name, of in set_aside.items():
         for one in of:
@@ -70,15 +72,17 @@ def shared(set_aside: Mapping[str, Sequence[SetAside]]) -> dict[str, int]:
     return dict(sorted(counts.items()))
 
 
-def _by_content(filed: Sequence[Filed]) -> list[list[Filed]]:
-    groups: defaultdict[str, list[Filed]] = defaultdict(list)
-    for one in filed:
+def _by_content(photographs: Sequence[SourcePhotograph]) -> list[list[SourcePhotograph]]:
+    groups: defaultdict[str, list[SourcePhotograph]] = defaultdict(list)
+    for one in photographs:
         groups[one.example.image.digest()].append(one)
     return list(groups.values())
 
 
-def _shared(groups: Sequence[Sequence[Filed]], images: Images) -> list[tuple[Filed, Filed]]:
-    """Pairs of photographs at two sources that show one eye in one view."""
+def _shared(
+    groups: Sequence[Sequence[SourcePhotograph]], images: Images
+) -> list[tuple[SourcePhotograph, SourcePhotograph]]:
+    """List pairs of photographs at two sources that show one eye in one view."""
     same = [pair for group in groups for pair in combinations(group, 2)]
     examples, sources = [group[0].example for group in groups], [{one.source for one in group} for group in groups]
     candidates = near_duplicates(hashes(examples, images), LOOSE)
@@ -87,31 +91,31 @@ def _shared(groups: Sequence[Sequence[Filed]], images: Images) -> list[tuple[Fil
     return [(a, b) for a, b in (*same, *nearly) if a.source != b.source]
 
 
-def _homes(filed: Sequence[Filed], persons: Mapping[Person, Person]) -> dict[Person, str]:
-    """By person, the source where they stay."""
+def _sources(photographs: Sequence[SourcePhotograph], persons: Mapping[Person, Person]) -> dict[Person, str]:
+    """Choose the source of each person."""
     sources: defaultdict[Person, set[str]] = defaultdict(set)
     digests: defaultdict[Person, list[str]] = defaultdict(list)
-    for one in filed:
+    for one in photographs:
         if one.person in persons:
             sources[persons[one.person]].add(one.source)
             digests[persons[one.person]].append(one.example.image.digest())
-    chosen = {person: int(sha256(min(found).encode()).hexdigest(), 16) for person, found in digests.items()}
-    return {person: sorted(among)[chosen[person] % len(among)] for person, among in sources.items()}
+    numbers = {person: int(sha256(min(of_person).encode()).hexdigest(), 16) for person, of_person in digests.items()}
+    return {person: sorted(names)[numbers[person] % len(names)] for person, names in sources.items()}
 
 
 def _patients(persons: Mapping[Person, Person]) -> dict[Person, str]:
-    """The pseudonym under which all patients of one source who are one person go."""
+    """Choose one pseudonym for all patients of a source who are one person."""
     smallest: dict[tuple[Person, str], str] = {}
     for (source, patient), person in sorted(persons.items()):
         smallest.setdefault((person, source), patient)
     return {(source, patient): smallest[person, source] for (source, patient), person in persons.items()}
 
 
-def _conflicting(group: Sequence[Filed]) -> Sequence[Filed]:
+def _conflicting(group: Sequence[SourcePhotograph]) -> Sequence[SourcePhotograph]:
     return group if len({one.example.grade for one in group}) > 1 else ()
 
 
-def _in_conflict(one: Filed, group: Sequence[Filed]) -> SetAside:
+def _in_conflict(one: SourcePhotograph, group: Sequence[SourcePhotograph]) -> SetAside:
     grades = ", ".join(f"{other.source} {other.example.image.name} {other.example.grade}" for other in group)
     elsewhere = next(other.source for other in group if other.source != one.source)
     return SetAside(one.example.image.name, Reason.CONFLICTING_GRADES, grades, elsewhere)

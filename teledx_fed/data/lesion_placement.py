@@ -20,7 +20,7 @@ TRUNK = 0.04
 
 
 @dataclass(frozen=True)
-class Sight:
+class FundusView:
     """The part of an eye that a camera sees when it aims at one point of the fundus."""
 
     eye: Eye
@@ -42,7 +42,7 @@ class Sight:
 
 
 def findings(
-    rng: np.random.Generator, kinds: Iterable[Kind], grade: int, sight: Sight, oedema: bool = False
+    rng: np.random.Generator, kinds: Iterable[Kind], grade: int, fundus: FundusView, oedema: bool = False
 ) -> tuple[Finding, ...]:
     """Findings on the fundus of an eye of this grade, in disc diameters."""
     certain = _certain(rng, grade, oedema)
@@ -51,7 +51,7 @@ def findings(
         share, low, high = TABLE[kind].grades.get(grade, (0, 0, 0))
         if kind in certain or rng.random() < share:
             count = int(rng.integers(low, high + 1))
-            found += _dressed(rng, kind, _places(rng, kind, count, sight, kind in certain))
+            found += _dressed(rng, kind, _places(rng, kind, count, fundus, kind in certain))
     return tuple(found)
 
 
@@ -61,25 +61,25 @@ def _certain(rng: np.random.Generator, grade: int, oedema: bool) -> set[Kind]:
     return chosen | ({Kind.HARD_EXUDATE} if oedema else set())
 
 
-def _places(rng: np.random.Generator, kind: Kind, count: int, sight: Sight, certain: bool) -> Points:
+def _places(rng: np.random.Generator, kind: Kind, count: int, fundus: FundusView, certain: bool) -> Points:
     margin = MARGIN + TABLE[kind].diameter[1] / 2 / DISC_DIAMETER
     match kind:
         case Kind.HAEMORRHAGE if certain:
-            return _in_each_quadrant(rng, sight, margin)
+            return _in_each_quadrant(rng, fundus, margin)
         case Kind.HARD_EXUDATE:
-            return _exudates(rng, count, sight, margin, oedema=certain)
+            return _exudates(rng, count, fundus, margin, oedema=certain)
         case Kind.DRUSEN:
-            return _clustered(rng, count, lambda points: sight.holds(points, margin), sight)
+            return _clustered(rng, count, lambda points: fundus.holds(points, margin), fundus)
         case Kind.VENOUS_BEADING:
-            veins = rng.permutation(sight.veins(margin))
-            _, first = np.unique(sight.quadrant(veins), return_index=True)
+            veins = rng.permutation(fundus.veins(margin))
+            _, first = np.unique(fundus.quadrant(veins), return_index=True)
             return veins[rng.permutation(first)[:count]]
         case Kind.NEOVASCULARISATION:
-            rim = sight.eye.disc + 0.3 * np.exp(1j * rng.uniform(0, 2 * np.pi, 60))
-            veins = sight.veins(margin)
-            return rng.choice(np.concatenate([veins, rim[sight.holds(rim, margin)]]), count)
+            rim = fundus.eye.disc + 0.3 * np.exp(1j * rng.uniform(0, 2 * np.pi, 60))
+            veins = fundus.veins(margin)
+            return rng.choice(np.concatenate([veins, rim[fundus.holds(rim, margin)]]), count)
         case _:
-            return _scattered(rng, count, lambda points: sight.holds(points, margin), sight)
+            return _scattered(rng, count, lambda points: fundus.holds(points, margin), fundus)
 
 
 def _dressed(rng: np.random.Generator, kind: Kind, places: Points) -> list[Finding]:
@@ -100,20 +100,20 @@ def _accepted(count: int, propose: Callable[[int], Points], allowed: Callable[[P
     return points[:count]
 
 
-def _scattered(rng: np.random.Generator, count: int, allowed: Callable[[Points], Mask], sight: Sight) -> Points:
+def _scattered(rng: np.random.Generator, count: int, allowed: Callable[[Points], Mask], fundus: FundusView) -> Points:
     """Evenly over the field, but never on the optic disc."""
-    reach = sight.camera.reach
+    reach = fundus.camera.reach
 
     def propose(n: int) -> Points:
-        return sight.aim + rng.uniform(-reach, reach, n) + 1j * rng.uniform(-reach, reach, n)
+        return fundus.aim + rng.uniform(-reach, reach, n) + 1j * rng.uniform(-reach, reach, n)
 
-    return _accepted(count, propose, lambda points: allowed(points) & (np.abs(points - sight.eye.disc) > 0.6))
+    return _accepted(count, propose, lambda points: allowed(points) & (np.abs(points - fundus.eye.disc) > 0.6))
 
 
 def _clustered(
-    rng: np.random.Generator, count: int, allowed: Callable[[Points], Mask], sight: Sight, spread: float = 0.3
+    rng: np.random.Generator, count: int, allowed: Callable[[Points], Mask], fundus: FundusView, spread: float = 0.3
 ) -> Points:
-    centres = _scattered(rng, int(rng.integers(1, 4)), allowed, sight)
+    centres = _scattered(rng, int(rng.integers(1, 4)), allowed, fundus)
 
     def propose(n: int) -> Points:
         strayed = spread * (rng.standard_normal(n) + 1j * rng.standard_normal(n))
@@ -122,23 +122,23 @@ def _clustered(
     return _accepted(count, propose, allowed)
 
 
-def _in_each_quadrant(rng: np.random.Generator, sight: Sight, margin: float) -> Points:
+def _in_each_quadrant(rng: np.random.Generator, fundus: FundusView, margin: float) -> Points:
     low, high = HAEMORRHAGES_A_QUADRANT
 
     def within(quadrant: int) -> Points:
         def allowed(points: Points) -> Mask:
-            return sight.holds(points, margin) & (sight.quadrant(points) == quadrant)
+            return fundus.holds(points, margin) & (fundus.quadrant(points) == quadrant)
 
-        return _scattered(rng, int(rng.integers(low, high + 1)), allowed, sight)
+        return _scattered(rng, int(rng.integers(low, high + 1)), allowed, fundus)
 
     return np.concatenate([within(quadrant) for quadrant in range(4)])
 
 
-def _exudates(rng: np.random.Generator, count: int, sight: Sight, margin: float, oedema: bool) -> Points:
+def _exudates(rng: np.random.Generator, count: int, fundus: FundusView, margin: float, oedema: bool) -> Points:
     """Half of them within the macula where there is oedema, else none."""
     central = (count + 1) // 2 if oedema else 0
-    inside = _clustered(rng, central, lambda points: np.abs(points) < MACULA, sight, 0.25)
+    inside = _clustered(rng, central, lambda points: np.abs(points) < MACULA, fundus, 0.25)
     outside = _clustered(
-        rng, count - central, lambda points: sight.holds(points, margin) & (np.abs(points) > 1.1 * MACULA), sight
+        rng, count - central, lambda points: fundus.holds(points, margin) & (np.abs(points) > 1.1 * MACULA), fundus
     )
     return np.concatenate([inside, outside])

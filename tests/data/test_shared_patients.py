@@ -1,4 +1,4 @@
-"""People at two hospitals of a simulation are kept at one."""
+"""A person with photographs at two hospitals of a simulation stays at one of them."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,11 +14,11 @@ from teledx_fed.config.data import HospitalSettings, PartitionSettings
 from teledx_fed.config.loading import build
 from teledx_fed.core.examples import Collection, Example, Patients, Reason
 from teledx_fed.core.reports import SILENT
-from teledx_fed.data import sharing
+from teledx_fed.data import shared_patients
 from teledx_fed.data.duplicates import merged
 from teledx_fed.data.hospitals import collections
 from teledx_fed.data.partition import assign
-from teledx_fed.data.sharing import apart, shared
+from teledx_fed.data.shared_patients import count_shared, keep_at_one_source
 from teledx_fed.data.split import SIDES, split
 from teledx_fed.data.synthetic import hospital
 
@@ -45,8 +45,8 @@ def collection(*photographs: tuple[str, str, int]) -> Collection:
 @pytest.fixture
 def exact_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is prepared, so nothing is nearly the same."""
-    monkeypatch.setattr(sharing, "hashes", lambda examples, images: np.zeros((0, 575), bool))
-    monkeypatch.setattr(sharing, "aligned", lambda pairs, examples, images: [])
+    monkeypatch.setattr(shared_patients, "hashes", lambda examples, images: np.zeros((0, 575), bool))
+    monkeypatch.setattr(shared_patients, "aligned", lambda pairs, examples, images: [])
 
 
 def shown(collections: dict[str, Collection]) -> dict[str, list[str]]:
@@ -61,7 +61,7 @@ PHOTOGRAPHS = st.lists(st.tuples(st.sampled_from("pqrst"), st.sampled_from("abcd
 @given(st.dictionaries(st.sampled_from(["north", "south", "west"]), PHOTOGRAPHS, min_size=1))
 def test_no_photograph_and_no_person_is_at_two_hospitals(held: dict[str, list[tuple[str, str, int]]]) -> None:
     given = {name: collection(*{photograph[1]: photograph for photograph in of}.values()) for name, of in held.items()}
-    found = apart(given, None)
+    found = keep_at_one_source(given, None)
     for name, of in found.items():
         assert len(of.examples) + len(of.set_aside) == len(given[name].examples)
     everything = [shows for of in shown(found).values() for shows in of]
@@ -75,15 +75,17 @@ def test_no_photograph_and_no_person_is_at_two_hospitals(held: dict[str, list[tu
             name for name, of in found.items() for example in of.examples if f"{name} {example.patient}" in together
         }
         assert len(there) <= 1
-    assert apart(dict(reversed(given.items())), None) == found
-    assert sum(shared({name: of.set_aside for name, of in found.items()}).values()) == sum(
+    assert keep_at_one_source(dict(reversed(given.items())), None) == found
+    assert sum(count_shared({name: of.set_aside for name, of in found.items()}).values()) == sum(
         len(of.set_aside) for of in found.values()
     )
 
 
 @pytest.mark.usefixtures("exact_only")
 def test_a_photograph_that_two_hospitals_grade_differently_is_set_aside_at_both() -> None:
-    found = apart({"north": collection(("p", "a", 0), ("q", "b", 1)), "south": collection(("r", "a", 2))}, None)
+    found = keep_at_one_source(
+        {"north": collection(("p", "a", 0), ("q", "b", 1)), "south": collection(("r", "a", 2))}, None
+    )
     assert shown(found) == {"north": ["b"], "south": []}
     (aside,) = found["south"].set_aside
     assert (aside.reason, aside.elsewhere) == (Reason.CONFLICTING_GRADES, "north")
@@ -93,7 +95,7 @@ def test_a_photograph_that_two_hospitals_grade_differently_is_set_aside_at_both(
 @pytest.mark.usefixtures("exact_only")
 def test_patients_of_one_name_at_two_hospitals_are_two_people() -> None:
     given = {"north": collection(("p", "a", 0)), "south": collection(("p", "b", 2))}
-    assert apart(given, None) == given
+    assert keep_at_one_source(given, None) == given
 
 
 @pytest.mark.usefixtures("exact_only")
@@ -101,7 +103,9 @@ def test_patients_of_one_name_at_two_hospitals_are_two_people() -> None:
 @given(st.dictionaries(st.sampled_from(["north", "south", "west"]), PHOTOGRAPHS, min_size=2))
 def test_where_a_person_stays_their_photographs_are_one_patient(held: dict[str, list[tuple[str, str, int]]]) -> None:
     given = {name: collection(*{photograph[1]: photograph for photograph in of}.values()) for name, of in held.items()}
-    now = {(name, e.image.shows): e.patient for name, of in apart(given, None).items() for e in of.examples}
+    now = {
+        (name, e.image.shows): e.patient for name, of in keep_at_one_source(given, None).items() for e in of.examples
+    }
     as_given = {(name, e.image.shows): e.patient for name, of in given.items() for e in of.examples}
     links = [
         ((a, patient), (b, as_given[b, shows]))
@@ -129,7 +133,7 @@ def test_a_person_whom_only_the_other_hospital_knows_is_not_divided_by_a_split()
         "unnamed": Collection((*unnamed, *drawn["unnamed"]), Patients.UNKNOWN),
     }
     person = {example.image.digest(): example.patient for example in drawn["both"]}
-    found = apart(given, None)
+    found = keep_at_one_source(given, None)
     assert any(example.image.digest() in person for example in found["unnamed"].examples)
     terms = PartitionSettings(validation=0.3, test=0.3)
     for site in assign(found, terms, 0).values():
@@ -165,7 +169,7 @@ def test_a_hospital_that_is_a_copy_of_another_encoded_anew_adds_nothing(tmp_path
     found, _ = collections(chosen, reporter)
     total = {name: len(of.examples) + len(of.set_aside) for name, of in found.items()}
     assert sum(len(of.examples) for of in found.values()) == len(drawn) + sum(map(len, own.values()))
-    assert shared({name: of.set_aside for name, of in found.items()}) == {"copied and normal": len(drawn)}
+    assert count_shared({name: of.set_aside for name, of in found.items()}) == {"copied and normal": len(drawn)}
     assert all(0 < len(of.examples) < total[name] for name, of in found.items())
     assert any("copied and normal" in line and "set_aside.csv" in line for line in reporter.messages)
 
