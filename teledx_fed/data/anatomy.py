@@ -1,4 +1,4 @@
-"""The eye that is photographed: optic disc, fovea, pigment, and vessels that branch.
+"""Anatomy of a synthetic eye: optic disc, fovea, pigment, and branching vessels.
 
 Lengths are disc diameters, places are x + iy from the fovea with x towards the nose and y down (see `cameras`).
 """
@@ -13,16 +13,16 @@ from teledx_fed.data.cameras import Points
 Floats = NDArray[np.float64]
 
 AVASCULAR_ZONE = 0.35
-"""No vessel comes nearer to the fovea."""
+"""The least distance of a vessel from the fovea."""
 ARCADE = 2.2
-"""An arcade has made most of its turn around the macula within this length."""
+"""The length within which an arcade makes most of its turn around the macula."""
 BRANCHES = (6, 3)
-"""Of a trunk, and of each of its branches."""
+"""Number of branches of a trunk, and of each of those."""
 
 
 @dataclass(frozen=True)
 class Vessels:
-    """Vessels × points: centre lines, and the heading (radians) and width at each point; past its end it is 0 wide."""
+    """Vessels × points: centre lines, and the heading (radians) and width at points; the width past the end is 0."""
 
     path: Points
     heading: Floats
@@ -33,7 +33,7 @@ class Vessels:
 
 @dataclass(frozen=True)
 class Eye:
-    """`melanin` darkens the whole fundus; `tessellation` is how far the choroid's own vessels show through."""
+    """`melanin` darkens the whole fundus; `tessellation` is the contrast of the choroid's vessels."""
 
     disc: complex
     disc_radius: complex
@@ -44,7 +44,7 @@ class Eye:
 
 
 def eye(person: np.random.Generator, own: np.random.Generator) -> Eye:
-    """What both eyes share is drawn from `person`, what is each eye's from `own`."""
+    """Draw an eye: properties of both eyes from `person`, those of each eye from `own`."""
     melanin, tessellation, wiggle = person.uniform((0.0, 0.0, 0.12), (1.0, 0.16, 0.30)).tolist()
     disc = complex(own.uniform(2.45, 2.75), own.uniform(-0.35, 0.05))
     radius = own.uniform(0.45, 0.55)
@@ -62,7 +62,7 @@ def eye(person: np.random.Generator, own: np.random.Generator) -> Eye:
 
 
 def _trunks(rng: np.random.Generator, disc: complex, wiggle: float) -> Vessels:
-    """An artery and a vein to each quadrant: up and down, arching around the macula or towards the nose."""
+    """Draw an artery and a vein to each quadrant: up and down, arching around the macula or towards the nose."""
     artery, down, nasal = (np.indices((2, 2, 2)).reshape(3, -1) == 1).astype(bool)
     across, upwards = rng.uniform(-0.09, 0.09, (2, 8))
     heading = np.where(nasal, rng.uniform(40, 65, 8), rng.uniform(95, 120, 8))
@@ -82,7 +82,7 @@ def _trunks(rng: np.random.Generator, disc: complex, wiggle: float) -> Vessels:
 
 
 def _branches(rng: np.random.Generator, parents: Vessels, count: int, wiggle: float) -> Vessels:
-    """`count` of each parent, to either side by turns."""
+    """Draw `count` branches of each parent, to alternating sides."""
     vessels, points = parents.path.shape
     share = (np.arange(count) + rng.uniform(0.3, 1.0, (vessels, count))) / (count + 0.5)
     parent, at = np.arange(vessels).repeat(count), (share * points).astype(int).ravel()

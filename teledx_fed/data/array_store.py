@@ -1,4 +1,4 @@
-"""Arrays on disk, one a photograph: what can be computed again, so that damage costs time and nothing else."""
+"""Store of one array a photograph on disk, which can be computed again if it is damaged."""
 
 import io
 import zlib
@@ -15,9 +15,9 @@ CHECKSUM_BYTES = 4
 
 
 class ArrayStore:
-    """A `.npy` file by photograph and `part`, keyed by the photograph's content, a checksum behind the array.
+    """A `.npy` file for each photograph's content and `part`, with a checksum after the array.
 
-    Any number of processes may share `folder`: files appear whole or not at all. A process checks each file once.
+    Processes may share `folder`: files appear whole or not at all. A process checks each file once.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -32,14 +32,14 @@ class ArrayStore:
         return self._folder / part / digest[:2] / f"{digest}.npy"
 
     def holds(self, photograph: Photograph, part: str = "") -> bool:
-        """False where the file is missing, short or damaged."""
+        """Whether the array is stored: False where the file is missing, short or damaged."""
         path = self.path(photograph, part)
         if path not in self._whole and _is_whole(path):
             self._whole.add(path)
         return path in self._whole
 
     def read(self, photograph: Photograph, part: str = "") -> NDArray[Any]:
-        """What is held."""
+        """Return a stored array."""
         array: NDArray[Any] = np.load(self.path(photograph, part))
         return array
 

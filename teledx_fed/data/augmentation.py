@@ -1,4 +1,4 @@
-"""Small changes that a photographer and a camera make, drawn anew for every image of a batch."""
+"""Augment a batch: random changes of position and colour, independent for each image."""
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ AUGMENTATION_VERSION = 1
 
 DEGREES = 15.0
 SHIFT = 0.04
-"""Of the image's side."""
+"""Share of the image's side."""
 SCALE = 0.08
 BRIGHTNESS = 0.15
 CONTRAST = 0.15
@@ -19,30 +19,30 @@ SATURATION = 0.15
 
 
 def augment(batch: Tensor, generator: torch.Generator) -> Tensor:
-    """b × 3 × s × s, uint8 or float in 0…1, to the same; all that is random comes from `generator`.
+    """Augment b × 3 × s × s, uint8 or float in 0…1, with randomness from `generator` alone.
 
-    For a whole batch what torchvision's affine, brightness, contrast and saturation do to one image.
+    Equal to torchvision's affine, brightness, contrast and saturation on each image.
     """
     draws = 2 * torch.rand((len(batch), 8), generator=generator, dtype=torch.float64) - 1
-    *moves, brightness, contrast, saturation = draws.float().unbind(1)
+    *geometry, brightness, contrast, saturation = draws.float().unbind(1)
     colours = 1 + BRIGHTNESS * brightness, 1 + CONTRAST * contrast, 1 + SATURATION * saturation
-    factors = sent(torch.stack([*_turns(*moves), *colours]), batch.device)[:, :, None, None].unbind()
-    moved = _moved(batch if batch.is_floating_point() else batch / 255, *factors[:6])
-    changed = _coloured(moved, *(factor[:, None] for factor in factors[6:]))
+    factors = sent(torch.stack([*_turns(*geometry), *colours]), batch.device)[:, :, None, None].unbind()
+    transformed = _transformed(batch if batch.is_floating_point() else batch / 255, *factors[:6])
+    changed = _coloured(transformed, *(factor[:, None] for factor in factors[6:]))
     return changed if batch.is_floating_point() else changed.mul_(255).round_().to(torch.uint8)
 
 
 def _turns(mirrored: Tensor, turned: Tensor, right: Tensor, down: Tensor, scaled: Tensor) -> tuple[Tensor, ...]:
-    """What `_moved` takes, from draws in -1…1: mirrored, then turned and scaled about the centre, then shifted."""
+    """Return the factors of `_transformed`, from draws in -1…1: mirror, turn and scale about the centre, then shift."""
     angle, scale = torch.deg2rad(DEGREES * turned), 1 + SCALE * scaled
     cosine, sine, flip = torch.cos(angle) / scale, torch.sin(angle) / scale, torch.where(mirrored < 0, -1.0, 1.0)
     return flip * cosine, flip * sine, cosine, sine, 2 * SHIFT * right, 2 * SHIFT * down
 
 
-def _moved(
+def _transformed(
     images: Tensor, across: Tensor, along: Tensor, cosine: Tensor, sine: Tensor, right: Tensor, down: Tensor
 ) -> Tensor:
-    """Where each pixel comes from is a linear map of where it goes: all factors (b, 1, 1), the shifts in half sides."""
+    """Apply an affine map from target to source pixels: all factors (b, 1, 1), shifts in half sides."""
     side = images.shape[-1]
     centres = torch.linspace(1 / side - 1, 1 - 1 / side, side, device=images.device)  # of pixels, as grid_sample counts
     x, y = centres - right, centres[:, None] - down
@@ -57,7 +57,7 @@ def _coloured(images: Tensor, brightness: Tensor, contrast: Tensor, saturation: 
 
 
 def _away_from(grey: Tensor, images: Tensor, factor: Tensor) -> Tensor:
-    """grey + factor × (images − grey), within 0…1."""
+    """Return grey + factor × (images − grey), within 0…1."""
     return images.sub_(grey).mul_(factor).add_(grey).clamp_(0, 1)
 
 

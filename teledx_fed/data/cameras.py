@@ -1,4 +1,4 @@
-"""How a fundus camera sees an eye: where each point of the fundus comes to lie, and how light becomes colour."""
+"""Cameras of synthetic photographs: their optics, and the map from points of the fundus to pixels."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SIZE = 384
-"""Side of a drawn photograph, pixels: large enough for a microaneurysm to exist."""
+"""Side of a synthetic photograph, pixels: large enough to show a microaneurysm."""
 CENTRE = complex(SIZE - 1, SIZE - 1) / 2
 
 DISC_DIAMETER = 1800.0
@@ -34,7 +34,7 @@ class Camera:
 
     @property
     def radius(self) -> float:
-        """Of the disc of view, in pixels."""
+        """Radius of the disc of view, in pixels."""
         return self.fill * SIZE / 2
 
     @property
@@ -43,7 +43,7 @@ class Camera:
         return self.field_of_view * DEGREE / 2
 
     def sees(self, offset: Points, margin: float = 0.0) -> NDArray[np.bool_]:
-        """Whether the field holds points `offset` from its middle, by at least `margin`; in disc diameters."""
+        """Whether the field contains points `offset` from its middle, by at least `margin`; in disc diameters."""
         inside: NDArray[np.bool_] = np.abs(offset) <= self.reach - margin
         return inside & (np.abs(offset.imag) <= self.cut * self.reach - margin)
 
@@ -58,7 +58,7 @@ CAMERAS = {
 
 @dataclass(frozen=True)
 class View:
-    """Fundus to pixels and back, both as x + iy with y down.
+    """The map between fundus and pixels, both as x + iy with y down.
 
     Fundus points are disc diameters from the fovea, x towards the nose; `aim` is the one in the middle of the
     photograph, and |`zoom`| the pixels a disc diameter takes. A right eye's nose is to the right.

@@ -1,6 +1,6 @@
-"""A DICOM photograph without its patient: what is known to be harmless, in a data set of its own.
+"""De-identify a DICOM photograph: copy harmless elements from an allow-list into a new data set.
 
-The Basic Profile of PS3.15 Annex E lists what to remove; here is listed what stays, and all else was never there.
+The Basic Profile of PS3.15 Annex E lists elements to remove; here a list names those to keep.
 """
 
 import hmac
@@ -23,28 +23,28 @@ KEY_BYTES = 16
 
 
 def pseudonym(key: bytes, patient_id: str) -> str:
-    """Who a patient is to all but the holder of the site's `key`: 32 hexadecimal digits, HMAC-SHA256 (RFC 2104)."""
+    """Return a patient's pseudonym under the site's `key`: 32 hexadecimal digits, HMAC-SHA256 (RFC 2104)."""
     return _keyed(key, "patient", patient_id.strip()).hex()[:32]
 
 
 def pseudonymous_uid(key: bytes, identifier: str) -> uid.UID:
-    """Equal for equal ones, so that studies and series stay together (PS3.5 B.2, from a UUID)."""
+    """Return a UID's pseudonym: equal UIDs stay equal, so that studies and series stay together (PS3.5 B.2)."""
     return uid.UID(f"2.25.{UUID(bytes=_keyed(key, 'uid', identifier.strip())[:16], version=5).int}")
 
 
 def deidentified(dataset: Dataset, key: bytes, cameras: Collection[str] = ()) -> Dataset:
-    """A secondary capture of the fundus disc, 8 bits RGB, of a pseudonymous patient.
+    """Make a secondary capture of the fundus disc, 8 bits RGB, of a pseudonymous patient.
 
-    Outside the disc it is black, for what is burned in there. `cameras` are names that may stand in it: a file can say
-    anything instead of a camera. What has no patient stays without one; what has no study is one of its own.
+    It is black outside the disc, where text may be burned in. Only camera names in `cameras` are kept, since a file can
+    hold any text there. Without a patient it stays without one; without a study it gets a study of its own.
     """
     name = "photograph"
     about = described(dataset, name)
     image = pixels(dataset, name)
     image = image * (fundus_mask(image) > 0)[..., None]
-    shown = _keyed(key, "pixels", image.tobytes()).hex()
+    digest = _keyed(key, "pixels", image.tobytes()).hex()
     study, series, instance = (
-        pseudonymous_uid(key, stated or f"{level} of {shown}")
+        pseudonymous_uid(key, stated or f"{level} of {digest}")
         for level, stated in (("study", about.study), ("series", about.series), ("instance", about.instance))
     )
     fresh = stamped(Dataset(), uid.SecondaryCaptureImageStorage, instance)
@@ -65,7 +65,7 @@ def deidentified(dataset: Dataset, key: bytes, cameras: Collection[str] = ()) ->
 
 
 def _keyed(key: bytes, purpose: str, content: str | bytes) -> bytes:
-    """Keyed by purpose: no pseudonym of a patient can be had by asking for that of something else."""
+    """Compute an HMAC for one purpose, so that pseudonyms of different kinds never coincide."""
     must(len(key) >= KEY_BYTES, "pseudonym key", f"have at least {KEY_BYTES} bytes", len(key), "Draw a longer one.")
     content = content.encode() if isinstance(content, str) else content
     return hmac.digest(key, purpose.encode() + b"\0" + content, "sha256")

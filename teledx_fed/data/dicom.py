@@ -1,4 +1,4 @@
-"""Photographs as DICOM files, and what these say of them (PS3.3)."""
+"""Photographs as DICOM files, and their headers (PS3.3)."""
 
 import hashlib
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ FIELDS = {
     "81016008": Field.DISC,  # optic nerve head, once T-AA630
     "T-AA630": Field.DISC,
 }
-"""By code value, of PS3.16 CID 4207, image positions, and of CID 4209 the structures that name a field."""
+"""Fields by code value: image positions of PS3.16 CID 4207, and structures of CID 4209 that name a field."""
 
 KEYWORDS = (
     *("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "PatientID", "ImageLaterality", "Laterality"),
@@ -56,9 +56,9 @@ FILED_BY = {
 
 @dataclass(frozen=True)
 class Filing:
-    """Under what an archive files a photograph, in the archive's own words: identifying, and for the site alone.
+    """The identifiers under which an archive files a photograph. They identify a person and never leave the site.
 
-    Empty is what it did not say. Dates are YYYYMMDD, `patient_name` is written as `Doe^Jane` (PS3.5 6.2).
+    Missing values are empty. Dates are YYYYMMDD, `patient_name` is written as `Doe^Jane` (PS3.5 6.2).
     """
 
     patient_id: str = ""
@@ -76,7 +76,7 @@ class Filing:
 
 @dataclass(frozen=True, order=True)
 class Source:
-    """A photograph as its archive names it: `kind` is the SOP class."""
+    """The UIDs of a photograph in its archive: `kind` is the SOP class."""
 
     instance: str
     series: str
@@ -85,11 +85,10 @@ class Source:
 
 @dataclass(frozen=True)
 class DicomAbout:
-    """What a file says of its photograph.
+    """The header of a photograph's file.
 
-    `filing`, `series`, `instance` and `kind`, the SOP class, are the archive's own, empty where it gave none.
-
-    `acquired` is ISO 8601; `size` height and width; `free_of_text` what is said to be so, and nothing else.
+    `filing`, `series`, `instance` and `kind`, the SOP class, are the archive's values, empty where missing. `acquired`
+    is ISO 8601, `size` height and width. `free_of_text` is True only where the header states it.
     """
 
     eye: Eye
@@ -132,7 +131,7 @@ class DicomPhotograph:
 
 
 def is_dicom(content: bytes) -> bool:
-    """By its content: names of DICOM files say nothing."""
+    """Whether content is a DICOM file; its name does not decide."""
     return content[PREFIX] == b"DICM"
 
 
@@ -141,7 +140,7 @@ def about(file: Path) -> DicomAbout:
 
 
 def read_dataset(content: bytes, name: str) -> Dataset:
-    """What we use of a photograph's file; everything else that stands in it is left there."""
+    """Parse the elements of a photograph's file that this program uses, and no others."""
     if not is_dicom(content):
         raise InvalidPhotograph(name, "a DICOM file", "no DICM after a preamble", "Export it as DICOM")
     return parse(content, name, (*dicom_pixels.KEYWORDS, *KEYWORDS))
@@ -169,7 +168,7 @@ def _filing(dataset: Dataset) -> Filing:
 
 
 def _eye(dataset: Dataset, name: str) -> Eye:
-    """Of the image, else of its series."""
+    """Return the eye of the image, or else of its series."""
     stated = [text(dataset, keyword) for keyword in ("ImageLaterality", "Laterality")]
     side = next((side for side in stated if side not in ("", "U")), "")
     if side == "B":
@@ -186,7 +185,7 @@ def _field(dataset: Dataset) -> Field:
 
 
 def _acquired(dataset: Dataset) -> str | None:
-    """When the photograph was taken, else when its content or study began; None where no date can be read."""
+    """Return when the photograph was taken, or else when its content or study began; None without a valid date."""
     stated = [text(dataset, "AcquisitionDateTime")]
     stated += [text(dataset, f"{of}Date") + text(dataset, f"{of}Time") for of in ("Acquisition", "Content", "Study")]
     return next((time for time in map(_iso, stated) if time), None)

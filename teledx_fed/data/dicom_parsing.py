@@ -1,4 +1,4 @@
-"""DICOM files of any origin (PS3.5, PS3.10): parsed as far as asked, in bounded memory, or refused."""
+"""DICOM files of any origin (PS3.5, PS3.10): parse chosen elements in bounded memory, or refuse the file."""
 
 import logging
 import warnings
@@ -18,40 +18,40 @@ from teledx_fed.data.photographs import BOMB, DAMAGED, InvalidPhotograph
 
 LOSSLESS_JPEGS = {uid.JPEGLossless, uid.JPEGLosslessSV1}
 JPEGS = {uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, *LOSSLESS_JPEGS}
-"""Of 8 bits a sample: the libjpeg in Pillow reads no more."""
+"""With 8 bits a sample: the libjpeg in Pillow reads no more."""
 JPEG_LS = {uid.JPEGLSLossless, uid.JPEGLSNearLossless}
 JPEG_2000 = {uid.JPEG2000Lossless, uid.JPEG2000}
 UNCOMPRESSED = {uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian}
 SYNTAXES = {*UNCOMPRESSED, uid.RLELossless, *JPEGS, *JPEG_LS, *JPEG_2000}
-"""Deflated ones are left out: pydicom inflates them whole, whatever they grow to."""
+"""Without deflated ones: pydicom inflates them whole, to any size."""
 
 PREFIX = slice(128, 132)
 PIXEL_DATA = Tag("PixelData")
 MAX_READS = 100_000
-"""Reads of a header, up to three an element: real ones have hundreds; of millions the objects would fill the memory."""
+"""Reads of a header, up to three an element: real ones have hundreds; millions of objects would fill the memory."""
 MAX_VALUE = 1 << 18
 """Bytes of any value but the pixels: twice the largest palette."""
 
 MALFORMED = (*DAMAGED, *BOMB, StopIteration, MemoryError, Warning, InvalidDicomError, BytesLengthException)
-"""What pydicom, and Pillow below it, raise of malformed files; warnings, where somebody made them errors."""
-# What they warn and log of holds what they read, identifiers too.
+"""Exceptions of pydicom, and of Pillow below it, for malformed files; warnings too, where they are errors."""
+# Their warnings and logs quote the file, identifiers too.
 warnings.filterwarnings("ignore", module=r"pydicom\.")
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 
 
 @contextmanager
 def whole(name: str, part: str) -> Iterator[None]:
-    """Whatever is wrong with a part of a file refuses it, without a word of its content."""
+    """Refuse a file for any error in one of its parts, without quoting its content."""
     try:
         yield
     except InvalidPhotograph:
         raise
     except MALFORMED:
-        raise InvalidPhotograph(name, "a whole DICOM file", f"{part} that cannot be read", "Export it anew") from None
+        raise InvalidPhotograph(name, "a whole DICOM file", f"{part} that cannot be read", "Export it again") from None
 
 
 def parse(content: bytes, name: str, keywords: tuple[str, ...]) -> Dataset:
-    """What stands under these keywords, and nothing else of the file but its meta information."""
+    """Parse the elements of these keywords and the meta information of a file."""
     stream = _Counted(content)
     stream.seek(PREFIX.stop)
     with whole(name, "a header"):
@@ -65,19 +65,19 @@ def parse(content: bytes, name: str, keywords: tuple[str, ...]) -> Dataset:
 
 
 def text(dataset: Dataset, keyword: str) -> str:
-    """Empty where it is missing."""
+    """Return an element as text, with single spaces; empty where it is missing."""
     value = dataset.get(keyword)
     return "" if value is None else " ".join(str(value).split())
 
 
 def exact(dataset: Dataset, keyword: str) -> str:
-    """As it stands there, but for the padding: an archive finds it again by this alone."""
+    """Return an element as text without padding, exactly as the archive searches for it."""
     value = dataset.get(keyword)
     return "" if value is None else str(value).strip(" \0")
 
 
 def called(identifier: str) -> str:
-    """The name that the standard gives it; of another nothing is said, since a file can write anything there."""
+    """Return the standard name of a UID. Another UID is not quoted, since a file can hold any text there."""
     name = uid.UID(identifier).name
     return "an unknown one" if name == identifier else name
 
@@ -100,11 +100,11 @@ def _check_lengths(dataset: Dataset, name: str) -> None:
     raw = [element for element in dataset.elements() if isinstance(element, RawDataElement)]
     longest = max((len(element.value or b"") for element in raw if element.tag != PIXEL_DATA), default=0)
     if longest > MAX_VALUE:
-        raise InvalidPhotograph(name, f"described in values of at most {MAX_VALUE} bytes", longest, "Export it anew")
+        raise InvalidPhotograph(name, f"described in values of at most {MAX_VALUE} bytes", longest, "Export it again")
 
 
 class _Counted(BytesIO):
-    """Each element and item costs reads, however deep in whatever sequence it lies."""
+    """A stream that limits reads: each element and item, at any depth, costs reads."""
 
     reads = 0
 

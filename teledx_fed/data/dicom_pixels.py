@@ -1,4 +1,4 @@
-"""The pixels of a DICOM photograph as RGB, whatever it stores them as (PS3.3 C.7.6.3, C.11.2)."""
+"""Decode the pixels of a DICOM photograph to RGB (PS3.3 C.7.6.3, C.11.2)."""
 
 import struct
 from io import BytesIO
@@ -41,7 +41,7 @@ Pixels = NDArray[np.uint8]
 
 
 def image_size(dataset: Dataset, name: str, most_pixels: int = LARGEST_LIMIT) -> tuple[int, int]:
-    """Height and width, of one frame of a kind that we read."""
+    """Return height and width. Refuse other kinds of image, and more than one frame."""
     with whole(name, "a header"):
         kind = text(dataset, "SOPClassUID")
         if kind not in PHOTOGRAPHS:
@@ -56,7 +56,7 @@ def image_size(dataset: Dataset, name: str, most_pixels: int = LARGEST_LIMIT) ->
 
 
 def pixels(dataset: Dataset, name: str, most_pixels: int = MOST_PIXELS) -> Pixels:
-    """Height × width × 3, RGB: what is grey by its first window, else over its full range."""
+    """Decode to height × width × 3, RGB; grey by its first window, or else over its full range."""
     height, width = image_size(dataset, name, most_pixels)
     with whole(name, "pixels"):
         _check_frame(dataset, name, height, width)
@@ -65,15 +65,15 @@ def pixels(dataset: Dataset, name: str, most_pixels: int = MOST_PIXELS) -> Pixel
 
 
 def _decoded(dataset: Dataset) -> tuple[Values, str]:
-    """The samples, and what they are of: colours as RGB."""
-    if dataset.file_meta.TransferSyntaxUID in LOSSLESS_JPEGS:  # pydicom asks GPL'd libraries alone for it
+    """Return the samples and their photometric interpretation; colours become RGB."""
+    if dataset.file_meta.TransferSyntaxUID in LOSSLESS_JPEGS:  # for these pydicom needs a GPL library
         return _lossless(dataset)
     values, decoded = get_decoder(dataset.file_meta.TransferSyntaxUID).as_array(dataset, index=0)
     return values, str(decoded["photometric_interpretation"])
 
 
 def _lossless(dataset: Dataset) -> tuple[Values, str]:
-    """Pillow's libjpeg-turbo gives the samples as they were stored, of whatever colours they are."""
+    """Decode with Pillow's libjpeg-turbo, which returns the samples as they are stored."""
     interpretation = text(dataset, "PhotometricInterpretation")
     with Image.open(BytesIO(get_frame(dataset.PixelData, 0, number_of_frames=1)), formats=("JPEG",)) as image:
         values: Values = np.array(image)
@@ -83,7 +83,7 @@ def _lossless(dataset: Dataset) -> tuple[Values, str]:
 
 
 def _check_frame(dataset: Dataset, name: str, height: int, width: int) -> None:
-    """That a compressed frame is complete and of the size that the header says, before anything is decoded."""
+    """Check before decoding that a compressed frame is complete and has the size in the header."""
     syntax = dataset.file_meta.TransferSyntaxUID
     if dataset.BitsAllocated not in (8, 16):
         raise InvalidPhotograph(name, "8 or 16 bits a sample", dataset.BitsAllocated, "Convert it")
@@ -92,20 +92,20 @@ def _check_frame(dataset: Dataset, name: str, height: int, width: int) -> None:
     frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
     plain = height * width * dataset.SamplesPerPixel * dataset.BitsAllocated // 8
     if syntax == uid.RLELossless and len(frame) > 2 * plain + 1024:  # of 2 bytes each run can make 128
-        raise InvalidPhotograph(name, f"compressed to less than {plain} bytes", len(frame), "Export it anew")
+        raise InvalidPhotograph(name, f"compressed to less than {plain} bytes", len(frame), "Export it again")
     if syntax in JPEGS | JPEG_LS | JPEG_2000:
-        if END_OF_IMAGE not in frame[-10:]:  # decoders take what is missing for grey or black
-            raise InvalidPhotograph(name, "whole", "no end of image", "Export it anew")
+        if END_OF_IMAGE not in frame[-10:]:  # decoders fill missing parts with grey or black
+            raise InvalidPhotograph(name, "whole", "no end of image", "Export it again")
         if syntax in JPEGS and (bits := _frame_header(frame)[0]) != 8:
             raise InvalidPhotograph(
                 name, "of 8 bits a sample where it is a JPEG", bits, "Export it uncompressed or as JPEG-LS"
             )
         if (size := _frame_size(frame, syntax)) != (height, width):
             raise InvalidPhotograph(
-                name, f"{height} × {width} as its header says", "{} × {}".format(*size), "Export it anew"
+                name, f"{height} × {width} as its header says", "{} × {}".format(*size), "Export it again"
             )
         if syntax in (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit):
-            jpeg.decoded(frame)  # for its damages, of which pydicom does not tell
+            jpeg.decoded(frame)  # to find damage, which pydicom does not report
 
 
 def _frame_size(frame: bytes, syntax: uid.UID) -> tuple[int, int]:
@@ -116,21 +116,21 @@ def _frame_size(frame: bytes, syntax: uid.UID) -> tuple[int, int]:
 
 
 def _frame_header(frame: bytes) -> tuple[int, int, int]:
-    """Bits a sample, height and width of a JPEG or JPEG-LS."""
-    place = 2
-    while frame[place + 1] not in FRAME_HEADERS:
-        is_fill = frame[place + 1] == 0xFF
-        place += 1 if is_fill else 2 + int.from_bytes(frame[place + 2 : place + 4])
-    bits, height, width = struct.unpack_from(">BHH", frame, place + 4)
+    """Return bits a sample, height and width of a JPEG or JPEG-LS."""
+    offset = 2
+    while frame[offset + 1] not in FRAME_HEADERS:
+        is_fill = frame[offset + 1] == 0xFF
+        offset += 1 if is_fill else 2 + int.from_bytes(frame[offset + 2 : offset + 4])
+    bits, height, width = struct.unpack_from(">BHH", frame, offset + 4)
     return bits, height, width
 
 
 def _rgb(dataset: Dataset, name: str, values: Values, interpretation: str) -> Pixels:
     if interpretation == "RGB":
-        return _shown(values, 0, 2**dataset.BitsStored - 1)
+        return _to_8_bits(values, 0, 2**dataset.BitsStored - 1)
     if interpretation == "PALETTE COLOR" and all(keyword in dataset for keyword in PALETTE):
         colours = apply_color_lut(values, dataset)
-        return _shown(colours, 0, np.iinfo(colours.dtype).max)
+        return _to_8_bits(colours, 0, np.iinfo(colours.dtype).max)
     if interpretation in ("MONOCHROME1", "MONOCHROME2"):
         grey = _grey(dataset, name, values)
         return np.stack([grey if interpretation == "MONOCHROME2" else 255 - grey] * 3, axis=-1)
@@ -144,11 +144,11 @@ def _grey(dataset: Dataset, name: str, values: Values) -> Pixels:
     low, high = _window(dataset, name) or full
     if not (low < high and np.abs([*full, low, high]).max() < 1e9):
         raise InvalidPhotograph(name, "shown from a darker to a brighter level", f"{low} to {high}", "Export it as RGB")
-    return _shown(values, low, high, slope, intercept)
+    return _to_8_bits(values, low, high, slope, intercept)
 
 
 def _window(dataset: Dataset, name: str) -> tuple[float, float] | None:
-    """The levels that are black and white (PS3.3 C.11.2.1.2); None for the full range."""
+    """Return the levels of black and white (PS3.3 C.11.2.1.2); None for the full range."""
     function = text(dataset, "VOILUTFunction") or "LINEAR"
     has_window = "WindowCenter" in dataset and "WindowWidth" in dataset
     is_curve = "VOILUTSequence" in dataset and not has_window
@@ -161,8 +161,8 @@ def _window(dataset: Dataset, name: str) -> tuple[float, float] | None:
     return centre - width / 2, centre + width / 2
 
 
-def _shown(values: Values, low: float, high: float, slope: float = 1, intercept: float = 0) -> Pixels:
-    """In 8 bits, `low` black and `high` white, through a table of all values that there can be."""
+def _to_8_bits(values: Values, low: float, high: float, slope: float = 1, intercept: float = 0) -> Pixels:
+    """Convert to 8 bits, `low` black and `high` white, by a table of all possible values."""
     patterns = np.arange(1 << 8 * values.itemsize).astype(f"u{values.itemsize}")
     levels = (slope * patterns.view(values.dtype).astype(float) + intercept - low) / (high - low)
     table = np.rint(255 * np.clip(levels, 0, 1)).astype(np.uint8)

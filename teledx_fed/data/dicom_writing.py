@@ -1,4 +1,4 @@
-"""DICOM objects that we write: files that any archive takes (PS3.10), and reports among them (PS3.3 A.45.1)."""
+"""Write DICOM files (PS3.10), reports among them (PS3.3 A.45.1)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,13 +19,13 @@ UNKNOWN = (
     *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID"),
     *("AccessionNumber", "ReferringPhysicianName", "SeriesNumber", "InstanceNumber", "Manufacturer"),
 )
-"""What the standard asks for, and lets be empty."""
+"""Elements that the standard requires and allows to be empty."""
 LONGEST_COMMENT = 64
 
 
 @dataclass(frozen=True)
 class ReportFacts:
-    """`filing` says where it is filed, `sources` which photographs it is of; `verified` once a clinician signed."""
+    """Facts of a report: `filing` in the archive, `sources` its photographs, `verified` once a clinician signed."""
 
     title: str
     created: datetime
@@ -37,13 +37,13 @@ class ReportFacts:
 
 
 def encapsulated_pdf(pdf: bytes, facts: ReportFacts) -> bytes:
-    """A file of the Encapsulated PDF IOD, beside the photographs of its study."""
+    """Write a report as Encapsulated PDF, in the study of its photographs."""
     must(
         pdf.startswith(b"%PDF-"),
         "pdf",
         "be a PDF file",
         f"{len(pdf)} other bytes",
-        "Render the report anew.",
+        "Render the report again.",
         DataError,
     )
     report = stamped(Dataset(), uid.EncapsulatedPDFStorage, uid.UID(facts.instance_uid))
@@ -69,7 +69,7 @@ def encapsulated_pdf(pdf: bytes, facts: ReportFacts) -> bytes:
 
 
 def facts_of(report: bytes) -> tuple[str, str]:
-    """SOP class and SOPInstanceUID of a file."""
+    """Return SOP class and SOPInstanceUID of a file."""
     dataset = dcmread(BytesIO(report), specific_tags=["SOPClassUID", "SOPInstanceUID"])
     return str(dataset.SOPClassUID), str(dataset.SOPInstanceUID)
 
@@ -81,7 +81,7 @@ def _referenced(source: Source) -> Dataset:
 
 
 def stamped(dataset: Dataset, kind: uid.UID, instance_uid: uid.UID) -> Dataset:
-    """With its identity, in Unicode, uncompressed, and with all that may be unknown left empty."""
+    """Set the identity of a data set, Unicode, no compression, and empty values for `UNKNOWN`."""
     dataset.SpecificCharacterSet = "ISO_IR 192"
     dataset.SOPClassUID, dataset.SOPInstanceUID = kind, instance_uid
     for keyword in UNKNOWN:
@@ -93,7 +93,7 @@ def stamped(dataset: Dataset, kind: uid.UID, instance_uid: uid.UID) -> Dataset:
 
 
 def encoded(dataset: Dataset) -> bytes:
-    """As a file, with nothing in its preamble. A `ValueError` names the value that its kind does not allow."""
+    """Encode as a file with an empty preamble. Raise a `ValueError` for a value that its type does not allow."""
     for element in dataset:
         if isinstance(element.value, str | PersonName):
             validate_value(element.VR, str(element.value), config.RAISE)
@@ -103,14 +103,14 @@ def encoded(dataset: Dataset) -> bytes:
 
 
 def response(status: int, comment: str) -> Dataset:
-    """To a request that failed; archives log the comment (PS3.7 C.4)."""
+    """Make the response to a failed request; archives log the comment (PS3.7 C.4)."""
     answer = Dataset()
     answer.Status, answer.ErrorComment = status, comment.encode("ascii", "replace").decode()[:LONGEST_COMMENT]
     return answer
 
 
 def code(value: str, meaning: str) -> Dataset:
-    """Of those that DICOM itself defines (PS3.16)."""
+    """Make a code of DICOM's own terms (PS3.16)."""
     item = Dataset()
     item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, "DCM", meaning
     return item

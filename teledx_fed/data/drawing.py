@@ -1,4 +1,4 @@
-"""A fundus photograph in pixels: light reflected by the retina, absorbed by blood and pigment, seen by a camera.
+"""Draw a fundus photograph: light reflected by the retina, absorbed by blood and pigment, and seen by a camera.
 
 image = blur(haze(illumination · reflectance · exp(−blood − melanin) + flare)) + noise, in RGB from 0 to 1.
 """
@@ -19,10 +19,10 @@ Image = NDArray[np.float32]
 GRID: Points = (np.arange(SIZE) + 1j * np.arange(SIZE)[:, None]).astype(np.complex64)
 
 FOCUS = 0.4
-"""How much, as a logarithm, the focus varies from photograph to photograph."""
+"""The variation of the focus between photographs, as a logarithm."""
 
 FINE = 2
-"""Masks are drawn so many times larger and averaged down: the smallest lesions are few pixels across."""
+"""Masks are drawn at this multiple of the size and averaged: the smallest lesions are few pixels across."""
 SHIFT = 4
 """Bits of sub-pixel precision."""
 
@@ -32,38 +32,38 @@ CUP: Colour = (1.00, 0.93, 0.74)
 GLINT: Colour = (0.90, 0.88, 0.72)
 FLARE: Colour = (0.45, 0.62, 0.50)
 ARTERY, VEIN, GLEAM, NEW_VESSEL = 0.38, 0.60, 0.22, 0.75
-"""How much of what blood can absorb they do."""
+"""Absorption as a share of that of blood."""
 DEPOSITS: dict[Kind, tuple[Colour, float]] = {
     Kind.DRUSEN: ((0.98, 0.78, 0.42), 1.2),
     Kind.COTTON_WOOL_SPOT: ((0.96, 0.86, 0.66), 3.0),
     Kind.HARD_EXUDATE: ((1.00, 0.87, 0.42), 0.6),
 }
-"""What is brighter than the retina: its colour, and the blur of its edge in pixels."""
+"""Deposits brighter than the retina: colour, and blur of the edge in pixels."""
 BLOOD: Colour = (0.48, 1.20, 1.35)
 MELANIN: Colour = (0.60, 0.75, 0.85)
 """Optical densities."""
 
 
 def photograph(
-    eye: Eye, view: View, camera: Camera, found: Sequence[Finding], rng: np.random.Generator
+    eye: Eye, view: View, camera: Camera, findings: Sequence[Finding], rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """`found` in pixels; SIZE × SIZE × 3, RGB."""
+    """Draw a photograph, SIZE × SIZE × 3, RGB, with findings in pixels."""
     fundus = view.fundus(GRID)
     disc = _from_disc(eye, fundus)
-    melanin = _melanin(eye, fundus, rng) * (1 - 0.8 * _soft(disc, 0.3)) + _painted(found, (Kind.NAEVUS,), blur=4)
-    density = _in_colour(_blood(eye, view, found), BLOOD) + _in_colour(melanin, MELANIN)
-    light = _reflectance(eye, disc, found) * np.exp(-density)
+    melanin = _melanin(eye, fundus, rng) * (1 - 0.8 * _soft(disc, 0.3)) + _painted(findings, (Kind.NAEVUS,), blur=4)
+    density = _in_colour(_blood(eye, view, findings), BLOOD) + _in_colour(melanin, MELANIN)
+    light = _reflectance(eye, disc, findings) * np.exp(-density)
     offset = (GRID - CENTRE) / camera.radius
-    return _exposed(_hazy(_lit(light, offset, camera, found, rng), rng), offset, camera, rng)
+    return _exposed(_hazy(_lit(light, offset, camera, findings, rng), rng), offset, camera, rng)
 
 
-def covered(found: Iterable[Finding]) -> NDArray[np.bool_]:
-    """Every pixel that one of these findings reaches into, SIZE × SIZE, before the camera blurs it.
+def covered(findings: Iterable[Finding]) -> NDArray[np.bool_]:
+    """Return the mask of pixels that these findings cover in part, SIZE × SIZE, before the camera's blur.
 
     A beaded vein counts by the circle around it.
     """
     canvas = _canvas()
-    for finding in found:
+    for finding in findings:
         if finding.kind in (Kind.IRMA, Kind.NEOVASCULARISATION):
             cv2.polylines(canvas, list(_fixed(_tangle(finding))), False, 255, 1, cv2.LINE_AA, SHIFT)
         elif finding.kind is Kind.VENOUS_BEADING:
@@ -78,25 +78,25 @@ def _in_colour(mask: Image, colour: ArrayLike) -> Image:
 
 
 def _cover(image: Image, colour: Colour, mask: Image) -> None:
-    """In place: towards `colour` where the mask is 1."""
+    """Blend an image towards `colour` where the mask is 1, in place."""
     if mask.any():
         for channel, shade in zip(image, colour, strict=True):
             channel += mask * (shade - channel)
 
 
 def _soft(distance: Image, width: float) -> Image:
-    """1 well inside distance 1, 0 well outside."""
+    """Return 1 well inside distance 1, and 0 well outside."""
     return np.clip((1 - distance) / width + 0.5, 0, 1)
 
 
 def _clouds(rng: np.random.Generator, cells: int) -> Image:
-    """Smooth noise, about `cells` bumps across."""
+    """Draw smooth noise, about `cells` bumps across."""
     coarse = rng.standard_normal((cells, cells), dtype=np.float32)
     return np.asarray(cv2.resize(coarse, (SIZE, SIZE), interpolation=cv2.INTER_CUBIC), np.float32)
 
 
 def _melanin(eye: Eye, fundus: Points, rng: np.random.Generator) -> Image:
-    """Darker at the fovea; uneven; and between the vessels of the choroid where these show through."""
+    """Draw pigment: dense at the fovea, uneven, and between vessels of the choroid where these show."""
     r = np.abs(fundus)
     fovea = 0.35 * np.exp(-((r / 0.22) ** 2)) + 0.40 * np.exp(-((r / 0.85) ** 2))
     ridges = np.exp(-((_clouds(rng, 40) / 0.6) ** 2)) * np.clip((r - 1) / 2, 0, 1)
@@ -105,38 +105,38 @@ def _melanin(eye: Eye, fundus: Points, rng: np.random.Generator) -> Image:
 
 
 def _from_disc(eye: Eye, fundus: Points) -> Image:
-    """1 on the rim of the optic disc."""
+    """Return the distance from the optic disc's centre, 1 on its rim."""
     offset = fundus - eye.disc
     return np.hypot(offset.real / eye.disc_radius.real, offset.imag / eye.disc_radius.imag)
 
 
-def _reflectance(eye: Eye, disc: Image, found: Sequence[Finding]) -> Image:
+def _reflectance(eye: Eye, disc: Image, findings: Sequence[Finding]) -> Image:
     retina = _in_colour(1 + 0.18 * np.exp(-((disc / 2.2) ** 2)), RETINA)
     _cover(retina, DISC, 0.9 * _soft(disc, 0.22))
     _cover(retina, CUP, 0.8 * _soft(disc / eye.cup, 0.5))
     for kind, (colour, blur) in DEPOSITS.items():
-        _cover(retina, colour, _painted(found, (kind,), blur))
+        _cover(retina, colour, _painted(findings, (kind,), blur))
     return retina
 
 
-def _blood(eye: Eye, view: View, found: Sequence[Finding]) -> Image:
-    """Vessels, haemorrhages and whatever else absorbs as blood does."""
-    spots = _painted(found, (Kind.MICROANEURYSM, Kind.HAEMORRHAGE), blur=0.8)
-    pools = _painted(found, (Kind.PRERETINAL_HAEMORRHAGE,), blur=1.5)
-    veil = _painted(found, (Kind.VITREOUS_HAEMORRHAGE,), blur=14)
-    return _vessels(eye, view, found) + 0.8 * spots + 1.6 * pools + 1.2 * veil
+def _blood(eye: Eye, view: View, findings: Sequence[Finding]) -> Image:
+    """Draw absorption by vessels and haemorrhages."""
+    spots = _painted(findings, (Kind.MICROANEURYSM, Kind.HAEMORRHAGE), blur=0.8)
+    pools = _painted(findings, (Kind.PRERETINAL_HAEMORRHAGE,), blur=1.5)
+    veil = _painted(findings, (Kind.VITREOUS_HAEMORRHAGE,), blur=14)
+    return _vessels(eye, view, findings) + 0.8 * spots + 1.6 * pools + 1.2 * veil
 
 
-def _vessels(eye: Eye, view: View, found: Sequence[Finding]) -> Image:
-    """Veins are wider and darker than arteries, whose trunks gleam along the middle."""
+def _vessels(eye: Eye, view: View, findings: Sequence[Finding]) -> Image:
+    """Draw vessels: veins wider and darker than arteries, whose trunks gleam along the middle."""
     canvas = _canvas()
     for order in reversed(eye.vessels):
-        outlines = view.pixels(_outlines(order, order.width * _beads(order, view, found)))
+        outlines = view.pixels(_outlines(order, order.width * _beads(order, view, findings)))
         _fill(canvas, outlines[order.artery], ARTERY)
         _fill(canvas, outlines[~order.artery], VEIN)
     trunks = eye.vessels[0]
     _fill(canvas, view.pixels(_outlines(trunks, 0.3 * trunks.width))[trunks.artery], GLEAM)
-    for finding in found:
+    for finding in findings:
         if finding.kind in (Kind.IRMA, Kind.NEOVASCULARISATION):
             threads = list(_fixed(_tangle(finding)))
             cv2.polylines(canvas, threads, False, round(255 * NEW_VESSEL * finding.contrast), 1, cv2.LINE_AA, SHIFT)
@@ -148,12 +148,12 @@ def _outlines(vessels: Vessels, width: NDArray[np.float64]) -> Points:
     return np.concatenate([vessels.path + side, (vessels.path - side)[:, ::-1]], axis=1)
 
 
-def _beads(vessels: Vessels, view: View, found: Iterable[Finding]) -> NDArray[np.float64]:
-    """By how much a vein is wider, point by point: a string of sausages where it beads."""
+def _beads(vessels: Vessels, view: View, findings: Iterable[Finding]) -> NDArray[np.float64]:
+    """Return the relative width of vessels, point by point: veins that bead vary along their length."""
     path = view.pixels(vessels.path)
     string = 0.3 + 0.9 * np.sin(1.25 * np.arange(path.shape[1]))
     width = np.ones(path.shape)
-    for finding in found:
+    for finding in findings:
         if finding.kind is Kind.VENOUS_BEADING:
             near = (np.abs(path - finding.centre) < finding.radius) & ~vessels.artery[:, None]
             width += finding.contrast * near * string
@@ -161,7 +161,7 @@ def _beads(vessels: Vessels, view: View, found: Iterable[Finding]) -> NDArray[np
 
 
 def _tangle(finding: Finding) -> Points:
-    """Threads of new vessels that wander from a root, each on a way of its own: threads × points."""
+    """Return threads of new vessels that wander from a root, threads × points."""
     t = np.linspace(0, 1, 30)
     thread = np.arange(9)[:, None]
     sway = 2.2 * np.sin(7 * t + 3 * thread * finding.shape) + 1.5 * np.sin(17 * t + thread)
@@ -169,10 +169,10 @@ def _tangle(finding: Finding) -> Points:
     return np.asarray(finding.centre + finding.radius * walk, np.complex128)
 
 
-def _blobs(found: Sequence[Finding]) -> Points:
-    """Rounded, irregular outlines, findings × points; before the retina blood settles below a level line."""
-    centre, radius, shape = np.array([(f.centre, f.radius, f.shape) for f in found]).T[..., None]
-    pooled = np.array([[f.kind is Kind.PRERETINAL_HAEMORRHAGE] for f in found])
+def _blobs(findings: Sequence[Finding]) -> Points:
+    """Return rounded, irregular outlines, findings × points; preretinal blood settles below a level line."""
+    centre, radius, shape = np.array([(f.centre, f.radius, f.shape) for f in findings]).T[..., None]
+    pooled = np.array([[f.kind is Kind.PRERETINAL_HAEMORRHAGE] for f in findings])
     angle, s = np.linspace(0, 2 * np.pi, 24, endpoint=False), shape.real
     waves = 0.20 * np.sin(2 * angle + s) + 0.12 * np.sin(3 * angle + 5 * s) + 0.06 * np.sin(5 * angle + 11 * s)
     around = (1 + np.where(pooled, 0.4, 1) * waves) / 1.2 * np.exp(1j * angle)
@@ -180,9 +180,9 @@ def _blobs(found: Sequence[Finding]) -> Points:
     return centre + radius * (around.real + 1j * np.maximum(around.imag, level))
 
 
-def _painted(found: Iterable[Finding], kinds: tuple[Kind, ...], blur: float) -> Image:
-    """How strongly findings of these kinds cover each pixel, 0 to 1."""
-    chosen = [finding for finding in found if finding.kind in kinds]
+def _painted(findings: Iterable[Finding], kinds: tuple[Kind, ...], blur: float) -> Image:
+    """Return how strongly findings of these kinds cover each pixel, 0 to 1."""
+    chosen = [finding for finding in findings if finding.kind in kinds]
     if not chosen:
         return np.zeros((SIZE, SIZE), np.float32)
     canvas = _canvas()
@@ -195,13 +195,13 @@ def _canvas() -> NDArray[np.uint8]:
 
 
 def _fill(canvas: NDArray[np.uint8], outlines: Points, values: ArrayLike) -> None:
-    """One value for all, or one for each."""
+    """Fill outlines with one value for all, or one for each."""
     for outline, value in zip(_fixed(outlines), np.broadcast_to(values, len(outlines)).tolist(), strict=True):
         cv2.fillPoly(canvas, [outline], round(255 * value), cv2.LINE_AA, SHIFT)
 
 
 def _fixed(pixels: Points) -> NDArray[np.int32]:
-    """On the fine canvas, in fixed-point coordinates."""
+    """Convert to fixed-point coordinates on the fine canvas."""
     fine = (FINE * pixels + complex(FINE - 1, FINE - 1) / 2) * 2**SHIFT
     return np.stack([fine.real, fine.imag], axis=-1).round().astype(np.int32)
 
@@ -211,13 +211,13 @@ def _reduced(canvas: NDArray[np.uint8], blur: float) -> Image:
     return np.asarray(cv2.GaussianBlur(small, (0, 0), blur), np.float32)
 
 
-def _lit(light: Image, offset: Points, camera: Camera, found: Sequence[Finding], rng: np.random.Generator) -> Image:
-    """Under a lamp never quite in the middle, through a lens with dust and reflections; `offset` in radii."""
+def _lit(light: Image, offset: Points, camera: Camera, findings: Sequence[Finding], rng: np.random.Generator) -> Image:
+    """Apply a lamp somewhat off the middle, and a lens with dust and reflections; `offset` in radii."""
     lamp = complex(*rng.normal(0, 0.22, 2))
     fall = 1 - camera.vignette * rng.uniform(0.6, 1.4) * _square(offset - lamp)
     gain = camera.brightness * np.array(camera.tint) * np.exp(rng.normal(0, 0.20) + rng.normal(0, (0.08, 0.06, 0.15)))
-    lit = light * _in_colour(fall * (1 - _painted(found, (Kind.DUST,), blur=2)), gain)
-    _cover(lit, GLINT, _painted(found, (Kind.REFLECTION,), blur=8))
+    lit = light * _in_colour(fall * (1 - _painted(findings, (Kind.DUST,), blur=2)), gain)
+    _cover(lit, GLINT, _painted(findings, (Kind.REFLECTION,), blur=8))
     rim = _square(offset + lamp / 2)
     return lit + _in_colour(camera.flare * rng.exponential() * rim * rim * rim, FLARE)
 

@@ -1,4 +1,4 @@
-"""Text files as people save them: UTF-8, what Excel writes instead, or refused with what to do."""
+"""Decode text files: UTF-8, UTF-16 or UTF-32, or the encoding that Excel writes instead."""
 
 import codecs
 import unicodedata
@@ -17,21 +17,21 @@ OR_SAVE = "save it as 'CSV UTF-8'."
 
 @dataclass(frozen=True)
 class Text:
-    """`note` says which encoding was presumed, where the file does not show it."""
+    """Decoded text; `note` states the encoding where the program had to assume it."""
 
     content: str
     note: str = ""
 
 
 def composed(text: str) -> str:
-    """In Unicode's normal form C: a Mac writes `é` as two characters, others as one."""
+    """Return text in Unicode's normal form C: a Mac writes `é` as two characters, others as one."""
     return unicodedata.normalize("NFC", text)
 
 
 def decode(content: bytes) -> Text:
-    """A `ValueError` says what the file holds instead of text.
+    """Decode a text file. Raise a `ValueError` where it is not text.
 
-    What is not Unicode is presumed to be Windows-1252, in which two names differ exactly where their bytes do.
+    Other bytes than Unicode count as Windows-1252, where two names differ exactly where their bytes do.
     """
     if content.startswith(WORKBOOKS):
         raise DataError(f"must be text, got an Excel workbook. {SAVE}")
@@ -53,7 +53,7 @@ def _unicode(content: bytes) -> str | None:
     for mark, encoding in BYTE_ORDER_MARKS:
         if content.startswith(mark):
             return encoding
-    if b"\0" in content:  # of text in Latin letters, every second byte
+    if b"\0" in content:  # every second byte of text in Latin letters
         return "utf-16-le" if content[1:2] == b"\0" else "utf-16-be"
     try:
         content.decode()

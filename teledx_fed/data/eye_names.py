@@ -1,4 +1,4 @@
-"""Find the eye that a file's name states: the one that all of its words agree on, or none and why.
+"""Find the eye in a file's name, where all of its words agree, or the reason why it is unknown.
 
 A wrong eye harms a patient and an unknown one costs a question, so nothing is guessed. `R` may be the right eye, a
 person's initial, or with a digit the grade of a screening programme (R0–R3, as in R1M0).
@@ -34,21 +34,21 @@ PLAIN = {
     ),
     *("jpg", "jpeg", "jpe", "jfif", "png", "tif", "tiff", "bmp", "webp", "dcm"),
 }
-"""Words beside which a single letter is the eye and no initial: none of them is a person's."""
+"""Words that are not a person's name: beside them a single letter is the eye and no initial."""
 GRADE = re.compile(r"(?<![^\W\d_])r[0-3](?!\d)", re.IGNORECASE)
 CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
 @dataclass(frozen=True)
 class NamedEye:
-    """`doubt` says why the eye is unknown although the name seems to speak of one."""
+    """The eye in a name; `doubt` is the reason where the name mentions an eye that stays unknown."""
 
     eye: Eye = Eye.UNKNOWN
     doubt: Gap | None = None
 
 
 def eye_in(name: str) -> NamedEye:
-    """Of a file's name, with or without its extension."""
+    """Return the eye in a file's name, with or without its extension."""
     plain = CAMEL.sub(" ", unicodedata.normalize("NFKC", name))
     tokens = [word.casefold() for word in re.findall(r"[^\W\d_]+", plain)]
     words, letters = ({table[token] for token in tokens if token in table} for table in (WORDS, LETTERS))
@@ -65,7 +65,7 @@ def eye_in(name: str) -> NamedEye:
 
 
 def pairs_of_eyes(names: Iterable[str]) -> list[tuple[str, str]]:
-    """Names of a right and a left eye that are otherwise the same, such as `12_OD.png` and `12_OS.png`."""
+    """Pair names of a right and a left eye that are otherwise the same, such as `12_OD.png` and `12_OS.png`."""
     eyes: dict[str, dict[Eye, str]] = defaultdict(dict)
     for name in names:
         eyes[_without_eye(name)].setdefault(eye_in(name).eye, name)

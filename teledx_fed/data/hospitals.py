@@ -1,4 +1,4 @@
-"""From settings to hospitals: read or draw, prepare, set aside what cannot be learned from, deal out, split."""
+"""Make hospitals from settings: read or draw photographs, prepare them, set bad ones aside, partition and split."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -35,30 +35,32 @@ def hospitals(
     key: bytes | None = None,
     without: frozenset[str] = frozenset(),
 ) -> dict[str, Site]:
-    """Every hospital of a simulation, by name. `folder` keeps how each was split. `BadData` names all that is wrong.
+    """Make every hospital of a simulation, by name. Its split is stored in `folder`. Raise `BadData` with all problems.
 
-    A real hospital has a secret `key` that its split follows from; in a simulation it comes from the seed. Patients
-    `without` whom it goes on, as the hospital's own files name them, are left out before anything is read of them.
+    The split of a real hospital follows from its secret `key`, that of a simulated one from the seed. Patients in
+    `without`, by the names in the hospital's files, are left out before their photographs are read.
     """
     distinct, images = collections(settings, reporter, without)
-    dealt = assign(distinct, settings.partition, settings.data.seed)
-    return {name: _site(name, dealt[name], images, settings, folder, key) for name in sorted(dealt)}
+    sites = assign(distinct, settings.partition, settings.data.seed)
+    return {name: _site(name, sites[name], images, settings, folder, key) for name in sorted(sites)}
 
 
 def collections(
     settings: Settings, reporter: Reporter, without: frozenset[str] = frozenset()
 ) -> tuple[dict[str, Collection], ImageCache]:
-    """What can be learned from, by source, prepared. `BadData` names all that is wrong."""
+    """Read and prepare every source. Raise `BadData` with all problems."""
     listed = _listed(settings, reporter)
-    collections = {name: _left(collection, without) for name, collection in listed.items()}
+    collections = {name: _without_patients(collection, without) for name, collection in listed.items()}
     collections = {name: _with_digests(name, collection, settings.data) for name, collection in collections.items()}
     images = ImageCache(Path(settings.data.cache), settings.data)
-    torn = images.prepare([example for collection in collections.values() for example in collection.examples], reporter)
-    _report(torn, settings.data.on_bad, reporter)
-    whole = {name: _whole(collection, torn) for name, collection in collections.items()}
+    undecodable = images.prepare(
+        [example for collection in collections.values() for example in collection.examples], reporter
+    )
+    _report(undecodable, settings.data.on_bad, reporter)
+    whole = {name: _decodable(collection, undecodable) for name, collection in collections.items()}
     distinct = keep_at_one_source({name: deduplicate(collection, images) for name, collection in whole.items()}, images)
-    if found := count_shared({name: collection.set_aside for name, collection in distinct.items()}):
-        listed_pairs = "; ".join(f"{pair}: {count} photographs set aside" for pair, count in found.items())
+    if counts := count_shared({name: collection.set_aside for name, collection in distinct.items()}):
+        listed_pairs = "; ".join(f"{pair}: {count} photographs set aside" for pair, count in counts.items())
         reporter.message(
             f"Two hospitals have the same people, and each person stays at one: {listed_pairs}. See set_aside.csv."
         )
@@ -66,7 +68,7 @@ def collections(
 
 
 def _listed(settings: Settings, reporter: Reporter) -> dict[str, Collection]:
-    """Every source by its table and the names of its files: no photograph is read before all of that is right."""
+    """List every source by its table and file names: no photograph is read while these have problems."""
     data = settings.data
     must(
         bool(data.sources or data.hospitals),
@@ -77,16 +79,16 @@ def _listed(settings: Settings, reporter: Reporter) -> dict[str, Collection]:
     )
     if data.hospitals:
         return {name: hospital(name, drawn, data.seed) for name, drawn in data.hospitals.items()}
-    found = {name: _read(name, data) for name in data.sources}
-    _report([problem for _, problems in found.values() for problem in problems], data.on_bad, reporter)
-    for name, (collection, _) in found.items():
-        if left := in_words(collection.not_taken):
-            reporter.message(f"{name}: {left}")
-    return {name: _without(collection, problems) for name, (collection, problems) in found.items()}
+    sources = {name: _read(name, data) for name in data.sources}
+    _report([problem for _, problems in sources.values() for problem in problems], data.on_bad, reporter)
+    for name, (collection, _) in sources.items():
+        if not_taken := in_words(collection.not_taken):
+            reporter.message(f"{name}: {not_taken}")
+    return {name: _with_bad_set_aside(collection, problems) for name, (collection, problems) in sources.items()}
 
 
 def _read(name: str, data: DataSettings) -> tuple[Collection, Sequence[Problem]]:
-    """What is wrong with one source does not keep us from looking at the next."""
+    """Read one source. An error becomes a problem, so that the next source is read too."""
     try:
         collection, problems = read(name, data.source(name))
     except TeledxError as error:
@@ -106,7 +108,7 @@ def _limited(collection: Collection, most_pixels: int) -> Collection:
 
 
 def _report(problems: Sequence[Problem], on_bad: str, reporter: Reporter) -> None:
-    """`BadData`, unless all can be left out and the settings say so."""
+    """Raise `BadData`, unless the settings allow skipping and all problems can be skipped."""
     if problems and (on_bad == "fail" or not all(problem.skippable for problem in problems)):
         raise BadData(problems)
     if problems:
@@ -119,13 +121,13 @@ def _with_digests(name: str, collection: Collection, data: DataSettings) -> Coll
     return replace(collection, examples=with_digests(collection.examples, digests, data.workers))
 
 
-def _left(collection: Collection, without: frozenset[str]) -> Collection:
-    named = spellings(without)
-    return replace(collection, examples=tuple(e for e in collection.examples if spelling(e.patient) not in named))
+def _without_patients(collection: Collection, without: frozenset[str]) -> Collection:
+    names = spellings(without)
+    return replace(collection, examples=tuple(e for e in collection.examples if spelling(e.patient) not in names))
 
 
-def _without(collection: Collection, problems: Sequence[Problem]) -> Collection:
-    """Each photograph with a problem, and each row without a photograph, set aside once."""
+def _with_bad_set_aside(collection: Collection, problems: Sequence[Problem]) -> Collection:
+    """Set aside each photograph with a problem, and each row without a photograph, once."""
     bad: dict[tuple[str, int | None], SetAside] = {}
     for problem in problems:
         for name in problem.photographs:
@@ -135,9 +137,9 @@ def _without(collection: Collection, problems: Sequence[Problem]) -> Collection:
     return replace(collection, set_aside=(*collection.set_aside, *bad.values()))
 
 
-def _whole(collection: Collection, torn: Sequence[Problem]) -> Collection:
-    """Without photographs that could not be decoded."""
-    broken = {problem.file: problem.message for problem in torn}
+def _decodable(collection: Collection, undecodable: Sequence[Problem]) -> Collection:
+    """Set aside photographs that could not be decoded."""
+    broken = {problem.file: problem.message for problem in undecodable}
     names = [example.image.name for example in collection.examples]
     return replace(
         collection,
@@ -171,7 +173,7 @@ def _shard(examples: Sequence[Example], settings: Settings, stored: Path, key: b
 
 
 def pooled(sites: Mapping[str, Site], name: str) -> Site:
-    """All data in one place: what a federation does without."""
+    """Pool the data of all sites in one site, for the centralised baseline."""
     shards = [site.shard for site in sites.values()]
     shard = Shard(
         train=tuple(example for shard in shards for example in shard.train),

@@ -1,4 +1,4 @@
-"""Prepared photographs on disk: each is decoded once, whoever asks and however often."""
+"""Cache of prepared photographs on disk, so that each is decoded once."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +20,7 @@ PREPARATION_VERSION = 2
 
 
 class ImageCache:
-    """Keyed by content and by how it was prepared; a damaged file is written anew. Processes may share `folder`."""
+    """Prepared photographs by content and settings. A damaged file is written again. Processes may share `folder`."""
 
     def __init__(self, folder: Path, settings: DataSettings) -> None:
         self.settings = settings
@@ -41,7 +41,7 @@ class ImageCache:
         return tuple(problems)
 
     def batch(self, examples: Sequence[Example]) -> NDArray[np.uint8]:
-        """Examples × size × size × 3, RGB."""
+        """Return prepared photographs, examples × size × size × 3, RGB."""
         size = self.settings.image_size
         images = np.empty((len(examples), size, size, 3), dtype=np.uint8)
         for image, example in zip(images, examples, strict=True):
@@ -49,10 +49,10 @@ class ImageCache:
         return images
 
     def _is_stored(self, photograph: Photograph) -> bool:
-        """Whether whole, the first use will tell."""
+        """Whether a file exists; the first use checks that it is whole."""
         try:
             return self._store.path(photograph).exists()
-        except DataError:  # an unreadable file is a problem to name, like any other
+        except DataError:  # an unreadable file is a problem to report, like any other
             return False
 
     def _problem(self, photograph: Photograph) -> Problem | None:

@@ -17,22 +17,22 @@ PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
 HUFFMAN_TABLES, START_OF_SCAN, END_OF_IMAGE, ALONE = 0xC4, 0xDA, 0xD9, {0x01, *range(0xD0, 0xD9)}
 MARKER = re.compile(rb"\xff+([^\x00\xff])")
 AFTER_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
-"""A marker; within a scan 0xFF is followed by 0, or by the number of a restart."""
+"""A marker; within a scan 0 or the number of a restart follows 0xFF."""
 COEFFICIENTS = 64
 MOST_SCANS = 100
 """A progressive JPEG has about ten. A scan of a few bytes costs a pass over the whole image, and a file holds many."""
 SEQUENTIAL_SCAN = bytes((0, COEFFICIENTS - 1, 0))
 AC, RUN_OF_ZEROS = 0x10, 0xF0
-"""A table of alternating coefficients; its symbol for 16 that are zero."""
+"""The class of tables of AC coefficients; their symbol for 16 zeros."""
 ZEROED = bytes(48)
-"""Such bytes are flat where their code ends a block; else they are dozens of equal coefficients, as no lens draws."""
+"""Such bytes are flat where their code ends a block; else dozens of equal coefficients, which no photograph has."""
 
 Colours = Literal["RGB", "CMYK"]
 
 
 @dataclass(frozen=True)
 class _Segment:
-    """`marker`, its parameters from `start` to `end` of the file, and where the `following` one begins."""
+    """A segment: its parameters lie from `start` to `end` of the file, and the next segment begins at `following`."""
 
     marker: int
     start: int
@@ -41,7 +41,7 @@ class _Segment:
 
 
 def decoded(content: bytes, colours: Colours = "RGB", least: tuple[int, int] = (0, 0)) -> NDArray[np.uint8]:
-    """Height × width × 3 or 4 of a whole JPEG, whatever follows its end; a `ValueError` says what is damaged.
+    """Decode a whole JPEG to height × width × 3 or 4; bytes after its end are ignored. Raise a `ValueError` for damage.
 
     `least`, a half, quarter or eighth of height and width, rounded up, decodes to that size with less work.
     """
@@ -51,7 +51,7 @@ def decoded(content: bytes, colours: Colours = "RGB", least: tuple[int, int] = (
 
 
 class _Scans:
-    """That none is missing and none was zeroed in part, of which decoders do not always warn."""
+    """Check that no scan is missing or zeroed in part, which decoders do not always report."""
 
     def __init__(self, content: bytes) -> None:
         self.repaired = bytearray(content)
@@ -65,41 +65,41 @@ class _Scans:
                 components = content[segment.start + 6 : segment.end : 3]
                 self._missing = {component: set(range(COEFFICIENTS)) for component in components}
             elif segment.marker == HUFFMAN_TABLES:
-                self._learn_tables(content[segment.start : segment.end])
+                self._read_tables(content[segment.start : segment.end])
             elif segment.marker == START_OF_SCAN:
                 scans += 1
                 if scans > MOST_SCANS:
                     raise DataError(f"more than {MOST_SCANS} scans")
-                self._see(content, segment)
+                self._check_scan(content, segment)
         if not self._missing or any(self._missing.values()):
             raise DataError("scans of the image are missing")
 
-    def _learn_tables(self, tables: bytes) -> None:
-        """Which symbol a code of zeros is: the first in each table."""
+    def _read_tables(self, tables: bytes) -> None:
+        """Read the symbol of a code of zeros: the first in each table."""
         while len(tables) > 17:
             self._zeros[tables[0]] = tables[17]
             tables = tables[17 + sum(tables[1:17]) :]
 
-    def _see(self, content: bytes, scan: _Segment) -> None:
-        """Some phones write other parameters into a sequential scan than its only possible ones: as those must be."""
+    def _check_scan(self, content: bytes, scan: _Segment) -> None:
+        """Check a scan. Correct the parameters of a sequential one: some phones write invalid ones."""
         if not self._progressive:
             self.repaired[scan.end - 3 : scan.end] = SEQUENTIAL_SCAN
         first, last, precision = self.repaired[scan.end - 3 : scan.end]
-        chosen = content[scan.start + 1 : scan.end - 3]
+        components = content[scan.start + 1 : scan.end - 3]
         if precision & 15 == 0:  # the last bits of these coefficients
-            for component in chosen[::2]:
+            for component in components[::2]:
                 self._missing.get(component, set()).difference_update(range(first, last + 1))
-        symbols = [self._zeros.get(AC | table & 15, 0) for table in chosen[1::2]]
+        symbols = [self._zeros.get(AC | table & 15, 0) for table in components[1::2]]
         ends_block = all(symbol & 15 == 0 and symbol != RUN_OF_ZEROS for symbol in symbols)
         if last > 0 and precision >> 4 == 0 and not ends_block and content.find(ZEROED, scan.end, scan.following) >= 0:
             raise DataError("a part of the image is zeros")
 
 
 def _segments(content: bytes) -> Iterator[_Segment]:
-    """Up to the end of the image, or of the file."""
+    """Yield segments up to the end of the image, or of the file."""
     at = 2
-    while found := MARKER.match(content, at):
-        marker, at = found[1][0], found.end()
+    while match := MARKER.match(content, at):
+        marker, at = match[1][0], match.end()
         if marker == END_OF_IMAGE or at + 2 > len(content):
             return
         if marker in ALONE:

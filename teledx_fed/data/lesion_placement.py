@@ -1,4 +1,4 @@
-"""Where the lesions of an eye and the distractors of a photograph come to lie."""
+"""Place the lesions of an eye and the distractors of a photograph."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -12,16 +12,16 @@ from teledx_fed.data.lesions import DEFINING, HAEMORRHAGES_A_QUADRANT, TABLE, Fi
 
 Mask = NDArray[np.bool_]
 MACULA = 1.0
-"""Disc diameters around the fovea where an exudate means oedema."""
+"""Radius around the fovea, in disc diameters, where an exudate means oedema."""
 MARGIN = 0.3
-"""Disc diameters between a lesion and the rim, as no photograph is centred quite as meant."""
+"""Distance of a lesion from the rim, in disc diameters, since no photograph is centred exactly."""
 TRUNK = 0.04
-"""Disc diameters: a vein this wide can be seen to bead."""
+"""Width in disc diameters from which a vein can show beading."""
 
 
 @dataclass(frozen=True)
 class FundusView:
-    """The part of an eye that a camera sees when it aims at one point of the fundus."""
+    """The part of an eye in a camera's field when it aims at one point of the fundus."""
 
     eye: Eye
     camera: Camera
@@ -31,7 +31,7 @@ class FundusView:
         return self.camera.sees(points - self.aim, margin)
 
     def quadrant(self, points: Points) -> NDArray[np.int64]:
-        """0 to 3, about the aim."""
+        """Return the quadrant about the aim, 0 to 3."""
         offset = points - self.aim
         return 2 * (offset.imag > 0) + (offset.real > 0)
 
@@ -44,15 +44,15 @@ class FundusView:
 def findings(
     rng: np.random.Generator, kinds: Iterable[Kind], grade: int, fundus: FundusView, oedema: bool = False
 ) -> tuple[Finding, ...]:
-    """Findings on the fundus of an eye of this grade, in disc diameters."""
+    """Draw findings on the fundus of an eye of this grade, in disc diameters."""
     certain = _certain(rng, grade, oedema)
-    found: list[Finding] = []
+    drawn: list[Finding] = []
     for kind in kinds:
         share, low, high = TABLE[kind].grades.get(grade, (0, 0, 0))
         if kind in certain or rng.random() < share:
             count = int(rng.integers(low, high + 1))
-            found += _dressed(rng, kind, _places(rng, kind, count, fundus, kind in certain))
-    return tuple(found)
+            drawn += _with_looks(rng, kind, _places(rng, kind, count, fundus, kind in certain))
+    return tuple(drawn)
 
 
 def _certain(rng: np.random.Generator, grade: int, oedema: bool) -> set[Kind]:
@@ -82,7 +82,7 @@ def _places(rng: np.random.Generator, kind: Kind, count: int, fundus: FundusView
             return _scattered(rng, count, lambda points: fundus.holds(points, margin), fundus)
 
 
-def _dressed(rng: np.random.Generator, kind: Kind, places: Points) -> list[Finding]:
+def _with_looks(rng: np.random.Generator, kind: Kind, places: Points) -> list[Finding]:
     row = TABLE[kind]
     diameters = rng.uniform(*row.diameter, len(places)) / DISC_DIAMETER
     contrasts, shapes = rng.uniform(*row.contrast, len(places)), rng.uniform(0, 2 * np.pi, len(places))
@@ -101,7 +101,7 @@ def _accepted(count: int, propose: Callable[[int], Points], allowed: Callable[[P
 
 
 def _scattered(rng: np.random.Generator, count: int, allowed: Callable[[Points], Mask], fundus: FundusView) -> Points:
-    """Evenly over the field, but never on the optic disc."""
+    """Draw places evenly over the field, but never on the optic disc."""
     reach = fundus.camera.reach
 
     def propose(n: int) -> Points:
@@ -135,7 +135,7 @@ def _in_each_quadrant(rng: np.random.Generator, fundus: FundusView, margin: floa
 
 
 def _exudates(rng: np.random.Generator, count: int, fundus: FundusView, margin: float, oedema: bool) -> Points:
-    """Half of them within the macula where there is oedema, else none."""
+    """Draw exudates: half of them within the macula for oedema, else none."""
     central = (count + 1) // 2 if oedema else 0
     inside = _clustered(rng, central, lambda points: np.abs(points) < MACULA, fundus, 0.25)
     outside = _clustered(

@@ -1,6 +1,6 @@
-"""What the drawn eyes show: how many of each lesion a grade has, how large, how plain, and where.
+"""Lesions of synthetic eyes: number, size, contrast and place, by grade.
 
-Which lesions define a grade: ICDR (Wilkinson et al., Ophthalmology 2003;110:1677-82), whose grade 3 is the 4-2-1 rule
+Definition of grades: ICDR (Wilkinson et al., Ophthalmology 2003;110:1677-82), whose grade 3 is the 4-2-1 rule
 of ETDRS report 12 (Ophthalmology 1991;98:823-33): more than 20 haemorrhages in each of 4 quadrants, venous beading in
 2, or prominent IRMA in 1. Sizes: ETDRS report 10 (Ophthalmology 1991;98:786-806), where a microaneurysm is under
 125 µm. Oedema: hard exudates within a disc diameter of the fovea, as photographs without stereo are read (Messidor).
@@ -36,9 +36,9 @@ Count = tuple[float, int, int]
 
 @dataclass(frozen=True)
 class Row:
-    """`diameter` in micrometres; at `contrast` 1 the kind is as dark or as bright as it becomes.
+    """`diameter` in micrometres; `contrast` 1 is the darkest or brightest of a kind.
 
-    `grades`: the share of eyes of a grade that have any, and the fewest and the most that such an eye has.
+    `grades`: the share of eyes of a grade that have the lesion, and the fewest and the most of such an eye.
     """
 
     diameter: Range
@@ -66,25 +66,28 @@ TABLE = {
     Kind.REFLECTION: Row((250, 1500), (0.15, 0.50), every_grade((0.35, 1, 3))),
 }
 HAEMORRHAGES_A_QUADRANT = (21, 27)
-"""In each of four quadrants, where this is what makes the grade 3."""
+"""The fewest and the most in each of four quadrants, where they define grade 3."""
 DEFINING = {
     3: (Kind.HAEMORRHAGE, Kind.VENOUS_BEADING, Kind.IRMA),
     4: (Kind.NEOVASCULARISATION, Kind.PRERETINAL_HAEMORRHAGE, Kind.VITREOUS_HAEMORRHAGE),
 }
-"""One of these is there for certain, any may be as the table says."""
+"""An eye has one of these for certain, and any by the shares of the table."""
 
 OF_THE_EYE = (Kind.DRUSEN, Kind.NAEVUS)
 OF_THE_PHOTOGRAPH = (Kind.DUST, Kind.REFLECTION)
-"""Distractors: in every grade alike."""
+"""Distractors: equally frequent in every grade."""
 LESIONS = tuple(kind for kind in Kind if kind not in OF_THE_EYE + OF_THE_PHOTOGRAPH)
 
 OEDEMA = (0.0, 0.0, 0.25, 0.40, 0.40)
-"""The share of eyes of each grade whose exudates come within a disc diameter of the fovea."""
+"""The share of eyes of each grade with exudates within a disc diameter of the fovea."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """`centre` is x + iy; in disc diameters on the fundus, in pixels on a photograph. `shape` varies the outline."""
+    """A lesion or distractor: `centre` is x + iy; in disc diameters on the fundus, in pixels on a photograph.
+
+    `shape` varies the outline.
+    """
 
     kind: Kind
     centre: complex

@@ -1,4 +1,4 @@
-"""What a data set says of its photographs, and the examples that can be made of that."""
+"""Entries of a data set, one a photograph, and the examples made from them."""
 
 import json
 from collections import defaultdict
@@ -14,7 +14,7 @@ from teledx_fed.data.tables import Row, on_disk, spelling
 from teledx_fed.data.walk import SUFFIXES, Files, Why, counted, walk
 
 Grades = Mapping[str, int | Reason]
-"""A grading scheme: the ICDR grade that a code means, or why a photograph with this code has none."""
+"""A grading scheme: the ICDR grade of a code, or the reason why a photograph with this code has none."""
 
 NAMES = ("no_dr", "mild", "moderate", "severe", "proliferate_dr")
 ICDR: Grades = {
@@ -23,7 +23,7 @@ ICDR: Grades = {
     "": Reason.UNGRADED,
 }
 BINARY: Grades = {"not_referable": 0, "non_referable": 0, "referable": 2}
-"""Only whether it is referable can be read from such a grade."""
+"""Such a grade states only whether the eye is referable."""
 
 GRADABLE = {"1": True, "yes": True, "adequate": True, "": True, "0": False, "no": False, "inadequate": False}
 OEDEMA = {"0": False, "no": False, "1": True, "2": True, "yes": True, "": None}
@@ -33,8 +33,10 @@ EYES = {**dict.fromkeys(LEFT, Eye.LEFT), **dict.fromkeys(RIGHT, Eye.RIGHT), "": 
 
 @dataclass(frozen=True)
 class Entry:
-    """A photograph in its data set's own codes. `images` is None where the whole folder is missing, `patient` where
-    nothing says who it is."""
+    """A photograph in its data set's own codes.
+
+    `images` are the files of this name, None where the whole folder is missing. `patient` is None where it is unknown.
+    """
 
     row: Row
     id: str
@@ -51,7 +53,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Listing:
-    """`patients` says how those are known that are; `files` what lies in the folders of the data set."""
+    """`patients` is how the data set identifies patients; `files` are all files in its folders."""
 
     entries: Sequence[Entry]
     patients: Patients
@@ -60,7 +62,7 @@ class Listing:
 
 
 def joined(parts: Iterable[Listing]) -> Listing:
-    """The parts of one data set, which know patients equally well."""
+    """Join the parts of one data set, which all identify patients in the same way."""
     first, *others = parts
     for part in others:
         first = Listing(
@@ -74,7 +76,7 @@ def joined(parts: Iterable[Listing]) -> Listing:
 
 @dataclass(frozen=True)
 class ImageFolder:
-    """The images below a folder by name, whatever their letter case, Unicode normal form and extension."""
+    """The images below a folder, by name without regard to letter case, Unicode normal form and extension."""
 
     path: Path
     files: Files
@@ -102,7 +104,7 @@ def photograph(file: Path, files: Files) -> Photograph:
 
 
 def stem(name: str) -> str:
-    r"""The name of an image without folders and extension: `\train\1\1_l1.jpg` is `1_l1`, `7.1.jpg` is `7.1`."""
+    r"""Return the name of an image without folders and extension: `\train\1\1_l1.jpg` is `1_l1`, `7.1.jpg` is `7.1`."""
     file = PureWindowsPath(name)
     return file.stem if file.suffix.casefold() in SUFFIXES else file.name
 
@@ -110,7 +112,7 @@ def stem(name: str) -> str:
 def collect(
     listing: Listing, source: str, grades: Grades, oedema: Mapping[str, bool | None]
 ) -> tuple[Collection, tuple[Problem, ...]]:
-    """The examples of a listing, what was set aside, and everything that is wrong with the rest."""
+    """Make the examples of a listing, set entries without a grade aside, and report every problem of the others."""
     entries, problems = _listed_once(listing.entries)
     problems = [*(problem for files in listing.files for problem in files.problems), *listing.problems, *problems]
     examples, set_aside = [], []
@@ -128,8 +130,8 @@ def collect(
 
 
 def _patients(how: Patients, examples: Sequence[Example]) -> Patients:
-    known = sum(example.patient_known for example in examples)
-    return how if known == len(examples) else how.partly if known else Patients.UNKNOWN
+    identified = sum(example.patient_known for example in examples)
+    return how if identified == len(examples) else how.partly if identified else Patients.UNKNOWN
 
 
 def _problem(entry: Entry, fault: str) -> Problem:
@@ -137,7 +139,7 @@ def _problem(entry: Entry, fault: str) -> Problem:
 
 
 def _merged(problems: Iterable[Problem]) -> tuple[Problem, ...]:
-    """A folder named after no known grade is one problem, however many photographs it holds."""
+    """Merge equal problems: a folder whose name is not a grade is one problem, whatever the number of photographs."""
     same: defaultdict[Problem, list[str]] = defaultdict(list)
     for problem in problems:
         same[problem] += problem.photographs
@@ -145,15 +147,17 @@ def _merged(problems: Iterable[Problem]) -> tuple[Problem, ...]:
 
 
 def _not_taken(listing: Listing) -> tuple[NotTaken, ...]:
-    """With the photographs that the data set does not name."""
-    named = {image.name for entry in listing.entries for image in entry.images or ()}
-    named |= {name for problem in listing.problems for name in problem.photographs}
-    unlisted = [(file, Why.UNLISTED) for files in listing.files for file in files.photographs if str(file) not in named]
-    return (*(left for files in listing.files for left in files.not_taken), *counted(unlisted))
+    """List files that were not taken, among them photographs that the data set does not name."""
+    listed = {image.name for entry in listing.entries for image in entry.images or ()}
+    listed |= {name for problem in listing.problems for name in problem.photographs}
+    unlisted = [
+        (file, Why.UNLISTED) for files in listing.files for file in files.photographs if str(file) not in listed
+    ]
+    return (*(group for files in listing.files for group in files.not_taken), *counted(unlisted))
 
 
 def _listed_once(entries: Sequence[Entry]) -> tuple[list[Entry], list[Problem]]:
-    """Of an image that is listed twice nobody knows which row is right: neither is used."""
+    """Leave out every image that is listed twice, since no row is known to be the right one."""
     same = defaultdict(list)
     for entry in entries:
         same[spelling(entry.id)].append(entry)
@@ -188,9 +192,9 @@ def _faults(entry: Entry, grades: Grades, oedema: Mapping[str, bool | None]) -> 
             f"oedema of image {entry.id} must be one of {_listed(oedema)}, got {entry.oedema!r}."
             f" Correct it, or write {_mapping('oedema', entry.oedema, 'WORD')}, WORD being yes, no or unknown."
         )
-    for name, value, known in (("eye", entry.eye, EYES), ("gradable", entry.gradable, GRADABLE)):
-        if value not in known:
-            yield f"{name} of image {entry.id} must be one of {_listed(known)}, got {value!r}. Correct it."
+    for name, value, choices in (("eye", entry.eye, EYES), ("gradable", entry.gradable, GRADABLE)):
+        if value not in choices:
+            yield f"{name} of image {entry.id} must be one of {_listed(choices)}, got {value!r}. Correct it."
     if entry.patient == "":
         yield f"patient of image {entry.id} must be named, got nothing. Name the patient, or remove the image."
     if entry.images is not None and len(entry.images) != 1:
@@ -199,13 +203,13 @@ def _faults(entry: Entry, grades: Grades, oedema: Mapping[str, bool | None]) -> 
 
 
 def _mapping(setting: str, word: str, meaning: str) -> str:
-    """As it is written where a hospital is described, whatever characters `word` holds."""
-    described = f"{setting}: {{{json.dumps(word, ensure_ascii=False)}: {meaning}}}"
-    return f"{described} where this hospital is described (site.yaml, or the file of hospitals=FILE)"
+    """Write a mapping as YAML, whatever characters `word` contains."""
+    yaml = f"{setting}: {{{json.dumps(word, ensure_ascii=False)}: {meaning}}}"
+    return f"{yaml} where this hospital is described (site.yaml, or the file of hospitals=FILE)"
 
 
-def _listed(known: Iterable[str]) -> str:
-    return ", ".join(filter(None, known))
+def _listed(choices: Iterable[str]) -> str:
+    return ", ".join(filter(None, choices))
 
 
 def _example(entry: Entry, image: Photograph, source: str, grade: int, oedema: bool | None) -> Example:

@@ -1,4 +1,4 @@
-"""Maps of a photograph, from a network's few cells to its pixels and back."""
+"""Maps of a photograph: scale them from a network's cells to pixels and back, and draw them."""
 
 import io
 from pathlib import Path
@@ -15,18 +15,18 @@ Image = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 
 OPACITY = 0.6
-"""Of the highest place of a map, over the photograph."""
+"""The opacity of a map's highest value over the photograph."""
 LEVELS = np.arange(256) / 255
 STOPS = (0.0, 0.5, 1.0)
 BLUES = ((0, 0, 140), (60, 114, 225), (120, 210, 255))
 """Red, green and blue at the stops. No fundus is blue, and the colour-blind tell blue from orange (Okabe and Ito)."""
 
 DETAIL = 0.06
-"""A blur of this share of a prepared photograph's side leaves no lesion, and the lie of the light."""
+"""The blur, as a share of a prepared photograph's side, that removes lesions and keeps the illumination."""
 
 
 def resized(map: Map, side: int) -> Map:
-    """To side × side: averaged where that is coarser; smooth where finer, and nowhere below its lowest value."""
+    """Scale a map to side × side: averaged where coarser; smooth where finer, and never below its lowest value."""
     how = cv2.INTER_AREA if side < map.shape[0] else cv2.INTER_CUBIC
     return np.maximum(cv2.resize(map, (side, side), interpolation=how), map.min())
 
@@ -36,7 +36,7 @@ def smoothed(map: Map, sigma: float) -> Map:
 
 
 def on_photograph(map: Map, place: Place) -> Map:
-    """Of the prepared square, h × h, on the pixels of its photograph: that photograph's height × width, 0 beside it."""
+    """Place a map of the prepared square, h × h, on its photograph: height × width, 0 beside the square."""
     height, width = place.mask.shape
     square = resized(map, place.side)
     rows, columns = (
@@ -51,7 +51,7 @@ def on_photograph(map: Map, place: Place) -> Map:
 
 
 def in_square(mask: Mask, place: Place, side: int) -> Mask:
-    """Of a photograph's pixels, those of the prepared square, side × side, that hold any."""
+    """Convert a photograph's mask to the prepared square, side × side: True where any pixel of it is True."""
     whole = np.zeros((place.side, place.side), np.float32)
     rows, columns = np.nonzero(mask)
     rows, columns = rows - place.top, columns - place.left
@@ -61,19 +61,19 @@ def in_square(mask: Mask, place: Place, side: int) -> Mask:
 
 
 def widened(mask: Mask, pixels: int) -> Mask:
-    """By so many pixels on every side."""
+    """Widen a mask by a number of pixels on every side."""
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * pixels + 1, 2 * pixels + 1))
     return np.asarray(cv2.dilate(mask.astype(np.uint8), disc), np.bool_)
 
 
 def edges(image: Image) -> Map:
-    """How steeply the brightness of an RGB image (s, s, 3) changes at each pixel (Sobel)."""
+    """Return the gradient magnitude of brightness of an RGB image (s, s, 3), by Sobel."""
     grey = cv2.GaussianBlur(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32), (0, 0), 1)
     return np.hypot(*(cv2.Sobel(grey, cv2.CV_32F, dx, 1 - dx) for dx in (0, 1)))
 
 
 def without_detail(image: Image, detail: float = DETAIL) -> Image:
-    """A prepared photograph (s, s, 3) blurred within its disc, so that its rim stays where it was."""
+    """Blur a prepared photograph (s, s, 3) within its disc, so that its rim does not move."""
     sigma = detail * image.shape[0]
     inside = lit(image)
     total, weight = (
@@ -84,13 +84,13 @@ def without_detail(image: Image, detail: float = DETAIL) -> Image:
 
 
 def lit(image: Image) -> Mask:
-    """Of a prepared photograph (s, s, 3): what is not the black around it."""
+    """Return the mask of a prepared photograph (s, s, 3): all but the black around it."""
     shown = image.max(axis=2) > 0
     return np.asarray(cv2.morphologyEx(shown.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8)), np.bool_)
 
 
 def coloured(photograph: Image, map: Map, inside: Mask) -> Image:
-    """Blue, and paler and denser as the map (height, width), 0 to 1, is higher; outside, or at 0, every bit stays."""
+    """Colour a photograph blue, paler and denser where the map (height, width), 0 to 1, is higher; 0 adds none."""
     level = cv2.convertScaleAbs(map, alpha=255)
     levels = cv2.merge([level] * 3)  # tables and bytes: on 13 megapixels, arithmetic in floats takes seconds
     share = OPACITY * LEVELS[:, None]
@@ -101,9 +101,9 @@ def coloured(photograph: Image, map: Map, inside: Mask) -> Image:
 
 
 def layer(map: Map, place: Place) -> bytes:
-    """What `coloured` adds, by itself: a PNG file of the photograph's height × width, to be laid over it.
+    """Encode the colours that `coloured` adds as a PNG file of the photograph's height × width.
 
-    Its pixels are levels, of which the palette gives colour and opacity: a quarter of what RGBA takes.
+    Its pixels are levels, and the palette gives their colour and opacity: a quarter of the size of RGBA.
     """
     level = cv2.copyTo(cv2.convertScaleAbs(on_photograph(map, place), alpha=255), place.mask)
     picture, file = Picture.fromarray(level, "P"), io.BytesIO()

@@ -1,4 +1,4 @@
-"""A researcher's own hospitals, described in a YAML file: how the photographs of each lie, and what its words mean."""
+"""Read a researcher's file of hospitals (YAML): the layout and folder of each, and the meaning of its words."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -17,7 +17,7 @@ from teledx_fed.data.layouts import layout_names
 from teledx_fed.data.problems import BadData, Problem
 
 DRAWN = "drawn"
-"""The layout of a hospital whose photographs are drawn."""
+"""The layout of a synthetic hospital."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 GUIDE = "Write it as docs/researcher.md says, under Your own hospitals."
 
@@ -26,7 +26,7 @@ Hospital = SourceSettings | HospitalSettings
 
 @dataclass(frozen=True)
 class OwnHospitals:
-    """Hospitals on disk, or else to be drawn, by name."""
+    """Hospitals by name, either on disk or synthetic."""
 
     sources: Mapping[str, SourceSettings] = field(default_factory=dict)
     drawn: Mapping[str, HospitalSettings] = field(default_factory=dict)
@@ -34,7 +34,7 @@ class OwnHospitals:
 
 @dataclass(frozen=True)
 class _Value:
-    """What stands in a line of the file, as text, lists and mappings; `name` is dotted."""
+    """A value in the file, as text, list or mapping, with its dotted name and its line."""
 
     name: str
     line: int
@@ -76,9 +76,9 @@ class _Value:
 
 
 def load(path: Path) -> OwnHospitals:
-    """Every hospital of the file. `BadData` names all that is wrong in it, by line.
+    """Read every hospital of the file. Raise `BadData` with all problems in it, by line.
 
-    Words are taken as they are written: `no`, `00` and `1.0` are text. A `root` is relative to the file.
+    Words stay text: `no`, `00` and `1.0` too. A `root` is relative to the file.
     """
     reader = _Reader(path)
     hospitals = {name: reader.hospital(value) for name, value in _read(path).items.items()}
@@ -111,7 +111,7 @@ def _read(path: Path) -> _Value:
 
 
 def _value(name: str, node: yaml.Node | None) -> _Value:
-    """A `YAMLError` where a word stands twice in one mapping."""
+    """Convert a YAML node. Raise a `YAMLError` where a mapping has a word twice."""
     if node is None:
         return _Value(name, 1, "")
     line = node.start_mark.line + 1
@@ -119,13 +119,13 @@ def _value(name: str, node: yaml.Node | None) -> _Value:
         return _Value(name, line, [_value(name, item) for item in node.value])
     if not isinstance(node, yaml.MappingNode):
         return _Value(name, line, node.value)
-    found: dict[str, _Value] = {}
+    values: dict[str, _Value] = {}
     for key, value in node.value:
         word = str(key.value)
-        if word in found:
+        if word in values:
             raise yaml.YAMLError(f"{word} stands twice, the second time in line {key.start_mark.line + 1}")
-        found[word] = _value(word if name == "hospitals" else f"{name}.{word}", value)
-    return _Value(name, line, found)
+        values[word] = _value(word if name == "hospitals" else f"{name}.{word}", value)
+    return _Value(name, line, values)
 
 
 class _Reader:
@@ -146,10 +146,10 @@ class _Reader:
         }
 
     def hospital(self, value: _Value) -> Hospital | None:
-        """None where something is wrong with it."""
+        """Convert a hospital; None where it has a problem."""
         before = len(self.problems)
-        with_name = NAME.fullmatch(value.name) is not None
-        self._check(value, with_name, "be a name of letters, digits, dots, dashes and underscores")
+        has_name = NAME.fullmatch(value.name) is not None
+        self._check(value, has_name, "be a name of letters, digits, dots, dashes and underscores")
         self._check(value, isinstance(value.content, dict), "be described by its layout and root")
         described = value.content if isinstance(value.content, dict) else {}
         drawn = "layout" in described and described["layout"].content == DRAWN

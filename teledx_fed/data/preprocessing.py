@@ -1,4 +1,4 @@
-"""From a photograph as the camera wrote it to the square that the network sees."""
+"""Prepare a photograph: from the camera's file to the square that is the network's input."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from teledx_fed.data.photographs import PhotographFile
 Image = NDArray[np.uint8]
 
 DARK = 16
-"""The grey level, of 255, up to which there is nothing to see."""
+"""The grey level, of 255, up to which a pixel counts as dark."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class Fundus:
 
 @dataclass(frozen=True)
 class Place:
-    """Where the prepared square lies on its photograph, in the photograph's pixels; it may reach beyond them.
+    """The place of the prepared square on its photograph, in the photograph's pixels; it may reach beyond them.
 
-    `mask` is the whole photograph's, as `fundus_mask` gives it.
+    `mask` is the `fundus_mask` of the whole photograph.
     """
 
     left: int
@@ -56,12 +56,12 @@ def prepare_photograph(
 
 
 def prepare(image: Image, size: int, ben_graham: bool = False, clahe: bool = False) -> Image:
-    """The fundus disc of a height × width × 3 RGB photograph, size × size × 3, black outside the disc."""
+    """Cut out the fundus disc of a height × width × 3 RGB photograph: size × size × 3, black outside the disc."""
     return _square_of(_fundus(image), size, ben_graham, clahe)
 
 
 def steps(size: int, ben_graham: bool = False, clahe: bool = False) -> tuple[str, ...]:
-    """What `prepare` does, in words and numbers that another program can follow."""
+    """Describe the steps of `prepare` in words and numbers, for another implementation."""
     lightness = "Equalise the lightness: CLAHE on L of CIE Lab, clip limit 2, 8 × 8 tiles."
     average = (
         "Replace each pixel p by 128 + 4 · (p − a), cut to 0…255; a is the Gaussian average over the disc alone, "
@@ -84,7 +84,7 @@ def steps(size: int, ben_graham: bool = False, clahe: bool = False) -> tuple[str
 
 
 def place(image: Image) -> Place:
-    """Of `prepare`'s square on a height × width × 3 RGB photograph. A `ValueError` where that shows no fundus."""
+    """Locate `prepare`'s square on a photograph, height × width × 3. Raise a `ValueError` where it shows no fundus."""
     mask = fundus_mask(image)
     x, y, width, height = cv2.boundingRect(mask)
     side = max(height, width)
@@ -109,7 +109,7 @@ def _square_of(fundus: Fundus, size: int, ben_graham: bool, clahe: bool) -> Imag
 
 
 def fundus_mask(image: Image) -> Image:
-    """255 in the disc, 0 around it: the hull of the largest bright region, whatever lettering lies beside it."""
+    """Return 255 in the disc and 0 around it: the hull of the largest bright region, without lettering beside it."""
     red, green, blue = cv2.split(_shrink(image, 256))
     brightness = cv2.medianBlur(cv2.max(cv2.max(red, green), blue), 5)
     darkest, bright = np.percentile(brightness, (1, 99))
@@ -117,22 +117,22 @@ def fundus_mask(image: Image) -> Image:
         raise DataError(
             f"photograph must show a fundus, got brightness {bright:.0f} of 255. Leave it out, or take it again."
         )
-    border = min(darkest, DARK)  # what is brighter is no border but a photograph without one
+    border = min(darkest, DARK)  # brighter pixels belong to a photograph without a border
     hull = _hull(brightness >= border + 0.06 * (bright - border))
     return _pixels(cv2.resize(hull, image.shape[1::-1], interpolation=cv2.INTER_NEAREST))
 
 
 def equalise(image: Image) -> Image:
-    """Contrast-limited adaptive histogram equalisation of the lightness, leaving the colour (Zuiderveld 1994)."""
+    """Equalise lightness and keep colour: contrast-limited adaptive histogram equalisation (Zuiderveld 1994)."""
     lightness, *colour = cv2.split(cv2.cvtColor(image, cv2.COLOR_RGB2LAB))
     equalised = cv2.createCLAHE(clipLimit=2.0, tileGridSize=(8, 8)).apply(lightness)
     return _pixels(cv2.cvtColor(cv2.merge([equalised, *colour]), cv2.COLOR_LAB2RGB))
 
 
 def subtract_local_average(image: Image, inside: NDArray[np.bool_]) -> Image:
-    """128 + 4 (image − its local average), after B. Graham's winning entry to Kaggle's contest of 2015.
+    """Return 128 + 4 (image − its local average), after B. Graham's winning entry to Kaggle's contest of 2015.
 
-    The average is over the disc alone, so its rim gets no halo and need not be cut off.
+    The average is over the disc alone, so that its rim has no halo and is not cut off.
     """
     sigma = image.shape[0] / 60
     weight = inside.astype(np.float32)

@@ -1,4 +1,4 @@
-"""Everything that is wrong with the data, said at once."""
+"""Problems in the data, reported all at once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,9 +8,9 @@ from teledx_fed.core.errors import DataError
 
 @dataclass(frozen=True)
 class Problem:
-    """`row` is the line in `file`, the header being line 1; `photographs` are those that are left out for it.
+    """A problem at a file or row, where the header is row 1; `photographs` are those that it excludes.
 
-    A problem that is not `skippable` hides an unknown number of photographs: data.on_bad=skip does not pass over it.
+    A problem that is not `skippable` hides an unknown number of photographs, so data.on_bad=skip does not skip it.
     """
 
     file: str
@@ -25,7 +25,7 @@ class Problem:
 
 
 class BadData(DataError):
-    """Raised once, with every problem found."""
+    """An error with every problem in the data."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)

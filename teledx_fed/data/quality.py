@@ -1,4 +1,4 @@
-"""What can be measured of a photograph before anyone looks at it, and whether it can be graded at all."""
+"""Measure the quality of a photograph, and decide whether it can be graded."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,23 +13,23 @@ from teledx_fed.data.preprocessing import DARK, fundus_mask
 from teledx_fed.data.retina import BACKGROUND, RIM, Retina, retina_of, ridges, smoothed
 
 WIDTH = 512
-"""Of the disc, in pixels, so that photographs of any size compare."""
+"""Width of the disc, in pixels, so that photographs of any size compare."""
 
 DARKEST, BRIGHTEST = 8, 247
-"""Grey levels, of 255, beyond which there is nothing left to see."""
+"""Grey levels, of 255, beyond which a pixel shows no detail."""
 DIM = 24
-"""The luminance, of 255, up to which lesions are lost in noise."""
+"""The luminance, of 255, up to which noise hides lesions."""
 LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
-"""Of red, green and blue (ITU-R BT.601)."""
+"""Weights of red, green and blue (ITU-R BT.601)."""
 
 
 @dataclass(frozen=True)
 class Quality:
-    """Of the disc alone.
+    """Measures of the disc alone.
 
     `exposure` is the mean of green, 0 to 1, and `clipped` the share of pixels without detail; `contrast` is the
     standard deviation of green over its mean; `sharpness` the deviation of green's Laplacian over that of green;
-    `field` the share that the disc fills of the square around it: π/4 where nothing of it is cut off.
+    `field` the share of the surrounding square that the disc fills: π/4 for a whole disc.
     """
 
     exposure: float
@@ -40,7 +40,7 @@ class Quality:
 
 
 def quality(image: NDArray[np.uint8]) -> Quality:
-    """Of a photograph height × width × 3, RGB. A `ValueError` where it shows no fundus."""
+    """Measure a photograph, height × width × 3, RGB. Raise a `ValueError` where it shows no fundus."""
     mask = fundus_mask(image)
     x, y, width, height = cv2.boundingRect(mask)
     window = np.s_[y : y + height, x : x + width]
@@ -50,13 +50,13 @@ def quality(image: NDArray[np.uint8]) -> Quality:
         for part in (image[..., 1], mask)
     )
     inside = cv2.erode(disc, np.ones((9, 9), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0) > 127
-    seen = green[inside].astype(np.float64)
+    levels = green[inside].astype(np.float64)
     edges = cv2.Laplacian(green, cv2.CV_64F, ksize=3)[inside]
-    deviation = max(float(seen.std()), 1e-6)
+    deviation = max(float(levels.std()), 1e-6)
     return Quality(
-        exposure=float(seen.mean()) / 255,
-        clipped=float(((seen <= DARKEST) | (seen >= BRIGHTEST)).mean()),
-        contrast=deviation / max(float(seen.mean()), 1e-6),
+        exposure=float(levels.mean()) / 255,
+        clipped=float(((levels <= DARKEST) | (levels >= BRIGHTEST)).mean()),
+        contrast=deviation / max(float(levels.mean()), 1e-6),
         sharpness=float(edges.std()) / deviation,
         field=float(np.count_nonzero(mask)) / max(width, height) ** 2,
     )
@@ -64,15 +64,15 @@ def quality(image: NDArray[np.uint8]) -> Quality:
 
 @dataclass(frozen=True)
 class QualityLimits:
-    """Of a photograph that can be graded; set on graded photographs of four sites (docs/results/quality.md).
+    """Limits for a photograph that can be graded, set on graded photographs of four sites (docs/results/quality.md).
 
     `exposure` is the mean of green, lowest and highest, 0 to 1; `light` the least mean of the brightest channel, red in
-    most eyes, 0 to 1; `shadow` and `glare` the largest shares of the disc too dim or too bright to see anything in;
-    `detail` how dark the darkest twentieth of its lines is, relative to what lies behind: fainter is haze, darker no
-    vessel; `sharpness` how much shows at the scale of vessels for what shows at twice that: less is blur, more noise;
-    `field` as in `Quality`.
+    most eyes, 0 to 1; `shadow` and `glare` the largest shares of the disc that are too dim or too bright;
+    `detail` the darkness of the darkest twentieth of its lines, relative to the background: fainter is haze, darker is
+    no vessel; `sharpness` the contrast at the scale of vessels over that at twice the scale: less is blur, more is
+    noise; `field` as in `Quality`.
 
-    The others tell a fundus: dark `corners` around it; `warmth`, the logarithm of red over blue, and `chroma`, 0 to 1;
+    The others recognise a fundus: dark `corners` around it; `warmth`, the logarithm of red over blue; `chroma`, 0 to 1;
     a `texture` as smooth as a retina's; `lines`, dark ones over bright ones.
     """
 
@@ -92,7 +92,7 @@ class QualityLimits:
 
 @dataclass(frozen=True)
 class Signs:
-    """What `QualityLimits` are set for, by the same names."""
+    """Measurements that `QualityLimits` limits, by the same names."""
 
     exposure: float
     light: float
@@ -109,19 +109,20 @@ class Signs:
 
 
 def faults(image: NDArray[np.uint8], limits: QualityLimits = QualityLimits()) -> tuple[Fault, ...]:
-    """Why a photograph, height × width × 3, RGB, cannot be graded; none where it can. What is no fundus is only that.
+    """List the reasons why a photograph, height × width × 3, RGB, cannot be graded. No fundus is the only reason then.
 
-    Monochrome and red-free photographs count as no fundus: the model has never seen one.
+    Monochrome and red-free photographs count as no fundus: the model was not trained on them.
     """
     return faults_of(signs(image), limits)
 
 
-def faults_of(seen: Signs | None, limits: QualityLimits) -> tuple[Fault, ...]:
-    if seen is None or _is_something_else(seen, limits):
+def faults_of(signs: Signs | None, limits: QualityLimits) -> tuple[Fault, ...]:
+    """List the reasons why a photograph with these measurements cannot be graded."""
+    if signs is None or _is_something_else(signs, limits):
         return (Fault.NOT_A_FUNDUS,)
-    shortcomings = _shortcomings(seen, limits)
-    has_vessels = seen.lines >= limits.lines and seen.sharpness <= limits.sharpness[1]
-    if shortcomings or has_vessels:  # in a spoilt photograph nobody can look for vessels
+    shortcomings = _shortcomings(signs, limits)
+    has_vessels = signs.lines >= limits.lines and signs.sharpness <= limits.sharpness[1]
+    if shortcomings or has_vessels:  # a poor photograph need not show vessels
         return shortcomings
     return (Fault.NOT_A_FUNDUS,)
 
@@ -162,26 +163,26 @@ def signs_of(retina: Retina) -> Signs | None:
     )
 
 
-def _is_something_else(seen: Signs, limits: QualityLimits) -> bool:
+def _is_something_else(signs: Signs, limits: QualityLimits) -> bool:
     return (
-        seen.corners < limits.corners
-        or seen.warmth < limits.warmth
-        or seen.chroma < limits.chroma
-        or seen.texture > limits.texture
-        or seen.detail > limits.detail[1]
+        signs.corners < limits.corners
+        or signs.warmth < limits.warmth
+        or signs.chroma < limits.chroma
+        or signs.texture > limits.texture
+        or signs.detail > limits.detail[1]
     )
 
 
-def _shortcomings(seen: Signs, limits: QualityLimits) -> tuple[Fault, ...]:
+def _shortcomings(signs: Signs, limits: QualityLimits) -> tuple[Fault, ...]:
     darkest, brightest = limits.exposure
-    found = {
-        Fault.TOO_DARK: seen.exposure < darkest or seen.light < limits.light or seen.shadow > limits.shadow,
-        Fault.TOO_BRIGHT: seen.exposure > brightest or seen.glare > limits.glare,
-        Fault.LOW_CONTRAST: seen.detail < limits.detail[0],
-        Fault.BLURRED: seen.sharpness < limits.sharpness[0],
-        Fault.FIELD_CUT: seen.field < limits.field,
+    decisions = {
+        Fault.TOO_DARK: signs.exposure < darkest or signs.light < limits.light or signs.shadow > limits.shadow,
+        Fault.TOO_BRIGHT: signs.exposure > brightest or signs.glare > limits.glare,
+        Fault.LOW_CONTRAST: signs.detail < limits.detail[0],
+        Fault.BLURRED: signs.sharpness < limits.sharpness[0],
+        Fault.FIELD_CUT: signs.field < limits.field,
     }
-    return tuple(fault for fault, is_so in found.items() if is_so)
+    return tuple(fault for fault, applies in decisions.items() if applies)
 
 
 def _dark_corners(retina: Retina) -> int:

@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 from teledx_fed.data.preprocessing import fundus_mask
 
 SIDE = 256
-"""Of the square around the fundus, in pixels: a vessel of the first order is three or four wide."""
+"""Side of the square around the fundus, in pixels: a vessel of the first order is three or four wide."""
 LARGE = 1024
-"""Pixels; what is twice as long is shrunk first, for the sake of speed."""
+"""Pixels; a photograph twice as long is shrunk first, for speed."""
 RIM = 6
 """Pixels at the rim that are left out, where the fundus shades off into the border."""
 BACKGROUND = 16.0
 VESSEL = 1.7
-"""Standard deviations, in pixels, of what lies behind the vessels and of a vessel."""
+"""Standard deviations, in pixels, of the background of vessels and of a vessel."""
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -24,9 +24,9 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Retina:
-    """`pixels` SIDE × SIDE × 3, RGB, with the fundus in the middle; `inside` is where it is.
+    """The fundus in the middle of `pixels`, SIDE × SIDE × 3, RGB; `inside` is its mask.
 
-    `photograph` is at most 2 · LARGE pixels long, and `mask` its own.
+    `photograph` is at most 2 · LARGE pixels long, and `mask` is the mask of its fundus.
     """
 
     pixels: Floats
@@ -35,7 +35,7 @@ class Retina:
     mask: NDArray[np.uint8]
 
     def inner(self, distance: float) -> Mask:
-        """What lies further than `distance` pixels from the rim."""
+        """Return the mask of pixels further than `distance` from the rim."""
         framed = np.pad(self.inside.astype(np.uint8), 1)
         inner: Mask = cv2.distanceTransform(framed, cv2.DIST_L2, 3)[1:-1, 1:-1] > distance
         return inner
@@ -43,7 +43,7 @@ class Retina:
 
 @dataclass(frozen=True)
 class Ridges:
-    """How dark and how bright the lines are at each pixel, relative to what lies behind, and where they lead.
+    """Darkness and brightness of lines at each pixel, relative to the background, and their direction.
 
     `heading` is the angle along the line from the horizontal, 0 to π.
     """
@@ -68,14 +68,14 @@ def retina_of(image: NDArray[np.uint8]) -> Retina:
 
 
 def smoothed(channel: Floats, inside: Mask, sigma: float) -> Floats:
-    """Gaussian average over what is inside alone, so that the border casts no shadow."""
+    """Return the Gaussian average over pixels inside alone, so that the border has no influence."""
     weight = inside.astype(np.float32)
     total = cv2.GaussianBlur(channel * weight, (0, 0), sigma)
     return np.asarray(total / np.maximum(cv2.GaussianBlur(weight, (0, 0), sigma), 1e-3), dtype=np.float32)
 
 
 def ridges(channel: Floats, inside: Mask) -> Ridges:
-    """Lines as wide as a vessel, by the eigenvalues of the Hessian (Frangi 1998); blobs and edges count little."""
+    """Detect lines as wide as a vessel, by eigenvalues of the Hessian (Frangi 1998); blobs and edges count little."""
     level = np.maximum(smoothed(channel, inside, BACKGROUND), 4)
     relief = smoothed(channel, inside, VESSEL) / level
     xx, yy, xy = (
@@ -90,7 +90,7 @@ def ridges(channel: Floats, inside: Mask) -> Ridges:
 
 
 def _shrunk(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """By a whole number, which is quick."""
+    """Shrink a photograph by a whole number, which is quick."""
     every = max(1, max(image.shape) // LARGE)
     height, width = (side // every for side in image.shape[:2])
     if every == 1 or min(height, width) == 0:

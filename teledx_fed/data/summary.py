@@ -1,12 +1,12 @@
-"""What a site tells of its data before training: counts in cells, none of which shows a patient.
+"""Summary of a site's data that it sends before training: counts in cells, none of which shows a patient.
 
-Every count but one is rounded down to a multiple of the cell: a small count that was left blank instead would come back
-from a total. Rounded tables can still tell on each other, where one adds up to more than the next: what the next lacks
-lies in its cells. So all tables of photographs are lowered to one total, and what they say together is true as well of
-a hospital that has up to `cell - 1` photographs more, whichever cells these fall into.
+Every count but one is rounded down to a multiple of the cell: a small count left blank could be computed from a total.
+Rounded tables can still reveal counts where one adds up to more than another, since the difference lies in the other's
+cells. So all tables of photographs are lowered to one total, and together they fit as well a hospital that has up to
+`cell - 1` photographs more, in any cells.
 
-The one is the number of photographs, rounded up: the server accepts no larger count from this site later. Its updates
-count their examples exactly in any case.
+The exception is the number of photographs, rounded up: the server accepts no larger count from this site later. Updates
+state their exact number of examples in any case.
 """
 
 from bisect import bisect_right
@@ -27,7 +27,7 @@ MAKERS = ("canon", "centervue", "kowa", "nidek", "nikon", "optomed", "optos", "o
 OTHER, UNKNOWN = "other", "unknown"
 
 SIDES = (0, 128, 224, 384, 512, 768, 1024, 2048)
-"""Of the smaller side of a photograph, pixels: where each bin begins."""
+"""The lower limits of the bins of a photograph's smaller side, in pixels."""
 
 CELLS: Mapping[str, tuple[str, ...]] = {
     "grades": tuple(str(grade) for grade in range(GRADES)),
@@ -38,14 +38,14 @@ CELLS: Mapping[str, tuple[str, ...]] = {
     "set_aside": tuple(Reason),
     "declared": ("at most",),
 }
-"""Each table, and what its cells count; patients lie in the one cell that says how they are known, and `declared` is
-the number of photographs."""
+"""The cells of each table. All patients are in the one cell for how they are identified; `declared` is the number of
+photographs."""
 
 SHAPES = {name: (len(cells),) for name, cells in CELLS.items()}
 
 
 def summary(site: Site, cell: int) -> Tables:
-    """Every table of CELLS, over the whole shard; photographs of fewer than `cell` patients in a cell do not count."""
+    """Compute every table of CELLS over the shard, without photographs of fewer than `cell` patients in a cell."""
     shard = site.shard
     examples = shard.everyone
     tables = {name: _photographs(examples, name, cell_of, cell) for name, cell_of in CELL_OF.items()}
@@ -62,19 +62,19 @@ def summary(site: Site, cell: int) -> Tables:
 
 
 def rounded_up(photographs: int, cell: int) -> int:
-    """The smallest multiple of `cell` that is at least `photographs`."""
+    """Return the smallest multiple of `cell` that is at least `photographs`."""
     return -(-photographs // cell) * cell
 
 
 def suppressed(counts: Tables, cell: int) -> Tables:
-    """The counts as they may leave. There are no more patients than photographs, so neither are there here."""
+    """Round the counts for sending, and keep patients at most as many as photographs."""
     rounded = {name: np.asarray(count // cell * cell) for name, count in counts.items()}
     total = min(rounded[name].sum() for name in CELL_OF)
     return {name: count if name == "set_aside" else _lowered(count, total, cell) for name, count in rounded.items()}
 
 
 def inconsistency(tables: Tables, most_photographs: int) -> str | None:
-    """Why these tables cannot be such a summary."""
+    """Return the reason why these tables cannot be a summary, or None."""
     if any(not np.isfinite(table).all() or (table < 0).any() or (table % 1).any() for table in tables.values()):
         return "tables must hold whole counts"
     total, photographs = tables["grades"].sum(), tables["declared"].sum()
@@ -90,7 +90,7 @@ def inconsistency(tables: Tables, most_photographs: int) -> str | None:
 
 
 def by_cell(tables: Tables) -> Counts:
-    """For people to read: `{"oedema": {"no": 120, …}, …}`."""
+    """Return counts by label: `{"oedema": {"no": 120, …}, …}`."""
     return {
         name: {label: int(count) for label, count in zip(labels, tables[name], strict=True)}
         for name, labels in CELLS.items()
@@ -98,18 +98,18 @@ def by_cell(tables: Tables) -> Counts:
 
 
 def _photographs(examples: Sequence[Example], name: str, cell_of: Callable[[Example], int], least: int) -> Floats:
-    found = [cell_of(example) for example in examples]
-    patients = {(at, example.source, example.patient) for at, example in zip(found, examples, strict=True)}
-    enough = _counted([at for at, _, _ in patients], name) >= least
-    return _counted(found, name) * enough
+    cells = [cell_of(example) for example in examples]
+    patients = {(cell, example.source, example.patient) for cell, example in zip(cells, examples, strict=True)}
+    enough = _counted([cell for cell, _, _ in patients], name) >= least
+    return _counted(cells, name) * enough
 
 
-def _counted(found: Sequence[int], name: str) -> Floats:
-    return np.bincount(np.array(found, np.int64), minlength=len(CELLS[name])).astype(np.float64)
+def _counted(cells: Sequence[int], name: str) -> Floats:
+    return np.bincount(np.array(cells, np.int64), minlength=len(CELLS[name])).astype(np.float64)
 
 
 def _lowered(counts: Floats, total: float, cell: int) -> Floats:
-    """To at most `total`, from the largest counts down."""
+    """Lower the sum to at most `total`, taking from the largest counts."""
     lowered = counts.copy()
     while lowered.sum() > total:
         lowered[lowered.argmax()] -= cell
@@ -121,7 +121,7 @@ def _oedema(example: Example) -> int:
 
 
 def maker_of(camera: str) -> str:
-    """One of `MAKERS`, `other` or `unknown`."""
+    """Return one of `MAKERS`, `other` or `unknown`."""
     name = camera.casefold()
     return UNKNOWN if name == UNKNOWN else next((maker for maker in MAKERS if maker in name), OTHER)
 
@@ -140,4 +140,4 @@ CELL_OF: Mapping[str, Callable[[Example], int]] = {
     "cameras": _camera,
     "sides": _side,
 }
-"""Where a photograph counts, in each table that counts every photograph once."""
+"""The cell of a photograph, in each table that counts every photograph once."""

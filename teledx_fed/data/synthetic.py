@@ -1,4 +1,4 @@
-"""Hospitals whose fundus photographs are drawn from a seed: the data that the project brings along."""
+"""Synthetic hospitals: fundus photographs drawn from a seed."""
 
 import cmath
 import hashlib
@@ -20,14 +20,14 @@ from teledx_fed.data.lesions import LESIONS, OEDEMA, OF_THE_EYE, OF_THE_PHOTOGRA
 DRAWING_VERSION = 2
 """Raise it whenever the same specification gives other pixels."""
 SAME_GRADE = 0.7
-"""The share of patients whose eyes have the same grade; the others' are one apart."""
+"""The share of patients whose eyes have the same grade; the others' grades differ by one."""
 DISC_FIELD = 0.15
 """The share of eyes with a second photograph, centred on the disc."""
 
 
 @dataclass(frozen=True)
 class SyntheticPhotograph:
-    """Drawn anew whenever it is read, from what stands here and nothing else."""
+    """A photograph that each `read` draws again, from these fields alone."""
 
     seed: int
     patient: str
@@ -45,12 +45,12 @@ class SyntheticPhotograph:
         return hashlib.sha256(repr((DRAWING_VERSION, *astuple(self))).encode()).hexdigest()
 
     def lesions(self) -> tuple[Finding, ...]:
-        """Every lesion of retinopathy in the photograph, in its pixels; distractors are none."""
+        """Return every lesion of retinopathy in the photograph, in pixels, without distractors."""
         eye = self._anatomy()
-        return tuple(finding for finding in self._found(eye, self._view(eye)) if finding.kind in LESIONS)
+        return tuple(finding for finding in self._findings(eye, self._view(eye)) if finding.kind in LESIONS)
 
     def lesion_mask(self) -> NDArray[np.bool_]:
-        """The pixels of these lesions, SIZE × SIZE."""
+        """Return the mask of these lesions, SIZE × SIZE."""
         return drawing.covered(self.lesions())
 
     def size(self) -> tuple[int, int]:
@@ -60,7 +60,11 @@ class SyntheticPhotograph:
         eye = self._anatomy()
         view = self._view(eye)
         return drawing.photograph(
-            eye, view, CAMERAS[self.camera], self._found(eye, view), self._generator(f"{self.eye} {self.field} pixels")
+            eye,
+            view,
+            CAMERAS[self.camera],
+            self._findings(eye, view),
+            self._generator(f"{self.eye} {self.field} pixels"),
         )
 
     def _generator(self, purpose: str) -> np.random.Generator:
@@ -70,14 +74,14 @@ class SyntheticPhotograph:
         return anatomy.eye(self._generator("both eyes"), self._generator(f"{self.eye} eye"))
 
     def _view(self, eye: anatomy.Eye) -> View:
-        """Aimed and held as exactly as a photographer can."""
+        """Draw a view with a photographer's small errors of aim and tilt."""
         camera = CAMERAS[self.camera]
         right, down, tilt = self._generator(f"{self.eye} {self.field} view").uniform(-0.1, 0.1, 3).tolist()
         aim = complex(right, down) + (eye.disc if self.field is Field.DISC else 0)
         return View(aim, cmath.rect(camera.radius / camera.reach, tilt), mirrored=self.eye is Eye.LEFT)
 
-    def _found(self, eye: anatomy.Eye, view: View) -> tuple[Finding, ...]:
-        """Lesions and distractors in pixels: those around the fovea, and for a disc-centred field those beyond."""
+    def _findings(self, eye: anatomy.Eye, view: View) -> tuple[Finding, ...]:
+        """Draw lesions and distractors, in pixels: those around the fovea, and beyond for a disc-centred field."""
         camera = CAMERAS[self.camera]
         macula, here = (
             FundusView(eye, camera, 0),
@@ -87,12 +91,13 @@ class SyntheticPhotograph:
         def drawn(purpose: str, kinds: tuple[Kind, ...], fundus: FundusView) -> tuple[Finding, ...]:
             return findings(self._generator(purpose), kinds, self.grade, fundus, self.oedema and fundus is macula)
 
-        found = drawn(f"{self.eye} lesions", LESIONS, macula) + drawn(f"{self.eye} distractors", OF_THE_EYE, macula)
+        drawings = drawn(f"{self.eye} lesions", LESIONS, macula) + drawn(f"{self.eye} distractors", OF_THE_EYE, macula)
         if self.field is Field.DISC:
             nasal = drawn(f"{self.eye} nasal lesions", LESIONS, here)
-            found += tuple(finding for finding in nasal if not macula.holds(np.array(finding.centre), 0))
-        found += drawn(f"{self.eye} {self.field} distractors", OF_THE_PHOTOGRAPH, here)
-        return tuple(seen for finding in found if _in_view(seen := _projected(finding, view), camera))
+            drawings += tuple(finding for finding in nasal if not macula.holds(np.array(finding.centre), 0))
+        drawings += drawn(f"{self.eye} {self.field} distractors", OF_THE_PHOTOGRAPH, here)
+        projected = [_projected(finding, view) for finding in drawings]
+        return tuple(finding for finding in projected if _in_view(finding, camera))
 
 
 def _projected(finding: Finding, view: View) -> Finding:
@@ -106,7 +111,7 @@ def _in_view(finding: Finding, camera: Camera) -> bool:
 
 
 def hospital(name: str, settings: HospitalSettings, seed: int) -> Collection:
-    """Its patients' photographs: one of each eye centred on the macula, of some a second centred on the disc."""
+    """Draw a hospital's patients: a photograph of each eye centred on the macula, of some a second on the disc."""
     one_of(f"data.hospitals.{name}.camera", settings.camera, CAMERAS)
     rng = generator(seed, name, purpose="grades")
     grades = rng.permutation(np.repeat(np.arange(GRADES), shares(settings.patients, settings.prevalence)))
@@ -131,7 +136,7 @@ def _examples(patient: str, grade: int, camera: str, source: str, seed: int) -> 
 
 
 def shares(total: int, prevalence: Sequence[float]) -> NDArray[np.int64]:
-    """`total` in whole parts close to `prevalence`, at least one of each kind wanted while there are enough."""
+    """Divide `total` into whole parts close to `prevalence`, at least one of each positive share if possible."""
     wanted = total * np.asarray(prevalence)
     counts: NDArray[np.int64] = np.maximum(np.floor(wanted), wanted > 0).astype(np.int64)
     while (missing := total - counts.sum()) > 0:

@@ -1,4 +1,4 @@
-"""Tables as challenges and hospitals export them, read strictly: every row is taken, or refused by its number."""
+"""Read tables as data sets and hospitals export them: take each row, or report it by its number."""
 
 import csv
 import re
@@ -15,7 +15,7 @@ from teledx_fed.data.problems import Problem
 NOT_AVAILABLE = ("nan", "na", "n/a")
 DELIMITERS = (",", ";", "\t", "|")
 DECLARED = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
-"""The first line with which Excel is told the delimiter."""
+"""The first line of a file that sets the delimiter for Excel."""
 
 BLANK = " \t\u00a0"
 LINE_BREAK = re.compile(r"\r\n?|\n")
@@ -24,16 +24,16 @@ Cells = Sequence[str]
 
 
 def code(text: str) -> str:
-    """A cell as a code: `2.0` is `2`, `No_DR ` is `no_dr`, what is not available is empty."""
+    """Return a cell as a code: `2.0` is `2`, `No_DR ` is `no_dr`, `NaN` and the like are empty."""
     bare = re.sub(r"\.0+$", "", composed(text).strip().casefold())
     return "" if bare in NOT_AVAILABLE else bare
 
 
 @dataclass(frozen=True)
 class Row:
-    """A line of a table; or, with no number, what the name of a file or folder says.
+    """A line of a table, or without a number the name of a file or folder.
 
-    `note` is added to problems with names that are not ASCII.
+    Problems with names that are not ASCII end with `note`.
     """
 
     file: str
@@ -42,7 +42,7 @@ class Row:
     note: str = ""
 
     def __getitem__(self, column: str) -> str:
-        """Empty where the table has no such column: what must be there is asked for in `read_table`."""
+        """Return the cell, empty where the table has no such column: `read_table` checks the required ones."""
         return self.cells.get(column.casefold(), "")
 
     def code(self, column: str) -> str:
@@ -59,8 +59,8 @@ class Table:
     problems: tuple[Problem, ...] = ()
 
 
-class _Broken(DataError):
-    """A table, or a row of it, that cannot be read as one: what is wrong, and where."""
+class _InvalidTable(DataError):
+    """A table or a row that cannot be read."""
 
     def __init__(self, message: str, row: int | None = None) -> None:
         super().__init__(message)
@@ -68,7 +68,7 @@ class _Broken(DataError):
 
 
 def on_disk(path: Path) -> Path:
-    """`path` as this disk spells it: letter case and Unicode normal form differ between copies of one data set."""
+    """Find `path` on this disk: letter case and Unicode normal form differ between copies of one data set."""
     if path.exists() or path == path.parent:
         return path
     folder = on_disk(path.parent)
@@ -77,24 +77,24 @@ def on_disk(path: Path) -> Path:
 
 
 def spelling(name: str) -> str:
-    """Equal for names that differ in letter case and Unicode normal form alone."""
+    """Normalise a name, so that names differing only in letter case or Unicode normal form are equal."""
     return composed(name).casefold()
 
 
 def spellings(names: Iterable[str]) -> frozenset[str]:
-    """How patients of these names may be spelt: as a name, or as the code that a layout makes of it."""
+    """Return all spellings of these patients: as a name, and as the code that a layout makes of it."""
     return frozenset(spelt for name in names for spelt in (spelling(name.strip()), code(name)) if spelt)
 
 
 def first_on_disk(*paths: Path) -> Path:
-    """The first path that exists; if none does, the first, to be reported as missing."""
-    return next((found for path in paths if (found := on_disk(path)).exists()), paths[0])
+    """Return the first path that exists; if none does, the first one, to report it as missing."""
+    return next((path for path in map(on_disk, paths) if path.exists()), paths[0])
 
 
 def read_table(path: Path, *columns: str, header: bool = True) -> Table:
-    """The rows of a table that has at least `columns`; without a header, exactly these in this order.
+    """Read a table that has at least `columns`, or without a header exactly these in this order.
 
-    A table whose quotes, encoding or header leave doubt is refused whole, a row of another length by itself.
+    A table with unclear quotes, encoding or header is refused whole, a row of another length by itself.
     """
     path = on_disk(path)
     if not path.is_file():
@@ -104,7 +104,7 @@ def read_table(path: Path, *columns: str, header: bool = True) -> Table:
         names, records = _headed(text.content, columns) if header else _headless(text.content, columns)
     except OSError as error:
         return _refused(path, f"must be a readable table, got {error.strerror}. Check its permissions.")
-    except _Broken as error:
+    except _InvalidTable as error:
         return _refused(path, str(error), error.row)
     except DataError as error:
         return _refused(path, str(error))
@@ -132,7 +132,7 @@ def _named(names: Cells, cells: Cells) -> Mapping[str, str]:
 
 
 def _headed(text: str, columns: Cells) -> tuple[Cells, Sequence[tuple[int, Cells]]]:
-    """Names of the columns, and the records below them, by the delimiter under which all of `columns` are found."""
+    """Return the names of columns and the records, by the delimiter that gives all of `columns`."""
     wanted = {column.casefold() for column in columns}
     delimiters = _declared(text) or DELIMITERS
     delimiter = next((mark for mark in delimiters if wanted <= set(_names(text, mark))), None)
@@ -140,21 +140,23 @@ def _headed(text: str, columns: Cells) -> tuple[Cells, Sequence[tuple[int, Cells
     if delimiter is None:
         missing = ", ".join(column for column in columns if column.casefold() not in names)
         got = ", ".join(filter(None, names)) or "an empty file"
-        raise _Broken(f"must have the column {missing}, got {got}. Name it so.")
+        raise _InvalidTable(f"must have the column {missing}, got {got}. Name it so.")
     twice = [name for name, count in Counter(filter(None, names)).items() if count > 1]
     if twice:
-        raise _Broken(f"must have each column once, got {', '.join(twice)} again. Rename or remove what is not meant.")
+        raise _InvalidTable(
+            f"must have each column once, got {', '.join(twice)} again. Rename or remove what is not meant."
+        )
     return names, list(_records(text, delimiter))[1:]
 
 
 def _headless(text: str, columns: Cells) -> tuple[Cells, Sequence[tuple[int, Cells]]]:
-    """By the delimiter under which every row has as many cells as there are columns; else by that of the first."""
+    """Return `columns` and the records, by a delimiter that gives all rows that many cells, or else the first row's."""
     names = [column.casefold() for column in columns]
     delimiters = _declared(text) or (*DELIMITERS, " ")
     for mark in delimiters:
         try:
             records = list(_records(text, mark))
-        except _Broken:
+        except _InvalidTable:
             continue
         if all(len(cells) >= len(columns) and not any(cells[len(columns) :]) for _, cells in records):
             return names, records
@@ -168,10 +170,10 @@ def _declared(text: str) -> tuple[str, ...]:
 
 
 def _names(text: str, delimiter: str) -> Cells:
-    """Of the columns, in lower case, without the unnamed ones at the end."""
+    """Return the names of the columns in lower case, without unnamed ones at the end."""
     try:
         names = [name.casefold() for name in next(_records(text, delimiter), (0, []))[1]]
-    except _Broken:
+    except _InvalidTable:
         return []
     while names and not names[-1]:
         names.pop()
@@ -179,7 +181,7 @@ def _names(text: str, delimiter: str) -> Cells:
 
 
 def _records(text: str, delimiter: str) -> Iterator[tuple[int, Cells]]:
-    """Row numbers and stripped cells of all rows but empty ones."""
+    """Yield row numbers and stripped cells, without empty rows."""
     reader = csv.reader(StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
     number = 1
     while True:
@@ -187,12 +189,16 @@ def _records(text: str, delimiter: str) -> Iterator[tuple[int, Cells]]:
             line = next(reader, None)
         except csv.Error as error:
             remedy = "Write a quote inside a cell twice, and close each that is open."
-            raise _Broken(f"must have quotes that open and close a cell, got {error}. {remedy}", number) from error
+            raise _InvalidTable(
+                f"must have quotes that open and close a cell, got {error}. {remedy}", number
+            ) from error
         if line is None:
             return
         if any(delimiter in below for cell in line for below in LINE_BREAK.split(cell)[1:]):
             got = f"a quoted cell that goes on to row {reader.line_num}"
-            raise _Broken(f"must end on its own line, got {got}. Close its quote, or remove its line breaks.", number)
+            raise _InvalidTable(
+                f"must end on its own line, got {got}. Close its quote, or remove its line breaks.", number
+            )
         cells = [composed(cell).strip(BLANK) for cell in line]
         if any(cells) and not (number == 1 and DECLARED.fullmatch(delimiter.join(cells))):
             yield number, cells

@@ -31,7 +31,7 @@ LEFTOVERS = {
 
 
 class Why(StrEnum):
-    """Why a file that lies in a folder is not taken for a photograph."""
+    """Why a file in a folder is not taken as a photograph."""
 
     HIDDEN = "hidden, or left by an archive or a file manager"
     OTHER = "not a photograph that this program reads"
@@ -41,9 +41,9 @@ class Why(StrEnum):
 
 @dataclass(frozen=True)
 class Files:
-    """What lies below `folder`: every file is in `images` or `dicom`, or counted in `not_taken`, or is a problem.
+    """All files below `folder`: each is in `images` or `dicom`, is counted in `not_taken`, or is a problem.
 
-    `others` are those not taken that are no photographs.
+    `others` are files that are not taken because they are not photographs.
     """
 
     folder: Path
@@ -55,22 +55,22 @@ class Files:
 
     @property
     def photographs(self) -> tuple[Path, ...]:
-        """In the order of paths."""
+        """Images and DICOM files, sorted by path."""
         return tuple(sorted(self.images | self.dicom))
 
     def readable(self) -> "Files":
-        """These files. `BadData` names every folder, file and link that cannot be read."""
+        """Return these files. Raise `BadData` with every folder, file and link that cannot be read."""
         if self.problems:
             raise BadData(self.problems)
         return self
 
 
-def walk(folder: Path, apart: Iterable[Path] = ()) -> Files:
-    """All files below `folder`, through symbolic links, but for files and folders `apart`, which the caller sees to.
+def walk(folder: Path, excluded: Iterable[Path] = ()) -> Files:
+    """List all files below `folder`, through symbolic links, without the files and folders in `excluded`.
 
-    A link to a folder that it lies in is not followed. Nothing is found where `folder` is none.
+    A link to a folder that contains it is not followed. The list is empty where `folder` is not a folder.
     """
-    walker = _Walker(frozenset(apart))
+    walker = _Walker(frozenset(excluded))
     walker.run(folder)
     return Files(
         folder,
@@ -83,21 +83,21 @@ def walk(folder: Path, apart: Iterable[Path] = ()) -> Files:
 
 
 def counted(left: Iterable[tuple[Path, Why]]) -> tuple[NotTaken, ...]:
-    """Files that are not taken, by the folder they lie in, their suffix and the reason."""
+    """Count files that are not taken, by folder, suffix and reason."""
     cells = Counter((_shown(path.parent), _suffix(path), why) for path, why in left)
     return tuple(NotTaken(*cell, count) for cell, count in sorted(cells.items()))
 
 
 def by_reason(not_taken: Iterable[NotTaken]) -> dict[str, dict[str, int]]:
-    """How many files of which suffix are not taken, by reason; the most frequent suffix first."""
+    """Count files that are not taken by reason and suffix, the most frequent suffix first."""
     counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    for left in not_taken:
-        counts[left.why][left.suffix] += left.count
+    for group in not_taken:
+        counts[group.why][group.suffix] += group.count
     return {why: dict(suffixes.most_common()) for why, suffixes in sorted(counts.items())}
 
 
 def in_words(not_taken: Iterable[NotTaken]) -> str:
-    """Such as `3 files are not taken: 2 .heic, 1 .txt (not a photograph that this program reads)`; empty for none."""
+    """Write counts as `3 files are not taken: 2 .heic, 1 .txt (not a photograph that this program reads)`."""
     reasons = by_reason(not_taken)
     count = sum(sum(suffixes.values()) for suffixes in reasons.values())
     each = (
@@ -108,9 +108,9 @@ def in_words(not_taken: Iterable[NotTaken]) -> str:
 
 
 def _suffix(path: PurePath) -> str:
-    """In lower case; what follows a dot in a longer name is none."""
-    found = path.suffix.casefold()
-    return found if re.fullmatch(r"\.[a-z0-9]{1,8}", found) else "no suffix"
+    """Return the suffix in lower case; the text after a dot in a longer name is not a suffix."""
+    suffix = path.suffix.casefold()
+    return suffix if re.fullmatch(r"\.[a-z0-9]{1,8}", suffix) else "no suffix"
 
 
 @dataclass
@@ -121,12 +121,12 @@ class _Folder:
 
 
 class _Walker:
-    def __init__(self, apart: frozenset[Path]) -> None:
+    def __init__(self, excluded: frozenset[Path]) -> None:
         self.images: list[Path] = []
         self.dicom: list[Path] = []
         self.left: list[tuple[Path, Why]] = []
         self.problems: list[Problem] = []
-        self._apart = apart
+        self._excluded = excluded
         self._open: list[_Folder] = []
 
     def run(self, folder: Path) -> None:
@@ -158,7 +158,7 @@ class _Walker:
         except OSError as error:
             self._fault(path, hidden, _broken(path, error))
             return
-        if path in self._apart and not hidden:
+        if path in self._excluded and not hidden:
             return
         if stat.S_ISDIR(state.st_mode):
             self._descend(path, folder.above, _identity(state), hidden)
@@ -198,7 +198,7 @@ class _Walker:
             self.left.append((path, Why.OTHER))
 
     def _fault(self, path: Path, hidden: bool, problem: Problem) -> None:
-        """What a system left behind may be closed to us, and is no loss."""
+        """Count a hidden file that cannot be read as not taken; report any other."""
         if hidden:
             self.left.append((path, Why.HIDDEN))
         else:
@@ -213,7 +213,7 @@ def unreadable(path: Path, error: OSError) -> Problem:
 def _broken(path: Path, error: OSError) -> Problem:
     try:
         target = path.readlink()
-    except OSError:  # no link: the folder that it lies in can be listed and not entered
+    except OSError:  # not a link: its folder can be listed but not entered
         return unreadable(path.parent, error)
     if isinstance(error, PermissionError):
         return unreadable(path, error)

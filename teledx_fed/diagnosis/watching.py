@@ -40,7 +40,7 @@ class Watch:
 
     def look(self) -> int:
         """How many studies were taken in."""
-        files = walk(self._folder, apart=[self._folder / name for name in (DONE, REFUSED)])
+        files = walk(self._folder, excluded=[self._folder / name for name in (DONE, REFUSED)])
         self._report(files.problems)
         waiting = of_folder(files)
         now: State = {one.name: tuple(_state(sent.file) for sent in one.sent) for one in waiting}

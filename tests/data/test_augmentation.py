@@ -39,7 +39,7 @@ def test_about_half_are_mirrored() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
-def test_kind_is_kept(dtype: torch.dtype) -> None:
+def test_the_dtype_is_kept(dtype: torch.dtype) -> None:
     given = batch() if dtype == torch.uint8 else batch() / 255
     augmented = augment(given, seeded(5))
     assert (augmented.dtype, augmented.shape) == (given.dtype, given.shape)
@@ -81,7 +81,7 @@ def test_a_batch_is_what_torchvision_makes_of_its_images(side: int) -> None:
     torch.testing.assert_close(rounded / 255, expected, rtol=0, atol=0.006)  # torchvision rounds at every step
 
 
-def test_what_comes_is_left_as_it_is() -> None:
+def test_the_input_is_not_changed() -> None:
     for given in (batch().clone(), batch() / 255):
         before = given.clone()
         augment(given, seeded(9))

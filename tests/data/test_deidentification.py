@@ -33,7 +33,7 @@ cv2.circle(EYE, (60, 45), 35, (170, 90, 40), -1)
 EYE[30:50, 50:70, 1] += np.arange(20, dtype=np.uint8)
 
 
-def test_no_identifier_survives_wherever_it_stood() -> None:
+def test_no_identifier_survives_in_any_element() -> None:
     content = file_full_of_identifiers(EYE)
     assert all(canary in content for canary in CANARIES if canary != TEXT.encode("utf-16-le"))
     assert content.count(TEXT.encode()) > 3000
@@ -45,7 +45,7 @@ def test_no_identifier_survives_wherever_it_stood() -> None:
             assert canary.lower() not in result.lower()
 
 
-def test_what_was_read_of_a_file_shows_where_a_canary_could_have_sung() -> None:
+def test_the_canaries_lie_in_elements_that_are_read() -> None:
     facts = read_dataset(file_full_of_identifiers(EYE), "x")
     assert facts.PatientID == facts.Manufacturer == facts.BurnedInAnnotation == TEXT
     assert facts.StudyInstanceUID == f"1.2.{DIGITS}"
@@ -94,7 +94,7 @@ def test_a_result_is_stamped_and_strictly_readable(monkeypatch: pytest.MonkeyPat
     assert not [element for element in result if element.tag.is_private]
 
 
-def test_what_is_burned_in_beside_the_disc_is_blacked_out() -> None:
+def test_text_beside_the_disc_is_blacked_out() -> None:
     image = EYE.copy()
     cv2.putText(image, "DOE", (2, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (255, 255, 255), 1)
     assert image[:15, :30].max() == 255
@@ -105,7 +105,7 @@ def test_what_is_burned_in_beside_the_disc_is_blacked_out() -> None:
     assert result.BurnedInAnnotation == "YES", "nobody said that there is none in the disc"
 
 
-def test_compressed_ones_lose_what_stands_in_their_stream() -> None:
+def test_the_stream_of_a_compressed_photograph_is_not_copied() -> None:
     dataset = photograph(EYE, syntax=J2K_LOSSLESS)
     frame = encoded(EYE, "JPEG2000", irreversible=False, comment=TEXT)
     assert TEXT.encode() in frame
@@ -123,7 +123,7 @@ def test_studies_and_series_stay_together() -> None:
     assert other.PatientID != first.PatientID
 
 
-def test_nobody_becomes_somebody() -> None:
+def test_a_photograph_without_a_patient_stays_without_one() -> None:
     result = deidentified(photograph(EYE, PatientID="", StudyInstanceUID=None), KEY)
     assert not result.PatientID
     brighter = deidentified(photograph(EYE + (EYE > 0), PatientID="", StudyInstanceUID=None), KEY)
@@ -148,7 +148,7 @@ def test_a_short_key_is_refused() -> None:
         pseudonym(bytes(8), "MRN 7")
 
 
-def test_what_shows_no_fundus_is_refused() -> None:
+def test_a_photograph_without_a_fundus_is_refused() -> None:
     with pytest.raises(ValueError, match="must show a fundus"):
         deidentified(photograph(np.zeros_like(EYE)), KEY)
 
@@ -199,7 +199,7 @@ def test_a_report_is_no_photograph(tmp_path: Path) -> None:
         about(tmp_path / "report")
 
 
-def test_what_is_no_pdf_and_what_names_no_study_is_refused() -> None:
+def test_other_files_than_pdf_and_reports_without_a_study_are_refused() -> None:
     with pytest.raises(ValueError, match="pdf must be a PDF file"):
         encapsulated_pdf(b"<html>", FACTS)
     with pytest.raises(ValueError, match="Invalid value for VR UI"):

@@ -37,7 +37,7 @@ def test_about(tmp_path: Path) -> None:
         (None, None, Eye.UNKNOWN),
     ],
 )
-def test_the_eye_of_the_image_goes_before_that_of_the_series(image: str, series: str, eye: Eye) -> None:
+def test_the_eye_of_the_image_takes_precedence_over_that_of_the_series(image: str, series: str, eye: Eye) -> None:
     values = {"ImageLaterality": image, "Laterality": series}
     dataset = photograph(RGB)
     del dataset.ImageLaterality
@@ -87,11 +87,11 @@ def test_acquired(values: dict[str, object], acquired: str | None) -> None:
 
 
 @pytest.mark.parametrize(("value", "free"), [("NO", True), ("YES", False), ("", False), (None, False)])
-def test_only_what_is_said_to_be_free_of_text_is(value: str | None, free: bool) -> None:
+def test_a_photograph_is_free_of_text_only_where_the_header_states_it(value: str | None, free: bool) -> None:
     assert said(BurnedInAnnotation=value).free_of_text is free
 
 
-def test_nothing_said_is_unknown() -> None:
+def test_missing_values_are_unknown() -> None:
     facts = said(PatientID=None, Manufacturer=None, ManufacturerModelName=None, StudyInstanceUID=None)
     assert (facts.patient, facts.camera, facts.study) == ("", "unknown", "")
 

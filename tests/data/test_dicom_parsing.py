@@ -131,7 +131,7 @@ def test_truncated_files_are_refused_wherever_they_end(way: str) -> None:
 
 
 @pytest.mark.parametrize("way", ["JPEG", "JPEG 2000"])
-def test_a_copy_that_broke_off_and_was_filled_up_is_refused(way: str) -> None:
+def test_a_truncated_copy_with_padding_is_refused(way: str) -> None:
     dataset = EVERY_WAY[way]()
     frame = encoded(SMOOTH, "JPEG" if way == "JPEG" else "JPEG2000")
     store(dataset, encapsulate([frame[: len(frame) // 2].ljust(len(frame), b"\0")]))
@@ -148,7 +148,7 @@ def test_a_frame_of_another_size_than_its_header_says_is_refused() -> None:
     assert "as its header says" in refusal(content_of(one)), "not one pixel spread over all"
 
 
-# Whoever wants to harm
+# Malicious files
 
 
 def header(*elements: bytes) -> bytes:
@@ -181,7 +181,7 @@ def test_a_long_value_is_refused() -> None:
     assert "described in values of at most 262144 bytes, got 800000" in refusal(content)
 
 
-def test_bombs_are_refused() -> None:
+def test_decompression_bombs_are_refused() -> None:
     syntax = uid.DeflatedExplicitVRLittleEndian.encode() + b"\0"
     inflating = zlib.compressobj(wbits=-15)
     meta = struct.pack("<HH2sH", 2, 0x10, b"UI", len(syntax)) + syntax
@@ -204,7 +204,7 @@ def test_memory_is_bounded_by_the_size_of_the_file() -> None:
     assert peak < 250 << 20, "where a million items would take 600 MiB"
 
 
-def test_nothing_is_warned_or_logged_of_what_stands_in_a_file(tmp_path: Path) -> None:
+def test_no_warning_or_log_quotes_a_file(tmp_path: Path) -> None:
     path = saved(tmp_path, photograph(RGB))
     path.write_bytes(path.read_bytes().replace(b"MRN 7", b"M\xffN\\7").replace(b"1.2.3.4.5", b"1.Doe.0.5"))
     code = "import sys; from pathlib import Path; from teledx_fed.data.dicom import *\n"

@@ -86,7 +86,7 @@ def test_rle_of_16_bits() -> None:
 @pytest.mark.parametrize("interpretation", ["YBR_FULL_422", "YBR_FULL", "RGB"])
 @pytest.mark.parametrize("subsampling", [0, 1, 2])
 def test_jpeg_baseline(interpretation: str, subsampling: int) -> None:
-    """Exported as RGB, a JPEG file mostly is YCbCr all the same, and says so itself."""
+    """Exported as RGB, a JPEG file is mostly still YCbCr, and its header states so."""
     content = encoded(SMOOTH, "JPEG", quality=95, subsampling=subsampling)
     image = shown(compressed(SMOOTH, JPEG, interpretation, quality=95, subsampling=subsampling))
     truth = np.asarray(Image.open(io.BytesIO(content)))

@@ -73,11 +73,11 @@ def test_the_right_eye_has_its_disc_on_the_viewers_right() -> None:
     ],
     ids=["no disc", "no fovea", "turned by 180°", "not sure", "disc-centred", "far from the midline"],
 )
-def test_what_is_not_sure_names_no_eye(disc: Disc | None) -> None:
+def test_an_uncertain_disc_gives_no_eye(disc: Disc | None) -> None:
     assert side_of(disc) is Eye.UNKNOWN
 
 
-def test_an_unsure_disc_says_nothing_of_the_field() -> None:
+def test_an_uncertain_disc_gives_no_field() -> None:
     assert field_of(None) is Field.UNKNOWN
     assert field_of(replace(UPRIGHT, confidence=0.5)) is Field.UNKNOWN
     assert field_of(Disc(0.05, 0.1, confidence=4.0)) is Field.DISC
@@ -91,7 +91,7 @@ NOTHING: dict[str, Callable[[], np.ndarray]] = {
 
 
 @pytest.mark.parametrize("name", NOTHING)
-def test_where_nothing_is_there_is_no_disc(name: str) -> None:
+def test_an_image_without_a_disc_has_none(name: str) -> None:
     assert optic_disc(NOTHING[name]()) is None
 
 

@@ -96,7 +96,7 @@ def test_near_duplicates_stay_and_their_patients_become_one(scenes: Scenes) -> N
 
 
 @pytest.mark.parametrize("grade", [0, 4])
-def test_who_shares_an_exact_duplicate_is_one_patient(grade: int, scenes: Scenes) -> None:
+def test_patients_who_share_an_exact_duplicate_are_one(grade: int, scenes: Scenes) -> None:
     """Whether one copy is kept or, for their grades, none: the other photographs show the same eyes."""
     distinct = deduplicate(
         collection(
@@ -108,13 +108,13 @@ def test_who_shares_an_exact_duplicate_is_one_patient(grade: int, scenes: Scenes
     assert {patient for _, patient in kept(distinct)} == {"p"}
 
 
-def test_nothing_to_do_is_no_change(scenes: Scenes) -> None:
+def test_a_collection_without_duplicates_is_unchanged(scenes: Scenes) -> None:
     given = collection(*(Example(Scene(f"{number}", number), 0, f"p{number}") for number in range(8)))
     assert deduplicate(given, scenes) == given
     assert deduplicate(collection(), scenes) == collection()
 
 
-def test_a_second_look_reads_no_photograph(scenes: Scenes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_search_reads_no_photograph(scenes: Scenes, monkeypatch: pytest.MonkeyPatch) -> None:
     given = collection(*(Example(Scene(f"{number}", number // 2, number % 2), 0, f"p{number}") for number in range(8)))
     first = deduplicate(given, scenes)
     monkeypatch.setattr(Scenes, "batch", lambda self, examples: pytest.fail("a photograph was read again"))
@@ -142,7 +142,7 @@ def test_re_encoded_real_photographs_are_found_and_different_ones_are_not(real_d
 
 
 @pytest.mark.slow
-def test_aptos_holds_the_duplicates_that_are_known(real_data: Path, tmp_path: Path) -> None:
+def test_aptos_has_the_published_duplicates(real_data: Path, tmp_path: Path) -> None:
     with (real_data / "aptos2019" / "train.csv").open() as file:
         examples = tuple(
             Example(

@@ -58,7 +58,7 @@ def test_photographs_of_more_pixels_than_the_limit_are_named(of: Callable[..., S
     assert "eye3.png: photograph must show a fundus" in reporter.messages[-1]
 
 
-def test_everything_that_is_wrong_is_said_at_once(of: Callable[..., Settings], tmp_path: Path) -> None:
+def test_all_problems_are_reported_at_once(of: Callable[..., Settings], tmp_path: Path) -> None:
     """Of all hospitals, before a photograph is prepared; then all photographs that cannot be decoded."""
     reporter = RecordingReporter()
     settings = of()
@@ -108,7 +108,7 @@ def test_a_folder_that_cannot_be_read_is_not_skipped() -> None:
         _report([problem], "skip", SILENT)
 
 
-def test_skipping_says_how_many_and_loses_nothing_else(of: Callable[..., Settings], tmp_path: Path) -> None:
+def test_skipping_reports_the_number_and_keeps_all_others(of: Callable[..., Settings], tmp_path: Path) -> None:
     reporter = RecordingReporter()
     site = hospitals(of(on_bad="skip"), tmp_path, reporter)["clinic"]
     shard = site.shard

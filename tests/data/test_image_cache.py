@@ -68,7 +68,7 @@ def test_stored_files_are_plain_arrays(cache: ImageCache, examples: list[Example
     np.testing.assert_array_equal(np.load(path, mmap_mode="r"), cache.batch(examples[:1])[0])
 
 
-def test_settings_do_not_share_what_they_prepare(cache: ImageCache, examples: list[Example], tmp_path: Path) -> None:
+def test_each_preparation_has_its_own_files(cache: ImageCache, examples: list[Example], tmp_path: Path) -> None:
     others = [
         ImageCache(tmp_path / "cache", DataSettings(image_size=64, ben_graham=True)),
         ImageCache(tmp_path / "cache", DataSettings(image_size=64, clahe=True)),
@@ -79,7 +79,7 @@ def test_settings_do_not_share_what_they_prepare(cache: ImageCache, examples: li
     assert ImageCache(tmp_path / "cache", DataSettings(image_size=32)).batch(examples).shape == (6, 32, 32, 3)
 
 
-def test_bad_photographs_are_named_and_the_rest_goes_on(cache: ImageCache, examples: list[Example]) -> None:
+def test_bad_photographs_are_reported_and_the_others_are_prepared(cache: ImageCache, examples: list[Example]) -> None:
     cut, black = (Path(examples[i].image.name) for i in (1, 4))
     cut.write_bytes(cut.read_bytes()[:500])
     Image.new("RGB", (80, 80)).save(black)
@@ -95,7 +95,7 @@ def test_bad_photographs_are_named_and_the_rest_goes_on(cache: ImageCache, examp
 
 
 @pytest.mark.parametrize("damage", ["empty", "short", "header", "pixel"])
-def test_a_damaged_file_is_written_anew(cache: ImageCache, examples: list[Example], damage: str) -> None:
+def test_a_damaged_file_is_written_again(cache: ImageCache, examples: list[Example], damage: str) -> None:
     expected = cache.batch(examples[:1])
     (path,) = files(cache)
     whole = path.read_bytes()

@@ -125,7 +125,7 @@ def test_messidor2_infers_patients_whatever_the_number_in_the_names(tmp_path: Pa
         ("IM000012 IM000013 IM000015 20051020_43808 20051020_43868 20051020_43929 20051021", Patients.UNKNOWN, 7, 7),
     ],
 )
-def test_messidor2_counts_names_that_its_rule_does_not_fit(
+def test_messidor2_counts_names_of_another_form_as_patients(
     tmp_path: Path, strange: str, known: Patients, patients: int, alone: int
 ) -> None:
     text, names = MESSIDOR2, " ".join(MESSIDOR2_IMAGES).replace(".JPG", ".jpg").replace("im000013", "IM000013")
@@ -209,7 +209,7 @@ def test_ddr_ungradable_is_not_a_grade(tmp_path: Path) -> None:
     assert set_aside(collection, tmp_path) == [("DR_grading/train/007-0005-000.jpg", Reason.UNGRADABLE)]
 
 
-def test_deepdrid_takes_no_eye_from_a_name_that_says_none(tmp_path: Path) -> None:
+def test_deepdrid_takes_no_eye_from_a_name_without_one(tmp_path: Path) -> None:
     folder = tmp_path / "regular_fundus_images" / "regular-fundus-training"
     header = "patient_id,image_id,image_path,left_eye_DR_Level,right_eye_DR_Level\n"
     table(folder / "regular-fundus-training.csv", f"{header}4,4_l1,4_l1_retake.jpg,0,3\n")
@@ -356,7 +356,7 @@ def test_folder_takes_links_and_every_photograph_by_suffix_or_content(tmp_path: 
     assert [(left.suffix, left.count) for left in collection.not_taken] == [(".jpg", 1), (".txt", 1)]
 
 
-def test_folder_takes_dicom_files_with_what_their_headers_say(tmp_path: Path) -> None:
+def test_folder_takes_dicom_files_with_their_headers(tmp_path: Path) -> None:
     photographs(tmp_path, "0/a.png")
     saved(tmp_path, dicom_photograph(RGB, ImageLaterality="R"), "3/IM1")
     saved(tmp_path, dicom_photograph(RGB, PatientID=None), "3/IM2.dcm")

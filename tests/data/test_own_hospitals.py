@@ -38,12 +38,12 @@ def test_every_layout_can_be_described(tmp_path: Path, layout: str) -> None:
     assert load(described(tmp_path, f"a: {{layout: {layout}, root: .}}")).sources["a"].layout == layout
 
 
-def test_hospitals_can_be_drawn(tmp_path: Path) -> None:
+def test_hospitals_can_be_synthetic(tmp_path: Path) -> None:
     own = load(described(tmp_path, "a: {layout: drawn, patients: 30, camera: zeiss, prevalence: [1, 0, 0, 0, 0]}\n"))
     assert own.drawn == {"a": HospitalSettings(30, "zeiss", [1.0, 0.0, 0.0, 0.0, 0.0])}
 
 
-def test_everything_that_is_wrong_is_said_at_once_by_line(tmp_path: Path) -> None:
+def test_all_problems_are_reported_at_once_by_line(tmp_path: Path) -> None:
     text = """\
 a: {layout: fodler, root: .}
 b: {layout: folder, root: absent}
@@ -85,7 +85,7 @@ k: {layout: drawn, patients: many, camera: zeiss, prevalence: 3}
         ("a: {layout: folder, root: .}\nb: {layout: drawn}\n", "all hospitals must be drawn, or none"),
     ],
 )
-def test_what_is_no_description_is_refused(tmp_path: Path, text: str, expected: str) -> None:
+def test_a_file_without_descriptions_is_refused(tmp_path: Path, text: str, expected: str) -> None:
     with pytest.raises(ValueError, match=expected):
         load(described(tmp_path, text))
 

@@ -64,7 +64,7 @@ def held(dealt: Mapping[str, Collection]) -> dict[str, set[str]]:
 
 @pytest.mark.parametrize("by", PARTITIONS)
 @pytest.mark.parametrize("seed", [0, 1])
-def test_every_photograph_is_dealt_once_and_no_patient_twice(by: str, seed: int) -> None:
+def test_every_photograph_is_at_one_site_and_so_is_every_patient(by: str, seed: int) -> None:
     dealt = assign(THREE, PartitionSettings(by=by, sites=3, alpha=1.0), seed)
     names = Counter((e.source, e.image.name, e.patient) for c in dealt.values() for e in c.examples)
     assert set(names.values()) == {1}
@@ -82,7 +82,7 @@ def test_neither_the_order_of_files_nor_of_sources_matters(by: str) -> None:
 
 
 @pytest.mark.parametrize("by", ["iid", "label_skew", "quantity_skew"])
-def test_another_seed_deals_otherwise(by: str) -> None:
+def test_another_seed_gives_another_partition(by: str) -> None:
     skewed = PartitionSettings(by=by, sites=3, alpha=1.0)
     assert held(assign(THREE, skewed, 0)) != held(assign(THREE, skewed, 1))
 
@@ -110,7 +110,7 @@ def _spread(by: str, alpha: float) -> tuple[float, float]:
     return float(np.std(sizes) / np.mean(sizes)), float(np.std(healthy))
 
 
-def test_alpha_says_how_skewed() -> None:
+def test_alpha_sets_the_skew() -> None:
     assert _spread("label_skew", 0.5)[1] > 4 * _spread("label_skew", 1000)[1]
     assert _spread("quantity_skew", 0.5)[0] > 4 * _spread("quantity_skew", 1000)[0]
     assert _spread("quantity_skew", 5)[1] < 0.1, "sizes are skewed, grades are not"
@@ -122,7 +122,7 @@ def test_a_site_of_a_camera_shift_shares_its_cameras_with_no_other() -> None:
     assert cameras == {"site_1": {"canon"}, "site_2": {"nidek", "one"}}
 
 
-def test_a_site_that_gets_nobody_says_why() -> None:
+def test_a_site_without_patients_is_refused_with_the_reason() -> None:
     with pytest.raises(ValueError, match=r"partition\.sites must be at most the number of cameras \(canon, nidek, one"):
         assign(THREE, PartitionSettings(by="camera_shift", sites=4), 0)
     with pytest.raises(ValueError, match=r"partition\.by=label_skew must give each of 8 sites a patient.*raise"):
@@ -131,7 +131,7 @@ def test_a_site_that_gets_nobody_says_why() -> None:
         assign({**THREE, **collections(none=())}, SHARES, 0)
 
 
-def test_a_site_is_as_sure_of_its_patients_as_the_least_sure_source() -> None:
+def test_a_site_identifies_patients_as_its_weakest_source_does() -> None:
     mixed = {**THREE, "west": Collection(patients([0] * 90), Patients.UNKNOWN)}
     assert assign(mixed, PartitionSettings(by="iid", sites=1), 0)["site_1"].patients == Patients.UNKNOWN
 
@@ -162,7 +162,9 @@ def test_shares_come_out_right_on_small_sites(grades: list[int], key: bytes) -> 
 
 @settings(deadline=None)
 @given(cohorts, cohorts, st.sets(st.integers(0, 59), max_size=12), keys)
-def test_whoever_comes_or_goes_nobody_else_moves(first: list[int], more: list[int], gone: set[int], key: bytes) -> None:
+def test_new_and_removed_patients_do_not_move_others(
+    first: list[int], more: list[int], gone: set[int], key: bytes
+) -> None:
     before, kept = split(patients(first), SHARES, key)
     stored = json.loads(json.dumps(kept))
     stay = [e for e in patients(first) if int(e.patient[1:]) not in gone]
@@ -188,7 +190,7 @@ def test_every_grade_is_held_out_in_its_share() -> None:
         assert tested == pytest.approx(0.3 * count, abs=1)
 
 
-def test_newcomers_come_in_about_the_same_shares() -> None:
+def test_new_patients_are_split_in_about_the_same_shares() -> None:
     """Also those of a grade that was rare, or not there, at first."""
     _, kept = split(patients([0] * 10 + [1, 2]), SHARES, KEY)
     many = patients([1, 2, 3, 4] * 250, prefix="new")
@@ -197,19 +199,19 @@ def test_newcomers_come_in_about_the_same_shares() -> None:
     assert counts["train"] == pytest.approx(500, abs=120)
 
 
-def test_another_key_splits_otherwise() -> None:
+def test_another_key_gives_another_split() -> None:
     assert sides(split(patients(GRADES), SHARES, KEY)[0]) != sides(split(patients(GRADES), SHARES, KEY[::-1])[0])
 
 
 @pytest.mark.parametrize(("terms", "key"), [(PartitionSettings(test=0.2), KEY), (SHARES, KEY[::-1])])
-def test_other_terms_than_at_first_are_refused(terms: PartitionSettings, key: bytes) -> None:
+def test_changed_terms_are_refused(terms: PartitionSettings, key: bytes) -> None:
     _, kept = split(patients(GRADES), SHARES, KEY)
     with pytest.raises(ValueError, match="stay as at first use"):
         split(patients(GRADES), terms, key, kept)
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
-def test_a_site_too_small_to_split_says_so(count: int) -> None:
+def test_a_site_too_small_to_split_is_refused(count: int) -> None:
     with pytest.raises(ValueError, match=rf"leave a patient each to train.*of {count} patients.*gather more"):
         split(patients([0] * count), SHARES, KEY)
 

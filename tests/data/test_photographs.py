@@ -63,14 +63,14 @@ def test_reads_what_was_written(tmp_path: Path, file_format: str) -> None:
 
 
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG", "TIFF", "BMP"])
-def test_the_size_stands_in_the_header(tmp_path: Path, file_format: str) -> None:
+def test_the_size_comes_from_the_header(tmp_path: Path, file_format: str) -> None:
     content = encoded(Image.fromarray(PIXELS), file_format)
     assert stored(tmp_path, content).size() == (40, 60)
     if file_format == "JPEG":
         assert stored(tmp_path, content[:-100]).size() == (40, 60)
 
 
-def test_a_size_that_cannot_be_had_names_the_photograph(tmp_path: Path) -> None:
+def test_a_photograph_without_a_readable_size_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"away\.png must be readable"):
         PhotographFile(tmp_path / "away.png").size()
     with pytest.raises(ValueError, match="photograph must be a JPEG"):
@@ -111,7 +111,7 @@ def test_a_reduced_photograph_is_upright_and_refused_as_the_whole_one(tmp_path: 
     assert stored(tmp_path, encoded(smooth, "PNG")).reduced(20) is None
 
 
-def test_a_files_state_tells_whether_somebody_wrote_to_it(tmp_path: Path) -> None:
+def test_a_files_state_changes_when_it_is_written(tmp_path: Path) -> None:
     photograph = stored(tmp_path, JPEG)
     before = photograph.state()
     assert photograph.state() == before
@@ -151,7 +151,7 @@ def test_equal_content_has_equal_digests(tmp_path: Path) -> None:
         (encoded(Image.fromarray(PIXELS[..., 0].astype(np.uint16)), "PNG"), "must be 8 bits a channel"),
     ],
 )
-def test_says_what_is_wrong_with_a_file(tmp_path: Path, content: bytes, complaint: str) -> None:
+def test_a_bad_file_is_refused_with_the_reason(tmp_path: Path, content: bytes, complaint: str) -> None:
     photograph = stored(tmp_path, content)
     with pytest.raises(ValueError, match=complaint) as raised:
         photograph.read()
@@ -187,7 +187,7 @@ TRAILERS: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.mark.parametrize("trailer", TRAILERS)
 @pytest.mark.parametrize("kind", JPEGS)
-def test_what_follows_the_end_of_a_whole_jpeg_is_left_alone(tmp_path: Path, kind: str, trailer: str) -> None:
+def test_bytes_after_the_end_of_a_whole_jpeg_are_ignored(tmp_path: Path, kind: str, trailer: str) -> None:
     whole = JPEGS[kind]
     read = stored(tmp_path, whole + TRAILERS[trailer](whole)).read()
     np.testing.assert_array_equal(read, decoded_by_pillow(whole))
@@ -293,7 +293,7 @@ def test_more_pixels_than_the_limit_are_refused_by_the_header(tmp_path: Path, fi
     assert replace(photograph, most_pixels=60 * 40).read().shape == (40, 60, 3)
 
 
-def test_a_missing_file_says_so(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     for look in (PhotographFile(tmp_path / "gone.png").read, PhotographFile(tmp_path / "gone.png").digest):
         with pytest.raises(ValueError, match=r"gone\.png must be readable, got No such file"):
             look()
@@ -322,13 +322,13 @@ def test_reads_rows_of_an_archive(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("key", "index"), [("val_images", 0), ("train_images", 5), ("labels", 0)])
-def test_a_row_that_is_no_image_says_so(tmp_path: Path, key: str, index: int) -> None:
+def test_a_row_that_is_no_image_is_reported(tmp_path: Path, key: str, index: int) -> None:
     np.savez(tmp_path / "set.npz", train_images=PIXELS[None], labels=np.zeros((3, 1)))
     with pytest.raises(ValueError, match=rf"set\.npz/{key}/{index} must be"):
         ArrayPhotograph(tmp_path / "set.npz", key, index).read()
 
 
-def test_a_truncated_archive_says_so(tmp_path: Path) -> None:
+def test_a_truncated_archive_is_reported(tmp_path: Path) -> None:
     np.savez(tmp_path / "whole.npz", images=PIXELS[None])
     (tmp_path / "cut.npz").write_bytes((tmp_path / "whole.npz").read_bytes()[:200])
     with pytest.raises(ValueError, match=r"cut\.npz/images/0 must be"):

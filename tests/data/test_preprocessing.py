@@ -68,7 +68,7 @@ def test_a_photograph_without_a_border_is_kept_whole() -> None:
 
 
 @pytest.mark.parametrize("noise", [0, 3])
-def test_a_black_photograph_says_so(noise: float) -> None:
+def test_a_black_photograph_is_refused(noise: float) -> None:
     black = np.abs(np.random.default_rng(0).normal(0, noise, (300, 300, 3))).astype(np.uint8)
     with pytest.raises(ValueError, match="must show a fundus"):
         prepare(black, 64)
@@ -82,7 +82,7 @@ def test_dead_pixels_are_no_fundus() -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (2, 3000, 3), (5, 4, 3)])
-def test_odd_shapes_are_no_crash(shape: tuple[int, int, int]) -> None:
+def test_unusual_shapes_are_prepared_or_refused(shape: tuple[int, int, int]) -> None:
     assert prepare(np.full(shape, 90, dtype=np.uint8), 32).shape == (32, 32, 3)
 
 

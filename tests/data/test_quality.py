@@ -72,7 +72,7 @@ def test_size_is_not_quality(photograph: np.ndarray) -> None:
     assert after.sharpness == pytest.approx(before.sharpness, rel=0.4)
 
 
-def test_what_is_no_fundus_is_refused() -> None:
+def test_an_image_without_a_fundus_is_refused() -> None:
     with pytest.raises(ValueError, match="photograph must show a fundus"):
         quality(np.zeros((100, 100, 3), np.uint8))
 
@@ -110,7 +110,7 @@ SPOILS: dict[Fault, Spoil] = {
 
 
 @pytest.mark.parametrize("fault", SPOILS)
-def test_a_spoilt_photograph_is_refused_for_what_spoilt_it(photograph: np.ndarray, fault: Fault) -> None:
+def test_a_degraded_photograph_has_the_matching_fault(photograph: np.ndarray, fault: Fault) -> None:
     assert fault in spoilt_faults(photograph, SPOILS[fault])
 
 
@@ -183,7 +183,7 @@ sides = st.integers(1, 40)
 
 @settings(deadline=None, max_examples=60)
 @given(st.tuples(sides, sides, st.just(3)).flatmap(lambda shape: arrays(np.uint8, shape)))
-def test_any_array_is_judged(image: np.ndarray) -> None:
+def test_any_array_gets_a_decision(image: np.ndarray) -> None:
     found = faults(image)
     assert isinstance(found, tuple)
     assert all(isinstance(fault, Fault) for fault in found)

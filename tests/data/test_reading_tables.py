@@ -1,4 +1,4 @@
-"""Every row of a table is taken as it stands, or refused by its number."""
+"""Every row of a table is taken unchanged, or refused by its number."""
 
 import csv
 import io
@@ -89,7 +89,7 @@ def test_a_note_may_have_lines(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("header", ["image,grade,note,grade", "image,grade,note, GRADE ", "image,grade,note,age,AGE"])
-def test_a_column_that_stands_twice(tmp_path: Path, header: str) -> None:
+def test_a_repeated_column_is_refused(tmp_path: Path, header: str) -> None:
     told = refusal(tmp_path, f"{header}\na,1,x,2,3\n")
     assert "must have each column once, got " in told
     assert "again. Rename or remove" in told
@@ -123,11 +123,11 @@ def test_an_index_without_a_name_is_no_column(tmp_path: Path) -> None:
         ("", "must have the column image, grade, note, got an empty file"),
     ],
 )
-def test_what_is_no_table_is_named(tmp_path: Path, content: str | bytes, expected: str) -> None:
+def test_a_file_that_is_no_table_is_reported(tmp_path: Path, content: str | bytes, expected: str) -> None:
     assert expected in refusal(tmp_path, content)
 
 
-def test_a_name_of_a_presumed_encoding_says_so_where_it_is_not_found(tmp_path: Path) -> None:
+def test_a_missing_file_of_an_assumed_encoding_is_reported_with_it(tmp_path: Path) -> None:
     """Excel for Mac writes in an encoding that nothing tells from Windows'."""
     photographs(tmp_path / "train_images", "José.png", "b.png")
     (tmp_path / "train.csv").write_bytes("id_code,diagnosis\nJosé,1\nb,2\nc,3\n".encode("mac_roman"))
@@ -159,7 +159,7 @@ def test_any_table_comes_back_or_is_refused_by_a_row(
 
 @settings(max_examples=60)
 @given(st.lists(st.text(st.sampled_from('ab1,"" \n'), max_size=9), max_size=8))
-def test_no_line_is_swallowed(tmp_path_factory: pytest.TempPathFactory, lines: list[str]) -> None:
+def test_no_line_is_lost(tmp_path_factory: pytest.TempPathFactory, lines: list[str]) -> None:
     """However quotes stand: each line is a row, or a problem is named."""
     text = "\n".join(["image,grade", *lines])
     table = read_table(written(tmp_path_factory.getbasetemp(), text), "image", "grade")

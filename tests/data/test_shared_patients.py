@@ -123,7 +123,7 @@ def test_where_a_person_stays_their_photographs_are_one_patient(held: dict[str, 
 
 
 @pytest.mark.usefixtures("exact_only")
-def test_a_person_whom_only_the_other_hospital_knows_is_not_divided_by_a_split() -> None:
+def test_a_person_whom_only_the_other_hospital_identifies_is_on_one_side_of_a_split() -> None:
     """Two photographs of one patient at `known`, and copies of both in a table without patients."""
     chosen = HospitalSettings(patients=12)
     drawn = {name: hospital(name, chosen, seed=0).examples for name in ("both", "known", "unnamed")}
@@ -175,7 +175,7 @@ def test_a_hospital_that_is_a_copy_of_another_encoded_anew_adds_nothing(tmp_path
 
 
 @pytest.mark.slow
-def test_drawn_hospitals_share_nobody(tmp_path: Path) -> None:
+def test_synthetic_hospitals_share_no_patient(tmp_path: Path) -> None:
     hospitals = {name: {"patients": 6} for name in ("north", "south")}
     chosen = build({"data": {"hospitals": hospitals, "image_size": 96, "cache": str(tmp_path)}})
     found, _ = collections(chosen, SILENT)

@@ -139,7 +139,7 @@ def test_every_count_is_a_multiple_below_the_truth_and_small_ones_are_nothing(si
 
 @given(hospitals(), cells, st.data())
 def test_no_total_gives_a_count_back(site: Site, cell: int, data: st.DataObject) -> None:
-    """Whatever is told, each cell of each table may hold any number from what it reads up to the next multiple."""
+    """For any summary, each cell of each table may hold any number from what it reads up to the next multiple."""
     told = {name: table for name, table in summary(site, cell).items() if name != "declared"}
     more = data.draw(st.integers(0, cell - 1))
     where = {name: data.draw(st.integers(0, len(CELLS[name]) - 1)) for name in CELL_OF}

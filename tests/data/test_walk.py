@@ -100,7 +100,7 @@ def test_a_folder_that_cannot_be_read_is_named_with_what_to_do(tmp_path: Path, m
         assert f"got Permission denied. Let the user with the id {NOBODY} read {problem.file}" in str(problem)
 
 
-def test_what_systems_leave_behind_may_be_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_leftovers_of_a_system_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(tmp_path / "data" / "0" / "a.png")
     for name in ("lost+found", ".Trash-0"):
         put(tmp_path / "data" / name / "b.png")
@@ -136,7 +136,7 @@ def test_a_folder_named_like_a_photograph_is_a_folder(tmp_path: Path) -> None:
     assert names(walk(tmp_path)) == ["4/scan.jpg/a.png"]
 
 
-def test_what_is_not_taken_is_counted_by_folder_suffix_and_reason(tmp_path: Path) -> None:
+def test_files_not_taken_are_counted_by_folder_suffix_and_reason(tmp_path: Path) -> None:
     for name in ("0/a.txt", "0/b.TXT", "0/BMI table", "0/c.heic", "0/Dr. Müller", "1/d.txt", "1/empty"):
         put(tmp_path / name, b"" if name == "1/empty" else b"BMI of every patient, and more")
     os.mkfifo(tmp_path / "0" / "pipe.jpg")
@@ -172,7 +172,7 @@ def test_a_name_that_is_no_text_is_a_problem(tmp_path: Path) -> None:
     assert "must have a name in UTF-8, got b'M\\xfcller.jpg'" in str(files.problems[0])
 
 
-def test_no_folder_holds_nothing(tmp_path: Path) -> None:
+def test_a_missing_folder_has_no_files(tmp_path: Path) -> None:
     assert names(walk(tmp_path / "absent")) == names(walk(put(tmp_path / "a.png"))) == []
 
 

@@ -11,7 +11,7 @@ from teledx_fed.config.settings import Settings
 from teledx_fed.core.examples import Collection, Example, Patients, Site
 from teledx_fed.core.reports import SILENT
 from teledx_fed.data.array_photographs import PhotographInMemory
-from teledx_fed.data.hospitals import _left, hospitals
+from teledx_fed.data.hospitals import _without_patients, hospitals
 from teledx_fed.deployment.site import lineage
 from teledx_fed.deployment.site.hospital import own_settings
 from teledx_fed.deployment.site.layout import init_site
@@ -73,7 +73,9 @@ def test_who_withdrew_is_found_however_the_file_was_saved(home: SiteDirectory, n
     home.excluded.write_bytes(f"{name}\n".encode(encoding))
     without = lineage.excluded(home)
     stays = name == "Jose"
-    assert [example.patient for example in _left(collection, without).examples] == ["José 07", "8"][not stays :]
+    assert [example.patient for example in _without_patients(collection, without).examples] == ["José 07", "8"][
+        not stays :
+    ]
     assert lineage.unmatched(without, collection.examples) == (["Jose"] if stays else [])
 
 
