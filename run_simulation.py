@@ -122,9 +122,9 @@ def _settings(composed: DictConfig, folder: Path) -> Settings:
     if composed.resume is None:
         if composed.hospitals is not None:
             _describe(composed, choices)
-        settings = replace(loading.build(composed), folder=str(folder))
+        settings = replace(loading.build(composed, local=True), folder=str(folder))
         if kept.exists():
-            if HydraConfig.get().mode == RunMode.MULTIRUN and loading.load(kept) == settings:
+            if HydraConfig.get().mode == RunMode.MULTIRUN and loading.load(kept, local=True) == settings:
                 return settings
             raise ConfigurationError(
                 f"folder must be new, got {folder}, which holds a run. Say resume={folder}, or another."
@@ -136,7 +136,7 @@ def _settings(composed: DictConfig, folder: Path) -> Settings:
         loading.save(settings, kept)
         write_text(folder / CHOICES, json.dumps(choices, indent=1) + "\n")
         return settings
-    return loading.load(kept)
+    return loading.load(kept, local=True)
 
 
 def _describe(composed: DictConfig, choices: list[str]) -> None:

@@ -20,13 +20,13 @@ from teledx_fed.config.federation import FederationSettings
 from teledx_fed.config.learning import ModelSettings
 from teledx_fed.config.settings import Settings
 from teledx_fed.core.randomness import generator
-from teledx_fed.core.updates import LocalUpdate
+from teledx_fed.core.updates import GlobalModel, LocalUpdate
 from teledx_fed.core.weights import Weights
 from teledx_fed.data.summary import SHAPES
 from teledx_fed.federation import messages as wire
-from teledx_fed.federation.folding import Fold
 from teledx_fed.federation.in_process import InProcessGrid
 from teledx_fed.federation.simulation import coordinate
+from teledx_fed.federation.strategies.accumulators import MeanAccumulator
 from teledx_fed.federation.vetting import Expected, vetted
 from teledx_fed.model.network import build
 from teledx_fed.training.worker import Worker
@@ -80,13 +80,13 @@ def server(sites: int) -> None:
 def one_update() -> dict[str, float]:
     start = Worker(build(SETTINGS.model, seed=0)).initial.weights
     content, expected = moved(start, "site"), Expected(1, start, (1e3, 1e3), max_examples=1000)
-    fold = Fold(start, "examples")
+    mean = MeanAccumulator(GlobalModel(1, start, 0), "examples")
     into = [np.empty_like(vector) for vector in (start.parameters, start.statistics)]
 
     def take() -> None:
         found = vetted(content, expected)
         assert not isinstance(found, str), found
-        fold.add("site", found.update)
+        mean.add("site", found.update)
 
     def copy() -> None:
         for target, vector in zip(into, (start.parameters, start.statistics), strict=True):

@@ -12,6 +12,7 @@ from teledx_fed.data.hospitals import hospitals
 from teledx_fed.evaluation import test_predictions
 from teledx_fed.evaluation.test_predictions import Evaluation, concatenate_folds
 from teledx_fed.federation.simulation import federate
+from teledx_fed.federation.strategies.registry import local_strategy_of
 from teledx_fed.reporting.page import write_page
 from teledx_fed.reporting.progress import TerminalReporter
 from teledx_fed.reporting.report import write_report
@@ -64,6 +65,7 @@ class PartReporter(SilentReporter):
 
 def conduct(settings: Settings, folder: Path) -> None:
     """From wherever `folder` stands; a part that was finished there is read back."""
+    local_strategy_of(settings)  # refuse settings that do not fit the strategy before any work
     clock = Clock()
     with tracked(settings, folder) as track, TerminalReporter(settings.federation.choose_by) as reporter:
         repeats: list[list[Conducted]] = []

@@ -16,9 +16,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 from yaml import YAMLError
 
+from teledx_fed.config.federation import STRATEGIES
 from teledx_fed.config.names import check_names, refusal
 from teledx_fed.config.settings import Settings
-from teledx_fed.core.checks import must
+from teledx_fed.core import extensions
+from teledx_fed.core.checks import must, one_of
 from teledx_fed.core.errors import ConfigurationError
 from teledx_fed.core.files import write_text
 
@@ -79,8 +81,11 @@ def not_on_the_command_line(words: Sequence[str]) -> str | None:
     return None
 
 
-def build(composed: Mapping[str, Any] | DictConfig) -> Settings:
-    """Settings from what Hydra composed, or from a file: unknown names, wrong types and bad values are errors."""
+def build(composed: Mapping[str, Any] | DictConfig, local: bool = False) -> Settings:
+    """Settings from what Hydra composed, or from a file: unknown names, wrong types and bad values are errors.
+
+    The settings of a `local` run may also name what other packages supply by entry point; never those from a network.
+    """
     if not isinstance(composed, DictConfig):
         must("${" not in json.dumps(composed), "settings", "hold plain values", "an interpolation", "Resolve it first.")
     values = composed if isinstance(composed, DictConfig) else OmegaConf.create(dict(composed))
@@ -95,9 +100,12 @@ def build(composed: Mapping[str, Any] | DictConfig) -> Settings:
         "Say data_root=PATH.",
     )
     try:
-        return cast(Settings, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Settings), values)))
+        settings = cast(Settings, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Settings), values)))
     except (OmegaConfBaseException, ValueError) as error:
         raise ConfigurationError(str(error).splitlines()[0]) from error
+    supplied = extensions.names(extensions.STRATEGIES) if local else ()
+    one_of("strategy.name", settings.strategy.name, (*STRATEGIES, *supplied))
+    return settings
 
 
 def compose(overrides: Sequence[str]) -> Settings:
@@ -129,8 +137,8 @@ def worded(error: HydraException) -> str:
     return "\n".join(map(str, filter(None, [error, cause])))
 
 
-def load(path: Path) -> Settings:
-    return build(_load(path))
+def load(path: Path, local: bool = False) -> Settings:
+    return build(_load(path), local)
 
 
 def save(settings: Settings, path: Path) -> None:

@@ -7,7 +7,6 @@ from hydra.core.config_store import ConfigStore
 
 from teledx_fed.config.data import DataSettings, PartitionSettings
 from teledx_fed.config.federation import (
-    AVERAGING,
     FaultSettings,
     FederationSettings,
     OutboundSettings,
@@ -62,7 +61,6 @@ class Settings:
         )
         for baseline in self.baselines:
             one_of("baselines", baseline, BASELINES)
-        self._check_strategy()
         if self.faults.kinds:
             one_of("simulation.backend with faults", self.simulation.backend, ("in_process",))
             one_of("federation.compression with faults", self.federation.compression, ("none",))
@@ -90,30 +88,6 @@ class Settings:
         seed = [f"seed{part.seed}"] if self.seeds else []
         fold = [f"fold{part.evaluation.fold}"] if part.evaluation.fold != self.evaluation.fold else []
         return "-".join(seed + fold)
-
-    def _check_strategy(self) -> None:
-        strategy, quorum = self.strategy, self.federation.quorum
-        must(
-            quorum >= strategy.needed_replies,
-            "federation.quorum",
-            f"be at least {strategy.needed_replies} for {strategy.name} with strategy.faulty={strategy.faulty}",
-            quorum,
-            "Raise it, lower strategy.faulty, or choose another strategy.",
-        )
-        must(
-            strategy.name != "fedprox" or self.training.proximal_mu > 0,
-            "training.proximal_mu",
-            "be positive with fedprox",
-            self.training.proximal_mu,
-            "At 0 it is fedavg: say strategy=fedavg, or training.proximal_mu=0.01.",
-        )
-        must(
-            not self.model.oedema or strategy.name in AVERAGING,
-            "model.oedema",
-            f"be false with {strategy.name}",
-            True,
-            "Sites without labels for oedema would count against those with: choose a strategy that averages.",
-        )
 
     def local_training(self, round: int) -> LocalTraining:
         """What round `round` asks of a site."""

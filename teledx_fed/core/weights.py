@@ -43,6 +43,11 @@ class Layout:
         sizes = [prod(shape) for _, shape in self.statistics]
         return np.repeat([name.endswith("running_var") for name, _ in self.statistics], sizes).astype(bool)
 
+    def span(self, prefix: str) -> slice:
+        """Where the parameters whose names begin with `prefix` lie, one after another; empty where there are none."""
+        names = [name for name, _ in self.parameters if name.startswith(prefix)]
+        return slice(self.slices[names[0]].start, self.slices[names[-1]].stop) if names else slice(0, 0)
+
     @cached_property
     def sizes(self) -> tuple[int, int]:
         return _size(self.parameters), _size(self.statistics)

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
 from typing import NoReturn
@@ -122,13 +122,3 @@ class WatchedGrid(AnsweringGrid):
         for reply in self._grid.send_and_receive(sent, timeout=timeout):
             self._reporter.site(names[reply.metadata.src_node_id], "answered")
             yield reply
-
-
-class SampledGrid:
-    """What a strategy may see of a grid: the nodes that we sampled, and nothing to send with."""
-
-    def __init__(self, nodes: Mapping[int, str]) -> None:
-        self._nodes = nodes
-
-    def get_node_ids(self) -> Iterable[int]:
-        return list(self._nodes)

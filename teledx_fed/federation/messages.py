@@ -20,8 +20,6 @@ from teledx_fed.federation import compression
 PARAMETERS, STATISTICS, TABLES, CONFIG, METRICS = "parameters", "statistics", "tables", "config", "metrics"
 DESIGN_EFFECTS = "design_effects"
 NUMPY = "numpy.ndarray"
-WEIGHED_BY_LOSS = ("qfedavg",)
-"""Strategies that need each site's training loss. Under any other it does not leave: grades can be decoded from it."""
 LOSS_DECIMALS, LARGEST_LOSS = 2, 10.0
 """Bound what one loss says: at most ten bits a round."""
 
@@ -68,17 +66,26 @@ def header(dtype: str, shape: tuple[int, ...]) -> bytes:
     return written.getvalue()
 
 
-def asking(model: GlobalModel, asked: LocalTraining) -> ConfigRecord:
-    """Flat scalars beside the model; `layout` lets a site see that it lays out the same tensors."""
-    return ConfigRecord({**asdict(asked), **_about(model)})
+def train_request(model: GlobalModel, training: LocalTraining) -> RecordDict:
+    """Return what asks a site to train: the model, and flat scalars beside it."""
+    return _request(model, asdict(training))
 
 
-def scoring(model: GlobalModel, split: str) -> ConfigRecord:
-    return ConfigRecord({**_about(model), "split": split})
+def score_request(model: GlobalModel, split: str) -> RecordDict:
+    """Return what asks a site to score the model on `validation` or `test`."""
+    return _request(model, {"split": split})
 
 
-def _about(model: GlobalModel) -> dict[str, int | str]:
-    return {"round": model.round, "trained-in": model.trained_in, "layout": model.weights.layout.digest}
+def _request(model: GlobalModel, config: Mapping[str, Any]) -> RecordDict:
+    """`layout` lets a site check that it lays out the same tensors."""
+    layout = model.weights.layout.digest
+    return RecordDict(
+        {
+            PARAMETERS: vector(model.weights.parameters, PARAMETERS),
+            STATISTICS: vector(model.weights.statistics, STATISTICS),
+            CONFIG: ConfigRecord({**config, "round": model.round, "trained-in": model.trained_in, "layout": layout}),
+        }
+    )
 
 
 def model_of(content: RecordDict, layout: Layout) -> GlobalModel:

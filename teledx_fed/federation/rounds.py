@@ -1,4 +1,4 @@
-"""The round loop: one message a round to each sampled site, vetted replies to the strategy, a report a round."""
+"""The round loop: a message to each sampled site, a validated update from each, a step of the strategy, a report."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
+from typing import Any
 
-from flwr.app import RecordDict
+from flwr.app import Message, MessageType, RecordDict
 from flwr.serverapp import Grid
-from flwr.serverapp.strategy import FedAvg
 
 from teledx_fed.config.settings import Settings
 from teledx_fed.core.files import make_folder
@@ -21,67 +21,64 @@ from teledx_fed.core.weights import Weights, norm
 from teledx_fed.evaluation.tables import SHAPES_OF_HEAD
 from teledx_fed.federation import messages as wire
 from teledx_fed.federation.checkpoint import Progress
-from teledx_fed.federation.exchange import Replies, exchange, named_sites, sampled
 from teledx_fed.federation.first_round import UpdateBuffer
 from teledx_fed.federation.scoring import ask_for_scores, choose
+from teledx_fed.federation.send_and_collect import Replies, named_sites, sampled, send_and_collect
 from teledx_fed.federation.statistics import declarations
-from teledx_fed.federation.strategies import aggregate, configure, folding, remembered, remind
+from teledx_fed.federation.strategies.strategy import Strategy
 from teledx_fed.federation.vetting import Expected, Vetted, vetted
 
 Take = Callable[[str, Vetted], None]
 
 
 def rounds(
-    grid: Grid, strategy: FedAvg, progress: Progress, settings: Settings, scratch: Path
+    grid: Grid, strategy: Strategy[Any], progress: Progress, settings: Settings, scratch: Path
 ) -> Iterator[tuple[Progress, RoundReport]]:
     """Yield rounds from `progress` on; the last report, one past the last round, scores the last model.
 
     The updates of the first round lie in the folder `scratch` until all are in.
     """
-    remind(strategy, progress.memory)
     while progress.round < settings.federation.rounds and not progress.finished:
         progress, report = _round(grid, strategy, progress, settings, scratch)
         yield progress, report
     if not progress.finished:
-        yield _score_last(grid, progress, settings)
+        yield _score_last(grid, progress, settings, strategy.max_byzantine)
 
 
 def _round(
-    grid: Grid, strategy: FedAvg, progress: Progress, settings: Settings, scratch: Path
+    grid: Grid, strategy: Strategy[Any], progress: Progress, settings: Settings, scratch: Path
 ) -> tuple[Progress, RoundReport]:
     began = time.monotonic()
     round, start = progress.round + 1, progress.weights
-    everyone = sampled(named_sites(grid), round, settings)
+    needed = strategy.needed_replies(strategy.max_byzantine)
+    everyone = sampled(named_sites(grid), round, settings, needed)
     declared, asked = declarations(grid, everyone, progress.declared, settings)
     progress = replace(progress, declared=declared)
     nodes = {node: name for node, name in everyone.items() if name in declared}
-    config = wire.asking(GlobalModel(round, start, progress.trained_in), settings.local_training(round))
-    sent = configure(strategy, round, start, config, nodes)
-    statistics = wire.vector(start.statistics, wire.STATISTICS)
-    for message in sent:
-        message.content[wire.STATISTICS] = statistics
-    expected = _expected(round, progress, settings)
+    model = GlobalModel(round, start, progress.trained_in)
+    content = wire.train_request(model, settings.local_training(round))
+    sent = [Message(content, dst_node_id=node, message_type=MessageType.TRAIN) for node in nodes]
+    expected = _expected(round, progress, settings, strategy.needs_loss)
 
     def vet(site: str, content: RecordDict) -> Vetted | str:
         return vetted(content, replace(expected, max_examples=declared[site]))
 
-    fold, tables, moved = folding(start, settings), dict[str, Tables](), list[tuple[float, float]]()
+    accumulator, tables, moved = strategy.accumulator(model), dict[str, Tables](), list[tuple[float, float]]()
 
     def take(site: str, reply: Vetted) -> None:
-        fold.add(site, reply.update)
+        accumulator.add(site, reply.update)
         tables[site] = reply.update.tables
         moved.append(reply.moved)
 
     if progress.norms:
-        replies = exchange(grid, sent, nodes, settings, vet, take)
+        replies = send_and_collect(grid, sent, nodes, settings, vet, take)
     else:
-        replies = _first(partial(exchange, grid, sent, nodes, settings, vet), start, settings, scratch, take)
+        replies = _first(partial(send_and_collect, grid, sent, nodes, settings, vet), start, settings, scratch, take)
     replies = replies.beside(asked)
-    enough = _enough(replies, settings)
-    progress, metrics = choose(progress, tables, settings, void=not enough)
+    enough = _enough(replies, settings, strategy.max_byzantine)
+    progress, metrics = choose(progress, tables, settings, strategy.max_byzantine, void=not enough)
     if enough and not progress.finished:
-        weights = aggregate(strategy, round, fold, start, sent[0], settings.strategy)
-        memory = remembered(strategy, settings.strategy.name)
+        weights, memory = strategy.step(progress.memory, accumulator.aggregate())
         progress = replace(progress, weights=weights, trained_in=round, memory=memory, norms=_with(progress, moved))
     report = _report(round, replies, metrics, time.monotonic() - began)
     return replace(progress, round=round), replace(report, void=not enough)
@@ -102,22 +99,22 @@ def _first(
     return replies.without(refused)
 
 
-def _enough(replies: Replies, settings: Settings) -> bool:
-    """A quorum, to which a robust strategy counts those that were caught among the faulty that it bears."""
-    caught = min(replies.caught, settings.strategy.borne)
+def _enough(replies: Replies, settings: Settings, max_byzantine: int) -> bool:
+    """Whether there is a quorum. Sites whose updates were refused count, up to as many as the strategy tolerates."""
+    caught = min(replies.caught, max_byzantine)
     return len(replies.accepted) > 0 and len(replies.accepted) + caught >= settings.federation.quorum
 
 
-def _score_last(grid: Grid, progress: Progress, settings: Settings) -> tuple[Progress, RoundReport]:
+def _score_last(grid: Grid, progress: Progress, settings: Settings, max_byzantine: int) -> tuple[Progress, RoundReport]:
     began = time.monotonic()
     model = GlobalModel(progress.round, progress.weights, progress.trained_in)
     replies, tables = ask_for_scores(grid, model, "validation", settings, progress.declared)
-    progress, metrics = choose(progress, tables, settings, void=False)
+    progress, metrics = choose(progress, tables, settings, max_byzantine, void=False)
     report = _report(progress.round + 1, replies, metrics, time.monotonic() - began)
     return replace(progress, finished=True), report
 
 
-def _expected(round: int, progress: Progress, settings: Settings) -> Expected:
+def _expected(round: int, progress: Progress, settings: Settings, loss: bool) -> Expected:
     """What a reply of this round must look like; how many examples a site may claim, its declaration says.
 
     Statistics have the scale of activations, so their first limit is a multiple of their own norm.
@@ -128,7 +125,6 @@ def _expected(round: int, progress: Progress, settings: Settings) -> Expected:
         parameters, statistics = (median(column) for column in zip(*progress.norms, strict=True))
         limits = (federation.norm_multiple * parameters, federation.norm_multiple * statistics)
     tables = SHAPES_OF_HEAD[settings.model.head]
-    loss = settings.strategy.name in wire.WEIGHED_BY_LOSS
     return Expected(round, progress.weights, limits, federation.max_examples, tables, federation.compression, loss)
 
 

@@ -14,7 +14,7 @@ from teledx_fed.evaluation.intervals import Estimate, table_intervals
 from teledx_fed.evaluation.tables import EFFECTS, SHAPES_OF_HEAD, add, lent, scores
 from teledx_fed.federation import messages as wire
 from teledx_fed.federation.checkpoint import Progress, Scored
-from teledx_fed.federation.exchange import Replies, exchange, named_sites
+from teledx_fed.federation.send_and_collect import Replies, named_sites, send_and_collect
 from teledx_fed.federation.statistics import declarations
 from teledx_fed.federation.vetting import vetted_tables
 
@@ -30,13 +30,7 @@ def ask_for_scores(
     """
     nodes = named_sites(grid)
     declared, _ = declarations(grid, nodes, declared, settings)
-    content = RecordDict(
-        {
-            wire.PARAMETERS: wire.vector(model.weights.parameters, wire.PARAMETERS),
-            wire.STATISTICS: wire.vector(model.weights.statistics, wire.STATISTICS),
-            wire.CONFIG: wire.scoring(model, split),
-        }
-    )
+    content = wire.score_request(model, split)
     sent = [Message(content, dst_node_id=node, message_type=MessageType.EVALUATE) for node in nodes]
     shapes = {**SHAPES_OF_HEAD[settings.model.head]}
     if split == "test":
@@ -46,7 +40,7 @@ def ask_for_scores(
     def vet(site: str, content: RecordDict) -> Tables | str:
         return vetted_tables(content, shapes, declared.get(site, 0))
 
-    return exchange(grid, sent, nodes, settings, vet, tables.__setitem__), dict(sorted(tables.items()))
+    return send_and_collect(grid, sent, nodes, settings, vet, tables.__setitem__), dict(sorted(tables.items()))
 
 
 def scores_on_test(grid: Grid, progress: Progress, settings: Settings) -> dict[str, Estimate | None]:
@@ -60,19 +54,21 @@ def scores_on_test(grid: Grid, progress: Progress, settings: Settings) -> dict[s
     return table_intervals(tables, effects, settings.evaluation.replicates, drawn)
 
 
-def choose(progress: Progress, tables: Mapping[str, Tables], settings: Settings, void: bool) -> tuple[Progress, Means]:
-    """Score the current model, keep it where it is the best so far, and stop where none was for long.
+def choose(
+    progress: Progress, tables: Mapping[str, Tables], settings: Settings, max_byzantine: int, void: bool
+) -> tuple[Progress, Means]:
+    """Score the current model; keep it if it is the best so far; finish if none was better for `patience` rounds.
 
-    What a robust strategy bears may be missing, since who is refused sends no scores either. A model whose round is
-    `void` is scored again, and does not count as no better yet.
+    `max_byzantine` sites may lack scores, because the server refused their replies. A model whose round is `void` is
+    scored again, and does not count as no better yet.
     """
     found = {site: scores(table) for site, table in sorted(tables.items()) if table}
-    by, borne = settings.federation.choose_by, settings.strategy.borne
+    by = settings.federation.choose_by
     here = {site: value for site, metrics in found.items() if (value := metrics.get(by)) is not None}
-    fewest = max(1, settings.federation.quorum - borne)
+    fewest = max(1, settings.federation.quorum - max_byzantine)
     sent = [tables[site] for site in sorted(tables)]
     current = Scored(progress.trained_in, progress.weights, here, add(sent), lent(sent))
-    progress = _compared(progress, current, fewest, max(1, borne), void)
+    progress = _compared(progress, current, fewest, max(1, max_byzantine), void)
     finished = 0 < settings.federation.patience <= progress.waited
     return replace(progress, finished=finished), _mean_of_sites(list(found.values()))
 

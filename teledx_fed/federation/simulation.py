@@ -26,7 +26,7 @@ from teledx_fed.federation.release import release
 from teledx_fed.federation.rounds import rounds
 from teledx_fed.federation.scoring import scores_on_test
 from teledx_fed.federation.site import Hospital, client_app
-from teledx_fed.federation.strategies import STRATEGIES
+from teledx_fed.federation.strategies.registry import local_strategy_of, strategy_of
 from teledx_fed.training.worker import SiteModel, Worker, model_for_new_site
 
 LINES, CHECKPOINT = "rounds.jsonl", "checkpoints/latest.safetensors"
@@ -58,7 +58,7 @@ def federate(
     here = _grid(sites, workers, settings, folder)
     hospitals = _hospitals(sites, worker, settings, folder)
     with _runtime(here, sites, workers, settings, folder) as grid:
-        last = coordinate(WatchedGrid(grid, reporter), worker, settings, folder, reporter)
+        last = coordinate(WatchedGrid(grid, reporter), worker, settings, folder, reporter, local=True)
     best = last.best
     models = {name: hospital.model_after(best.round, best.weights) for name, hospital in hospitals.items()}
     final = [hospital.model_after(last.trained_in, last.weights) for hospital in hospitals.values()]
@@ -98,14 +98,18 @@ def coordinate(
     settings: Settings,
     folder: Path,
     reporter: Reporter = SILENT,
+    local: bool = False,
 ) -> Progress:
-    """The coordinator's part: rounds over any grid, each with its line in `rounds.jsonl` and its checkpoint."""
+    """The coordinator's part: rounds over any grid, each with its line in `rounds.jsonl` and its checkpoint.
+
+    Only a `local` run may use a strategy of another package.
+    """
+    strategy = local_strategy_of(settings) if local else strategy_of(settings)
     make_folder(folder)
     last = standing(folder, worker)
     _forget_after(folder / LINES, last)
     with ThreadPoolExecutor(1) as scribe:
         written = scribe.submit(lambda: None)
-        strategy = STRATEGIES[settings.strategy.name](settings)
         for progress, report in rounds(grid, strategy, last, settings, folder):
             written.result()
             written = scribe.submit(

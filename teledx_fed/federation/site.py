@@ -24,7 +24,6 @@ from teledx_fed.evaluation.intervals import design_effects
 from teledx_fed.evaluation.operating_points import call_referable, choose_operating_points
 from teledx_fed.evaluation.tables import EFFECTS, table
 from teledx_fed.federation.compression import decode, encode
-from teledx_fed.federation.keepsakes import Keepsakes
 from teledx_fed.federation.messages import (
     CONFIG,
     DESIGN_EFFECTS,
@@ -32,12 +31,13 @@ from teledx_fed.federation.messages import (
     LOSS_DECIMALS,
     PARAMETERS,
     TABLES,
-    WEIGHED_BY_LOSS,
     arrays,
     model_of,
     reply,
     training_of,
 )
+from teledx_fed.federation.round_state import RoundState
+from teledx_fed.federation.strategies.registry import needs_loss
 from teledx_fed.privacy.outbound import EFFECT_DECIMALS, kind_of
 from teledx_fed.training.evaluate import evaluate
 from teledx_fed.training.worker import SiteModel, Worker
@@ -69,11 +69,11 @@ class Hospital:
         tables = self._tables(start)
         trained = self.worker.train(self.site, start, asked, model.round)
         if trained.model.kept.statistics.size:
-            self._statistics.keep(model.round, trained.model.kept.statistics)
+            self._statistics.save(model.round, trained.model.kept.statistics)
         train = self.site.shard.train
         labelled = sum(example.oedema is not None for example in train)
-        weighed = self.settings.strategy.name in WEIGHED_BY_LOSS
-        loss = min(round(trained.loss, LOSS_DECIMALS), LARGEST_LOSS) if weighed else None
+        sends_loss = needs_loss(self.settings.strategy.name)
+        loss = min(round(trained.loss, LOSS_DECIMALS), LARGEST_LOSS) if sends_loss else None
         update = LocalUpdate(model.round, trained.model.weights, len(train), labelled, loss, tables)
         return reply(update, self._travelling(update.weights, model, asked.compression))
 
@@ -122,9 +122,9 @@ class Hospital:
         owed = trained.parameters - model.weights.parameters
         if (unsent := self._unsent.latest(model.trained_in)) is not None:
             owed += unsent
-            self._unsent.forget_before(model.trained_in)
+            self._unsent.drop_before(model.trained_in)
         sent = encode(owed, trained.layout, compression)
-        self._unsent.keep(model.round, owed - decode(sent, trained.layout))
+        self._unsent.save(model.round, owed - decode(sent, trained.layout))
         return sent
 
     def _kept(self, round: int) -> Weights:
@@ -134,12 +134,12 @@ class Hospital:
         return initial if statistics is None else replace(initial, statistics=statistics)
 
     @property
-    def _statistics(self) -> Keepsakes:
-        return Keepsakes(self.folder / "statistics")
+    def _statistics(self) -> RoundState:
+        return RoundState(self.folder / "statistics")
 
     @property
-    def _unsent(self) -> Keepsakes:
-        return Keepsakes(self.folder / "unsent")
+    def _unsent(self) -> RoundState:
+        return RoundState(self.folder / "unsent")
 
 
 def client_app(hospital: Callable[[Context], Hospital]) -> ClientApp:

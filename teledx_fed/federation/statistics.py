@@ -10,7 +10,7 @@ from teledx_fed.core.examples import Patients, Reason
 from teledx_fed.core.reports import Counts, Readiness
 from teledx_fed.core.updates import Tables
 from teledx_fed.data.summary import SIDES, by_cell
-from teledx_fed.federation.exchange import Replies, exchange, named_sites
+from teledx_fed.federation.send_and_collect import Replies, named_sites, send_and_collect
 from teledx_fed.federation.site import STATISTICS
 from teledx_fed.federation.vetting import vetted_summary
 
@@ -33,7 +33,7 @@ def ask_for_statistics(
     def vet(site: str, content: RecordDict) -> Tables | str:
         return vetted_summary(content, settings.federation.max_examples)
 
-    return exchange(grid, sent, nodes, settings, vet, tables.__setitem__), dict(sorted(tables.items()))
+    return send_and_collect(grid, sent, nodes, settings, vet, tables.__setitem__), dict(sorted(tables.items()))
 
 
 def declarations(

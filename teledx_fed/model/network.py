@@ -252,12 +252,6 @@ def _apart(tensor: Tensor) -> Tensor:
     return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
 
 
-def oedema_slice(layout: Layout) -> slice | None:
-    """Where the oedema output's weights lie in `parameters`: last, and together."""
-    names = [name for name, _ in layout.parameters if name.startswith("oedema.")]
-    return slice(layout.slices[names[0]].start, layout.slices[names[-1]].stop) if names else None
-
-
 def _layouts(network: Grader) -> tuple[Layout, Layout]:
     """What travels, and what is kept at a site."""
     policy = network.settings.batch_norm

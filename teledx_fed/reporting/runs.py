@@ -5,7 +5,7 @@ import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeVar
@@ -50,7 +50,7 @@ class Run:
 
     @cached_property
     def settings(self) -> Settings:
-        return _read(self.folder / "config.yaml", load)
+        return _read(self.folder / "config.yaml", partial(load, local=True))
 
     @cached_property
     def choices(self) -> list[str]:

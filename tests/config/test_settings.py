@@ -8,6 +8,7 @@ from hydra.errors import HydraException
 from teledx_fed.config.loading import build, load, not_on_the_command_line, read, save
 from teledx_fed.config.loading import compose as compose_for_network
 from teledx_fed.config.settings import Settings
+from teledx_fed.federation.strategies.registry import strategy_of
 
 CONF = Path(__file__).parents[2] / "conf"
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
@@ -127,7 +128,7 @@ def test_fedprox_points_to_the_one_proximal_mu() -> None:
     assert composed("strategy=fedprox").training.proximal_mu == 0.01
     assert composed("strategy=fedprox", "training.proximal_mu=0.5").training.proximal_mu == 0.5
     with pytest.raises(ValueError, match=r"training\.proximal_mu must be positive with fedprox, got 0"):
-        composed("strategy.name=fedprox")
+        strategy_of(composed("strategy.name=fedprox"))
 
 
 def test_cosine_ends_near_nothing_and_constant_stays() -> None:

@@ -39,15 +39,8 @@ def victim() -> Path:
 
 def honest(settings: Settings, **changes: int | str) -> RecordDict:
     start = Worker(build_network(settings.model, settings.seed)).initial.weights
-    config = wire.asking(GlobalModel(1, start, 0), replace(settings.local_training(1), **changes))  # type: ignore[arg-type]
-    parameters, statistics = start.parameters, start.statistics
-    return RecordDict(
-        {
-            wire.PARAMETERS: wire.vector(parameters, wire.PARAMETERS),
-            wire.STATISTICS: wire.vector(statistics, wire.STATISTICS),
-            wire.CONFIG: config,
-        }
-    )
+    training = replace(settings.local_training(1), **changes)  # type: ignore[arg-type]
+    return wire.train_request(GlobalModel(1, start, 0), training)
 
 
 def crafted(settings: Settings, shift: float = 0.1) -> RecordDict:

@@ -63,14 +63,9 @@ class Rig:
     def content(self, weights: Weights | None = None, round: int = 1, trained_in: int = 0, **config: Any) -> RecordDict:
         """What the server sends in a round of the plan, with these values in the place of its own."""
         model = GlobalModel(round, weights or self.worker.initial.weights, trained_in)
-        asking = wire.asking(model, self.asked.local_training(round))
-        return RecordDict(
-            {
-                wire.PARAMETERS: wire.vector(model.weights.parameters, wire.PARAMETERS),
-                wire.STATISTICS: wire.vector(model.weights.statistics, wire.STATISTICS),
-                wire.CONFIG: ConfigRecord({**asking, **config}),
-            }
-        )
+        content = wire.train_request(model, self.asked.local_training(round))
+        content[wire.CONFIG] = ConfigRecord({**content.config_records[wire.CONFIG], **config})
+        return content
 
     def crafted(self) -> Weights:
         """Weights that are not those that round 1 begins with."""

@@ -12,7 +12,7 @@ from teledx_fed.federation.checkpoint import Progress, begin
 from teledx_fed.federation.in_process import InProcessGrid
 from teledx_fed.federation.rounds import rounds
 from teledx_fed.federation.site import Hospital, client_app
-from teledx_fed.federation.strategies import STRATEGIES
+from teledx_fed.federation.strategies.registry import local_strategy_of
 from teledx_fed.model.network import build
 from teledx_fed.training.worker import Worker
 
@@ -44,5 +44,5 @@ class World:
             return spoil(str(context.node_config["site"]), round, reply)
 
         grid = InProcessGrid([spoiled if spoil is not None else app], list(self.sites))  # type: ignore[list-item]
-        strategy = STRATEGIES[self.settings.strategy.name](self.settings)
+        strategy = local_strategy_of(self.settings)
         yield from rounds(grid, strategy, start or begin(self.worker.initial.weights), self.settings, self.folder)

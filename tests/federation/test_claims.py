@@ -22,6 +22,7 @@ from teledx_fed.federation.checkpoint import Scored, begin, read, write
 from teledx_fed.federation.first_round import UpdateBuffer
 from teledx_fed.federation.messages import METRICS, PARAMETERS, TABLES, arrays, tables_of, values, vector
 from teledx_fed.federation.scoring import choose, trimmed_mean
+from teledx_fed.federation.strategies.registry import strategy_of
 from teledx_fed.federation.vetting import Vetted
 
 NAMES = ("east", "north", "west")
@@ -146,11 +147,16 @@ def test_one_site_that_lies_about_its_scores_does_not_choose_the_best_round(
 ) -> None:
     """East and west gain a little, north reports a collapse: by the mean the earlier model would stay the best."""
     settings = tiny_settings(strategy__name=strategy, federation__quorum=3)
+    tolerated = strategy_of(settings).max_byzantine
     earlier = Scored(1, START, dict.fromkeys(NAMES, 0.7))
     progress = replace(begin(START), round=2, trained_in=2, best=earlier)
-    after, _ = choose(progress, {"east": scored(0.8), "west": scored(0.8), "north": scored(0.0)}, settings, void=False)
+    after, _ = choose(
+        progress, {"east": scored(0.8), "west": scored(0.8), "north": scored(0.0)}, settings, tolerated, void=False
+    )
     assert after.best.round == 2
-    worse, _ = choose(progress, {"east": scored(0.6), "west": scored(0.6), "north": scored(1.0)}, settings, void=False)
+    worse, _ = choose(
+        progress, {"east": scored(0.6), "west": scored(0.6), "north": scored(1.0)}, settings, tolerated, void=False
+    )
     assert worse.best.round == 1
 
 

@@ -12,7 +12,7 @@ from teledx_fed.core.updates import LocalUpdate
 from teledx_fed.core.weights import Layout, Weights
 from teledx_fed.federation import messages as wire
 from teledx_fed.federation.compression import CODECS, decode, encode
-from teledx_fed.federation.keepsakes import Keepsakes
+from teledx_fed.federation.round_state import RoundState
 from teledx_fed.federation.vetting import Expected, Vetted, vetted
 
 LAYOUT = Layout((("conv.weight", (3, 2)), ("head.bias", (4,))), (("bn.running_var", (2,)),))
@@ -92,10 +92,10 @@ def test_what_is_lost_in_one_round_is_sent_in_later_ones() -> None:
 
 
 def test_a_site_keeps_what_a_resumed_round_would_look_at(tmp_path: Path) -> None:
-    kept = Keepsakes(tmp_path)
+    kept = RoundState(tmp_path)
     for round in (1, 2, 3):
-        kept.keep(round, np.full(2, round, np.float32))
-    kept.forget_before(2)
+        kept.save(round, np.full(2, round, np.float32))
+    kept.drop_before(2)
     assert kept.latest(1) is None
     assert [found.tolist() for round in (2, 3) if (found := kept.latest(round)) is not None] == [[2, 2], [3, 3]]
 

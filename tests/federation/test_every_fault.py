@@ -15,7 +15,7 @@ from teledx_fed.config.federation import FAULTS
 from teledx_fed.config.settings import Settings
 from teledx_fed.core.examples import Site
 from teledx_fed.federation.simulation import CHECKPOINT
-from teledx_fed.federation.strategies import STRATEGIES
+from teledx_fed.federation.strategies.registry import STRATEGIES
 
 NAMES = tuple(f"site-{letter}" for letter in "abcdefg")
 ROUNDS = 4

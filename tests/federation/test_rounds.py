@@ -22,10 +22,10 @@ from teledx_fed.core.updates import GlobalModel
 from teledx_fed.evaluation.cross_site import compare
 from teledx_fed.federation import checkpoint
 from teledx_fed.federation.checkpoint import Progress, begin
-from teledx_fed.federation.exchange import named_sites
 from teledx_fed.federation.in_process import InProcessGrid
 from teledx_fed.federation.messages import PARAMETERS, STATISTICS, TABLES, vector
 from teledx_fed.federation.scoring import ask_for_scores
+from teledx_fed.federation.send_and_collect import named_sites
 from teledx_fed.federation.simulation import federate
 from teledx_fed.federation.site import Hospital, client_app
 from teledx_fed.model.network import build
@@ -155,7 +155,7 @@ def test_without_a_quorum_a_round_is_void_and_the_next_goes_on(world: Callable[.
 def test_a_quorum_that_cannot_be_says_so(world: Callable[..., World]) -> None:
     with pytest.raises(ValueError, match=r"federation\.quorum must be at most the number of sites, got 4 of 3"):
         list(world(federation__quorum=4).run())
-    with pytest.raises(ValueError, match=r"got 7 of 3\. bulyan needs 7 to bear strategy\.faulty=1: choose another"):
+    with pytest.raises(ValueError, match=r"got 7 of 3\. bulyan needs 7 to tolerate strategy\.faulty=1: choose another"):
         list(world(federation__quorum=7, strategy__name="bulyan").run())
 
 

@@ -14,9 +14,9 @@ from teledx_fed.core.examples import Patients, Reason, SetAside, Site
 from teledx_fed.core.reports import Readiness
 from teledx_fed.core.updates import Tables
 from teledx_fed.data.summary import CELLS, SHAPES, by_cell
-from teledx_fed.federation.exchange import Replies
 from teledx_fed.federation.in_process import InProcessGrid
 from teledx_fed.federation.messages import PARAMETERS, TABLES, arrays, vector
+from teledx_fed.federation.send_and_collect import Replies
 from teledx_fed.federation.site import Hospital, client_app
 from teledx_fed.federation.statistics import ask_for_statistics, readiness, together
 

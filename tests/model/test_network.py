@@ -7,7 +7,7 @@ import torch
 
 from teledx_fed.config.learning import ModelSettings
 from teledx_fed.core.errors import UnavailableError
-from teledx_fed.model.network import BatchNorm, build, load, oedema_slice, pack, read_network, save
+from teledx_fed.model.network import BatchNorm, build, load, pack, read_network, save
 from teledx_fed.model.pretrained import lite0_state
 
 
@@ -123,12 +123,12 @@ def test_one_warm_start_for_all_seeds_and_a_head_for_each() -> None:
 
 def test_the_oedema_output_lies_last_and_together() -> None:
     network = build(tiny(oedema=True), seed=0)
-    found = oedema_slice(network.layout)
+    found = network.layout.span("oedema.")
     assert found is not None
     expected = torch.cat([parameter.flatten() for parameter in network.oedema.parameters()])  # type: ignore[union-attr]
     assert pack(network, network.layout).parameters[found].tolist() == expected.tolist()
     assert network(photographs()).shape == (4, 6)
-    assert oedema_slice(build(tiny(), seed=0).layout) is None
+    assert build(tiny(), seed=0).layout.span("oedema.") == slice(0, 0)
 
 
 def test_the_seed_head_has_one_output_and_128_hidden_units() -> None:

@@ -19,6 +19,7 @@ from teledx_fed.deployment.common.settings import checked_name
 from teledx_fed.deployment.server import control
 from teledx_fed.deployment.server.control import READINESS, RELEASE, TRAINING, FlowerRun, Order
 from teledx_fed.deployment.server.settings import ServerDirectory
+from teledx_fed.federation.strategies.registry import strategy_of
 
 ENDED = ("completed", "failed", "stopped")
 POLL_SECONDS = 0.5
@@ -47,7 +48,9 @@ def _composed(asked: Sequence[str]) -> Settings:
         raise ConfigurationError(f"the first word must name an experiment, got {experiment!r}. See conf/experiment.")
     split = [choice for choice in overrides if choice.startswith("partition")]
     must(not split, "partition", "be left to each hospital over a network", split, "It stands in their site.yaml.")
-    return replace(compose([f"experiment={experiment}", *overrides]), partition=PartitionSettings())
+    settings = replace(compose([f"experiment={experiment}", *overrides]), partition=PartitionSettings())
+    strategy_of(settings)  # refuse settings that do not fit the strategy before hospitals see the plan
+    return settings
 
 
 def _plan(home: ServerDirectory, settings: Settings) -> Plan:

@@ -12,6 +12,7 @@ from teledx_fed.evaluation.tables import EFFECTS
 from teledx_fed.federation import messages as wire
 from teledx_fed.federation.compression import form
 from teledx_fed.federation.site import STATISTICS, Hospital
+from teledx_fed.federation.strategies.registry import needs_loss
 from teledx_fed.privacy.outbound import Allowed, Form, Group, Outgoing, counts, scores, weights
 
 
@@ -56,7 +57,7 @@ def _update(asked: Message, hospital: Hospital, training: LocalTraining, tables:
         "examples": _exactly(examples),
         "oedema-examples": Form("int64", (), 0, examples),
     }
-    if hospital.settings.strategy.name in wire.WEIGHED_BY_LOSS:
+    if needs_loss(hospital.settings.strategy.name):
         numbers["train_loss"] = Form("float64", (), 0, wire.LARGEST_LOSS, decimals=wire.LOSS_DECIMALS)
     return Allowed(
         {wire.PARAMETERS: weights(parameters), wire.STATISTICS: weights(statistics), wire.TABLES: tables},

@@ -8,7 +8,8 @@ from textwrap import fill
 from teledx_fed.config.settings import Settings
 from teledx_fed.deployment.common.plans import Plan, bound
 from teledx_fed.deployment.site.settings import SiteSettings
-from teledx_fed.federation.messages import LARGEST_LOSS, WEIGHED_BY_LOSS
+from teledx_fed.federation.messages import LARGEST_LOSS
+from teledx_fed.federation.strategies.registry import needs_loss
 
 STARTS = {
     "lite0": "ImageNet weights that came with the software, and a head drawn from seed {seed}",
@@ -71,7 +72,7 @@ def _facts(plan: Plan, asked: Settings, own: SiteSettings, runs: int) -> Iterato
         "leaves, a round",
         f"the trained weights{_compressed(asked)}; how many photographs trained them, and how many of these are "
         f"labelled for oedema; counts of grades and scores of the validation set, if it has {cell} patients"
-        + (loss if asked.strategy.name in WEIGHED_BY_LOSS else ""),
+        + (loss if needs_loss(asked.strategy.name) else ""),
     )
     yield "leaves, at last", f"the same counts of the validation set and of the test set, if it has {cell} patients"
     yield "every message", "where your audit log ends: how many lines it has, and a hash of the last"

@@ -137,9 +137,7 @@ def test_a_loss_leaves_where_the_plan_says_so_and_says_little(rig: Rig) -> None:
 def asked_for(split: str, rig: Rig, shift: float, round: int = 4) -> RecordDict:
     weights = rig.worker.initial.weights
     moved = Weights(weights.parameters + np.float32(shift), weights.statistics, weights.layout)
-    content = rig.content(moved)
-    content[wire.CONFIG] = wire.scoring(GlobalModel(round, moved, round), split)
-    return content
+    return wire.score_request(GlobalModel(round, moved, round), split)
 
 
 def test_a_test_set_has_a_budget_whatever_runs_and_plans_are_called(rig: Rig) -> None:

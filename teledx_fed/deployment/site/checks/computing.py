@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from flwr.app import Message, MessageType, RecordDict
+from flwr.app import Message, MessageType
 
 from teledx_fed.config.settings import Settings
 from teledx_fed.core.examples import Shard, Site
@@ -112,13 +112,7 @@ def _few(site: Site) -> Site:
 
 def _asking(hospital: Hospital, node: int) -> Message:
     model = GlobalModel(1, hospital.worker.initial.weights, 0)
-    content = RecordDict(
-        {
-            wire.PARAMETERS: wire.vector(model.weights.parameters, wire.PARAMETERS),
-            wire.STATISTICS: wire.vector(model.weights.statistics, wire.STATISTICS),
-            wire.CONFIG: wire.asking(model, hospital.settings.local_training(1)),
-        }
-    )
+    content = wire.train_request(model, hospital.settings.local_training(1))
     return Message(content, dst_node_id=node, message_type=MessageType.TRAIN)
 
 

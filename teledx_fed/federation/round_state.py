@@ -1,4 +1,4 @@
-"""What a site keeps from round to round."""
+"""What a site keeps from round to round: one vector a round, on disk."""
 
 import logging
 from dataclasses import dataclass
@@ -13,28 +13,28 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Keepsakes:
-    """One vector a round, so that a round asked for twice finds what it found the first time."""
+class RoundState:
+    """A vector for each round, so that a round that runs twice starts from the same state both times."""
 
     folder: Path
 
     def latest(self, round: int) -> Vector | None:
-        """That of `round`, or of the last round before it that left one; said where it is missing."""
-        earlier = [kept for kept in self._rounds() if kept <= round]
+        """Return the vector of `round`, or with a warning that of the last round before it that has one."""
+        earlier = [saved for saved in self._rounds() if saved <= round]
         if not earlier:
             return None
         if earlier[-1] != round:
             log.warning("%s has nothing of round %d and goes on from round %d", self.folder, round, earlier[-1])
-        found: Vector = np.load(self._path(earlier[-1]))
-        return found
+        vector: Vector = np.load(self._path(earlier[-1]))
+        return vector
 
-    def keep(self, round: int, vector: Vector) -> None:
+    def save(self, round: int, vector: Vector) -> None:
         write_array(self._path(round), vector)
 
-    def forget_before(self, round: int) -> None:
-        """All that a run resumed at `round` would not look at."""
-        for kept in [kept for kept in self._rounds() if kept <= round][:-1]:
-            self._path(kept).unlink()
+    def drop_before(self, round: int) -> None:
+        """Delete what a run that resumes at `round` would not read."""
+        for saved in [saved for saved in self._rounds() if saved <= round][:-1]:
+            self._path(saved).unlink()
 
     def _rounds(self) -> list[int]:
         return sorted(int(path.stem) for path in self.folder.glob("*.npy"))

@@ -1,4 +1,4 @@
-"""One exchange with the sites: who is asked, what came back, who was refused and who stayed silent."""
+"""Send messages to sites and collect their replies: accepted, refused, or silent."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -64,13 +64,16 @@ def named_sites(grid: Grid) -> dict[int, str]:
     return nodes
 
 
-def sampled(nodes: Mapping[int, str], round: int, settings: Settings) -> dict[int, str]:
-    """The sites that train in this round; the same ones whenever the round is run."""
+def sampled(nodes: Mapping[int, str], round: int, settings: Settings, needed: int) -> dict[int, str]:
+    """Return the sites that train in this round: the same ones whenever the round is run.
+
+    `needed` is how many replies the strategy needs.
+    """
     count = max(settings.federation.quorum, int(settings.federation.fraction_train * len(nodes) + 0.5))
     if count > len(nodes):
         strategy = settings.strategy
-        bears = f"{strategy.name} needs {strategy.needed_replies} to bear strategy.faulty={strategy.faulty}"
-        lower = "Lower it" if strategy.needed_replies <= len(nodes) else f"{bears}: choose another, bear fewer"
+        tolerate = f"{strategy.name} needs {needed} to tolerate strategy.faulty={strategy.faulty}"
+        lower = "Lower it" if needed <= len(nodes) else f"{tolerate}: choose another strategy, lower strategy.faulty"
         raise ConfigurationError(
             f"federation.quorum must be at most the number of sites, got {settings.federation.quorum} "
             f"of {len(nodes)}. {lower}, or have more sites."
@@ -80,7 +83,7 @@ def sampled(nodes: Mapping[int, str], round: int, settings: Settings) -> dict[in
     return {node: name for node, name in nodes.items() if name in chosen}
 
 
-def exchange(
+def send_and_collect(
     grid: Grid,
     sent: Sequence[Message],
     nodes: Mapping[int, str],
