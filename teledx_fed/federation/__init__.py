@@ -1,1 +1,1 @@
-"""Rounds: models go down, vetted updates come up, Flower's strategies aggregate them."""
+"""Rounds: the server sends a model, validates the sites' updates, and aggregates them with a strategy."""

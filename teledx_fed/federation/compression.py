@@ -36,7 +36,7 @@ def encode(difference: Vector, layout: Layout, compression: str) -> dict[str, ND
     quantised = difference / divisors
     if codec.dtype == "int8":
         np.rint(quantised, out=quantised)
-    with np.errstate(invalid="ignore"):  # NaN has no int8, but its scale is NaN: vetting will see it
+    with np.errstate(invalid="ignore"):  # NaN has no int8, but its scale is NaN, so validation refuses it
         return {QUANTISED: quantised.astype(codec.dtype), SCALES: scales}
 
 

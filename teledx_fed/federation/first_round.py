@@ -8,7 +8,7 @@ from statistics import median
 import numpy as np
 
 from teledx_fed.core.weights import Weights
-from teledx_fed.federation.vetting import Vetted, too_far
+from teledx_fed.federation.validation import ValidUpdate, too_far
 
 
 @dataclass
@@ -17,9 +17,9 @@ class UpdateBuffer:
 
     folder: Path
     start: Weights
-    _updates: dict[str, Vetted] = field(default_factory=dict)
+    _updates: dict[str, ValidUpdate] = field(default_factory=dict)
 
-    def add(self, site: str, accepted: Vetted) -> None:
+    def add(self, site: str, accepted: ValidUpdate) -> None:
         weights = accepted.update.weights
         np.save(self.folder / f"{len(self._updates)}.parameters.npy", weights.parameters)
         np.save(self.folder / f"{len(self._updates)}.statistics.npy", weights.statistics)
@@ -34,7 +34,7 @@ class UpdateBuffer:
         reasons = {site: too_far(moved, limits) for site, moved in self._moved().items()}
         return {site: reason for site, reason in reasons.items() if reason is not None}
 
-    def read(self) -> Iterator[tuple[str, Vetted]]:
+    def read(self) -> Iterator[tuple[str, ValidUpdate]]:
         """Every site with its update, one at a time."""
         for number, (site, accepted) in enumerate(self._updates.items()):
             parameters = np.load(self.folder / f"{number}.parameters.npy")

@@ -129,7 +129,7 @@ def reply(update: LocalUpdate, parameters: Mapping[str, NDArray[Any]]) -> Record
 
 
 def update_of(content: RecordDict, start: Weights) -> LocalUpdate:
-    """Decode a reply to `start` whose form was vetted."""
+    """Decode a reply to `start` whose form is valid."""
     told: Mapping[str, Any] = content.metric_records[METRICS]
     sent = {name: values(array) for name, array in content.array_records[PARAMETERS].items()}
     compressed = compression.SCALES in sent

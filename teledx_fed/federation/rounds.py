@@ -26,9 +26,9 @@ from teledx_fed.federation.scoring import ask_for_scores, choose
 from teledx_fed.federation.send_and_collect import Replies, named_sites, sampled, send_and_collect
 from teledx_fed.federation.statistics import declarations
 from teledx_fed.federation.strategies.strategy import Strategy
-from teledx_fed.federation.vetting import Expected, Vetted, vetted
+from teledx_fed.federation.validation import UpdateSpec, ValidUpdate, validate_update
 
-Take = Callable[[str, Vetted], None]
+Take = Callable[[str, ValidUpdate], None]
 
 
 def rounds(
@@ -60,20 +60,22 @@ def _round(
     sent = [Message(content, dst_node_id=node, message_type=MessageType.TRAIN) for node in nodes]
     expected = _expected(round, progress, settings, strategy.needs_loss)
 
-    def vet(site: str, content: RecordDict) -> Vetted | str:
-        return vetted(content, replace(expected, max_examples=declared[site]))
+    def validate(site: str, content: RecordDict) -> ValidUpdate | str:
+        return validate_update(content, replace(expected, max_examples=declared[site]))
 
     accumulator, tables, moved = strategy.accumulator(model), dict[str, Tables](), list[tuple[float, float]]()
 
-    def take(site: str, reply: Vetted) -> None:
+    def take(site: str, reply: ValidUpdate) -> None:
         accumulator.add(site, reply.update)
         tables[site] = reply.update.tables
         moved.append(reply.moved)
 
     if progress.norms:
-        replies = send_and_collect(grid, sent, nodes, settings, vet, take)
+        replies = send_and_collect(grid, sent, nodes, settings, validate, take)
     else:
-        replies = _first(partial(send_and_collect, grid, sent, nodes, settings, vet), start, settings, scratch, take)
+        replies = _first(
+            partial(send_and_collect, grid, sent, nodes, settings, validate), start, settings, scratch, take
+        )
     replies = replies.beside(asked)
     enough = _enough(replies, settings, strategy.max_byzantine)
     progress, metrics = choose(progress, tables, settings, strategy.max_byzantine, void=not enough)
@@ -114,7 +116,7 @@ def _score_last(grid: Grid, progress: Progress, settings: Settings, max_byzantin
     return replace(progress, finished=True), report
 
 
-def _expected(round: int, progress: Progress, settings: Settings, loss: bool) -> Expected:
+def _expected(round: int, progress: Progress, settings: Settings, loss: bool) -> UpdateSpec:
     """What a reply of this round must look like; how many examples a site may claim, its declaration says.
 
     Statistics have the scale of activations, so their first limit is a multiple of their own norm.
@@ -125,7 +127,7 @@ def _expected(round: int, progress: Progress, settings: Settings, loss: bool) ->
         parameters, statistics = (median(column) for column in zip(*progress.norms, strict=True))
         limits = (federation.norm_multiple * parameters, federation.norm_multiple * statistics)
     tables = SHAPES_OF_HEAD[settings.model.head]
-    return Expected(round, progress.weights, limits, federation.max_examples, tables, federation.compression, loss)
+    return UpdateSpec(round, progress.weights, limits, federation.max_examples, tables, federation.compression, loss)
 
 
 def _with(progress: Progress, moved: Sequence[tuple[float, float]]) -> tuple[tuple[float, float], ...]:

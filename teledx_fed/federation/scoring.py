@@ -16,7 +16,7 @@ from teledx_fed.federation import messages as wire
 from teledx_fed.federation.checkpoint import Progress, Scored
 from teledx_fed.federation.send_and_collect import Replies, named_sites, send_and_collect
 from teledx_fed.federation.statistics import declarations
-from teledx_fed.federation.vetting import vetted_tables
+from teledx_fed.federation.validation import validate_tables
 
 Means = dict[str, float | None]
 
@@ -37,10 +37,10 @@ def ask_for_scores(
         shapes[wire.DESIGN_EFFECTS] = (len(EFFECTS),)
     tables: dict[str, Tables] = {}
 
-    def vet(site: str, content: RecordDict) -> Tables | str:
-        return vetted_tables(content, shapes, declared.get(site, 0))
+    def validate(site: str, content: RecordDict) -> Tables | str:
+        return validate_tables(content, shapes, declared.get(site, 0))
 
-    return send_and_collect(grid, sent, nodes, settings, vet, tables.__setitem__), dict(sorted(tables.items()))
+    return send_and_collect(grid, sent, nodes, settings, validate, tables.__setitem__), dict(sorted(tables.items()))
 
 
 def scores_on_test(grid: Grid, progress: Progress, settings: Settings) -> dict[str, Estimate | None]:

@@ -17,14 +17,14 @@ log = logging.getLogger(__name__)
 
 LONGEST_REASON = 200
 
-Vetted = TypeVar("Vetted")
+Valid = TypeVar("Valid")
 
 
 @dataclass(frozen=True)
 class Replies:
-    """Who answered how; what they sent was taken as it came and is not kept.
+    """Which sites answered, and how. The content of their replies is not kept.
 
-    Of the refused, `caught` sent what vetting refused; the others answered with an error, as an honest site may.
+    Of the refused, `caught` sent an invalid reply; the others answered with an error, as an honest site may.
     """
 
     accepted: tuple[str, ...]
@@ -35,7 +35,7 @@ class Replies:
     bytes_down: int
 
     def without(self, refused: Mapping[str, str]) -> Self:
-        """These replies, with the accepted ones of some sites refused after all."""
+        """Return these replies, with some accepted sites refused."""
         return replace(
             self,
             accepted=tuple(site for site in self.accepted if site not in refused),
@@ -44,7 +44,7 @@ class Replies:
         )
 
     def beside(self, earlier: Self) -> Self:
-        """These replies, and the sites that failed to answer an earlier question of the same round."""
+        """Return these replies, and the sites that failed to answer an earlier message of the same round."""
         return replace(
             self,
             refused=dict(sorted({**earlier.refused, **self.refused}.items())),
@@ -55,7 +55,7 @@ class Replies:
 
 
 def named_sites(grid: Grid) -> dict[int, str]:
-    """Names come from the registry of nodes, never from a reply. A `ValueError` where one is empty or there twice."""
+    """Return the registered name of each node; a reply never names its site. Names must be unique and not empty."""
     nodes = {node.node_id: node.name for node in sorted(grid.get_nodes(), key=lambda node: node.name)}
     if "" in nodes.values() or len(set(nodes.values())) < len(nodes):
         raise ConfigurationError(
@@ -88,29 +88,29 @@ def send_and_collect(
     sent: Sequence[Message],
     nodes: Mapping[int, str],
     settings: Settings,
-    vet: Callable[[str, RecordDict], Vetted | str],
-    take: Callable[[str, Vetted], None],
+    validate: Callable[[str, RecordDict], Valid | str],
+    take: Callable[[str, Valid], None],
 ) -> Replies:
-    """Send, wait until the deadline, vet each reply as it comes, `take` the accepted; one site's fault is its own."""
+    """Send, wait until the deadline, validate each reply when it arrives, and pass the valid ones to `take`."""
     accepted: set[str] = set()
     refused: dict[str, str] = {}
     bytes_up = caught = 0
     for message in grid.send_and_receive(sent, timeout=settings.federation.deadline_seconds):
         site = nodes.get(message.metadata.src_node_id)
         if site is None or site in accepted or site in refused:
-            log.warning("a reply from a node that was not asked, or a second one, is dropped")
+            log.warning("dropped a reply from a node that got no message, or a second reply")
             continue
         if message.has_error():
-            refused[site] = _told(message.error.reason or "no reason given")
+            refused[site] = _printable(message.error.reason or "no reason given")
             continue
         bytes_up += wire.size(message.content)
-        found = vet(site, message.content)
-        if isinstance(found, str):
-            refused[site] = _told(found)
+        valid = validate(site, message.content)
+        if isinstance(valid, str):
+            refused[site] = _printable(valid)
             caught += 1
         else:
             accepted.add(site)
-            take(site, found)
+            take(site, valid)
     return Replies(
         accepted=tuple(sorted(accepted)),
         refused=dict(sorted(refused.items())),
@@ -121,6 +121,6 @@ def send_and_collect(
     )
 
 
-def _told(reason: str) -> str:
-    """As much of a foreign text as a report can bear."""
+def _printable(reason: str) -> str:
+    """Return the start of a text that a site sent, without control characters."""
     return "".join(sign if sign.isprintable() else " " for sign in reason[:LONGEST_REASON])

@@ -12,7 +12,7 @@ from teledx_fed.core.updates import Tables
 from teledx_fed.data.summary import SIDES, by_cell
 from teledx_fed.federation.send_and_collect import Replies, named_sites, send_and_collect
 from teledx_fed.federation.site import STATISTICS
-from teledx_fed.federation.vetting import vetted_summary
+from teledx_fed.federation.validation import validate_summary
 
 LEAST_PATIENTS = 50
 LEAST_REFERABLE = 5
@@ -30,10 +30,10 @@ def ask_for_statistics(
     sent = [Message(RecordDict(), dst_node_id=node, message_type=STATISTICS) for node in nodes]
     tables: dict[str, Tables] = {}
 
-    def vet(site: str, content: RecordDict) -> Tables | str:
-        return vetted_summary(content, settings.federation.max_examples)
+    def validate(site: str, content: RecordDict) -> Tables | str:
+        return validate_summary(content, settings.federation.max_examples)
 
-    return send_and_collect(grid, sent, nodes, settings, vet, tables.__setitem__), dict(sorted(tables.items()))
+    return send_and_collect(grid, sent, nodes, settings, validate, tables.__setitem__), dict(sorted(tables.items()))
 
 
 def declarations(

@@ -23,7 +23,7 @@ from teledx_fed.federation.first_round import UpdateBuffer
 from teledx_fed.federation.messages import METRICS, PARAMETERS, TABLES, arrays, tables_of, values, vector
 from teledx_fed.federation.scoring import choose, trimmed_mean
 from teledx_fed.federation.strategies.registry import strategy_of
-from teledx_fed.federation.vetting import Vetted
+from teledx_fed.federation.validation import ValidUpdate
 
 NAMES = ("east", "north", "west")
 LAYOUT = Layout((("head.weight", (2, 3)),), (("bn.running_mean", (2,)), ("bn.running_var", (2,))))
@@ -107,7 +107,7 @@ def test_updates_of_the_first_round_are_bounded_by_their_median(moved: list[floa
     """And one liar among three or more gets no honest site refused whose norm is within ten times of all others."""
     multiple = 10.0
     buffer = UpdateBuffer(Path(), START)
-    buffer._updates = {f"site-{n}": vetted(norm) for n, norm in enumerate(moved)}
+    buffer._updates = {f"site-{n}": valid(norm) for n, norm in enumerate(moved)}
     refused = buffer.too_far(multiple)
     assert set(refused) == {f"site-{n}" for n, norm in enumerate(moved) if norm > multiple * float(np.median(moved))}
     honest = [norm for n, norm in enumerate(moved) if n != liar % len(moved)]
@@ -115,8 +115,8 @@ def test_updates_of_the_first_round_are_bounded_by_their_median(moved: list[floa
         assert set(refused) <= {f"site-{liar % len(moved)}"}
 
 
-def vetted(norm: float, weights: Weights = START) -> Vetted:
-    return Vetted(LocalUpdate(1, weights, 10, 0, 0.5, {}), (norm, 0.0))
+def valid(norm: float, weights: Weights = START) -> ValidUpdate:
+    return ValidUpdate(LocalUpdate(1, weights, 10, 0, 0.5, {}), (norm, 0.0))
 
 
 def test_updates_wait_on_disk_and_come_back_whole(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_updates_wait_on_disk_and_come_back_whole(tmp_path: Path) -> None:
     }
     buffer = UpdateBuffer(tmp_path, START)
     for name, weights in sent.items():
-        buffer.add(name, vetted(1.0, weights))
+        buffer.add(name, valid(1.0, weights))
     assert all(held.update.weights is START for held in buffer._updates.values())
     back = {name: found.update.weights for name, found in buffer.read()}
     assert all(back[name].equal(weights) for name, weights in sent.items())

@@ -13,7 +13,7 @@ from teledx_fed.core.weights import Layout, Weights
 from teledx_fed.federation import messages as wire
 from teledx_fed.federation.compression import CODECS, decode, encode
 from teledx_fed.federation.round_state import RoundState
-from teledx_fed.federation.vetting import Expected, Vetted, vetted
+from teledx_fed.federation.validation import UpdateSpec, ValidUpdate, validate_update
 
 LAYOUT = Layout((("conv.weight", (3, 2)), ("head.bias", (4,))), (("bn.running_var", (2,)),))
 START = Weights(np.arange(10, dtype=np.float32), np.ones(2, np.float32), LAYOUT)
@@ -38,17 +38,17 @@ def test_a_small_tensor_keeps_its_precision_beside_a_large_one() -> None:
     np.testing.assert_allclose(found[6:], difference[6:], atol=2e-8)
 
 
-def reply(compression: str, **spoilt: np.ndarray) -> Vetted | str:
+def reply(compression: str, **spoilt: np.ndarray) -> ValidUpdate | str:
     difference = np.linspace(-0.1, 0.1, 10, dtype=np.float32)
     update = LocalUpdate(1, START, 10, 0, None, {})
     content = wire.reply(update, {**encode(difference, LAYOUT, compression), **spoilt})
-    return vetted(content, Expected(1, START, (10.0, 10.0), 100, {}, compression))
+    return validate_update(content, UpdateSpec(1, START, (10.0, 10.0), 100, {}, compression))
 
 
 @pytest.mark.parametrize("compression", CODECS)
-def test_an_update_is_decoded_before_it_is_vetted(compression: str) -> None:
+def test_an_update_is_decoded_before_its_values_are_validated(compression: str) -> None:
     found = reply(compression)
-    assert isinstance(found, Vetted)
+    assert isinstance(found, ValidUpdate)
     expected = START.parameters + np.linspace(-0.1, 0.1, 10, dtype=np.float32)
     np.testing.assert_allclose(found.update.weights.parameters, expected, atol=1e-3)
     assert found.moved[0] == pytest.approx(np.linalg.norm(np.linspace(-0.1, 0.1, 10)), rel=0.01)
@@ -75,9 +75,9 @@ def test_every_fault_of_a_compressed_update_is_named(spoilt: dict[str, np.ndarra
 def test_the_server_chooses_the_compression() -> None:
     update = LocalUpdate(1, START, 10, 0, None, {})
     whole = wire.reply(update, {wire.PARAMETERS: START.parameters})
-    assert isinstance(vetted(whole, Expected(1, START, (10.0, 10.0), 100, {}, "int8")), str)
+    assert isinstance(validate_update(whole, UpdateSpec(1, START, (10.0, 10.0), 100, {}, "int8")), str)
     small = wire.reply(update, encode(START.parameters * 0, LAYOUT, "int8"))
-    assert isinstance(vetted(small, Expected(1, START, (10.0, 10.0), 100, {}, "none")), str)
+    assert isinstance(validate_update(small, UpdateSpec(1, START, (10.0, 10.0), 100, {}, "none")), str)
 
 
 def test_what_is_lost_in_one_round_is_sent_in_later_ones() -> None:

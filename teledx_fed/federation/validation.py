@@ -1,4 +1,4 @@
-"""The one door between what a site sends and the model: an update that was vetted, or why it was refused."""
+"""Validate what a site sends before it can reach the model: every reply passes here."""
 
 import math
 from collections.abc import Mapping
@@ -34,8 +34,8 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
-class Expected:
-    """What a reply of one site in this round must look like.
+class UpdateSpec:
+    """The specification of the update that one site may send in this round.
 
     `norm_limits` bound how far parameters and statistics may move, `max_examples` is the number of photographs that the
     site declared; `tables` are the shapes that a score table may have; `loss` is whether the strategy needs the site's
@@ -52,15 +52,15 @@ class Expected:
 
 
 @dataclass(frozen=True)
-class Vetted:
-    """`moved`: how far parameters and statistics lie from those that the round started from."""
+class ValidUpdate:
+    """`moved`: the distances of parameters and statistics from those that the round started from."""
 
     update: LocalUpdate
     moved: tuple[float, float]
 
 
-def vetted(content: RecordDict, expected: Expected) -> Vetted | str:
-    """The update in a reply, or why it must not reach the model. Its form is checked before anything is decoded."""
+def validate_update(content: RecordDict, expected: UpdateSpec) -> ValidUpdate | str:
+    """Return the update in a reply, or the reason to refuse it. Its form is checked before anything is decoded."""
     for check in (_names, _arrays, _scores, _metrics):
         if (found := check(content, expected)) is not None:
             return found
@@ -69,23 +69,23 @@ def vetted(content: RecordDict, expected: Expected) -> Vetted | str:
         distance(update.weights.parameters, start.parameters),
         distance(update.weights.statistics, start.statistics),
     )
-    return _values(update.weights, moved, expected) or Vetted(update, moved)
+    return _values(update.weights, moved, expected) or ValidUpdate(update, moved)
 
 
-def vetted_tables(content: RecordDict, shapes: Shapes, max_examples: int) -> Tables | str:
-    """The tables of a reply that holds scores alone, or the fault in it."""
+def validate_tables(content: RecordDict, shapes: Shapes, max_examples: int) -> Tables | str:
+    """Return the tables of a reply that holds scores alone, or the reason to refuse it."""
     return _tables_alone(content) or _tables(content, shapes, max_examples) or tables_of(content)
 
 
-def vetted_summary(content: RecordDict, max_examples: int) -> Tables | str:
-    """The counts of a site's data in a reply that holds nothing else, or the fault in it."""
+def validate_summary(content: RecordDict, max_examples: int) -> Tables | str:
+    """Return the counts of a site's data in a reply that holds nothing else, or the reason to refuse it."""
     if (found := _tables_alone(content) or _shaped(content, summary.SHAPES)) is not None:
         return found
     tables = tables_of(content)
     return summary.inconsistency(tables, max_examples) or tables
 
 
-def _names(content: RecordDict, expected: Expected) -> str | None:
+def _names(content: RecordDict, expected: UpdateSpec) -> str | None:
     wanted = {PARAMETERS, STATISTICS, TABLES, METRICS}
     if set(content) != wanted:
         return f"records must be {sorted(wanted)}, got {sorted(content)[:10]}"
@@ -97,7 +97,7 @@ def _names(content: RecordDict, expected: Expected) -> str | None:
     return None
 
 
-def _arrays(content: RecordDict, expected: Expected) -> str | None:
+def _arrays(content: RecordDict, expected: UpdateSpec) -> str | None:
     shaped = (
         (name, content.array_records[record][name], dtype, shape)
         for record, arrays in _forms(expected).items()
@@ -106,14 +106,14 @@ def _arrays(content: RecordDict, expected: Expected) -> str | None:
     return next((found for args in shaped if (found := _array(*args)) is not None), None)
 
 
-def _forms(expected: Expected) -> dict[str, Forms]:
+def _forms(expected: UpdateSpec) -> dict[str, Forms]:
     layout = expected.start.layout
     statistics: Forms = {STATISTICS: ("float32", layout.sizes[1:])}
     return {PARAMETERS: form(layout, expected.compression), STATISTICS: statistics}
 
 
 def _array(name: str, array: Array, dtype: str, shape: tuple[int, ...]) -> str | None:
-    """Only the very bytes that such an array has: nothing that a site sent is parsed."""
+    """Compare with the bytes that such an array has: nothing that a site sent is parsed."""
     if array.dtype != dtype or tuple(array.shape) != shape or array.stype != NUMPY:
         return f"{name} must be {dtype} {shape}, got {array.dtype[:20]} {tuple(array.shape)[:5]}"
     if not well_formed(array):
@@ -121,7 +121,7 @@ def _array(name: str, array: Array, dtype: str, shape: tuple[int, ...]) -> str |
     return None
 
 
-def _metrics(content: RecordDict, expected: Expected) -> str | None:
+def _metrics(content: RecordDict, expected: UpdateSpec) -> str | None:
     metrics: Mapping[str, Any] = content.metric_records[METRICS]
     loss = {"train_loss": float} if expected.loss else {}
     wanted = {"round": int, "examples": int, "oedema-examples": int, **loss}
@@ -146,7 +146,7 @@ def _metrics(content: RecordDict, expected: Expected) -> str | None:
     return None
 
 
-def _values(weights: Weights, moved: tuple[float, float], expected: Expected) -> str | None:
+def _values(weights: Weights, moved: tuple[float, float], expected: UpdateSpec) -> str | None:
     for name, norm in zip((PARAMETERS, STATISTICS), moved, strict=True):
         if not math.isfinite(norm):
             return f"{name} must be finite, got NaN or infinity"
@@ -186,12 +186,12 @@ def _shaped(content: RecordDict, shapes: Shapes) -> str | None:
     return next((found for args in shaped if (found := _array(*args)) is not None), None)
 
 
-def _scores(content: RecordDict, expected: Expected) -> str | None:
+def _scores(content: RecordDict, expected: UpdateSpec) -> str | None:
     return _tables(content, expected.tables, expected.max_examples)
 
 
 def _tables(content: RecordDict, shapes: Shapes, max_examples: int) -> str | None:
-    """None at all, from a site with few patients, or all of them; and the counts must agree with each other."""
+    """A site with few patients sends no table; any other sends all, whose counts agree with each other."""
     if not content.array_records[TABLES]:
         return None
     if (found := _shaped(content, shapes)) is not None:

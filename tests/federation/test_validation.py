@@ -1,4 +1,4 @@
-"""Each fault that vetting names, on a reply that is right but for that fault."""
+"""Each fault that validation names, on a reply that is right but for that fault."""
 
 import re
 from collections.abc import Callable
@@ -23,11 +23,11 @@ from teledx_fed.federation.messages import (
     reply,
     vector,
 )
-from teledx_fed.federation.vetting import Expected, vetted, vetted_tables
+from teledx_fed.federation.validation import UpdateSpec, validate_tables, validate_update
 
 LAYOUT = Layout((("head.weight", (2, 3)),), (("bn.running_mean", (2,)), ("bn.running_var", (2,))))
 START = Weights(np.zeros(6, np.float32), np.array([0, 0, 1, 1], np.float32), LAYOUT)
-EXPECTED = Expected(3, START, (10.0, 10.0), 1000, SHAPES, loss=True)
+EXPECTED = UpdateSpec(3, START, (10.0, 10.0), 1000, SHAPES, loss=True)
 
 
 def honest_tables() -> dict[str, np.ndarray]:
@@ -42,8 +42,8 @@ def right() -> RecordDict:
     return reply(LocalUpdate(3, weights, 100, 40, 0.7, honest_tables()), {PARAMETERS: weights.parameters})
 
 
-def fault(content: RecordDict, expected: Expected) -> str | None:
-    found = vetted(content, expected)
+def fault(content: RecordDict, expected: UpdateSpec) -> str | None:
+    found = validate_update(content, expected)
     return found if isinstance(found, str) else None
 
 
@@ -177,11 +177,11 @@ def test_every_fault_is_named(name: str) -> None:
     assert re.search(message, found), found
 
 
-def test_scores_alone_are_vetted_as_strictly() -> None:
+def test_scores_alone_are_validated_as_strictly() -> None:
     shapes = {**SHAPES, DESIGN_EFFECTS: (len(EFFECTS),)}
     honest = {**honest_tables(), DESIGN_EFFECTS: np.full(len(EFFECTS), 1.5)}
     sound = RecordDict({TABLES: arrays(honest)})
-    assert set(vetted_tables(sound, shapes, 1000)) == set(honest)
+    assert set(validate_tables(sound, shapes, 1000)) == set(honest)
     for spoilt, message in (
         (RecordDict({TABLES: MetricRecord({})}), "records must be"),
         (RecordDict({}), "records must be"),
@@ -190,7 +190,7 @@ def test_scores_alone_are_vetted_as_strictly() -> None:
         (RecordDict({TABLES: arrays({**honest, DESIGN_EFFECTS: 1e9 * honest[DESIGN_EFFECTS]})}), "design eff"),
         (RecordDict({TABLES: arrays({**honest, "eyes": np.zeros(1)})}), "at least 1"),
     ):
-        assert message in str(vetted_tables(spoilt, shapes, 1000))
+        assert message in str(validate_tables(spoilt, shapes, 1000))
 
 
 def test_the_norm_is_that_of_the_difference() -> None:
