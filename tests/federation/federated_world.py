@@ -8,9 +8,10 @@ from flwr.app import Context, Message
 from teledx_fed.config.settings import Settings
 from teledx_fed.core.examples import Site
 from teledx_fed.core.reports import RoundReport
+from teledx_fed.federation.aggregation import Aggregation
 from teledx_fed.federation.checkpoint import Progress, begin
 from teledx_fed.federation.in_process import InProcessGrid
-from teledx_fed.federation.rounds import rounds
+from teledx_fed.federation.rounds import PLAIN, rounds
 from teledx_fed.federation.site import Hospital, client_app
 from teledx_fed.federation.strategies.registry import local_strategy_of
 from teledx_fed.model.network import build
@@ -28,7 +29,10 @@ class World:
         self.worker = Worker(build(settings.model, settings.seed))
 
     def run(
-        self, spoil: Callable[[str, int, Message], Message] | None = None, start: Progress | None = None
+        self,
+        spoil: Callable[[str, int, Message], Message] | None = None,
+        start: Progress | None = None,
+        aggregation: Aggregation = PLAIN,
     ) -> Iterator[tuple[Progress, RoundReport]]:
         hospitals = {
             name: Hospital(site, self.worker, self.settings, self.folder / "sites" / name)
@@ -45,4 +49,5 @@ class World:
 
         grid = InProcessGrid([spoiled if spoil is not None else app], list(self.sites))  # type: ignore[list-item]
         strategy = local_strategy_of(self.settings)
-        yield from rounds(grid, strategy, start or begin(self.worker.initial.weights), self.settings, self.folder)
+        start = start or begin(self.worker.initial.weights)
+        yield from rounds(grid, strategy, start, self.settings, self.folder, aggregation)

@@ -1,0 +1,59 @@
+"""An aggregation of more than one phase takes the place of the plain one, and the round does not change."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from federated_world import World
+from flwr.serverapp import Grid
+
+from teledx_fed.config.settings import Settings
+from teledx_fed.core.examples import Site
+from teledx_fed.core.updates import LocalUpdate
+from teledx_fed.core.weights import Weights
+from teledx_fed.federation.aggregation import Collected, PlainAggregation, RoundRequest
+from teledx_fed.federation.send_and_collect import Replies
+from teledx_fed.federation.statistics import ask_for_statistics
+from teledx_fed.federation.strategies.strategy import Accumulator
+
+
+class Halved:
+    """Adds each update with half of its change, as an unmasking phase adds what it has unmasked."""
+
+    def __init__(self, inner: Accumulator[object], start: Weights) -> None:
+        self._inner, self._start = inner, start
+
+    def add(self, site: str, update: LocalUpdate) -> None:
+        parameters = (self._start.parameters + update.weights.parameters) / 2
+        self._inner.add(site, replace(update, weights=replace(update.weights, parameters=parameters)))
+
+    def aggregate(self) -> object:
+        return self._inner.aggregate()
+
+
+class TwoPhases:
+    """First a message to each site, as for keys; then the updates."""
+
+    def __init__(self) -> None:
+        self.first_phase: list[tuple[str, ...]] = []
+
+    def run(
+        self, grid: Grid, request: RoundRequest, collected: Collected, settings: Settings, scratch: Path
+    ) -> Replies:
+        replies, _ = ask_for_statistics(grid, settings, request.nodes)
+        self.first_phase.append(replies.accepted)
+        collected.accumulator = Halved(collected.accumulator, request.model.weights)
+        return PlainAggregation().run(grid, request, collected, settings, scratch)
+
+
+def test_an_aggregation_of_two_phases_takes_the_place_of_the_plain_one(
+    tiny_settings: Callable[..., Settings], tiny_site: Callable[..., Site], tmp_path: Path
+) -> None:
+    settings = tiny_settings(federation__rounds=1)
+    world = World(settings, [tiny_site("north", 5), tiny_site("south", 5)], tmp_path)
+    start, two_phases = world.worker.initial.weights.parameters, TwoPhases()
+    plain, _ = next(world.run())
+    halved, report = next(world.run(aggregation=two_phases))
+    assert two_phases.first_phase == [report.accepted] == [("north", "south")]
+    change, half = plain.weights.parameters - start, halved.weights.parameters - start
+    assert abs(half - change / 2).max() < 1e-6 < abs(change).max()
