@@ -15,7 +15,8 @@ from teledx_fed.diagnosis.web.passwords import hashed_password
 from teledx_fed.diagnosis.web.sessions import COOKIE
 from teledx_fed.store.identified import open_identified
 from teledx_fed.store.store import open_store
-from teledx_fed.store.values import Device, Role, Upload
+from teledx_fed.store.uploads import Upload
+from teledx_fed.store.values import Device, Role
 
 DAY = timedelta(days=1)
 FOLDERS = ("material", "inputs", "clinic", "work", "tmp")

@@ -34,9 +34,9 @@ from teledx_fed.diagnosis.intake import MOST_IMAGES, Received, Sent, received
 from teledx_fed.diagnosis.judgement import Seen
 from teledx_fed.diagnosis.referral import ReferralSettings
 from teledx_fed.model.bundle import WEIGHTS, Bundle
-from teledx_fed.store.identified import IdentifiedStore
+from teledx_fed.store.identified import Filed, IdentifiedStore, Identity
 from teledx_fed.store.store import Store
-from teledx_fed.store.values import Arrival, Filed, Identity, StoredImage, StoredStudy
+from teledx_fed.store.values import Arrival, StoredImage, StoredStudy
 
 if TYPE_CHECKING:
     from teledx_fed.diagnosis.explain import Explainer

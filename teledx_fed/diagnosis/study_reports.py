@@ -20,7 +20,8 @@ from teledx_fed.diagnosis.clinic import Clinic
 from teledx_fed.diagnosis.evidence import map_of, sentence_of
 from teledx_fed.diagnosis.fhir.export import bundle as fhir_bundle
 from teledx_fed.diagnosis.signing import Status, status
-from teledx_fed.store.values import Filed, StoredImage, StoredReading, StoredStudy
+from teledx_fed.store.identified import Filed
+from teledx_fed.store.values import StoredImage, StoredReading, StoredStudy
 
 RELEASE = version("teledx-fed")
 TITLE = "Diabetic retinopathy screening"

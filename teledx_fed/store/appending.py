@@ -1,5 +1,6 @@
 """Suggestions, readings and views: they are added, and never changed."""
 
+import hashlib
 from collections.abc import Collection
 from datetime import datetime, timedelta
 
@@ -10,8 +11,9 @@ from teledx_fed.core.clinical import Diagnosis, EyeReading, Reading, sternest
 from teledx_fed.core.errors import DataError
 from teledx_fed.core.examples import GRADES
 from teledx_fed.store.content import DIAGNOSES, READINGS, digest_of, written
+from teledx_fed.store.database import insert_once
 from teledx_fed.store.rows import next_number, study_row, unknown
-from teledx_fed.store.tables import ReadingRow, StudyRow, SuggestionRow, UserRow, ViewRow
+from teledx_fed.store.tables import ReadingRow, RefusalRow, StudyRow, SuggestionRow, UserRow, ViewRow
 from teledx_fed.store.values import Status
 
 SAME_VIEW = timedelta(minutes=10)
@@ -75,6 +77,15 @@ def add_view(
         return
     number = next_number(session, ViewRow, study)
     session.add(ViewRow(study=study, number=number, user=user, what=what, time=time))
+
+
+def add_refusal(session: Session, source: str, patient: str | None, reason: str, time: datetime) -> None:
+    """An archive tries again for days: the same refusal is one row."""
+    id = hashlib.sha256("\0".join((source, patient or "", reason)).encode("utf-8", "replace")).hexdigest()
+    facts = {"source": source, "patient": patient, "reason": reason, "first": time, "last": time, "times": 1}
+    if not insert_once(session, RefusalRow, id=id, **facts):
+        row = session.get_one(RefusalRow, id, with_for_update=True)
+        row.last, row.times, row.settled, row.settled_by = time, row.times + 1, None, None
 
 
 def _advance(study: StudyRow, to: Status) -> None:

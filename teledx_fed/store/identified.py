@@ -1,7 +1,7 @@
 """The identified store: who is behind a pseudonym. A database of its own, which nothing else reads."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -13,12 +13,33 @@ from teledx_fed.data.dicom import Filing, Source
 from teledx_fed.store import backup
 from teledx_fed.store.content import written
 from teledx_fed.store.database import Database
+from teledx_fed.store.identified_tables import FilingRow, IdentityRow, SourceRow
 from teledx_fed.store.schema import IDENTIFIED
 from teledx_fed.store.store import now
-from teledx_fed.store.tables import FilingRow, IdentityRow, SourceRow
-from teledx_fed.store.values import Filed, Identity, check_text
+from teledx_fed.store.values import check_text
 
 FILINGS = TypeAdapter(Filing)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A person behind a pseudonym."""
+
+    pseudonym: str
+    number: str
+    """The hospital's own."""
+    name: str | None = None
+    born: str | None = None
+    issuer: str = ""
+    """Who gave the number, where an archive says so: another's same number is another person's."""
+
+
+@dataclass(frozen=True)
+class Filed:
+    """Where a study that came over DICOM stands in its archive."""
+
+    filing: Filing
+    sources: tuple[Source, ...]
 
 
 def open_identified(url: str, folder: Path, clock: Callable[[], datetime] = now) -> "IdentifiedStore":

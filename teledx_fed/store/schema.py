@@ -11,7 +11,8 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, MetaData, text
 
 from teledx_fed.core.errors import IntegrityError
-from teledx_fed.store.tables import IdentifiedTable, Table
+from teledx_fed.store.identified_tables import IdentifiedTable
+from teledx_fed.store.tables import Table
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 UPGRADING = 5_332_001

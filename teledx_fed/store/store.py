@@ -11,7 +11,7 @@ from teledx_fed.core.clinical import Action, Diagnosis, Gap, Reading
 from teledx_fed.core.errors import DataError
 from teledx_fed.core.examples import Eye
 from teledx_fed.core.files import make_folder
-from teledx_fed.store import appending, arriving, backup, census, learning, refusals, retention, rows
+from teledx_fed.store import appending, arriving, backup, census, learning, retention, rows
 from teledx_fed.store.access import Access
 from teledx_fed.store.census import Census
 from teledx_fed.store.content import DOUBTS, written
@@ -130,7 +130,7 @@ class Store:
         """Put on the list what is in no study; the same again is counted, and no longer settled."""
         check_text("refusal.source", source)
         with self._database.writing() as session:
-            refusals.add(session, source, patient, reason, self._clock())
+            appending.add_refusal(session, source, patient, reason, self._clock())
 
     def refusals(self, limit: int = 100) -> tuple[Refusal, ...]:
         """Those that nobody has settled: the newest first."""

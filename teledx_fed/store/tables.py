@@ -1,4 +1,4 @@
-"""The tables of the site's database, and the one of the identified store, which lies in a database of its own."""
+"""The tables of the site's database."""
 
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -230,38 +230,3 @@ class RetentionRow(Table):
     __table_args__ = (CheckConstraint("id = 1", "single"),)
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     before: Mapped[datetime]
-
-
-class IdentifiedTable(DeclarativeBase):
-    metadata = MetaData(naming_convention=NAMES)
-    type_annotation_map = {datetime: Moment, str: Text}  # noqa: RUF012
-
-
-class IdentityRow(IdentifiedTable):
-    __tablename__ = "identities"
-    __table_args__ = (UniqueConstraint("issuer", "number"),)
-    pseudonym: Mapped[str] = mapped_column(primary_key=True)
-    number: Mapped[str]
-    issuer: Mapped[str] = mapped_column(server_default="")
-    name: Mapped[str | None]
-    born: Mapped[str | None]
-    seen: Mapped[datetime]
-
-
-class FilingRow(IdentifiedTable):
-    """Of a study that came over DICOM; `filing` is JSON."""
-
-    __tablename__ = "filings"
-    study: Mapped[str] = mapped_column(String(32), primary_key=True)
-    filing: Mapped[str]
-    seen: Mapped[datetime]
-
-
-class SourceRow(IdentifiedTable):
-    """A photograph in the archive: its UIDs, and its SOP class as `kind`."""
-
-    __tablename__ = "sources"
-    study: Mapped[str] = mapped_column(ForeignKey("filings.study"), primary_key=True)
-    instance: Mapped[str] = mapped_column(primary_key=True)
-    series: Mapped[str]
-    kind: Mapped[str]

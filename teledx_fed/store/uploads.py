@@ -1,6 +1,7 @@
 """Uploads that go on where they were cut: how much of a file is there."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import uuid4
 
@@ -8,11 +9,35 @@ from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session
 
 from teledx_fed.core.checks import must
-from teledx_fed.core.errors import DataError
+from teledx_fed.core.errors import DataError, RefusedError
 from teledx_fed.store.database import Database
 from teledx_fed.store.rows import unknown
 from teledx_fed.store.tables import UploadRow
-from teledx_fed.store.values import OverQuota, Upload, UploadQuota, check_text
+from teledx_fed.store.values import check_text
+
+
+@dataclass(frozen=True)
+class UploadQuota:
+    """What one source may have in progress: so many uploads, of so many bytes together."""
+
+    uploads: int
+    total: int
+
+
+class OverQuota(RefusedError):
+    """A source has too much in progress."""
+
+
+@dataclass(frozen=True)
+class Upload:
+    """In progress: `offset` of `length` bytes lie at `path`, relative to the image folder."""
+
+    id: str
+    source: str
+    path: str
+    length: int
+    offset: int
+    expires: datetime
 
 
 class Uploads:

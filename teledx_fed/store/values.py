@@ -8,9 +8,8 @@ from pathlib import Path, PurePosixPath
 
 from teledx_fed.core.checks import must
 from teledx_fed.core.clinical import Action, Diagnosis, EyeReading, Fault, Gap, PatientRecord, Reading, Study
-from teledx_fed.core.errors import DataError, RefusedError
+from teledx_fed.core.errors import DataError
 from teledx_fed.core.examples import Example, Eye, Field
-from teledx_fed.data.dicom import Filing, Source
 
 
 class Status(StrEnum):
@@ -240,53 +239,8 @@ class Refusal:
 
 
 @dataclass(frozen=True)
-class UploadQuota:
-    """What one source may have in progress: so many uploads, of so many bytes together."""
-
-    uploads: int
-    total: int
-
-
-class OverQuota(RefusedError):
-    """A source has too much in progress."""
-
-
-@dataclass(frozen=True)
-class Upload:
-    """In progress: `offset` of `length` bytes lie at `path`, relative to the image folder."""
-
-    id: str
-    source: str
-    path: str
-    length: int
-    offset: int
-    expires: datetime
-
-
-@dataclass(frozen=True)
 class Forgotten:
     """What is gone from the database; the files at `paths` remain to be deleted."""
 
     studies: int
     paths: tuple[Path, ...]
-
-
-@dataclass(frozen=True)
-class Identity:
-    """A person behind a pseudonym."""
-
-    pseudonym: str
-    number: str
-    """The hospital's own."""
-    name: str | None = None
-    born: str | None = None
-    issuer: str = ""
-    """Who gave the number, where an archive says so: another's same number is another person's."""
-
-
-@dataclass(frozen=True)
-class Filed:
-    """Where a study that came over DICOM stands in its archive."""
-
-    filing: Filing
-    sources: tuple[Source, ...]

@@ -13,6 +13,7 @@ from teledx_fed.core.files import exclusive
 HOLD = """
 import sys, time
 from pathlib import Path
+from teledx_fed.core.errors import RefusedError
 from teledx_fed.core.files import exclusive
 with exclusive(Path(sys.argv[1])):
     print("held", flush=True)
@@ -62,6 +63,7 @@ def test_of_many_at_once_one_holds_it(tmp_path: Path) -> None:
     program = """
 import sys, time
 from pathlib import Path
+from teledx_fed.core.errors import RefusedError
 from teledx_fed.core.files import exclusive
 lock, count = Path(sys.argv[1]), Path(sys.argv[2])
 held = 0
@@ -71,7 +73,7 @@ while held < 100:
             before = int(count.read_text() or 0) if count.exists() else 0
             count.write_text(str(before + 1))
             held += 1
-    except ValueError:
+    except RefusedError:
         time.sleep(0.0005)
 """
     command = [sys.executable, "-c", program, str(tmp_path / ".lock"), str(count)]

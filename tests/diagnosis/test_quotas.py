@@ -15,7 +15,7 @@ from teledx_fed.diagnosis.home import DiagnosisHome
 from teledx_fed.diagnosis.web.app import app
 from teledx_fed.diagnosis.web.settings import DiagnosisSettings
 from teledx_fed.store.access import LINK_ATTEMPTS
-from teledx_fed.store.values import OverQuota, UploadQuota
+from teledx_fed.store.uploads import OverQuota, UploadQuota
 
 MIB = 2**20
 LARGE = 64 * MIB

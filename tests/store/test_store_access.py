@@ -10,9 +10,9 @@ import sqlalchemy as sa
 from invented_studies import SUGGESTED, Clock, arrival
 
 from teledx_fed.core.errors import RefusedError
-from teledx_fed.store.identified import IdentifiedStore, open_identified, restore_identified
+from teledx_fed.store.identified import IdentifiedStore, Identity, open_identified, restore_identified
 from teledx_fed.store.store import Store
-from teledx_fed.store.values import Identity, Role, User
+from teledx_fed.store.values import Role, User
 
 HOUR = timedelta(hours=1)
 
@@ -122,7 +122,7 @@ def test_of_many_at_once_one_uses_a_link(store: Store) -> None:
     def used(number: int) -> bool:
         try:
             store.add_study(sent[number], token)
-        except ValueError:
+        except RefusedError:
             return False
         return True
 

@@ -11,7 +11,7 @@ from uuid import UUID, uuid5
 
 from teledx_fed.core.clinical import Diagnosis, Reading, Study
 from teledx_fed.diagnosis.signing import Status, marks
-from teledx_fed.store.values import Filed
+from teledx_fed.store.identified import Filed
 
 Resource = dict[str, Any]
 

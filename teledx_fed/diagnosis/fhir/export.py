@@ -33,7 +33,7 @@ from teledx_fed.diagnosis.wording import (
     sentence,
     told,
 )
-from teledx_fed.store.values import Filed
+from teledx_fed.store.identified import Filed
 
 
 def bundle(

@@ -13,7 +13,7 @@ from teledx_fed.diagnosis.intake import LARGEST_MIB
 from teledx_fed.diagnosis.web.api import Sender, clinic_of
 from teledx_fed.diagnosis.web.schemas import ALWAYS, BINARY, WITH_BODY, body, refused
 from teledx_fed.diagnosis.web.settings import DiagnosisSettings
-from teledx_fed.store.values import OverQuota, Upload, UploadQuota
+from teledx_fed.store.uploads import OverQuota, Upload, UploadQuota
 
 router = APIRouter(prefix="/api/v1/uploads", tags=["uploads"])
 
