@@ -51,13 +51,13 @@ def start(
     if service:
         _print_unit(home)
         return
-    from teledx_fed.deployment.server.monitoring import overseen
+    from teledx_fed.deployment.server.monitoring import monitored
     from teledx_fed.deployment.server.settings import ServerDirectory
     from teledx_fed.deployment.server.superlink import serve
 
     here = ServerDirectory(home)
     port = here.settings.port
-    with overseen(here):
+    with monitored(here):
         up = partial(answer, as_json, f"up: hospitals reach it on port {port}", up=True, port=port)
         serve(here, up, partial(typer.echo, err=True))
 
@@ -211,30 +211,30 @@ def status(
     from rich.console import Console
     from rich.live import Live
 
-    from teledx_fed.deployment.server.monitoring import seen
+    from teledx_fed.deployment.server.monitoring import current_overview
     from teledx_fed.deployment.server.settings import ServerDirectory
 
     here = ServerDirectory(home)
     if as_json:
-        typer.echo(json.dumps(asdict(seen(here))))
+        typer.echo(json.dumps(asdict(current_overview(here))))
         return
     if not watch:
-        Console().print(_standing(seen(here)))
+        Console().print(_standing(current_overview(here)))
         return
-    with Live(_standing(seen(here)), auto_refresh=False) as live, suppress(KeyboardInterrupt):
+    with Live(_standing(current_overview(here)), auto_refresh=False) as live, suppress(KeyboardInterrupt):
         while True:
-            live.update(_standing(seen(here)), refresh=True)
+            live.update(_standing(current_overview(here)), refresh=True)
             time.sleep(2)
 
 
-def _standing(seen: Any) -> Any:
+def _standing(status: Any) -> Any:
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
     from teledx_fed.core.formatting import number, size
 
-    run = seen.run
+    run = status.run
     told = "no run yet"
     if run is not None:
         scores = ", ".join(f"{name} {number(run.metrics.get(name), '.3f')}" for name in ("referable_auroc", "qwk"))
@@ -242,12 +242,12 @@ def _standing(seen: Any) -> Any:
         epsilon = "epsilon unbounded" if run.epsilon is None else f"epsilon {run.epsilon:.2f}"
         told = f"run {run.name} is {run.state}: round {run.round} of {run.rounds}, {scores}, {traffic}, {epsilon}"
     sites = Table("site", "online since", "last reply", "last fault", box=None, pad_edge=False)
-    for site in seen.sites:
+    for site in status.sites:
         replied = f"round {site.last_reply.round}, {site.last_reply.time}" if site.last_reply else ""
         fault = f"round {site.last_fault.round}: {site.last_fault.reason}" if site.last_fault else ""
         sites.add_row(*map(Text, (site.name, site.online_since or "offline", replied, fault)))
-    days = f"the certificate expires in {seen.certificate_days} days"
-    return Group(Text("the server is up" if seen.up else "the server does not answer"), Text(told), sites, Text(days))
+    days = f"the certificate expires in {status.certificate_days} days"
+    return Group(Text("the server is up" if status.up else "the server does not answer"), Text(told), sites, Text(days))
 
 
 @app.command()
@@ -259,13 +259,13 @@ def page(
     from secrets import token_urlsafe
 
     from teledx_fed.deployment.common.settings import checked_address
-    from teledx_fed.deployment.server.monitoring import seen
+    from teledx_fed.deployment.server.monitoring import current_overview
     from teledx_fed.deployment.server.settings import ServerDirectory
     from teledx_fed.deployment.server.web.page import server
 
     (host, port), token, here = checked_address("--listen", listen), token_urlsafe(32), ServerDirectory(home)
     typer.echo(f"http://{host}:{port}/?token={token}")
-    server(lambda: seen(here), token, host, port).run()
+    server(lambda: current_overview(here), token, host, port).run()
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""A hospital's gate with drawn photographs behind it, and a server before it that may ask for anything."""
+"""A hospital's message handler with synthetic photographs, and a server that may send any message."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from teledx_fed.deployment.common.audit import AuditLog
 from teledx_fed.deployment.common.plans import Plan
 from teledx_fed.deployment.common.refusal import Refusal
 from teledx_fed.deployment.site import approvals
-from teledx_fed.deployment.site.hospital import REFUSED, RELEASE, Gate
+from teledx_fed.deployment.site.hospital import REFUSED, RELEASE, MessageHandler
 from teledx_fed.deployment.site.layout import init_site
 from teledx_fed.deployment.site.monitoring import Tally
 from teledx_fed.deployment.site.settings import SiteDirectory
@@ -39,7 +39,7 @@ class Rig:
         self.change(
             data={"root": str(folder / "photographs")}, limits=LIMITS, outbound={"min_patients": 2}, device="cpu"
         )
-        self.gate = Gate(self.home, AuditLog(self.home.audit, self.home.audit_key), Tally())
+        self.handler = MessageHandler(self.home, AuditLog(self.home.audit, self.home.audit_key), Tally())
         self.worker = Worker(build_network(asked.model, asked.seed))
         self.plan = self.approved(asked)
 
@@ -55,7 +55,7 @@ class Rig:
         return plan
 
     def grid(self, **changed: str) -> InProcessGrid:
-        app: ClientApp = self.gate  # type: ignore[assignment]  # called as one
+        app: ClientApp = self.handler  # type: ignore[assignment]  # called as one
         return InProcessGrid(
             [app], ["north"], {"plan": self.plan.digest, "run": "first", "release": RELEASE, **changed}
         )

@@ -1,4 +1,4 @@
-"""What was asked, sent and refused: an append-only log of JSON lines, each chained to the one before it.
+"""The audit log of requests, replies and refusals: append-only JSON lines, each with the hash of the one before.
 
 An entry ends with the hash of its own bytes, and among these is the hash of the entry before. Beside the log lies its
 head, which says what entry was the last, so that a cut end shows too. The head is signed with this side's key, and is

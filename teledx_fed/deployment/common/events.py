@@ -1,4 +1,4 @@
-"""What its owner must hear of a federation: which events hold, and a webhook that tells of each of them once."""
+"""Events that the owner of a site or server must know, and a webhook that reports each of them once."""
 
 import json
 import logging
@@ -67,22 +67,22 @@ def machine_events(certificate_days: int | None, space: Disk) -> Iterator[Event]
 
 
 class Watcher:
-    """Tells of each event once, until it has ended; `memory` keeps what was told when the owner starts again."""
+    """Reports each event once until it ends; the file `memory` keeps the reported events over a restart."""
 
     def __init__(self, owner: str, memory: Path, webhook: str | None) -> None:
         self._owner, self._memory, self._webhook = owner, memory, webhook
-        self._told = _remembered(memory)
+        self._reported = _reported_in(memory)
 
     def tell(self, events: Collection[Event]) -> None:
-        """An event that the webhook did not take is told at the next call, before any that is newer."""
-        self._keep(self._told & {event.name for event in events})
+        """Report new events. One that the webhook did not accept is reported at the next call, before newer ones."""
+        self._keep(self._reported & {event.name for event in events})
         for event in events:
-            if event.name not in self._told:
+            if event.name not in self._reported:
                 if (failure := self._post(event)) is not None:
                     log.warning("%s (%s); the webhook did not take it: %s", event.name, event.detail, failure)
                     break
                 log.warning("%s (%s)", event.name, event.detail)
-                self._keep(self._told | {event.name})
+                self._keep(self._reported | {event.name})
 
     def _post(self, event: Event) -> str | None:
         """What went wrong; the address may hold a secret and is not in it."""
@@ -98,15 +98,15 @@ class Watcher:
 
     def _keep(self, told: set[str]) -> None:
         """On a full disk for this process alone."""
-        if told != self._told:
-            self._told = told
+        if told != self._reported:
+            self._reported = told
             try:
                 write_text(self._memory, json.dumps(sorted(told), ensure_ascii=False) + "\n")
             except OSError as error:
                 log.warning("what was told could not be written down: %s", error)
 
 
-def _remembered(memory: Path) -> set[str]:
+def _reported_in(memory: Path) -> set[str]:
     with suppress(FileNotFoundError, json.JSONDecodeError):
         return set(json.loads(memory.read_text("utf-8")))
     return set()

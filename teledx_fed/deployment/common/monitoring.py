@@ -1,4 +1,4 @@
-"""Health and metrics over HTTP, for whoever watches machines; and what is done again and again beside the work."""
+"""Serve health and metrics over HTTP, and repeat a task in the background."""
 
 import json
 import logging

@@ -65,7 +65,7 @@ class Plan:
 
     @cached_property
     def text(self) -> str:
-        """Canonical: the same plan has the same bytes whoever writes it."""
+        """Canonical: the same plan has the same bytes on every machine."""
         return json.dumps(
             {"format": FORMAT, **asdict(self)},
             sort_keys=True,

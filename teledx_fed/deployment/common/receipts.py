@@ -36,7 +36,7 @@ Records = Mapping[str, Mapping[str, Any]]
 
 
 def digest(records: Records) -> str:
-    """SHA-256 of names and values, in whatever order they come: equal for whoever sent them and whoever received."""
+    """SHA-256 of names and values, in any order: equal for sender and receiver."""
     found = hashlib.sha256()
     for record, values in sorted(records.items()):
         found.update(_written(record, len(values)))
@@ -74,7 +74,7 @@ def _records(content: RecordDict) -> Records:
 def unmatched(ours: Path, theirs: Path, site: str) -> list[str]:
     """Messages that one side says went to or came from `site`, and the other does not; those of other sites are left.
 
-    They are told by the `digest` of an entry: what was sent twice must have been received twice.
+    Messages are identified by the `digest` of an entry: what was sent twice must have been received twice.
     """
     return [
         f"entry {entry['sequence']} of {log} {event} {entry['digest'][:16]}, which {other} has not {answer}"

@@ -27,7 +27,7 @@ def checked_address(name: str, value: str) -> tuple[str, int]:
 
 @dataclass
 class WatchSettings:
-    """Where health and metrics can be read, on this machine alone unless another address is named, and who is told."""
+    """The address of health and metrics (none listens without one), and the webhook for events."""
 
     listen: str | None = None
     webhook: str | None = None

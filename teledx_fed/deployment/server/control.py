@@ -1,4 +1,4 @@
-"""What a coordinator asks of its own SuperLink, over the loopback door: admit, expel, start, stop, list."""
+"""The coordinator's commands to its SuperLink, over the loopback listener: admit, expel, start, stop, list."""
 
 import hashlib
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Flower's grid as our rounds want it: replies one by one as they come, late ones told apart, lost ones asked again."""
+"""Flower's grid over a network: yields replies as they arrive, drops late ones, and repeats lost requests."""
 
 import logging
 import time
@@ -22,8 +22,8 @@ POLL_SECONDS = 0.25
 ROLL_CALL_SECONDS = 2.0
 RETURN_SECONDS = 90.0
 """A SuperNode that dies is missed after 60 s, and before that no other can take its place: it tries each 30 s."""
-AMISS = 4
-"""As the code of an error reply, beside those that a site gives itself."""
+INVALID_REPLY = 4
+"""Code of an error reply that the server writes in the place of an invalid one."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class Sent:
 
 
 @dataclass(frozen=True)
-class Away:
-    """What a site was asked that went away, the server's word for it, and until when it may come back."""
+class Interrupted:
+    """A message to a site that went offline, the error reply, and until when the site may come back."""
 
     sent: Sent
     reply: Message
@@ -86,13 +86,13 @@ class NetworkGrid(AnsweringGrid):
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
         until = time.monotonic() + timeout if timeout is not None else float("inf")
-        under_way, away = self._push(messages), list[Away]()
+        under_way, away = self._push(messages), list[Interrupted]()
         roll_call = time.monotonic()
         while (under_way or away) and time.monotonic() < until:
             for identity, reply in self._pulled(under_way):
                 sent = under_way.pop(identity)
                 if reply.has_error() and reply.error.code == ErrorCode.NODE_UNAVAILABLE:
-                    away.append(Away(sent, reply, time.monotonic() + RETURN_SECONDS))
+                    away.append(Interrupted(sent, reply, time.monotonic() + RETURN_SECONDS))
                 else:
                     yield self._received(reply, sent)
             for gone in [one for one in away if time.monotonic() > one.until]:
@@ -137,7 +137,7 @@ class NetworkGrid(AnsweringGrid):
             except Exception as error:
                 log.exception("a reply could not be read")
                 reason = f"a reply that cannot be read: {type(error).__name__}"
-                found = [Message(Error(AMISS, reason), reply_to=sent.message)]
+                found = [Message(Error(INVALID_REPLY, reason), reply_to=sent.message)]
             yield from ((identity, _of_its_own(reply, sent)) for reply in found)
 
     def _drop_late(self) -> None:
@@ -148,7 +148,7 @@ class NetworkGrid(AnsweringGrid):
                 self._audit.append("late", site=self._name(sent), **message_facts(reply))
                 self._say(f"a reply of {self._name(sent)} came too late and is dropped")
 
-    def _asked_again(self, under_way: Mapping[str, Sent], away: list[Away]) -> dict[str, Sent]:
+    def _asked_again(self, under_way: Mapping[str, Sent], away: list[Interrupted]) -> dict[str, Sent]:
         """A site that has come back since lost what it was asked; asked again, it answers the same bytes."""
         activated = self._activated()
 
@@ -175,7 +175,7 @@ def _of_its_own(reply: Message, sent: Sent) -> Message:
     """As from the site that was asked: who wrote the reply could name another in it; an error may be the server's."""
     if reply.metadata.src_node_id == sent.message.metadata.dst_node_id:
         return reply
-    error = reply.error if reply.has_error() else Error(AMISS, "a reply in the name of another site")
+    error = reply.error if reply.has_error() else Error(INVALID_REPLY, "a reply in the name of another site")
     return Message(error, reply_to=sent.message)
 
 

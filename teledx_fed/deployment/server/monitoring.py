@@ -1,4 +1,4 @@
-"""A coordinator's eye on its server: what there is to see, and who is told while it serves."""
+"""The coordinator's monitoring: metrics, health, and events for the webhook."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,8 +15,8 @@ from teledx_fed.deployment.server.overview import Overview, RunStanding, State, 
 from teledx_fed.deployment.server.settings import ServerDirectory
 
 
-def seen(home: ServerDirectory) -> Overview:
-    """Where the federation stands, also while the server does not answer."""
+def current_overview(home: ServerDirectory) -> Overview:
+    """Return the state of the federation, also while the server does not answer."""
     try:
         return overview(home, control.nodes(home), control.runs(home))
     except UnavailableError:
@@ -24,55 +24,55 @@ def seen(home: ServerDirectory) -> Overview:
 
 
 @contextmanager
-def overseen(home: ServerDirectory) -> Iterator[None]:
+def monitored(home: ServerDirectory) -> Iterator[None]:
     """Health, metrics and the webhook, for as long as the block runs."""
     watch = home.settings.watch
     watcher = Watcher(home.settings.hosts[0], home.folder / "told.json", watch.webhook)
 
     def metrics() -> bytes:
-        return server_metrics(seen(home), expires(home.certificate) if home.certificate.exists() else None)
+        return server_metrics(current_overview(home), expires(home.certificate) if home.certificate.exists() else None)
 
     def tell() -> None:
-        watcher.tell(server_events(seen(home), disk(home.folder)))
+        watcher.tell(server_events(current_overview(home), disk(home.folder)))
 
     with watched(watch.listen, metrics, lambda: {"superlink": control.is_up(home)}), repeatedly(tell):
         yield
 
 
-def server_events(seen: Overview, space: Disk) -> list[Event]:
-    """Those that hold at a coordinator."""
-    return [*_run_events(seen), *machine_events(seen.certificate_days, space)]
+def server_events(status: Overview, space: Disk) -> list[Event]:
+    """Return the events that hold at the coordinator."""
+    return [*_run_events(status), *machine_events(status.certificate_days, space)]
 
 
-def _run_events(seen: Overview) -> Iterator[Event]:
+def _run_events(status: Overview) -> Iterator[Event]:
     """A site that is away is missed only while a run goes on."""
-    run = seen.run
+    run = status.run
     if run is None or not run.state.at_work:
         return
     if run.state is State.STALLED:
         yield Event(Kind.STALLED_RUN, run.name, f"no round has ended since {run.changed}, the last was {run.round}")
-    for site in seen.sites:
-        fault = fault_in(seen.rounds[-1], site.name) if seen.rounds else None
-        if fault and site.name in seen.rounds[-1].refused:
+    for site in status.sites:
+        fault = fault_in(status.rounds[-1], site.name) if status.rounds else None
+        if fault and site.name in status.rounds[-1].refused:
             yield Event(Kind.REFUSED_UPDATE, f"{run.name}, {site.name}", f"round {fault.round}: {fault.reason}")
         elif fault:
             yield Event(Kind.SILENT_SITE, site.name, f"round {fault.round}: {fault.reason}")
-        elif seen.up and not site.online:
+        elif status.up and not site.online:
             yield Event(Kind.SILENT_SITE, site.name, "it is not connected")
 
 
-def server_metrics(seen: Overview, certificate: datetime | None) -> bytes:
+def server_metrics(status: Overview, certificate: datetime | None) -> bytes:
     """`certificate`: when the server's expires."""
-    return exposition(_of_server(seen, certificate))
+    return exposition(_of_server(status, certificate))
 
 
-def _of_server(seen: Overview, certificate: datetime | None) -> Metrics:
-    yield gauge("server_sites_online", "Sites that are connected", sum(site.online for site in seen.sites))
+def _of_server(status: Overview, certificate: datetime | None) -> Metrics:
+    yield gauge("server_sites_online", "Sites that are connected", sum(site.online for site in status.sites))
     yield from expiry("server_certificate", "the server's certificate", certificate)
-    if seen.run is not None:
-        yield from _of_run(seen.run)
-    if seen.rounds:
-        yield from _of_round(seen.rounds[-1])
+    if status.run is not None:
+        yield from _of_run(status.run)
+    if status.rounds:
+        yield from _of_round(status.rounds[-1])
 
 
 def _of_run(run: RunStanding) -> Metrics:

@@ -1,4 +1,4 @@
-"""Where a coordinator's federation stands: read from its folder, and from what the server knows of its sites."""
+"""The state of a federation: runs and rounds from the coordinator's folder, sites from the server."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -35,7 +35,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Node:
-    """An admitted site as the server knows it. Times are ISO 8601, here and below."""
+    """An admitted site, by the server. Times are ISO 8601, here and below."""
 
     name: str
     online: bool
@@ -43,7 +43,7 @@ class Node:
 
 
 class KnownRun(Protocol):
-    """A run as the server knows it."""
+    """A run in the server's database."""
 
     @property
     def run(self) -> str: ...
@@ -84,7 +84,7 @@ class SiteStanding:
 class RunStanding:
     """`round` counts those that ended; `metrics` are of the last model that was scored.
 
-    `details` say how it ended, where the server knows; `epsilon` is None where privacy is spent without bound.
+    `details` say how it ended, where the server recorded it; `epsilon` is None where privacy is spent without bound.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What a hospital may say to the server: Flower's fleet calls, each once, not too large and not too often."""
+"""Filter the requests of hospitals: Flower's fleet calls only, no replays, limited in size and rate."""
 
 import time
 from base64 import b64decode
@@ -15,18 +15,18 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 FLEET = "/v1/fleet/"
-KNOCK, KNOCK_BYTES = "/v1/fleet/activate-node", 4096
-"""All that one whose key is not admitted may call: Flower then tells it so."""
+ACTIVATE, ACTIVATE_BYTES = "/v1/fleet/activate-node", 4096
+"""The only call for a key that is not admitted: Flower answers that it is not."""
 KEY, TIMESTAMP, SIGNATURE = b"flwr-public-key", b"flwr-timestamp", b"flwr-signature"
 REPLAY_SECONDS = 330.0
-"""Flower takes a signature for 305 seconds; remembered a little longer, none is taken twice."""
+"""Flower accepts a signature for 305 seconds; the filter keeps it longer, so that none is accepted twice."""
 FLOOD_SECONDS = 10.0
 LONGEST_NUMBER = 18
-SELDOM_SECONDS, MOST_TOLD = 60.0, 50
+SELDOM_SECONDS, MOST_REASONS = 60.0, 50
 MOST_ADDRESSES = 10_000
 UNAUTHENTICATED = 401
 LATER = 503
-"""Flower's client tries again, where it would give up at a 429: a flood costs who shares its address no connection."""
+"""Not 429: Flower's client gives up on 429, which would cut off other sites behind the same address."""
 UNSIGNED = "a request that no site signed"
 
 
@@ -36,23 +36,23 @@ class Refused(Exception):
         self.status, self.reason = status, reason
 
 
-class Seldom:
-    """Tells of the same thing once a minute, of so many in all: who floods the server does not flood its log."""
+class LogLimiter:
+    """Logs each reason at most once a minute, and at most 50 reasons a minute: a flood does not fill the log."""
 
-    def __init__(self, tell: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
-        self._tell, self._clock = tell, clock
-        self._told: dict[str, float] = {}
+    def __init__(self, log: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
+        self._log, self._clock = log, clock
+        self._logged: dict[str, float] = {}
 
     def __call__(self, reason: str) -> None:
         now = self._clock()
-        self._told = {told: when for told, when in self._told.items() if now < when + SELDOM_SECONDS}
-        if reason not in self._told and len(self._told) < MOST_TOLD:
-            self._told[reason] = now
-            self._tell(reason)
+        self._logged = {logged: when for logged, when in self._logged.items() if now < when + SELDOM_SECONDS}
+        if reason not in self._logged and len(self._logged) < MOST_REASONS:
+            self._logged[reason] = now
+            self._log(reason)
 
 
 class RequestFilter:
-    """An ASGI app before Flower's: the rest of its API (runs, admissions) answers on the loopback port alone."""
+    """An ASGI app in front of Flower's: the rest of its API (runs, admissions) answers on the loopback port only."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class RequestFilter:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`known` says whether a key is admitted. `largest` bounds a request's bytes, `a_second` how many come from one
-        address; `refuse` hears of each that was refused.
+        address; `refuse` is called with the reason of each refusal.
         """
         self._app, self._known, self._largest, self._refuse, self._clock = app, known, largest, refuse, clock
         self._most = a_second * FLOOD_SECONDS
@@ -82,7 +82,7 @@ class RequestFilter:
             await _answer(send, refused)
 
     def _largest_of(self, scope: Scope) -> int:
-        """How large this request may be, checked against what it says itself; before its body is read."""
+        """Return the size limit of this request, after a check of its declared length; its body is not read."""
         now = self._clock()
         if not scope["path"].startswith(FLEET):
             raise Refused(404, "a call that is not for hospitals")
@@ -91,10 +91,10 @@ class RequestFilter:
         key, moment = _signed(scope["headers"])
         known = self._known(key)
         if not known:
-            self._knocked(key, scope["path"])
+            self._report_unknown_key(key, scope["path"])
         if known and self._is_replayed((key, moment), now):
             raise Refused(UNAUTHENTICATED, "a message that came before")
-        largest = self._largest if known else KNOCK_BYTES
+        largest = self._largest if known else ACTIVATE_BYTES
         length = dict(scope["headers"]).get(b"content-length", b"0")
         if not length.isdigit() or len(length) > LONGEST_NUMBER:
             raise Refused(400, "a request whose length is no number")
@@ -102,10 +102,10 @@ class RequestFilter:
             raise Refused(413, "a request that is too large")
         return largest
 
-    def _knocked(self, key: bytes, path: str) -> None:
-        """Flower answers a stranger who knocks, and tells nobody here: the coordinator could not help who asks."""
+    def _report_unknown_key(self, key: bytes, path: str) -> None:
+        """Report a key that is not admitted. Flower answers its first call and logs nothing."""
         reason = f"a key that is not admitted: {fingerprint(key)}"
-        if path != KNOCK:
+        if path != ACTIVATE:
             raise Refused(UNAUTHENTICATED, reason)
         self._refuse(reason)
 
@@ -147,7 +147,7 @@ def _signed(headers: Sequence[tuple[bytes, bytes]]) -> tuple[bytes, bytes]:
 
 
 def _bounded(receive: Receive, largest: int) -> Receive:
-    """Of a body that comes in pieces without saying how large it will be."""
+    """Limit a body that arrives in pieces without a declared length."""
     left = largest
 
     async def bounded() -> MutableMapping[str, Any]:

@@ -68,7 +68,7 @@ class ServerDirectory:
 
     @property
     def loopback(self) -> Path:
-        """Certificates for this machine's own commands, whoever issued the one that hospitals see."""
+        """Certificates for this machine's own commands, independent of the one that hospitals see."""
         return self.certificates / "loopback"
 
     @property

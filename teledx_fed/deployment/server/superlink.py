@@ -1,4 +1,4 @@
-"""Flower's SuperLink with two doors: hospitals reach its fleet calls alone, this machine reaches all of it."""
+"""Flower's SuperLink with two listeners: one for hospitals (fleet calls only), one for this machine (all calls)."""
 
 import os
 import ssl
@@ -21,7 +21,7 @@ from teledx_fed.deployment.common.monitoring import repeatedly
 from teledx_fed.deployment.common.settings import LOOPBACK
 from teledx_fed.deployment.server.control import bundle, is_up
 from teledx_fed.deployment.server.journal import Journal
-from teledx_fed.deployment.server.request_filter import ASGIApp, RequestFilter, Seldom
+from teledx_fed.deployment.server.request_filter import ASGIApp, LogLimiter, RequestFilter
 from teledx_fed.deployment.server.settings import HOME, ServerDirectory
 from teledx_fed.federation.flower import (
     ISOLATION_MODE_SUBPROCESS,
@@ -48,7 +48,7 @@ POLL_SECONDS = 0.2
 
 
 def serve(home: ServerDirectory, when_up: Callable[[], None], say: Callable[[str], None]) -> None:
-    """Until a signal ends it; `when_up` is called once it answers on both ports, `say` hears whom it turned away.
+    """Serve until a signal. `when_up` is called once both ports answer, `say` with the reason of each refusal.
 
     A `ValueError` where a port is taken or a certificate is missing.
     """
@@ -71,7 +71,7 @@ def serve(home: ServerDirectory, when_up: Callable[[], None], say: Callable[[str
     def is_admitted(key: bytes) -> bool:
         return state().get_node_id_by_public_key(key) is not None
 
-    refuse = Seldom(turned_away)
+    refuse = LogLimiter(turned_away)
     largest, a_second = int(settings.largest_request_mib * 2**20), settings.requests_a_second
     app = Journal(flower, audit, state, sha256(bundle()).hexdigest())
     filtered = RequestFilter(app, is_admitted, largest, a_second, refuse)
@@ -88,7 +88,7 @@ def serve(home: ServerDirectory, when_up: Callable[[], None], say: Callable[[str
 
 
 def _run(server: uvicorn.Server, other: uvicorn.Server) -> None:
-    """Neither door is open without the other."""
+    """Stop the other listener when this one stops."""
     with suppress(SystemExit):  # uvicorn's, where its port is taken
         server.run()
     other.should_exit = True
@@ -136,7 +136,7 @@ def _server(
 
 
 def _telling(refuse: Callable[[str], None]) -> type[ssl.SSLObject]:
-    """Who objects to the certificate hangs up before a request is heard; without this, the server would say nothing."""
+    """Report a client that rejects the certificate: it closes the connection before it sends a request."""
 
     class Handshake(ssl.SSLObject):
         def do_handshake(self) -> None:

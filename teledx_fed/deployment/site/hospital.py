@@ -24,7 +24,7 @@ from teledx_fed.deployment.site import approvals, budget, lineage, questions
 from teledx_fed.deployment.site.approvals import Approval
 from teledx_fed.deployment.site.disk_space import has_room
 from teledx_fed.deployment.site.monitoring import Outcome, Tally
-from teledx_fed.deployment.site.outbound_message import outgoing, rules
+from teledx_fed.deployment.site.outbound_message import outbound_content, outbound_rules
 from teledx_fed.deployment.site.questions import TEST, TRAINING
 from teledx_fed.deployment.site.request import Request, request_of
 from teledx_fed.deployment.site.settings import SiteDirectory
@@ -57,8 +57,8 @@ class Refused(Exception):
         self.reason = reason
 
 
-class Gate:
-    """Answers messages for the hospital in `home`, by its approvals and its site.yaml as they stand at that moment."""
+class MessageHandler:
+    """Answers messages for the hospital in `home`, by its present approvals and site.yaml."""
 
     def __init__(self, home: SiteDirectory, audit: AuditLog, tally: Tally) -> None:
         self._folder, self._audit, self._heads, self._tally = home.folder, audit, LogHeads(audit), tally
@@ -104,7 +104,9 @@ class Gate:
         hospital = self._hospital(home, asked.run, worker, settings)
         self._spend(home, asked, hospital, day)
         reply = self._app(message, context)
-        if reply.has_content() and (stop := stopped(outgoing(reply), rules(message, hospital, asked.training))):
+        if reply.has_content() and (
+            stop := stopped(outbound_content(reply), outbound_rules(message, hospital, asked.training))
+        ):
             raise Refused(Refusal.OUTBOUND, stop)
         return reply
 

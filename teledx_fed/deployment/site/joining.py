@@ -1,4 +1,4 @@
-"""A hospital at work: the worker in this process, Flower's SuperNode beside it, kept up until it is told to stop."""
+"""Run a hospital's worker in this process and Flower's SuperNode beside it, until a signal stops both."""
 
 import os
 import resource
@@ -20,10 +20,10 @@ from teledx_fed.deployment.common.certificates import days_left, expires
 from teledx_fed.deployment.common.events import Watcher, disk
 from teledx_fed.deployment.common.monitoring import repeatedly, watched
 from teledx_fed.deployment.common.settings import LOOPBACK
-from teledx_fed.deployment.site.hospital import Gate
+from teledx_fed.deployment.site.hospital import MessageHandler
 from teledx_fed.deployment.site.monitoring import Tally, site_events, site_metrics
 from teledx_fed.deployment.site.settings import SiteDirectory
-from teledx_fed.deployment.site.supernode import launch, why_it_ended
+from teledx_fed.deployment.site.supernode import exit_reason, launch
 from teledx_fed.deployment.site.worker import serve
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
@@ -32,7 +32,7 @@ DRIVER = Path("/proc/driver/nvidia/version")
 
 
 def join(home: SiteDirectory, say: Callable[[str], None], node: int | None = None) -> None:
-    """Until a signal ends it. A `ValueError` where site.yaml is wrong, or the hospital has joined already.
+    """Take part until a signal. A `ValueError` where site.yaml is wrong, or the hospital has joined already.
 
     `node` is the port of a SuperNode that another user keeps up with `connect`.
     """
@@ -43,8 +43,8 @@ def join(home: SiteDirectory, say: Callable[[str], None], node: int | None = Non
         tally = Tally()
         try:
             with _supernode(home, stop, say, node) as supernode, _watched(home, supernode, tally):
-                gate = Gate(home, AuditLog(home.audit, home.audit_key), tally)
-                serve(lambda: supernode.port, home.executor_key, gate, lambda: not stop.is_set())
+                handler = MessageHandler(home, AuditLog(home.audit, home.audit_key), tally)
+                serve(lambda: supernode.port, home.executor_key, handler, lambda: not stop.is_set())
         finally:
             _pid(home).unlink(missing_ok=True)
 
@@ -52,7 +52,7 @@ def join(home: SiteDirectory, say: Callable[[str], None], node: int | None = Non
 def connect(home: SiteDirectory, port: int, say: Callable[[str], None]) -> None:
     """Keep the SuperNode up until a signal ends it, for a worker of another user: no photograph is needed here."""
     with exclusive(home.state / "connect.lock"), stopped_by_signal() as stop:
-        Companion(home, lambda: port, stop, say).run()
+        SuperNodeSupervisor(home, lambda: port, stop, say).run()
 
 
 def bound_memory(home: SiteDirectory) -> None:
@@ -67,11 +67,11 @@ def bound_memory(home: SiteDirectory) -> None:
 @contextmanager
 def _supernode(
     home: SiteDirectory, stop: Event, say: Callable[[str], None], node: int | None
-) -> Iterator["Companion | Elsewhere"]:
+) -> Iterator["SuperNodeSupervisor | ExternalSuperNode"]:
     if node is not None:
-        yield Elsewhere(node)
+        yield ExternalSuperNode(node)
         return
-    companion = Companion(home, _free_port, stop, say)
+    companion = SuperNodeSupervisor(home, _free_port, stop, say)
     companion.start()
     try:
         yield companion
@@ -81,7 +81,7 @@ def _supernode(
 
 
 @contextmanager
-def _watched(home: SiteDirectory, supernode: "Companion | Elsewhere", tally: Tally) -> Iterator[None]:
+def _watched(home: SiteDirectory, supernode: "SuperNodeSupervisor | ExternalSuperNode", tally: Tally) -> Iterator[None]:
     watch = home.settings.watch
     watcher = Watcher(home.settings.name, home.state / "told.json", watch.webhook)
 
@@ -96,7 +96,7 @@ def _watched(home: SiteDirectory, supernode: "Companion | Elsewhere", tally: Tal
 
 
 def leave(home: SiteDirectory) -> None:
-    """End `join`, wherever it runs on this machine. A `ValueError` where it does not."""
+    """Stop the `join` of this folder. A `ValueError` where none runs."""
     if not _pid(home).exists():
         raise ConfigurationError(
             f"{home.folder} must be of a hospital that has joined, got one that has not. Nothing to leave."
@@ -123,16 +123,16 @@ def stopped_by_signal() -> Iterator[Event]:
             signal.signal(number, handler)
 
 
-class Companion(Thread):
-    """The SuperNode: one that ends is started again, each time after a longer pause while it does not last.
+class SuperNodeSupervisor(Thread):
+    """Keeps a SuperNode running: restarts it when it ends, after pauses that grow while it keeps ending.
 
-    `a_port` says at which port: under `join` a new one each time, since another program may have taken the old one.
+    `a_port` gives the port. Under `join` it gives a new one each time, because another program may use the old one.
     """
 
     def __init__(self, home: SiteDirectory, a_port: Callable[[], int], stop: Event, say: Callable[[str], None]) -> None:
         super().__init__(name="supernode")
         self.port, self._a_port = a_port(), a_port
-        self._home, self._told_to_stop, self._say = home, stop, say
+        self._home, self._stop, self._say = home, stop, say
         self._node: subprocess.Popen[bytes] | None = None
 
     @property
@@ -141,23 +141,23 @@ class Companion(Thread):
 
     def run(self) -> None:
         pause = FIRST_PAUSE
-        while not self._told_to_stop.is_set():
+        while not self._stop.is_set():
             began = time.monotonic()
             self._node = launch(self._home, self.port)
-            while self._node.poll() is None and not self._told_to_stop.wait(0.2):
+            while self._node.poll() is None and not self._stop.wait(0.2):
                 pass
-            if self._told_to_stop.is_set():
+            if self._stop.is_set():
                 _end(self._node)
                 return
             pause = FIRST_PAUSE if time.monotonic() - began > LONGEST_PAUSE else min(2 * pause, LONGEST_PAUSE)
-            self._say(f"{why_it_ended(self._home)} It is tried again in {pause:g} s.")
-            self._told_to_stop.wait(pause)
+            self._say(f"{exit_reason(self._home)} It is tried again in {pause:g} s.")
+            self._stop.wait(pause)
             self.port = self._a_port()
 
 
 @dataclass(frozen=True)
-class Elsewhere:
-    """A SuperNode that another user of this machine keeps up."""
+class ExternalSuperNode:
+    """A SuperNode that another user of this machine runs."""
 
     port: int
 

@@ -1,4 +1,4 @@
-"""A Flower message as plain values: what the log tells of it, and what the rules of leaving are held against."""
+"""The contents of a reply as plain values, and the outbound rules that apply to it."""
 
 from dataclasses import replace
 from functools import partial
@@ -16,7 +16,7 @@ from teledx_fed.federation.strategies.registry import needs_loss
 from teledx_fed.privacy.outbound import Allowed, Form, Group, Outgoing, counts, scores, weights
 
 
-def outgoing(reply: Message) -> Outgoing:
+def outbound_content(reply: Message) -> Outgoing:
     """An array that is more than its values, such as text in its header, is told apart and named."""
     content = reply.content
     records = content.array_records
@@ -33,7 +33,7 @@ def outgoing(reply: Message) -> Outgoing:
     )
 
 
-def rules(asked: Message, hospital: Hospital, training: LocalTraining | None) -> Allowed:
+def outbound_rules(asked: Message, hospital: Hospital, training: LocalTraining | None) -> Allowed:
     """What may leave in answer to a message: no count above what the hospital has."""
     fewest, head, site = hospital.settings.outbound.min_patients, hospital.settings.model.head, hospital.site
     held = len(site.shard) + len(site.set_aside)

@@ -1,4 +1,4 @@
-"""A plan in plain words, for those at a hospital who approve it: what is asked, what leaves, what cannot be checked."""
+"""A plan as a page for the people who approve it: the training, what leaves the hospital, what nobody can check."""
 
 from collections.abc import Iterator
 from math import ceil

@@ -19,7 +19,7 @@ TRAINING, VALIDATION, TEST = "round", "validation", "test"
 
 @dataclass(frozen=True)
 class Question:
-    """`digest` is of the whole message: model, round, and what is asked of it. `trained_in` made the model."""
+    """`digest` is of the whole message: model, round and request. `trained_in` is the round that made the model."""
 
     kind: str
     round: int

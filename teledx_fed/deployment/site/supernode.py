@@ -1,4 +1,4 @@
-"""Flower's SuperNode beside the worker: it talks to the server, sees no photograph, and runs nothing of what comes."""
+"""Start Flower's SuperNode beside the worker: it connects to the server, and runs no code that it receives."""
 
 import os
 import subprocess
@@ -61,8 +61,8 @@ ENDINGS = {
 }
 
 
-def why_it_ended(home: SiteDirectory) -> str:
-    """From what it said last."""
+def exit_reason(home: SiteDirectory) -> str:
+    """Return the reason for the SuperNode's exit, from the end of its log."""
     last = home.node_log.read_text(errors="replace")[-TOLD:] if home.node_log.exists() else ""
     found = (meaning for sign, meaning in ENDINGS.items() if sign in last)
     return next(found, f"The connection to the server ended: see {home.node_log}, and run check.")

@@ -1,4 +1,4 @@
-"""What a hospital refuses, with one word for each reason; a refused coordinator learns no more than the word."""
+"""Decide what a hospital refuses. A refused coordinator receives the reason and nothing else."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -15,7 +15,7 @@ OFFLINE = ("lite0", "none", "file")
 
 @dataclass(frozen=True)
 class Today:
-    """What was asked of a hospital since its midnight: rounds of training, and questions of any kind."""
+    """Messages that a hospital answered since midnight: rounds of training, and questions of any kind."""
 
     rounds: int
     questions: int

@@ -72,7 +72,7 @@ def _acquired(client: RuntimeHttpClient) -> str:
 
 
 def _answer_one(port: int, token: str, answer: Answer, one_at_a_time: Lock) -> None:
-    """While it takes, the SuperNode hears that it is worked on. What fails here stays here, and the next is taken."""
+    """Answer one message, with heartbeats to the SuperNode. A failure is logged and does not stop the worker."""
     with _client(port, RuntimeTokenHttpInterceptor(token)) as client:
         heartbeat = HeartbeatSender(make_task_heartbeat_fn_http(client))
         heartbeat.start()

@@ -11,14 +11,14 @@ from flwr.supercore.primitives.asymmetric import generate_key_pairs, public_key_
 from teledx_fed.deployment.common.certificates import fingerprint
 from teledx_fed.deployment.server import superlink
 from teledx_fed.deployment.server.request_filter import (
-    KNOCK,
-    KNOCK_BYTES,
-    MOST_TOLD,
+    ACTIVATE,
+    ACTIVATE_BYTES,
+    MOST_REASONS,
     REPLAY_SECONDS,
+    LogLimiter,
     Receive,
     RequestFilter,
     Scope,
-    Seldom,
     Send,
 )
 
@@ -53,7 +53,7 @@ class Caller:
     def __init__(self, largest: int = 100, a_second: float = 1000.0) -> None:
         self.inner, self.now, self.reasons = Inner(), 0.0, list[str]()
         known = {public(NORTH), public(SOUTH)}.__contains__
-        self.door = RequestFilter(self.inner, known, largest, a_second, self.reasons.append, clock=lambda: self.now)
+        self.filter = RequestFilter(self.inner, known, largest, a_second, self.reasons.append, clock=lambda: self.now)
         self.signed = 0
 
     def headers(self, when: str, key: int = NORTH) -> list[tuple[bytes, bytes]]:
@@ -85,7 +85,7 @@ class Caller:
         async def send(message: Any) -> None:
             answers.append(message)
 
-        asyncio.run(self.door(scope, receive, send))
+        asyncio.run(self.filter(scope, receive, send))
         return int(answers[0]["status"])
 
 
@@ -135,9 +135,9 @@ def test_a_header_twice_is_not_read_two_ways() -> None:
 def test_a_stranger_may_knock_and_no_more_and_the_coordinator_learns_the_fingerprint() -> None:
     caller = Caller(largest=10**6)
     assert caller.call(key=STRANGER) == 401
-    assert caller.call(KNOCK, key=STRANGER, body=[b"x" * (KNOCK_BYTES + 1)]) == 413
+    assert caller.call(ACTIVATE, key=STRANGER, body=[b"x" * (ACTIVATE_BYTES + 1)]) == 413
     assert caller.inner.calls == 0
-    assert caller.call(KNOCK, key=STRANGER) == 200
+    assert caller.call(ACTIVATE, key=STRANGER) == 200
     assert caller.inner.calls == 1
     told = f"a key that is not admitted: {fingerprint(public(STRANGER))}"
     assert caller.reasons == [told, told, "a request that is too large", told]
@@ -145,10 +145,10 @@ def test_a_stranger_may_knock_and_no_more_and_the_coordinator_learns_the_fingerp
 
 def test_a_flood_of_strangers_does_not_flood_the_log() -> None:
     told: list[str] = []
-    seldom = Seldom(told.append, clock=lambda: 0.0)
+    seldom = LogLimiter(told.append, clock=lambda: 0.0)
     for number in range(1000):
         seldom(f"stranger {number}")
-    assert len(told) == MOST_TOLD
+    assert len(told) == MOST_REASONS
 
 
 def test_a_large_body_is_refused_by_its_length_and_by_its_bytes() -> None:
@@ -169,4 +169,4 @@ def test_a_flood_from_one_address_leaves_the_others_alone() -> None:
 
 
 def test_a_site_is_counted_by_its_own_address_whatever_a_header_says(tmp_path: Path) -> None:
-    assert not superlink._server(Caller().door, tmp_path, "127.0.0.1", 0, "off").config.proxy_headers
+    assert not superlink._server(Caller().filter, tmp_path, "127.0.0.1", 0, "off").config.proxy_headers

@@ -1,4 +1,4 @@
-"""A hospital's gate, with real photographs behind it and a server before it that may ask for anything."""
+"""A hospital's message handler with real photographs, and a server that may send any message."""
 
 import json
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from teledx_fed.config.federation import OutboundSettings
 from teledx_fed.config.settings import Settings
 from teledx_fed.deployment.common.audit import AuditLog, entries, verify
 from teledx_fed.deployment.common.refusal import Refusal
-from teledx_fed.deployment.site.hospital import Gate
+from teledx_fed.deployment.site.hospital import MessageHandler
 from teledx_fed.deployment.site.monitoring import Tally
 from teledx_fed.federation import messages as wire
 from teledx_fed.federation.simulation import coordinate
@@ -83,7 +83,7 @@ def test_a_day_has_so_many_questions_of_any_kind_and_a_restart_forgets_none(rig:
     assert not rig.answer(rig.content()).has_error()
     assert not rig.answer(RecordDict(), "query.statistics").has_error()
     assert_refused(rig.answer(rig.content(batch_size=9)), Refusal.TRAINING)
-    rig.gate = Gate(rig.home, AuditLog(rig.home.audit, rig.home.audit_key), Tally())
+    rig.handler = MessageHandler(rig.home, AuditLog(rig.home.audit, rig.home.audit_key), Tally())
     assert_refused(rig.answer(RecordDict(), "query.statistics"), Refusal.QUESTIONS)
 
 

@@ -1,4 +1,4 @@
-"""A coordinator that lies, over the real gate: each lie is refused with its word before patients are touched."""
+"""A coordinator that lies, against the real message handler: it refuses each lie with its reason."""
 
 import json
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from teledx_fed.deployment.common.plans import Plan, sha256_of
 from teledx_fed.deployment.common.refusal import Refusal
 from teledx_fed.deployment.site import approvals, lineage
 from teledx_fed.deployment.site.approvals import approve
-from teledx_fed.deployment.site.hospital import RELEASE, Gate, own_settings
+from teledx_fed.deployment.site.hospital import RELEASE, MessageHandler, own_settings
 from teledx_fed.deployment.site.monitoring import Tally
 from teledx_fed.deployment.site.settings import SiteDirectory
 from teledx_fed.federation import messages as wire
@@ -119,7 +119,9 @@ def test_a_round_is_one_question_and_a_plan_one_run(rig: Rig) -> None:
     assert_refused(rig.answer(rig.content(round=3, trained_in=1)), Refusal.ASKED)
     assert_refused(rig.answer(rig.content(rig.crafted(), round=3, trained_in=2)), Refusal.ASKED)
     assert_refused(rig.answer(rig.content(rig.crafted(), round=2, trained_in=1)), Refusal.ORDER)
-    rig.gate = Gate(rig.home, AuditLog(rig.home.audit, rig.home.audit_key), Tally())  # a restart forgets none
+    rig.handler = MessageHandler(
+        rig.home, AuditLog(rig.home.audit, rig.home.audit_key), Tally()
+    )  # a restart forgets none
     assert_refused(rig.answer(rig.content(), run="renamed"), Refusal.RUNS)
     assert not rig.answer(asked_for("test", rig, 0.1), "evaluate").has_error()
     assert_refused(rig.answer(asked_for("test", rig, 0.2), "evaluate"), Refusal.ASKED)

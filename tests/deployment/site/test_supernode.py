@@ -17,7 +17,7 @@ from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatResponse
 from benchmarks.jobs.deployed import free_port
 from teledx_fed.deployment.server import certificate_authority
 from teledx_fed.deployment.site import joining
-from teledx_fed.deployment.site.joining import Companion
+from teledx_fed.deployment.site.joining import SuperNodeSupervisor
 from teledx_fed.deployment.site.layout import init_site
 from teledx_fed.deployment.site.settings import SiteDirectory
 from teledx_fed.deployment.site.supernode import launch
@@ -144,5 +144,5 @@ def test_each_time_that_it_is_started_it_has_another_port(tmp_path: Path, monkey
     home.node_log.parent.mkdir(parents=True)
     home.node_log.write_text("")
     monkeypatch.setattr(joining, "launch", ends)
-    Companion(home, iter((9001, 9002, 9003)).__next__, stop, print).run()
+    SuperNodeSupervisor(home, iter((9001, 9002, 9003)).__next__, stop, print).run()
     assert ports == [9001, 9002]

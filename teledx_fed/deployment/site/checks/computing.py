@@ -17,7 +17,7 @@ from teledx_fed.core.formatting import duration, size
 from teledx_fed.core.reports import SILENT
 from teledx_fed.core.updates import GlobalModel
 from teledx_fed.deployment.site.checks.check import Check, Checks, fail, ok, warn
-from teledx_fed.deployment.site.outbound_message import outgoing, rules
+from teledx_fed.deployment.site.outbound_message import outbound_content, outbound_rules
 from teledx_fed.deployment.site.settings import SiteDirectory
 from teledx_fed.deployment.site.terms import data_refusal
 from teledx_fed.federation import messages as wire
@@ -133,7 +133,7 @@ def _seconds(site: Site, part: Site, settings: Settings, took: dict[str, float])
 
 
 def _leaving(message: Message, reply: Message, hospital: Hospital) -> Check:
-    allowed = rules(message, hospital, wire.training_of(message.content))
-    if (stop := refusal(outgoing(reply), allowed)) is not None:
+    allowed = outbound_rules(message, hospital, wire.training_of(message.content))
+    if (stop := refusal(outbound_content(reply), allowed)) is not None:
         return fail("outbound", f"what was learned may not leave: {stop}", "Tell those who look after teledx_fed.")
     return ok("outbound", "what was learned may leave by the outbound rules")

@@ -1,4 +1,4 @@
-"""From this machine to the server: by itself or through a proxy, as the SuperNode will go."""
+"""Connect to the server as the SuperNode does: directly, or through a proxy."""
 
 import socket
 import ssl
@@ -20,8 +20,8 @@ SECONDS = 10.0
 PORTS = {"http": 80, "https": 443}
 
 
-class Barred(Exception):
-    """The way ends here."""
+class CheckFailed(Exception):
+    """No later check is possible."""
 
     def __init__(self, check: Check) -> None:
         super().__init__(check.found)
@@ -29,7 +29,7 @@ class Barred(Exception):
 
 
 @dataclass(frozen=True)
-class Way:
+class Connection:
     host: str
     port: int
     proxy: httpx.URL | None = None
@@ -51,7 +51,7 @@ class Way:
 
     @property
     def hop(self) -> tuple[str, int]:
-        """The machine that this one speaks to first."""
+        """Host and port that this machine connects to first: the proxy, or the server."""
         if self.proxy is None:
             return self.host, self.port
         return self.proxy.host, self.proxy.port or PORTS.get(self.proxy.scheme, 80)
@@ -60,17 +60,17 @@ class Way:
         return httpx.Client(proxy=self.proxy, verify=trusting, trust_env=False, timeout=SECONDS)
 
     def presented(self) -> Claims | None:
-        """What the certificate that is shown claims, believed by nobody."""
+        """Return the claims of the server's certificate without verifying them."""
         anyone = ssl.create_default_context()
         anyone.check_hostname, anyone.verify_mode = False, ssl.CERT_NONE
-        seen = Witness()
+        seen = CertificateTrace()
         with suppress(httpx.HTTPError), self.client(anyone) as client:
             client.head(f"https://{self.server}/", extensions={"trace": seen})
         return seen.claims
 
 
-class Witness:
-    """Traces a request of httpx's, and remembers what the certificate claims that is shown in it."""
+class CertificateTrace:
+    """A trace of an httpx request that keeps the claims of the server's certificate."""
 
     claims: Claims | None = None
 
@@ -79,44 +79,45 @@ class Witness:
             self.claims = claims(info["return_value"].get_extra_info("ssl_object").getpeercert(True))
 
 
-def resolved(way: Way) -> Check:
-    host, port = way.hop
+def resolved(connection: Connection) -> Check:
+    host, port = connection.hop
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        remedy = f"Correct {'proxy' if way.proxy else 'server'} in site.yaml, or ask IT why DNS does not know the name."
-        raise Barred(fail("name", f"{host} does not resolve: {error}", remedy)) from error
+        setting = "proxy" if connection.proxy else "server"
+        remedy = f"Correct {setting} in site.yaml, or ask IT why DNS does not know the name."
+        raise CheckFailed(fail("name", f"{host} does not resolve: {error}", remedy)) from error
     return ok("name", f"{host}: {', '.join(sorted({str(address[0]) for *_, address in found}))}")
 
 
-def connected(way: Way) -> Check:
-    host, port = way.hop
+def connected(connection: Connection) -> Check:
+    host, port = connection.hop
     try:
-        socket.create_connection(way.hop, SECONDS).close()
+        socket.create_connection(connection.hop, SECONDS).close()
     except ConnectionRefusedError as error:
-        whose = "Correct proxy in site.yaml." if way.proxy else "Ask the coordinator whether the server is up."
-        raise Barred(fail("connection", f"nothing listens on {host}:{port}", whose)) from error
+        whose = "Correct proxy in site.yaml." if connection.proxy else "Ask the coordinator whether the server is up."
+        raise CheckFailed(fail("connection", f"nothing listens on {host}:{port}", whose)) from error
     except TimeoutError as error:
-        other = "" if way.proxy else ", or name the proxy that leads out in site.yaml"
+        other = "" if connection.proxy else ", or name the proxy that leads out in site.yaml"
         remedy = f"A firewall drops it: ask IT to allow outgoing TCP to {host}:{port}{other}."
-        raise Barred(fail("connection", f"no answer from {host}:{port} in {SECONDS:g} s", remedy)) from error
+        raise CheckFailed(fail("connection", f"no answer from {host}:{port} in {SECONDS:g} s", remedy)) from error
     except OSError as error:
         remedy = f"Ask IT for a route to {host}:{port}."
-        raise Barred(fail("connection", f"{host}:{port} is not reached: {error.strerror}", remedy)) from error
+        raise CheckFailed(fail("connection", f"{host}:{port} is not reached: {error.strerror}", remedy)) from error
     return ok("connection", f"{host}:{port} answers")
 
 
-def passed(way: Way) -> Check:
-    host, port = way.hop
-    return ok("proxy", f"{host}:{port} lets CONNECT to {way.server} pass")
+def passed(connection: Connection) -> Check:
+    host, port = connection.hop
+    return ok("proxy", f"{host}:{port} lets CONNECT to {connection.server} pass")
 
 
-def stopped(way: Way, answer: str) -> Check:
+def stopped(connection: Connection, answer: str) -> Check:
     """By a proxy whose `answer` to CONNECT begins with its status."""
-    host, port = way.hop
-    found = f"{host}:{port} answers CONNECT to {way.server} with {answer}"
+    host, port = connection.hop
+    found = f"{host}:{port} answers CONNECT to {connection.server} with {answer}"
     match answer[:3]:
-        case "407" if way.proxy is not None and way.proxy.username:
+        case "407" if connection.proxy is not None and connection.proxy.username:
             remedy = (
                 "It turns away the user and password in site.yaml: correct them, with @ and : in them written %40 and "
                 "%3A. Where it wants NTLM or Kerberos, ask IT to exempt this machine."
@@ -124,7 +125,9 @@ def stopped(way: Way, answer: str) -> Check:
         case "407":
             remedy = f"It wants credentials: write proxy: http://USER:PASSWORD@{host}:{port} in site.yaml."
         case "502" | "503" | "504":
-            remedy = f"It does not reach the server: ask IT to allow {way.server}, the coordinator whether it is up."
+            remedy = (
+                f"It does not reach the server: ask IT to allow {connection.server}, the coordinator whether it is up."
+            )
         case _:
-            remedy = f"Ask IT to allow CONNECT to {way.server}."
+            remedy = f"Ask IT to allow CONNECT to {connection.server}."
     return fail("proxy", found, remedy)

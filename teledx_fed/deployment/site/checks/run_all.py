@@ -8,7 +8,7 @@ from teledx_fed.deployment.site.checks import local, server
 from teledx_fed.deployment.site.checks.check import Checks, fail, guarded, ok, warn
 from teledx_fed.deployment.site.settings import SiteDirectory
 
-OWN = {
+LOCAL_CHECKS = {
     "secrets": local.secrets,
     "key": local.key,
     "authority": local.authority,
@@ -27,7 +27,7 @@ def checks(home: SiteDirectory, offline: bool, reporter: Reporter, asked: Settin
         yield fail("site.yaml", str(error), "Nothing else can be checked before.")
         return
     yield ok("site.yaml", f"{settings.name}, for the server {settings.server}")
-    for name, part in OWN.items():
+    for name, part in LOCAL_CHECKS.items():
         yield from guarded(name, part(home))
     if offline:
         yield warn("network", "not checked (--offline)", "Check without it before joining.")

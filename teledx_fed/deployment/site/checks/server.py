@@ -1,6 +1,6 @@
 """Whether the server is reached, is the coordinator's, keeps the same time, and knows this hospital's key.
 
-What is sent is signed as every message of a hospital, and a server refuses it whoever sends it: it announces the
+What is sent is signed as every message of a hospital, and a server refuses it from any sender: it announces the
 hospital with a heartbeat of no length. From the reason it shows whether the key is admitted. Nothing changes by it, and
 a hospital that has joined stays as it is.
 """
@@ -16,7 +16,15 @@ from teledx_fed.core.formatting import number
 from teledx_fed.deployment.common.certificates import fingerprint
 from teledx_fed.deployment.common.keys import site_key
 from teledx_fed.deployment.site.checks.check import Check, Checks, fail, ok, warn
-from teledx_fed.deployment.site.checks.connection import Barred, Way, Witness, connected, passed, resolved, stopped
+from teledx_fed.deployment.site.checks.connection import (
+    CertificateTrace,
+    CheckFailed,
+    Connection,
+    connected,
+    passed,
+    resolved,
+    stopped,
+)
 from teledx_fed.deployment.site.checks.trust import certificate, objection, trusting
 from teledx_fed.deployment.site.settings import SiteDirectory
 from teledx_fed.federation.flower import (
@@ -35,7 +43,7 @@ CALL = "/flwr.proto.Fleet/ActivateNode"
 PATH = "/v1/fleet/activate-node"
 MOST_AHEAD, FAR_BEHIND = 3.0, 60.0
 DATE_LAGS = 2.0
-"""Seconds by which a server's Date may lag behind its clock: whole seconds, written anew about once a second."""
+"""Seconds by which a server's Date may lag behind its clock: whole seconds, updated about once a second."""
 READINGS, PAUSE_SECONDS = 6, 0.25
 """Read so often over more than a second, the clock is known to about a second."""
 
@@ -54,10 +62,10 @@ class Answer:
 class Caller:
     """Sends the signed request; one at a time."""
 
-    def __init__(self, home: SiteDirectory, way: Way, client: httpx.Client) -> None:
+    def __init__(self, home: SiteDirectory, connection: Connection, client: httpx.Client) -> None:
         key = site_key(home.private_key)
-        self._client, self._url = client, f"https://{way.server}{PATH}"
-        self._signer, self.seen = NodeAuthHttpInterceptor(key, key.public_key()), Witness()
+        self._client, self._url = client, f"https://{connection.server}{PATH}"
+        self._signer, self.seen = NodeAuthHttpInterceptor(key, key.public_key()), CertificateTrace()
         self._message = ActivateNodeRequest(public_key=public_key_to_bytes(key.public_key()), heartbeat_interval=0.0)
 
     def __call__(self) -> Answer:
@@ -73,37 +81,37 @@ class Caller:
 
 
 def checks(home: SiteDirectory) -> Checks:
-    """Each stands on the one before: where the way ends, the rest cannot be known."""
+    """Each stands on the one before: where the connection ends, the rest cannot be known."""
     try:
-        way = Way.of(home.settings)
-        yield resolved(way)
-        yield connected(way)
-        with way.client(trusting(home.authority)) as client:
-            call = Caller(home, way, client)
-            yield from _answering(home, way, call)
-    except Barred as barred:
+        connection = Connection.of(home.settings)
+        yield resolved(connection)
+        yield connected(connection)
+        with connection.client(trusting(home.authority)) as client:
+            call = Caller(home, connection, client)
+            yield from _answering(home, connection, call)
+    except CheckFailed as barred:
         yield barred.check
         yield warn("network", "what comes after could not be checked", "Check again once this is mended.")
 
 
-def _answering(home: SiteDirectory, way: Way, call: Caller) -> Checks:
+def _answering(home: SiteDirectory, connection: Connection, call: Caller) -> Checks:
     try:
         first = call()
     except httpx.ProxyError as error:
-        raise Barred(stopped(way, str(error))) from error
+        raise CheckFailed(stopped(connection, str(error))) from error
     except httpx.TransportError as error:
-        yield from _through(way)
-        raise Barred(objection(way, error, home.authority)) from error
-    yield from _through(way)
+        yield from _through(connection)
+        raise CheckFailed(objection(connection, error, home.authority)) from error
+    yield from _through(connection)
     if call.seen.claims is not None:
         yield certificate(call.seen.claims)
     yield clock([first, *_more(call)])
-    yield admitted(first, home, way)
+    yield admitted(first, home, connection)
 
 
-def _through(way: Way) -> Checks:
-    if way.proxy is not None:
-        yield passed(way)
+def _through(connection: Connection) -> Checks:
+    if connection.proxy is not None:
+        yield passed(connection)
 
 
 def _more(call: Caller) -> list[Answer]:
@@ -133,7 +141,7 @@ def clock(answers: Sequence[Answer]) -> Check:
     return ok("clock", found)
 
 
-def admitted(answer: Answer, home: SiteDirectory, way: Way) -> Check:
+def admitted(answer: Answer, home: SiteDirectory, connection: Connection) -> Check:
     match answer.code:
         case ApiErrorCode.FLEET_INVALID_HEARTBEAT_INTERVAL:
             return ok("admission", "the server knows this hospital's key")
@@ -143,5 +151,5 @@ def admitted(answer: Answer, home: SiteDirectory, way: Way) -> Check:
             return fail("admission", "the server does not know this hospital's key", remedy)
     if answer.status == httpx.codes.UNAUTHORIZED:
         return fail("admission", "the server turns the signature away", "Set the clock first, see above.")
-    remedy = f"Ask the coordinator whether its server answers at {way.server}."
-    return fail("admission", f"{way.server} answers {answer.status}, as no server of teledx_fed does", remedy)
+    remedy = f"Ask the coordinator whether its server answers at {connection.server}."
+    return fail("admission", f"{connection.server} answers {answer.status}, as no server of teledx_fed does", remedy)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from teledx_fed.deployment.common.certificates import Claims, claims, expires
 from teledx_fed.deployment.site.checks.check import Check, fail, ok, warn
-from teledx_fed.deployment.site.checks.connection import SECONDS, Way
+from teledx_fed.deployment.site.checks.connection import SECONDS, Connection
 from teledx_fed.deployment.site.checks.local import SOON_DAYS
 
 EARLY, EXPIRED, HOST, ADDRESS = 9, 10, 62, 64
@@ -32,17 +32,20 @@ def certificate(presented: Claims) -> Check:
     return ok("certificate", found)
 
 
-def objection(way: Way, error: BaseException, authority: Path) -> Check:
+def objection(connection: Connection, error: BaseException, authority: Path) -> Check:
     """Why a connection came to nothing after it stood."""
     causes = list(_causes(error))
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return _unbelieved(way, cause, authority)
-    found, remedy = f"the connection to {way.server} ends early: {error or type(error).__name__}", _cut(way)
+            return _unbelieved(connection, cause, authority)
+    found, remedy = (
+        f"the connection to {connection.server} ends early: {error or type(error).__name__}",
+        _cut(connection),
+    )
     if any(isinstance(cause, TimeoutError) for cause in causes):
-        found = f"{way.server} is silent for {SECONDS:g} s"
+        found = f"{connection.server} is silent for {SECONDS:g} s"
     elif any(isinstance(cause, ssl.SSLError) for cause in causes):
-        found = f"{way.server} does not speak TLS as it should: {error}"
+        found = f"{connection.server} does not speak TLS as it should: {error}"
     return fail("certificate", found, remedy)
 
 
@@ -52,17 +55,17 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _cut(way: Way) -> str:
+def _cut(connection: Connection) -> str:
     return (
-        f"Compare {way.server} with what the coordinator gave you. If it is right, a firewall may cut connections that "
-        f"it cannot read: ask IT to exempt {way.server} from TLS inspection."
+        f"Compare {connection.server} with what the coordinator gave you. If it is right, a firewall may cut "
+        f"connections that it cannot read: ask IT to exempt {connection.server} from TLS inspection."
     )
 
 
-def _unbelieved(way: Way, error: ssl.SSLCertVerificationError, authority: Path) -> Check:
-    presented = way.presented()
+def _unbelieved(connection: Connection, error: ssl.SSLCertVerificationError, authority: Path) -> Check:
+    presented = connection.presented()
     if presented is None:
-        return fail("certificate", f"{way.server} is not trusted: {error.verify_message}", _cut(way))
+        return fail("certificate", f"{connection.server} is not trusted: {error.verify_message}", _cut(connection))
     if error.verify_code == EXPIRED and presented.ends < datetime.now(UTC):
         remedy = "The coordinator must renew it: python -m server renew."
         return fail("certificate", f"the server's certificate expired on {presented.ends:%Y-%m-%d}", remedy)
@@ -70,19 +73,19 @@ def _unbelieved(way: Way, error: ssl.SSLCertVerificationError, authority: Path) 
         remedy = "Set this machine's clock; if it is right, ask the coordinator for the present ca.crt."
         return fail("certificate", f"not valid at this machine's time: {error.verify_message}", remedy)
     if error.verify_code in (HOST, ADDRESS):
-        return _misnamed(way, presented)
-    return _foreign(way, presented, claims(authority).subject)
+        return _misnamed(connection, presented)
+    return _foreign(connection, presented, claims(authority).subject)
 
 
-def _misnamed(way: Way, presented: Claims) -> Check:
+def _misnamed(connection: Connection, presented: Claims) -> Check:
     return fail(
         "certificate",
-        f"the server's certificate is for {', '.join(presented.hosts) or presented.subject}, not for {way.host}",
-        f"Write one of these as server in site.yaml, or ask the coordinator for a certificate for {way.host}.",
+        f"the server's certificate is for {', '.join(presented.hosts) or presented.subject}, not for {connection.host}",
+        f"Write one of these as server in site.yaml, or ask the coordinator for a certificate for {connection.host}.",
     )
 
 
-def _foreign(way: Way, presented: Claims, ours: str) -> Check:
+def _foreign(connection: Connection, presented: Claims, ours: str) -> Check:
     """A chain that does not go back to ca.crt. Our own authorities have names that no two share."""
     issuer = presented.issuer
     if issuer == ours or issuer.startswith(OURS):
@@ -93,5 +96,5 @@ def _foreign(way: Way, presented: Claims, ours: str) -> Check:
         "certificate",
         f"the certificate presented was issued by {issuer!r}, not by the coordinator's authority {ours!r}: "
         "your network inspects TLS",
-        f"Ask IT to exempt {way.server}. If nothing inspects it, ask the coordinator for the present ca.crt.",
+        f"Ask IT to exempt {connection.server}. If nothing inspects it, ask the coordinator for the present ca.crt.",
     )

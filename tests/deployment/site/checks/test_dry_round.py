@@ -131,7 +131,7 @@ def test_what_nobody_foresaw_ends_nothing_else(write: Write, monkeypatch: pytest
         yield ok("memory", "some")
         raise KeyError("MemAvailable")
 
-    monkeypatch.setitem(run_all.OWN, "memory", broken)
+    monkeypatch.setitem(run_all.LOCAL_CHECKS, "memory", broken)
     found = list(run_all.checks(write(), True, SILENT, asked))
     assert (
         fail("memory", "KeyError: 'MemAvailable'", "This was not foreseen: tell those who look after teledx_fed.")

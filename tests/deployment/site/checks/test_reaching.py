@@ -190,8 +190,8 @@ def test_admission(write: Write, certificates: Path, status: int, code: int, tol
 
 
 def test_a_proxy_with_credentials(write: Write, certificates: Path) -> None:
-    with coordinator(certificates) as port, proxy("it:p@ss") as (gate, asked):
-        found = named(server.checks(write(port, proxy=f"http://it:p%40ss@{HOST}:{gate}")))
+    with coordinator(certificates) as port, proxy("it:p@ss") as (proxy_port, asked):
+        found = named(server.checks(write(port, proxy=f"http://it:p%40ss@{HOST}:{proxy_port}")))
     assert states(found) == dict.fromkeys(("name", "connection", "proxy", "certificate", "clock", "admission"), "ok")
     assert set(asked) == {f"{HOST}:{port}"}
     assert "p@ss" not in str(found)
@@ -200,22 +200,22 @@ def test_a_proxy_with_credentials(write: Write, certificates: Path) -> None:
 
 @pytest.mark.parametrize(("given", "remedy"), [("", "USER:PASSWORD"), ("it:wrong@", "correct them")])
 def test_a_proxy_that_wants_other_credentials(write: Write, given: str, remedy: str) -> None:
-    with proxy("it:secret") as (gate, _):
-        found = named(server.checks(write(proxy=f"http://{given}{HOST}:{gate}")))
+    with proxy("it:secret") as (proxy_port, _):
+        found = named(server.checks(write(proxy=f"http://{given}{HOST}:{proxy_port}")))
     assert states(found) == {"name": "ok", "connection": "ok", "proxy": "fail", "network": "warn"}
     assert "407" in found["proxy"].found
     assert remedy in found["proxy"].remedy
 
 
 def test_a_proxy_that_forbids_the_server(write: Write) -> None:
-    with proxy(refuses=True) as (gate, _):
-        found = named(server.checks(write(proxy=f"http://{HOST}:{gate}")))["proxy"]
+    with proxy(refuses=True) as (proxy_port, _):
+        found = named(server.checks(write(proxy=f"http://{HOST}:{proxy_port}")))["proxy"]
     assert found.remedy == f"Ask IT to allow CONNECT to {HOST}:9092."
 
 
 def test_a_proxy_of_the_environment(write: Write, certificates: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with coordinator(certificates) as port, proxy() as (gate, asked):
-        monkeypatch.setenv("HTTPS_PROXY", f"http://{HOST}:{gate}")
+    with coordinator(certificates) as port, proxy() as (proxy_port, asked):
+        monkeypatch.setenv("HTTPS_PROXY", f"http://{HOST}:{proxy_port}")
         found = named(server.checks(write(port)))
     assert found["proxy"].state is State.OK
     assert asked
