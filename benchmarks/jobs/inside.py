@@ -22,7 +22,7 @@ def train(net: nn.Module, number: int, round: int) -> float:
     assert isinstance(net, Grader)
     site, asked = sites()[number], settings().local_training(round)
     examples = site.shard.train
-    targets = Targets.of(examples, net.settings.head)
+    targets = Targets.of(examples, net.head_type)
     return learn(net, PhotographInputs(site.images, examples), targets, asked, site.name, round)
 
 

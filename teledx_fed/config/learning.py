@@ -2,8 +2,20 @@
 
 import re
 from dataclasses import dataclass
+from enum import StrEnum
 
+from teledx_fed.core import extensions
 from teledx_fed.core.checks import must, one_of, within
+
+HEAD_ENTRY_POINTS = "teledx_fed.heads"
+"""The group in which installed packages name heads of their own. A site refuses them."""
+
+
+class HeadName(StrEnum):
+    """The built-in values of `model.head`."""
+
+    GRADES = "grade"
+    REFERABLE = "seed"
 
 
 @dataclass
@@ -11,14 +23,15 @@ class ModelSettings:
     name: str = "tf_efficientnet_b0"
     initial: str = "lite0"
     file: str | None = None
-    head: str = "grade"
+    head: str = HeadName.GRADES.value
     oedema: bool = False
     freeze: str = "none"
     batch_norm: str = "average"
 
     def __post_init__(self) -> None:
         one_of("model.initial", self.initial, ("lite0", "hub", "file", "none"))
-        one_of("model.head", self.head, ("grade", "seed"))
+        if self.head not in list(HeadName):
+            one_of("model.head", self.head, (*HeadName, *extensions.names(HEAD_ENTRY_POINTS)))
         one_of("model.batch_norm", self.batch_norm, ("average", "local", "frozen"))
         must(
             re.fullmatch(r"\w+(\.\w+)?", self.name) is not None,
@@ -49,7 +62,7 @@ class ModelSettings:
             "Give both or neither.",
         )
         must(
-            not (self.oedema and self.head == "seed"),
+            not (self.oedema and self.head == HeadName.REFERABLE),
             "model.oedema",
             "be false with model.head=seed",
             self.oedema,

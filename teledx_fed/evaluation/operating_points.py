@@ -9,9 +9,9 @@ from scipy.special import bdtr, betaincinv
 
 from teledx_fed.config.run import EvaluationSettings
 from teledx_fed.core.operating_points import Bound, OperatingPoint, OperatingPoints, Performance, Share, Source
+from teledx_fed.core.score_tables import BINS
 from teledx_fed.core.updates import Tables
 from teledx_fed.evaluation.predictions import REFERABLE, VISION_THREATENING, Booleans, Floats, Predictions
-from teledx_fed.evaluation.tables import BINS
 
 CONFIDENCE = 0.95
 DEFAULT_THRESHOLD = 0.5

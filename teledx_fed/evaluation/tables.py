@@ -9,37 +9,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from teledx_fed.core.examples import GRADES
+from teledx_fed.core.score_tables import BINS, SHAPES
 from teledx_fed.core.updates import Tables
 from teledx_fed.evaluation.counts import auroc, auroc_bound, confusion, mean_defined, predicted_grade, ratio
 from teledx_fed.evaluation.metrics import METRICS
 from teledx_fed.evaluation.predictions import REFERABLE, VISION_THREATENING, Booleans, Floats, Predictions
 
-BINS = 64
 SUM_DECIMALS = 2
-
-SHAPES = {
-    "eyes": (1,),
-    "patients": (1,),
-    "called": (2, 2),
-    "severe_called": (2,),
-    "referable_scores": (2, BINS),
-    "referable_sums": (2,),
-    "referable_sought": (BINS,),
-    "vision_threatening_scores": (2, BINS),
-    "urgent_sought": (BINS,),
-    "confusion": (GRADES, GRADES),
-    "grade_scores": (GRADES, 2, BINS),
-}
-"""Every array that a site may send: `called` is referable × called at the site's own operating point, `confusion` is
-grade × predicted grade, histograms are (not so, so) × score, `referable_sums` are of squared error and of score. The
-`sought` are histograms of the eyes that the model is asked to find: without an oedema output, by their grade alone. The
-last four are for five grades and are not sent by a head with one output."""
-
-OF_FIVE_GRADES = ("vision_threatening_scores", "urgent_sought", "confusion", "grade_scores")
-SHAPES_OF_HEAD = {
-    "grade": SHAPES,
-    "seed": {name: shape for name, shape in SHAPES.items() if name not in OF_FIVE_GRADES},
-}
 
 EFFECTS = (
     *("qwk", "referable_auroc", "vision_threatening_auroc", "sensitivity", "specificity", "ppv", "npv"),

@@ -11,8 +11,8 @@ from teledx_fed.config.settings import Settings
 from teledx_fed.core.checks import must
 from teledx_fed.core.errors import DataError, IntegrityError
 from teledx_fed.core.files import write_text
+from teledx_fed.core.score_tables import BINS
 from teledx_fed.evaluation.operating_points import Evidence, as_json, evidence
-from teledx_fed.evaluation.tables import BINS
 from teledx_fed.federation.checkpoint import Scored
 from teledx_fed.model.card import FILE, Card, network_card
 from teledx_fed.training.bundling import TrainingFacts, preparation

@@ -14,7 +14,6 @@ from teledx_fed.config.settings import Settings
 from teledx_fed.core.reports import RoundReport
 from teledx_fed.core.updates import GlobalModel
 from teledx_fed.core.weights import norm
-from teledx_fed.evaluation.tables import SHAPES_OF_HEAD
 from teledx_fed.federation.aggregation import Aggregation, Collected, PlainAggregation, RoundRequest
 from teledx_fed.federation.checkpoint import Progress
 from teledx_fed.federation.scoring import ask_for_scores, choose
@@ -22,6 +21,7 @@ from teledx_fed.federation.send_and_collect import Replies, named_sites, sampled
 from teledx_fed.federation.statistics import declarations
 from teledx_fed.federation.strategies.strategy import Strategy
 from teledx_fed.federation.validation import UpdateSpec
+from teledx_fed.model.heads import head_of
 
 PLAIN = PlainAggregation()
 
@@ -96,7 +96,7 @@ def _spec(round: int, progress: Progress, settings: Settings, loss: bool) -> Upd
     if progress.norms:
         parameters, statistics = (median(column) for column in zip(*progress.norms, strict=True))
         limits = (federation.norm_multiple * parameters, federation.norm_multiple * statistics)
-    tables = SHAPES_OF_HEAD[settings.model.head]
+    tables = head_of(settings.model.head).tables
     return UpdateSpec(round, progress.weights, limits, federation.max_examples, tables, federation.compression, loss)
 
 

@@ -11,12 +11,13 @@ from teledx_fed.config.settings import Settings
 from teledx_fed.core.randomness import generator
 from teledx_fed.core.updates import GlobalModel, Tables
 from teledx_fed.evaluation.intervals import Estimate, table_intervals
-from teledx_fed.evaluation.tables import EFFECTS, SHAPES_OF_HEAD, add, lent, scores
+from teledx_fed.evaluation.tables import EFFECTS, add, lent, scores
 from teledx_fed.federation import messages as wire
 from teledx_fed.federation.checkpoint import Progress, Scored
 from teledx_fed.federation.send_and_collect import Replies, named_sites, send_and_collect
 from teledx_fed.federation.statistics import declarations
 from teledx_fed.federation.validation import validate_tables
+from teledx_fed.model.heads import head_of
 
 Means = dict[str, float | None]
 
@@ -32,7 +33,7 @@ def ask_for_scores(
     declared, _ = declarations(grid, nodes, declared, settings)
     content = wire.score_request(model, split)
     sent = [Message(content, dst_node_id=node, message_type=MessageType.EVALUATE) for node in nodes]
-    shapes = {**SHAPES_OF_HEAD[settings.model.head]}
+    shapes = {**head_of(settings.model.head).tables}
     if split == "test":
         shapes[wire.DESIGN_EFFECTS] = (len(EFFECTS),)
     tables: dict[str, Tables] = {}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from teledx_fed.config.learning import HeadName
 from teledx_fed.core.errors import ConfigurationError
 from teledx_fed.core.files import write_bytes, write_text
 from teledx_fed.model.bundle import GRAPH, MANIFEST, MANIFESTS, WEIGHTS, Manifest
@@ -34,7 +35,7 @@ def write_bundle(network: Grader, manifest: Manifest, folder: Path) -> None:
     """Weights and graph carry the card that MODEL_CARD.md spells out.
 
     The manifest comes last, with the others' hashes: without it there is no bundle."""
-    if network.settings.head != "grade":
+    if network.settings.head != HeadName.GRADES:
         raise ConfigurationError(
             f"model.head must be grade for a bundle, got {network.settings.head}. Train five grades."
         )

@@ -9,7 +9,6 @@ from typing import Any
 import timm
 from pydantic import TypeAdapter
 
-from teledx_fed.core.clinical import GRADE_NAMES
 from teledx_fed.core.operating_points import lines
 from teledx_fed.model.bundle import GRAPH, WEIGHTS, Manifest, Preparation
 from teledx_fed.model.network import Grader
@@ -93,15 +92,15 @@ class Card:
 
 def network_card(network: Grader, size: int) -> NetworkCard:
     scale = network.normalise
-    head = [name for name, module in network.head.named_children()] if network.settings.head == "seed" else []
+    layers = [name for name, layer in network.head.named_children() if any(True for _ in layer.parameters())]
     return NetworkCard(
         timm=network.settings.name,
         timm_version=timm.__version__,
         arguments={"num_classes": 0, **network.arguments},
         backbone="backbone.",
-        head=tuple(f"head.{name}" for name in head if name != "1") or ("head",),
+        head=tuple(f"head.{name}" for name in layers) or ("head",),
         oedema="oedema" if network.oedema is not None else None,
-        classes=GRADE_NAMES if network.settings.head == "grade" else ("referable",),
+        classes=network.head_type.classes,
         size=size,
         mean=tuple(round(value, 6) for value in scale.mean.flatten().tolist()),
         std=tuple(round(value, 6) for value in scale.deviation.flatten().tolist()),

@@ -1,9 +1,9 @@
 """A timm backbone with a grading head: what of it learns, what of it travels, what of it stays."""
 
 import json
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from itertools import takewhile
 from operator import attrgetter
 from pathlib import Path
@@ -13,43 +13,34 @@ import numpy as np
 import safetensors.torch
 import timm
 import torch
-from timm.models import EfficientNet, group_parameters
 from torch import Tensor, nn
 
 from teledx_fed.config.learning import ModelSettings
-from teledx_fed.core.examples import GRADES
 from teledx_fed.core.files import write_bytes
 from teledx_fed.core.randomness import generator
 from teledx_fed.core.weights import Layout, Weights
+from teledx_fed.model.backbone import (
+    BatchNorm,
+    Normalise,
+    frozen_parameters,
+    is_fixed,
+    is_frozen,
+    pixel_scale,
+    stages,
+    timm_arguments,
+)
+from teledx_fed.model.heads import Head, head_of
 from teledx_fed.model.pretrained import about, load_file, load_hub, load_lite0, origin
 
 SMALLEST_VARIANCE = np.float32(1e-20)
 """Beside the epsilon of any BatchNorm it is nothing, to the last bit."""
 
-BatchNorm = nn.modules.batchnorm._BatchNorm
-
-
-class Normalise(nn.Module):
-    """uint8 images (b, 3, s, s) as the backbone was taught to see them."""
-
-    mean: Tensor
-    deviation: Tensor
-
-    def __init__(self, mean: Tensor, deviation: Tensor) -> None:
-        super().__init__()
-        self.register_buffer("mean", mean.reshape(1, 3, 1, 1), persistent=False)
-        self.register_buffer("deviation", deviation.reshape(1, 3, 1, 1), persistent=False)
-
-    def forward(self, images: Tensor) -> Tensor:
-        pixels = (images.to(self.mean.dtype) / 255 - self.mean) / self.deviation
-        return pixels.contiguous(memory_format=torch.channels_last)
-
 
 class Grader(nn.Module):
-    """Photographs in, logits out: first the part that never changes, then the part that learns.
+    """A network from photographs to logits: first the frozen part, then the part that is trained.
 
-    `forward` takes uint8 images (b, 3, s, s) and returns logits (b, k): five grades, followed by one of oedema where
-    there is such an output; or, with the seed's head, one of referable.
+    `forward` takes uint8 images (b, 3, s, s) and returns logits (b, k): the outputs of the head, followed by one of
+    oedema where the settings ask for it.
     """
 
     def __init__(
@@ -59,16 +50,16 @@ class Grader(nn.Module):
         super().__init__()
         self.backbone, self.head, self.oedema = backbone, head, oedema
         self.settings, self.begun = settings, begun
-        self.normalise = Normalise(*_scale(backbone, begun))
-        for parameter in _frozen_parameters(backbone, settings.freeze):
+        self.normalise = Normalise(*pixel_scale(backbone, begun))
+        for parameter in frozen_parameters(backbone, settings.freeze):
             parameter.requires_grad_(False)
         self.layout, self.kept = _layouts(self)
-        stages = [self.normalise, *_stages(backbone)]
-        unchanging = len(list(takewhile(_never_learns, stages)))
+        parts = [self.normalise, *stages(backbone)]
+        frozen = len(list(takewhile(is_frozen, parts)))
         # in a tuple, where torch does not look: a module under two names would be saved twice
-        self._parts = nn.Sequential(*stages[:unchanging]).eval(), nn.Sequential(*stages[unchanging:])
+        self._parts = nn.Sequential(*parts[:frozen]).eval(), nn.Sequential(*parts[frozen:])
         learning = nn.ModuleList([self._parts[1], head] + ([oedema] if oedema is not None else []))
-        self._moving = [module for module in learning.modules() if not _is_fixed(module, settings.batch_norm)]
+        self._trained_modules = [module for module in learning.modules() if not is_fixed(module, settings.batch_norm)]
         super().train(False)
         self._lay_out()
 
@@ -98,10 +89,15 @@ class Grader(nn.Module):
             setattr(attrgetter(module)(self), buffer, statistics[layout.slices[name]].view(shape).data)
         return parameters, statistics
 
+    @cached_property
+    def head_type(self) -> Head:
+        """The kind of head that the settings name."""
+        return head_of(self.settings.head)
+
     @property
     def arguments(self) -> dict[str, Any]:
         """With which timm makes the backbone."""
-        return _arguments(self.begun)
+        return timm_arguments(self.begun)
 
     @property
     def frozen(self) -> nn.Sequential:
@@ -127,7 +123,7 @@ class Grader(nn.Module):
     def train(self, mode: bool = True) -> "Grader":
         """As usual, but what is frozen stays in evaluation mode, so that its statistics never move."""
         self.training = mode
-        for module in self._moving:
+        for module in self._trained_modules:
             module.training = mode
         return self
 
@@ -157,10 +153,10 @@ def build(settings: ModelSettings, seed: int) -> Grader:
     begun = origin(Path(settings.file)) if settings.file is not None else settings.initial
     drawn = seed if settings.initial == "none" else 0  # else one backbone for all seeds, whose features can be shared
     with _initialised_by(drawn, "backbone"):
-        backbone = timm.create_model(settings.name, num_classes=0, **_arguments(begun))
+        backbone = timm.create_model(settings.name, num_classes=0, **timm_arguments(begun))
     width = cast(int, backbone.num_features)
     with _initialised_by(seed, "head"):
-        head = _HEADS[settings.head](width)
+        head = head_of(settings.head).layers(width)
         oedema = nn.Linear(width, 1) if settings.oedema else None
     if settings.initial == "lite0":
         load_lite0(backbone)
@@ -172,38 +168,12 @@ def build(settings: ModelSettings, seed: int) -> Grader:
     return network.to(memory_format=torch.channels_last).eval()
 
 
-def _arguments(begun: str) -> dict[str, Any]:
-    """Of timm's network, beside its name."""
-    return {"act_layer": "relu6"} if begun == "lite0" else {}
-
-
-def _scale(backbone: nn.Module, begun: str) -> tuple[Tensor, Tensor]:
-    """Mean and deviation of the pixels, in 0…1, that the initial weights were trained on."""
-    config = cast(Mapping[str, Any], backbone.pretrained_cfg)
-    mean, deviation = (0.5, 0.5) if begun == "lite0" else (config["mean"], config["std"])
-    return torch.as_tensor(mean).expand(3).clone(), torch.as_tensor(deviation).expand(3).clone()
-
-
-def _stages(backbone: nn.Module) -> Iterable[nn.Module]:
-    return backbone.as_sequential() if isinstance(backbone, EfficientNet) else (backbone,)
-
-
-def _never_learns(stage: nn.Module) -> bool:
-    return not any(parameter.requires_grad for parameter in stage.parameters())
-
-
 @contextmanager
 def _initialised_by(seed: int, purpose: str) -> Iterator[None]:
     """timm and torch initialise from the global generator: lend it ours, and put it back."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(generator(seed, purpose=purpose).integers(2**63)))
         yield
-
-
-_HEADS: dict[str, Callable[[int], nn.Module]] = {
-    "grade": lambda width: nn.Linear(width, GRADES),
-    "seed": lambda width: nn.Sequential(nn.Linear(width, 128), nn.ReLU(), nn.Linear(128, 1)),
-}
 
 
 def pack(network: Grader, layout: Layout) -> Weights:
@@ -259,27 +229,9 @@ def _layouts(network: Grader) -> tuple[Layout, Layout]:
     statistics = tuple(
         (f"{name}.{buffer}", tuple(getattr(module, buffer).shape))
         for name, module in network.named_modules()
-        if isinstance(module, BatchNorm) and not _is_fixed(module, policy)
+        if isinstance(module, BatchNorm) and not is_fixed(module, policy)
         for buffer in ("running_mean", "running_var")
     )
     if policy == "local":
         return Layout(parameters, ()), Layout((), statistics)
     return Layout(parameters, statistics), Layout((), ())
-
-
-def _is_fixed(module: nn.Module, batch_norm: str) -> bool:
-    parameters = list(module.parameters(recurse=False))
-    untrained = bool(parameters) and not any(parameter.requires_grad for parameter in parameters)
-    return untrained or (isinstance(module, BatchNorm) and batch_norm == "frozen")
-
-
-def _frozen_parameters(backbone: nn.Module, freeze: str) -> Iterator[nn.Parameter]:
-    blocks = {"none": 0.0, "backbone": math.inf}.get(freeze, float(freeze) if freeze.isdecimal() else 0.0)
-    if freeze == "none":
-        return
-    matcher = cast(Any, backbone).group_matcher(coarse=True)
-    groups: Mapping[float, list[str]] = group_parameters(backbone, matcher)
-    parameters = dict(backbone.named_parameters())
-    for depth, names in groups.items():
-        if depth <= blocks:
-            yield from (parameters[name] for name in names)

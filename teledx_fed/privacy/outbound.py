@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from teledx_fed.core.updates import Tables
 from teledx_fed.evaluation.intervals import LARGEST_EFFECT
-from teledx_fed.evaluation.tables import SHAPES_OF_HEAD, SUM_DECIMALS, inconsistency
+from teledx_fed.evaluation.tables import SUM_DECIMALS, inconsistency
+from teledx_fed.model.heads import head_of
 
 EFFECT_DECIMALS = 2
 SHOWN = 40
@@ -82,11 +83,11 @@ def counts(shapes: Mapping[str, tuple[int, ...]], cell: int, most: int) -> Group
 
 def scores(head: str, min_patients: int, most_eyes: int, effects: Mapping[str, int] | None = None) -> Group:
     """Score tables of enough patients, or none; `effects` names design effects beside them, and says how many."""
-    forms = {name: Form("float64", shape, 0, most_eyes, multiple_of=1) for name, shape in SHAPES_OF_HEAD[head].items()}
+    forms = {name: Form("float64", shape, 0, most_eyes, multiple_of=1) for name, shape in head_of(head).tables.items()}
     forms["referable_sums"] = Form("float64", forms["referable_sums"].shape, 0, most_eyes + 1, decimals=SUM_DECIMALS)
     for name, number in (effects or {}).items():
         forms[name] = Form("float64", (number,), 1, LARGEST_EFFECT, decimals=EFFECT_DECIMALS)
-    counted = SHAPES_OF_HEAD[head].keys() - {"referable_sums"}
+    counted = head_of(head).tables.keys() - {"referable_sums"}
 
     def disagreement(tables: Tables) -> str | None:
         if tables["patients"][0] < min_patients:

@@ -1,4 +1,4 @@
-"""Local training: one site, one round, from the weights it was sent to the weights it sends back."""
+"""Local training of one site in one round."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from teledx_fed.core.devices import sent
-from teledx_fed.core.examples import GRADES, Example
+from teledx_fed.core.examples import Example
 from teledx_fed.core.randomness import generator, torch_generator
 from teledx_fed.core.updates import LocalTraining
+from teledx_fed.model.heads import Head
 from teledx_fed.model.network import Grader
 from teledx_fed.training.inputs import Index, Inputs
 
@@ -28,49 +29,47 @@ OPTIMIZERS: dict[str, Callable[[list[nn.Parameter], LocalTraining], torch.optim.
 
 @dataclass(frozen=True)
 class Targets:
-    """Labels of n examples: `labels` is the grade, or referable for a binary head; `oedema` is -1 where unknown."""
+    """Labels of n examples: `labels` (n,) those of the head, `oedema` (n,) 0, 1, or -1 where unknown."""
 
     labels: Tensor
     oedema: Tensor
     classes: int
 
     @classmethod
-    def of(cls, examples: Sequence[Example], head: str) -> "Targets":
+    def of(cls, examples: Sequence[Example], head: Head) -> "Targets":
         oedema = [-1.0 if example.oedema is None else float(example.oedema) for example in examples]
-        if head == "seed":
-            return cls(torch.tensor([int(e.referable) for e in examples]), torch.tensor(oedema), 2)
-        return cls(torch.tensor([e.grade for e in examples]), torch.tensor(oedema), GRADES)
+        return cls(head.targets(examples), torch.tensor(oedema), head.labels)
 
     @property
     def balance(self) -> Tensor:
-        """Class weights that give every class present the same total, with a mean of 1 over the examples."""
+        """Class weights (classes,) that give every class present the same total, with a mean of 1 over the examples."""
         counts = torch.bincount(self.labels, minlength=self.classes).float()
         present = counts > 0
         weights = len(self.labels) / (present.sum() * counts.clamp(min=1))
         return torch.where(present, weights, torch.zeros(()))
 
 
-def learn(network: Grader, inputs: Inputs, targets: Targets, asked: LocalTraining, site: str, round: int) -> float:
-    """Train `network` in place; returns the mean loss, without the proximal term, of the first epoch.
+def learn(network: Grader, inputs: Inputs, targets: Targets, training: LocalTraining, site: str, round: int) -> float:
+    """Train `network` in place and return the mean loss, without the proximal term, of the first epoch.
 
-    That is near the loss of the model that came, by which q-FedAvg weighs, and costs no pass over the photographs.
+    That is near the loss of the model before training, which q-FedAvg weighs by, and costs no extra pass.
     """
     trained = network.trained
-    start = [parameter.detach().clone() for parameter in trained] if asked.proximal_mu else []
-    optimizer = OPTIMIZERS[asked.optimizer](trained, asked)
-    objective = _objective(network, targets, asked)
-    order = generator(asked.seed, site, round, "batches")
-    augmentation = torch_generator(asked.seed, site, round, "augmentation") if asked.augment else None
+    start = [parameter.detach().clone() for parameter in trained] if training.proximal_mu else []
+    optimizer = OPTIMIZERS[training.optimizer](trained, training)
+    objective = _objective(network, targets, training)
+    order = generator(training.seed, site, round, "batches")
+    augmentation = torch_generator(training.seed, site, round, "augmentation") if training.augment else None
     network.train()
     losses: list[Tensor] = []
-    for epoch in range(asked.epochs):
-        for index in _batches(targets, asked, order):
+    for epoch in range(training.epochs):
+        for index in _batches(targets, training, order):
             optimizer.zero_grad()
-            with _precision(network, asked):
+            with _precision(network, training):
                 loss = objective(inputs.logits(network, index, augmentation), index)
-            (loss + asked.proximal_mu / 2 * _squared_distance(trained, start) if start else loss).backward()
-            if asked.clip_norm:
-                nn.utils.clip_grad_norm_(trained, asked.clip_norm)
+            (loss + training.proximal_mu / 2 * _squared_distance(trained, start) if start else loss).backward()
+            if training.clip_norm:
+                nn.utils.clip_grad_norm_(trained, training.clip_norm)
             optimizer.step()
             if epoch == 0:
                 losses.append(loss.detach().double() * len(index))
@@ -78,46 +77,36 @@ def learn(network: Grader, inputs: Inputs, targets: Targets, asked: LocalTrainin
     return float(torch.stack(losses).sum()) / len(targets.labels)
 
 
-def _batches(targets: Targets, asked: LocalTraining, order: np.random.Generator) -> Iterator[Index]:
-    """An epoch in batches of even size: a lone last example would give BatchNorm nothing to measure."""
+def _batches(targets: Targets, training: LocalTraining, order: np.random.Generator) -> Iterator[Index]:
+    """Yield the batches of an epoch, of even size: BatchNorm cannot train on a batch of one."""
     n = len(targets.labels)
-    if asked.class_balance == "sampling":
+    if training.class_balance == "sampling":
         weights = targets.balance[targets.labels].double().numpy()
         drawn = order.choice(n, size=n, p=weights / weights.sum())
     else:
         drawn = order.permutation(n)
-    yield from np.array_split(drawn, ceil(n / asked.batch_size))
+    yield from np.array_split(drawn, ceil(n / training.batch_size))
 
 
-def _objective(network: Grader, targets: Targets, asked: LocalTraining) -> Callable[[Tensor, Index], Tensor]:
+def _objective(network: Grader, targets: Targets, training: LocalTraining) -> Callable[[Tensor, Index], Tensor]:
     device = network.device
     all_labels, all_oedema = targets.labels.to(device), targets.oedema.to(device)
-    balance = targets.balance.to(device) if asked.class_balance == "weights" else None
+    balance = targets.balance.to(device) if training.class_balance == "weights" else None
 
-    def binary(logits: Tensor, labels: Tensor) -> Tensor:
-        smooth = labels.float() * (1 - asked.label_smoothing) + asked.label_smoothing / 2
-        weight = balance[labels] if balance is not None else None
-        return functional.binary_cross_entropy_with_logits(logits[:, 0].float(), smooth, weight=weight)
-
-    def graded(logits: Tensor, labels: Tensor) -> Tensor:
-        return functional.cross_entropy(
-            logits[:, :GRADES].float(), labels, weight=balance, label_smoothing=asked.label_smoothing
-        )
-
-    grading = binary if targets.classes == 2 else graded
+    head = network.head_type
 
     def objective(logits: Tensor, index: Index) -> Tensor:
         rows = sent(torch.from_numpy(index), device)
-        loss = grading(logits, all_labels[rows])
+        loss = head.loss(logits[:, : head.outputs].float(), all_labels[rows], balance, training.label_smoothing)
         if network.oedema is not None:
-            loss = loss + _masked_oedema(logits[:, GRADES].float(), all_oedema[rows])
+            loss = loss + _masked_oedema(logits[:, head.outputs].float(), all_oedema[rows])
         return loss
 
     return objective
 
 
 def _masked_oedema(logits: Tensor, oedema: Tensor) -> Tensor:
-    """Binary cross-entropy over the labelled; 0 where none is, so that they move the oedema output by nothing."""
+    """Binary cross-entropy over the labelled examples; 0 where there are none, so that nothing changes the output."""
     labelled = oedema >= 0
     losses = functional.binary_cross_entropy_with_logits(logits, oedema.clamp(min=0), reduction="none")
     return (losses * labelled).sum() / labelled.sum().clamp(min=1)
@@ -128,7 +117,7 @@ def _squared_distance(trained: Sequence[Tensor], start: Sequence[Tensor]) -> Ten
     return torch.stack([(now - then).square().sum() for now, then in zip(trained, start, strict=True)]).sum()
 
 
-def _precision(network: Grader, asked: LocalTraining) -> AbstractContextManager[object]:
-    if asked.mixed_precision and network.device.type == "cuda":
+def _precision(network: Grader, training: LocalTraining) -> AbstractContextManager[object]:
+    if training.mixed_precision and network.device.type == "cuda":
         return torch.autocast("cuda", dtype=torch.bfloat16)
     return nullcontext()

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from teledx_fed.config.settings import Settings
 from teledx_fed.core.clock import Clock
-from teledx_fed.core.examples import GRADES, Example, Images, Site
+from teledx_fed.core.examples import Example, Images, Site
 from teledx_fed.core.reports import SILENT, Reporter
 from teledx_fed.core.updates import LocalTraining
 from teledx_fed.core.weights import Weights, mean
 from teledx_fed.evaluation.predictions import Predictions, predictions
+from teledx_fed.model.heads import sigmoid
 from teledx_fed.model.network import Grader, build, load, pack, save
 from teledx_fed.training.compute import place
 from teledx_fed.training.feature_cache import PLAIN, FeatureCache, Views
@@ -64,7 +65,7 @@ class Worker:
         with self.clock("training"):
             self._load(model)
             self._loaded = None
-            targets = Targets.of(site.shard.train, self.network.settings.head)
+            targets = Targets.of(site.shard.train, self.network.head_type)
             inputs = self._inputs(site.images, site.shard.train, _views(asked))
             loss = learn(self.network, inputs, targets, asked, site.name, round)
             return TrainedModel(self._model(), loss)
@@ -76,10 +77,9 @@ class Worker:
         with self.clock("evaluation"):
             self._load(model)
             logits = self._logits(self._inputs(images, examples))
-        if self.network.settings.head == "seed":
-            return predictions(examples, _sigmoid(logits[:, 0]))
-        oedema = _sigmoid(logits[:, GRADES]) if self.network.oedema is not None else None
-        return predictions(examples, _softmax(logits[:, :GRADES] / temperature), oedema)
+        head = self.network.head_type
+        oedema = sigmoid(logits[:, head.outputs]) if self.network.oedema is not None else None
+        return predictions(examples, head.scores(logits[:, : head.outputs], temperature), oedema)
 
     def _model(self) -> SiteModel:
         return SiteModel(pack(self.network, self.network.layout), pack(self.network, self.network.kept))
@@ -142,12 +142,3 @@ def _views(asked: LocalTraining) -> Views | None:
     if not asked.augment:
         return PLAIN
     return tuple(range(asked.views)) or None
-
-
-def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    exponentials: NDArray[np.float64] = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return exponentials / exponentials.sum(axis=1, keepdims=True)
-
-
-def _sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.asarray(1 / (1 + np.exp(-logits)))

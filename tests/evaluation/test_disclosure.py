@@ -7,11 +7,12 @@ from math import comb, prod
 import numpy as np
 import pytest
 
+from teledx_fed.core.score_tables import BINS
 from teledx_fed.core.updates import Tables
 from teledx_fed.evaluation.intervals import design_effects, multiplicities
 from teledx_fed.evaluation.metrics import compute
 from teledx_fed.evaluation.predictions import Predictions
-from teledx_fed.evaluation.tables import BINS, SUM_DECIMALS, table
+from teledx_fed.evaluation.tables import SUM_DECIMALS, table
 
 THRESHOLD = 0.5
 ALIKE = 10

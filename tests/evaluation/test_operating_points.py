@@ -12,6 +12,7 @@ from scipy.stats import binomtest
 from teledx_fed.config.run import EvaluationSettings
 from teledx_fed.core.examples import Example
 from teledx_fed.core.operating_points import Bound, OperatingPoint, Source, lines
+from teledx_fed.core.score_tables import BINS
 from teledx_fed.evaluation.operating_points import (
     Evidence,
     call_referable,
@@ -26,7 +27,7 @@ from teledx_fed.evaluation.operating_points import (
     share,
 )
 from teledx_fed.evaluation.predictions import Predictions, predictions
-from teledx_fed.evaluation.tables import BINS, add, lent, table
+from teledx_fed.evaluation.tables import add, lent, table
 
 NO_FLOOR = 0.0
 

@@ -6,10 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
+from teledx_fed.core.score_tables import SHAPES
 from teledx_fed.core.updates import Tables
 from teledx_fed.evaluation.metrics import compute
 from teledx_fed.evaluation.predictions import Predictions, pool
-from teledx_fed.evaluation.tables import SCORES, SHAPES, add, scores, table
+from teledx_fed.evaluation.tables import SCORES, add, scores, table
 
 EXACT = (
     *("qwk", "accuracy", "macro_f1", "sensitivity", "specificity", "ppv", "npv", "missed_severe", "severe"),

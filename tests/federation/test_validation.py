@@ -9,10 +9,11 @@ import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
 from teledx_fed.core.examples import Example
+from teledx_fed.core.score_tables import SHAPES
 from teledx_fed.core.updates import LocalUpdate
 from teledx_fed.core.weights import Layout, Weights
 from teledx_fed.evaluation.predictions import predictions
-from teledx_fed.evaluation.tables import EFFECTS, SHAPES, table
+from teledx_fed.evaluation.tables import EFFECTS, table
 from teledx_fed.federation.messages import (
     DESIGN_EFFECTS,
     METRICS,

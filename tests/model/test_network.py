@@ -7,7 +7,8 @@ import torch
 
 from teledx_fed.config.learning import ModelSettings
 from teledx_fed.core.errors import UnavailableError
-from teledx_fed.model.network import BatchNorm, build, load, pack, read_network, save
+from teledx_fed.model.backbone import BatchNorm
+from teledx_fed.model.network import build, load, pack, read_network, save
 from teledx_fed.model.pretrained import lite0_state
 
 

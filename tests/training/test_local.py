@@ -10,6 +10,7 @@ from teledx_fed.config.learning import ModelSettings
 from teledx_fed.config.settings import Settings
 from teledx_fed.core.examples import Site
 from teledx_fed.core.updates import LocalTraining
+from teledx_fed.model.heads import HEADS
 from teledx_fed.model.network import Grader, build, pack
 from teledx_fed.training.inputs import FeatureInputs, PhotographInputs
 from teledx_fed.training.local import Targets, learn
@@ -46,7 +47,7 @@ def trained(site: Site, asked: LocalTraining, *rounds: int, **settings: object) 
     """The parameters after these rounds (the first, where none is said), and the loss of each."""
     learner = network(**settings)
     targets, inputs = (
-        Targets.of(site.shard.train, learner.settings.head),
+        Targets.of(site.shard.train, learner.head_type),
         PhotographInputs(site.images, site.shard.train),
     )
     losses = [learn(learner, inputs, targets, asked, site.name, round) for round in rounds or (1,)]
@@ -56,7 +57,7 @@ def trained(site: Site, asked: LocalTraining, *rounds: int, **settings: object) 
 def test_one_full_batch_step_of_the_head_is_gradient_descent(site: Site) -> None:
     learner = network(freeze="backbone")
     features = torch.randn(20, 256, generator=torch.Generator().manual_seed(1))
-    targets = Targets.of(site.shard.train, "grade")
+    targets = Targets.of(site.shard.train, HEADS["grade"])
     weight = learner.head.weight.detach().clone().requires_grad_()  # type: ignore[union-attr,operator]
     bias = learner.head.bias.detach().clone().requires_grad_()  # type: ignore[union-attr,operator]
     functional.cross_entropy(features @ weight.T + bias, targets.labels).backward()
@@ -114,7 +115,7 @@ def test_the_proximal_term_is_the_squared_norm(site: Site) -> None:
     """At the start its gradient is 0; after one step of −g it is μ·(−ηg): two full-batch steps by hand."""
     learner = network(freeze="backbone")
     features = torch.randn(20, 256, generator=torch.Generator().manual_seed(1))
-    targets = Targets.of(site.shard.train, "grade")
+    targets = Targets.of(site.shard.train, HEADS["grade"])
     start = torch.cat([learner.head.weight, learner.head.bias[:, None]], 1).detach()  # type: ignore[union-attr,list-item,index]
     design = torch.cat([features, torch.ones(20, 1)], 1)
     hand = start.clone()
@@ -141,7 +142,7 @@ def test_clipping_bounds_the_step(site: Site) -> None:
 
 def test_class_weights_give_every_class_the_same_total(site: Site) -> None:
     examples = [*site.shard.train, *[e for e in site.shard.train if e.grade == 0] * 5]
-    targets = Targets.of([e for e in examples if e.grade != 3], "grade")
+    targets = Targets.of([e for e in examples if e.grade != 3], HEADS["grade"])
     totals = torch.bincount(targets.labels, minlength=5) * targets.balance
     assert totals[3] == 0
     assert totals[[0, 1, 2, 4]].std() < 1e-4 * totals[0]
@@ -152,7 +153,7 @@ def test_unlabelled_oedema_moves_its_output_by_nothing(tiny_site: Callable[..., 
     for label, expected in ((None, False), (True, True)):
         site, learner = tiny_site("north", oedema=label), network(oedema=True)
         before = learner.oedema.weight.detach().clone()  # type: ignore[union-attr]
-        targets = Targets.of(site.shard.train, "grade")
+        targets = Targets.of(site.shard.train, HEADS["grade"])
         learn(learner, PhotographInputs(site.images, site.shard.train), targets, ASKED, "north", 1)
         assert (not learner.oedema.weight.equal(before)) is expected  # type: ignore[union-attr]
 

@@ -10,6 +10,7 @@ from teledx_fed.deployment.common.plans import Plan, bound
 from teledx_fed.deployment.site.settings import SiteSettings
 from teledx_fed.federation.messages import LARGEST_LOSS
 from teledx_fed.federation.strategies.registry import needs_loss
+from teledx_fed.model.heads import head_of
 
 STARTS = {
     "lite0": "ImageNet weights that came with the software, and a head drawn from seed {seed}",
@@ -18,7 +19,6 @@ STARTS = {
 }
 OWN_BUILD = "This machine builds them itself and refuses other weights in round 1."
 OWN_FILE = "Approve this only if you know where that file comes from: a crafted model can reveal photographs."
-HEADS = {"grade": "five grades", "seed": "referable or not, behind a hidden layer of 128 units"}
 FROZEN = {"none": "all of its weights", "backbone": "its last layer alone, the head"}
 OPTIMIZERS = {
     "adamw": "AdamW",
@@ -52,7 +52,7 @@ def _facts(plan: Plan, asked: Settings, own: SiteSettings, runs: int) -> Iterato
     model, training, limits = asked.model, asked.training, own.limits
     trained = FROZEN.get(model.freeze, f"all but its first {model.freeze} blocks")
     oedema = ", and oedema" if model.oedema else ""
-    yield "network", f"{model.name}; output: {HEADS[model.head]}{oedema}"
+    yield "network", f"{model.name}; output: {head_of(model.head).description}{oedema}"
     yield "photographs", f"prepared at {asked.data.image_size} × {asked.data.image_size} pixels"
     yield "what is trained", f"{trained}; BatchNorm statistics: {model.batch_norm}"
     start = STARTS[model.initial].format(seed=asked.seed, file=plan.file)

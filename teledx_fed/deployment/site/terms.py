@@ -8,6 +8,7 @@ from teledx_fed.config.settings import Settings
 from teledx_fed.core.updates import LocalTraining
 from teledx_fed.deployment.common.refusal import Refusal
 from teledx_fed.deployment.site.settings import LimitSettings, SiteSettings
+from teledx_fed.model.heads import HEADS
 
 OFFLINE = ("lite0", "none", "file")
 """Initial weights that a hospital has without coordinator and model hub; a file must lie at the hospital."""
@@ -41,7 +42,7 @@ def plan_refusal(asked: Settings, limits: LimitSettings) -> Refusal | None:
     least, most = limits.learning_rate
     allowed = {
         Refusal.NETWORK: model.name in limits.networks,
-        Refusal.HEAD: model.head in limits.heads,
+        Refusal.HEAD: model.head in limits.heads and model.head in HEADS,
         Refusal.START: model.initial in OFFLINE,
         Refusal.OPTIMIZER: training.optimizer in limits.optimizers,
         Refusal.LEARNING_RATE: least <= training.learning_rate <= most,

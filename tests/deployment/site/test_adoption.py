@@ -12,9 +12,9 @@ from rig import Rig
 from teledx_fed.config.loading import save
 from teledx_fed.config.settings import Settings
 from teledx_fed.core.operating_points import Source
+from teledx_fed.core.score_tables import BINS
 from teledx_fed.core.weights import Layout, Weights
 from teledx_fed.deployment.site.adoption import adopt
-from teledx_fed.evaluation.tables import BINS
 from teledx_fed.federation.checkpoint import Scored
 from teledx_fed.federation.release import POOLED, digest, read_pooled, write_pooled
 from teledx_fed.model.bundle import Bundle

@@ -1,0 +1,89 @@
+"""The head of docs/extending.md, as an installed package of somebody else."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from teledx_fed.config.learning import ModelSettings
+from teledx_fed.config.settings import Settings
+from teledx_fed.core.examples import Site
+from teledx_fed.deployment.common.refusal import Refusal
+from teledx_fed.deployment.site.settings import LimitSettings
+from teledx_fed.deployment.site.terms import plan_refusal
+from teledx_fed.model.heads import HEADS, head_of
+from teledx_fed.model.network import build
+from teledx_fed.training.worker import Worker
+
+ROOT = Path(__file__).parents[2]
+SECTION = (ROOT / "docs" / "extending.md").read_text("utf-8").split("\n## A head\n")[1].split("\n## ")[0]
+EXAMPLE = dict(re.findall(r"```(\w+)\n(.*?)```", SECTION, re.DOTALL))
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The example as pip installs it: its module, and metadata beside it."""
+    ((group, names),) = tomllib.loads(EXAMPLE["toml"])["project"]["entry-points"].items()
+    metadata = tmp_path / "installed" / "ordinal-1.0.dist-info"
+    metadata.mkdir(parents=True)
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: ordinal\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(
+        "".join([f"[{group}]\n", *(f"{name} = {value}\n" for name, value in names.items())])
+    )
+    (metadata.parent / "ordinal.py").write_text(EXAMPLE["python"])
+    monkeypatch.delitem(sys.modules, "ordinal", raising=False)
+    return metadata.parent
+
+
+def test_an_installed_head_learns_grades(
+    package: Path,
+    tiny_settings: Callable[..., Settings],
+    tiny_site: Callable[..., Site],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(package)
+    settings, site = tiny_settings(model__head="ordinal", training__class_balance="none"), tiny_site("north")
+    worker = Worker(build(settings.model, 0))
+    order = replace(settings.local_training(1), optimizer="adam", learning_rate=1e-2, epochs=4)
+    first = worker.train(site, worker.initial, order, 1)
+    last = worker.train(site, first.model, order, 2)
+    assert last.loss < first.loss
+    predictions = worker.predictions(site.images, last.model, site.shard.validation)
+    assert predictions.probabilities is not None
+    np.testing.assert_allclose(predictions.probabilities.sum(axis=1), 1)
+    assert head_of("ordinal").tables == HEADS["grade"].tables
+
+
+def test_a_head_that_is_not_installed_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"model\.head must be one of grade, seed, got 'ordinal'"):
+        ModelSettings(head="ordinal")
+
+
+def test_a_hospital_refuses_an_installed_head_whatever_its_limits(
+    package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(package)
+    asked = Settings(model=ModelSettings(head="ordinal"))
+    assert plan_refusal(asked, LimitSettings(heads=["ordinal"])) is Refusal.HEAD
+    assert "ordinal" not in sys.modules
+
+
+@pytest.mark.slow
+def test_the_example_runs(package: Path, tmp_path: Path) -> None:
+    words = EXAMPLE["sh"].split()
+    smaller = ["~data.hospitals.island", "~data.hospitals.valley", "data.image_size=64", "model.name=test_efficientnet"]
+    smaller += ["data.hospitals.north.patients=24", "data.hospitals.harbour.patients=30", "simulation.threads=1"]
+    smaller += ["model.initial=none", "federation.rounds=1", "evaluation.replicates=30", "outbound.min_patients=2"]
+    command = [sys.executable, str(ROOT / words[1]), *words[2:], *smaller, "baselines=[]", "folder=run", "data.cache=c"]
+    environment = {**os.environ, "PYTHONPATH": str(package), "CI": "true"}
+    process = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr[-3000:]
+    assert json.loads((tmp_path / "run" / "report.json").read_text())["head"] == "ordinal"
