@@ -18,7 +18,7 @@ from benchmarks.drawn import jpegs, untrained
 from benchmarks.measure import tell
 from teledx_fed.config.learning import ModelSettings
 from teledx_fed.core.examples import Eye
-from teledx_fed.diagnosis.home import DiagnosisHome
+from teledx_fed.diagnosis.directory import DiagnosisDirectory
 from teledx_fed.diagnosis.web.passwords import hashed_password
 from teledx_fed.store.values import Role
 
@@ -35,7 +35,7 @@ PICTURES = re.compile(r'src="(/studies/[^"]+\.png)"')
 @contextmanager
 def served(folder: Path) -> Iterator[str]:
     """The address of a hospital with an untrained EfficientNet-B0, which takes as long as a trained one."""
-    home = DiagnosisHome(folder)
+    home = DiagnosisDirectory(folder)
     untrained(ModelSettings(), 224, home.champion)
     store, password = home.store(), hashed_password(PASSWORD)
     for number in range(READERS):

@@ -19,10 +19,10 @@ BundleFolder = Annotated[Path | None, typer.Option("--bundle", help="A model bun
 @app.command()
 def serve(home: Home = HERE, bundle: BundleFolder = None) -> None:
     """The diagnosis page and the interface for devices, until stopped; diagnosis.yaml says where and how."""
-    from teledx_fed.diagnosis.home import DiagnosisHome
+    from teledx_fed.diagnosis.directory import DiagnosisDirectory
     from teledx_fed.diagnosis.web.app import server
 
-    here = DiagnosisHome(home)
+    here = DiagnosisDirectory(home)
     running = server(here.clinic(bundle), here.settings)
     scheme = "https" if here.settings.certificate else "http"
     typer.echo(f"{scheme}://{here.settings.host}:{here.settings.port}/", err=True)
@@ -49,17 +49,17 @@ def diagnose(
     from teledx_fed.core.clinical import DEMONSTRATION
     from teledx_fed.core.examples import Eye
     from teledx_fed.diagnosis.batch import run
-    from teledx_fed.diagnosis.home import DiagnosisHome
-    from teledx_fed.diagnosis.intake import submissions
+    from teledx_fed.diagnosis.directory import DiagnosisDirectory
+    from teledx_fed.diagnosis.study_files import study_uploads
     from teledx_fed.reporting.progress import TerminalReporter
 
     one_of("--eye", eye, Eye)
-    here = DiagnosisHome(home)
+    here = DiagnosisDirectory(home)
     opened = here.bundle(bundle, or_demonstration=True)
     mark = f": {DEMONSTRATION}" if opened.manifest.demonstration else ""
     typer.echo(f"diagnosed with {opened.folder}{mark}", err=True)
     with TerminalReporter() as reporter:
-        found = submissions(paths, Eye(eye), reporter)
+        found = study_uploads(paths, Eye(eye), reporter)
         reporter.phase("studies")
         settings = here.settings
         failed = run(
@@ -86,7 +86,7 @@ def add_user(
 ) -> None:
     """A reader, or an administrator."""
     from teledx_fed.core.checks import must
-    from teledx_fed.diagnosis.home import DiagnosisHome
+    from teledx_fed.diagnosis.directory import DiagnosisDirectory
     from teledx_fed.diagnosis.web.passwords import hashed_password
     from teledx_fed.store.values import Role
 
@@ -95,33 +95,33 @@ def add_user(
     if not (oidc or password):
         password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
     hashed = None if oidc else hashed_password(password)
-    DiagnosisHome(home).store().access.add_user(name, role, hashed)
+    DiagnosisDirectory(home).store().access.add_user(name, role, hashed)
     typer.echo(f"{name} may log in as {role}")
 
 
 @user.command("disable")
 def disable_user(name: str, home: Home = HERE) -> None:
     """Logged out at once; what they read stays."""
-    from teledx_fed.diagnosis.home import DiagnosisHome
+    from teledx_fed.diagnosis.directory import DiagnosisDirectory
 
-    DiagnosisHome(home).store().access.set_disabled(name, True)
+    DiagnosisDirectory(home).store().access.set_disabled(name, True)
     typer.echo(f"{name} may not log in any more")
 
 
 @device.command("add")
 def add_device(name: str, home: Home = HERE) -> None:
     """Print its token, once: it may submit studies, and ask for the state of its own."""
-    from teledx_fed.diagnosis.home import DiagnosisHome
+    from teledx_fed.diagnosis.directory import DiagnosisDirectory
 
-    typer.echo(DiagnosisHome(home).store().access.add_device(name))
+    typer.echo(DiagnosisDirectory(home).store().access.add_device(name))
 
 
 @device.command("revoke")
 def revoke_device(name: str, home: Home = HERE) -> None:
     """Its token opens nothing any more."""
-    from teledx_fed.diagnosis.home import DiagnosisHome
+    from teledx_fed.diagnosis.directory import DiagnosisDirectory
 
-    DiagnosisHome(home).store().access.revoke_device(name)
+    DiagnosisDirectory(home).store().access.revoke_device(name)
     typer.echo(f"{name} is revoked")
 
 
@@ -145,10 +145,10 @@ def demo(
 ) -> None:
     """Lay out a hospital to look around in: drawn patients, and nothing that could be signed."""
     from teledx_fed.diagnosis.demonstration import lay_out
-    from teledx_fed.diagnosis.home import DiagnosisHome
+    from teledx_fed.diagnosis.directory import DiagnosisDirectory
     from teledx_fed.diagnosis.web.passwords import DEMONSTRATION_PASSWORD, DEMONSTRATION_USER
 
-    lay_out(DiagnosisHome(home), run)
+    lay_out(DiagnosisDirectory(home), run)
     typer.echo(f"log in as {DEMONSTRATION_USER}, password {DEMONSTRATION_PASSWORD}")
 
 
@@ -162,10 +162,10 @@ def watch(
     """Take in what a camera writes, until stopped: moved to `done`, or to `refused` with the reason."""
     from time import sleep
 
-    from teledx_fed.diagnosis.home import DiagnosisHome
+    from teledx_fed.diagnosis.directory import DiagnosisDirectory
     from teledx_fed.diagnosis.watching import Watch
 
-    watching = Watch(DiagnosisHome(home).clinic(bundle), folder)
+    watching = Watch(DiagnosisDirectory(home).clinic(bundle), folder)
     while True:
         if taken := watching.look():
             typer.echo(f"{taken} studies taken in", err=True)
@@ -184,11 +184,11 @@ def receive(
     """Receive photographs over DICOM (C-STORE), until stopped."""
     from threading import Event
 
+    from teledx_fed.diagnosis.directory import DiagnosisDirectory
     from teledx_fed.diagnosis.gathering import Gathering
-    from teledx_fed.diagnosis.home import DiagnosisHome
     from teledx_fed.diagnosis.receiver import Receiver
 
-    here = DiagnosisHome(home)
+    here = DiagnosisDirectory(home)
     gathering = Gathering(here.clinic(bundle), here.incoming, here.settings.dicom.quiet_seconds)
     with Receiver(gathering, title, callers).listening(host, port) as bound:
         typer.echo(f"{title} at {host}:{bound}, for {', '.join(callers)}", err=True)
@@ -204,10 +204,10 @@ def send(
     """Send a study's signed report to the archive that diagnosis.yaml names under dicom.archive."""
     from teledx_fed.core.checks import must
     from teledx_fed.diagnosis import sending
-    from teledx_fed.diagnosis.home import DiagnosisHome
+    from teledx_fed.diagnosis.directory import DiagnosisDirectory
     from teledx_fed.diagnosis.study_reports import latest
 
-    here = DiagnosisHome(home)
+    here = DiagnosisDirectory(home)
     archive = here.settings.dicom.archive
     must(archive is not None, "dicom.archive", "be set to send reports", "none", "Name it in diagnosis.yaml.")
     assert archive is not None
@@ -224,9 +224,9 @@ def link(
     """Print the path of a page that takes one study without a log-in, once."""
     from datetime import timedelta
 
-    from teledx_fed.diagnosis.home import DiagnosisHome
+    from teledx_fed.diagnosis.directory import DiagnosisDirectory
 
-    token, _ = DiagnosisHome(home).store().access.add_link(label, timedelta(hours=hours))
+    token, _ = DiagnosisDirectory(home).store().access.add_link(label, timedelta(hours=hours))
     typer.echo(f"/link/{token}")
 
 
@@ -240,11 +240,11 @@ def backup(
     ] = None,
 ) -> None:
     """Database and photographs as one archive. Keep apart from it: `secrets/`, and who is behind the pseudonyms."""
-    from teledx_fed.diagnosis.home import DiagnosisHome
+    from teledx_fed.diagnosis.directory import DiagnosisDirectory
 
-    missing = DiagnosisHome(home).store().backup(file, recipient or ())
+    missing = DiagnosisDirectory(home).store().backup(file, recipient or ())
     if identified is not None:
-        DiagnosisHome(home).identified().backup(identified, recipient or ())
+        DiagnosisDirectory(home).identified().backup(identified, recipient or ())
     typer.echo(f"{file}" + (f"; missing photographs: {', '.join(missing)}" if missing else ""))
 
 
@@ -266,11 +266,11 @@ def restore(
     key: Annotated[Path | None, typer.Option(help="The key file from backup-key, for an encrypted backup.")] = None,
 ) -> None:
     """Into a folder, or a database, that is empty; who was logged in is logged out."""
-    from teledx_fed.diagnosis.home import DiagnosisHome
+    from teledx_fed.diagnosis.directory import DiagnosisDirectory
 
-    DiagnosisHome(home).restore(file, key)
+    DiagnosisDirectory(home).restore(file, key)
     if identified is not None:
-        DiagnosisHome(home).restore_identified(identified, key)
+        DiagnosisDirectory(home).restore_identified(identified, key)
     typer.echo(f"restored into {home}")
 
 
@@ -280,6 +280,6 @@ def forget(
     home: Home = HERE,
 ) -> None:
     """Delete old studies: photographs, maps, suggestions, readings; and what uploads left."""
-    from teledx_fed.diagnosis.home import DiagnosisHome
+    from teledx_fed.diagnosis.directory import DiagnosisDirectory
 
-    typer.echo(f"{DiagnosisHome(home).forget(days)} studies deleted")
+    typer.echo(f"{DiagnosisDirectory(home).forget(days)} studies deleted")

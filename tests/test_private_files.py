@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from teledx_fed.core.files import exclusive, make_folder, replacing, write_bytes, write_text
-from teledx_fed.diagnosis.home import DiagnosisHome
+from teledx_fed.diagnosis.directory import DiagnosisDirectory
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +43,7 @@ def test_a_folder_that_was_there_keeps_its_mode_and_a_file_that_was_open_to_all_
 
 
 def test_a_hospitals_folder_with_its_key_and_databases_and_backups(tmp_path: Path) -> None:
-    home = DiagnosisHome(tmp_path / "new/site")
+    home = DiagnosisDirectory(tmp_path / "new/site")
     store, identified = home.store(), home.identified()
     store.backup(tmp_path / "new/backup.zip")
     identified.backup(tmp_path / "new/people.zip")

@@ -7,10 +7,11 @@ from uuid import uuid4
 
 from benchmarks.fuzzing.templates import PASSWORD, Known
 from teledx_fed.core.examples import Eye
-from teledx_fed.diagnosis.clinic import Clinic, Photograph, Submitted
+from teledx_fed.diagnosis.clinic import Clinic
 from teledx_fed.diagnosis.diagnose import open_bundle
+from teledx_fed.diagnosis.intake import PhotographUpload, StudyUpload
 from teledx_fed.diagnosis.referral import ReferralSettings
-from teledx_fed.diagnosis.web.pages import Sight
+from teledx_fed.diagnosis.web.pages import StudyView
 from teledx_fed.diagnosis.web.passwords import hashed_password
 from teledx_fed.diagnosis.web.sessions import COOKIE
 from teledx_fed.store.identified import open_identified
@@ -36,8 +37,8 @@ class Surgery:
         self.clinic = Clinic(store, identified, bundle, ReferralSettings(), b"k" * 32, threads=2)
         self._let_in(name := uuid4().hex)
         self._eye = (folder / "material" / "eye.png").read_bytes()
-        photograph = Photograph(self._eye, Eye.LEFT)
-        self._first = self.clinic.receive(Submitted(name, self._device.source, (photograph,)))
+        photograph = PhotographUpload(self._eye, Eye.LEFT)
+        self._first = self.clinic.receive(StudyUpload(name, self._device.source, (photograph,)))
 
     def _let_in(self, name: str) -> None:
         access = self.clinic.store.access
@@ -70,7 +71,7 @@ class Surgery:
     def _version(self) -> str:
         """As the study's form carries it."""
         store, study = self.clinic.store, self._first.entry.id
-        return Sight(store.study(study), store.suggestions(study)[-1], store.readings(study)).version
+        return StudyView(store.study(study), store.suggestions(study)[-1], store.readings(study)).version
 
     def traces(self) -> list[str]:
         """What should not be there, or should, once nobody sends anything any more."""

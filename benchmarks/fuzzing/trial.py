@@ -32,8 +32,7 @@ from benchmarks.fuzzing.requests import Request
 from benchmarks.fuzzing.templates import OF_DEVICES, OF_PEOPLE
 from benchmarks.measure import peak_memory
 from teledx_fed.core.examples import Eye
-from teledx_fed.diagnosis.clinic import Photograph, Submitted
-from teledx_fed.diagnosis.intake import Sent, received
+from teledx_fed.diagnosis.intake import PhotographUpload, StudyUpload, decode
 from teledx_fed.diagnosis.web.app import app
 from teledx_fed.diagnosis.web.settings import DiagnosisSettings
 
@@ -137,18 +136,18 @@ def _asked_by_many(site: FastAPI) -> ASGIApp:
 
 
 def _receive(surgery: Surgery, content: bytes, rng: Generator) -> None:
-    surgery.clinic.receive(Submitted(rng.bytes(8).hex(), "device/camera", (Photograph(content, Eye.LEFT),)))
+    surgery.clinic.receive(StudyUpload(rng.bytes(8).hex(), "device/camera", (PhotographUpload(content, Eye.LEFT),)))
 
 
 def _look(surgery: Surgery, content: bytes, rng: Generator) -> None:
-    surgery.clinic.faults_of(Photograph(content))
+    surgery.clinic.photographs.decode(PhotographUpload(content))
 
 
 def _take_in(surgery: Surgery, content: bytes, rng: Generator) -> None:
     file = surgery.folder / "tmp" / "sent"
     file.write_bytes(content)
     try:
-        received(Sent(file))
+        decode(PhotographUpload(file))
     finally:
         file.unlink()
 

@@ -28,11 +28,21 @@ class AssessedPhotograph:
     disc: Disc | None = None
 
 
-def assess(photograph: Photograph, size: int, ben_graham: bool = False, clahe: bool = False) -> AssessedPhotograph:
-    """Decode, assess and prepare a photograph. Raise a `ValueError` where the file cannot be read."""
+def assess(
+    photograph: Photograph,
+    size: int,
+    ben_graham: bool = False,
+    clahe: bool = False,
+    faults: tuple[Fault, ...] | None = None,
+) -> AssessedPhotograph:
+    """Decode, assess and prepare a photograph. Raise a `ValueError` where the file cannot be read.
+
+    `faults` are those of the file as it came, where what lies around its fundus has been blackened since.
+    """
     pixels = photograph.read()
     retina = _retina(pixels)
-    faults = faults_of(None if retina is None else signs_of(retina), QualityLimits())
+    if retina is None or faults is None:
+        faults = faults_of(None if retina is None else signs_of(retina), QualityLimits())
     if retina is None or Fault.NOT_A_FUNDUS in faults:
         return AssessedPhotograph(pixels, faults)
     prepared = prepare_photograph(photograph, size, ben_graham, clahe, pixels)

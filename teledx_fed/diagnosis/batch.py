@@ -10,20 +10,22 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
-from teledx_fed.core.clinical import Diagnosis, Study
-from teledx_fed.core.errors import ConfigurationError, TeledxError
+from teledx_fed.core.clinical import Diagnosis, Study, StudyImage
+from teledx_fed.core.errors import ConfigurationError, DataError, TeledxError
 from teledx_fed.core.files import write_bytes, write_text
 from teledx_fed.core.reports import SILENT, Reporter
 from teledx_fed.data.photographs import MOST_PIXELS
 from teledx_fed.data.preprocessing import place
 from teledx_fed.diagnosis import pdf
 from teledx_fed.diagnosis.collisions import NAME, Collision, Place, collisions, marked
-from teledx_fed.diagnosis.diagnose import Picture, diagnose
+from teledx_fed.diagnosis.diagnose import assess_photograph, diagnose
 from teledx_fed.diagnosis.fhir.export import bundle as fhir_bundle
 from teledx_fed.diagnosis.heat_map import overlay, sentence
-from teledx_fed.diagnosis.intake import Sent, Submission, identity_of, study_of
+from teledx_fed.diagnosis.intake import MOST_IMAGES, PhotographUpload, StudyUpload, opened
+from teledx_fed.diagnosis.judgement import PhotographResult
 from teledx_fed.diagnosis.referral import ReferralSettings
-from teledx_fed.diagnosis.results import Row, as_json, row, write_csv
+from teledx_fed.diagnosis.results import ResultRow, as_json, row_of, write_csv
+from teledx_fed.diagnosis.study_files import identity_of
 from teledx_fed.model.bundle import Bundle
 
 RESULTS = "results.csv"
@@ -31,7 +33,7 @@ RELEASE = version("teledx-fed")
 
 
 def run(
-    submissions: Sequence[Submission],
+    submissions: Sequence[StudyUpload],
     bundle: Bundle,
     referral: ReferralSettings,
     out: Path,
@@ -50,7 +52,7 @@ def run(
     ids, found = identities(submissions, key or secrets.token_bytes()), collisions(submissions)
     for collision in found:
         reporter.message(f"{_named(submissions, collision.place)}: {collision.told(partial(_named, submissions))}")
-    rows: list[Row] = []
+    rows: list[ResultRow] = []
     for number, submission in enumerate(marked(submissions, found)):
         own = [collision for collision in found if collision.place[0] == number]
         read = _of(submission, ids[number], bundle, referral, out, most_pixels)
@@ -63,62 +65,85 @@ def run(
     return sum(bool(one.error) for one in rows)
 
 
-def identities(submissions: Sequence[Submission], key: bytes) -> list[str]:
+def identities(submissions: Sequence[StudyUpload], key: bytes) -> list[str]:
     """One for each, whatever its sender calls it."""
     seen: Counter[tuple[str, str, str]] = Counter()
     ids = []
     for one in submissions:
-        called = (one.origin, one.patient, one.name)
+        called = (one.source, one.patient or "", one.key)
         ids.append(identity_of(one, key, seen[called]))
         seen[called] += 1
     return ids
 
 
-def _named(submissions: Sequence[Submission], place: Place) -> str:
+def _named(submissions: Sequence[StudyUpload], place: Place) -> str:
     submission = submissions[place[0]]
-    return f"{submission.sent[place[1]].file} of study {submission.name}"
+    return f"{submission.photographs[place[1]].file} of study {submission.key}"
 
 
-def _collision(file: str, submission: Submission, own: Sequence[Collision], ids: Sequence[str]) -> str:
+def _collision(file: str, submission: StudyUpload, own: Sequence[Collision], ids: Sequence[str]) -> str:
     """Without names, which stand in no other column than the first."""
-    files = [str(sent.file) for sent in submission.sent]
+    files = [str(upload.file) for upload in submission.photographs]
     here = (collision for collision in own if collision.what is NAME or files[collision.place[1]] == file)
     told = (collision.told(lambda place: f"file {place[1] + 1} of study {ids[place[0]]}") for collision in here)
     return "; ".join(dict.fromkeys(told))
 
 
 def _of(
-    submission: Submission, identity: str, bundle: Bundle, referral: ReferralSettings, out: Path, most_pixels: int
-) -> list[Row]:
-    study, unreadable = study_of(submission, identity, most_pixels)
-    rows = [_failed(one.sent, identity, one.reason) for one in unreadable]
-    if study is None:
-        return rows
-    refused = [one.sent for one in unreadable]
-    readable = [sent for sent in submission.sent if sent not in refused]
+    upload: StudyUpload, identity: str, bundle: Bundle, referral: ReferralSettings, out: Path, most_pixels: int
+) -> list[ResultRow]:
+    """Diagnose one study; a photograph that cannot be read gets a row with the reason, and the others are diagnosed."""
+    failed, images, results = list[ResultRow](), list[StudyImage](), list[PhotographResult]()
+    readable = list[PhotographUpload]()
+    for number, photograph in enumerate(upload.photographs):
+        try:
+            image = _image(photograph, number, most_pixels)
+            results.append(assess_photograph(image, bundle))
+        except TeledxError as error:
+            failed.append(_failed(photograph, identity, str(error)))
+        else:
+            images.append(image)
+            readable.append(photograph)
+    if not images:
+        return failed
+    study = Study(identity, tuple(images), record=upload.record)
     try:
-        diagnosis, pictures = diagnose(study, bundle, referral)
+        diagnosis, compared = diagnose(study, results, bundle, referral)
     except (TeledxError, OSError) as error:
-        return rows + [_failed(sent, identity, str(error)) for sent in readable]
-    _write(study, diagnosis, pictures, referral, out)
-    return rows + [
-        row(sent.file, study, picture.seen, diagnosis, _number(sent))
-        for sent, picture in zip(readable, pictures, strict=True)
+        return failed + [_failed(photograph, identity, str(error)) for photograph in readable]
+    _write(study, diagnosis, compared, referral, out)
+    return failed + [
+        row_of(photograph.file, study, result, diagnosis, _number(photograph))
+        for photograph, result in zip(readable, compared, strict=True)
     ]
 
 
-def _failed(sent: Sent, identity: str, reason: str) -> Row:
-    return Row(str(sent.file), study=identity, error=reason, row=_number(sent))
+def _image(photograph: PhotographUpload, number: int, most_pixels: int) -> StudyImage:
+    """Open a photograph. Raise a `ValueError` where the file cannot be read, for whatever reason."""
+    try:
+        if number >= MOST_IMAGES:
+            raise DataError(f"{photograph.file} must be one of at most {MOST_IMAGES} of a study. Split the study.")
+        image, _ = opened(photograph, most_pixels)
+        return image
+    except OSError as error:
+        got = error.strerror or error
+        raise DataError(
+            f"{photograph.file} must be a file that can be read, got: {got}. Correct its path or permissions."
+        ) from error
 
 
-def _number(sent: Sent) -> str:
-    return "" if sent.row is None else str(sent.row)
+def _failed(photograph: PhotographUpload, identity: str, reason: str) -> ResultRow:
+    return ResultRow(str(photograph.file), study=identity, error=reason, row=_number(photograph))
+
+
+def _number(photograph: PhotographUpload) -> str:
+    return "" if photograph.row is None else str(photograph.row)
 
 
 def _write(
-    study: Study, diagnosis: Diagnosis, pictures: Sequence[Picture], referral: ReferralSettings, out: Path
+    study: Study, diagnosis: Diagnosis, results: Sequence[PhotographResult], referral: ReferralSettings, out: Path
 ) -> None:
-    now, shown = datetime.now(UTC), {picture.seen.eye: _shown(picture) for picture in reversed(pictures)}
+    now, shown = datetime.now(UTC), {result.eye: _shown(result) for result in reversed(results)}
     write_text(out / f"{study.id}.json", json.dumps(as_json(study, diagnosis), indent=1) + "\n")
     page = pdf.report(study, diagnosis, None, shown, now, referral.guideline, RELEASE)
     resources = fhir_bundle(study, diagnosis, None, now, RELEASE, pdf=page)
@@ -126,9 +151,10 @@ def _write(
     write_bytes(out / f"{study.id}.pdf", page)
 
 
-def _shown(picture: Picture) -> pdf.Shown:
-    if picture.heat is None:
-        return pdf.Shown(picture.pixels)
-    disc = None if picture.disc is None else complex(picture.disc.x, picture.disc.y)
-    laid_over = overlay(picture.pixels, picture.heat, place(picture.pixels))
-    return pdf.Shown(picture.pixels, laid_over, sentence(picture.heat, picture.seen.eye, disc))
+def _shown(result: PhotographResult) -> pdf.Shown:
+    assert result.pixels is not None
+    if result.heat is None:
+        return pdf.Shown(result.pixels)
+    disc = None if result.disc is None else complex(result.disc.x, result.disc.y)
+    laid_over = overlay(result.pixels, result.heat, place(result.pixels))
+    return pdf.Shown(result.pixels, laid_over, sentence(result.heat, result.eye, disc))

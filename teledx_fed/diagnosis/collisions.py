@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from teledx_fed.core.clinical import Gap
-from teledx_fed.diagnosis.intake import Submission
+from teledx_fed.diagnosis.intake import StudyUpload
 
 Place = tuple[int, int]
 """The number of a submission, and that of a file in it."""
@@ -35,19 +35,22 @@ class Collision:
         return f"{self.what} {' and '.join([*map(called, self.others[:LISTED]), *more])}"
 
 
-def collisions(submissions: Sequence[Submission]) -> list[Collision]:
+def collisions(submissions: Sequence[StudyUpload]) -> list[Collision]:
     """Ordered by place. Photographs are the same where their files are, byte for byte."""
-    named = ((_plain(one.name), (number, 0)) for number, one in enumerate(submissions) if one.sent)
+    named = ((_plain(one.key), (number, 0)) for number, one in enumerate(submissions) if one.photographs)
     return sorted([*_repeated(_photographs(submissions), PHOTOGRAPH), *_repeated(named, NAME)], key=lambda it: it.place)
 
 
-def marked(submissions: Sequence[Submission], found: Iterable[Collision]) -> list[Submission]:
+def marked(submissions: Sequence[StudyUpload], found: Iterable[Collision]) -> list[StudyUpload]:
     """With a doubt for each photograph that is shared."""
     shared = {collision.place for collision in found if collision.is_shared}
     doubts = {True: (Gap.PHOTOGRAPH_SHARED,), False: ()}
     return [
         replace(
-            one, sent=tuple(replace(sent, doubts=doubts[(number, at) in shared]) for at, sent in enumerate(one.sent))
+            one,
+            photographs=tuple(
+                replace(upload, doubts=doubts[(number, at) in shared]) for at, upload in enumerate(one.photographs)
+            ),
         )
         for number, one in enumerate(submissions)
     ]
@@ -62,10 +65,10 @@ def _repeated(keyed: Iterable[tuple[str, Place]], what: str) -> Iterable[Collisi
             yield Collision(place, what, tuple(other for other in group if other != place))
 
 
-def _photographs(submissions: Sequence[Submission]) -> Iterable[tuple[str, Place]]:
+def _photographs(submissions: Sequence[StudyUpload]) -> Iterable[tuple[str, Place]]:
     for number, submission in enumerate(submissions):
-        for at, sent in enumerate(submission.sent):
-            if digest := _digest(sent.file):
+        for at, upload in enumerate(submission.photographs):
+            if digest := _digest(upload.file):
                 yield digest, (number, at)
 
 

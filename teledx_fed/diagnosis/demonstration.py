@@ -1,4 +1,4 @@
-"""A hospital to look around in: drawn patients, a model trained on drawn eyes, nothing that could be signed."""
+"""A demonstration hospital: synthetic patients, a model trained on synthetic eyes, nothing that can be signed."""
 
 import shutil
 from collections import defaultdict
@@ -10,8 +10,8 @@ from teledx_fed.core.examples import Example
 from teledx_fed.core.files import make_folder
 from teledx_fed.data.photographs import png
 from teledx_fed.data.synthetic import hospital
-from teledx_fed.diagnosis.clinic import Photograph, Submitted
-from teledx_fed.diagnosis.home import DiagnosisHome
+from teledx_fed.diagnosis.directory import DiagnosisDirectory
+from teledx_fed.diagnosis.intake import PhotographUpload, StudyUpload
 from teledx_fed.diagnosis.web.passwords import DEMONSTRATION_USER, hashed_demonstration_password
 from teledx_fed.store.values import Role
 
@@ -19,7 +19,7 @@ PATIENTS, SEED = 8, 1
 """Others than those of the default simulation, whose seed is 0."""
 
 
-def lay_out(home: DiagnosisHome, run: Path) -> None:
+def lay_out(home: DiagnosisDirectory, run: Path) -> None:
     """With a bundle of the simulation in `run`, studies of patients whom it has not seen, and one reader."""
     if home.folder.exists():
         raise ConfigurationError(f"{home.folder} must be new, got a folder that is there. Name another.")
@@ -30,8 +30,8 @@ def lay_out(home: DiagnosisHome, run: Path) -> None:
     clinic = home.clinic(None)
     clinic.store.access.add_user(DEMONSTRATION_USER, Role.READER, hashed_demonstration_password())
     for patient, examples in _patients().items():
-        uploads = tuple(Photograph(png(example.image.read()), example.eye) for example in examples)
-        clinic.receive(Submitted(patient, "demonstration", uploads, patient))
+        uploads = tuple(PhotographUpload(png(example.image.read()), example.eye) for example in examples)
+        clinic.receive(StudyUpload(patient, "demonstration", uploads, patient))
     clinic.close()
 
 

@@ -1,15 +1,15 @@
-"""From a study's photographs to a suggestion: quality, model, calibration, judgement."""
+"""Grade photographs with a model bundle, and make a suggestion for their study."""
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, softmax
 
-from teledx_fed.core.clinical import Diagnosis, Gap, Graded, OutOfScope, PatientRecord, Study, StudyImage
+from teledx_fed.core.clinical import Diagnosis, Fault, Gap, Graded, OutOfScope, PatientRecord, Study, StudyImage
 from teledx_fed.core.errors import DataError, IntegrityError
 from teledx_fed.core.examples import Eye, Field
 from teledx_fed.data.assessment import assess
@@ -17,7 +17,7 @@ from teledx_fed.data.comparison import alike_in_both_eyes
 from teledx_fed.data.disc import Disc, field_of, side_of
 from teledx_fed.data.image_cache import PREPARATION_VERSION
 from teledx_fed.diagnosis.heat_map import heat_map
-from teledx_fed.diagnosis.judgement import Seen, judge
+from teledx_fed.diagnosis.judgement import PhotographResult, judge
 from teledx_fed.diagnosis.referral import ReferralSettings
 from teledx_fed.evaluation.calibration import conformal_set, tempered
 from teledx_fed.evaluation.operating_points import decisions
@@ -27,18 +27,6 @@ from teledx_fed.model.bundle import Bundle, Calibration, Outputs, Scope
 SMALLER = 0.9
 """A photograph is out of scope below this share of the shortest side in training: another photograph of the same camera
 may be a few pixels smaller."""
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A photograph of the study, what was made of it, and where its evidence lies: `heat` h × w in 0…1 over the
-    prepared square, None where the model was not asked.
-    """
-
-    pixels: NDArray[np.uint8]
-    seen: Seen
-    disc: Disc | None
-    heat: NDArray[np.float32] | None
 
 
 def open_bundle(folder: Path, threads: int) -> Bundle:
@@ -52,43 +40,53 @@ def open_bundle(folder: Path, threads: int) -> Bundle:
     return bundle
 
 
-def diagnose(study: Study, bundle: Bundle, referral: ReferralSettings) -> tuple[Diagnosis, tuple[Picture, ...]]:
-    """A `ValueError` names the photograph that cannot be read, or that is there for both eyes."""
-    _refuse_one_photograph_for_both(study)
-    pictures = _compared(tuple(look(image, bundle) for image in study.images))
-    return judged([picture.seen for picture in pictures], study.record, bundle, referral), pictures
+def diagnose(
+    study: Study, results: Sequence[PhotographResult], bundle: Bundle, referral: ReferralSettings
+) -> tuple[Diagnosis, tuple[PhotographResult, ...]]:
+    """Return the suggestion for a study, and the results with a doubt where photographs of both eyes look the same.
+
+    `results` are those of the study's photographs, in order. A `ValueError` names a file that is there for both eyes.
+    """
+    refuse_one_photograph_for_both(study.images)
+    compared = with_alike_doubts(results)
+    return judged(compared, study.record, bundle, referral), compared
 
 
-def judged(seen: Sequence[Seen], record: PatientRecord, bundle: Bundle, referral: ReferralSettings) -> Diagnosis:
-    """What was seen of all of a study's photographs, together."""
-    return judge(seen, record, referral, bundle.digest, bundle.manifest.demonstration)
+def judged(
+    results: Sequence[PhotographResult], record: PatientRecord, bundle: Bundle, referral: ReferralSettings
+) -> Diagnosis:
+    """Return the suggestion for a patient; `results` are those of all photographs of the study."""
+    return judge(results, record, referral, bundle.digest, bundle.manifest.demonstration)
 
 
-def _compared(pictures: Sequence[Picture]) -> tuple[Picture, ...]:
-    """With a doubt for those that show the same for both eyes."""
-    alike = alike_in_both_eyes([(one.seen.eye, one.pixels) for one in pictures])
+def with_alike_doubts(results: Sequence[PhotographResult]) -> tuple[PhotographResult, ...]:
+    """Add a doubt to photographs that show the same for both eyes."""
+    alike = alike_in_both_eyes([(one.eye, one.pixels) for one in results if one.pixels is not None])
     return tuple(
-        replace(one, seen=replace(one.seen, doubts=(*one.seen.doubts, Gap.BOTH_EYES_ALIKE))) if place in alike else one
-        for place, one in enumerate(pictures)
+        replace(one, doubts=(*one.doubts, Gap.BOTH_EYES_ALIKE)) if place in alike else one
+        for place, one in enumerate(results)
     )
 
 
-def look(image: StudyImage, bundle: Bundle) -> Picture:
-    """One photograph, by itself."""
+def assess_photograph(image: StudyImage, bundle: Bundle, faults: tuple[Fault, ...] | None = None) -> PhotographResult:
+    """Decode, assess and grade one photograph; `faults` are known where its quality was assessed before."""
     preparation = bundle.manifest.preparation
-    assessed = assess(image.photograph, preparation.image_size, preparation.ben_graham, preparation.clahe)
+    assessed = assess(
+        image.photograph, preparation.image_size, preparation.ben_graham, preparation.clahe, faults=faults
+    )
+    result = PhotographResult(image.eye, image.field, assessed.faults, doubts=image.doubts, pixels=assessed.pixels)
     if assessed.prepared is None:
-        return Picture(assessed.pixels, Seen(image.eye, image.field, assessed.faults, doubts=image.doubts), None, None)
+        return result
     outputs = bundle(assessed.prepared[None])
-    seen = Seen(
-        eye=image.eye,
+    return replace(
+        result,
         field=_field(image, assessed.disc),
-        faults=assessed.faults,
         outside=_outside(image, assessed.pixels, bundle.manifest.scope),
         doubts=_doubts(image, assessed.disc),
         graded=grade(outputs, bundle.manifest.calibration),
+        disc=assessed.disc,
+        heat=heat_map(outputs, bundle.head)[0],
     )
-    return Picture(assessed.pixels, seen, assessed.disc, heat_map(outputs, bundle.head)[0])
 
 
 def grade(outputs: Outputs, calibration: Calibration) -> Graded:
@@ -117,11 +115,12 @@ def _scores(probabilities: NDArray[np.float64], oedema: float | None) -> tuple[f
     return referable, threat
 
 
-def _refuse_one_photograph_for_both(study: Study) -> None:
+def refuse_one_photograph_for_both(images: Sequence[StudyImage]) -> None:
+    """Raise a `ValueError` where one file is sent for two eyes."""
     eyes = defaultdict(set)
-    for image in study.images:
+    for image in images:
         eyes[image.photograph.digest()].add(image.eye)
-    for image in study.images:
+    for image in images:
         if len(eyes[image.photograph.digest()]) > 1:
             raise DataError(
                 f"{image.photograph.name} must show one eye, got the same photograph for two. Send that of the other."

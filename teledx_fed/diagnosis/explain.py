@@ -1,4 +1,4 @@
-"""Which pixels speak for referable disease and which against it: in seconds, from the network itself.
+"""Maps of the pixels that contribute to 'referable' or against it, computed from the network in seconds.
 
 What is explained is `heat_map.referable_log_odds`; a map's values are in its unit, summed over red, green and blue, and
 together they make up how far the photograph differs from what it is compared with.
@@ -52,13 +52,13 @@ class _LogOdds(nn.Module):
 
 
 class Explainer:
-    """The network of a bundle, and how it is asked; computes one map at a time."""
+    """Computes maps with the network of a bundle, one at a time."""
 
     def __init__(self, weights: Path) -> None:
         self._network, self._one_at_a_time = read_network(weights), Lock()
 
     def __call__(self, image: Image, kind: Evidence) -> Map:
-        """From 0 to 1 where the prepared photograph (s, s, 3) speaks for referable disease, against its own blur."""
+        """Return a map (s, s), 0 to 1: what a prepared photograph (s, s, 3) adds to 'referable' beside its own blur."""
         with self._one_at_a_time:
             signed = EXPLAINED[kind](self._network, image)
         map = np.maximum(smoothed(signed, SMOOTH * image.shape[0]), 0)
@@ -133,5 +133,5 @@ EXPLAINED: Mapping[Evidence, Callable[[Grader, Image], Map]] = {
 }
 
 
-def _missing(what: str, library: str) -> ConfigurationError:
-    return ConfigurationError(f"{what} must have {library} installed, got none. Say pip install 'teledx-fed[explain]'.")
+def _missing(what: str, library: str) -> ValueError:
+    return ValueError(f"{what} must have {library} installed, got none. Run pip install 'teledx-fed[explain]'.")

@@ -1,4 +1,4 @@
-"""Whether a map shows what the model goes by: does the output follow where the map points, does it know lesions?"""
+"""Tests of maps: does the output change where the map points, and does the map point at lesions?"""
 
 from collections.abc import Callable
 
@@ -47,9 +47,9 @@ def points_at(map: Map, lesions: Mask) -> bool:
 
 
 def energy_inside(map: Map, lesions: Mask) -> float:
-    """The share of what speaks for the output that lies in lesions (Wang et al., Score-CAM, arXiv 1910.01279).
+    """The share of the positive contributions that lies in lesions (Wang et al., Score-CAM, arXiv 1910.01279).
 
-    NaN where nothing speaks for it.
+    NaN where nothing contributes.
     """
     positive = np.maximum(map, 0).astype(np.float64)
     total = positive.sum()

@@ -16,8 +16,9 @@ from teledx_fed.core.checks import must
 from teledx_fed.core.errors import DataError, TeledxError
 from teledx_fed.core.files import make_folder, write_bytes
 from teledx_fed.data.dicom import DicomPhotograph, about
-from teledx_fed.diagnosis.clinic import Clinic, Photograph, Submitted, check_same
-from teledx_fed.diagnosis.intake import LARGEST_MIB, MOST_IMAGES, Received
+from teledx_fed.diagnosis.clinic import Clinic
+from teledx_fed.diagnosis.intake import LARGEST_MIB, MOST_IMAGES, DecodedPhotograph, PhotographUpload, StudyUpload
+from teledx_fed.diagnosis.photograph_store import check_same
 from teledx_fed.store.database import StoreError
 
 log = logging.getLogger(__name__)
@@ -39,15 +40,15 @@ class Gathering:
         patient = None
         try:
             _check_size(content)
-            came = self._clinic.read(Photograph(content))
-            patient = self._clinic.patient_of([came.about] if came.about else [])
+            came = self._clinic.photographs.decode(PhotographUpload(content))
+            patient = self._clinic.patients.of_files([came.header] if came.header else [])
             self._add(content, came, sender)
         except TeledxError as error:
             self._refuse(sender, patient, str(error))
             raise
 
     def take_in(self) -> int:
-        """Give the clinic each study that is quiet; returns how many. What fails for want of disk or database stays."""
+        """Give the clinic each study that is quiet; return how many. After an error of disk or database it stays."""
         for folder in sorted(self._folder.glob(f"{WAITING}/*")):
             with self._lock:
                 if time.time() - folder.stat().st_mtime >= self._quiet:
@@ -59,8 +60,8 @@ class Gathering:
         """List what was not sent at all, for this site does not read it."""
         self._refuse(sender, None, reason)
 
-    def _add(self, content: bytes, came: Received, sender: str) -> None:
-        header = came.about
+    def _add(self, content: bytes, came: DecodedPhotograph, sender: str) -> None:
+        header = came.header
         assert header is not None  # DICOM: it was read as such
         for name, uid in (("StudyInstanceUID", header.study), ("SOPInstanceUID", header.instance)):
             must(
@@ -74,13 +75,13 @@ class Gathering:
         folder = self._folder / WAITING / _digest(header.study)
         file = folder / f"{_digest(header.instance)}.dcm"
         with self._lock:
-            stored = self._clinic.known(SOURCE, header.study)
+            stored = self._clinic.find_study(SOURCE, header.study)
             if stored is not None:
-                self._clinic.check_belongs(stored, header)
-                if self._clinic.find(stored, header.instance, came.pixels) is not None:
+                self._clinic.patients.check_belongs(stored, header)
+                if self._clinic.photographs.find(stored, header.instance, came.pixels) is not None:
                     return
             waiting = sorted(folder.glob("*.dcm"))
-            self._clinic.patient_of([header, *map(about, waiting)])
+            self._clinic.patients.of_files([header, *map(about, waiting)])
             if file in waiting:
                 check_same(DicomPhotograph(file).read(), came.pixels)
                 return
@@ -101,8 +102,8 @@ class Gathering:
         files = sorted(folder.glob("*.dcm"))
         try:
             if files:
-                photographs = tuple(Photograph(file.read_bytes()) for file in files)
-                self._clinic.gather(Submitted(about(files[0]).study, SOURCE, photographs))
+                photographs = tuple(PhotographUpload(file.read_bytes()) for file in files)
+                self._clinic.gather(StudyUpload(about(files[0]).study, SOURCE, photographs))
         except TeledxError as error:
             self._set_aside(folder, str(error))
             return False
@@ -114,7 +115,7 @@ class Gathering:
 
     def _set_aside(self, folder: Path, reason: str) -> None:
         files = sorted(folder.glob("*.dcm"))
-        self._refuse((folder / "sender").read_text(), self._clinic.patient_of([about(files[0])]), reason)
+        self._refuse((folder / "sender").read_text(), self._clinic.patients.of_files([about(files[0])]), reason)
         make_folder(self._folder / REFUSED)
         for file in files:
             file.rename(self._folder / REFUSED / f"{uuid4().hex}.dcm")

@@ -1,4 +1,4 @@
-"""Where a photograph speaks for referable disease: at once, from what the model has computed already.
+"""Heat maps: the regions that contributed to 'referable', from what the model has computed already.
 
 Grad-CAM (Selvaraju et al., arXiv 1610.02391): where a head is linear in the means of the feature maps, the gradient
 that weighs them is known in closed form. What is explained, here and in `explain`, is the log-odds of referable
@@ -34,9 +34,9 @@ def referable_log_odds(logits: Floats) -> Floats:
 
 
 def heat_map(outputs: Outputs, head: Floats) -> Floats:
-    """(b, h, w), each from 0 to 1: 1 where its photograph speaks most for referable disease, however much that is.
+    """Maps (b, h, w) from 0 to 1; 1 is the region that contributes most to 'referable' in its photograph.
 
-    A map is 0 where a photograph speaks for it nowhere. `head` are the weights (5, c) of `Bundle.head`.
+    A map is 0 where no region contributes. `head` are the weights (5, c) of `Bundle.head`.
     """
     weights = (_gradient(outputs.logits)[..., None] * head).sum(axis=1)
     maps = np.maximum((weights[..., None, None] * outputs.maps).sum(axis=1), 0)
@@ -56,18 +56,19 @@ def overlay(photograph: Image, map: Map, place: Place) -> Image:
 
 
 def sentence(map: Map, eye: Eye, disc: complex | None) -> str:
-    """Where the highest place of a map (h, w) of a prepared photograph lies, and how exactly that is known.
+    """State where the highest place of a map (h, w) of a prepared photograph lies, and how exact that is.
 
     `disc` is the middle of the optic disc: x + iy, y down, in radii of the fundus from its middle. The macula follows
-    from it and the eye, for a camera with a field of 45°; where it is not in view, the place is told in words.
+    from it and the eye, for a camera with a field of 45°. Where it is not in view, the sentence names a part of the
+    photograph.
     """
-    named = "The eye" if eye is Eye.UNKNOWN else f"The {eye} eye"
+    named = "Eye not known" if eye is Eye.UNKNOWN else f"{eye.value.capitalize()} eye"
     there = _highest(map)
     if there is None:
-        return f"{named} speaks for referable disease nowhere on the map."
+        return f"{named}: no region of the map contributed to 'referable'."
     macula = _macula(eye, disc)
     where = _in_words(there) if macula is None else _from_macula(there - macula, eye)
-    return f"{named} speaks most for referable disease {where}; {_limit(max(map.shape))}."
+    return f"{named}: the regions that contributed most to 'referable' lie {where}. {_limit(max(map.shape))}"
 
 
 def _highest(map: Map) -> complex | None:
@@ -114,4 +115,4 @@ def _third(share: float) -> int:
 
 
 def _limit(cells: int) -> str:
-    return f"the map cannot tell apart what is closer than 1/{cells} of the photograph's width"
+    return f"The map shows no detail smaller than 1/{cells} of the photograph's width."

@@ -1,7 +1,11 @@
-"""From what each photograph showed to what is suggested for the patient: pure, and never milder than the worse eye."""
+"""Make one suggestion for a patient of the results of all photographs, never milder than that of the worse eye."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
+
+import numpy as np
+from numpy.typing import NDArray
 
 from teledx_fed.core.clinical import (
     Action,
@@ -17,6 +21,7 @@ from teledx_fed.core.clinical import (
     sternest,
 )
 from teledx_fed.core.examples import Eye, Field
+from teledx_fed.data.disc import Disc
 from teledx_fed.diagnosis.referral import ReferralSettings
 from teledx_fed.evaluation.predictions import REFERABLE
 
@@ -28,13 +33,17 @@ DOUBTS = (
     Certainty.UNCERTAIN,
     Certainty.CONFIDENT,
 )
-"""The first that holds for an eye is said of the patient."""
+"""The first that holds for an eye holds for the patient."""
 
 
 @dataclass(frozen=True)
-class Seen:
-    """One photograph. `doubts` are of its eye or its patient. `graded` even where it has faults, as long as it shows a
-    fundus: disease that is visible in a poor photograph is still disease.
+class PhotographResult:
+    """What the model says of one photograph.
+
+    `outside` are reasons why the model was not made for it, `doubts` those about its eye or its patient. `graded` is
+    there even where the photograph has faults, as long as it shows a fundus: disease that is visible in a poor
+    photograph is still disease. `pixels` (height, width, 3) are the whole photograph. `heat` (h, w), 0 to 1, lies on
+    the prepared square; it is None where the model was not asked.
     """
 
     eye: Eye
@@ -43,17 +52,24 @@ class Seen:
     outside: tuple[OutOfScope, ...] = ()
     doubts: tuple[Gap, ...] = ()
     graded: Graded | None = None
+    disc: Disc | None = None
+    pixels: NDArray[np.uint8] | None = dataclass_field(default=None, compare=False, repr=False)
+    heat: NDArray[np.float32] | None = dataclass_field(default=None, compare=False, repr=False)
 
 
 def judge(
-    seen: Sequence[Seen], record: PatientRecord, referral: ReferralSettings, model: str, demonstration: bool
+    results: Sequence[PhotographResult],
+    record: PatientRecord,
+    referral: ReferralSettings,
+    model: str,
+    demonstration: bool,
 ) -> Diagnosis:
-    """Of one patient's photographs."""
+    """Suggest what to do for a patient; `results` are those of all photographs of the study."""
     outside = referral.outside(record)
     eyes = tuple(
-        _eye(eye, [one for one in seen if one.eye is eye], outside)
+        _eye(eye, [one for one in results if one.eye is eye], outside)
         for eye in (*BOTH, Eye.UNKNOWN)
-        if any(one.eye is eye for one in seen)
+        if any(one.eye is eye for one in results)
     )
     gaps = _gaps({eye.eye for eye in eyes})
     doubts = {eye.certainty for eye in eyes} | ({Certainty.INCOMPLETE} if gaps else set())
@@ -69,27 +85,27 @@ def judge(
     )
 
 
-def _eye(eye: Eye, seen: Sequence[Seen], outside: tuple[OutOfScope, ...]) -> EyeDiagnosis:
-    """Several fields give one result: that of the field which shows most."""
-    worst = max((one.graded for one in seen if one.graded), key=_gravity, default=None)
-    certainty, floor, reasons = _doubt(seen, outside, worst)
+def _eye(eye: Eye, results: Sequence[PhotographResult], outside: tuple[OutOfScope, ...]) -> EyeDiagnosis:
+    """Several photographs of an eye give one result: that of the gravest."""
+    worst = max((one.graded for one in results if one.graded), key=_gravity, default=None)
+    certainty, floor, reasons = _doubt(results, outside, worst)
     decided = [Action.URGENT] * (worst is not None and worst.is_urgent is True)
     decided += [Action.REFER] * (worst is not None and worst.refers is True)
-    doubts = (doubt for one in seen for doubt in one.doubts)
+    doubts = (doubt for one in results for doubt in one.doubts)
     return EyeDiagnosis(eye, certainty, sternest([floor, *decided]), tuple(dict.fromkeys((*reasons, *doubts))), worst)
 
 
 def _doubt(
-    seen: Sequence[Seen], outside: tuple[OutOfScope, ...], worst: Graded | None
+    results: Sequence[PhotographResult], outside: tuple[OutOfScope, ...], worst: Graded | None
 ) -> tuple[Certainty, Action, tuple[Reason, ...]]:
-    """What stands in the way of trusting the model, the least that is done then, and why, beside what is in doubt."""
-    whole = [one for one in seen if not one.faults]
-    if outside or any(one.outside for one in seen):
-        own = dict.fromkeys(reason for one in seen for reason in one.outside)
+    """Return the certainty of an eye, the mildest action that it allows, and the reasons."""
+    whole = [one for one in results if not one.faults]
+    if outside or any(one.outside for one in results):
+        own = dict.fromkeys(reason for one in results for reason in one.outside)
         return Certainty.OUT_OF_SCOPE, Action.HUMAN_READ, tuple(own)
     if worst is None or not whole:
-        return Certainty.UNGRADABLE, Action.RETAKE, tuple(dict.fromkeys(f for one in seen for f in one.faults))
-    if any(one.doubts for one in seen):
+        return Certainty.UNGRADABLE, Action.RETAKE, tuple(dict.fromkeys(f for one in results for f in one.faults))
+    if any(one.doubts for one in results):
         return Certainty.INCOMPLETE, Action.HUMAN_READ, ()
     if all(one.field is Field.DISC for one in whole):
         return Certainty.INCOMPLETE, Action.RETAKE, (Gap.NO_MACULA,)

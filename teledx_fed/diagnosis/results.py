@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 
 from teledx_fed.core.clinical import Diagnosis, Study
 from teledx_fed.core.files import write_text
-from teledx_fed.diagnosis.judgement import Seen
+from teledx_fed.diagnosis.judgement import PhotographResult
 from teledx_fed.diagnosis.signing import marks
 
 DIAGNOSES = TypeAdapter(Diagnosis)
@@ -20,7 +20,7 @@ FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True)
-class Row:
+class ResultRow:
     """One photograph; `file` is for the hospital's own eyes, and no other column holds a name.
 
     Empty is what was not found out. `row` is the line of the caller's table that names the photograph, the header being
@@ -47,16 +47,16 @@ class Row:
     row: str = ""
 
 
-def row(file: Path, study: Study, seen: Seen, diagnosis: Diagnosis, number: str = "") -> Row:
+def row_of(file: Path, study: Study, result: PhotographResult, diagnosis: Diagnosis, number: str = "") -> ResultRow:
     """`grade` and what follows from it are the photograph's own; certainty and action its eye's and its patient's."""
-    eye = next(eye for eye in diagnosis.eyes if eye.eye is seen.eye)
-    graded = seen.graded
-    return Row(
+    eye = next(eye for eye in diagnosis.eyes if eye.eye is result.eye)
+    graded = result.graded
+    return ResultRow(
         file=str(file),
         study=study.id,
-        eye=seen.eye,
-        field=seen.field,
-        faults=" ".join(seen.faults),
+        eye=result.eye,
+        field=result.field,
+        faults=" ".join(result.faults),
         grade=str(graded.grade) if graded else "",
         probabilities=" ".join(f"{value:.4f}" for value in graded.probabilities) if graded else "",
         referable=f"{graded.referable:.4f}" if graded else "",
@@ -71,11 +71,11 @@ def row(file: Path, study: Study, seen: Seen, diagnosis: Diagnosis, number: str 
     )
 
 
-def write_csv(rows: Iterable[Row], path: Path) -> None:
+def write_csv(rows: Iterable[ResultRow], path: Path) -> None:
     """No cell is taken for a formula."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    names = [field.name for field in fields(Row)]
+    names = [field.name for field in fields(ResultRow)]
     writer.writerow(names)
     writer.writerows([_plain(getattr(one, name)) for name in names] for one in rows)
     write_text(path, file.getvalue())

@@ -1,4 +1,4 @@
-"""Whether what is said of a study stands: only a clinician's reading makes it final."""
+"""The status of a study's report: only a clinician's signed reading makes it final."""
 
 from collections.abc import Sequence
 from enum import StrEnum
@@ -9,7 +9,7 @@ from teledx_fed.core.errors import DataError
 
 
 class Status(StrEnum):
-    """As FHIR R4 calls them."""
+    """The status of a report, in the words of FHIR R4."""
 
     PRELIMINARY = "preliminary"
     FINAL = "final"
@@ -17,8 +17,9 @@ class Status(StrEnum):
 
 
 def status(study: Study, diagnosis: Diagnosis, reading: Reading | None, earlier: Sequence[Reading] = ()) -> Status:
-    """`reading` is the latest; `earlier` ones it may change. Neither a demonstration is final, nor a reading of fewer
-    photographs than there are.
+    """Return the status of a report; `reading` is the latest, which may amend the `earlier` ones.
+
+    A demonstration is never final, and neither is a reading of fewer photographs than the study has.
     """
     for each in filter(None, (*earlier, reading)):
         must(
@@ -50,7 +51,7 @@ def came_after(study: Study, reading: Reading) -> bool:
 
 
 def marks(diagnosis: Diagnosis) -> tuple[str, ...]:
-    """On every output."""
+    """The marks that stand on every output."""
     return (SUGGESTION, DEMONSTRATION) if diagnosis.demonstration else (SUGGESTION,)
 
 

@@ -96,7 +96,7 @@ class StudyReport:
         study = self.stored.study
         if (filed := self.clinic.identified.filed(study.id)) is not None:
             return filed
-        if (person := self.clinic.who(study)) is None:
+        if (person := self.clinic.patients.who(study)) is None:
             return None
         filing = replace(self._invented(person.number), issuer=person.issuer, patient_name=person.name or "")
         return Filed(filing, ())

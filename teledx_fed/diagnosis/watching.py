@@ -5,14 +5,16 @@ import logging
 import shutil
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from teledx_fed.core.errors import ConfigurationError, TeledxError
 from teledx_fed.core.files import make_folder
 from teledx_fed.data.problems import Problem
 from teledx_fed.data.walk import walk
-from teledx_fed.diagnosis.clinic import Clinic, Photograph, Submitted
-from teledx_fed.diagnosis.intake import Submission, of_folder
+from teledx_fed.diagnosis.clinic import Clinic
+from teledx_fed.diagnosis.intake import StudyUpload
+from teledx_fed.diagnosis.study_files import of_folder
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +45,8 @@ class Watch:
         files = walk(self._folder, excluded=[self._folder / name for name in (DONE, REFUSED)])
         self._report(files.problems)
         waiting = of_folder(files)
-        now: State = {one.name: tuple(_state(sent.file) for sent in one.sent) for one in waiting}
-        still = [one for one in waiting if self._before.get(one.name) == now[one.name]]
+        now: State = {one.key: tuple(_state(upload.file) for upload in one.photographs) for one in waiting}
+        still = [one for one in waiting if self._before.get(one.key) == now[one.key]]
         self._before = now
         return sum(self._take_in(one) for one in still)
 
@@ -56,21 +58,19 @@ class Watch:
             )
         self._unreadable = problems
 
-    def _take_in(self, submission: Submission) -> bool:
-        photographs = tuple(
-            Photograph(sent.file.read_bytes(), sent.eye, sent.field, sent.name) for sent in submission.sent
-        )
+    def _take_in(self, submission: StudyUpload) -> bool:
+        photographs = tuple(replace(upload, content=upload.read_bytes()) for upload in submission.photographs)
         begun = self._begun(submission)
         try:
             if begun is not None:
                 self._clinic.grow(begun.read_text(), photographs)
             else:
-                named = b"\0".join((submission.name.encode(), *(each.content for each in photographs)))
+                named = b"\0".join((submission.key.encode(), *(each.read_bytes() for each in photographs)))
                 key = hashlib.sha256(named).hexdigest()
-                stored = self._clinic.receive(Submitted(key, SOURCE, photographs, record=submission.record))
+                stored = self._clinic.receive(replace(submission, key=key, source=SOURCE, photographs=photographs))
         except TeledxError as error:
             log.warning("a study is refused, and kept in %s with the reason", self._folder / REFUSED)
-            self._move(submission, _new(self._folder / REFUSED / submission.name)).joinpath(REASON).write_text(
+            self._move(submission, _new(self._folder / REFUSED / submission.key)).joinpath(REASON).write_text(
                 f"{error}\n"
             )
             self._clinic.store.refuse(SOURCE, None, str(error))
@@ -78,25 +78,25 @@ class Watch:
         if begun is not None:
             self._move(submission, begun.parent)
         else:
-            target = _new(self._folder / DONE / submission.name)
+            target = _new(self._folder / DONE / submission.key)
             self._move(submission, target).joinpath(STUDY).write_text(stored.study.id)
         return True
 
-    def _begun(self, submission: Submission) -> Path | None:
+    def _begun(self, submission: StudyUpload) -> Path | None:
         """Where the study of this patient's present visit is named, if it has begun."""
-        if submission.sent[0].file.parent == self._folder:
+        if submission.photographs[0].file.parent == self._folder:
             return None
-        places = [folder / STUDY for folder in _there(self._folder / DONE / submission.name)]
+        places = [folder / STUDY for folder in _there(self._folder / DONE / submission.key)]
         latest = places[-1] if places and places[-1].exists() else None
         is_recent = latest is not None and time.time() - latest.stat().st_mtime < VISIT_HOURS * 3600
         return latest if is_recent else None
 
-    def _move(self, submission: Submission, target: Path) -> Path:
+    def _move(self, submission: StudyUpload, target: Path) -> Path:
         """Nothing is deleted: the camera's own files are the clinic's to remove."""
         make_folder(target)
-        for sent in submission.sent:
-            shutil.move(sent.file, _new(target / sent.file.name))
-        folder = submission.sent[0].file.parent
+        for upload in submission.photographs:
+            shutil.move(upload.file, _new(target / upload.file.name))
+        folder = submission.photographs[0].file.parent
         if folder != self._folder and not any(folder.iterdir()):
             folder.rmdir()
         return target

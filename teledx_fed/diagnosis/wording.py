@@ -1,4 +1,4 @@
-"""What a study's codes are in plain English, for page, PDF, FHIR and CSV; a sentence, or a phrase within one."""
+"""Plain English for a study's codes, on the page and in PDF, FHIR and CSV: a sentence, or a phrase within one."""
 
 from collections.abc import Mapping, Sequence
 
@@ -39,11 +39,11 @@ FAULTS: Mapping[Reason, str] = {
     Fault.FIELD_CUT: "part of the field is cut off",
 }
 OUT_OF_SCOPE: Mapping[Reason, str] = {
-    OutOfScope.AGE: "the patient is younger than those the model was made for",
+    OutOfScope.AGE: "the patient is younger than the intended use of the model allows",
     OutOfScope.PREGNANCY: "the patient is pregnant",
     OutOfScope.NO_DIABETES: "the patient has no diabetes",
     OutOfScope.TREATED: "an eye was treated before, by laser or injection",
-    OutOfScope.KNOWN_RETINOPATHY: "retinopathy is known already",
+    OutOfScope.KNOWN_RETINOPATHY: "the patient has known retinopathy",
     OutOfScope.ACUITY: "visual acuity is poor",
     OutOfScope.SYMPTOMS: "the patient has new symptoms",
     OutOfScope.NOT_UNDERSTOOD: "the sender sent information about the patient that is not read here and may matter",
@@ -52,8 +52,8 @@ OUT_OF_SCOPE: Mapping[Reason, str] = {
 }
 GAPS: Mapping[Reason, str] = {
     Gap.EYE_MISSING: "one eye has no photograph",
-    Gap.EYE_UNKNOWN: "nobody said which eye this is",
-    Gap.EYE_CONTRADICTED: "the optic disc lies where that of the other eye would",
+    Gap.EYE_UNKNOWN: "it is not stated which eye this is",
+    Gap.EYE_CONTRADICTED: "the position of the optic disc is that of the other eye",
     Gap.EYE_NAME_BOTH: "the name of the file names both eyes",
     Gap.EYE_NAME_UNCLEAR: "a letter in the name of the file may mean an eye, a grade or an initial",
     Gap.EYE_NAME_OTHER: "the name of the file names the other eye",
@@ -68,7 +68,7 @@ CERTAINTIES = {
     Certainty.UNCERTAIN: "the model is uncertain",
     Certainty.UNGRADABLE: "not gradable",
     Certainty.INCOMPLETE: "the study is incomplete",
-    Certainty.OUT_OF_SCOPE: "outside what the model was made for",
+    Certainty.OUT_OF_SCOPE: "outside the intended use of the model",
 }
 ACTIONS = {
     Action.RESCREEN: "Photograph again at the next screening",
@@ -116,21 +116,21 @@ def listed(phrases: Sequence[str], last: str = "and") -> str:
 
 
 def percent(probability: float) -> str:
-    """Whole, but nothing is certain that is only nearly so."""
+    """A whole percentage; 0 % and 100 % only where they are exact."""
     if 0 < probability < 0.005:
         return "below 1 %"
     return "above 99 %" if 0.995 <= probability < 1 else f"{probability:.0%}".replace("%", " %")
 
 
 def grade_set(grades: Sequence[int]) -> str:
-    """What cannot be ruled out, as in `no or mild retinopathy`."""
+    """Name the grades that cannot be ruled out, as in `no or mild retinopathy`."""
     if len(grades) == GRADES:
         return "retinopathy of any grade, or none"
     return f"{listed([SEVERITIES[grade] for grade in sorted(grades)], 'or')} retinopathy" if grades else "none named"
 
 
 def advice(action: Action, months: float | None) -> str:
-    """What to do, and until when; an interval is never rounded up."""
+    """Return the action and its time limit; an interval is never rounded up."""
     return sentence(ACTIONS[action] + ("" if months is None else f", {_interval(months)}"))
 
 
@@ -148,7 +148,7 @@ def _counted(count: int, unit: str) -> str:
 
 
 def about(record: PatientRecord) -> tuple[str, ...]:
-    """What is known of a patient, a phrase each."""
+    """Return the items of a patient's record, a phrase each."""
     return (
         *([] if record.age is None else [f"{record.age:g} years old"]),
         *([] if record.diabetes is None else [DIABETES[record.diabetes]]),
@@ -159,9 +159,9 @@ def about(record: PatientRecord) -> tuple[str, ...]:
 
 
 def told(eye: EyeDiagnosis) -> tuple[str, ...]:
-    """What is suggested of an eye, a sentence each: the grade, what else is possible, oedema, certainty and why.
+    """Return the suggestion for an eye, a sentence each: grade, other possible grades, oedema, certainty and why.
 
-    Of an ungradable eye no grade: only disease that shows in a poor photograph all the same.
+    An ungradable eye has no grade: only disease that is visible even in a poor photograph.
     """
     why = [REASONS[reason] for reason in eye.reasons]
     certainty = sentence(": ".join([CERTAINTIES[eye.certainty], *([listed(why)] if why else [])]))
@@ -180,7 +180,7 @@ def told(eye: EyeDiagnosis) -> tuple[str, ...]:
 
 
 def _disease(graded: Graded) -> tuple[str, ...]:
-    """What reaches this site's thresholds."""
+    """Return the findings that reach this site's thresholds, a sentence each."""
     referable = [sentence(likelihood("referable disease", graded.referable, True))] if graded.refers else []
     threat = graded.vision_threatening
     urgent = [sentence(likelihood("vision-threatening disease", threat, True))] if graded.is_urgent else []
@@ -194,7 +194,7 @@ def likelihood(disease: str, probability: float, decided: bool | None) -> str:
 
 
 def decided(reading: Reading) -> tuple[str, ...]:
-    """What a clinician saw and wants done, a sentence each."""
+    """Return a clinician's reading and management, a sentence each."""
     why = [f"Suggestion not followed: {reading.overrules}"] if reading.overrules else []
     note = [f"Note: {reading.note}"] if reading.note else []
     return *map(read, reading.eyes), advice(reading.urgency, None), *why, *note, SEEN[reading.seen]

@@ -170,6 +170,13 @@ class Store:
         with self._database.reading() as session:
             return tuple(rows.entry(row) for row in session.scalars(ordered))
 
+    def of_patient(self, pseudonym: str, limit: int = 100) -> tuple[Entry, ...]:
+        """The studies of patients whose pseudonym begins with these characters: the newest first."""
+        found = select(StudyRow).where(StudyRow.patient.startswith(pseudonym, autoescape=True))
+        ordered = found.order_by(StudyRow.received.desc(), StudyRow.id).limit(limit)
+        with self._database.reading() as session:
+            return tuple(rows.entry(row) for row in session.scalars(ordered))
+
     def previous(self, study: str) -> tuple[Entry, ...]:
         """Of the same patient, received before it: the newest first."""
         with self._database.reading() as session:

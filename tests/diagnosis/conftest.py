@@ -13,8 +13,9 @@ from teledx_fed.core.examples import Example, Eye
 from teledx_fed.data.image_cache import PREPARATION_VERSION
 from teledx_fed.data.photographs import png
 from teledx_fed.data.synthetic import hospital
-from teledx_fed.diagnosis.clinic import Clinic, Photograph, Submitted
+from teledx_fed.diagnosis.clinic import Clinic
 from teledx_fed.diagnosis.diagnose import open_bundle
+from teledx_fed.diagnosis.intake import PhotographUpload, StudyUpload
 from teledx_fed.diagnosis.referral import ReferralSettings
 from teledx_fed.model.bundle import Calibration, Manifest, Preparation, Scope
 from teledx_fed.model.bundle_writing import write_bundle
@@ -61,11 +62,11 @@ class Photographs:
     right: bytes
     left: bytes
 
-    def upload(self) -> tuple[Photograph, ...]:
-        return Photograph(self.right, Eye.RIGHT), Photograph(self.left, Eye.LEFT)
+    def upload(self) -> tuple[PhotographUpload, ...]:
+        return PhotographUpload(self.right, Eye.RIGHT), PhotographUpload(self.left, Eye.LEFT)
 
-    def submitted(self, key: str = "key", **told: object) -> Submitted:
-        return Submitted(key, "device/camera", self.upload(), **told)  # type: ignore[arg-type]
+    def submitted(self, key: str = "key", **told: object) -> StudyUpload:
+        return StudyUpload(key, "device/camera", self.upload(), **told)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="session")

@@ -136,7 +136,7 @@ def test_a_link_is_one_patients_until_it_is_revoked(chief: Person, clinic: Clini
     files = {"right": ("a.png", photographs.right), "left": ("b.png", photographs.left)}
     assert stranger.post(made[0], files=files, data={"anyway": "yes"}).status_code == 200
     (entry,) = clinic.store.worklist()
-    assert entry.patient == clinic.pseudonym_of("XZ-4711")
+    assert entry.patient == clinic.patients.pseudonym_of("XZ-4711")
     (left,) = clinic.store.access.links()
     chief.post("/administration/links/revoked", link=left.id)
     assert stranger.get(made[1]).status_code == 404
@@ -156,7 +156,7 @@ def test_a_link_has_an_end(chief: Person) -> None:
 
 def test_administrators_alone_see_who_looked(chief: Person, anna: Person, clinic: Clinic, photographs) -> None:
     study = clinic.receive(photographs.submitted()).study.id
-    assert "Who looked" not in anna.get(f"/studies/{study}").text
+    assert "Who opened" not in anna.get(f"/studies/{study}").text
     seen = chief.get(f"/studies/{study}").text.partition("Who looked at this study")[2]
     assert ("anna: page" in seen, "chief: page" in seen) == (True, True)
 

@@ -26,9 +26,10 @@ from teledx_fed.core.examples import Eye, Field
 from teledx_fed.core.reports import SILENT, Reporter
 from teledx_fed.diagnosis.batch import identities, run
 from teledx_fed.diagnosis.diagnose import open_bundle
-from teledx_fed.diagnosis.intake import Submission, study_of, submissions
+from teledx_fed.diagnosis.intake import StudyUpload, opened
 from teledx_fed.diagnosis.referral import ReferralSettings
-from teledx_fed.diagnosis.results import Row, write_csv
+from teledx_fed.diagnosis.results import ResultRow, write_csv
+from teledx_fed.diagnosis.study_files import study_uploads
 
 CANARY = "canary-jane-doe"
 
@@ -55,7 +56,7 @@ def test_a_batch_has_a_row_for_each_file_and_three_files_for_each_study(
 ) -> None:
     out, reporter = tmp_path / "out", RecordingReporter()
     bundle = open_bundle(bundle_folder, 1)
-    failed = run(submissions([folder]), bundle, ReferralSettings(), out, reporter)
+    failed = run(study_uploads([folder]), bundle, ReferralSettings(), out, reporter)
     rows = results(out)
     assert failed == 2
     assert reporter.counts[-1] == (3, 3)
@@ -83,7 +84,7 @@ def test_a_batch_has_a_row_for_each_file_and_three_files_for_each_study(
 
 
 def batch(out: Path, bundle_folder: Path, *paths: Path, reporter: Reporter = SILENT) -> list[dict[str, str]]:
-    run(submissions(paths), open_bundle(bundle_folder, 1), ReferralSettings(), out, reporter)
+    run(study_uploads(paths), open_bundle(bundle_folder, 1), ReferralSettings(), out, reporter)
     with (out / "results.csv").open() as file:
         return list(csv.DictReader(file))
 
@@ -98,14 +99,16 @@ def test_a_folder_is_read_through_links_and_nothing_in_it_is_left_out_in_silence
     (elsewhere / "again").symlink_to(root)
     (root / "notes.txt").write_text("no photograph")
     reporter = RecordingReporter()
-    found = {one.name: [sent.file.name for sent in one.sent] for one in submissions([root], reporter=reporter)}
+    found = {
+        one.key: [upload.file.name for upload in one.photographs] for one in study_uploads([root], reporter=reporter)
+    }
     assert found == {"notes.txt": ["notes.txt"], "patient 7": ["left.png"]}
     (line,) = reporter.messages
     assert "2 files are not taken" in line
     assert "1 .png (hidden" in line
     (root / "gone.png").symlink_to(tmp_path / "nowhere")
     with pytest.raises(ValueError, match=r"gone\.png: must lead to a file or folder"):
-        submissions([root])
+        study_uploads([root])
 
 
 def test_an_eye_in_doubt_is_unknown_and_says_why_wherever_it_shows(
@@ -140,8 +143,8 @@ def test_a_stated_eye_stands_and_a_name_that_says_the_other_is_told(
 def test_an_eye_for_files_that_do_not_say_is_none_for_those_in_doubt(tmp_path: Path, photographs) -> None:
     for name in ("12_OD.png", "12.png", "12_R3.png"):
         (tmp_path / name).write_bytes(photographs.left)
-    studies = [study_of(one)[0] for one in submissions([tmp_path], Eye.LEFT)]
-    eyes = {Path(study.images[0].photograph.name).name: study.images[0].eye for study in studies if study}
+    studies = study_uploads([tmp_path], Eye.LEFT)
+    eyes = {study.photographs[0].file.name: opened(study.photographs[0])[0].eye for study in studies}
     assert eyes == {"12_OD.png": Eye.RIGHT, "12.png": Eye.LEFT, "12_R3.png": Eye.UNKNOWN}
 
 
@@ -152,7 +155,7 @@ def test_a_header_and_a_sender_that_differ_leave_the_eye_unknown(tmp_path: Path,
     dcmwrite(tmp_path / "OS.dcm", dataset, enforce_file_format=True)
     table = tmp_path / "t.csv"
     table.write_text("file,study,eye\na.dcm,A,left\nOS.dcm,B,\n")
-    one, other = (study_of(submission)[0].images[0] for submission in submissions([table]))
+    one, other = (opened(study.photographs[0])[0] for study in study_uploads([table]))
     assert (one.eye, one.doubts) == (Eye.UNKNOWN, (Gap.EYE_STATED_TWICE,))
     assert (other.eye, other.doubts) == (Eye.RIGHT, (Gap.EYE_NAME_OTHER,))
 
@@ -212,7 +215,7 @@ def test_studies_of_one_name_and_a_file_given_twice_are_told(tmp_path: Path, bun
 @settings(max_examples=30)
 @given(st.lists(st.tuples(*[st.sampled_from(["", "A", "a", "B"])] * 3), max_size=8), st.binary(min_size=16))
 def test_no_two_submissions_have_one_identity(named: list[tuple[str, str, str]], key: bytes) -> None:
-    sent = [Submission(name, (), origin, patient) for name, origin, patient in named]
+    sent = [StudyUpload(name, origin, (), patient) for name, origin, patient in named]
     ids = identities(sent, key)
     assert len(set(ids)) == len(ids)
     assert ids == identities(sent, key)
@@ -221,10 +224,10 @@ def test_no_two_submissions_have_one_identity(named: list[tuple[str, str, str]],
 def test_a_study_of_two_patients_is_two_and_one_of_two_ages_is_refused(tmp_path: Path) -> None:
     table = tmp_path / "t.csv"
     table.write_text("file,patient,study\na.png,P,7\nb.png,Q,7\n")
-    assert [(one.patient, len(one.sent)) for one in submissions([table])] == [("P", 1), ("Q", 1)]
+    assert [(one.patient, len(one.photographs)) for one in study_uploads([table])] == [("P", 1), ("Q", 1)]
     table.write_text("file,study,age\na.png,7,55\nb.png,7,31\n")
     with pytest.raises(ValueError, match=r"t\.csv, row 3: must state the age .* '55', got '31'"):
-        submissions([table])
+        study_uploads([table])
 
 
 def test_a_table_says_which_files_are_one_patient_and_what_is_known_of_them(tmp_path: Path, photographs) -> None:
@@ -232,11 +235,9 @@ def test_a_table_says_which_files_are_one_patient_and_what_is_known_of_them(tmp_
         (tmp_path / name).write_bytes(content)
     table = tmp_path / "studies.csv"
     table.write_text("file,study,eye,field,age,diabetes\na.png,7,left,macula,61,type_2\nb.png,7,right,macula,,\n")
-    (submission,) = submissions([table])
-    study, unreadable = study_of(submission)
-    assert study is not None
-    assert unreadable == ()
-    assert [(image.eye, image.field) for image in study.images] == [(Eye.LEFT, Field.MACULA), (Eye.RIGHT, Field.MACULA)]
+    (study,) = study_uploads([table])
+    images = [opened(upload)[0] for upload in study.photographs]
+    assert [(image.eye, image.field) for image in images] == [(Eye.LEFT, Field.MACULA), (Eye.RIGHT, Field.MACULA)]
     assert (study.record.age, study.record.diabetes, study.record.pregnant) == (61, Diabetes.TYPE_2, None)
 
 
@@ -252,12 +253,12 @@ def test_what_is_wrong_in_a_table_is_named_by_its_row(tmp_path: Path, line: str,
     table = tmp_path / "studies.csv"
     table.write_text(f"file,study,eye,field,age\n{line}\n")
     with pytest.raises(ValueError, match=told):
-        submissions([table])
+        study_uploads([table])
 
 
 @pytest.mark.parametrize("cell", ["=1+1", "+cmd", "-2", "@sum", "\tx"])
 def test_no_name_of_a_file_becomes_a_formula(tmp_path: Path, cell: str) -> None:
-    write_csv([Row(cell)], tmp_path / "results.csv")
+    write_csv([ResultRow(cell)], tmp_path / "results.csv")
     with (tmp_path / "results.csv").open() as file:
         (row,) = csv.DictReader(file)
     assert row["file"] == f"'{cell}"
@@ -282,7 +283,7 @@ def test_a_file_of_a_table_that_cannot_be_read_has_a_row_and_the_others_are_diag
         return opened(path, *how, **named)
 
     monkeypatch.setattr(Path, "open", refusing)
-    found = submissions([table])
+    found = study_uploads([table])
     failed = run(found, open_bundle(bundle_folder, 1), ReferralSettings(), tmp_path / "out", reporter)
     monkeypatch.undo()
     with (tmp_path / "out" / "results.csv").open() as file:
@@ -322,13 +323,13 @@ def test_two_eyes_directly_in_a_folder_are_two_studies_and_a_line_tells(tmp_path
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     reporter = RecordingReporter()
-    assert len(submissions([tmp_path], reporter=reporter)) == len(names) + 1
+    assert len(study_uploads([tmp_path], reporter=reporter)) == len(names) + 1
     (line,) = reporter.messages
     assert line.startswith(
         f"{tmp_path}: 12_OD.png and 12_OS.png (one of 2 such pairs) look like the right and left eye"
     )
     reporter.messages.clear()
-    submissions([tmp_path / "13_OD.png", tmp_path / "14_OS.png"], reporter=reporter)
+    study_uploads([tmp_path / "13_OD.png", tmp_path / "14_OS.png"], reporter=reporter)
     assert reporter.messages == []
 
 

@@ -11,11 +11,13 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from pydicom import dcmwrite
 
-from teledx_fed.core.clinical import Action, Certainty, Fault, Gap, PatientRecord
+from teledx_fed.core.clinical import Action, Certainty, Diagnosis, Fault, Gap, PatientRecord, Study
 from teledx_fed.core.examples import Eye
-from teledx_fed.diagnosis.clinic import Clinic, Photograph
-from teledx_fed.diagnosis.diagnose import diagnose
+from teledx_fed.diagnosis import intake
+from teledx_fed.diagnosis.clinic import Clinic
+from teledx_fed.diagnosis.diagnose import assess_photograph, diagnose
 from teledx_fed.diagnosis.evidence import map_of
+from teledx_fed.diagnosis.intake import PhotographUpload
 from teledx_fed.store import appending
 from teledx_fed.store.values import Status
 
@@ -26,12 +28,35 @@ def everything_in(folder: Path) -> bytes:
     return b"".join(path.read_bytes() + path.name.encode() for path in folder.rglob("*") if path.is_file())
 
 
+def as_in_a_batch(study: Study, clinic: Clinic) -> Diagnosis:
+    results = [assess_photograph(image, clinic.bundle) for image in study.images]
+    return diagnose(study, results, clinic.bundle, clinic.referral)[0]
+
+
+def test_quality_is_assessed_once_on_the_pixels_that_were_sent(clinic: Clinic, photographs, monkeypatch) -> None:
+    """Also where the study grows later: a bright border, which the clinic blackens, is a fault in its eye's result."""
+    assessed: list[tuple[int, ...]] = []
+
+    def counted(pixels: np.ndarray) -> tuple[Fault, ...]:
+        assessed.append(pixels.shape)
+        return (Fault.BLURRED,)
+
+    monkeypatch.setattr(intake, "faults", counted)
+    stored = clinic.receive(replace(photographs.submitted(), photographs=photographs.upload()[:1]))
+    grown = clinic.grow(stored.study.id, photographs.upload()[1:])
+    assert len(assessed) == 2
+    assert [image.faults for image in grown.images] == [(Fault.BLURRED,)] * 2
+    for suggestion in clinic.store.suggestions(grown.study.id):
+        assert all(eye.certainty is Certainty.UNGRADABLE for eye in suggestion.diagnosis.eyes)
+        assert all(Fault.BLURRED in eye.reasons for eye in suggestion.diagnosis.eyes)
+
+
 def test_what_comes_in_is_kept_and_diagnosed(clinic: Clinic, photographs) -> None:
     stored = clinic.receive(photographs.submitted(record=PatientRecord(age=50)))
     assert stored.entry.status is Status.DIAGNOSED
     assert [image.eye for image in stored.images] == [Eye.RIGHT, Eye.LEFT]
     (suggestion,) = clinic.store.suggestions(stored.study.id)
-    assert suggestion.diagnosis == diagnose(stored.study, clinic.bundle, clinic.referral)[0]
+    assert suggestion.diagnosis == as_in_a_batch(stored.study, clinic)
     assert suggestion.diagnosis.model == clinic.bundle.digest
     for image in stored.images:
         with Image.open(clinic.store.folder / map_of(image)) as heat:
@@ -82,20 +107,14 @@ def test_one_photograph_for_both_eyes_is_read_by_a_clinician_however_it_was_comp
 ) -> None:
     with Image.open(io.BytesIO(photographs.right)) as image:
         image.convert("RGB").save(again := io.BytesIO(), "JPEG", quality=90)
-    sent = Photograph(photographs.right, Eye.RIGHT), Photograph(again.getvalue(), Eye.LEFT)
+    sent = PhotographUpload(photographs.right, Eye.RIGHT), PhotographUpload(again.getvalue(), Eye.LEFT)
     stored = clinic.receive(replace(photographs.submitted(), photographs=sent))
     assert [image.doubts for image in stored.images] == [(Gap.BOTH_EYES_ALIKE,)] * 2
     (suggestion,) = clinic.store.suggestions(stored.study.id)
     assert suggestion.diagnosis.certainty is Certainty.INCOMPLETE
     assert suggestion.diagnosis.action in (Action.HUMAN_READ, Action.REFER, Action.URGENT)
-    assert (
-        suggestion.diagnosis
-        == diagnose(
-            replace(stored.study, images=tuple(replace(image, doubts=()) for image in stored.study.images)),
-            clinic.bundle,
-            clinic.referral,
-        )[0]
-    ), "a batch says the same"
+    without_doubts = replace(stored.study, images=tuple(replace(image, doubts=()) for image in stored.study.images))
+    assert suggestion.diagnosis == as_in_a_batch(without_doubts, clinic)
     alone = clinic.receive(replace(photographs.submitted("later"), photographs=sent[:1], patient="1"))
     grown = clinic.grow(alone.study.id, sent[1:])
     assert Gap.BOTH_EYES_ALIKE in grown.images[1].doubts
@@ -120,7 +139,7 @@ def test_photographs_of_two_patients_are_no_study(clinic: Clinic, photographs) -
         with Image.open(io.BytesIO(content)) as image:
             dataset, file = photograph(np.array(image), ImageLaterality=side, PatientID=f"MRN {side}"), io.BytesIO()
         dcmwrite(file, dataset, enforce_file_format=True)
-        files.append(Photograph(file.getvalue()))
+        files.append(PhotographUpload(file.getvalue()))
     with pytest.raises(ValueError, match=r"study\.images must be of one patient, got 2"):
         clinic.receive(replace(photographs.submitted(), photographs=tuple(files)))
     assert [path for path in clinic.store.folder.rglob("*") if path.is_file()] == []
@@ -134,7 +153,9 @@ def test_nothing_of_a_file_but_its_disc_is_kept(clinic: Clinic, photographs) -> 
     info, file = PngInfo(), io.BytesIO()
     info.add_text("Patient", CANARY)
     Image.fromarray(pixels).save(file, "PNG", pnginfo=info)
-    stored = clinic.receive(replace(photographs.submitted(), photographs=(Photograph(file.getvalue(), Eye.RIGHT),)))
+    stored = clinic.receive(
+        replace(photographs.submitted(), photographs=(PhotographUpload(file.getvalue(), Eye.RIGHT),))
+    )
     assert CANARY.encode() not in everything_in(clinic.store.folder.parent)
     with Image.open(clinic.store.folder / stored.images[0].path) as kept:
         assert np.array(kept)[2:6, 2:30].max() == 0
@@ -143,7 +164,7 @@ def test_nothing_of_a_file_but_its_disc_is_kept(clinic: Clinic, photographs) -> 
 @pytest.mark.parametrize("content", [b"", b"no photograph", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0" + bytes(50)])
 def test_what_is_no_photograph_is_refused_and_leaves_nothing(clinic: Clinic, photographs, content: bytes) -> None:
     with pytest.raises(ValueError, match="photograph 3 must be"):
-        clinic.receive(replace(photographs.submitted(), photographs=(*photographs.upload(), Photograph(content))))
+        clinic.receive(replace(photographs.submitted(), photographs=(*photographs.upload(), PhotographUpload(content))))
     assert [path for path in clinic.store.folder.rglob("*") if path.is_file()] == []
     assert clinic.store.worklist() == ()
 
@@ -152,7 +173,9 @@ def test_what_shows_no_fundus_is_told_at_once_and_not_kept(clinic: Clinic, photo
     letter, file = np.full((400, 300, 3), 250, np.uint8), io.BytesIO()
     letter[40:360:20, 30:270] = 30
     Image.fromarray(letter).save(file, "PNG")
-    stored = clinic.receive(replace(photographs.submitted(), photographs=(Photograph(file.getvalue(), Eye.LEFT),)))
+    stored = clinic.receive(
+        replace(photographs.submitted(), photographs=(PhotographUpload(file.getvalue(), Eye.LEFT),))
+    )
     assert Fault.NOT_A_FUNDUS in stored.images[0].faults
     (suggestion,) = clinic.store.suggestions(stored.study.id)
     assert suggestion.diagnosis.certainty is Certainty.UNGRADABLE
@@ -161,6 +184,6 @@ def test_what_shows_no_fundus_is_told_at_once_and_not_kept(clinic: Clinic, photo
 
 
 def test_one_photograph_for_both_eyes_is_refused(clinic: Clinic, photographs) -> None:
-    twice = (Photograph(photographs.left, Eye.LEFT), Photograph(photographs.left, Eye.RIGHT))
+    twice = (PhotographUpload(photographs.left, Eye.LEFT), PhotographUpload(photographs.left, Eye.RIGHT))
     with pytest.raises(ValueError, match="Send each photograph once"):
         clinic.receive(replace(photographs.submitted(), photographs=twice))

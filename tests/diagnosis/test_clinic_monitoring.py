@@ -140,7 +140,7 @@ def test_a_day_in_numbers_and_nobody_in_them(clinic: Clinic, photographs) -> Non
     assert sum(value for name, value in found.items() if name.startswith("studies_waiting ")) == 1
     assert 0 < found["oldest_waiting_seconds"] < 600
     assert abs(found["last_backup_timestamp_seconds"] - datetime.now(UTC).timestamp()) < 600
-    for secret in ("4711", "anna", study, token, link.id, "camera", "sea", clinic.pseudonym_of("4711")):
+    for secret in ("4711", "anna", study, token, link.id, "camera", "sea", clinic.patients.pseudonym_of("4711")):
         assert secret not in answer.text, secret
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from teledx_fed.diagnosis.demonstration import PATIENTS, lay_out
-from teledx_fed.diagnosis.home import DEMONSTRATION, DiagnosisHome
+from teledx_fed.diagnosis.directory import DEMONSTRATION, DiagnosisDirectory
 
 
 @pytest.mark.slow
@@ -16,7 +16,7 @@ def test_it_has_studies_of_drawn_patients_under_a_demonstration_bundle(
     demonstration_folder: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(demonstration_folder, tmp_path / "run" / "bundles" / "north")
-    home = DiagnosisHome(tmp_path / "hospital")
+    home = DiagnosisDirectory(tmp_path / "hospital")
     lay_out(home, tmp_path / "run")
     clinic = home.clinic(None)
     assert len(clinic.store.worklist()) == PATIENTS
@@ -29,11 +29,11 @@ def test_it_has_studies_of_drawn_patients_under_a_demonstration_bundle(
 
 def test_a_run_without_bundles_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="must be a run folder with bundles"):
-        lay_out(DiagnosisHome(tmp_path / "hospital"), tmp_path / "run")
+        lay_out(DiagnosisDirectory(tmp_path / "hospital"), tmp_path / "run")
 
 
 def test_the_key_of_pseudonyms_is_made_once_and_for_its_owner_alone(bundle_folder: Path, tmp_path: Path) -> None:
-    home = DiagnosisHome(tmp_path)
+    home = DiagnosisDirectory(tmp_path)
     first, again = (home.clinic(bundle_folder) for _ in range(2))
     assert first.pseudonym_of("7") == again.pseudonym_of("7") != "7"
     assert (tmp_path / "secrets" / "pseudonym.key").stat().st_mode & 0o077 == 0
@@ -44,15 +44,15 @@ def test_the_key_of_pseudonyms_is_made_once_and_for_its_owner_alone(bundle_folde
 def test_settings_that_make_no_sense_name_their_file(bundle_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "diagnosis.yaml").write_text("suggestion: never\n")
     with pytest.raises(ValueError, match=r"diagnosis\.yaml: suggestion must be one of"):
-        DiagnosisHome(tmp_path).clinic(bundle_folder)
+        DiagnosisDirectory(tmp_path).clinic(bundle_folder)
 
 
-def files(home: DiagnosisHome) -> list[Path]:
+def files(home: DiagnosisDirectory) -> list[Path]:
     return [path for path in (home.folder / "diagnosis" / "images").rglob("*") if path.is_file()]
 
 
 def test_a_backup_is_restored_into_an_empty_folder(bundle_folder: Path, tmp_path: Path, photographs) -> None:
-    home, other = DiagnosisHome(tmp_path / "one"), DiagnosisHome(tmp_path / "other")
+    home, other = DiagnosisDirectory(tmp_path / "one"), DiagnosisDirectory(tmp_path / "other")
     with closing(home.clinic(bundle_folder)) as clinic:
         stored = clinic.receive(photographs.submitted(patient="XZ-4711"))
         clinic.store.backup(tmp_path / "backup.zip")
@@ -67,7 +67,7 @@ def test_a_backup_is_restored_into_an_empty_folder(bundle_folder: Path, tmp_path
 
 
 def test_what_is_old_is_forgotten_with_its_patient(bundle_folder: Path, tmp_path: Path, photographs) -> None:
-    home = DiagnosisHome(tmp_path)
+    home = DiagnosisDirectory(tmp_path)
     with closing(home.clinic(bundle_folder)) as clinic:
         patient = clinic.receive(photographs.submitted(patient="4711")).study.patient
     assert home.forget(days=1) == 0
@@ -81,7 +81,7 @@ def test_while_the_page_is_served_a_study_is_deleted_when_its_days_are_over(
     bundle_folder: Path, tmp_path: Path, photographs
 ) -> None:
     (tmp_path / "diagnosis.yaml").write_text("keep_days: 2\n")
-    home = DiagnosisHome(tmp_path)
+    home = DiagnosisDirectory(tmp_path)
     with closing(home.clinic(bundle_folder)) as clinic:
         new = clinic.receive(photographs.submitted("new")).study.id
         clinic.store._clock = lambda: datetime.now(UTC) - timedelta(days=3)
@@ -96,7 +96,7 @@ def test_while_the_page_is_served_a_study_is_deleted_when_its_days_are_over(
 def test_without_a_model_a_hospital_is_told_how_it_gets_one(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=r"--bundle must be given.*python -m sites adopt"):
-        DiagnosisHome(tmp_path).clinic(None)
+        DiagnosisDirectory(tmp_path).clinic(None)
 
 
 def test_only_a_batch_that_says_so_takes_the_demonstration_for_want_of_a_model(
@@ -104,6 +104,6 @@ def test_only_a_batch_that_says_so_takes_the_demonstration_for_want_of_a_model(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     shutil.copytree(demonstration_folder, DEMONSTRATION)
-    assert DiagnosisHome(tmp_path).bundle(None, or_demonstration=True).manifest.demonstration
+    assert DiagnosisDirectory(tmp_path).bundle(None, or_demonstration=True).manifest.demonstration
     with pytest.raises(ValueError, match="--bundle must be given"):
-        DiagnosisHome(tmp_path).bundle(None)
+        DiagnosisDirectory(tmp_path).bundle(None)

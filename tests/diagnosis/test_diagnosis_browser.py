@@ -26,7 +26,8 @@ from serving import free_port, served
 from teledx_fed.core.clinical import Action, Certainty
 from teledx_fed.core.examples import Eye
 from teledx_fed.data.photographs import png
-from teledx_fed.diagnosis.clinic import Clinic, Photograph
+from teledx_fed.diagnosis.clinic import Clinic
+from teledx_fed.diagnosis.intake import PhotographUpload
 from teledx_fed.diagnosis.web.passwords import hashed_password
 from teledx_fed.diagnosis.web.settings import DiagnosisSettings, OidcSettings
 from teledx_fed.store.values import Role, Status
@@ -171,7 +172,9 @@ def test_a_study_is_signed_without_scripts(without_scripts: Chrome, clinic: Clin
         browser.get(f"{address}/studies/{study}")
         choose(browser, CHOICES)
         press(browser, "yes")
-        assert "Say why you do not follow the suggestion." in browser.find_element(By.CSS_SELECTOR, "[role=alert]").text
+        assert (
+            "State why you do not follow the suggestion." in browser.find_element(By.CSS_SELECTOR, "[role=alert]").text
+        )
         browser.find_element(By.NAME, "overrules").send_keys("new vessels at the disc")
         press(browser, "yes")
         press(browser, "change")
@@ -215,10 +218,10 @@ def heading(browser: Chrome) -> str:
     return browser.find_element(By.TAG_NAME, "h1").text.partition("\n")[0]
 
 
-def blurred(photograph: bytes) -> Photograph:
+def blurred(photograph: bytes) -> PhotographUpload:
     """The model grades it, and the quality gate finds fault with it."""
     with Image.open(io.BytesIO(photograph)) as image:
-        return Photograph(png(np.array(image.filter(ImageFilter.GaussianBlur(12)))), Eye.RIGHT)
+        return PhotographUpload(png(np.array(image.filter(ImageFilter.GaussianBlur(12)))), Eye.RIGHT)
 
 
 def test_who_comes_back_from_the_providers_site_is_in_at_once(browser: Chrome, clinic: Clinic, tmp_path: Path) -> None:
@@ -249,7 +252,7 @@ def test_no_barrier_that_axe_finds(browser: Chrome, address: str, tmp_path, phot
     choose(browser, CHOICES)
     browser.execute_script("document.querySelector('form.reading').noValidate = true")
     press(browser, "yes")
-    assert "Say why" in browser.find_element(By.CSS_SELECTOR, "[role=alert]").text
+    assert "State why" in browser.find_element(By.CSS_SELECTOR, "[role=alert]").text
     assert barriers(browser, axe) == {}
     browser.find_element(By.NAME, "overrules").send_keys("new vessels at the disc")
     press(browser, "yes")

@@ -97,7 +97,7 @@ def test_a_study_is_shown_with_its_suggestion_and_the_view_is_on_record(
 def test_until_the_own_grade_nothing_tells_the_suggestion(blinded: Reader, clinic: Clinic, study: str) -> None:
     heat = f"/studies/{study}/maps/heat_map/{digests(clinic, study)[0]}.png"
     page = blinded.get(f"/studies/{study}").text
-    assert "shown once you have graded" in page
+    assert "shown after you have graded" in page
     assert [word for word in ("most likely", "/maps/", " selected", "suggested=", "?map=") if word in page] == []
     assert blinded.get(f"/studies/{study}?map=shap").text.count("/maps/") == 0
     assert blinded.get(heat).status_code == 404
@@ -409,3 +409,12 @@ def test_no_body_of_a_stranger_is_read(anyone: TestClient, path: str) -> None:
 def test_a_length_that_is_none_is_told_so(anyone: TestClient, length: str, status: int) -> None:
     answer = anyone.post("/api/v1/studies", headers={"Content-Length": length})
     assert (answer.status_code, len(answer.text) < 200) == (status, True)
+
+
+def test_the_worklist_finds_a_patients_studies_by_pseudonym(clinic: Clinic, reader: TestClient, photographs) -> None:
+    one, other = (clinic.receive(photographs.submitted(number, patient=number)) for number in ("4711", "4712"))
+    page = reader.get("/", params={"pseudonym": f" {one.study.patient[:8]} "}).text
+    section = page.partition("pseudonym begins with")[2].partition("<h1>Waiting")[0]
+    assert f"/studies/{one.study.id}" in section
+    assert f"/studies/{other.study.id}" not in section
+    assert "No study." in reader.get("/", params={"pseudonym": "%"}).text, "no character is a wildcard"

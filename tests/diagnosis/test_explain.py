@@ -80,7 +80,7 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     explained, (image,) = network(), photographs(1)
     monkeypatch.setitem(sys.modules, "captum.attr", None)
     monkeypatch.setitem(sys.modules, "shap", None)
-    with pytest.raises(ValueError, match=r"must have captum installed, got none\. Say pip install 'teledx-fed\[expl"):
+    with pytest.raises(ValueError, match=r"must have captum installed, got none\. Run pip install 'teledx-fed\[expl"):
         integrated_gradients(explained, image, image)
     with pytest.raises(ValueError, match="must have shap installed"):
         shap_values(explained, image, np.stack([image, image]))

@@ -101,7 +101,7 @@ def test_a_bundle_is_the_study_that_a_form_is_and_once(portal: Portal, clinic: C
     assert portal.send(sent).json() == answer.json()
     (entry,) = clinic.store.worklist()
     stored = clinic.store.study(entry.id)
-    assert stored.study.patient == clinic.pseudonym_of("4711")
+    assert stored.study.patient == clinic.patients.pseudonym_of("4711")
     assert stored.study.record == PatientRecord(64, pregnant=False, diabetes=Diabetes.TYPE_2)
     assert stored.study.acquired == "2026-02-02T10:00:00Z"
     assert [image.eye for image in stored.images] == [Eye.RIGHT, Eye.LEFT]

@@ -19,7 +19,7 @@ from teledx_fed.diagnosis.clinic import Clinic
 from teledx_fed.diagnosis.web import sessions
 from teledx_fed.diagnosis.web.limits import MAX_KEYS, Busy, LogInLimits, Places, RateLimit, TooMany, network_of
 from teledx_fed.diagnosis.web.passwords import hashed_password, is_mark, new_mark
-from teledx_fed.diagnosis.web.sessions import Doorkeeper
+from teledx_fed.diagnosis.web.sessions import Authenticator
 from teledx_fed.diagnosis.web.settings import DiagnosisSettings
 from teledx_fed.store.store import Store, open_store
 from teledx_fed.store.values import Role
@@ -51,9 +51,9 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def keeper(store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Doorkeeper:
+def authenticator(store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Authenticator:
     monkeypatch.setattr(sessions, "NOBODY", CHEAP)
-    return Doorkeeper(store.access, timedelta(hours=1), limits=LogInLimits(clock))
+    return Authenticator(store.access, timedelta(hours=1), limits=LogInLimits(clock))
 
 
 def outcome(attempt: Callable[[], object]) -> str:
@@ -66,84 +66,84 @@ def outcome(attempt: Callable[[], object]) -> str:
     return "in"
 
 
-def guess(keeper: Doorkeeper, address: str, times: int, name: str = "anna") -> list[str]:
-    return [outcome(lambda: keeper.log_in(name, "wrong", address)) for _ in range(times)]
+def guess(authenticator: Authenticator, address: str, times: int, name: str = "anna") -> list[str]:
+    return [outcome(lambda: authenticator.log_in(name, "wrong", address)) for _ in range(times)]
 
 
-def test_forty_guesses_at_the_same_time_are_five(keeper: Doorkeeper) -> None:
+def test_forty_guesses_at_the_same_time_are_five(authenticator: Authenticator) -> None:
     start = Barrier(40)
 
     def one(_: int) -> str:
         start.wait()
-        return outcome(lambda: keeper.log_in("anna", "wrong", "10.0.0.1"))
+        return outcome(lambda: authenticator.log_in("anna", "wrong", "10.0.0.1"))
 
     with ThreadPoolExecutor(40) as pool:
         assert Counter(pool.map(one, range(40))) == {"wrong": 5, "wait": 35}
 
 
-def test_a_guesser_keeps_nobody_out_elsewhere_and_no_other_name_out_here(keeper: Doorkeeper) -> None:
-    assert guess(keeper, "10.0.0.1", 40) == ["wrong"] * 5 + ["wait"] * 35
-    assert keeper.log_in("anna", PASSWORD, "10.0.0.2")
-    assert keeper.log_in("boris", PASSWORD, "10.0.0.1")
+def test_a_guesser_keeps_nobody_out_elsewhere_and_no_other_name_out_here(authenticator: Authenticator) -> None:
+    assert guess(authenticator, "10.0.0.1", 40) == ["wrong"] * 5 + ["wait"] * 35
+    assert authenticator.log_in("anna", PASSWORD, "10.0.0.2")
+    assert authenticator.log_in("boris", PASSWORD, "10.0.0.1")
     with pytest.raises(TooMany, match="Wait 3 minutes"):
-        keeper.log_in("anna", PASSWORD, "10.0.0.1")
+        authenticator.log_in("anna", PASSWORD, "10.0.0.1")
 
 
-def test_a_browser_that_logged_in_before_is_let_in_whatever_others_guess(keeper: Doorkeeper) -> None:
+def test_a_browser_that_logged_in_before_is_let_in_whatever_others_guess(authenticator: Authenticator) -> None:
     mark = new_mark(CHEAP)
     for number in range(50):
-        guess(keeper, f"10.0.{number}.1", 6)
+        guess(authenticator, f"10.0.{number}.1", 6)
     for number in range(120):
-        guess(keeper, "10.0.0.1", 1, f"nobody {number}")
-    assert outcome(lambda: keeper.log_in("anna", PASSWORD, "10.0.0.1")) == "wait"
-    assert keeper.log_in("anna", PASSWORD, "10.0.0.1", mark)
-    assert guess(keeper, "10.0.0.1", 1) == ["wait"]
+        guess(authenticator, "10.0.0.1", 1, f"nobody {number}")
+    assert outcome(lambda: authenticator.log_in("anna", PASSWORD, "10.0.0.1")) == "wait"
+    assert authenticator.log_in("anna", PASSWORD, "10.0.0.1", mark)
+    assert guess(authenticator, "10.0.0.1", 1) == ["wait"]
 
 
-def test_a_mark_is_one_users_has_a_limit_of_its_own_and_ends_with_the_password(keeper: Doorkeeper) -> None:
+def test_a_mark_is_one_users_has_a_limit_of_its_own_and_ends_with_the_password(authenticator: Authenticator) -> None:
     mark = new_mark(CHEAP)
-    marked = [outcome(lambda: keeper.log_in("anna", "wrong", "10.0.0.1", mark)) for _ in range(6)]
+    marked = [outcome(lambda: authenticator.log_in("anna", "wrong", "10.0.0.1", mark)) for _ in range(6)]
     assert marked == ["wrong"] * 5 + ["wait"]
-    assert keeper.log_in("anna", PASSWORD, "10.0.0.1")
+    assert authenticator.log_in("anna", PASSWORD, "10.0.0.1")
     other = PasswordHasher(1, 64, 1).hash(PASSWORD)
     assert [is_mark(mark, each) for each in (CHEAP, other)] == [True, False]
     assert [is_mark(each, CHEAP) for each in ("", ".", f"other{mark}", "ä.ö")] == [False] * 4
-    guess(keeper, "10.0.0.3", 5)
+    guess(authenticator, "10.0.0.3", 5)
     for forged in ("one.forged", "another.forged"):
         with pytest.raises(TooMany):
-            keeper.log_in("anna", "wrong", "10.0.0.3", forged)
+            authenticator.log_in("anna", "wrong", "10.0.0.3", forged)
 
 
 def test_a_name_guessed_from_everywhere_and_many_names_from_one_network_are_slowed_down_not_locked(
-    keeper: Doorkeeper, clock: Clock
+    authenticator: Authenticator, clock: Clock
 ) -> None:
-    everywhere = [outcome for number in range(20) for outcome in guess(keeper, f"10.1.{number}.1", 2)]
+    everywhere = [outcome for number in range(20) for outcome in guess(authenticator, f"10.1.{number}.1", 2)]
     assert everywhere == ["wrong"] * 30 + ["wait"] * 10
     clock.time += 5
-    assert keeper.log_in("anna", PASSWORD, "10.9.9.9")
-    many = [guess(keeper, "10.2.0.1", 1, f"nobody {number}")[0] for number in range(110)]
+    assert authenticator.log_in("anna", PASSWORD, "10.9.9.9")
+    many = [guess(authenticator, "10.2.0.1", 1, f"nobody {number}")[0] for number in range(110)]
     assert Counter(many) == {"wrong": 100, "wait": 10}
     clock.time += 1
-    assert keeper.log_in("boris", PASSWORD, "10.2.0.1")
+    assert authenticator.log_in("boris", PASSWORD, "10.2.0.1")
 
 
-def test_after_a_quarter_of_an_hour_all_is_as_before(keeper: Doorkeeper, clock: Clock) -> None:
-    assert guess(keeper, "10.0.0.1", 6)[-1] == "wait"
+def test_after_a_quarter_of_an_hour_all_is_as_before(authenticator: Authenticator, clock: Clock) -> None:
+    assert guess(authenticator, "10.0.0.1", 6)[-1] == "wait"
     clock.time += QUARTER
-    assert guess(keeper, "10.0.0.1", 6) == ["wrong"] * 5 + ["wait"]
+    assert guess(authenticator, "10.0.0.1", 6) == ["wrong"] * 5 + ["wait"]
 
 
-def test_right_passwords_use_up_nothing(keeper: Doorkeeper) -> None:
-    assert {outcome(lambda: keeper.log_in("anna", PASSWORD, "10.0.0.1")) for _ in range(12)} == {"in"}
-    assert guess(keeper, "10.0.0.1", 6) == ["wrong"] * 5 + ["wait"]
+def test_right_passwords_use_up_nothing(authenticator: Authenticator) -> None:
+    assert {outcome(lambda: authenticator.log_in("anna", PASSWORD, "10.0.0.1")) for _ in range(12)} == {"in"}
+    assert guess(authenticator, "10.0.0.1", 6) == ["wrong"] * 5 + ["wait"]
 
 
-def test_who_took_over_a_session_guesses_the_old_password_five_times(keeper: Doorkeeper) -> None:
-    (_, stolen), (_, own) = (keeper.log_in("anna", PASSWORD, "10.0.0.1") for _ in range(2))
-    change = [outcome(lambda: keeper.change_password(stolen, "wrong", "another battery")) for _ in range(6)]
+def test_who_took_over_a_session_guesses_the_old_password_five_times(authenticator: Authenticator) -> None:
+    (_, stolen), (_, own) = (authenticator.log_in("anna", PASSWORD, "10.0.0.1") for _ in range(2))
+    change = [outcome(lambda: authenticator.change_password(stolen, "wrong", "another battery")) for _ in range(6)]
     assert change == ["wrong"] * 5 + ["wait"]
-    keeper.change_password(own, PASSWORD, "another battery")
-    assert keeper.log_in("anna", "another battery", "10.0.0.1")
+    authenticator.change_password(own, PASSWORD, "another battery")
+    assert authenticator.log_in("anna", "another battery", "10.0.0.1")
 
 
 @pytest.mark.parametrize(

@@ -140,8 +140,9 @@ def test_the_quadrant_turns_with_the_eye(eye: Eye, vertical: str, horizontal: st
     there = complex(0.4 * right, -0.4 if vertical == "superior" else 0.4)
     said = sentence(hot(there), eye, complex(NASAL_IS[eye] * FROM_DISC_TO_MACULA, -0.08))
     assert said == (
-        f"The {eye} eye speaks most for referable disease in the {vertical} {horizontal} quadrant, about 2 disc "
-        "diameters from the macula; the map cannot tell apart what is closer than 1/15 of the photograph's width."
+        f"{eye.value.capitalize()} eye: the regions that contributed most to 'referable' lie in the {vertical} "
+        f"{horizontal} quadrant, about 2 disc diameters from the macula. The map shows no detail smaller than 1/15 of "
+        "the photograph's width."
     )
 
 
@@ -163,12 +164,12 @@ def test_on_a_photograph_centred_on_the_disc_the_macula_lies_towards_the_temple(
         (0j, "in the middle of the photograph"),
     ],
 )
-def test_where_the_macula_is_not_known_the_place_is_told_in_words(
+def test_where_the_macula_is_unknown_the_sentence_names_a_part_of_the_photograph(
     eye: Eye, disc: complex | None, there: complex, words: str
 ) -> None:
     said = sentence(hot(there, 7), eye, disc)
     assert words in said
-    assert "closer than 1/7 of" in said
+    assert "smaller than 1/7 of" in said
     assert "nasal" not in said
     assert "macula" not in said
 
@@ -177,4 +178,4 @@ def test_a_flat_map_and_the_black_corners_point_nowhere() -> None:
     corner = np.zeros((7, 7), np.float32)
     corner[0, 0] = 1
     for map in (corner, np.zeros((7, 7), np.float32)):
-        assert sentence(map, Eye.LEFT, None) == "The left eye speaks for referable disease nowhere on the map."
+        assert sentence(map, Eye.LEFT, None) == "Left eye: no region of the map contributed to 'referable'."

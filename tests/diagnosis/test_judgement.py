@@ -20,7 +20,7 @@ from teledx_fed.core.clinical import (
     sternest,
 )
 from teledx_fed.core.examples import GRADES, Eye, Field
-from teledx_fed.diagnosis.judgement import Seen, judge
+from teledx_fed.diagnosis.judgement import PhotographResult, judge
 from teledx_fed.diagnosis.referral import ReferralSettings
 
 NOTHING_KNOWN = PatientRecord()
@@ -43,17 +43,19 @@ def graded(grade: int, oedema: float | None = None, grades: tuple[int, ...] = ()
     )
 
 
-def eye(which: Eye, shows: str | int, oedema: float | None = None, field: Field = Field.MACULA) -> list[Seen]:
+def eye(
+    which: Eye, shows: str | int, oedema: float | None = None, field: Field = Field.MACULA
+) -> list[PhotographResult]:
     if shows == "missing":
         return []
     if shows == "no fundus":
-        return [Seen(which, field, (Fault.NOT_A_FUNDUS,))]
+        return [PhotographResult(which, field, (Fault.NOT_A_FUNDUS,))]
     if shows == "ungradable":
-        return [Seen(which, field, (Fault.BLURRED,), graded=graded(0, oedema))]
-    return [Seen(which, field, graded=graded(int(shows), oedema))]
+        return [PhotographResult(which, field, (Fault.BLURRED,), graded=graded(0, oedema))]
+    return [PhotographResult(which, field, graded=graded(int(shows), oedema))]
 
 
-def judged(*seen: Seen, record: PatientRecord = NOTHING_KNOWN) -> Diagnosis:
+def judged(*seen: PhotographResult, record: PatientRecord = NOTHING_KNOWN) -> Diagnosis:
     return judge(seen, record, REFERRAL, "digest", False)
 
 
@@ -80,7 +82,7 @@ def test_the_patient_fares_no_better_than_the_worse_eye(right, left, oedema) -> 
 
 
 seen_photographs = st.builds(
-    Seen,
+    PhotographResult,
     eye=st.sampled_from(list(Eye)),
     field=st.sampled_from(list(Field)),
     faults=st.lists(st.sampled_from(list(Fault)), max_size=2, unique=True).map(tuple),
@@ -164,7 +166,7 @@ def test_outside_its_intended_use_a_human_reads_whatever_the_model_says(record, 
 
 
 def test_a_poor_photograph_that_shows_disease_still_refers() -> None:
-    poor = Seen(Eye.RIGHT, Field.MACULA, (Fault.TOO_DARK,), graded=graded(2))
+    poor = PhotographResult(Eye.RIGHT, Field.MACULA, (Fault.TOO_DARK,), graded=graded(2))
     found = judged(poor, *eye(Eye.LEFT, 0))
     assert found.action is Action.REFER
     assert found.eyes[0].certainty is Certainty.UNGRADABLE
@@ -178,13 +180,13 @@ def test_an_eye_without_its_macula_is_incomplete() -> None:
 
 
 def test_grades_on_both_sides_of_referral_are_uncertain() -> None:
-    seen = Seen(Eye.RIGHT, Field.MACULA, graded=graded(1, grades=(1, 2)))
+    seen = PhotographResult(Eye.RIGHT, Field.MACULA, graded=graded(1, grades=(1, 2)))
     found = judged(seen, *eye(Eye.LEFT, 0))
     assert (found.certainty, found.action) == (Certainty.UNCERTAIN, Action.HUMAN_READ)
 
 
 def test_a_disc_on_the_wrong_side_asks_and_swaps_nothing() -> None:
-    seen = Seen(Eye.RIGHT, Field.MACULA, doubts=(Gap.EYE_CONTRADICTED,), graded=graded(0))
+    seen = PhotographResult(Eye.RIGHT, Field.MACULA, doubts=(Gap.EYE_CONTRADICTED,), graded=graded(0))
     found = judged(seen, *eye(Eye.LEFT, 0))
     assert found.eyes[0].eye is Eye.RIGHT
     assert (found.eyes[0].reasons, found.action) == ((Gap.EYE_CONTRADICTED,), Action.HUMAN_READ)

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from sites.diagnosis import app as commands
 from teledx_fed.diagnosis.clinic import Clinic
-from teledx_fed.diagnosis.home import DiagnosisHome
+from teledx_fed.diagnosis.directory import DiagnosisDirectory
 from teledx_fed.diagnosis.web import oidc
 from teledx_fed.diagnosis.web.app import app
 from teledx_fed.diagnosis.web.passwords import hashed_password
@@ -94,7 +94,7 @@ def test_whom_the_provider_vouches_for_sees_the_worklist(browser: Browser) -> No
     assert "httponly" in session
     assert "samesite=strict" in session
     page = browser.client.get("/").text
-    assert "Waiting to be read" in page or "Nothing waits." in page
+    assert "Waiting to be read" in page or "No study is waiting." in page
     assert "anna" in page
 
 
@@ -290,7 +290,7 @@ def test_a_user_is_added_without_a_password(tmp_path: Path) -> None:
     add = ["user", "add", "anna", "--oidc", "--dir", str(tmp_path)]
     assert CliRunner().invoke(commands, [*add, "--password", PASSWORD]).exit_code == 1
     assert CliRunner().invoke(commands, add).exit_code == 0
-    (user,) = DiagnosisHome(tmp_path).store().access.users()
+    (user,) = DiagnosisDirectory(tmp_path).store().access.users()
     assert (user.name, user.password) == ("anna", None)
 
 
@@ -308,7 +308,7 @@ def test_settings_that_cannot_be_safe_are_refused(tmp_path: Path, setting: str, 
     written = {**right, "address": "https://page.hospital.example", setting: value}
     (tmp_path / "diagnosis.yaml").write_text(json.dumps({"oidc": written}))
     with pytest.raises(ValueError, match=told):
-        _ = DiagnosisHome(tmp_path).settings
+        _ = DiagnosisDirectory(tmp_path).settings
 
 
 def test_a_secret_that_is_not_there_is_said_at_the_start(clinic: Clinic, settings: OidcSettings) -> None:

@@ -24,9 +24,9 @@ from teledx_fed.data.layouts import read
 from teledx_fed.diagnosis.batch import run
 from teledx_fed.diagnosis.clinic import Clinic
 from teledx_fed.diagnosis.gathering import Gathering
-from teledx_fed.diagnosis.intake import submissions
 from teledx_fed.diagnosis.receiver import SUCCESS, Receiver
 from teledx_fed.diagnosis.referral import ReferralSettings
+from teledx_fed.diagnosis.study_files import study_uploads
 from teledx_fed.diagnosis.watching import Watch
 from teledx_fed.diagnosis.web.app import app
 from teledx_fed.diagnosis.web.passwords import hashed_password
@@ -174,7 +174,7 @@ def test_in_a_batch(clinic: Clinic, tmp_path: Path, files: dict[str, bytes]) -> 
     folder.mkdir(parents=True)
     for name, content in files.items():
         (folder / name).write_bytes(content)
-    run(submissions([tmp_path / "in"]), clinic.bundle, ReferralSettings(), out)
+    run(study_uploads([tmp_path / "in"]), clinic.bundle, ReferralSettings(), out)
     assert len(list(out.iterdir())) > 1
     for file in out.iterdir():
         content = file.read_bytes()

@@ -11,7 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from teledx_fed.diagnosis.clinic import Clinic
-from teledx_fed.diagnosis.home import DiagnosisHome
+from teledx_fed.diagnosis.directory import DiagnosisDirectory
 from teledx_fed.diagnosis.web.app import app
 from teledx_fed.diagnosis.web.settings import DiagnosisSettings
 from teledx_fed.store.access import LINK_ATTEMPTS
@@ -67,7 +67,7 @@ def test_the_last_attempt_says_so_and_is_taken_as_it_is(clinic: Clinic, photogra
     assert "the last attempt" in client.get(f"/link/{link}").text
     files = {"right": photographs.right, "left": photographs.left}
     assert "Thank you" in client.post(f"/link/{link}", files=files).text
-    assert [entry.patient for entry in clinic.store.worklist()] == [clinic.pseudonym_of("4711")]
+    assert [entry.patient for entry in clinic.store.worklist()] == [clinic.patients.pseudonym_of("4711")]
 
 
 def test_an_attempt_is_no_larger_than_two_photographs(clinic: Clinic) -> None:
@@ -129,7 +129,7 @@ def test_nothing_is_taken_in_where_the_disk_would_be_filled(full: TestClient, cl
 
 
 def test_while_the_page_is_served_uploads_that_are_over_are_deleted(bundle_folder: Path, tmp_path: Path) -> None:
-    home = DiagnosisHome(tmp_path)
+    home = DiagnosisDirectory(tmp_path)
     store = home.store()
     store._clock = store.uploads._clock = lambda: datetime.now(UTC) - timedelta(days=2)
     upload = store.uploads.begin("device/camera", 10, timedelta(days=1))

@@ -20,7 +20,7 @@ from teledx_fed.core.examples import Eye
 from teledx_fed.diagnosis.clinic import Clinic
 from teledx_fed.diagnosis.diagnose import open_bundle
 from teledx_fed.diagnosis.referral import ReferralSettings
-from teledx_fed.diagnosis.web.pages import Sight
+from teledx_fed.diagnosis.web.pages import StudyView
 from teledx_fed.diagnosis.web.reading_form import GRADE, MANAGEMENT, OEDEMA, problems, reading_of
 from teledx_fed.diagnosis.web.settings import DiagnosisSettings
 from teledx_fed.diagnosis.wording import told
@@ -79,8 +79,8 @@ def study(clinic: Clinic) -> str:
 
 
 @pytest.fixture
-def seen(clinic: Clinic, study: str) -> Sight:
-    return Sight(clinic.store.study(study), clinic.store.suggestions(study)[-1], ())
+def seen(clinic: Clinic, study: str) -> StudyView:
+    return StudyView(clinic.store.study(study), clinic.store.suggestions(study)[-1], ())
 
 
 def form_of(page: str) -> str:
@@ -127,7 +127,7 @@ def test_what_was_not_chosen_is_asked_for_and_what_was_is_kept(
         },
     )
 )
-def test_a_reading_says_what_was_chosen_or_there_is_none(seen: Sight, chosen: dict[str, str]) -> None:
+def test_a_reading_says_what_was_chosen_or_there_is_none(seen: StudyView, chosen: dict[str, str]) -> None:
     form = FormData(chosen)
     if found := problems(form, seen):
         assert all(line.endswith(".") for line in found)
@@ -186,7 +186,7 @@ def test_overruling_asks_why(reader: Reader, clinic: Clinic, study: str) -> None
     for changed in ({"right_grade": "ungradable"}, {"right_grade": "3"}, {"urgency": "urgent"}):
         agreed = {**READING, "right_grade": "0", "urgency": "rescreen", "overrules": ""}
         response = reader.read(study, "yes", **{**agreed, **changed})
-        assert (response.status_code, "Say why" in response.text) == (422, True), changed
+        assert (response.status_code, "State why" in response.text) == (422, True), changed
     clinic.store.add_suggestion(study, suggestion(Certainty.UNGRADABLE))
     graded = {**READING, "urgency": "rescreen", "overrules": ""}
     assert "differs" not in reader.read(study, "yes", **graded).text, "no grade was suggested"

@@ -332,5 +332,5 @@ def test_a_typed_number_and_that_of_the_files_must_be_one(clinic: Clinic, photog
     sent = replace(photographs.submitted(patient="MRN 8"), photographs=(gathering_module.Photograph(file),))
     with pytest.raises(ValueError, match="have the number that the DICOM files say"):
         clinic.receive(sent)
-    assert clinic.receive(replace(sent, patient="MRN 7")).study.patient == clinic.pseudonym_of("MRN 7")
-    assert clinic.known(SOURCE, "1.2.3") is None
+    assert clinic.receive(replace(sent, patient="MRN 7")).study.patient == clinic.patients.pseudonym_of("MRN 7")
+    assert clinic.find_study(SOURCE, "1.2.3") is None

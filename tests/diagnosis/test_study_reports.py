@@ -17,7 +17,8 @@ from pypdf import PdfReader
 
 from teledx_fed.core.clinical import Action, EyeReading, Reading
 from teledx_fed.core.examples import Eye
-from teledx_fed.diagnosis.clinic import Clinic, Photograph, Submitted
+from teledx_fed.diagnosis.clinic import Clinic
+from teledx_fed.diagnosis.intake import PhotographUpload, StudyUpload
 from teledx_fed.diagnosis.sending import NotSent, send
 from teledx_fed.diagnosis.study_reports import INVENTED, StudyReport, latest
 from teledx_fed.diagnosis.web.app import app
@@ -29,17 +30,17 @@ PASSWORD = "correct horse battery"
 FILED = {"PatientID": "MRN 7", "PatientName": "Doe^Jane", "StudyInstanceUID": "1.2.3", "AccessionNumber": "A 7"}
 
 
-def dicom(content: bytes, side: str, **values: object) -> Photograph:
+def dicom(content: bytes, side: str, **values: object) -> PhotographUpload:
     with Image.open(io.BytesIO(content)) as image:
         dataset = photograph(np.array(image), ImageLaterality=side, SOPInstanceUID=f"1.2.3.{ord(side)}", **values)
-    return Photograph(content_of(dataset))
+    return PhotographUpload(content_of(dataset))
 
 
 @pytest.fixture
 def report(clinic: Clinic, photographs) -> StudyReport:
     """Of a study that came over DICOM, in which the left eye's file alone has an accession number."""
     files = dicom(photographs.right, "R"), dicom(photographs.left, "L", AccessionNumber="A 7")
-    return latest(clinic, clinic.receive(Submitted("1.2.3", "dicom", files)).study.id)
+    return latest(clinic, clinic.receive(StudyUpload("1.2.3", "dicom", files)).study.id)
 
 
 def sign(clinic: Clinic, study: str) -> StudyReport:

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from sites.diagnosis import app as commands
 from teledx_fed.diagnosis.clinic import Clinic
-from teledx_fed.diagnosis.home import DiagnosisHome
+from teledx_fed.diagnosis.directory import DiagnosisDirectory
 from teledx_fed.diagnosis.web import administration, links, logging_in, new_study, reading
 from teledx_fed.diagnosis.web.app import app, server
 from teledx_fed.diagnosis.web.passwords import DEMONSTRATION_PASSWORD, DEMONSTRATION_USER
@@ -164,7 +164,7 @@ def test_the_demonstrations_password_is_given_to_nobody(client: TestClient, clin
     home = ["--dir", str(tmp_path / "hospital")]
     refused = CliRunner().invoke(commands, ["user", "add", "demo", "--password", DEMONSTRATION_PASSWORD, *home])
     assert (refused.exit_code, "password must be secret" in str(refused.exception)) == (1, True)
-    assert DiagnosisHome(tmp_path / "hospital").store().access.users() == ()
+    assert DiagnosisDirectory(tmp_path / "hospital").store().access.users() == ()
     client.post("/login", data=ANNA)
     csrf = client.get("/password").text.partition('name="csrf" value="')[2].partition('"')[0]
     answer = client.post("/password", data={"csrf": csrf, "old": PASSWORD, "new": DEMONSTRATION_PASSWORD})

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from sites.diagnosis import app as commands
-from teledx_fed.diagnosis.home import DiagnosisHome
+from teledx_fed.diagnosis.directory import DiagnosisDirectory
 from teledx_fed.store.encryption import encrypting, new_key, opened, recipients_of
 from teledx_fed.store.store import Store, open_store, restore
 from teledx_fed.store.values import Role
@@ -120,7 +120,7 @@ def test_by_command_for_both_stores(tmp_path: Path) -> None:
     files = (tmp_path / "b.age", "--identified", tmp_path / "p.age")
     run("backup", *files, "--dir", home, "--recipient", recipient)
     run("restore", *files, "--dir", other, "--key", tmp_path / "key")
-    assert [user.name for user in DiagnosisHome(other).store().access.users()] == ["anna"]
+    assert [user.name for user in DiagnosisDirectory(other).store().access.users()] == ["anna"]
     for file in (tmp_path / "b.age", tmp_path / "p.age"):
         assert file.stat().st_mode & 0o777 == 0o600
 

@@ -25,13 +25,13 @@ Text = Annotated[str, Form(max_length=200)]
 
 
 @router.get("", response_class=HTMLResponse)
-def administration(request: Request, found: Administrator) -> HTMLResponse:
-    return _page(request, found)
+def administration(request: Request, session: Administrator) -> HTMLResponse:
+    return _page(request, session)
 
 
 @router.post("/users", dependencies=own)
 def add_user(
-    request: Request, found: Administrator, name: Text, role: Annotated[Role, Form()], password: Text = ""
+    request: Request, session: Administrator, name: Text, role: Annotated[Role, Form()], password: Text = ""
 ) -> Response:
     """Without a password they log in with the hospital's provider, where it has one."""
     elsewhere = not password and request.app.state.provider is not None
@@ -40,50 +40,50 @@ def add_user(
 
 
 @router.post("/users/role", dependencies=own)
-def change_role(request: Request, found: Administrator, name: Text, role: Annotated[Role, Form()]) -> Response:
-    _another(found, name)
+def change_role(request: Request, session: Administrator, name: Text, role: Annotated[Role, Form()]) -> Response:
+    _another(session, name)
     _access(request).set_role(name, role)
     return _done()
 
 
 @router.post("/users/password", dependencies=own)
-def change_password(request: Request, found: Administrator, name: Text, password: Text) -> Response:
+def change_password(request: Request, session: Administrator, name: Text, password: Text) -> Response:
     _access(request).set_password(name, hashed_password(password))
     return _done()
 
 
 @router.post("/users/disabled", dependencies=own)
-def disable(request: Request, found: Administrator, name: Text, disabled: Annotated[bool, Form()]) -> Response:
-    _another(found, name)
+def disable(request: Request, session: Administrator, name: Text, disabled: Annotated[bool, Form()]) -> Response:
+    _another(session, name)
     _access(request).set_disabled(name, disabled)
     return _done()
 
 
 @router.post("/devices", dependencies=own)
-def add_device(request: Request, found: Administrator, name: Text) -> HTMLResponse:
+def add_device(request: Request, session: Administrator, name: Text) -> HTMLResponse:
     """Its token is in the answer, and never told again."""
     token = _access(request).add_device(name)
-    return _page(request, found, f"The token of {name}", token)
+    return _page(request, session, f"The token of {name}", token)
 
 
 @router.post("/devices/revoked", dependencies=own)
-def revoke_device(request: Request, found: Administrator, name: Text) -> Response:
+def revoke_device(request: Request, session: Administrator, name: Text) -> Response:
     _access(request).revoke_device(name)
     return _done()
 
 
 @router.post("/links", dependencies=own)
 def add_link(
-    request: Request, found: Administrator, label: Text, hours: Annotated[float, Form()], patient: Text = ""
+    request: Request, session: Administrator, label: Text, hours: Annotated[float, Form()], patient: Text = ""
 ) -> HTMLResponse:
     """Its address is in the answer, and never told again."""
     within("hours", hours, 0.1, LONGEST_LINK_HOURS, DataError)
     token = clinic_of(request).link(label, timedelta(hours=hours), patient or None)
-    return _page(request, found, f"The link for {label}", f"{request.base_url}link/{token}")
+    return _page(request, session, f"The link for {label}", f"{request.base_url}link/{token}")
 
 
 @router.post("/links/revoked", dependencies=own)
-def revoke_link(request: Request, found: Administrator, link: Text) -> Response:
+def revoke_link(request: Request, session: Administrator, link: Text) -> Response:
     _access(request).revoke_link(link)
     return _done()
 
@@ -92,21 +92,21 @@ def _access(request: Request) -> Access:
     return clinic_of(request).store.access
 
 
-def _another(found: LoggedIn, name: str) -> None:
+def _another(session: LoggedIn, name: str) -> None:
     """So that an administrator is left."""
-    must(name != found.user.name, "name", "be another than yours", name, "Ask another administrator.", DataError)
+    must(name != session.user.name, "name", "be another than yours", name, "Ask another administrator.", DataError)
 
 
 def _done() -> Response:
     return RedirectResponse(HERE, 303)
 
 
-def _page(request: Request, found: LoggedIn, about: str = "", told_once: str = "") -> HTMLResponse:
+def _page(request: Request, session: LoggedIn, about: str = "", told_once: str = "") -> HTMLResponse:
     access = _access(request)
     return render(
         request,
         "administration",
-        found,
+        session,
         about=about,
         told_once=told_once,
         users=access.users(),

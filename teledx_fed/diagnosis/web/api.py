@@ -1,4 +1,4 @@
-"""What devices, apps and portals submit to: by token, once whatever is sent twice, and resumable."""
+"""The interface to which devices, apps and portals submit studies: with a token, once for each key, resumable."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +11,8 @@ from pydantic import TypeAdapter, ValidationError
 from teledx_fed.core.clinical import SUGGESTION, Fault, Gap, PatientRecord
 from teledx_fed.core.errors import DataError
 from teledx_fed.core.examples import Eye, Field
-from teledx_fed.diagnosis.clinic import Clinic, Photograph, Submitted
-from teledx_fed.diagnosis.intake import LARGEST_MIB
+from teledx_fed.diagnosis.clinic import Clinic
+from teledx_fed.diagnosis.intake import LARGEST_MIB, PhotographUpload, StudyUpload
 from teledx_fed.diagnosis.web.schemas import ALWAYS, WITH_BODY, Binary, reference, refused
 from teledx_fed.store.values import Device, Status, StoredStudy
 
@@ -37,7 +37,7 @@ class PhotographState:
 
 @dataclass(frozen=True)
 class StudyState:
-    """What a submitter is told: whether to take photographs again, and how far the study is; no suggestion."""
+    """The state of a study for its sender: its status, and whether to take photographs again; never a suggestion."""
 
     id: str
     status: Status
@@ -47,10 +47,10 @@ class StudyState:
 
 
 def device(request: Request, sent: Annotated[HTTPAuthorizationCredentials | None, Security(BEARER)]) -> Device:
-    found = clinic_of(request).store.access.device(sent.credentials if sent else "")
-    if found is None:
+    known = clinic_of(request).store.access.device(sent.credentials if sent else "")
+    if known is None:
         raise HTTPException(401, "Send this device's token: Authorization: Bearer …", {"WWW-Authenticate": "Bearer"})
-    return found
+    return known
 
 
 Sender = Annotated[Device, Depends(device)]
@@ -77,8 +77,8 @@ def submit(
     stated = fields or [Field.UNKNOWN] * len(contents)
     if not len(contents) == len(eyes) == len(stated):
         raise HTTPException(422, f"eyes and fields must be one for each photograph, got {len(eyes)} and {len(stated)}.")
-    photographs = tuple(map(Photograph, contents, eyes, stated, names))
-    submitted = Submitted(
+    photographs = tuple(map(PhotographUpload, contents, eyes, stated, names))
+    submitted = StudyUpload(
         idempotency_key, sender.source, photographs, patient or None, _record(record), acquired or None
     )
     stored = clinic.receive(submitted)
@@ -106,12 +106,14 @@ def clinic_of(request: Request) -> Clinic:
 
 def _finished(clinic: Clinic, sender: Device, upload: str) -> Path:
     try:
-        found = clinic.store.uploads.get(sender.source, upload)
+        progress = clinic.store.uploads.get(sender.source, upload)
     except DataError as error:
         raise HTTPException(404, f"This device has begun no upload {upload!r}, or its time is over.") from error
-    if found.offset < found.length:
-        raise HTTPException(409, f"Upload {upload} must be whole, got {found.offset} of {found.length} bytes. Go on.")
-    return clinic.store.folder / found.path
+    if progress.offset < progress.length:
+        raise HTTPException(
+            409, f"Upload {upload} must be whole, got {progress.offset} of {progress.length} bytes. Go on."
+        )
+    return clinic.store.folder / progress.path
 
 
 def content_of(image: UploadFile) -> bytes:

@@ -24,16 +24,15 @@ from teledx_fed.diagnosis.web import (
     new_study,
     pages,
     reading,
-    refused_photographs,
     reports,
     uploads,
 )
-from teledx_fed.diagnosis.web.door import misdirected, no_room, over, refusal
 from teledx_fed.diagnosis.web.oidc import Provider
 from teledx_fed.diagnosis.web.passwords import DEMONSTRATION_USER
 from teledx_fed.diagnosis.web.refusals import fail, report_errors
+from teledx_fed.diagnosis.web.request_filter import misdirected, no_room, over, refusal
 from teledx_fed.diagnosis.web.schemas import Described
-from teledx_fed.diagnosis.web.sessions import Doorkeeper, has_demonstration_user
+from teledx_fed.diagnosis.web.sessions import Authenticator, has_demonstration_user
 from teledx_fed.diagnosis.web.settings import EVERY_ADDRESS, LOOPBACK, DiagnosisSettings
 
 HERE = Path(__file__).parent
@@ -58,7 +57,7 @@ def app(clinic: Clinic, settings: DiagnosisSettings) -> FastAPI:
         openapi_url="/api/v1/openapi.json",
     )
     site.state.clinic, site.state.settings, site.state.traffic = clinic, settings, Traffic(clinic)
-    site.state.doorkeeper = Doorkeeper(
+    site.state.authenticator = Authenticator(
         clinic.store.access, timedelta(hours=settings.session_hours), clinic.bundle.manifest.demonstration
     )
     site.state.provider = Provider.of(settings.oidc) if settings.oidc else None
@@ -67,7 +66,6 @@ def app(clinic: Clinic, settings: DiagnosisSettings) -> FastAPI:
         pages,
         new_study,
         reading,
-        refused_photographs,
         reports,
         links,
         administration,

@@ -8,8 +8,8 @@ from fastapi import APIRouter, Header, HTTPException, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
-from teledx_fed.diagnosis.clinic import Photograph, Submitted
 from teledx_fed.diagnosis.fhir.reading import Ignored, NotUnderstood, read
+from teledx_fed.diagnosis.intake import PhotographUpload, StudyUpload
 from teledx_fed.diagnosis.study_reports import RELEASE
 from teledx_fed.diagnosis.web.api import Sender, StudyState, clinic_of, state
 from teledx_fed.diagnosis.web.refusals import refuse
@@ -74,8 +74,8 @@ async def submit_bundle(
 
 def _submit(request: Request, source: str, key: str, content: bytes) -> FhirStudyState:
     told = read(content, datetime.now(UTC).date())
-    photographs = tuple(Photograph(media.content.data, media.eye, media.field) for media in told.photographs)
-    submitted = Submitted(key, source, photographs, told.patient, told.record, told.acquired)
+    photographs = tuple(PhotographUpload(media.content.data, media.eye, media.field) for media in told.photographs)
+    submitted = StudyUpload(key, source, photographs, told.patient, told.record, told.acquired)
     known = vars(state(clinic_of(request).receive(submitted)))
     nothing = Issue(severity="information", code="informational", diagnostics="Everything that was sent was read.")
     issues = [_issue(one) for one in told.ignored] or [nothing]

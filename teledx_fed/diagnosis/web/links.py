@@ -6,11 +6,11 @@ from fastapi import APIRouter, Form, HTTPException, Request, UploadFile
 from fastapi.responses import HTMLResponse
 
 from teledx_fed.core.examples import Eye
-from teledx_fed.diagnosis.clinic import Photograph, Submitted
+from teledx_fed.diagnosis.intake import PhotographUpload, StudyUpload
 from teledx_fed.diagnosis.web.api import content_of
-from teledx_fed.diagnosis.web.door import LINK_IS_OVER, tried_link
 from teledx_fed.diagnosis.web.pages import clinic_of
 from teledx_fed.diagnosis.web.rendering import render
+from teledx_fed.diagnosis.web.request_filter import LINK_IS_OVER, tried_link
 from teledx_fed.diagnosis.wording import EYES, FAULTS, listed, sentence
 
 router = APIRouter(include_in_schema=False)
@@ -32,21 +32,21 @@ def send(
     left: UploadFile | None = None,
     anyway: Annotated[str, Form()] = "",
 ) -> HTMLResponse:
-    """What should be taken again, or is missing, is told before the link is used up; it can be sent all the same.
+    """List poor or missing photographs before the link is used up; the sender may still send them as they are.
 
-    The last attempt is taken as it is: better a poor photograph than none.
+    The last attempt is accepted as it is: a poor photograph is better than none.
     """
     link, clinic = tried_link(request), clinic_of(request)
     sent = [(file, eye) for file, eye in ((right, Eye.RIGHT), (left, Eye.LEFT)) if file is not None and file.size]
-    photographs = tuple(Photograph(content_of(file), eye, name=file.filename or "") for file, eye in sent)
+    photographs = tuple(PhotographUpload(content_of(file), eye, name=file.filename or "") for file, eye in sent)
     retakes = [
-        sentence(f"{EYES[photograph.eye]}: {listed([FAULTS[fault] for fault in found])}")
+        sentence(f"{EYES[photograph.eye]}: {listed([FAULTS[fault] for fault in faults])}")
         for photograph in photographs
-        if (found := clinic.faults_of(photograph))
+        if (faults := clinic.photographs.decode(photograph, "photograph").faults)
     ]
     missing = {Eye.RIGHT, Eye.LEFT} - {photograph.eye for photograph in photographs}
     retakes += [f"No photograph of the {EYES[eye]} is chosen." for eye in missing if photographs]
     if retakes and anyway != "yes" and link.left:
         return render(request, "link", retakes=retakes, left=link.left)
-    clinic.receive(Submitted(link.id, link.source, photographs), token)
+    clinic.receive(StudyUpload(link.id, link.source, photographs), token)
     return render(request, "sent")

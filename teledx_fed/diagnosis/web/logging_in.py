@@ -8,12 +8,11 @@ from fastapi import APIRouter, Depends, Form, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from teledx_fed.core.errors import TeledxError
-from teledx_fed.diagnosis.web.attempts import Attempt
 from teledx_fed.diagnosis.web.limits import Busy, TooMany
-from teledx_fed.diagnosis.web.oidc import Provider, ProviderError
+from teledx_fed.diagnosis.web.oidc import Attempt, Provider, ProviderError
 from teledx_fed.diagnosis.web.passwords import is_mark, new_mark
 from teledx_fed.diagnosis.web.rendering import render
-from teledx_fed.diagnosis.web.sessions import COOKIE, Doorkeeper, OwnForm, Session
+from teledx_fed.diagnosis.web.sessions import COOKIE, Authenticator, OwnForm, Session
 
 router = APIRouter(include_in_schema=False)
 
@@ -24,9 +23,9 @@ MARK_COOKIE, MARK_PATH, MARK_SECONDS = "teledx_fed_known", "/login", 365 * 24 * 
 """Of a browser that logged in: guesses made elsewhere keep nobody out of it."""
 
 
-def keeper_of(request: Request) -> Doorkeeper:
-    keeper: Doorkeeper = request.app.state.doorkeeper
-    return keeper
+def authenticator_of(request: Request) -> Authenticator:
+    authenticator: Authenticator = request.app.state.authenticator
+    return authenticator
 
 
 def provider_of(request: Request) -> Provider:
@@ -53,7 +52,7 @@ def _form(request: Request, refused: Exception | str = "", status: int = 200) ->
 
 
 def _remember(request: Request, response: Response, token: str) -> None:
-    secure, age = request.url.scheme == "https", int(keeper_of(request).lifetime.total_seconds())
+    secure, age = request.url.scheme == "https", int(authenticator_of(request).lifetime.total_seconds())
     response.set_cookie(COOKIE, token, max_age=age, httponly=True, samesite="strict", secure=secure)
 
 
@@ -67,7 +66,7 @@ def log_in(request: Request, name: Annotated[str, Form()], password: Annotated[s
     cookie = _mark_cookie(name)
     mark = request.cookies.get(cookie, "")
     try:
-        token, session = keeper_of(request).log_in(name, password, address_of(request), mark)
+        token, session = authenticator_of(request).log_in(name, password, address_of(request), mark)
     except Busy as error:
         return _form(request, error, 503)
     except TeledxError as error:
@@ -95,7 +94,7 @@ def begin(request: Request, provider: Asked) -> Response:
     """Off to the provider, with a cookie that comes along when the provider sends the browser back."""
     attempt, secure = Attempt(), request.url.scheme == "https"
     try:
-        keeper_of(request).limits.with_provider(address_of(request))
+        authenticator_of(request).limits.with_provider(address_of(request))
         response = RedirectResponse(provider.address(attempt), 303)
     except ProviderError as error:
         return _form(request, error, 502)
@@ -118,9 +117,9 @@ def _admitted(request: Request, provider: Provider) -> Response:
     """A page of our own that goes on: a redirect from another site would not carry the session's cookie."""
     told = request.query_params
     try:
-        keeper_of(request).limits.with_provider(address_of(request))
+        authenticator_of(request).limits.with_provider(address_of(request))
         attempt = Attempt.read(request.cookies.get(ATTEMPT_COOKIE, ""), told.get("state", ""))
-        token, _ = keeper_of(request).admit(provider.user(attempt, told))
+        token, _ = authenticator_of(request).admit(provider.user(attempt, told))
     except ProviderError as error:
         return _form(request, error, 502)
     except TeledxError as error:
@@ -132,25 +131,25 @@ def _admitted(request: Request, provider: Provider) -> Response:
 
 
 @router.get("/password", response_class=HTMLResponse)
-def password_page(request: Request, found: Session) -> HTMLResponse:
-    return render(request, "password", found, refused="")
+def password_page(request: Request, session: Session) -> HTMLResponse:
+    return render(request, "password", session, refused="")
 
 
 @router.post("/password")
 def change_password(
-    request: Request, found: OwnForm, old: Annotated[str, Form()], new: Annotated[str, Form()]
+    request: Request, session: OwnForm, old: Annotated[str, Form()], new: Annotated[str, Form()]
 ) -> Response:
-    """Whoever is logged in as them elsewhere is logged out too."""
+    """Change the password, and end all sessions of this user."""
     try:
-        keeper_of(request).change_password(found, old, new)
+        authenticator_of(request).change_password(session, old, new)
     except TeledxError as error:
-        return render(request, "password", found, refused=str(error), status=422)
+        return render(request, "password", session, refused=str(error), status=422)
     return RedirectResponse("/login", 303)
 
 
 @router.post("/logout")
-def log_out(request: Request, found: OwnForm) -> Response:
-    keeper_of(request).access.log_out(request.cookies[COOKIE])
+def log_out(request: Request, session: OwnForm) -> Response:
+    authenticator_of(request).access.log_out(request.cookies[COOKIE])
     response = RedirectResponse("/login", 303)
     response.delete_cookie(COOKIE)
     return response

@@ -1,4 +1,4 @@
-"""The page about the model in use: its training, its thresholds with their performance, and its limits."""
+"""The page about the model in use: training, thresholds with their performance, and limits."""
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
@@ -12,14 +12,14 @@ router = APIRouter(include_in_schema=False)
 
 
 @router.get("/model", response_class=HTMLResponse)
-def model_page(request: Request, found: Session) -> HTMLResponse:
+def model_page(request: Request, session: Session) -> HTMLResponse:
     bundle = clinic_of(request).bundle
     points = bundle.manifest.calibration.points
     listed = [("Refer", points.referable), *([("Urgent", points.urgent)] if points.urgent else [])]
     return render(
         request,
         "model",
-        found,
+        session,
         manifest=bundle.manifest,
         digest=bundle.digest,
         replaced=bundle.replaced,

@@ -18,7 +18,7 @@ router = APIRouter(include_in_schema=False)
 WAYS = {"/upload": "page", "/link": "link", "/api/v1/studies": "device", "/api/v1/fhir/studies": "fhir"}
 """Where studies are sent to; behind a link's path comes its token."""
 NOT_TAKEN = (409, 413, 422, 429, 507)
-"""A stranger's request is no study."""
+"""Statuses of refused studies; a request without authorisation is none."""
 
 
 @router.get("/healthz")

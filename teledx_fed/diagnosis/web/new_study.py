@@ -9,8 +9,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 
 from teledx_fed.core.clinical import PatientRecord
 from teledx_fed.core.examples import Eye
-from teledx_fed.diagnosis.clinic import Photograph, Submitted
-from teledx_fed.diagnosis.intake import RECORD, record_of
+from teledx_fed.diagnosis.intake import RECORD, PhotographUpload, StudyUpload, record_of
 from teledx_fed.diagnosis.web.api import content_of
 from teledx_fed.diagnosis.web.pages import clinic_of
 from teledx_fed.diagnosis.web.rendering import render
@@ -20,8 +19,8 @@ router = APIRouter(include_in_schema=False)
 
 
 @router.get("/upload", response_class=HTMLResponse)
-def upload_page(request: Request, found: Session) -> HTMLResponse:
-    return render(request, "upload", found, key=uuid4().hex)
+def upload_page(request: Request, session: Session) -> HTMLResponse:
+    return render(request, "upload", session, key=uuid4().hex)
 
 
 async def stated(request: Request) -> PatientRecord:
@@ -33,7 +32,7 @@ async def stated(request: Request) -> PatientRecord:
 @router.post("/upload")
 def upload(
     request: Request,
-    found: OwnForm,
+    session: OwnForm,
     record: Annotated[PatientRecord, Depends(stated)],
     key: Annotated[str, Form()],
     right: Annotated[list[UploadFile] | None, Form()] = None,
@@ -44,11 +43,11 @@ def upload(
     """`files` tell their eye themselves: in DICOM, or by name."""
     chosen = ((right, Eye.RIGHT), (left, Eye.LEFT), (files, Eye.UNKNOWN))
     uploads = tuple(photograph for sent, eye in chosen for photograph in _photographs(sent or (), eye))
-    submitted = Submitted(key, f"page/{found.user.name}", uploads, patient or None, record)
+    submitted = StudyUpload(key, f"page/{session.user.name}", uploads, patient or None, record)
     stored = clinic_of(request).receive(submitted)
     return RedirectResponse(f"/studies/{stored.study.id}", 303)
 
 
-def _photographs(sent: Iterable[UploadFile], eye: Eye) -> Iterable[Photograph]:
+def _photographs(sent: Iterable[UploadFile], eye: Eye) -> Iterable[PhotographUpload]:
     """Browsers send an empty part where no file was chosen."""
-    return (Photograph(content_of(file), eye, name=file.filename or "") for file in sent if file.size)
+    return (PhotographUpload(content_of(file), eye, name=file.filename or "") for file in sent if file.size)

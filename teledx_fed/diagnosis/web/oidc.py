@@ -1,9 +1,11 @@
-"""Whom the hospital's own OpenID Connect provider vouches for: authorization code flow with PKCE. No token is kept."""
+"""Log-in with the hospital's OpenID Connect provider: authorization code flow with PKCE. No token is stored."""
 
 import logging
+import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
+from hmac import compare_digest
 from pathlib import Path
 from threading import BoundedSemaphore
 from typing import Any, Self, TypeVar
@@ -19,7 +21,6 @@ from joserfc.jwk import KeySet
 from pydantic import BaseModel, ConfigDict
 
 from teledx_fed.core.errors import ConfigurationError, RefusedError, UnavailableError
-from teledx_fed.diagnosis.web.attempts import Attempt
 from teledx_fed.diagnosis.web.settings import OidcSettings, check_secure
 
 log = logging.getLogger(__name__)
@@ -29,9 +30,34 @@ SIGNATURES = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES
 LEEWAY_SECONDS = 60
 TIMEOUT_SECONDS = 5.0
 AT_ONCE = 8
-"""No more wait for the provider: where it hangs, who is logged in is served all the same."""
+"""Log-ins that may wait for the provider at once: while it hangs, users with a session are still served."""
 BASIC = "client_secret_basic"
 """How we show our secret, unless the provider wants it in the form."""
+
+
+def _random() -> str:
+    return secrets.token_urlsafe(32)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A log-in with the provider, until the browser comes back; only that browser has these values."""
+
+    state: str = field(default_factory=_random)
+    nonce: str = field(default_factory=_random)
+    verifier: str = field(default_factory=_random)
+
+    @property
+    def cookie(self) -> str:
+        return ".".join(astuple(self))
+
+    @classmethod
+    def read(cls, cookie: str, state: str) -> Self:
+        """A `ValueError` where the browser that comes back with `state` did not begin with it."""
+        parts = cookie.split(".")
+        if len(parts) != 3 or not all(parts) or not compare_digest(parts[0].encode(), state.encode()):
+            raise RefusedError("this log-in was not begun in this browser, or its time is over. Begin again.")
+        return cls(*parts)
 
 
 class ProviderError(UnavailableError):
@@ -103,10 +129,10 @@ class Provider:
             log.warning("%s logged nobody in: %.100r", self.settings.issuer, told.get("error"))
             raise RefusedError("the provider did not log you in. Try again, or ask an administrator.")
         with self._asked() as client:
-            found = self._discovery(client)
-            token = self._token(client, found, code, attempt.verifier)
-            # asked anew at each log-in: a key that was withdrawn opens nothing, a new one is known
-            keys = KeySet.import_key_set({"keys": _read(client.get(found.jwks_uri), Keys).keys})
+            discovery = self._discovery(client)
+            token = self._token(client, discovery, code, attempt.verifier)
+            # fetched at each log-in, so that withdrawn keys are refused and new keys are accepted
+            keys = KeySet.import_key_set({"keys": _read(client.get(discovery.jwks_uri), Keys).keys})
         try:
             return self._name(self._claims(token, keys, attempt.nonce))
         except (JoseError, RefusedError, ValueError) as error:
@@ -127,22 +153,24 @@ class Provider:
             self._places.release()
 
     def _discovery(self, client: httpx.Client) -> Discovery:
-        found = _read(client.get(get_well_known_url(self.settings.issuer, external=True)), Discovery)
-        if found.issuer != self.settings.issuer:
-            raise ConfigurationError(f"oidc.issuer must be {found.issuer!r}, as it says, got {self.settings.issuer!r}.")
+        discovery = _read(client.get(get_well_known_url(self.settings.issuer, external=True)), Discovery)
+        if discovery.issuer != self.settings.issuer:
+            raise ConfigurationError(
+                f"oidc.issuer must be {discovery.issuer!r}, as it says, got {self.settings.issuer!r}."
+            )
         for name in ("authorization_endpoint", "token_endpoint", "jwks_uri"):
-            check_secure(name, getattr(found, name))
-        return found
+            check_secure(name, getattr(discovery, name))
+        return discovery
 
-    def _token(self, client: httpx.Client, found: Discovery, code: str, verifier: str) -> str:
+    def _token(self, client: httpx.Client, discovery: Discovery, code: str, verifier: str) -> str:
         callback, id, secret = self.settings.callback, self.settings.client_id, self.secret
         form = {"grant_type": "authorization_code", "code": code, "redirect_uri": callback, "code_verifier": verifier}
         auth = httpx.Auth()
-        if BASIC in found.token_endpoint_auth_methods_supported:
+        if BASIC in discovery.token_endpoint_auth_methods_supported:
             auth = httpx.BasicAuth(quote_plus(id), quote_plus(secret))
         else:
             form |= {"client_id": id, "client_secret": secret}
-        return _read(client.post(found.token_endpoint, data=form, auth=auth), Tokens).id_token
+        return _read(client.post(discovery.token_endpoint, data=form, auth=auth), Tokens).id_token
 
     def _claims(self, token: str, keys: KeySet, nonce: str) -> Mapping[str, Any]:
         issuer, client = self.settings.issuer, self.settings.client_id

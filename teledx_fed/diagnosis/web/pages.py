@@ -1,4 +1,4 @@
-"""What a reader sees: who waits, a study, its photographs, its reports."""
+"""The reader's pages: the worklist, a study, and its photographs with their maps."""
 
 import hashlib
 import json
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fastapi import APIRouter, HTTPException, Request, Response
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, RedirectResponse
 from starlette.datastructures import FormData
 
 from teledx_fed.core.clinical import Diagnosis, EyeDiagnosis, Reading
@@ -17,7 +17,7 @@ from teledx_fed.diagnosis.clinic import Clinic
 from teledx_fed.diagnosis.evidence import Evidence, map_of, sentence_of
 from teledx_fed.diagnosis.signing import came_after
 from teledx_fed.diagnosis.web.rendering import render
-from teledx_fed.diagnosis.web.sessions import Session
+from teledx_fed.diagnosis.web.sessions import OwnForm, Session
 from teledx_fed.diagnosis.web.settings import DiagnosisSettings
 from teledx_fed.store.values import LoggedIn, Role, StoredImage, StoredReading, StoredStudy, Suggestion
 
@@ -48,7 +48,7 @@ class Panel:
 
 
 @dataclass(frozen=True)
-class Sight:
+class StudyView:
     """What a reader may see of a study now: its suggestion is None where it is withheld, or not made yet."""
 
     stored: StoredStudy
@@ -88,12 +88,14 @@ class Sight:
         return hashlib.sha256(content.encode()).hexdigest()
 
 
-def sight(request: Request, found: LoggedIn, study: str) -> Sight:
+def study_view(request: Request, session: LoggedIn, study: str) -> StudyView:
     """A 404 where there is no such study."""
     clinic, settings = clinic_of(request), request.app.state.settings
     stored, readings = _known(clinic, study), clinic.store.readings(study)
     made = clinic.store.suggestions(study)
-    return Sight(stored, made[-1] if made and not _withheld(settings, found, stored, readings) else None, readings)
+    return StudyView(
+        stored, made[-1] if made and not _withheld(settings, session, stored, readings) else None, readings
+    )
 
 
 def _known(clinic: Clinic, study: str) -> StoredStudy:
@@ -104,10 +106,10 @@ def _known(clinic: Clinic, study: str) -> StoredStudy:
 
 
 def _withheld(
-    settings: DiagnosisSettings, found: LoggedIn, stored: StoredStudy, readings: tuple[StoredReading, ...]
+    settings: DiagnosisSettings, session: LoggedIn, stored: StoredStudy, readings: tuple[StoredReading, ...]
 ) -> bool:
     """Until they have graded all photographs that there are now."""
-    own = [one.reading for one in readings if one.reading.reader == found.user.name]
+    own = [one.reading for one in readings if one.reading.reader == session.user.name]
     return _blinded(settings) and all(came_after(stored.study, reading) for reading in own)
 
 
@@ -117,12 +119,15 @@ def _blinded(settings: DiagnosisSettings) -> bool:
 
 
 @router.get("/", response_class=HTMLResponse)
-def worklist(request: Request, found: Session) -> HTMLResponse:
+def worklist(request: Request, session: Session, pseudonym: str = "") -> HTMLResponse:
+    """The studies that wait, those signed recently, and those whose patient's pseudonym begins with `pseudonym`."""
     store, blinded = clinic_of(request).store, _blinded(request.app.state.settings)
     return render(
         request,
         "worklist",
-        found,
+        session,
+        pseudonym=pseudonym.strip(),
+        matching=store.of_patient(pseudonym.strip()) if pseudonym.strip() else (),
         waiting=store.worklist(),
         signed=store.signed(limit=20),
         refused=len(store.refusals()),
@@ -130,20 +135,32 @@ def worklist(request: Request, found: Session) -> HTMLResponse:
     )
 
 
+@router.get("/refused", response_class=HTMLResponse)
+def refused_photographs(request: Request, session: Session) -> HTMLResponse:
+    """The list of refused photographs, which are in no study."""
+    return render(request, "refused_photographs", session, refusals=clinic_of(request).store.refusals())
+
+
+@router.post("/refused/{id}/settled")
+def settle(request: Request, session: OwnForm, id: str) -> Response:
+    clinic_of(request).store.settle_refusal(id, session.user.name)
+    return RedirectResponse("/refused", 303)
+
+
 @router.get("/studies/{study}", response_class=HTMLResponse)
-def study_page(request: Request, found: Session, study: str, map: Evidence = Evidence.HEAT_MAP) -> HTMLResponse:
+def study_page(request: Request, session: Session, study: str, map: Evidence = Evidence.HEAT_MAP) -> HTMLResponse:
     """With that kind of map over its photographs; one that is not there yet is computed first."""
-    seen, clinic = sight(request, found, study), clinic_of(request)
+    seen, clinic = study_view(request, session, study), clinic_of(request)
     if seen.suggestion is not None and map is not Evidence.HEAT_MAP:
         clinic.explain(seen.stored, map)
-    clinic.store.log_view(study, found.user.name)
-    return show(request, found, seen, map=map)
+    clinic.store.log_view(study, session.user.name)
+    return show(request, session, seen, map=map)
 
 
 def show(
     request: Request,
-    found: LoggedIn,
-    seen: Sight,
+    session: LoggedIn,
+    seen: StudyView,
     chosen: FormData = NOTHING_CHOSEN,
     problems: Sequence[str] = (),
     map: Evidence = Evidence.HEAT_MAP,
@@ -155,14 +172,14 @@ def show(
     return render(
         request,
         "study",
-        found,
+        session,
         status,
         seen=seen,
         chosen=chosen,
         problems=problems,
-        person=clinic.who(seen.stored.study),
+        person=clinic.patients.who(seen.stored.study),
         previous=clinic.store.previous(study),
-        views=clinic.store.views(study) if found.user.role is Role.ADMIN else (),
+        views=clinic.store.views(study) if session.user.role is Role.ADMIN else (),
         withheld=seen.suggestion is None,
         blinded=_blinded(request.app.state.settings),
         findings=FINDINGS,
@@ -173,25 +190,25 @@ def show(
 
 
 @router.get("/studies/{study}/images/{digest}.png")
-def photograph(request: Request, found: Session, study: str, digest: str) -> Response:
+def photograph(request: Request, session: Session, study: str, digest: str) -> Response:
     clinic = clinic_of(request)
     image = _image(_known(clinic, study), digest)
-    return _picture(clinic, found, study, "photograph", digest, clinic.store.folder / image.path)
+    return _picture(clinic, session, study, "photograph", digest, clinic.store.folder / image.path)
 
 
 @router.get("/studies/{study}/maps/{kind}/{digest}.png")
-def map_over(request: Request, found: Session, study: str, kind: Evidence, digest: str) -> Response:
-    seen, folder = sight(request, found, study), clinic_of(request).store.folder
+def map_over(request: Request, session: Session, study: str, kind: Evidence, digest: str) -> Response:
+    seen, folder = study_view(request, session, study), clinic_of(request).store.folder
     file = folder / map_of(_image(seen.stored, digest), kind)
     if seen.suggestion is None or not file.exists():
-        raise HTTPException(404, "There is no such map to show.")
-    return _picture(clinic_of(request), found, study, kind, digest, file)
+        raise HTTPException(404, "This map does not exist.")
+    return _picture(clinic_of(request), session, study, kind, digest, file)
 
 
-def _picture(clinic: Clinic, found: LoggedIn, study: str, kind: str, digest: str, file: Path) -> Response:
+def _picture(clinic: Clinic, session: LoggedIn, study: str, kind: str, digest: str, file: Path) -> Response:
     """It is on record who sees it: by the study's page, which shows it, or else by itself."""
     what = f"{kind} {digest[:DIGITS]}"
-    clinic.store.log_view(study, found.user.name, what, covered_by=("page", what))
+    clinic.store.log_view(study, session.user.name, what, covered_by=("page", what))
     return Response(file.read_bytes(), media_type=PNG)
 
 

@@ -7,7 +7,7 @@ from starlette.datastructures import FormData
 
 from teledx_fed.core.clinical import Action, Diagnosis, EyeReading, Reading
 from teledx_fed.core.examples import GRADES, Eye
-from teledx_fed.diagnosis.web.pages import FINDINGS, Sight
+from teledx_fed.diagnosis.web.pages import FINDINGS, StudyView
 from teledx_fed.diagnosis.wording import EYES, sentence
 from teledx_fed.store.content import READINGS, digest_of, written
 from teledx_fed.store.values import LoggedIn
@@ -19,13 +19,13 @@ MANAGEMENT = {action.value: action for action in Action}
 LONGEST_TEXT = 4000
 
 
-def problems(form: FormData, seen: Sight) -> tuple[str, ...]:
+def problems(form: FormData, seen: StudyView) -> tuple[str, ...]:
     """What is missing or contradictory, a sentence each; none for a form that `reading_of` can take."""
     open_choices = tuple(_open_choices(form, seen))
     return open_choices or tuple(_text_problems(form, seen))
 
 
-def _open_choices(form: FormData, seen: Sight) -> Iterator[str]:
+def _open_choices(form: FormData, seen: StudyView) -> Iterator[str]:
     for eye in (panel.eye for panel in seen.panels):
         if form.get(f"{eye}_grade") not in GRADE:
             yield sentence(f"{EYES[eye]}: choose a grade, or that it is not gradable")
@@ -35,20 +35,20 @@ def _open_choices(form: FormData, seen: Sight) -> Iterator[str]:
         yield "Choose the management."
 
 
-def _text_problems(form: FormData, seen: Sight) -> Iterator[str]:
+def _text_problems(form: FormData, seen: StudyView) -> Iterator[str]:
     for name, label in (("overrules", "The reason"), ("note", "The note")):
         if (length := len(text(form, name))) > LONGEST_TEXT:
             yield f"{label} must have at most {LONGEST_TEXT} characters, got {length}. Shorten it."
     eyes, urgency = _eyes(form, seen), MANAGEMENT[str(form["urgency"])]
     if seen.diagnosis and differs(eyes, urgency, seen.diagnosis) and not text(form, "overrules"):
-        yield "Say why you do not follow the suggestion."
+        yield "State why you do not follow the suggestion."
 
 
-def reading_of(form: FormData, seen: Sight, found: LoggedIn, now: datetime) -> Reading:
+def reading_of(form: FormData, seen: StudyView, session: LoggedIn, now: datetime) -> Reading:
     """Of a form without problems."""
     return Reading(
         study=seen.stored.study.id,
-        reader=found.user.name,
+        reader=session.user.name,
         time=now,
         eyes=_eyes(form, seen),
         urgency=MANAGEMENT[str(form["urgency"])],
@@ -60,9 +60,9 @@ def reading_of(form: FormData, seen: Sight, found: LoggedIn, now: datetime) -> R
     )
 
 
-def confirmation(form: FormData, seen: Sight, found: LoggedIn) -> str:
+def confirmation(form: FormData, seen: StudyView, session: LoggedIn) -> str:
     """The digest of all that a reader is asked to confirm: what they chose, of what they saw."""
-    timeless = reading_of(form, seen, found, datetime.fromtimestamp(0, UTC))
+    timeless = reading_of(form, seen, session, datetime.fromtimestamp(0, UTC))
     return digest_of(seen.version + written(READINGS, timeless))
 
 
@@ -82,7 +82,7 @@ def text(form: FormData, name: str) -> str:
     return str(form.get(name, "")).replace("\r\n", "\n").strip()
 
 
-def _eyes(form: FormData, seen: Sight) -> tuple[EyeReading, ...]:
+def _eyes(form: FormData, seen: StudyView) -> tuple[EyeReading, ...]:
     return tuple(_eye(form, panel.eye) for panel in seen.panels)
 
 

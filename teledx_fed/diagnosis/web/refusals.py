@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from teledx_fed.core.errors import TeledxError, UnavailableError
 from teledx_fed.core.failures import log_unexpected, of_machine
 from teledx_fed.diagnosis.web.rendering import render
-from teledx_fed.diagnosis.web.sessions import whoever
+from teledx_fed.diagnosis.web.sessions import current_user
 
 CODES = {401: "login", 404: "not-found", 405: "not-supported", 413: "too-long", 429: "throttled", 507: "no-store"}
 """FHIR's, of issues, by HTTP status."""
@@ -28,7 +28,7 @@ def refuse(
     if request.url.path.startswith("/api/"):
         return JSONResponse({"detail": message}, status, headers)
     title = TITLES.get(status, "Not done")
-    return render(request, "refused", whoever(request), status, title=title, message=message)
+    return render(request, "refused", current_user(request), status, title=title, message=message)
 
 
 def _outcome(status: int, message: str, path: str | None) -> dict[str, Any]:

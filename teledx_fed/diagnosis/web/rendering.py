@@ -18,15 +18,15 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 
 def render(
-    request: Request, name: str, found: LoggedIn | None = None, status: int = 200, **values: Any
+    request: Request, name: str, session: LoggedIn | None = None, status: int = 200, **values: Any
 ) -> HTMLResponse:
     clinic: Clinic = request.app.state.clinic
     text = (
         _environment()
         .get_template(f"{name}.html.jinja")
         .render(
-            found=found,
-            csrf=found.csrf if found else "",
+            session=session,
+            csrf=session.csrf if session else "",
             suggestion_mark=SUGGESTION,
             demonstration_mark=DEMONSTRATION if clinic.bundle.manifest.demonstration else "",
             **values,

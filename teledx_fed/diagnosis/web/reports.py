@@ -10,7 +10,7 @@ from teledx_fed.core.checks import must
 from teledx_fed.diagnosis import sending
 from teledx_fed.diagnosis.results import as_json
 from teledx_fed.diagnosis.study_reports import StudyReport
-from teledx_fed.diagnosis.web.pages import clinic_of, sight
+from teledx_fed.diagnosis.web.pages import clinic_of, study_view
 from teledx_fed.diagnosis.web.rendering import render
 from teledx_fed.diagnosis.web.sessions import OwnForm, Session
 from teledx_fed.diagnosis.web.settings import ArchiveSettings
@@ -20,63 +20,65 @@ router = APIRouter(include_in_schema=False)
 DICOM = "application/dicom"
 
 
-def suggested(request: Request, found: Session, study: str, what: str) -> StudyReport:
+def suggested(request: Request, session: Session, study: str, what: str) -> StudyReport:
     """A 404 where the suggestion is withheld, or not there; who takes it along is on record."""
-    seen = sight(request, found, study)
+    seen = study_view(request, session, study)
     if seen.diagnosis is None:
         raise HTTPException(404, "There is no suggestion to report yet.")
-    clinic_of(request).store.log_view(study, found.user.name, what)
+    clinic_of(request).store.log_view(study, session.user.name, what)
     return StudyReport(clinic_of(request), seen.stored, seen.diagnosis, seen.readings)
 
 
 @router.get("/studies/{study}/report.pdf")
-def as_pdf(request: Request, found: Session, study: str) -> Response:
-    content = suggested(request, found, study, "report.pdf").as_pdf(datetime.now(UTC))
+def as_pdf(request: Request, session: Session, study: str) -> Response:
+    content = suggested(request, session, study, "report.pdf").as_pdf(datetime.now(UTC))
     return Response(content, media_type="application/pdf", headers=_named(study, "pdf"))
 
 
 @router.get("/studies/{study}/report.dcm")
-def as_dicom(request: Request, found: Session, study: str) -> Response:
+def as_dicom(request: Request, session: Session, study: str) -> Response:
     """As the hospital's archive files it: with the patient's number, under the archive's own study."""
-    content, _, _ = suggested(request, found, study, "report.dcm").for_archive()
+    content, _, _ = suggested(request, session, study, "report.dcm").for_archive()
     return Response(content, media_type=DICOM, headers=_named(study, "dcm"))
 
 
 @router.get("/studies/{study}/report-pseudonymous.dcm")
-def for_outside(request: Request, found: Session, study: str) -> Response:
-    content = suggested(request, found, study, "report-pseudonymous.dcm").for_outside(datetime.now(UTC))
+def for_outside(request: Request, session: Session, study: str) -> Response:
+    content = suggested(request, session, study, "report-pseudonymous.dcm").for_outside(datetime.now(UTC))
     return Response(content, media_type=DICOM, headers=_named(study, "pseudonymous.dcm"))
 
 
 @router.get("/studies/{study}/report.fhir.json")
-def as_fhir(request: Request, found: Session, study: str) -> JSONResponse:
-    content = suggested(request, found, study, "report.fhir.json").as_fhir(datetime.now(UTC))
+def as_fhir(request: Request, session: Session, study: str) -> JSONResponse:
+    content = suggested(request, session, study, "report.fhir.json").as_fhir(datetime.now(UTC))
     return JSONResponse(content, media_type="application/fhir+json", headers=_named(study, "fhir.json"))
 
 
 @router.get("/studies/{study}/report-pseudonymous.fhir.json")
-def as_fhir_for_outside(request: Request, found: Session, study: str) -> JSONResponse:
-    content = suggested(request, found, study, "report-pseudonymous.fhir.json").as_fhir(datetime.now(UTC), outside=True)
+def as_fhir_for_outside(request: Request, session: Session, study: str) -> JSONResponse:
+    content = suggested(request, session, study, "report-pseudonymous.fhir.json").as_fhir(
+        datetime.now(UTC), outside=True
+    )
     return JSONResponse(content, media_type="application/fhir+json", headers=_named(study, "pseudonymous.fhir.json"))
 
 
 @router.get("/studies/{study}/report.json")
-def as_plain_json(request: Request, found: Session, study: str) -> JSONResponse:
-    report = suggested(request, found, study, "report.json")
+def as_plain_json(request: Request, session: Session, study: str) -> JSONResponse:
+    report = suggested(request, session, study, "report.json")
     return JSONResponse(as_json(report.stored.study, report.diagnosis), headers=_named(study, "json"))
 
 
 @router.post("/studies/{study}/sent", response_class=HTMLResponse)
-def send(request: Request, found: OwnForm, study: str) -> HTMLResponse:
+def send(request: Request, session: OwnForm, study: str) -> HTMLResponse:
     archive: ArchiveSettings | None = request.app.state.settings.dicom.archive
     must(archive is not None, "dicom.archive", "be set to send reports", "none", "Name it in diagnosis.yaml.")
     assert archive is not None
-    report = suggested(request, found, study, "report to the archive")
+    report = suggested(request, session, study, "report to the archive")
     try:
         sent = sending.send(report, archive)
     except sending.NotSent as error:
-        return render(request, "report_sent", found, 502, study=study, sent=None, problem=str(error))
-    return render(request, "report_sent", found, study=study, sent=sent, problem="")
+        return render(request, "report_sent", session, 502, study=study, sent=None, problem=str(error))
+    return render(request, "report_sent", session, study=study, sent=sent, problem="")
 
 
 def _named(study: str, suffix: str) -> Mapping[str, str]:

@@ -1,4 +1,4 @@
-"""Who is at the page: sessions, and forms that only our own page can send."""
+"""Sessions of users, and forms that only our own page can send."""
 
 import hmac
 from dataclasses import dataclass, field
@@ -25,7 +25,7 @@ WRONG = "name or password is wrong. Try again, or ask an administrator."
 
 
 @dataclass(frozen=True)
-class Doorkeeper:
+class Authenticator:
     access: Access
     lifetime: timedelta
     demonstration: bool = False
@@ -45,15 +45,18 @@ class Doorkeeper:
                 raise RefusedError(WRONG)
         return self.access.log_in(name, self.lifetime)
 
-    def change_password(self, found: LoggedIn, old: str, new: str) -> None:
+    def change_password(self, session: LoggedIn, old: str, new: str) -> None:
         """Ends all their sessions. A `ValueError` where the old one is wrong, or there is none."""
-        with self.limits.in_session(found.csrf):
-            if not (found.user.password and matches(found.user.password, old, known=True)):
+        with self.limits.in_session(session.csrf):
+            if not (session.user.password and matches(session.user.password, old, known=True)):
                 raise RefusedError(WRONG)
-        self.access.set_password(found.user.name, hashed_password(new))
+        self.access.set_password(session.user.name, hashed_password(new))
 
     def admit(self, name: str) -> tuple[str, LoggedIn]:
-        """Whom the provider vouches for. Who has a password logs in with it: a provider's namesake is a stranger."""
+        """Log in a user whom the provider names.
+
+        A user with a password must use it: the provider's user of the same name may be another person.
+        """
         user = self.access.user(name)
         if user is None or user.password or user.disabled:
             raise RefusedError(f"nobody who logs in this way is called {name!r}. Ask an administrator.")
@@ -68,36 +71,36 @@ def has_demonstration_user(access: Access) -> bool:
     )
 
 
-def whoever(request: Request) -> LoggedIn | None:
-    keeper: Doorkeeper = request.app.state.doorkeeper
-    return keeper.access.logged_in(request.cookies.get(COOKIE, ""))
+def current_user(request: Request) -> LoggedIn | None:
+    authenticator: Authenticator = request.app.state.authenticator
+    return authenticator.access.logged_in(request.cookies.get(COOKIE, ""))
 
 
 def session(request: Request) -> LoggedIn:
-    """Of whoever asks; else they are sent to log in."""
-    found = whoever(request)
-    if found is None:
+    """The session of the request; without one the browser is sent to the log-in page."""
+    user = current_user(request)
+    if user is None:
         raise HTTPException(303, headers={"Location": "/login"})
-    return found
+    return user
 
 
 Session = Annotated[LoggedIn, Depends(session)]
 
 
-def own_form(found: Session, csrf: Annotated[str, Form()] = "") -> LoggedIn:
-    """Of whoever sends a form that our page made for them."""
-    if not hmac.compare_digest(csrf.encode(), found.csrf.encode()):
+def own_form(session: Session, csrf: Annotated[str, Form()] = "") -> LoggedIn:
+    """The session of a request whose form our page made for that session."""
+    if not hmac.compare_digest(csrf.encode(), session.csrf.encode()):
         raise HTTPException(403, "This form is not from your session. Load the page again.")
-    return found
+    return session
 
 
 OwnForm = Annotated[LoggedIn, Depends(own_form)]
 
 
-def administrator(found: Session) -> LoggedIn:
-    if found.user.role is not Role.ADMIN:
+def administrator(session: Session) -> LoggedIn:
+    if session.user.role is not Role.ADMIN:
         raise HTTPException(403, "Only an administrator may do this.")
-    return found
+    return session
 
 
 Administrator = Annotated[LoggedIn, Depends(administrator)]

@@ -88,7 +88,7 @@ def _known(request: Request, source: str, upload: str) -> Upload:
     try:
         return clinic_of(request).store.uploads.get(source, upload)
     except DataError as error:
-        raise HTTPException(404, "This device has begun no such upload, or its time is over. Begin anew.") from error
+        raise HTTPException(404, "This device has begun no such upload, or its time is over. Begin again.") from error
 
 
 def _progress(upload: Upload) -> Progress:

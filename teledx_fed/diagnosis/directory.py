@@ -1,4 +1,4 @@
-"""A hospital's folder as diagnosis needs it; a federation may use the same one, or none."""
+"""The hospital's folder for diagnosis; a federation may use the same folder, or none."""
 
 import logging
 import secrets
@@ -31,7 +31,7 @@ DEMONSTRATION = Path("demo/hospital/champion")
 
 
 @dataclass(frozen=True)
-class DiagnosisHome:
+class DiagnosisDirectory:
     folder: Path
 
     @cached_property
@@ -59,7 +59,7 @@ class DiagnosisHome:
         return open_store(self.settings.database or "", self._kept)
 
     def identified(self) -> IdentifiedStore:
-        """Who is behind a pseudonym."""
+        """The store that holds who is behind a pseudonym."""
         return open_identified(self.settings.identified_database or "", self._kept)
 
     def restore(self, file: Path, key: Path | None = None) -> None:
@@ -106,7 +106,7 @@ class DiagnosisHome:
             try:
                 self.tidy() if days is None else self.forget(days)
             except (StoreError, OSError) as error:
-                log.error("old studies are still here, and tried again in an hour: %s", error)
+                log.error("old studies could not be deleted, the next attempt is in an hour: %s", error)
             if over.wait(HOUR):
                 return
 
@@ -136,7 +136,7 @@ class DiagnosisHome:
         return self.folder / "secrets" / "pseudonym.key"
 
     def _key(self) -> bytes:
-        """Made once; with another, a patient's earlier studies would be a stranger's."""
+        """Made once: with another key, a patient's earlier studies would have another pseudonym."""
         file = self._pseudonym_key
         if not file.exists():
             make_folder(file.parent)

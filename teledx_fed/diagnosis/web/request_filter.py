@@ -1,4 +1,4 @@
-"""Before a body is read: who sends it, and how much. Frameworks spool a body to disk before they ask who sent it."""
+"""Refuse requests before their body is read. Frameworks spool a body to disk before they check who sent it."""
 
 import logging
 from collections.abc import Collection
@@ -12,7 +12,7 @@ from fastapi.responses import PlainTextResponse, RedirectResponse
 
 from teledx_fed.diagnosis.intake import LARGEST_MIB, MOST_IMAGES
 from teledx_fed.diagnosis.web.refusals import refuse
-from teledx_fed.diagnosis.web.sessions import whoever
+from teledx_fed.diagnosis.web.sessions import current_user
 from teledx_fed.store.access import Access
 from teledx_fed.store.values import Link
 
@@ -61,12 +61,12 @@ def _host(header: str) -> str | None:
 
 
 def refusal(request: Request, access: Access) -> Response | None:
-    """The answer to a request whose body is not worth reading."""
+    """Return the refusal of a request whose body must not be read, or None."""
     if request.method in WITHOUT_BODY:
         return None
     path, length = request.url.path, request.headers.get("content-length", "")
     if not length.isdecimal():
-        return refuse(request, 411, "Say how long the body is: Content-Length.")
+        return refuse(request, 411, "State the length of the body: Content-Length.")
     largest = _largest(path)
     if len(length) > MOST_DIGITS or int(length) > largest:
         return refuse(request, 413, f"A body must have at most {largest} bytes, got {length:.{MOST_DIGITS}}.")
@@ -106,7 +106,7 @@ def _known(request: Request, path: str, access: Access) -> bool:
     if path.startswith("/link/"):
         link = access.link(_token(path))
         return link is not None and link.left > 0
-    return whoever(request) is not None
+    return current_user(request) is not None
 
 
 def over(request: Request, access: Access) -> Response | None:

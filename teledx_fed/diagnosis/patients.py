@@ -1,0 +1,92 @@
+"""A patient's number, the pseudonym made of it, and where an archive files the studies."""
+
+from collections.abc import Sequence
+
+from teledx_fed.core.checks import must
+from teledx_fed.core.clinical import Study
+from teledx_fed.core.errors import DataError
+from teledx_fed.data.deidentification import pseudonym, pseudonymous_uid
+from teledx_fed.data.dicom import DicomAbout, Source
+from teledx_fed.store.identified import Filed, IdentifiedStore, Identity
+from teledx_fed.store.values import StoredStudy
+
+LONGEST_NUMBER = 64
+"""Characters of a patient's number in DICOM (PS3.5 6.2, LO)."""
+
+
+class Patients:
+    """Pseudonyms of patients; only the identified store holds the numbers behind them."""
+
+    def __init__(self, identified: IdentifiedStore, key: bytes) -> None:
+        """`key` makes the pseudonyms."""
+        self.identified, self._key = identified, key
+
+    def pseudonym_of(self, number: str, issuer: str = "") -> str:
+        """The pseudonym of a number; two hospitals may give one number to two people."""
+        return pseudonym(self._key, f"{issuer}\0{number}" if issuer else number)
+
+    def instance(self, uid: str) -> str:
+        """The pseudonym of a SOPInstanceUID."""
+        return pseudonymous_uid(self._key, uid)
+
+    def register(self, number: str, issuer: str = "") -> str:
+        """Return the pseudonym of a number, and keep who that is in the identified store."""
+        patient = self.pseudonym_of(number, issuer)
+        self.identified.register(Identity(patient, number, issuer=issuer))
+        return patient
+
+    def of_files(self, headers: Sequence[DicomAbout]) -> str | None:
+        """The pseudonym of the patient that DICOM headers name, if they do. A `ValueError` for several patients."""
+        named = self.named(headers)
+        return None if named is None else self.pseudonym_of(*named)
+
+    def named(self, headers: Sequence[DicomAbout]) -> tuple[str, str] | None:
+        """The number and its issuer that DICOM headers state. A `ValueError` where they differ."""
+        numbers = {header.filing.patient_id for header in headers} - {""}
+        issuers = {header.filing.issuer for header in headers if header.filing.patient_id} - {""}
+        readable = all(len(text) <= LONGEST_NUMBER and text.isprintable() for text in numbers | issuers)
+        must(
+            readable,
+            "PatientID",
+            f"be at most {LONGEST_NUMBER} printable characters",
+            "others",
+            "Correct it.",
+            DataError,
+        )
+        several = max(len(numbers), len(issuers))
+        must(several <= 1, "study.images", "be of one patient", several, "Send a study for each.", DataError)
+        return (min(numbers), min(issuers, default="")) if numbers else None
+
+    def number(self, stated: str | None, headers: Sequence[DicomAbout]) -> tuple[str, str] | None:
+        """The number and its issuer. A `ValueError` where the sender and the files state different ones."""
+        named = self.named(headers)
+        must(
+            None in (stated, named) or stated == named[0],  # type: ignore[index]
+            "study.patient",
+            "have the number that the DICOM files say",
+            "another",
+            "Correct the number, or send the right files.",
+            DataError,
+        )
+        return named or (None if stated is None else (stated, ""))
+
+    def check_belongs(self, stored: StoredStudy, header: DicomAbout) -> None:
+        """Raise a `ValueError` where a DICOM file is of another patient than the study."""
+        must(
+            self.of_files([header]) in (None, stored.study.patient),
+            "PatientID",
+            "be that of the study's earlier photographs",
+            "another",
+            "Correct it in the archive.",
+            DataError,
+        )
+
+    def who(self, study: Study) -> Identity | None:
+        """The patient behind a study's pseudonym, for those at the hospital who treat them."""
+        return None if study.patient is None else self.identified.identity(study.patient)
+
+    def file(self, study: str, headers: Sequence[DicomAbout]) -> None:
+        """Keep where the archive has a study's photographs, in the identified store."""
+        for header in headers:
+            sources = (Source(header.instance, header.series, header.kind),) if header.instance else ()
+            self.identified.file(study, Filed(header.filing, sources))

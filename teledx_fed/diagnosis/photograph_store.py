@@ -1,0 +1,195 @@
+"""Keep the fundus of each photograph, the model's result of it, and its maps, in the clinic's image folder."""
+
+import hashlib
+import shutil
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import numpy as np
+from numpy.typing import NDArray
+
+from teledx_fed.core.checks import must
+from teledx_fed.core.clinical import Fault, Gap
+from teledx_fed.core.errors import DataError
+from teledx_fed.core.files import write_bytes
+from teledx_fed.data.array_photographs import PhotographInMemory
+from teledx_fed.data.comparison import is_same_photograph
+from teledx_fed.data.dicom import DicomAbout
+from teledx_fed.data.disc import optic_disc
+from teledx_fed.data.photographs import png, stored_photograph
+from teledx_fed.data.preprocessing import fundus_mask, prepare
+from teledx_fed.data.summary import maker_of
+from teledx_fed.diagnosis.diagnose import assess_photograph
+from teledx_fed.diagnosis.evidence import Evidence, keep, map_of
+from teledx_fed.diagnosis.intake import MOST_IMAGES, DecodedPhotograph, PhotographUpload, decode
+from teledx_fed.diagnosis.judgement import PhotographResult
+from teledx_fed.model.bundle import WEIGHTS, Bundle
+from teledx_fed.store.values import StoredImage, StoredStudy
+
+if TYPE_CHECKING:
+    from teledx_fed.diagnosis.explain import Explainer
+
+
+@dataclass(frozen=True)
+class KeptPhotograph:
+    """A photograph in the study's folder, with its result. `header` identifies people and goes to their store alone."""
+
+    image: StoredImage
+    result: PhotographResult
+    derivatives: tuple[str, ...]
+    header: DicomAbout | None
+
+    def with_doubts(self, more: Sequence[Gap]) -> "KeptPhotograph":
+        doubts = (*self.image.doubts, *more)
+        return replace(self, image=replace(self.image, doubts=doubts), result=replace(self.result, doubts=doubts))
+
+
+class PhotographStore:
+    """Decodes and assesses as many photographs at once as it has `threads`: that bounds the memory it needs."""
+
+    def __init__(
+        self, folder: Path, bundle: Bundle, pseudonymous: Callable[[str], str], threads: int, most_pixels: int
+    ) -> None:
+        """`pseudonymous` makes the pseudonym of a SOPInstanceUID."""
+        self._folder, self._bundle, self._pseudonymous = folder, bundle, pseudonymous
+        self._most_pixels, self._workers = most_pixels, ThreadPoolExecutor(threads)
+
+    def close(self) -> None:
+        self._workers.shutdown()
+
+    def decode(self, upload: PhotographUpload, name: str = "the photograph") -> DecodedPhotograph:
+        """Keep nothing. Raise a `ValueError` where the photograph cannot be read."""
+        folder = f"studies/{uuid4().hex}"
+        try:
+            return self._workers.submit(self._decode, upload, folder, name).result()
+        finally:
+            self.remove(folder)
+
+    def keep(self, uploads: Sequence[PhotographUpload], folder: str) -> list[KeptPhotograph]:
+        """Keep and assess photographs."""
+        check_count(len(uploads))
+        numbered = enumerate(uploads, start=1)
+        coming = [self._workers.submit(self._keep, number, upload, folder) for number, upload in numbered]
+        wait(coming)
+        return [one.result() for one in coming]
+
+    def distinct(self, kept: Sequence[KeptPhotograph]) -> list[KeptPhotograph]:
+        """Return the first photograph of each SOPInstanceUID. A `ValueError` where others show something else."""
+        first = dict[str, KeptPhotograph]()
+        for each in kept:
+            earlier = first.setdefault(each.image.instance or uuid4().hex, each)
+            if earlier is not each:
+                check_same(self.pixels(earlier.image), self.pixels(each.image))
+        return list(first.values())
+
+    def results(self, stored: StoredStudy) -> list[Future[PhotographResult]]:
+        """Ask the model again about a study's photographs, whose quality is known."""
+        pairs = zip(stored.study.images, stored.images, strict=True)
+        return [self._workers.submit(assess_photograph, image, self._bundle, kept.faults) for image, kept in pairs]
+
+    def find(self, stored: StoredStudy, instance: str, pixels: NDArray[np.uint8]) -> StoredImage | None:
+        """The study's photograph with this SOPInstanceUID. A `ValueError` where that shows something else."""
+        image = next((one for one in stored.images if one.instance == self._pseudonymous(instance)), None)
+        if image is not None:
+            check_same(self.pixels(image), _fundus_alone(pixels, image.faults))
+        return image
+
+    def explain(self, stored: StoredStudy, kind: Evidence) -> list[str]:
+        """Make that kind of map for each photograph that has a heat map; return the paths of the new files."""
+        missing = [
+            image
+            for image in stored.images
+            if (self._folder / map_of(image)).exists() and not (self._folder / map_of(image, kind)).exists()
+        ]
+        return [path for image in missing for path in self._workers.submit(self._explain, image, kind).result()]
+
+    def pixels(self, image: StoredImage) -> NDArray[np.uint8]:
+        return stored_photograph(self._folder / image.path).read()
+
+    def remove(self, folder: str) -> None:
+        shutil.rmtree(self._folder / folder, ignore_errors=True)
+
+    def _decode(self, upload: PhotographUpload, folder: str, name: str) -> DecodedPhotograph:
+        incoming = self._folder / folder / uuid4().hex
+        write_bytes(incoming, upload.read_bytes(), lasting=False)
+        try:
+            return decode(replace(upload, content=incoming), self._most_pixels)
+        except DataError as error:
+            raise DataError(str(error).replace(str(incoming), name)) from error
+        finally:
+            incoming.unlink()
+
+    def _keep(self, number: int, upload: PhotographUpload, folder: str) -> KeptPhotograph:
+        """Keep the pixels of the fundus, and nothing else of the file."""
+        decoded = self._decode(upload, folder, f"photograph {number}")
+        pixels = _fundus_alone(decoded.pixels, decoded.faults)
+        content, (height, width) = png(pixels), pixels.shape[:2]
+        digest = hashlib.sha256(content).hexdigest()
+        path = f"{folder}/{number}-{digest}.png"
+        write_bytes(self._folder / path, content)
+        photograph = PhotographInMemory(path, pixels)
+        image = replace(decoded.image, photograph=photograph, camera=self._camera(decoded.image.camera))
+        result = assess_photograph(image, self._bundle, decoded.faults)
+        header = decoded.header
+        instance = self._pseudonymous(header.instance) if header and header.instance else None
+        stored = StoredImage(
+            *(digest, path, width, height, image.eye, image.field, image.camera),
+            *(decoded.faults, result.doubts, instance),
+        )
+        made = () if result.heat is None else keep(self._folder, stored, result, Evidence.HEAT_MAP)
+        return KeptPhotograph(stored, replace(result, pixels=None, heat=None), made, header)
+
+    def _camera(self, camera: str) -> str:
+        """A camera of the training as it is, of others the maker alone: a file can state anything as its camera."""
+        return camera if camera in self._bundle.manifest.scope.cameras else maker_of(camera)
+
+    def _explain(self, image: StoredImage, kind: Evidence) -> tuple[str, ...]:
+        pixels, preparation = self.pixels(image), self._bundle.manifest.preparation
+        prepared = prepare(pixels, preparation.image_size, preparation.ben_graham, preparation.clahe)
+        result = PhotographResult(
+            image.eye, image.field, disc=optic_disc(pixels), pixels=pixels, heat=self._explainer(prepared, kind)
+        )
+        return keep(self._folder, image, result, kind)
+
+    @cached_property
+    def _explainer(self) -> "Explainer":
+        """It needs PyTorch, which takes seconds and memory: loaded when somebody asks for a map."""
+        from teledx_fed.diagnosis.explain import Explainer
+
+        self._bundle.content(WEIGHTS)  # refuses another model's
+        return Explainer(self._bundle.folder / WEIGHTS)
+
+
+def check_same(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> None:
+    """Raise a `ValueError` where two files with one SOPInstanceUID show different photographs."""
+    must(
+        is_same_photograph(one, other),
+        "SOPInstanceUID",
+        "be one photograph's alone",
+        "two that differ",
+        "Have the camera number each photograph.",
+        DataError,
+    )
+
+
+def check_count(count: int) -> None:
+    must(
+        0 < count <= MOST_IMAGES,
+        "study.images",
+        f"be 1 to {MOST_IMAGES} photographs",
+        count,
+        "Send others in another study.",
+        DataError,
+    )
+
+
+def _fundus_alone(pixels: NDArray[np.uint8], faults: Collection[Fault]) -> NDArray[np.uint8]:
+    """Blacken what lies around the fundus, where letters may be burned in; all where there is no fundus."""
+    if Fault.NOT_A_FUNDUS in faults:
+        return np.zeros_like(pixels)
+    return pixels * (fundus_mask(pixels) > 0)[..., None]

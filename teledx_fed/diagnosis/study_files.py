@@ -1,0 +1,137 @@
+"""Group the files of a batch into studies: a patient's folder, the rows of a table, or else one file each."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from teledx_fed.core.checks import one_of
+from teledx_fed.core.clinical import PatientRecord
+from teledx_fed.core.errors import ConfigurationError, DataError
+from teledx_fed.core.examples import Eye, Field
+from teledx_fed.core.reports import SILENT, Reporter
+from teledx_fed.data.deidentification import pseudonym
+from teledx_fed.data.eye_names import NamedEye, eye_in, pairs_of_eyes
+from teledx_fed.data.tables import Row, on_disk, read_table
+from teledx_fed.data.walk import Files, Why, in_words, walk
+from teledx_fed.diagnosis.intake import RECORD, PhotographUpload, StudyUpload, record_of
+
+
+def study_uploads(paths: Sequence[Path], eye: Eye = Eye.UNKNOWN, reporter: Reporter = SILENT) -> list[StudyUpload]:
+    """Of files, folders and tables; `eye` is that of files that do not say.
+
+    A folder below one that was named is a patient's: its files are one study. Files that were named, or lie directly in
+    a folder that was, are studies of their own. `reporter` gets a line on what is hidden in a folder, and left out, and on
+    files that look like both eyes of one patient in two studies; a `ValueError` names what cannot be read. A table
+    (`.csv`) has the columns `file`, relative to it, and `study`, and may have `patient`, `eye`, `field` and the items
+    of a patient's record.
+    """
+    studies: list[StudyUpload] = []
+    for path in paths:
+        if path.suffix.casefold() == ".csv":
+            studies += _of_table(path, eye)
+        elif path.is_dir():
+            files = walk(path).readable()
+            studies += of_folder(files, eye)
+            if left := in_words(one for one in files.not_taken if one.why != Why.OTHER):
+                reporter.message(f"{path}: {left}")
+        elif path.is_file():
+            studies.append(_alone(path, eye))
+        else:
+            raise ConfigurationError(f"{path} must be a file or folder, got neither. Correct the path.")
+    _warn_of_split_patients(studies, reporter)
+    return studies
+
+
+def _warn_of_split_patients(studies: Sequence[StudyUpload], reporter: Reporter) -> None:
+    folders: dict[str, list[str]] = defaultdict(list)
+    for one in studies:
+        if one.photographs[0].file.parent == Path(one.source):
+            folders[one.source].append(one.key)
+    for folder, names in folders.items():
+        if pairs := pairs_of_eyes(names):
+            more = f" (one of {len(pairs)} such pairs)" if len(pairs) > 1 else ""
+            reporter.message(
+                f"{folder}: {' and '.join(pairs[0])}{more} look like the right and left eye of one patient, but "
+                "each is a study of its own. Put the files of each patient into a sub-folder, or name them in a table."
+            )
+
+
+def identity_of(study: StudyUpload, key: bytes, occurrence: int = 0) -> str:
+    """The id of a study, made of the names that its sender uses, never of its pixels. Without `key` it hides them.
+
+    `occurrence` is the number of earlier studies in the batch with the same names.
+    """
+    names = "\0".join((study.source, study.patient or "", study.key, str(occurrence)))
+    return pseudonym(key, names)[:16]
+
+
+def _alone(file: Path, eye: Eye) -> StudyUpload:
+    return StudyUpload(file.name, str(file.parent), (_by_name(file, eye),))
+
+
+def of_folder(files: Files, eye: Eye = Eye.UNKNOWN) -> list[StudyUpload]:
+    """Of all that lies there, photographs or not: what is none is refused by name."""
+    folders: dict[Path, list[Path]] = defaultdict(list)
+    for file in sorted(files.images | files.dicom | files.others):
+        folders[file.parent].append(file)
+    studies = [_alone(file, eye) for file in folders.pop(files.folder, ())]
+    for folder, those in sorted(folders.items()):
+        photographs = tuple(_by_name(file, eye) for file in those)
+        studies.append(StudyUpload(str(folder.relative_to(files.folder)), str(files.folder), photographs))
+    return studies
+
+
+def _by_name(file: Path, eye: Eye, field: Field = Field.UNKNOWN) -> PhotographUpload:
+    """`eye` is that of a file whose name does not speak of any."""
+    return PhotographUpload(file, eye if eye_in(file.name) == NamedEye() else Eye.UNKNOWN, field, file.name)
+
+
+def _of_table(table: Path, eye: Eye) -> list[StudyUpload]:
+    read = read_table(table, "file", "study")
+    if read.problems:
+        raise DataError("; ".join(map(str, read.problems)))
+    groups: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    for row in read.rows:
+        groups[row["patient"], row["study"] or row["file"]].append(row)
+    return [
+        StudyUpload(name, str(table), tuple(_of_row(table.parent, row, eye) for row in rows), patient, _record(rows))
+        for (patient, name), rows in groups.items()
+    ]
+
+
+def _of_row(folder: Path, row: Row, eye: Eye) -> PhotographUpload:
+    file = _spelt(folder / row["file"])
+    stated, field = row.code("eye") or Eye.UNKNOWN, row.code("field") or Field.UNKNOWN
+    try:
+        one_of("eye", stated, Eye, DataError)
+        one_of("field", field, Field, DataError)
+    except DataError as error:
+        raise DataError(str(row.problem(str(error)))) from error
+    if row.code("eye"):
+        return PhotographUpload(file, Eye(stated), Field(field), file.name, row=row.number)
+    return replace(_by_name(file, eye, Field(field)), row=row.number)
+
+
+def _spelt(file: Path) -> Path:
+    """As the disk spells it; a path that the disk refuses stays as it is: its row gets the reason later."""
+    try:
+        return on_disk(file)
+    except OSError:
+        return file
+
+
+def _record(rows: Sequence[Row]) -> PatientRecord:
+    """Each item as one row or another states it; an empty cell states nothing, and no two may differ."""
+    stated: dict[str, str] = {}
+    for row in rows:
+        for name in RECORD:
+            if (value := row.code(name)) and stated.setdefault(name, value) != value:
+                message = (
+                    f"must state the {name} that another row of its study states, {stated[name]!r}, got {value!r}."
+                )
+                raise DataError(str(row.problem(f"{message} Correct it, or name another study.")))
+    try:
+        return record_of(stated)
+    except DataError as error:
+        raise DataError(str(rows[0].problem(str(error)))) from error
