@@ -21,7 +21,7 @@ def study_uploads(paths: Sequence[Path], eye: Eye = Eye.UNKNOWN, reporter: Repor
     """Of files, folders and tables; `eye` is that of files that do not say.
 
     A folder below one that was named is a patient's: its files are one study. Files that were named, or lie directly in
-    a folder that was, are studies of their own. `reporter` gets a line on what is hidden in a folder, and left out, and on
+    a folder that was, are studies of their own. A message names what is hidden in a folder, and left out, and
     files that look like both eyes of one patient in two studies; a `ValueError` names what cannot be read. A table
     (`.csv`) has the columns `file`, relative to it, and `study`, and may have `patient`, `eye`, `field` and the items
     of a patient's record.

@@ -111,9 +111,9 @@ def test_nobody_shuts_themselves_out(chief: Person, clinic: Clinic, act: str, da
     assert (user.role, user.disabled) == (Role.ADMIN, False)
 
 
-def test_a_devices_token_is_told_once_and_opens_until_it_is_revoked(chief: Person, clinic: Clinic) -> None:
+def test_a_device_token_is_shown_once_and_opens_until_it_is_revoked(chief: Person, clinic: Clinic) -> None:
     token = re.findall(
-        "told this once: <code>([^<]+)</code>", chief.post("/administration/devices", name="camera").text
+        "shown only once: <code>([^<]+)</code>", chief.post("/administration/devices", name="camera").text
     )[0]
     assert clinic.store.access.device(token)
     assert token not in chief.get("/administration").text
@@ -123,7 +123,7 @@ def test_a_devices_token_is_told_once_and_opens_until_it_is_revoked(chief: Perso
 
 def test_a_link_is_one_patients_until_it_is_revoked(chief: Person, clinic: Clinic, photographs) -> None:
     made = [
-        re.findall("told this once: <code>http://127.0.0.1(/link/[^<]+)</code>", answer.text)[0]
+        re.findall("shown only once: <code>http://127.0.0.1(/link/[^<]+)</code>", answer.text)[0]
         for answer in (
             chief.post("/administration/links", label="by the sea", hours="1", patient="XZ-4711"),
             chief.post("/administration/links", label="in the hills", hours="1"),
@@ -154,10 +154,10 @@ def test_a_link_has_an_end(chief: Person) -> None:
     assert chief.post("/administration/links", label="for ever", hours="1e9").status_code == 422
 
 
-def test_administrators_alone_see_who_looked(chief: Person, anna: Person, clinic: Clinic, photographs) -> None:
+def test_administrators_alone_see_who_opened_a_study(chief: Person, anna: Person, clinic: Clinic, photographs) -> None:
     study = clinic.receive(photographs.submitted()).study.id
     assert "Who opened" not in anna.get(f"/studies/{study}").text
-    seen = chief.get(f"/studies/{study}").text.partition("Who looked at this study")[2]
+    seen = chief.get(f"/studies/{study}").text.partition("Who opened this study")[2]
     assert ("anna: page" in seen, "chief: page" in seen) == (True, True)
 
 

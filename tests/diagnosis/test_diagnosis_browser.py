@@ -128,7 +128,7 @@ def test_from_log_in_to_a_signed_report(browser: Chrome, address: str, clinic: C
     press_every_key(browser)
     assert clinic.store.signed() == ()
     press(browser, "yes")
-    WebDriverWait(browser, PATIENCE).until(lambda driver: "Nothing waits." in driver.page_source)
+    WebDriverWait(browser, PATIENCE).until(lambda driver: "No study is waiting." in driver.page_source)
     (entry,) = clinic.store.signed()
     (stored,) = clinic.store.readings(entry.id)
     assert (entry.status, stored.reading.urgency, stored.reading.eyes[0].grade) == (Status.SIGNED, Action.URGENT, 4)
@@ -180,7 +180,7 @@ def test_a_study_is_signed_without_scripts(without_scripts: Chrome, clinic: Clin
         press(browser, "change")
         press(browser, "yes")
         press(browser, "yes")
-        assert "Nothing waits." in browser.page_source
+        assert "No study is waiting." in browser.page_source
     (stored,) = clinic.store.readings(study)
     assert (stored.signed is not None, [eye.grade for eye in stored.reading.eyes]) == (True, [4, None])
 
