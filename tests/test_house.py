@@ -228,7 +228,7 @@ def test_every_folder_is_made_for_its_owner_alone() -> None:
 
 PEOPLE = ("sites/", "server/", "run_simulation.py", "teledx_fed/commands.py", "teledx_fed/reporting/__main__.py")
 LIBRARIES_VALUE_ERRORS = {
-    "teledx_fed/diagnosis/web/door.py",
+    "teledx_fed/diagnosis/web/request_filter.py",
     "teledx_fed/diagnosis/web/limits.py",
     "teledx_fed/diagnosis/web/monitoring.py",
     "teledx_fed/diagnosis/web/oidc.py",
