@@ -35,7 +35,7 @@ def test_a_run_without_bundles_is_named(tmp_path: Path) -> None:
 def test_the_key_of_pseudonyms_is_made_once_and_for_its_owner_alone(bundle_folder: Path, tmp_path: Path) -> None:
     home = DiagnosisDirectory(tmp_path)
     first, again = (home.clinic(bundle_folder) for _ in range(2))
-    assert first.pseudonym_of("7") == again.pseudonym_of("7") != "7"
+    assert first.patients.pseudonym_of("7") == again.patients.pseudonym_of("7") != "7"
     assert (tmp_path / "secrets" / "pseudonym.key").stat().st_mode & 0o077 == 0
     for clinic in (first, again):
         clinic.close()

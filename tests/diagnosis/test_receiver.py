@@ -329,7 +329,7 @@ def test_two_hospitals_with_one_number_have_two_patients(camera, clinic: Clinic,
 @pytest.mark.slow
 def test_a_typed_number_and_that_of_the_files_must_be_one(clinic: Clinic, photographs) -> None:
     file = content_of(eye(photographs.right, "R"))
-    sent = replace(photographs.submitted(patient="MRN 8"), photographs=(gathering_module.Photograph(file),))
+    sent = replace(photographs.submitted(patient="MRN 8"), photographs=(gathering_module.PhotographUpload(file),))
     with pytest.raises(ValueError, match="have the number that the DICOM files say"):
         clinic.receive(sent)
     assert clinic.receive(replace(sent, patient="MRN 7")).study.patient == clinic.patients.pseudonym_of("MRN 7")
