@@ -183,7 +183,7 @@ def test_rounds_without_some_of_their_scores(scores: list[dict[str, float | None
     live = LivePage()
     for line in lines:
         live.round(line, len(lines))
-        progress._told(line, len(lines))
+        progress._round_line(line, len(lines))
         assert all(value is not None for _, value, _ in tracking._told(line))
     Console(file=StringIO(), width=100).print(live)
     now = "2026-01-05T10:00:00+00:00"

@@ -25,7 +25,7 @@ def test_a_run_that_ends_while_it_is_being_stopped_is_stopped(
 
     @contextmanager
     def refusing(home: ServerDirectory) -> Iterator[None]:
-        raise ValueError("the server refused: Run is already finished.")
+        raise RefusedError("the server refused: Run is already finished.")
         yield
 
     monkeypatch.setattr(control, "runs", lambda home: [FlowerRun(7, "first", next(said), "")])
