@@ -1,10 +1,12 @@
 """A clinic with a tiny model, and photographs that were drawn."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from argon2 import PasswordHasher
 from points import points
 
 from teledx_fed.config.data import HospitalSettings
@@ -17,6 +19,7 @@ from teledx_fed.diagnosis.clinic import Clinic
 from teledx_fed.diagnosis.diagnose import open_bundle
 from teledx_fed.diagnosis.intake import PhotographUpload, StudyUpload
 from teledx_fed.diagnosis.referral import ReferralSettings
+from teledx_fed.diagnosis.web import passwords
 from teledx_fed.model.bundle import Calibration, Manifest, Preparation, Scope
 from teledx_fed.model.bundle_writing import write_bundle
 from teledx_fed.model.network import build
@@ -75,9 +78,25 @@ def photographs(drawn: tuple[Example, ...]) -> Photographs:
     return Photographs(png(first[Eye.RIGHT].image.read()), png(first[Eye.LEFT].image.read()))
 
 
+@pytest.fixture(autouse=True)
+def cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hash passwords in a millisecond: most tests log in."""
+    monkeypatch.setattr(passwords, "_hasher", PasswordHasher(1, 64, 1))
+
+
+@pytest.fixture(scope="session")
+def empty_databases(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Databases of this version, to copy: migrations take most of the time that opening a clinic takes."""
+    folder = tmp_path_factory.mktemp("databases")
+    open_store("", folder / "store").close()
+    open_identified("", folder).close()
+    return folder
+
+
 @pytest.fixture
-def open_clinic(tmp_path: Path) -> Iterator[Callable[[Path], Clinic]]:
+def open_clinic(empty_databases: Path, tmp_path: Path) -> Iterator[Callable[[Path], Clinic]]:
     opened: list[Clinic] = []
+    shutil.copytree(empty_databases, tmp_path, dirs_exist_ok=True)
 
     def make(folder: Path) -> Clinic:
         store, identified = open_store("", tmp_path / "store"), open_identified("", tmp_path)
