@@ -28,21 +28,21 @@ OmegaConf.register_new_resolver("first", lambda *choices: next(choice for choice
 
 KEPT = "config.yaml"
 ENDED_BY_SIGNAL = 128
-"""As shells count: 130 is Ctrl-C."""
+"""Plus the number of the signal, as in shells: 130 for Ctrl-C."""
 
 
 @dataclass
 class Command:
-    """One command's runs: the folders of those made, and the reason for each that failed, by its choices."""
+    """Runs of one command: the folders of finished runs, and the errors of failed runs by their choices."""
 
     made: list[Path] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     sweep: Path | None = None
     lock: ExitStack = field(default_factory=ExitStack)
-    """Of the sweep's folder, until the command ends."""
+    """Lock of the sweep's folder, until the command ends."""
 
     def run(self, composed: DictConfig) -> None:
-        """Make one run, in the folder that Hydra chose. In a sweep a failure does not stop the other runs."""
+        """Make one run in the folder that Hydra chose. In a sweep, a failure does not stop the other runs."""
         job = HydraConfig.get()
         folder, is_sweep = Path(job.runtime.output_dir), job.mode == RunMode.MULTIRUN
         if is_sweep and self.sweep is None:
@@ -94,7 +94,7 @@ def _run(composed: DictConfig, folder: Path) -> None:
     with exclusive(folder / LOCK):
         new = _is_empty(folder)
         settings = _settings(composed, folder)
-        from teledx_fed.experiment import conduct  # torch and timm, which --help does without
+        from teledx_fed.experiment import conduct  # torch and timm, which --help does not need
 
         with _free_again(folder) if new else nullcontext():
             conduct(settings, folder)
@@ -116,7 +116,7 @@ def _is_empty(folder: Path) -> bool:
 
 
 def _settings(composed: DictConfig, folder: Path) -> Settings:
-    """As composed, and kept in the run folder; a resumed run, or one of a sweep, keeps what it was begun with."""
+    """Return the composed settings after saving them in the run folder, or those saved there by the same run."""
     kept, choices = folder / KEPT, list(HydraConfig.get().overrides.task)
     _one_of_each(choices)
     if composed.resume is None:
@@ -140,8 +140,8 @@ def _settings(composed: DictConfig, folder: Path) -> Settings:
 
 
 def _describe(composed: DictConfig, choices: list[str]) -> None:
-    """The researcher's own hospitals, in place of those that `data` names."""
-    from teledx_fed.data.own_hospitals import load  # pydicom and OpenCV, which --help does without
+    """Replace the hospitals of `data` by those of the researcher's file `hospitals`."""
+    from teledx_fed.data.own_hospitals import load  # pydicom and OpenCV, which --help does not need
 
     if others := [choice for choice in choices if choice.startswith("data=") and choice != "data=mine"]:
         raise ConfigurationError(f"hospitals must come without {others[0]}, got both. Say data=mine, or leave it out.")
@@ -150,7 +150,7 @@ def _describe(composed: DictConfig, choices: list[str]) -> None:
 
 
 def _one_of_each(choices: list[str]) -> None:
-    """Of two files for one group Hydra lets the last win, without a word."""
+    """Refuse two files for one group: Hydra would use the last without a warning."""
     for choice in choices:
         group, _, value = choice.partition("=")
         if value.startswith("[") and (loading.CONF / group).is_dir():
@@ -160,9 +160,9 @@ def _one_of_each(choices: list[str]) -> None:
 
 @contextmanager
 def _free_again(folder: Path) -> Iterator[None]:
-    """Empty a new run's folder if its settings or data are refused before the first round.
+    """Empty a new run's folder if a `TeledxError` ends the run before the first round.
 
-    Any other error deletes nothing: the user can free the disk and continue, and a fault keeps its evidence.
+    Any other error deletes nothing: the user can free the disk and continue, or look for the fault.
     """
     try:
         yield
@@ -175,12 +175,12 @@ def _free_again(folder: Path) -> Iterator[None]:
 
 
 def _end_as_by_hand(number: int, frame: FrameType | None) -> None:
-    """A job scheduler's SIGTERM, or a terminal that is gone, ends a run as Ctrl-C does."""
+    """End a run as Ctrl-C does, on SIGTERM of a job scheduler or SIGHUP of a closed terminal."""
     raise KeyboardInterrupt(number)
 
 
 def usage() -> str:
-    """What can be said on the command line; Hydra takes twice as long to tell it."""
+    """Return the help text, in half the time of Hydra's own help."""
     groups = sorted(group for group in (Path(__file__).parent / "conf").iterdir() if group.is_dir())
     choices = [
         f"  {group.name}=" + "|".join(sorted(file.stem for file in group.glob("*.yaml")))
@@ -205,9 +205,9 @@ if __name__ == "__main__":
     if wrong := loading.not_on_the_command_line(sys.argv[1:]):
         sys.exit(f"error: {wrong}")
     os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
-    os.umask(0o077)  # a run's folder, which Hydra makes, holds patients' names
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # a thread that waits longer leaves its core to another run
-    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # else it prints a traceback of its own and ends the program
+    os.umask(0o077)  # Hydra makes the run's folder, which holds patients' names
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # waiting threads soon leave their cores to other runs
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # else Hydra prints its own traceback and exits
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) == signal.SIG_DFL:  # nohup ignores SIGHUP
             signal.signal(number, _end_as_by_hand)

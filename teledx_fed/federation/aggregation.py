@@ -1,7 +1,7 @@
-"""How the updates of a round reach the server: a protocol, and plain aggregation, where it sees each update.
+"""Aggregation of a round: the protocol, and plain aggregation, where the server receives each update.
 
-Another aggregation replaces `PlainAggregation` and leaves the round as it is. Secure aggregation, for example, sends
-messages in several phases (keys, masked updates, survivors), and its accumulator receives only the unmasked sum.
+Another aggregation can replace `PlainAggregation` without a change of the round loop. Secure aggregation, for example,
+sends messages in several phases (keys, masked updates, survivors); its accumulator receives only the unmasked sum.
 """
 
 from collections.abc import Mapping
@@ -26,9 +26,9 @@ from teledx_fed.federation.validation import UpdateSpec, ValidUpdate, validate_u
 
 @dataclass(frozen=True)
 class RoundRequest:
-    """What the server asks of `nodes` in a round, by site; `declared` is how many photographs each site has.
+    """Request to `nodes`, each with its site, in a round; `declared` is the number of photographs of each site.
 
-    `first` is whether no round has ended before: then the limit of distances comes from this round's own updates.
+    `first`: no earlier round was valid, so the limit of distances is computed from this round's own updates.
     """
 
     model: GlobalModel
@@ -40,7 +40,7 @@ class RoundRequest:
 
 @dataclass
 class Collected:
-    """What a round brought: its accepted updates in `accumulator`; score tables and distances of each site."""
+    """Results of a round: accepted updates in `accumulator`, and the score tables and distances of each site."""
 
     accumulator: Accumulator[Any]
     tables: dict[str, Tables] = field(default_factory=dict)
@@ -56,7 +56,7 @@ class Aggregation(Protocol):
     def run(
         self, grid: Grid, request: RoundRequest, collected: Collected, settings: Settings, scratch: Path
     ) -> Replies:
-        """Send all messages of the round, and add what comes back to `collected`."""
+        """Send all messages of the round, and add the accepted updates to `collected`."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""All that a federation needs to go on after it was killed: arrays and JSON in one file, replaced whole."""
+"""Checkpoint of a federation, to continue after a crash: arrays and JSON in one file, replaced atomically."""
 
 import json
 from collections.abc import Mapping
@@ -19,9 +19,9 @@ from teledx_fed.core.weights import Layout, Vector, Weights
 
 @dataclass(frozen=True)
 class Scored:
-    """A round's model with its validation score at each site, and the sum of the sites' validation tables.
+    """A round's model, its validation score at each site, and the sum of the sites' validation tables.
 
-    `lent` are the counts of diseased eyes that hospitals with few of their own set thresholds by.
+    `lent` are the counts of diseased eyes for the thresholds of hospitals that have few such eyes.
     """
 
     round: int
@@ -33,11 +33,11 @@ class Scored:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a federation stands after `round`.
+    """State of a federation after `round`.
 
-    `weights` were `trained_in` that round or, where rounds were void, an earlier one; `waited` counts the rounds that
-    were compared with the best since and were no better. `memory` is the strategy's, `norms` the median (parameters,
-    statistics) norms of the accepted updates per round, `declared` how many photographs each site declared.
+    `trained_in` is the round that gave `weights`, an earlier one after void rounds. `waited` counts the rounds after
+    the best one that were compared and not better. `memory` is the state of the strategy, `norms` the median distances
+    (parameters, statistics) of accepted updates in each round, `declared` the photographs that each site declared.
     """
 
     round: int
@@ -78,7 +78,7 @@ def write(progress: Progress, path: Path) -> None:
 
 
 def read(path: Path, layout: Layout) -> Progress:
-    """A `ValueError` where the checkpoint is of another network."""
+    """Read a checkpoint. An `IntegrityError` if it belongs to another network."""
     with safe_open(path, framework="numpy") as file:
         state = json.loads(file.metadata()["state"])
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping

@@ -1,4 +1,4 @@
-"""Smaller updates: the difference from the global model, tensor by tensor in fewer bits; a site keeps the error."""
+"""Compression of updates: the difference from the global model in fewer bits, with a scale for each tensor."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ Forms = dict[str, tuple[str, tuple[int, ...]]]
 
 @dataclass(frozen=True)
 class Codec:
-    """`steps`: what the largest entry of a tensor becomes."""
+    """A compressed dtype. `steps`: the value that replaces the largest absolute entry of a tensor."""
 
     dtype: str
     steps: float
@@ -27,7 +27,7 @@ CODECS = {"float16": Codec("float16", 1.0), "int8": Codec("int8", 127.0)}
 
 
 def encode(difference: Vector, layout: Layout, compression: str) -> dict[str, NDArray[np.generic]]:
-    """`difference` (n,) as `parameters` (n,) in fewer bits and a scale for each tensor, float32."""
+    """Return `difference` (n,) as `parameters` (n,) in fewer bits, and float32 `scales` (tensors,)."""
     codec = CODECS[compression]
     sizes = _sizes(layout)
     starts = np.cumsum([0, *sizes[:-1]])
@@ -36,17 +36,17 @@ def encode(difference: Vector, layout: Layout, compression: str) -> dict[str, ND
     quantised = difference / divisors
     if codec.dtype == "int8":
         np.rint(quantised, out=quantised)
-    with np.errstate(invalid="ignore"):  # NaN has no int8, but its scale is NaN, so validation refuses it
+    with np.errstate(invalid="ignore"):  # int8 has no NaN, but the scale is NaN: validation refuses it
         return {QUANTISED: quantised.astype(codec.dtype), SCALES: scales}
 
 
 def decode(arrays: Arrays, layout: Layout) -> Vector:
-    """The difference that `encode` stood for, float32."""
+    """Return the approximate difference (n,), float32, from the arrays of `encode`."""
     return arrays[QUANTISED].astype(np.float32) * np.repeat(arrays[SCALES].astype(np.float32), _sizes(layout))
 
 
 def form(layout: Layout, compression: str) -> Forms:
-    """Names, dtypes and shapes of the arrays in which parameters travel."""
+    """Return the names, dtypes and shapes of the arrays that carry the parameters."""
     parameters, _ = layout.sizes
     if compression == "none":
         return {QUANTISED: ("float32", (parameters,))}

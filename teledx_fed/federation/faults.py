@@ -1,4 +1,4 @@
-"""Faults on demand: what goes wrong at which site in which round, drawn from the seed, in virtual time."""
+"""Simulated faults: the seed determines which site fails in which round, and how."""
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -25,7 +25,7 @@ Forged = Callable[[RecordDict, Vector, Settings], None]
 
 
 def fault(site: str, round: int, settings: Settings) -> str | None:
-    """What goes wrong there and then; the same whenever the round is run."""
+    """Return the kind of fault of a site in a round, or None; a repeated round has the same fault."""
     asked = settings.faults
     drawn = generator(settings.seed, site, round, "fault")
     spared = drawn.random() >= asked.share or not asked.concerns(site, round)
@@ -33,7 +33,7 @@ def fault(site: str, round: int, settings: Settings) -> str | None:
 
 
 def checked(asked: FaultSettings, sites: Iterable[str]) -> None:
-    """A `ValueError` where a fault is asked of a site that is not there, or leaves no spread that it could hide in."""
+    """Raise a `ConfigurationError` for an unknown site, or for little_is_enough with fewer than two honest sites."""
     there, named = set(sites), set(asked.sites)
     if unknown := named - there:
         raise ConfigurationError(f"faults.sites must name hospitals among {sorted(there)}, got {sorted(unknown)}.")
@@ -46,7 +46,7 @@ def checked(asked: FaultSettings, sites: Iterable[str]) -> None:
 
 
 def with_flipped_labels(site: Site) -> Site:
-    """The site as it trains on labels turned round: 0 for 4, healthy for oedema. What it validates on stays true."""
+    """Return the site with reversed training labels: grade g becomes 4 − g, and oedema is negated."""
     return replace(site, shard=replace(site.shard, train=tuple(_flipped(example) for example in site.shard.train)))
 
 
@@ -56,10 +56,10 @@ def _flipped(example: Example) -> Example:
 
 
 class FaultyGrid(AnsweringGrid):
-    """A grid some of whose sites fail in training; `flipped` is the same one with every site's labels flipped.
+    """A grid with simulated faults in training; `flipped` is the same grid with flipped training labels.
 
-    Nobody waits for a site that straggles or dropped out: its silence is that of a deadline gone by. One that crashes
-    leaves nothing of the round, at home neither.
+    A site that straggles or drops out stays silent as after the deadline, but the server does not wait. A site that
+    crashes saves no state of the round.
     """
 
     def __init__(self, grid: Grid, flipped: Grid, settings: Settings) -> None:
@@ -105,9 +105,9 @@ class FaultyGrid(AnsweringGrid):
             yield reply
 
     def _conspired(self, replies: list[Message], kinds: Mapping[int, str | None]) -> list[Message]:
-        """Each weight as far from the others' mean as their spread hides (Baruch et al. 2019, algorithm 3).
+        """Forge each weight as the honest mean less `deviations` standard deviations (Baruch et al. 2019, algorithm 3).
 
-        By node: Flower asks them in an order of no seed.
+        Updates are summed in the order of nodes: replies arrive in an order that the seed does not determine.
         """
         arrived = {reply.metadata.src_node_id: reply.content for reply in replies if not reply.has_error()}
         honest = [_parameters(content) for node, content in sorted(arrived.items()) if kinds[node] is None]
@@ -122,7 +122,7 @@ class FaultyGrid(AnsweringGrid):
 
 
 APART = ("drop_out", "crash", "label_flip")
-"""Faults of a site that the honest one is not even asked for."""
+"""Faults for which the honest site receives no request."""
 
 
 def _parameters(content: RecordDict) -> Vector:

@@ -1,4 +1,4 @@
-"""Check the norms of the first round's updates: their median is known only after all have arrived."""
+"""Norm check of the first round's updates, against their median after all have arrived."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -13,7 +13,7 @@ from teledx_fed.federation.validation import ValidUpdate, too_far
 
 @dataclass
 class UpdateBuffer:
-    """Keeps the weights in `folder`, so that the server's memory does not grow with the number of sites."""
+    """Buffer of updates, with weights as files in `folder`: memory does not grow with the number of sites."""
 
     folder: Path
     start: Weights
@@ -26,7 +26,7 @@ class UpdateBuffer:
         self._updates[site] = replace(accepted, update=replace(accepted.update, weights=self.start))
 
     def too_far(self, multiple: float) -> dict[str, str]:
-        """By site, why its update is refused: it moved further than `multiple` times the median over all sites."""
+        """Return the reason for each site whose update moved by more than `multiple` times the median of all sites."""
         if not self._updates:
             return {}
         parameters, statistics = (median(norms) for norms in zip(*self._moved().values(), strict=True))
@@ -35,7 +35,7 @@ class UpdateBuffer:
         return {site: reason for site, reason in reasons.items() if reason is not None}
 
     def read(self) -> Iterator[tuple[str, ValidUpdate]]:
-        """Every site with its update, one at a time."""
+        """Yield each site with its update; one update is in memory at a time."""
         for number, (site, accepted) in enumerate(self._updates.items()):
             parameters = np.load(self.folder / f"{number}.parameters.npy")
             statistics = np.load(self.folder / f"{number}.statistics.npy")

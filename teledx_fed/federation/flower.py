@@ -1,7 +1,7 @@
-"""The names that this project uses of Flower beyond its public API.
+"""Names of Flower outside its public API that this project uses.
 
-Flower may change them in any release, so no other module imports them: an adaptation to a release stays in this file.
-A name is imported when another module first imports it: the SuperLink and the SuperNode take seconds to load.
+Flower may change them in any release, so no other module imports them from Flower, and an adaptation changes only this
+file. A name is imported when another module first imports it: the SuperLink and the SuperNode take seconds to load.
 """
 
 from importlib import import_module
@@ -60,7 +60,7 @@ PRIVATE = {
     "flwr.supernode.node_auth_http_interceptor": ("NodeAuthHttpInterceptor",),
     "flwr.supernode.runtime.run_clientapp": ("pull_task_input", "push_message", "push_task_output"),
 }
-"""Names by the module of Flower that holds them."""
+"""Names by their module in Flower."""
 
 if TYPE_CHECKING:
     from flwr.cli.build import build_fab_from_files

@@ -1,4 +1,4 @@
-"""Every site in this process, behind Flower's own Grid: what runs here runs unchanged over a network."""
+"""Flower's Grid with every site in this process; the same server code runs unchanged over a network."""
 
 import time
 from collections import deque
@@ -19,7 +19,7 @@ CRASHED = 1
 
 
 class AnsweringGrid(Grid):
-    """A grid for one run, whose every question is answered in `send_and_receive`."""
+    """Base of grids for one run, which exchange messages only in `send_and_receive`."""
 
     def set_run(self, run: object) -> NoReturn:
         raise NotImplementedError("this grid has a run of its own")
@@ -39,9 +39,9 @@ class AnsweringGrid(Grid):
 
 
 class InProcessGrid(AnsweringGrid):
-    """One node a site; as many are asked at a time as there are apps, and replies keep the order of the messages.
+    """A grid with one node for each site. Each app runs one site at a time; replies have the order of the messages.
 
-    `timeout` holds for each site by itself, as if all had run at once: one that takes longer stays silent.
+    `timeout` applies to each site alone, as if all ran at once: a site that takes longer stays silent.
     """
 
     def __init__(self, apps: Sequence[ClientApp], sites: Sequence[str], run_config: UserConfig | None = None) -> None:
@@ -49,7 +49,7 @@ class InProcessGrid(AnsweringGrid):
             1,
             SERVER,
             1,
-        )  # Message asks for these
+        )  # flwr.app.Message reads these
         self._idle: SimpleQueue[ClientApp] = SimpleQueue()
         for app in apps:
             self._idle.put(app)
@@ -73,7 +73,7 @@ class InProcessGrid(AnsweringGrid):
                 yield reply
 
     def _answers(self, messages: Iterable[Message]) -> Iterator[tuple[Message, float]]:
-        """No more replies are under way than there are apps: a server that folds slowly is not run over."""
+        """Yield replies and their seconds. At most one reply per app is pending, even if the server is slow."""
         if self._at_a_time == 1:
             yield from map(self._timed, messages)
             return
@@ -104,7 +104,7 @@ class InProcessGrid(AnsweringGrid):
 
 
 class WatchedGrid(AnsweringGrid):
-    """Reports when a message goes to a site, and when the site has answered."""
+    """A grid that reports each message to a site, and each reply."""
 
     def __init__(self, grid: Grid, reporter: Reporter) -> None:
         self._grid, self._reporter = grid, reporter

@@ -1,4 +1,4 @@
-"""What crosses the network, as Flower records: a model down, an update up."""
+"""Messages of a round as Flower records: the model to a site, and its update to the server."""
 
 import math
 from collections.abc import Mapping
@@ -21,11 +21,11 @@ PARAMETERS, STATISTICS, TABLES, CONFIG, METRICS = "parameters", "statistics", "t
 DESIGN_EFFECTS = "design_effects"
 NUMPY = "numpy.ndarray"
 LOSS_DECIMALS, LARGEST_LOSS = 2, 10.0
-"""Bound what one loss says: at most ten bits a round."""
+"""Rounding and limit of a loss: it reveals at most ten bits in each round."""
 
 
 def vector(array: NDArray[Any], name: str) -> ArrayRecord:
-    """A record of one array."""
+    """Return a record of one array."""
     return arrays({name: array})
 
 
@@ -34,19 +34,19 @@ def arrays(named: Mapping[str, NDArray[Any]]) -> ArrayRecord:
 
 
 def _packed(array: NDArray[Any]) -> Array:
-    """As Flower packs it, in one copy instead of three."""
+    """Pack an array as Flower does, with one copy instead of three."""
     dtype, shape = str(array.dtype), array.shape
     return Array(dtype, shape, NUMPY, b"".join((header(dtype, shape), array.data.cast("B") if array.size else b"")))
 
 
 def values(array: Array) -> NDArray[Any]:
-    """A view, read-only, of the bytes as they lie in the message: nothing is parsed and nothing is copied."""
+    """Return a read-only view of the array's bytes in the message, without parsing or copying them."""
     shape = tuple(array.shape)
     return np.frombuffer(array.data, np.dtype(array.dtype), offset=len(header(array.dtype, shape))).reshape(shape)
 
 
 def well_formed(array: Array) -> bool:
-    """Whether these are the very bytes that such an array has, and no others beside them."""
+    """Return whether the bytes are exactly those of an array of this dtype and shape, and no more."""
     try:
         dtype, shape = np.dtype(array.dtype), tuple(array.shape)
     except TypeError:
@@ -59,7 +59,7 @@ def well_formed(array: Array) -> bool:
 
 @cache
 def header(dtype: str, shape: tuple[int, ...]) -> bytes:
-    """What numpy writes before the bytes of such an array."""
+    """Return the header that numpy writes before the bytes of an array of this dtype and shape."""
     written = BytesIO()
     form = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(written, form)
@@ -67,17 +67,17 @@ def header(dtype: str, shape: tuple[int, ...]) -> bytes:
 
 
 def train_request(model: GlobalModel, training: LocalTraining) -> RecordDict:
-    """Return what asks a site to train: the model, and flat scalars beside it."""
+    """Return the content of a request to train: the model, and the settings of local training as scalars."""
     return _request(model, asdict(training))
 
 
 def score_request(model: GlobalModel, split: str) -> RecordDict:
-    """Return what asks a site to score the model on `validation` or `test`."""
+    """Return the content of a request to score the model on `split`: "validation" or "test"."""
     return _request(model, {"split": split})
 
 
 def _request(model: GlobalModel, config: Mapping[str, Any]) -> RecordDict:
-    """`layout` lets a site check that it lays out the same tensors."""
+    """Return the content of a request. A site compares `layout` with the layout of its own network."""
     layout = model.weights.layout.digest
     return RecordDict(
         {
@@ -89,7 +89,7 @@ def _request(model: GlobalModel, config: Mapping[str, Any]) -> RecordDict:
 
 
 def model_of(content: RecordDict, layout: Layout) -> GlobalModel:
-    """The model in a message from the server; a `ValueError` where it is not one for this site's network."""
+    """Return the model in a message from the server. A `DataError` if it does not fit this site's network."""
     config = content.config_records[CONFIG]
     if config["layout"] != layout.digest:
         raise DataError(
@@ -110,7 +110,7 @@ def training_of(content: RecordDict) -> LocalTraining:
 
 
 def reply(update: LocalUpdate, parameters: Mapping[str, NDArray[Any]]) -> RecordDict:
-    """`parameters` are those of the update as they travel: `{PARAMETERS: whole}`, or compressed."""
+    """Return the content of a reply. `parameters` are as sent: `{PARAMETERS: whole}`, or compressed."""
     return RecordDict(
         {
             PARAMETERS: arrays(parameters),
@@ -129,7 +129,7 @@ def reply(update: LocalUpdate, parameters: Mapping[str, NDArray[Any]]) -> Record
 
 
 def update_of(content: RecordDict, start: Weights) -> LocalUpdate:
-    """Decode a reply to `start` whose form is valid."""
+    """Decode a valid reply to a request with the weights `start`."""
     told: Mapping[str, Any] = content.metric_records[METRICS]
     sent = {name: values(array) for name, array in content.array_records[PARAMETERS].items()}
     compressed = compression.SCALES in sent
@@ -145,7 +145,7 @@ def update_of(content: RecordDict, start: Weights) -> LocalUpdate:
 
 
 def effects_of(tables: Tables) -> dict[str, float]:
-    """By metric; 1 where the site sent none."""
+    """Return the design effect of each metric; 1 for all if the site sent none."""
     return dict(zip(EFFECTS, tables.get(DESIGN_EFFECTS, np.ones(len(EFFECTS))).tolist(), strict=True))
 
 
@@ -154,5 +154,5 @@ def tables_of(content: RecordDict) -> dict[str, NDArray[np.float64]]:
 
 
 def size(content: RecordDict) -> int:
-    """Bytes of the arrays in a message."""
+    """Return the number of bytes of the arrays in a message."""
     return sum(len(array.data) for record in content.array_records.values() for array in record.values())

@@ -1,4 +1,4 @@
-"""Which hospital a Flower node is: built from the settings that travel, never sent."""
+"""Build the hospital of a Flower node in its process, from the settings in the configuration of the run."""
 
 import json
 import logging
@@ -19,7 +19,7 @@ reporter = LogReporter(logging.getLogger(__name__))
 
 
 def hospital_of(context: Context) -> Hospital:
-    """`site` in the node's configuration names it among the hospitals of the settings."""
+    """Return the hospital that `site` in the configuration of the node names."""
     return _hospitals(str(context.run_config["settings"]))[str(context.node_config["site"])]
 
 

@@ -1,4 +1,4 @@
-"""Every site in an actor of Flower's Ray runtime, on this machine or on a cluster: the same rounds, the same bits."""
+"""Flower's Ray runtime: sites run in actors, here or on a cluster. Results are bit-identical to one process."""
 
 import json
 import logging
@@ -26,10 +26,10 @@ WITHOUT_LIMIT = -1
 
 @contextmanager
 def ray_grid(app: ClientApp, sites: Sequence[str], settings: Settings, folder: Path) -> Iterator[Grid]:
-    """A grid with a node a site, on the cluster that RAY_ADDRESS names, or else on a Ray of its own on this machine.
+    """Yield a grid with a node for each site, on the cluster at RAY_ADDRESS or else on a new Ray on this machine.
 
-    `folder` is the run's: what a site keeps from round to round must be there for whichever actor it comes to next.
-    A `ValueError` where Ray is not installed, or no machine of the cluster has room for a site.
+    `folder` is the run's; every actor must reach it, because it stores the state of sites between rounds.
+    A `ConfigurationError` if Ray is not installed, or if no machine of the cluster has room for a site.
     """
     try:
         import ray
@@ -40,7 +40,7 @@ def ray_grid(app: ClientApp, sites: Sequence[str], settings: Settings, folder: P
             "simulation.backend must be in_process where Ray is not installed, got ray. "
             "For ray say pip install teledx-fed[ray]."
         ) from error
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # the device is in the settings, not hidden
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray must not hide GPUs
     settings = travelling(settings, folder)
     try:
         backend = RayBackend(_config(settings))
@@ -52,20 +52,20 @@ def ray_grid(app: ClientApp, sites: Sequence[str], settings: Settings, folder: P
 
 
 class ActorApp(ClientApp):
-    """The app that the backend was built with, as it answers in one of the actors."""
+    """An app that runs the app of the backend in one of its actors."""
 
     def __init__(self, backend: Backend) -> None:
         super().__init__()
         self._backend = backend
 
     def __call__(self, message: Message, context: Context) -> Message:
-        numbered = {**context.node_config, PARTITION_ID_KEY: context.node_id}  # Flower's runtime asks for it
+        numbered = {**context.node_config, PARTITION_ID_KEY: context.node_id}  # Flower's runtime reads it
         reply, _ = self._backend.process_message(message, replace(context, node_config=numbered))
         return reply
 
 
 def travelling(settings: Settings, folder: Path) -> Settings:
-    """The settings for a process in another working directory, which may not choose its own device."""
+    """Return settings for a process in another working directory: absolute paths, and the device of this one."""
 
     def absolute(path: str) -> str:
         return str(Path(path).absolute())
@@ -89,7 +89,7 @@ def _config(settings: Settings) -> BackendConfig:
             "num_cpus": simulation.threads,
             "num_gpus": int(simulation.device == "cuda"),
             "max_restarts": WITHOUT_LIMIT,
-            "max_task_retries": 1,  # a round asked for twice gives the same bytes
+            "max_task_retries": 1,  # a repeated round gives the same bytes
         },
     }
 

@@ -22,7 +22,7 @@ POOLED = "pooled.json"
 
 
 def release(worker: Worker, models: Sequence[SiteModel], best: Scored, settings: Settings, model: Path) -> None:
-    """Write the best round's model, its card, and the counts that go with it."""
+    """Write the best round's model, its card and its `pooled.json`."""
     trained: TrainingFacts = {
         "network": settings.model.name,
         "strategy": settings.strategy.name,
@@ -37,10 +37,10 @@ def release(worker: Worker, models: Sequence[SiteModel], best: Scored, settings:
 
 
 def write_pooled(best: Scored, model: Path) -> None:
-    """`pooled.json` beside the model: of the diseased eyes of all hospitals' validation sets, how many had which score.
+    """Write `pooled.json` beside the model: histograms of the scores of diseased eyes in the validation sets.
 
-    Summed over hospitals, none of which counts for more than all others together, and bound to the model's bytes. A
-    hospital that has few such eyes sets its thresholds by these. Nothing is written where no hospital sent counts.
+    The counts are summed over hospitals; none counts for more than all others together. The file holds the digest of
+    the model. A hospital with few such eyes sets its thresholds by these counts. Without counts there is no file.
     """
     model.with_name(POOLED).unlink(missing_ok=True)
     if (found := evidence(best.lent)) is not None:
@@ -49,7 +49,7 @@ def write_pooled(best: Scored, model: Path) -> None:
 
 
 def read_pooled(model: Path) -> Evidence | None:
-    """None where there is no such file. A `ValueError` where it is of another model, or holds something else."""
+    """Return the counts; None without a file. A `DataError` if invalid, an `IntegrityError` if of another model."""
     path = model.with_name(POOLED)
     if not path.is_file():
         return None

@@ -1,4 +1,4 @@
-"""What a site keeps from round to round: one vector a round, on disk."""
+"""State of a site between rounds: one vector for each round, on disk."""
 
 import logging
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RoundState:
-    """A vector for each round, so that a round that runs twice starts from the same state both times."""
+    """Vectors by round, so that a round that runs twice starts from the same state both times."""
 
     folder: Path
 
     def latest(self, round: int) -> Vector | None:
-        """Return the vector of `round`, or with a warning that of the last round before it that has one."""
+        """Return the vector of `round`, or, with a warning, of the last saved round before it; else None."""
         earlier = [saved for saved in self._rounds() if saved <= round]
         if not earlier:
             return None
@@ -32,7 +32,7 @@ class RoundState:
         write_array(self._path(round), vector)
 
     def drop_before(self, round: int) -> None:
-        """Delete what a run that resumes at `round` would not read."""
+        """Delete the vectors that a run resumed at `round` does not read."""
         for saved in [saved for saved in self._rounds() if saved <= round][:-1]:
             self._path(saved).unlink()
 

@@ -1,4 +1,4 @@
-"""The round loop: a message to each sampled site, a validated update from each, a step of the strategy, a report."""
+"""The round loop: send the model to sampled sites, validate and aggregate their updates, and report."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,9 +34,9 @@ def rounds(
     scratch: Path,
     aggregation: Aggregation = PLAIN,
 ) -> Iterator[tuple[Progress, RoundReport]]:
-    """Yield rounds from `progress` on; the last report, one past the last round, scores the last model.
+    """Run and yield the rounds after `progress`; one more report after the last round scores the last model.
 
-    The updates of the first round lie in the folder `scratch` until all are in.
+    The folder `scratch` stores the updates of the first round until all have arrived.
     """
     while progress.round < settings.federation.rounds and not progress.finished:
         progress, report = _round(grid, strategy, aggregation, progress, settings, scratch)
@@ -72,7 +72,7 @@ def _round(
 
 
 def _enough(replies: Replies, settings: Settings, max_byzantine: int) -> bool:
-    """Whether there is a quorum. Sites whose updates were refused count, up to as many as the strategy tolerates."""
+    """Return whether the round has a quorum. Up to `max_byzantine` sites with an invalid reply count."""
     caught = min(replies.caught, max_byzantine)
     return len(replies.accepted) > 0 and len(replies.accepted) + caught >= settings.federation.quorum
 
@@ -87,9 +87,9 @@ def _score_last(grid: Grid, progress: Progress, settings: Settings, max_byzantin
 
 
 def _spec(round: int, progress: Progress, settings: Settings, loss: bool) -> UpdateSpec:
-    """What a reply of this round must look like; how many examples a site may claim, its declaration says.
+    """Return the specification of updates; the declaration of each site later replaces `max_examples`.
 
-    Statistics have the scale of activations, so their first limit is a multiple of their own norm.
+    Statistics have the scale of activations, so their limit in the first round is a multiple of their own norm.
     """
     federation = settings.federation
     limits = (federation.norm_limit, federation.norm_multiple * norm(progress.weights.statistics))
@@ -101,7 +101,7 @@ def _spec(round: int, progress: Progress, settings: Settings, loss: bool) -> Upd
 
 
 def _with(progress: Progress, moved: Sequence[tuple[float, float]]) -> tuple[tuple[float, float], ...]:
-    """The norms so far and the median of this round's."""
+    """Return the norms so far, and the median distances of this round."""
     parameters, statistics = (median(column) for column in zip(*moved, strict=True))
     return (*progress.norms, (parameters, statistics))
 

@@ -1,4 +1,4 @@
-"""Federated scores: of every round on validation, to choose by; of the chosen model on the test sets, once."""
+"""Federated scores: of each round's model on the validation sets, and of the best round's model on the test sets."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -25,9 +25,9 @@ Means = dict[str, float | None]
 def ask_for_scores(
     grid: Grid, model: GlobalModel, split: str, settings: Settings, declared: Mapping[str, int]
 ) -> tuple[Replies, dict[str, Tables]]:
-    """Ask every site to score `model`; return the replies, and by site its tables.
+    """Ask every site to score `model` on `split`; return the replies, and the tables of each site.
 
-    A table that counts more eyes than its site declared is refused; a site that declared nothing is asked first.
+    The server refuses tables that count more eyes than the site declared. It first asks for missing declarations.
     """
     nodes = named_sites(grid)
     declared, _ = declarations(grid, nodes, declared, settings)
@@ -45,7 +45,7 @@ def ask_for_scores(
 
 
 def scores_on_test(grid: Grid, progress: Progress, settings: Settings) -> dict[str, Estimate | None]:
-    """What a coordinator learns of the best round's model on the test sets of all hospitals together, from counts."""
+    """Return each metric of the best round's model on all test sets together, with its interval, from counts."""
     best = progress.best
     model = GlobalModel(progress.round, best.weights, best.round)
     _, sent = ask_for_scores(grid, model, "test", settings, progress.declared)
@@ -58,10 +58,10 @@ def scores_on_test(grid: Grid, progress: Progress, settings: Settings) -> dict[s
 def choose(
     progress: Progress, tables: Mapping[str, Tables], settings: Settings, max_byzantine: int, void: bool
 ) -> tuple[Progress, Means]:
-    """Score the current model; keep it if it is the best so far; finish if none was better for `patience` rounds.
+    """Score the current model; keep it if it is the best so far; finish after `patience` rounds without a better one.
 
-    `max_byzantine` sites may lack scores, because the server refused their replies. A model whose round is `void` is
-    scored again, and does not count as no better yet.
+    `max_byzantine` sites may lack scores, because the server refused their replies. After a `void` round the same model
+    is scored again, so the round does not count for `patience`.
     """
     found = {site: scores(table) for site, table in sorted(tables.items()) if table}
     by = settings.federation.choose_by
@@ -75,9 +75,9 @@ def choose(
 
 
 def _compared(progress: Progress, current: Scored, fewest: int, liars: int, void: bool) -> Progress:
-    """Compare with the best so far, by the trimmed mean gain over the sites that both have.
+    """Compare with the best model so far, by the trimmed mean gain over the sites that scored both.
 
-    A trimmed mean, because a site can claim any score. Until `fewest` sites have scores, the latest model is the best.
+    The mean is trimmed because a site can claim any score. Until `fewest` sites have scores, the latest model is best.
     """
     best, here = progress.best.scores, current.scores
     if not best:
@@ -92,7 +92,7 @@ def _compared(progress: Progress, current: Scored, fewest: int, liars: int, void
 
 
 def trimmed_mean(values: Iterable[float], trim: int) -> float:
-    """Return the mean without the `trim` least and greatest values, or the median where too few would be left."""
+    """Return the mean without the `trim` lowest and highest values, or the median if too few would remain."""
     ordered = sorted(values)
     trim = min(trim, (len(ordered) - 1) // 2)
     return fmean(ordered[trim : len(ordered) - trim])

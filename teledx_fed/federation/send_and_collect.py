@@ -22,9 +22,9 @@ Valid = TypeVar("Valid")
 
 @dataclass(frozen=True)
 class Replies:
-    """Which sites answered, and how. The content of their replies is not kept.
+    """Accepted, refused and silent sites of a request. The content of the replies is not stored.
 
-    Of the refused, `caught` sent an invalid reply; the others answered with an error, as an honest site may.
+    `caught` of the refused sites sent an invalid reply; the others sent an error, which an honest site may do.
     """
 
     accepted: tuple[str, ...]
@@ -35,7 +35,7 @@ class Replies:
     bytes_down: int
 
     def without(self, refused: Mapping[str, str]) -> Self:
-        """Return these replies, with some accepted sites refused."""
+        """Return these replies with the sites of `refused` no longer accepted."""
         return replace(
             self,
             accepted=tuple(site for site in self.accepted if site not in refused),
@@ -44,7 +44,7 @@ class Replies:
         )
 
     def beside(self, earlier: Self) -> Self:
-        """Return these replies, and the sites that failed to answer an earlier message of the same round."""
+        """Return these replies, with the refused and silent sites of an earlier request of the same round."""
         return replace(
             self,
             refused=dict(sorted({**earlier.refused, **self.refused}.items())),
@@ -55,7 +55,7 @@ class Replies:
 
 
 def named_sites(grid: Grid) -> dict[int, str]:
-    """Return the registered name of each node; a reply never names its site. Names must be unique and not empty."""
+    """Return the registered name of each node: a reply does not name its site. Names must be unique and not empty."""
     nodes = {node.node_id: node.name for node in sorted(grid.get_nodes(), key=lambda node: node.name)}
     if "" in nodes.values() or len(set(nodes.values())) < len(nodes):
         raise ConfigurationError(
@@ -65,9 +65,9 @@ def named_sites(grid: Grid) -> dict[int, str]:
 
 
 def sampled(nodes: Mapping[int, str], round: int, settings: Settings, needed: int) -> dict[int, str]:
-    """Return the sites that train in this round: the same ones whenever the round is run.
+    """Return the sites that train in this round, by node; a repeated round has the same sites.
 
-    `needed` is how many replies the strategy needs.
+    `needed` is the number of replies that the strategy needs, for the error message.
     """
     count = max(settings.federation.quorum, int(settings.federation.fraction_train * len(nodes) + 0.5))
     if count > len(nodes):

@@ -1,4 +1,4 @@
-"""A whole federation in this process: rounds into a run folder, from wherever it stands."""
+"""Simulate a federation: run or resume its rounds in a run folder."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -34,7 +34,7 @@ LINES, CHECKPOINT = "rounds.jsonl", "checkpoints/latest.safetensors"
 
 @dataclass(frozen=True)
 class Federation:
-    """What the rounds came to: the best round's model as each site has it, and the counts of its validation scores."""
+    """Result of the rounds: the best model at each site, and counts of its validation scores; `conclude` tests it."""
 
     best_round: int
     models: dict[str, SiteModel]
@@ -42,7 +42,7 @@ class Federation:
     pooled: Evidence | None
 
     def ensembles(self, sites: Iterable[str]) -> dict[str, list[SiteModel]]:
-        """At each of `sites`; where none was trained, with the mean of what the others keep."""
+        """Return the model of each of `sites`; one that did not train gets the mean of the others' own statistics."""
         return {name: [self.models.get(name) or model_for_new_site(list(self.models.values()))] for name in sites}
 
 
@@ -53,7 +53,7 @@ def federate(
     folder: Path,
     reporter: Reporter = SILENT,
 ) -> Federation:
-    """Run what is left of the rounds, and write `model.safetensors` (the best round) and `last.safetensors`."""
+    """Run the remaining rounds, and write `model.safetensors` (the best round) and `last.safetensors`."""
     worker, *_ = workers
     here = _grid(sites, workers, settings, folder)
     hospitals = _hospitals(sites, worker, settings, folder)
@@ -100,7 +100,7 @@ def coordinate(
     reporter: Reporter = SILENT,
     local: bool = False,
 ) -> Progress:
-    """The coordinator's part: rounds over any grid, each with its line in `rounds.jsonl` and its checkpoint.
+    """Run the rounds over any grid, as the coordinator; write each to `rounds.jsonl` and to the checkpoint.
 
     Only a `local` run may use a strategy of another package.
     """
@@ -129,20 +129,20 @@ def _keep(folder: Path, progress: Progress, report: RoundReport, tell: Callable[
 
 
 def conclude(grid: Grid, last: Progress, settings: Settings, folder: Path) -> None:
-    """`test.json`: the best round's model on all test sets together, from counts; asked for once, at the end."""
+    """Write `test.json` if it is missing: scores of the best round's model on all test sets, from counts."""
     if not (tested := folder / "test.json").exists():
         found = scores_on_test(grid, last, settings)
         write_text(tested, json.dumps({name: asdict(e) if e else None for name, e in found.items()}, indent=1) + "\n")
 
 
 def standing(folder: Path, worker: Worker) -> Progress:
-    """Where the federation in `folder` stands."""
+    """Return the progress in `folder`, from its checkpoint or else the initial weights."""
     if (saved := folder / CHECKPOINT).exists():
         return checkpoint.read(saved, worker.initial.weights.layout)
     return checkpoint.begin(worker.initial.weights)
 
 
 def _forget_after(lines: Path, progress: Progress) -> None:
-    """Drop the lines past the checkpoint, the last of them perhaps cut short: those rounds are run again."""
+    """Delete the lines after the checkpoint: their rounds run again, and the last line may be incomplete."""
     if lines.exists() and not progress.finished:
         write_text(lines, "".join(lines.read_text().splitlines(keepends=True)[: progress.round]))

@@ -1,4 +1,4 @@
-"""A hospital's side of a round: messages in, messages out, nothing else leaves."""
+"""The client of a hospital: it answers requests of the server to train, to score and to count its data."""
 
 import hashlib
 import logging
@@ -46,14 +46,14 @@ log = logging.getLogger(__name__)
 
 FAILED = 2
 STATISTICS = f"{MessageType.QUERY}.statistics"
-"""The type of a message that asks what there is to learn from."""
+"""The type of a message that asks for the summary of a site's data."""
 
 
 @dataclass(frozen=True)
 class Hospital:
-    """A site, the worker that trains for it, and the folder of what it keeps from round to round.
+    """A site, the worker that trains for it, and the folder of its state between rounds.
 
-    Kept are BatchNorm statistics that are the site's own, and what compression has not yet let it send.
+    The state: BatchNorm statistics that stay at the site, the error of compressed updates, and which model was tested.
     """
 
     site: Site
@@ -62,7 +62,7 @@ class Hospital:
     folder: Path
 
     def train(self, message: Message) -> RecordDict:
-        """Score the model that came, on validation; train it; answer with both."""
+        """Score the received model on the validation set, train it, and return both results."""
         model = model_of(message.content, self.worker.network.layout)
         asked = training_of(message.content)
         start = self.model_after(model.trained_in, model.weights)
@@ -78,14 +78,14 @@ class Hospital:
         return reply(update, self._travelling(update.weights, model, asked.compression))
 
     def evaluate(self, message: Message) -> RecordDict:
-        """Score the model that came, on validation, or on the test set and with design effects."""
+        """Score the received model on the validation set, or on the test set with design effects."""
         model = model_of(message.content, self.worker.network.layout)
         kept = self.model_after(model.trained_in, model.weights)
         testing = message.content.config_records[CONFIG]["split"] == "test"
         return RecordDict({TABLES: arrays(self._tested(kept) if testing else self._tables(kept))})
 
     def statistics(self, message: Message) -> RecordDict:
-        """Count what there is to learn from; nothing of it depends on what is asked."""
+        """Return the summary of the site's data. It does not depend on the content of the request."""
         return RecordDict({TABLES: arrays(summary(self.site, self.settings.outbound.min_patients))})
 
     def model_after(self, round: int, weights: Weights) -> SiteModel:
@@ -94,13 +94,13 @@ class Hospital:
     def _tables(self, model: SiteModel) -> Tables:
         examples, fewest = self.site.shard.validation, self.settings.outbound.min_patients
         if len({example.patient for example in examples}) < fewest:
-            return {}  # before any is scored: whether that fails would tell of one
+            return {}  # before scoring: an error in scoring would reveal something about a photograph
         found = self.worker.predictions(self.site.images, model, examples)
         points = choose_operating_points(found, self.settings.evaluation)
         return table(found, call_referable(points, found), fewest)
 
     def _tested(self, model: SiteModel) -> Tables:
-        """The test set answers for one model: whoever could ask again would choose by it, or solve for patients."""
+        """Test one model and refuse others: from several tests the server could select a model or infer labels."""
         weights, file = model.weights, self.folder / "tested"
         asked = hashlib.sha256(weights.parameters.tobytes() + weights.statistics.tobytes()).hexdigest()
         if file.exists() and file.read_text() != asked:
@@ -116,7 +116,7 @@ class Hospital:
         return {**tables, DESIGN_EFFECTS: np.round([effects[name] for name in EFFECTS], EFFECT_DECIMALS)}
 
     def _travelling(self, trained: Weights, model: GlobalModel, compression: str) -> Mapping[str, NDArray[Any]]:
-        """Parameters as they go up. What is lost to compression is sent in later rounds (Seide et al. 2014)."""
+        """Return the parameters as sent. Later updates include the error of compression (Seide et al. 2014)."""
         if compression == "none":
             return {PARAMETERS: trained.parameters}
         owed = trained.parameters - model.weights.parameters
@@ -128,7 +128,7 @@ class Hospital:
         return sent
 
     def _kept(self, round: int) -> Weights:
-        """The statistics that round `round` left here; a site that took no part goes on from its latest before."""
+        """Return the statistics that this site saved in `round` or last before it, or the initial ones."""
         initial = self.worker.initial.kept
         statistics = self._statistics.latest(round) if initial.statistics.size else None
         return initial if statistics is None else replace(initial, statistics=statistics)
@@ -143,7 +143,7 @@ class Hospital:
 
 
 def client_app(hospital: Callable[[Context], Hospital]) -> ClientApp:
-    """One Flower app for every hospital of this process: `hospital` says which one a node is."""
+    """Return one Flower app for all hospitals of this process; `hospital` returns that of a node."""
     app = ClientApp()
 
     @app.train()
@@ -162,7 +162,7 @@ def client_app(hospital: Callable[[Context], Hospital]) -> ClientApp:
 
 
 def _answer(message: Message, act: Callable[[], RecordDict]) -> Message:
-    """The reply, or an error that says only its kind: the text of an error may name a file, and stays here."""
+    """Return the reply, or an error with only its class. The text may name a file, so it is only logged at the site."""
     try:
         return Message(act(), reply_to=message)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Federated statistics before training: what every site has, and whether that is enough to begin."""
+"""Federated statistics before training: a summary of each site's data, and whether the sites are ready."""
 
 from collections.abc import Mapping, Sequence
 
@@ -16,16 +16,16 @@ from teledx_fed.federation.validation import validate_summary
 
 LEAST_PATIENTS = 50
 LEAST_REFERABLE = 5
-"""Photographs to be expected on each side that scores: fewer, and one eye moves sensitivity by a fifth and more."""
+"""Fewest referable photographs in validation and in test: with fewer, one eye changes sensitivity by over a fifth."""
 MOST_UNGRADABLE = 0.5
 MOST_SMALL = 0.5
-"""The share of photographs that may be smaller than what the network sees."""
+"""The largest share of photographs that may be smaller than the input of the network."""
 
 
 def ask_for_statistics(
     grid: Grid, settings: Settings, nodes: Mapping[int, str] | None = None
 ) -> tuple[Replies, dict[str, Tables]]:
-    """Ask `nodes`, or every site; return the replies, and by site the tables of `data.summary`."""
+    """Ask `nodes`, or every site, for the summary of its data; return the replies, and the tables of each site."""
     nodes = named_sites(grid) if nodes is None else nodes
     sent = [Message(RecordDict(), dst_node_id=node, message_type=STATISTICS) for node in nodes]
     tables: dict[str, Tables] = {}
@@ -39,10 +39,10 @@ def ask_for_statistics(
 def declarations(
     grid: Grid, nodes: Mapping[int, str], declared: Mapping[str, int], settings: Settings
 ) -> tuple[dict[str, int], Replies]:
-    """Ask those of `nodes` that have not declared how many photographs they have.
+    """Ask those of `nodes` without a declaration for their number of photographs.
 
-    Returns what every site declared so far, and the replies to this question. A site declares once for a run: a later
-    count above its declaration is refused.
+    Return all declarations so far, and the replies to this request. A site declares once in a run: the server refuses a
+    later count above its declaration.
     """
     unasked = {node: name for node, name in nodes.items() if name not in declared}
     replies, tables = ask_for_statistics(grid, settings, unasked)
@@ -50,7 +50,7 @@ def declarations(
 
 
 def readiness(replies: Replies, tables: Mapping[str, Tables], settings: Settings) -> list[Readiness]:
-    """Of every site that was asked, by name."""
+    """Return the readiness of every site that was asked, sorted by name."""
     found = [
         *(_of_site(name, by_cell(tables[name]), settings) for name in replies.accepted),
         *(Readiness(name, False, (f"its answer was refused: {reason}",)) for name, reason in replies.refused.items()),
@@ -60,14 +60,14 @@ def readiness(replies: Replies, tables: Mapping[str, Tables], settings: Settings
 
 
 def together(sites: Sequence[Readiness], settings: Settings) -> Readiness:
-    """Whether the federation can begin: it needs a quorum of sites that can."""
+    """Return whether the federation can begin: it needs a quorum of ready sites."""
     ready, quorum = sum(site.go for site in sites), settings.federation.quorum
     reasons = (f"{ready} of {len(sites)} sites are ready, {quorum} needed", *_heaviest(sites, settings))
     return Readiness("federation", ready >= quorum, reasons)
 
 
 def _heaviest(sites: Sequence[Readiness], settings: Settings) -> list[str]:
-    """A warning where one of three or more sites would outweigh all others in the mean."""
+    """Return a warning if one of three or more sites would have more than half of the weight."""
     declared = {site.name: _sum(site.counts["declared"]) for site in sites if site.counts}
     if len(declared) < 3 or settings.strategy.weighting != "examples":
         return []
@@ -107,7 +107,7 @@ def _gradable(counts: Counts) -> str | None:
 
 
 def _large(counts: Counts, settings: Settings) -> str | None:
-    """A bin that the size lies in is given the benefit of the doubt."""
+    """Return a reason if too many photographs are too small. A bin that contains the size counts as large enough."""
     size, sides = settings.data.image_size, list(counts["sides"].values())
     small = sum(count for count, end in zip(sides, SIDES[1:], strict=False) if end <= size)
     share = small / max(sum(sides), 1)

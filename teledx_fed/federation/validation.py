@@ -1,4 +1,4 @@
-"""Validate what a site sends before it can reach the model: every reply passes here."""
+"""Validation of every reply of a site, before it can change the model."""
 
 import math
 from collections.abc import Mapping
@@ -37,9 +37,9 @@ Shapes = Mapping[str, tuple[int, ...]]
 class UpdateSpec:
     """The specification of the update that one site may send in this round.
 
-    `norm_limits` bound how far parameters and statistics may move, `max_examples` is the number of photographs that the
-    site declared; `tables` are the shapes that a score table may have; `loss` is whether the strategy needs the site's
-    training loss.
+    `norm_limits` are the largest Euclidean distances of parameters and statistics from `start`. `max_examples` is the
+    number of photographs that the site declared. `tables` are the shapes of its score tables. `loss` is whether the
+    strategy needs its training loss.
     """
 
     round: int
@@ -53,14 +53,14 @@ class UpdateSpec:
 
 @dataclass(frozen=True)
 class ValidUpdate:
-    """`moved`: the distances of parameters and statistics from those that the round started from."""
+    """A valid update. `moved`: the Euclidean distances of its parameters and statistics from the start of the round."""
 
     update: LocalUpdate
     moved: tuple[float, float]
 
 
 def validate_update(content: RecordDict, expected: UpdateSpec) -> ValidUpdate | str:
-    """Return the update in a reply, or the reason to refuse it. Its form is checked before anything is decoded."""
+    """Return the update in a reply, or the reason to refuse it. The form of an array is checked before decoding."""
     for check in (_names, _arrays, _scores, _metrics):
         if (found := check(content, expected)) is not None:
             return found
@@ -73,7 +73,7 @@ def validate_update(content: RecordDict, expected: UpdateSpec) -> ValidUpdate | 
 
 
 def validate_tables(content: RecordDict, shapes: Shapes, max_examples: int) -> Tables | str:
-    """Return the tables of a reply that holds scores alone, or the reason to refuse it."""
+    """Return the score tables in a reply that holds nothing else, or the reason to refuse it."""
     return _tables_alone(content) or _tables(content, shapes, max_examples) or tables_of(content)
 
 
@@ -113,7 +113,7 @@ def _forms(expected: UpdateSpec) -> dict[str, Forms]:
 
 
 def _array(name: str, array: Array, dtype: str, shape: tuple[int, ...]) -> str | None:
-    """Compare with the bytes that such an array has: nothing that a site sent is parsed."""
+    """Return the reason to refuse an array, or None. Its bytes are compared with the expected header, never parsed."""
     if array.dtype != dtype or tuple(array.shape) != shape or array.stype != NUMPY:
         return f"{name} must be {dtype} {shape}, got {array.dtype[:20]} {tuple(array.shape)[:5]}"
     if not well_formed(array):
@@ -158,7 +158,7 @@ def _values(weights: Weights, moved: tuple[float, float], expected: UpdateSpec) 
 
 
 def too_far(moved: tuple[float, float], limits: tuple[float, float]) -> str | None:
-    """Why an update whose parameters and statistics moved this far is refused, or None."""
+    """Return the reason to refuse an update that moved by `moved` (parameters, statistics), or None."""
     for name, norm, limit in zip((PARAMETERS, STATISTICS), moved, limits, strict=True):
         if norm > limit:
             return f"{name} must move by at most {limit:.4g}, moved by {norm:.4g}"
@@ -166,7 +166,7 @@ def too_far(moved: tuple[float, float], limits: tuple[float, float]) -> str | No
 
 
 def _evaluated(content: RecordDict) -> float:
-    """How many eyes the score tables count; 0 where there are none. Their form was checked."""
+    """Return the number of eyes in the score tables; 0 without tables. `_scores` has checked their form."""
     tables: ArrayRecord = content.array_records[TABLES]
     return float(values(tables["eyes"])[0]) if "eyes" in tables else 0.0
 
@@ -178,7 +178,7 @@ def _tables_alone(content: RecordDict) -> str | None:
 
 
 def _shaped(content: RecordDict, shapes: Shapes) -> str | None:
-    """Every table by its name and in its shape."""
+    """Return the reason to refuse the names, dtypes or shapes of the tables, or None."""
     tables: ArrayRecord = content.array_records[TABLES]
     if set(tables) != set(shapes):
         return f"tables must be all that were asked for, wrong are {sorted(set(tables) ^ set(shapes))[:5]}"
@@ -191,7 +191,7 @@ def _scores(content: RecordDict, expected: UpdateSpec) -> str | None:
 
 
 def _tables(content: RecordDict, shapes: Shapes, max_examples: int) -> str | None:
-    """A site with few patients sends no table; any other sends all, whose counts agree with each other."""
+    """Return the reason to refuse score tables, or None. A site sends all of them, or none if it has few patients."""
     if not content.array_records[TABLES]:
         return None
     if (found := _shaped(content, shapes)) is not None:

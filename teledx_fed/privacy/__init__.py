@@ -1,1 +1,1 @@
-"""What keeps a patient from being told by what a hospital sends."""
+"""Checks of the messages that leave a hospital."""

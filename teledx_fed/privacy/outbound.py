@@ -1,8 +1,7 @@
-"""What may leave a hospital, checked at its door: exactly the agreed names, types, shapes and values, and nothing else.
+"""Outbound rules: a site's check that a message holds exactly the agreed names, types, shapes and values.
 
-Nothing textual may leave at all, and nothing with an axis that was not agreed, such as one of images. Where a value
-could be anything, as in a weight, this door sees that it is a finite number and no more: what the numbers of a
-trained model tell of its patients is for differential privacy to bound.
+A message holds no text, and no array of a shape that was not agreed, such as an image. The values of weights are only
+checked to be finite. Limiting what the weights of a trained model reveal about patients needs differential privacy.
 """
 
 import builtins
@@ -21,7 +20,7 @@ from teledx_fed.model.heads import head_of
 
 EFFECT_DECIMALS = 2
 SHOWN = 40
-"""Characters of a name that a refusal repeats."""
+"""The largest number of characters of a name that a reason shows."""
 
 PLAIN = {"int64": int, "float64": float}
 ERRORS = frozenset(
@@ -33,7 +32,7 @@ Arrays = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class Outgoing:
-    """A message as its values, by record and name; `others` are the names of records that hold neither."""
+    """Arrays and numbers of a message, by record and name; `others` names the records that hold neither."""
 
     arrays: Mapping[str, Arrays]
     numbers: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
@@ -42,7 +41,7 @@ class Outgoing:
 
 @dataclass(frozen=True)
 class Form:
-    """What an array, or without a shape a number, may be; it is finite in any case."""
+    """Allowed dtype, shape, range and rounding of an array, or of a number. Values must be finite."""
 
     dtype: str
     shape: tuple[int, ...] = ()
@@ -58,7 +57,7 @@ def nothing_more(arrays: Arrays) -> str | None:
 
 @dataclass(frozen=True)
 class Group:
-    """A record of arrays: all of them, or where it is `optional` none; `disagreement` is a fault of all together."""
+    """Agreed arrays of one record: all of them, or none if `optional`. `disagreement` checks them together."""
 
     forms: Mapping[str, Form]
     optional: bool = False
@@ -72,17 +71,17 @@ class Allowed:
 
 
 def weights(forms: Mapping[str, tuple[str, tuple[int, ...]]]) -> Group:
-    """Whole or compressed, as a layout gives their dtypes and shapes."""
+    """Return the group of weights, whole or compressed, from the dtype and shape of each array."""
     return Group({name: Form(dtype, shape) for name, (dtype, shape) in forms.items()})
 
 
 def counts(shapes: Mapping[str, tuple[int, ...]], cell: int, most: int) -> Group:
-    """Tables in which every count is 0 or a multiple of `cell`."""
+    """Return the group of tables whose counts are multiples of `cell`, 0 included, and at most `most`."""
     return Group({name: Form("float64", shape, 0, most, multiple_of=cell) for name, shape in shapes.items()})
 
 
 def scores(head: str, min_patients: int, most_eyes: int, effects: Mapping[str, int] | None = None) -> Group:
-    """Score tables of enough patients, or none; `effects` names design effects beside them, and says how many."""
+    """Return the group of score tables, which may be absent. `effects`: the length of each array of design effects."""
     forms = {name: Form("float64", shape, 0, most_eyes, multiple_of=1) for name, shape in head_of(head).tables.items()}
     forms["referable_sums"] = Form("float64", forms["referable_sums"].shape, 0, most_eyes + 1, decimals=SUM_DECIMALS)
     for name, number in (effects or {}).items():
@@ -102,17 +101,17 @@ def scores(head: str, min_patients: int, most_eyes: int, effects: Mapping[str, i
 
 
 def refusal(outgoing: Outgoing, allowed: Allowed) -> str | None:
-    """Why this must not leave, or `None`. The reason repeats names, so it is for the site's own eyes."""
+    """Return why the message must not leave, or None. The reason repeats names, so only the site may read it."""
     return next(_faults(outgoing, allowed), None)
 
 
 def kind_of(error: BaseException) -> str:
-    """A word for an error that may leave: the built-in class that it is one of, never a name that code made up."""
+    """Return the name of the nearest built-in class of an error. It may leave, because no code can put data into it."""
     return next(kind.__name__ for kind in type(error).__mro__ if kind in ERRORS)
 
 
 def _faults(outgoing: Outgoing, allowed: Allowed) -> Iterator[str]:
-    """The first is the one to go by: the others may come of it."""
+    """Yield the reasons to refuse. Use only the first: later checks assume that earlier ones passed."""
     if outgoing.others:
         yield f"records must hold arrays or numbers, got others: {_shown(outgoing.others)}"
     yield from _misnamed("records of arrays", outgoing.arrays, allowed.arrays)
@@ -127,7 +126,7 @@ def _faults(outgoing: Outgoing, allowed: Allowed) -> Iterator[str]:
 
 
 def _misnamed(what: str, found: Collection[object], wanted: Collection[str]) -> Iterator[str]:
-    """A name is plain text: a class of its own may claim to be equal to another."""
+    """Yield a reason if the names are not those agreed. A name must be a plain str: a subclass can override `==`."""
     more = [name for name in found if type(name) is not str or name not in wanted]
     missing = [name for name in wanted if name not in found]
     if more or missing:
@@ -150,7 +149,7 @@ def _group(record: str, arrays: Arrays, group: Group) -> Iterator[str]:
 
 
 def _number(name: str, value: object, form: Form) -> Iterator[str]:
-    """Of the plain type itself: a subclass could carry more than a number."""
+    """Yield the faults of a number. Its type must be int or float itself: a subclass could carry other data."""
     kind = PLAIN[form.dtype]
     if type(value) is kind:
         yield from _array(name, np.asarray(value), form)

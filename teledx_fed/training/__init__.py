@@ -1,1 +1,1 @@
-"""Learning from one shard: at a site, and in the baselines that the federation is compared with."""
+"""Training and evaluation on the data of sites: for a federation, and for the baselines."""

@@ -34,7 +34,7 @@ class Baseline:
 def train_baselines(
     sites: Mapping[str, Site], worker: Worker, settings: Settings, folder: Path, reporter: Reporter
 ) -> dict[str, dict[str, list[SiteModel]]]:
-    """Return by baseline and site the models of its ensemble. The absent hospital trains only its local model."""
+    """Train the baselines; return the models of each at each site. The absent hospital trains only its local model."""
     models: dict[str, dict[str, list[SiteModel]]] = {}
     present = settings.partition.present(sites)
     if "local" in settings.baselines:
@@ -60,7 +60,7 @@ def train_baselines(
 
 
 def local_models_everywhere(local: Mapping[str, Sequence[SiteModel]]) -> dict[str, dict[str, list[SiteModel]]]:
-    """Return each hospital's local model for every hospital, with the BatchNorm statistics kept there."""
+    """Return each hospital's local model at every hospital, with the BatchNorm statistics of the latter."""
     return {
         f"{LOCAL_OF}{name}": {site: [SiteModel(model.weights, own.kept)] for site, (own,) in local.items()}
         for name, (model,) in local.items()
@@ -68,13 +68,13 @@ def local_models_everywhere(local: Mapping[str, Sequence[SiteModel]]) -> dict[st
 
 
 def train(baseline: Baseline, worker: Worker, settings: Settings, reporter: Reporter) -> SiteModel:
-    """Train and return the best epoch on validation, or the last where no score is defined. Reads a finished model."""
+    """Train, and return the best round on validation, or the last without a defined score; read a finished model."""
     if baseline.file.exists():
         return _read(baseline.file, worker)
     model = best = worker.initial
     highest = UNDEFINED
     for round in range(1, settings.federation.rounds + 1):
-        training = replace(settings.local_training(round), proximal_mu=0.0)  # no global model to stay near to
+        training = replace(settings.local_training(round), proximal_mu=0.0)  # there is no global model
         model = worker.train(baseline.site, model, training, round).model
         score = _score(baseline, worker, model, settings.federation.choose_by)
         if score > highest or highest == UNDEFINED:
@@ -85,7 +85,7 @@ def train(baseline: Baseline, worker: Worker, settings: Settings, reporter: Repo
 
 
 def _score(baseline: Baseline, worker: Worker, model: SiteModel, name: str) -> float:
-    """Return the mean over the judges where the metric is defined."""
+    """Return the mean over the judges for which the metric is defined; -inf if there are none."""
     scores = [
         compute_one(name, worker.predictions(judge.images, model, judge.shard.validation)) for judge in baseline.judges
     ]

@@ -37,7 +37,7 @@ def write_bundles(
 ) -> None:
     """Write `bundles/SITE` for each site, with the operating points of `federated` in `evaluation`.
 
-    A network without five grades or feature maps has no bundle; `say` reports that.
+    A network without five grades or feature maps has no bundle; `reporter` receives a message.
     """
     trained: TrainingFacts = {"network": settings.model.name, "hospitals": len(sites), "best_round": best_round}
     try:
@@ -72,7 +72,7 @@ def write_site_bundle(
 
 
 def calibration(worker: Worker, site: Site, model: SiteModel, points: OperatingPoints) -> Calibration:
-    """Calibrate on the validation set only. A `ValueError` where the head does not give five grades."""
+    """Calibrate on the validation set only. A `ConfigurationError` if the head does not give five grades."""
     examples = site.shard.validation
     raw = worker.predictions(site.images, model, examples)
     if raw.probabilities is None:

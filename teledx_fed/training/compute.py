@@ -1,4 +1,4 @@
-"""The device and the threads that compute."""
+"""Device and threads of the computation."""
 
 import ctypes
 import sys
@@ -12,11 +12,11 @@ from teledx_fed.model.network import Grader
 from teledx_fed.model.runtime import has_cuda
 
 GLIBC_KEEPS = {-3: 32 * 2**20, -1: 2**31 - 1}
-"""M_MMAP_THRESHOLD and M_TRIM_THRESHOLD of malloc.h, in bytes, so that freed memory is kept for the next step."""
+"""M_MMAP_THRESHOLD and M_TRIM_THRESHOLD of malloc.h, in bytes: glibc keeps freed memory for the next step."""
 
 
 def place(network: Grader, settings: Settings, reporter: Reporter, number: int = 0) -> Grader:
-    """Move the network to the device of the settings, one GPU after the other by `number`, and compile it if set."""
+    """Move the network to the device of the settings, the GPU by `number`, and compile it if the settings ask."""
     here = device(settings, reporter)
     network = network.to(torch.device("cuda", number % torch.cuda.device_count()) if here.type == "cuda" else here)
     if network.device.type == "cuda" and network.has_frozen_stages and not has_cuda():
@@ -32,11 +32,11 @@ def place(network: Grader, settings: Settings, reporter: Reporter, number: int =
 
 
 def device(settings: Settings, reporter: Reporter) -> torch.device:
-    """Set the threads and return the device of the settings; `auto` is a GPU where there is one."""
+    """Set the threads and return the device of the settings; `auto` is a GPU if there is one."""
     choice = settings.simulation.device
     torch.set_num_threads(settings.simulation.threads)
     _keep_freed_memory()
-    torch.backends.cudnn.benchmark = False  # its choice of algorithm would differ from run to run
+    torch.backends.cudnn.benchmark = False  # it may choose another algorithm in each run
     if choice == "cuda" and not torch.cuda.is_available():
         raise ConfigurationError("simulation.device must be a device of this machine, got cuda. Choose auto or cpu.")
     if choice != "cpu" and torch.cuda.is_available():
@@ -51,7 +51,7 @@ def device(settings: Settings, reporter: Reporter) -> torch.device:
 
 
 def _keep_freed_memory() -> None:
-    """Keep freed memory: fetching it again page by page takes a tenth of a step on a CPU. Only glibc has the option."""
+    """Keep freed memory (glibc only): to get it again page by page takes a tenth of the time of a step on a CPU."""
     if sys.platform == "linux" and (tune := getattr(ctypes.CDLL(None), "mallopt", None)) is not None:
         for parameter, value in GLIBC_KEEPS.items():
             tune(parameter, value)

@@ -1,4 +1,4 @@
-"""The only module that reads the test sets: once, after the last round, for all models together."""
+"""Evaluation on the test sets, once, after the last round, for all models. No other module predicts on them."""
 
 from collections.abc import Mapping, Sequence
 
@@ -63,7 +63,7 @@ def evaluate(
 
 
 def sum_evidence(validation: Mapping[str, Predictions], settings: Settings) -> Evidence | None:
-    """Return the summed counts of one model, as the hospitals would send them."""
+    """Return the counts of one model's validation scores, summed over the sites as in a federation."""
     fewest, none_called = settings.outbound.min_patients, False
     return evidence(add([table(p, np.full(p.eyes, none_called), fewest) for p in validation.values()]))
 

@@ -1,4 +1,4 @@
-"""A frozen part sees each photograph once: what it made of it is kept, by image, by view and by weights."""
+"""Cache on disk of the features of a frozen network part, by photograph, view and weights."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -20,19 +20,19 @@ from teledx_fed.model.runtime import Runtime, has_cuda, identity
 BATCH = 32
 
 View = int | None
-"""Which augmented view of a photograph, or the photograph as it is."""
+"""Number of an augmented view, or None for the photograph without augmentation."""
 
 Views = tuple[View, ...]
 PLAIN: Views = (None,)
 
 Gather = Callable[[Tensor, Tensor], Tensor]
-"""Given b indices of views and b of examples, their features (b, d) or feature maps (b, c, h, w)."""
+"""Function of b indices of views and b of examples; returns features (b, d) or feature maps (b, c, h, w)."""
 
 
 class FeatureCache:
-    """Keyed by the frozen part, by what computes it, by content and view, and, through `images`, by preparation.
+    """Features keyed by frozen part, runtime, content of the photograph, view and, through `images`, preparation.
 
-    Every batch has the same size, so that a feature's bits do not depend on its company.
+    Every batch has the same size, so that a feature's bits do not depend on the other photographs.
     """
 
     def __init__(self, images: Images, network: Grader) -> None:
@@ -42,7 +42,7 @@ class FeatureCache:
         self._runtime: Runtime | None = None
 
     def gather(self, examples: Sequence[Example], views: Views) -> Gather:
-        """Computes what is missing. Pooled features are held in memory; maps stay on disk until they are asked for."""
+        """Compute missing features, and return a function that reads them: pooled ones in memory, maps on disk."""
         self._complete(examples, views)
         device = self._network.device
         if self._read(examples[0], views[0]).ndim > 1:
@@ -73,7 +73,7 @@ class FeatureCache:
                 self._store.write(row, example.image, _part(view))
 
     def _computed(self, wanted: Sequence[tuple[Example, View]]) -> NDArray[np.float32]:
-        """`BATCH` rows, the first of them those wanted."""
+        """Return `BATCH` rows, of which the first are those of `wanted`."""
         pixels = self._images.batch([example for example, _ in wanted])
         for image, (example, view) in zip(pixels, wanted, strict=True):
             if view is not None:
@@ -81,7 +81,7 @@ class FeatureCache:
         if self._runtime is None:
             graph = export(self._network.frozen, pixels.shape[1])
             self._runtime = Runtime(graph, torch.get_num_threads(), self._cuda)
-        return self._runtime(np.resize(pixels, (BATCH, *pixels.shape[1:])))  # filled up with the first ones again
+        return self._runtime(np.resize(pixels, (BATCH, *pixels.shape[1:])))  # padded with repetitions
 
 
 def _part(view: View) -> str:
@@ -89,7 +89,7 @@ def _part(view: View) -> str:
 
 
 def augmented(image: NDArray[np.uint8], photograph: Photograph, view: int) -> NDArray[np.uint8]:
-    """View `view` of a prepared photograph (s, s, 3): the same whatever the seed and wherever it trains."""
+    """Return view `view` of a prepared photograph (s, s, 3); it is the same for every seed and site."""
     drawn = torch_generator(0, photograph.digest(), view, "view")
     return augment(torch.from_numpy(image).permute(2, 0, 1)[None], drawn)[0].permute(1, 2, 0).numpy()
 

@@ -1,4 +1,4 @@
-"""What a network is fed: photographs, or, behind a frozen part, what that made of them once."""
+"""Inputs of a network: photographs, or the cached features of a frozen part."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,12 +24,12 @@ class Inputs(Protocol):
     def __len__(self) -> int: ...
 
     def logits(self, network: Grader, index: Index, augmentation: torch.Generator | None) -> Tensor:
-        """(len(index), k) logits of the examples at `index`."""
+        """Return the logits (len(index), k) of the examples at `index`."""
 
 
 @dataclass(frozen=True)
 class PhotographInputs:
-    """Prepared photographs, augmented where a generator is given. On a GPU they stay in its memory."""
+    """Prepared photographs, augmented if there is a generator. On a GPU they stay in its memory."""
 
     images: Images
     examples: Sequence[Example]
@@ -57,7 +57,7 @@ class PhotographInputs:
 
 @dataclass(frozen=True)
 class FeatureInputs:
-    """What a frozen part made of `examples` examples, of each in `views` views; a generator chooses among them."""
+    """Features of `examples` examples in `views` views each; a generator chooses the view, which is 0 without it."""
 
     gather: Gather
     examples: int

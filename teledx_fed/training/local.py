@@ -29,7 +29,7 @@ OPTIMIZERS: dict[str, Callable[[list[nn.Parameter], LocalTraining], torch.optim.
 
 @dataclass(frozen=True)
 class Targets:
-    """Labels of n examples: `labels` (n,) those of the head, `oedema` (n,) 0, 1, or -1 where unknown."""
+    """Targets of n examples: `labels` (n,) of the head, `oedema` (n,) 0, 1, or -1 if unknown."""
 
     labels: Tensor
     oedema: Tensor
@@ -52,7 +52,7 @@ class Targets:
 def learn(network: Grader, inputs: Inputs, targets: Targets, training: LocalTraining, site: str, round: int) -> float:
     """Train `network` in place and return the mean loss, without the proximal term, of the first epoch.
 
-    That is near the loss of the model before training, which q-FedAvg weighs by, and costs no extra pass.
+    It approximates the loss before training, which q-FedAvg weighs by, without another pass over the data.
     """
     trained = network.trained
     start = [parameter.detach().clone() for parameter in trained] if training.proximal_mu else []
@@ -78,7 +78,7 @@ def learn(network: Grader, inputs: Inputs, targets: Targets, training: LocalTrai
 
 
 def _batches(targets: Targets, training: LocalTraining, order: np.random.Generator) -> Iterator[Index]:
-    """Yield the batches of an epoch, of even size: BatchNorm cannot train on a batch of one."""
+    """Yield the batches of an epoch, of nearly equal size: BatchNorm cannot train on one example."""
     n = len(targets.labels)
     if training.class_balance == "sampling":
         weights = targets.balance[targets.labels].double().numpy()
@@ -106,14 +106,14 @@ def _objective(network: Grader, targets: Targets, training: LocalTraining) -> Ca
 
 
 def _masked_oedema(logits: Tensor, oedema: Tensor) -> Tensor:
-    """Binary cross-entropy over the labelled examples; 0 where there are none, so that nothing changes the output."""
+    """Return the binary cross-entropy over labelled examples; 0 without any, so that the output does not change."""
     labelled = oedema >= 0
     losses = functional.binary_cross_entropy_with_logits(logits, oedema.clamp(min=0), reduction="none")
     return (losses * labelled).sum() / labelled.sum().clamp(min=1)
 
 
 def _squared_distance(trained: Sequence[Tensor], start: Sequence[Tensor]) -> Tensor:
-    """‖w − wᵗ‖², FedProx's proximal term (Li et al. 2020, eq. 2)."""
+    """Return ‖w − wᵗ‖², of FedProx's proximal term (Li et al. 2020, eq. 2)."""
     return torch.stack([(now - then).square().sum() for now, then in zip(trained, start, strict=True)]).sum()
 
 

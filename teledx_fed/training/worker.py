@@ -1,4 +1,4 @@
-"""One resident network that every site of this process trains and scores with: overwritten, never rebuilt."""
+"""A worker: one network in which sites of this process train and score. Each call replaces its weights."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -28,14 +28,14 @@ SCORING_BATCH = 32
 
 @dataclass(frozen=True)
 class SiteModel:
-    """A model as one site has it: the weights that travel, and the BatchNorm statistics that stay (perhaps none)."""
+    """A model at one site: the weights that are sent, and the BatchNorm statistics that stay (possibly none)."""
 
     weights: Weights
     kept: Weights
 
 
 def model_for_new_site(models: Sequence[SiteModel]) -> SiteModel:
-    """The model of these, with the mean of what each site keeps."""
+    """Return the model with the mean of the BatchNorm statistics that the sites keep."""
     kept = models[0].kept
     statistics = mean([model.kept.statistics for model in models], [1] * len(models))
     return SiteModel(models[0].weights, replace(kept, statistics=statistics))
@@ -49,7 +49,7 @@ class TrainedModel:
 
 @dataclass
 class Worker:
-    """One thread of control at a time."""
+    """A network with cached inputs. Only one thread at a time may use it."""
 
     network: Grader
     clock: Clock = field(default_factory=Clock)
@@ -73,7 +73,7 @@ class Worker:
     def predictions(
         self, images: Images, model: SiteModel, examples: Sequence[Example], temperature: float = 1.0
     ) -> Predictions:
-        """Scores per eye, from the logits of its photographs divided by `temperature`."""
+        """Return scores by eye, from the logits of its photographs divided by `temperature`."""
         with self.clock("evaluation"):
             self._load(model)
             logits = self._logits(self._inputs(images, examples))
@@ -85,28 +85,28 @@ class Worker:
         return SiteModel(pack(self.network, self.network.layout), pack(self.network, self.network.kept))
 
     def save(self, models: Sequence[SiteModel], path: Path, card: Mapping[str, Any] | None = None) -> None:
-        """The network with these weights, as a hospital has it that is new to them."""
+        """Save the network as for a new site: with the mean of the BatchNorm statistics that the sites keep."""
         self._load(model_for_new_site(models))
         save(self.network, path, card)
 
     def network_with(self, model: SiteModel) -> Grader:
-        """The network with these weights, until something else is asked of it."""
+        """Return the network with these weights. The next call of the worker may replace them."""
         self._load(model)
         return self.network
 
     def clear_inputs(self) -> None:
-        """The examples of a part that is over: the next one has others, and a GPU no room for all."""
+        """Drop the inputs of a finished part of the run: a GPU has no room for those of all parts."""
         self._known.clear()
 
     def _load(self, model: SiteModel) -> None:
-        """Unless it is the one that was scored just now."""
+        """Load the weights, unless the network has them since the last scoring."""
         if model is not self._loaded:
             load(self.network, model.weights)
             load(self.network, model.kept)
             self._loaded = model
 
     def _inputs(self, images: Images, examples: Sequence[Example], views: Views | None = PLAIN) -> Inputs:
-        """Photographs where no `views` are kept or nothing is frozen; made once, so that rounds find them resident."""
+        """Return photographs if `views` is None or nothing is frozen, else features. Cache them for later rounds."""
         key = images.folder, tuple(examples), views
         if key not in self._known:
             if views is None or not self.network.has_frozen_stages:
@@ -130,7 +130,7 @@ class Worker:
 
 
 def build_workers(settings: Settings, clock: Clock, reporter: Reporter) -> list[Worker]:
-    """As many as are asked for, each with a network of its own; what is the same for all is said once."""
+    """Build the workers of the settings, each with its own network. Only the first reports its device."""
     return [
         Worker(place(build(settings.model, settings.seed), settings, SILENT if number else reporter, number), clock)
         for number in range(settings.simulation.workers)
@@ -138,7 +138,7 @@ def build_workers(settings: Settings, clock: Clock, reporter: Reporter) -> list[
 
 
 def _views(asked: LocalTraining) -> Views | None:
-    """None asks for photographs, augmented anew each time."""
+    """Return the views to train on; None for photographs with new augmentation in each epoch."""
     if not asked.augment:
         return PLAIN
     return tuple(range(asked.views)) or None

@@ -1,1 +1,1 @@
-"""Strategies: how the updates of a round become the next global weights, a class for each, by family."""
+"""Strategies: how the server computes the next global weights from the updates of a round. One module per family."""

@@ -1,4 +1,4 @@
-"""Gather the accepted updates of a round: as their weighted mean, or each of them."""
+"""Accumulators of the accepted updates of a round: their weighted mean, or all of them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,17 +25,17 @@ class MeanUpdate:
 
 @dataclass(frozen=True)
 class Updates:
-    """Every accepted update, by site, and the model that they started from."""
+    """All accepted updates, sorted by site, and the model that they started from."""
 
     start: GlobalModel
     updates: Sequence[LocalUpdate]
 
 
 class MeanAccumulator:
-    """Takes the mean while updates arrive: memory does not grow with their number.
+    """Running weighted mean of updates: memory does not grow with their number.
 
     Parameters and BatchNorm statistics are weighted by examples, the oedema output by labelled examples: a site
-    without labels does not move it.
+    without labels does not change it.
     """
 
     def __init__(self, start: GlobalModel, weighting: str) -> None:
@@ -59,7 +59,7 @@ class MeanAccumulator:
 
 
 class ReplyBuffer:
-    """Holds every update until the round ends."""
+    """Buffer of all updates until the round ends."""
 
     def __init__(self, start: GlobalModel) -> None:
         self._start, self._updates = start, dict[str, LocalUpdate]()
@@ -68,5 +68,5 @@ class ReplyBuffer:
         self._updates[site] = update
 
     def aggregate(self) -> Updates:
-        """By site, so that results are bit-identical for any order of replies."""
+        """Return the updates sorted by site: results are bit-identical for any order of replies."""
         return Updates(self._start, [update for _, update in sorted(self._updates.items())])

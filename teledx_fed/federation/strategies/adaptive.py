@@ -1,8 +1,8 @@
 """Adaptive optimisers on the server: FedAdam, FedYogi and FedAdagrad (Reddi et al. 2021, algorithm 2).
 
-The mean update minus the start is the negative gradient Δ. With its mean m and the mean v of its square, the next
-weights are x + η m ÷ (√v + τ). Only parameters take this step; BatchNorm statistics are averaged. The arithmetic is
-bit-identical to that of Flower's strategies, as the tests check.
+Δ, the mean update minus the start x, is the negative gradient. m accumulates Δ, and v accumulates Δ². The next weights
+are x + η m ÷ (√v + τ). The step changes only parameters; BatchNorm statistics are averaged. Results are bit-identical
+to those of Flower's strategies, as the tests check.
 """
 
 from abc import abstractmethod
@@ -18,7 +18,7 @@ from teledx_fed.federation.strategies.strategy import State
 
 
 class Adaptive(FedAvg):
-    """`second_moment` is what the three differ in."""
+    """Base of the three optimisers, which define `second_moment`."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
@@ -27,7 +27,7 @@ class Adaptive(FedAvg):
 
     @abstractmethod
     def second_moment(self, v: Vector, squared: Vector) -> Vector:
-        """Return the next v, from the last one and Δ²."""
+        """Return the next v (n,), from the last v (n,) and Δ² (n,)."""
 
     def rate(self, round: int) -> float:
         return self.eta
@@ -60,7 +60,7 @@ class FedYogi(Adaptive):
 
 
 class FedAdagrad(Adaptive):
-    """Adagrad: v is the sum of all Δ², so steps only shrink. It has no momentum."""
+    """Adagrad: v is the sum of all Δ², so the rate of each weight never grows. It has no momentum."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)

@@ -11,7 +11,7 @@ from teledx_fed.federation.strategies.strategy import Accumulator, State, Strate
 
 
 class FedAvg(Strategy[MeanUpdate]):
-    """McMahan et al. 2017: the next weights are the mean of the updates, by `strategy.weighting`."""
+    """FedAvg (McMahan et al. 2017): the next weights are the mean of the updates, by `strategy.weighting`."""
 
     averages_oedema = True
 
@@ -26,7 +26,7 @@ class FedAvg(Strategy[MeanUpdate]):
 
 
 class FedProx(FedAvg):
-    """Li et al. 2020: the sites add a proximal term to their loss; the server's step is that of FedAvg."""
+    """FedProx (Li et al. 2020): the sites add a proximal term to their loss; the server's step is that of FedAvg."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
@@ -40,7 +40,7 @@ class FedProx(FedAvg):
 
 
 class FedAvgM(FedAvg):
-    """Hsu et al. 2019: SGD with momentum on the server; the mean update is the negative gradient."""
+    """FedAvgM (Hsu et al. 2019): SGD with momentum on the server; the mean update is the negative gradient."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)

@@ -10,22 +10,22 @@ from teledx_fed.federation.strategies.accumulators import ReplyBuffer, Updates
 from teledx_fed.federation.strategies.strategy import Accumulator, State, Strategy
 
 LEAST_LOSS = 10**-LOSS_DECIMALS / 2
-"""The most that a loss which was rounded to 0 can have been; q-FedAvg divides by the loss."""
+"""The largest loss that is rounded to 0. It replaces 0, because q-FedAvg divides by powers of the loss."""
 OFFSET = 1e-10
-"""Flower adds it to every loss."""
+"""The constant that Flower adds to every loss."""
 
 
 class QFedAvg(Strategy[Updates]):
-    """Li et al. 2020, algorithm 2: w − Σ F^q Δ ÷ Σ (q F^(q−1) ‖Δ‖² + L F^q), where Δ is L (w − w_k).
+    """q-FedAvg (Li et al. 2020, algorithm 2): w − Σ F^q Δ ÷ Σ (q F^(q−1) ‖Δ‖² + L F^q), where Δ is L (w − w_k).
 
-    All hospitals weigh the same but for their loss F. The arithmetic is bit-identical to Flower's, as the tests check.
+    The weight of a hospital depends only on its loss F. Results are bit-identical to Flower's, as the tests check.
     """
 
     needs_loss = True
 
     def __init__(self, settings: Settings) -> None:
         self.q = settings.strategy.q
-        self.lipschitz = 1 / (1 / settings.strategy.lipschitz)  # as Flower rounds it
+        self.lipschitz = 1 / (1 / settings.strategy.lipschitz)  # the same rounding as in Flower
 
     def accumulator(self, start: GlobalModel) -> Accumulator[Updates]:
         return ReplyBuffer(start)

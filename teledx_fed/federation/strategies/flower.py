@@ -1,4 +1,4 @@
-"""Aggregate vectors with one of Flower's strategies: the only place where they are called."""
+"""Aggregate vectors with Flower's strategies. No other module calls them."""
 
 import gc
 import logging
@@ -11,7 +11,7 @@ from flwr.serverapp.strategy import FedAvg
 from teledx_fed.core.weights import Vector
 from teledx_fed.federation.messages import PARAMETERS, values, vector
 
-logging.getLogger("flwr").setLevel(logging.WARNING)  # the round's report holds what Flower would log of each round
+logging.getLogger("flwr").setLevel(logging.WARNING)  # the report of each round holds what Flower would log
 
 NOWHERE = Metadata(
     run_id=0,
@@ -24,11 +24,11 @@ NOWHERE = Metadata(
     ttl=1.0,
     message_type=MessageType.TRAIN,
 )
-"""Flower's strategies read messages; these are never sent."""
+"""For messages that only Flower's strategies read; they are never sent."""
 
 
 def aggregate_with(strategy: FedAvg, vectors: Sequence[Vector]) -> Vector:
-    """Return what a fresh `strategy` of Flower makes of `vectors`, each (n,), all of the same weight."""
+    """Return the aggregate (n,) of `vectors`, each (n,) and of equal weight, by a new `strategy` of Flower."""
     replies = [_unsent(parameters) for parameters in vectors]
     with objects_frozen():
         arrays, _ = strategy.aggregate_train(1, replies)
@@ -43,7 +43,7 @@ def _unsent(parameters: Vector) -> Message:
 
 @contextmanager
 def objects_frozen() -> Iterator[None]:
-    """Some of Flower's strategies collect garbage for each reply, and would visit every object of PyTorch and timm."""
+    """Hide existing objects from garbage collection, which some of Flower's strategies run for each reply."""
     gc.freeze()
     try:
         yield

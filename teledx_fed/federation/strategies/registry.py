@@ -1,4 +1,4 @@
-"""Strategies by name. A local run may also name one that another package supplies by entry point."""
+"""Strategies by name. A local run may also use one that another package supplies as an entry point."""
 
 from typing import Any
 
@@ -28,13 +28,13 @@ STRATEGIES: dict[str, type[Strategy[Any]]] = {
 
 
 def strategy_of(settings: Settings) -> Strategy[Any]:
-    """Return the built-in strategy that `settings` name. A `ValueError` where they do not fit it."""
+    """Return the built-in strategy that `settings` name. A `ConfigurationError` if they do not fit it."""
     one_of("strategy.name", settings.strategy.name, STRATEGIES)
     return _checked(STRATEGIES[settings.strategy.name](settings), settings)
 
 
 def local_strategy_of(settings: Settings) -> Strategy[Any]:
-    """As `strategy_of`, for a local run: the strategy may come from the entry points `teledx_fed.strategies`."""
+    """Return the strategy of a local run: built-in, or from the entry points `teledx_fed.strategies`."""
     name = settings.strategy.name
     if name in STRATEGIES:
         return strategy_of(settings)
@@ -47,7 +47,7 @@ def local_strategy_of(settings: Settings) -> Strategy[Any]:
 
 
 def needs_loss(name: str) -> bool:
-    """Return whether sites send their training loss under this strategy; False for one of another package."""
+    """Return whether sites send their training loss with this strategy; False for one of another package."""
     return name in STRATEGIES and STRATEGIES[name].needs_loss
 
 

@@ -1,7 +1,7 @@
-"""Byzantine-robust aggregation: no `strategy.faulty` clients can decide the result, whatever they send.
+"""Byzantine-robust aggregation: up to `strategy.faulty` clients cannot determine the result.
 
-Every update weighs the same, because a forged count of examples is as easy as a forged weight. Flower's strategies get
-the differences from the global model: Krum's float32 distances lose their precision on absolute weights.
+All updates have equal weight, because a client can forge its count of examples. Flower's strategies get the differences
+from the global model: Krum's float32 distances lose precision on absolute weights.
 """
 
 from abc import abstractmethod
@@ -20,7 +20,7 @@ from teledx_fed.federation.strategies.strategy import Accumulator, State, Strate
 
 
 class Robust(Strategy[Updates]):
-    """`combine` is what they differ in. BatchNorm statistics become their coordinate-wise median."""
+    """Base of robust strategies, which define `combine`. The result has the median of BatchNorm statistics."""
 
     def __init__(self, settings: Settings) -> None:
         self.faulty = settings.strategy.faulty
@@ -33,13 +33,13 @@ class Robust(Strategy[Updates]):
     def needed_replies(self, faulty: int) -> int: ...
 
     def tolerated(self, replies: int) -> int:
-        """Return how many Byzantine clients it tolerates among so many replies, at most `strategy.faulty`."""
+        """Return how many Byzantine clients it tolerates among `replies` replies, at most `strategy.faulty`."""
         enough = (faulty for faulty in range(self.faulty, 0, -1) if self.needed_replies(faulty) <= replies)
         return next(enough, 0)
 
     @abstractmethod
     def combine(self, differences: Sequence[Vector], faulty: int) -> Vector:
-        """Return one difference (n,) from those of all clients."""
+        """Return one difference (n,) from those (n,) of all clients."""
 
     def accumulator(self, start: GlobalModel) -> Accumulator[Updates]:
         return ReplyBuffer(start)
@@ -79,7 +79,7 @@ class FedTrimmedAvg(Robust):
         return 2 * faulty + 1
 
     def combine(self, differences: Sequence[Vector], faulty: int) -> Vector:
-        """Flower trims int(β · replies) values at either end; the quarter keeps rounding from making that one less."""
+        """Trim `faulty` values at each end. Flower trims int(β · replies); 0.25 keeps rounding from giving one less."""
         beta = (faulty + 0.25) / len(differences)
         return aggregate_with(flower.FedTrimmedAvg(beta=beta), differences)
 
@@ -95,7 +95,7 @@ class Krum(Robust):
 
 
 class MultiKrum(Krum):
-    """The mean of the updates that are nearest to the others, all but `faulty` (Blanchard et al. 2017)."""
+    """The mean of all but `faulty` updates, those nearest to the others (Blanchard et al. 2017)."""
 
     def combine(self, differences: Sequence[Vector], faulty: int) -> Vector:
         chosen = len(differences) - faulty
@@ -103,7 +103,7 @@ class MultiKrum(Krum):
 
 
 class Bulyan(Robust):
-    """Per weight, the mean of those nearest to the median, among MultiKrum's choice (El Mhamdi et al. 2018)."""
+    """Per weight, the mean of values nearest to the median, among MultiKrum's selection (El Mhamdi et al. 2018)."""
 
     def needed_replies(self, faulty: int) -> int:
         return 4 * faulty + 3

@@ -1,4 +1,4 @@
-"""The base class of a strategy: which updates it needs, how they are gathered, and the step of the server."""
+"""Base class of a strategy: how it accumulates updates, and how the server computes the next weights."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -9,14 +9,14 @@ from teledx_fed.core.updates import GlobalModel, LocalUpdate
 from teledx_fed.core.weights import Vector, Weights
 
 State = Mapping[str, Vector]
-"""What a strategy keeps from one round to the next, by name. The checkpoint holds it."""
+"""State of a strategy between rounds, by name. The checkpoint holds it."""
 
 Aggregate = TypeVar("Aggregate")
 Gathered = TypeVar("Gathered", covariant=True)
 
 
 class Accumulator(Protocol[Gathered]):
-    """Gathers the accepted updates of a round, in any order."""
+    """Accumulator of the accepted updates of a round, in any order."""
 
     def add(self, site: str, update: LocalUpdate) -> None: ...
 
@@ -24,10 +24,10 @@ class Accumulator(Protocol[Gathered]):
 
 
 class Strategy(ABC, Generic[Aggregate]):
-    """Construct it from the settings of a run; its own checks of them belong in `__init__`.
+    """Base class of a strategy. `__init__` takes the settings of a run, and checks those that it uses.
 
     `averages_oedema`: it averages the oedema output by labelled counts, so sites without labels do not count.
-    `needs_loss`: sites send their training loss. Grades can be decoded from it, so only a built-in strategy may ask.
+    `needs_loss`: sites send their training loss. It can reveal grades, so only a built-in strategy may need it.
     """
 
     averages_oedema: ClassVar[bool] = False
@@ -38,11 +38,11 @@ class Strategy(ABC, Generic[Aggregate]):
 
     @property
     def max_byzantine(self) -> int:
-        """How many Byzantine clients it tolerates; 0 where it is not robust."""
+        """Number of Byzantine clients that it tolerates; 0 if it is not robust."""
         return 0
 
     def needed_replies(self, faulty: int) -> int:
-        """Return how many replies it needs so that `faulty` Byzantine ones cannot decide the result."""
+        """Return how many replies it needs so that `faulty` Byzantine clients cannot determine the result."""
         return 1
 
     @abstractmethod
