@@ -1,4 +1,4 @@
-"""A federation of given sites in this process, whose replies a test may rewrite."""
+"""A federation in this process, whose replies a test can change."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -21,7 +21,7 @@ App = Callable[[Message, Context], Message]
 
 
 class World:
-    """`sites` in one federation; `spoil` may rewrite what each sends."""
+    """A federation of `sites`; `spoil` of `run` can change their replies."""
 
     def __init__(self, settings: Settings, sites: Sequence[Site], folder: Path) -> None:
         self.settings, self.folder = settings, folder
@@ -42,7 +42,7 @@ class World:
 
         def spoiled(message: Message, context: Context) -> Message:
             reply = app(message, context)
-            if spoil is None or "config" not in message.content:  # a declaration
+            if spoil is None or "config" not in message.content:  # a request for a declaration
                 return reply
             round = int(str(message.content.config_records["config"]["round"]))
             return spoil(str(context.node_config["site"]), round, reply)

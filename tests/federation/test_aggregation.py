@@ -1,4 +1,4 @@
-"""An aggregation of more than one phase takes the place of the plain one, and the round does not change."""
+"""An aggregation with two phases replaces the plain one without a change of the round loop."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,7 +18,7 @@ from teledx_fed.federation.strategies.strategy import Accumulator
 
 
 class Halved:
-    """Adds each update with half of its change, as an unmasking phase adds what it has unmasked."""
+    """An accumulator that halves the change of each update, in place of unmasking."""
 
     def __init__(self, inner: Accumulator[object], start: Weights) -> None:
         self._inner, self._start = inner, start
@@ -32,7 +32,7 @@ class Halved:
 
 
 class TwoPhases:
-    """First a message to each site, as for keys; then the updates."""
+    """An aggregation with a message to each site, as for keys, before the updates."""
 
     def __init__(self) -> None:
         self.first_phase: list[tuple[str, ...]] = []

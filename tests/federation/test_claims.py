@@ -1,4 +1,4 @@
-"""What one site may claim: examples, perfect scores, the size of its first update, and which round was the best."""
+"""False claims of one site: examples, perfect scores, the size of its first update, and the best round."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -42,7 +42,7 @@ def claiming(examples: int) -> Spoil:
 
 
 def perfect(reply: Message) -> Message:
-    """The score table of the site, as if it had a million eyes."""
+    """Multiply the score table of the site by a million."""
     more = {name: table * 1_000_000 for name, table in tables_of(reply.content).items()}
     reply.content[TABLES] = arrays(more)
     return reply
@@ -62,7 +62,7 @@ def moved_by(norm: float) -> Spoil:
 def run(
     tiny_settings: Callable[..., Settings], tiny_site: Callable[..., Site], tmp_path: Path
 ) -> Callable[..., tuple[Weights, RoundReport]]:
-    """The weights after one round, and its report; `spoil` rewrites the replies of north."""
+    """Run one round; return its weights and report. `spoil` changes the replies of north."""
 
     def first_round(spoil: Spoil | None = None, names: Sequence[str] = NAMES) -> tuple[Weights, RoundReport]:
         world = World(tiny_settings(federation__rounds=1), [tiny_site(name, 5) for name in names], tmp_path)
@@ -104,7 +104,7 @@ distances = st.lists(st.floats(0.01, 1000), min_size=3, max_size=9)
 
 @given(distances, st.integers(0, 8))
 def test_updates_of_the_first_round_are_bounded_by_their_median(moved: list[float], liar: int) -> None:
-    """And one liar among three or more gets no honest site refused whose norm is within ten times of all others."""
+    """If honest norms differ by at most 10 times, one false norm does not make the server refuse an honest site."""
     multiple = 10.0
     buffer = UpdateBuffer(Path(), START)
     buffer._updates = {f"site-{n}": valid(norm) for n, norm in enumerate(moved)}
@@ -133,7 +133,7 @@ def test_updates_wait_on_disk_and_come_back_whole(tmp_path: Path) -> None:
 
 
 def scored(accuracy: float) -> Tables:
-    """A score table whose referable AUROC is that of scores which are right in this share of eyes."""
+    """Return the score table of 40 eyes, of which the share `accuracy` has the correct score."""
     examples = [Example(None, 4 * (n % 2), str(n)) for n in range(40)]  # type: ignore[arg-type]
     truth = np.arange(40) % 2
     called = np.where(np.arange(40) < 40 * accuracy, truth, 1 - truth)
@@ -145,7 +145,7 @@ def scored(accuracy: float) -> Tables:
 def test_one_site_that_lies_about_its_scores_does_not_choose_the_best_round(
     strategy: str, tiny_settings: Callable[..., Settings]
 ) -> None:
-    """East and west gain a little, north reports a collapse: by the mean the earlier model would stay the best."""
+    """East and west improve a little, north claims a collapse: by the mean, the earlier model would stay the best."""
     settings = tiny_settings(strategy__name=strategy, federation__quorum=3)
     tolerated = strategy_of(settings).max_byzantine
     earlier = Scored(1, START, dict.fromkeys(NAMES, 0.7))

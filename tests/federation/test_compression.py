@@ -18,7 +18,7 @@ from teledx_fed.federation.validation import UpdateSpec, ValidUpdate, validate_u
 LAYOUT = Layout((("conv.weight", (3, 2)), ("head.bias", (4,))), (("bn.running_var", (2,)),))
 START = Weights(np.arange(10, dtype=np.float32), np.ones(2, np.float32), LAYOUT)
 STEP = {"float16": 2.0**-11, "int8": 0.5 / 127}
-"""What rounding may cost an entry, of the largest in its tensor."""
+"""Largest rounding error of an entry, relative to the largest entry of its tensor."""
 
 differences = numpy_arrays(np.float32, 10, elements=st.floats(-8, 8, width=32))
 
@@ -81,7 +81,7 @@ def test_the_server_chooses_the_compression() -> None:
 
 
 def test_what_is_lost_in_one_round_is_sent_in_later_ones() -> None:
-    """A tiny gradient beside a large one: without the kept error it would never arrive."""
+    """A tiny gradient beside a large one: without error feedback it is always rounded to 0."""
     owed, unsent, arrived = np.float32([1.0] + [1e-3] * 5 + [0] * 4), np.zeros(10, np.float32), np.zeros(10, np.float32)
     for _ in range(100):
         sent = decode(encode(owed + unsent, LAYOUT, "int8"), LAYOUT)

@@ -1,4 +1,4 @@
-"""Every strategy under every fault, killed at a random moment: no run ends, and resumed it is as if never killed."""
+"""Every strategy with every fault: no fault ends a run, and a killed and resumed run gives the same models."""
 
 import multiprocessing
 import os
@@ -23,7 +23,7 @@ LONGEST = 300
 
 
 def run(settings: Settings, sites: dict[str, Site], folder: Path) -> None:
-    """In a process of its own, which can be killed."""
+    """Run a federation in another process, which the test can kill."""
     import torch
 
     from teledx_fed.federation.simulation import federate
@@ -36,7 +36,7 @@ def run(settings: Settings, sites: dict[str, Site], folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def context() -> ForkServerContext:
-    """Children of a process that has imported all that they need: each begins in a hundredth of a second."""
+    """Fork processes from one that has imported all modules, so that each starts in 0.01 s."""
     found = multiprocessing.get_context("forkserver")
     found.set_forkserver_preload(["teledx_fed.federation.simulation", "teledx_fed.model.network", "torch"])
     return found

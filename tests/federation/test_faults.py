@@ -1,4 +1,4 @@
-"""Faults on demand, in whole federations of tiny hospitals."""
+"""Simulated faults in federations of tiny hospitals."""
 
 import json
 from collections.abc import Callable, Iterable, Sequence
@@ -98,7 +98,7 @@ def test_faults_are_drawn_from_seed_site_and_round(tiny_settings: Callable[..., 
 
 
 class Grids:
-    """Sites that each send a vector of their own, honest and with flipped labels."""
+    """Grids in which each site sends its own vector, honest and with flipped labels."""
 
     def __init__(self, settings: Settings, sent: Sequence[Sequence[float]]) -> None:
         def app(scale: float) -> Callable[[Message, Context], Message]:
@@ -141,7 +141,7 @@ def test_forgeries_by_hand(tiny_settings: Callable[..., Settings]) -> None:
 
 
 def test_little_is_enough_by_hand(tiny_settings: Callable[..., Settings]) -> None:
-    """Baruch et al. 2019: the others' mean less a few of their standard deviations, weight by weight."""
+    """Baruch et al. 2019: for each weight, the honest mean less two honest standard deviations."""
     sent = [[0, 0], [2, 4], [100, 100]]
     assert sent_by_the_last("little_is_enough", tiny_settings, sent, faults__deviations=2) == [1 - 2, 2 - 4]
 
@@ -190,7 +190,7 @@ def test_a_choice_for_every_fault() -> None:
 
 @pytest.mark.slow
 def test_a_robust_strategy_goes_on_when_its_faulty_site_is_caught(run: Run, tmp_path: Path) -> None:
-    """Five hospitals bear one: that it is caught must not void every round; that one is away may."""
+    """With one of five hospitals faulty, an invalid reply counts for the quorum; silence or an error does not."""
     settings = {"strategy__name": "multikrum", "federation__quorum": 5, "faults__sites": ["south"]}
     for kind, round in (("not_a_number", 2), ("drop_out", 0), ("crash", 0)):
         run(faults__kinds=[kind], **settings)

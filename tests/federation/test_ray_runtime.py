@@ -1,4 +1,4 @@
-"""Rounds in Ray actors: whole runs of `run_simulation.py`, begun on this machine and on a cluster of two nodes."""
+"""Rounds in Ray actors: runs of `run_simulation.py` on this machine and on a cluster of two nodes."""
 
 import json
 import os
@@ -66,7 +66,7 @@ def test_without_ray_it_says_what_to_install(
 
 @contextmanager
 def simulation(folder: Path, *overrides: str, address: str | None = None) -> "Iterator[subprocess.Popen[str]]":
-    """`run_simulation.py` from a working directory of its own, which is not that of its actors."""
+    """Start `run_simulation.py` in a working directory that is not that of its actors."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, **({"RAY_ADDRESS": address} if address else {})}
     command = [sys.executable, str(ROOT / "run_simulation.py"), *overrides]
@@ -87,7 +87,7 @@ def finish(process: "subprocess.Popen[str]") -> None:
 
 
 def left(folder: Path) -> dict[str, object]:
-    """What a run leaves, but for what the clock says."""
+    """Return the results of a run without its times."""
     rounds = [json.loads(line) for line in (folder / "rounds.jsonl").read_text().splitlines()]
     report = json.loads((folder / "report.json").read_text())
     for timed in (*rounds, report):
@@ -108,7 +108,7 @@ def in_process(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
 
 @contextmanager
 def ray_node(*options: str) -> Iterator[None]:
-    """A node of one CPU, until the block ends."""
+    """Run a node with one CPU until the block ends."""
     command = [str(Path(sys.executable).with_name("ray")), "start", "--block", "--num-cpus=1", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         assert process.stdout is not None
@@ -143,7 +143,7 @@ def two_ray_nodes() -> Iterator[str]:
 @with_ray
 @pytest.mark.slow
 def test_two_ray_nodes_give_the_bits_of_one_process(in_process: dict[str, object], tmp_path: Path) -> None:
-    """Each node has room for one of the two sites, and a round asks both at once: a run that ends has used both."""
+    """Each node has room for one site, and a round runs both sites at once, so the run uses both nodes."""
     folder = tmp_path / "run"
     with (
         two_ray_nodes() as address,

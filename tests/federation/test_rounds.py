@@ -1,4 +1,4 @@
-"""Whole federations of tiny hospitals, behind Flower's Grid."""
+"""Federations of tiny hospitals on Flower's Grid."""
 
 import gc
 import json
@@ -115,7 +115,7 @@ def verbose(reply: Message) -> Message:
 
 
 FAULTY = [nan, zero_variance, crashing, speechless, empty, wordless, verbose]
-"""Those which cannot be asked for: `faults` has the others."""
+"""Replies with faults; the settings `faults` offer others."""
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ FAULTY = [nan, zero_variance, crashing, speechless, empty, wordless, verbose]
 def test_no_faulty_reply_ends_a_run_or_reaches_the_model(
     fault: Callable[[Message], Message], world: Callable[..., World]
 ) -> None:
-    """The weights equal those of a federation in which the faulty site was not there at all."""
+    """The weights equal those of a federation without the faulty site."""
     spoiled = world()
     ran = list(spoiled.run(lambda site, round, reply: fault(reply) if site == "north" else reply))
     without = world()
@@ -176,7 +176,7 @@ def test_a_late_site_is_silent_and_the_round_goes_on(
 
 
 def test_until_a_quorum_has_scores_the_best_is_the_latest(world: Callable[..., World]) -> None:
-    """A hospital with few patients sends no table: with a quorum of three there is nothing to choose by."""
+    """A hospital with few patients sends no table: fewer sites than the quorum of three have scores."""
     ran = list(world(federation__quorum=3, outbound__min_patients=8, federation__rounds=3).run())
     assert [progress.best.round for progress, _ in ran] == [0, 1, 2, 3]
     assert ran[-1][0].best.weights.equal(ran[-1][0].weights)
@@ -209,7 +209,7 @@ def test_patience_counts_only_rounds_that_could_be_compared(world: Callable[...,
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["fedavg", pytest.param("fedmedian", marks=pytest.mark.slow)])
 def test_patience_counts_each_model_once(world: Callable[..., World], strategy: str) -> None:
-    """North is away in every second round: the model stays as it is, and is no worse for it."""
+    """North fails in every second round: the model does not change, and the round does not count."""
     settings = {"strategy__name": strategy, "federation__quorum": 3, "federation__patience": 3}
     here = world(**settings, federation__rounds=12, training__learning_rate=1e-9)
     ran = list(here.run(lambda site, round, reply: crashing(reply) if site == "north" and round % 2 else reply))
@@ -222,7 +222,7 @@ def test_patience_counts_each_model_once(world: Callable[..., World], strategy: 
 
 @pytest.mark.slow
 def test_one_hospital_that_lies_about_its_scores_does_not_choose_the_best_round(world: Callable[..., World]) -> None:
-    """Best at first and ever worse from then on, says north: a mean over hospitals would keep the initial model."""
+    """North claims its best scores in round 1: a mean over hospitals would keep the initial model."""
 
     def lie(site: str, round: int, reply: Message) -> Message:
         if site == "north":
@@ -238,7 +238,7 @@ def test_one_hospital_that_lies_about_its_scores_does_not_choose_the_best_round(
 
 @pytest.mark.slow
 def test_a_void_round_leaves_local_statistics_with_the_weights_they_belong_to(world: Callable[..., World]) -> None:
-    """Round 3 starts from the weights of round 1, and so from the statistics of round 1, though sites ran round 2."""
+    """Round 3 starts from the weights and the statistics of round 1, although the sites ran round 2."""
 
     def voided(site: str, round: int, reply: Message) -> Message:
         return nan(reply) if round == 2 else reply
@@ -333,7 +333,7 @@ def test_sites_are_sampled_by_the_seed(world: Callable[..., World]) -> None:
 
 @pytest.mark.slow
 def test_the_best_round_is_kept_and_patience_ends_a_run(world: Callable[..., World]) -> None:
-    """From round 3 on, training only does harm: the learning rate is absurd."""
+    """From round 3 on, training makes the model worse: the learning rate is too large."""
     harmful = world(federation__rounds=12, federation__patience=2, training__epochs=2)
     steady = list(harmful.run())
     assert len(steady) < 13
@@ -360,7 +360,7 @@ def test_any_round_can_be_asked_again_with_the_same_bits(
     rounds = killed.run()
     path = killed.folder / "checkpoint.safetensors"
     checkpoint.write(next(rounds)[0], path)
-    next(rounds)  # round 2 came to its end at the sites, and was lost
+    next(rounds)  # the sites finished round 2, but no checkpoint has it
     resumed = [progress for progress, _ in killed.run(start=checkpoint.read(path, whole.worker.network.layout))]
     assert [progress.round for progress in resumed] == [2, 3, 3]
     for before, after in zip(ran[1:], resumed, strict=True):
@@ -392,7 +392,7 @@ def test_the_number_of_workers_changes_no_bit(workers: int, world: Callable[...,
 
 
 def test_sites_are_asked_at_a_time_and_answer_in_order() -> None:
-    """Each of two waits for the other: were they asked one after the other, none would ever answer."""
+    """Two sites wait for each other: if the grid ran one after the other, neither would answer."""
     met = Barrier(2, timeout=30)
 
     def meet(message: Message, context: Context) -> Message:
@@ -408,7 +408,7 @@ def test_sites_are_asked_at_a_time_and_answer_in_order() -> None:
 
 @pytest.mark.slow
 def test_no_reply_is_held_once_it_was_folded(world: Callable[..., World]) -> None:
-    """A server's memory does not grow with its hospitals."""
+    """The memory of the server does not grow with the number of hospitals."""
     here, alive, most = world(federation__rounds=1), weakref.WeakSet[Array](), 0
 
     def watch(site: str, round: int, reply: Message) -> Message:
@@ -442,7 +442,7 @@ def test_local_statistics_never_travel_and_differ_by_site(world: Callable[..., W
 
 
 def test_what_a_site_sends_has_no_name_and_no_value_of_an_image(world: Callable[..., World]) -> None:
-    """Every string and every array that goes up: names are those of the protocol, arrays are weights and tables."""
+    """Names in replies are those of the protocol, and arrays are weights and tables."""
     sent: list[RecordDict] = []
 
     def watch(site: str, round: int, reply: Message) -> Message:

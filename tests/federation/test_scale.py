@@ -1,4 +1,4 @@
-"""A thousand hospitals on one machine: as much memory as eight."""
+"""A thousand hospitals on one machine need as much memory as eight."""
 
 import resource
 import subprocess
@@ -31,7 +31,7 @@ def settings() -> Settings:
 
 
 def main(number: int, folder: Path) -> None:
-    """Prints the peak memory of this process, in KiB."""
+    """Print the peak memory of this process, in KiB."""
     from conftest import TinyImages, tiny_examples
     from reporters import RecordingReporter
 

@@ -1,4 +1,4 @@
-"""What a coordinator learns of its sites before they train, and when it should not begin."""
+"""Federated statistics before training, and the readiness of sites."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +28,7 @@ Spoil = Callable[[Message], Message]
 def ask(
     tiny_settings: Callable[..., Settings], tiny_site: Callable[..., Site], tmp_path: Path
 ) -> Callable[..., tuple[Replies, dict[str, Tables]]]:
-    """Three hospitals of 60 patients; `spoil` rewrites what one of them answers."""
+    """Ask three hospitals of 60 patients; `spoil` changes the replies of the sites that it names."""
 
     def ask(
         spoil: Mapping[str, Spoil] = {}, sites: Sequence[Site] = (), **overrides: object
@@ -128,7 +128,7 @@ def test_a_site_that_declares_most_photographs_is_named(
 
 
 def told(**changed: Mapping[str, int]) -> Tables:
-    """Of 100 patients with 200 photographs, 80 of them referable, but for what is changed."""
+    """Return the summary of 100 patients with 200 photographs, 80 of them referable; `changed` replaces tables."""
     counts: dict[str, Mapping[str, int]] = {
         "grades": {"0": 100, "1": 20, "2": 60, "4": 20},
         "oedema": {"unknown": 200},

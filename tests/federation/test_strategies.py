@@ -45,7 +45,7 @@ def asked(make: Callable[..., Settings], name: str, **overrides: object) -> Sett
 
 
 class Server:
-    """A strategy that steps round after round, from the weights and the state that it left."""
+    """A strategy with the weights and the state after its last step."""
 
     def __init__(self, settings: Settings, start: Weights, state: State | None = None) -> None:
         self.strategy: Strategy[object] = strategy_of(settings)
@@ -64,7 +64,7 @@ def stepped(settings: Settings, start: Weights, updates: list[LocalUpdate]) -> W
 
 
 def test_fedavg_weighs_as_it_is_told(tiny_settings: Callable[..., Settings]) -> None:
-    """Of 9 and 1 examples: weights .9 and .1; by square root .75 and .25; equal .5 and .5."""
+    """For 9 and 1 examples, the weights are 0.9 and 0.1; by square root 0.75 and 0.25; equal 0.5 and 0.5."""
     updates = [update([0] * 4, 9, statistics=[1, 1]), update([4] * 4, 1, statistics=[5, 5])]
     for weighting, expected in (("examples", 0.4), ("sqrt", 1.0), ("equal", 2.0)):
         found = stepped(tiny_settings(strategy__weighting=weighting), weights([1] * 4), updates)
@@ -76,7 +76,7 @@ vectors = arrays(np.float32, 4, elements=st.floats(-10, 10, width=32))
 
 
 class Nodes:
-    """What Flower's strategies read of a grid."""
+    """The part of a grid that Flower's strategies use."""
 
     def get_node_ids(self) -> list[int]:
         return list(NODES)
@@ -96,13 +96,13 @@ FLOWER: dict[str, Callable[..., flower.FedAvg]] = {
     "fedadagrad": lambda chosen, **keys: flower.FedAdagrad(eta=chosen.server_learning_rate, tau=chosen.tau, **keys),
     "qfedavg": lambda chosen, **keys: flower.QFedAvg(q=chosen.q, client_learning_rate=1 / chosen.lipschitz, **keys),
 }
-"""The strategies whose arithmetic is ours, as Flower has them."""
+"""Flower's version of the strategies that this project implements itself."""
 
 
 def flowers(
     strategy: flower.FedAvg, round: int, start: np.ndarray, sent: list[tuple[np.ndarray, float, float]]
 ) -> np.ndarray:
-    """The next parameters by Flower, out of each client's parameters, weight and loss."""
+    """Return Flower's next parameters, from the parameters, weight and loss of each client."""
     record = vector(start, PARAMETERS)
     carrier, *_ = strategy.configure_train(round, record, ConfigRecord({}), Nodes())  # type: ignore[arg-type]
     replies = [
@@ -142,7 +142,7 @@ def test_our_mean_is_flowers_own_aggregation(sent: list[tuple[np.ndarray, int]])
 def test_our_steps_are_bit_identical_to_flowers(
     name: str, sent: list[np.ndarray], rate: float, momentum: float
 ) -> None:
-    """Four rounds, of which a void one leaves out the third, each of one update, as the mean is."""
+    """Four rounds with one update each; round 3 is void, so it has no step."""
     InProcessGrid([], list(NODES.values()))
     chosen = StrategySettings(
         name=name, server_learning_rate=rate, momentum=momentum, beta_1=momentum, q=rate, lipschitz=1 + rate
@@ -156,7 +156,7 @@ def test_our_steps_are_bit_identical_to_flowers(
 
 
 def test_server_momentum_is_that_of_sgd(tiny_settings: Callable[..., Settings]) -> None:
-    """Hsu et al. 2019: the mean update is a gradient turned round. torch.optim.SGD is the reference."""
+    """Hsu et al. 2019: the mean update is the negative gradient. torch.optim.SGD is the reference."""
     settings = asked(tiny_settings, "fedavgm", strategy__momentum=0.8, strategy__server_learning_rate=0.5)
     server = Server(settings, weights([1, -2, 3, 0]))
     reference = torch.tensor(server.weights.parameters, requires_grad=True)
@@ -170,7 +170,7 @@ def test_server_momentum_is_that_of_sgd(tiny_settings: Callable[..., Settings]) 
 
 @pytest.mark.parametrize("name", ["fedadam", "fedyogi", "fedadagrad"])
 def test_an_adaptive_server_by_hand(name: str, tiny_settings: Callable[..., Settings]) -> None:
-    """Reddi et al. 2021, algorithm 2, FedAdam with Flower's bias correction: three rounds of one delta each."""
+    """Reddi et al. 2021, algorithm 2, FedAdam with Flower's bias correction: three rounds with one update each."""
     settings = asked(tiny_settings, name, strategy__server_learning_rate=0.1)
     x, m, v = 1.0, 0.0, 0.0
     server = Server(settings, weights([x] * 4))
@@ -205,18 +205,18 @@ def test_q_fedavg_by_hand(tiny_settings: Callable[..., Settings]) -> None:
 
 
 def test_q_fedavg_with_a_loss_of_nothing_still_steps(tiny_settings: Callable[..., Settings]) -> None:
-    """A loss is told in hundredths: 0 is less than half of one, not a thousand millionth."""
+    """A loss is rounded to hundredths: the strategy replaces 0 by 0.005, not by almost 0."""
     settings = asked(tiny_settings, "qfedavg")
     found = stepped(settings, weights([0] * 4), [replace(update([1] * 4, 5), train_loss=0.0)])
     assert found.parameters[0] > 0.01
 
 
 FAR_OFF = [[1, 0, 0, 0], [0, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [1, 0, 1, 0], [0, 1, 1, 0], [-60, 80, -90, 70]]
-"""Six hospitals near to each other and one far away."""
+"""Updates of six hospitals near to each other, and one far away."""
 
 
 def test_the_median_and_the_trimmed_mean_of_each_weight(tiny_settings: Callable[..., Settings]) -> None:
-    """Yin et al. 2018, definitions 1 and 2; numpy and scipy are the references. Counts of examples weigh nothing."""
+    """Yin et al. 2018, definitions 1 and 2; numpy and scipy are the references. Counts of examples have no effect."""
     start, updates = weights([5, 6, 7, 8]), [update(values, 1 + i) for i, values in enumerate(FAR_OFF)]
     median = stepped(asked(tiny_settings, "fedmedian"), start, updates)
     assert median.parameters.tolist() == pytest.approx(np.median(FAR_OFF, axis=0).tolist(), abs=1e-6)
@@ -227,7 +227,7 @@ def test_the_median_and_the_trimmed_mean_of_each_weight(tiny_settings: Callable[
 
 
 def krum_scores(sent: np.ndarray, faulty: int) -> np.ndarray:
-    """Blanchard et al. 2017, section 4: the sum of squared distances to the n − f − 2 nearest others."""
+    """Blanchard et al. 2017, section 4: return the sums of squared distances to the n − f − 2 nearest others."""
     squared = ((sent[:, None] - sent[None]) ** 2).sum(axis=2)
     np.fill_diagonal(squared, np.inf)
     return np.sort(squared, axis=1)[:, : len(sent) - faulty - 2].sum(axis=1)
@@ -238,7 +238,7 @@ near = arrays(np.float32, (7, 4), elements=st.integers(-50, 50).map(float))
 
 @given(near, st.sampled_from([1, 2]))
 def test_krum_and_multikrum_choose_by_the_papers_score(sent: np.ndarray, faulty: int) -> None:
-    """On whole numbers, around weights so large that absolute distances would drown in float32."""
+    """Updates are whole numbers, around weights so large that absolute distances would lose precision in float32."""
     scores = krum_scores(sent.astype(np.float64), faulty)
     start = weights([30_000, -30_000, 20_000, 10_000])
     updates = [update((start.parameters + moved).tolist(), 5) for moved in sent]
@@ -248,14 +248,14 @@ def test_krum_and_multikrum_choose_by_the_papers_score(sent: np.ndarray, faulty:
         )
         found = stepped(settings, start, updates).parameters - start.parameters
         worst = np.sort(scores)[chosen - 1]
-        if (scores == worst).sum() == 1 or chosen == 7:  # else a tie: which of them is chosen is nobody's concern
+        if (scores == worst).sum() == 1 or chosen == 7:  # else a tie: either choice is correct
             expected = sent[np.argsort(scores, kind="stable")[:chosen]].mean(axis=0)
             np.testing.assert_allclose(found, expected, atol=0.01)
 
 
 def test_bulyan_by_hand(tiny_settings: Callable[..., Settings]) -> None:
-    """El Mhamdi et al. 2018, with the choice by MultiKrum at once that Flower makes: of the n − 2f chosen, the mean of
-    the n − 4f nearest to the median, weight by weight."""
+    """El Mhamdi et al. 2018, with Flower's selection of n − 2f updates by MultiKrum: for each weight, the mean of the
+    n − 4f values nearest to the median."""
     sent, settings = np.float64(FAR_OFF), asked(tiny_settings, "bulyan")
     chosen = sent[np.argsort(krum_scores(sent, 1), kind="stable")[:5]]
     from_median = np.abs(chosen - np.median(chosen, axis=0))
@@ -325,7 +325,7 @@ def test_a_server_step_never_touches_statistics(name: str, tiny_settings: Callab
 
 
 STATES = {"fedavgm": {"momentum_vector"}, **{name: {"m_t", "v_t"} for name in ("fedadam", "fedyogi", "fedadagrad")}}
-"""What a checkpoint holds of a strategy."""
+"""State of each strategy in a checkpoint."""
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
@@ -365,5 +365,5 @@ def test_oedema_is_averaged_by_labelled_counts(tiny_settings: Callable[..., Sett
 
 
 def test_there_is_a_choice_for_every_strategy() -> None:
-    """That each composes is tested with all choices."""
+    """The tests of all choices check that each composes."""
     assert {file.stem for file in (CONF / "strategy").glob("*.yaml")} == set(STRATEGIES) == set(NAMES)

@@ -1,4 +1,4 @@
-"""The strategy of docs/extending.md, as an installed package of somebody else."""
+"""The strategy of docs/extending.md, installed as another package."""
 
 import re
 import sys
@@ -25,7 +25,7 @@ MODULE = VALUE.partition(":")[0]
 
 @pytest.fixture
 def settings(tmp_path: Path, tiny_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """Settings that name the strategy, and its package as pip installs it."""
+    """Install the package of the strategy as pip does, and return settings that name the strategy."""
     metadata = tmp_path / f"{MODULE}-1.0.dist-info"
     metadata.mkdir()
     (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {MODULE}\nVersion: 1.0\n")
@@ -40,7 +40,7 @@ def settings(tmp_path: Path, tiny_settings: Callable[..., Settings], monkeypatch
 def test_a_strategy_of_another_package_runs_two_rounds(
     settings: Settings, tiny_site: Callable[..., Site], tmp_path: Path
 ) -> None:
-    """Round 1 has no earlier update: its step is that of FedAvg. Round 2 steps by the mean of both."""
+    """Round 1 has no earlier update: its step is that of FedAvg. Round 2 uses the mean of both updates."""
     save(settings, tmp_path / "config.yaml")
     kept = load(tmp_path / "config.yaml", local=True)
     sites = [tiny_site("north", 5), tiny_site("south", 5)]

@@ -1,4 +1,4 @@
-"""Each fault that validation names, on a reply that is right but for that fault."""
+"""Each reason of validation, for a reply with only that fault."""
 
 import re
 from collections.abc import Callable
@@ -68,7 +68,7 @@ def statistics(*values: float) -> Spoil:
 
 
 def tables(**changed: np.ndarray | None) -> Spoil:
-    """The honest tables, but for some that are others, or `None`: not there."""
+    """Replace tables of the honest reply; None removes a table."""
     spoilt = {name: array for name, array in {**honest_tables(), **changed}.items() if array is not None}
     return lambda content: content.__setitem__(TABLES, arrays(spoilt))
 

@@ -1,4 +1,4 @@
-"""A hospital's bundle is calibrated on its own validation set, and on nothing else."""
+"""Calibration of a hospital's bundle, only on its own validation set."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -35,7 +35,7 @@ def examined(worker: Worker, site: Site, model: SiteModel, settings: Settings) -
 
 
 def test_a_bundle_has_the_points_of_the_report(trained, tmp_path: Path) -> None:
-    """Those that were tested, chosen on validation from scores before the temperature."""
+    """The points are those that were tested, chosen on validation from scores before the temperature."""
     worker, site, model, settings = trained
     tested = examined(worker, site, model, settings)
     write_bundles(worker, {"north": site}, {"north": model}, tested, settings, 1, tmp_path, SILENT)

@@ -1,4 +1,4 @@
-"""The linear probe against scikit-learn: the same penalised likelihood has one optimum, whoever finds it."""
+"""The linear probe compared with scikit-learn: the penalised likelihood has a single optimum."""
 
 import csv
 from collections.abc import Callable

@@ -18,7 +18,7 @@ from teledx_fed.training.worker import TrainedModel, Worker
 
 @dataclass(frozen=True)
 class Images:
-    """Remembers what it was asked for."""
+    """Images that record which photographs were read."""
 
     folder: Path
     asked: list[str] = field(default_factory=list)

@@ -44,7 +44,7 @@ def network(**settings: object) -> Grader:
 
 
 def trained(site: Site, asked: LocalTraining, *rounds: int, **settings: object) -> tuple[np.ndarray, list[float]]:
-    """The parameters after these rounds (the first, where none is said), and the loss of each."""
+    """Return the parameters after `rounds` (by default, round 1), and the loss of each round."""
     learner = network(**settings)
     targets, inputs = (
         Targets.of(site.shard.train, learner.head_type),
@@ -112,7 +112,7 @@ def test_without_mu_the_proximal_term_changes_nothing_and_with_it_holds_near(sit
 
 
 def test_the_proximal_term_is_the_squared_norm(site: Site) -> None:
-    """At the start its gradient is 0; after one step of −g it is μ·(−ηg): two full-batch steps by hand."""
+    """Two full-batch steps by hand: its gradient is 0 at the start, and μ·(−ηg) after one step with gradient g."""
     learner = network(freeze="backbone")
     features = torch.randn(20, 256, generator=torch.Generator().manual_seed(1))
     targets = Targets.of(site.shard.train, HEADS["grade"])
