@@ -116,7 +116,7 @@ def _is_empty(folder: Path) -> bool:
 
 
 def _settings(composed: DictConfig, folder: Path) -> Settings:
-    """Return the composed settings after saving them in the run folder, or those saved there by the same run."""
+    """Return the composed settings after saving them in the run folder, or the saved ones if the run continues."""
     kept, choices = folder / KEPT, list(HydraConfig.get().overrides.task)
     _one_of_each(choices)
     if composed.resume is None:

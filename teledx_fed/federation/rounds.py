@@ -72,7 +72,7 @@ def _round(
 
 
 def _enough(replies: Replies, settings: Settings, max_byzantine: int) -> bool:
-    """Return whether the round has a quorum. Up to `max_byzantine` sites with an invalid reply count."""
+    """Return whether the round has a quorum. Sites with an invalid reply count, up to `max_byzantine` of them."""
     caught = min(replies.caught, max_byzantine)
     return len(replies.accepted) > 0 and len(replies.accepted) + caught >= settings.federation.quorum
 

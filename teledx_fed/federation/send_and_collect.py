@@ -35,7 +35,7 @@ class Replies:
     bytes_down: int
 
     def without(self, refused: Mapping[str, str]) -> Self:
-        """Return these replies with the sites of `refused` no longer accepted."""
+        """Return these replies, with the sites of `refused` moved from accepted to refused."""
         return replace(
             self,
             accepted=tuple(site for site in self.accepted if site not in refused),

@@ -106,7 +106,7 @@ def refusal(outgoing: Outgoing, allowed: Allowed) -> str | None:
 
 
 def kind_of(error: BaseException) -> str:
-    """Return the name of the nearest built-in class of an error. It may leave, because no code can put data into it."""
+    """Return the name of the nearest built-in class of an error. It may leave, because it is from a fixed list."""
     return next(kind.__name__ for kind in type(error).__mro__ if kind in ERRORS)
 
 
