@@ -23,7 +23,7 @@ LOCAL_OF = "local of "
 
 @dataclass(frozen=True)
 class Baseline:
-    """A model trained at `site`; its best round is chosen on the validation sets of `judges`. `file` stores the result."""
+    """A model trained at `site`; the validation sets of `judges` select its best round. `file` stores it."""
 
     name: str
     site: Site
