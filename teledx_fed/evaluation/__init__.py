@@ -1,1 +1,1 @@
-"""How good a model is, how sure we are, and what of that may leave a site."""
+"""Evaluation: metrics, confidence intervals, thresholds, score tables of sites."""

@@ -1,4 +1,4 @@
-"""Bootstrap over patients: metrics of every model in the sample and in each replicate, over repeats of an experiment.
+"""Bootstrap over patients: metrics of each model in the sample and in each replicate, over repeated experiments.
 
 Arrays `(1 + B,)` hold the value in the sample, followed by its B replicates.
 """
@@ -17,13 +17,13 @@ from teledx_fed.evaluation.sufficiency import has_too_few, patients_of_kinds
 from teledx_fed.evaluation.test_predictions import Evaluation
 
 CHUNK = 250
-"""Replicates in memory at once: 1,200 eyes at each of four sites then take about 10 MB an array."""
+"""Replicates in memory at once: an array of 1,200 eyes at each of four sites takes about 10 MB."""
 
 Values = Mapping[str, Floats]
-"""By metric, (1 + B,)."""
+"""Values (1 + B,) by metric."""
 
 LEAST_SEED_VARIANCE = 0.25
-"""The share of the variance between seeds that is kept at least: few seeds estimate the patients' share badly."""
+"""The smallest share of the variance between seeds to keep: few seeds estimate the patients' share badly."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class RepeatScores:
 class ModelScores:
     """Metrics of one model, or the difference of two, over `repeats`.
 
-    `deviations` (repeats, 1 + B) weigh how far each repeat moves the mean in a replicate.
+    `deviations` (repeats, 1 + B) weigh each repeat's distance from the mean in a replicate.
     """
 
     repeats: Sequence[RepeatScores]
@@ -82,7 +82,7 @@ class ModelScores:
 def bootstrap(
     repeats: Sequence[Evaluation], replicates: int, generator: np.random.Generator, metrics: Collection[Metric]
 ) -> dict[str, ModelScores]:
-    """Return the scores by model. A replicate draws patients once, for all models and repeats."""
+    """Return scores by model. A replicate draws patients once for all models and repeats."""
     names = {
         site: tuple(dict.fromkeys(name for repeat in repeats for name in repeat.patients[site]))
         for site in repeats[0].patients
@@ -102,7 +102,7 @@ def bootstrap(
 
 
 def _rows(repeat: Evaluation, names: Mapping[str, Sequence[str]]) -> dict[str, Integers]:
-    """Return by site, for each eye (n,), the number of its patient among `names`."""
+    """Return by site the number (n,) of each eye's patient among `names`."""
     first = next(iter(repeat.predictions.values()))
     number = {site: {name: i for i, name in enumerate(patients)} for site, patients in names.items()}
     return {
@@ -114,7 +114,7 @@ def _rows(repeat: Evaluation, names: Mapping[str, Sequence[str]]) -> dict[str, I
 def _draws(
     names: Mapping[str, Sequence[str]], replicates: int, generator: np.random.Generator
 ) -> Iterator[dict[str, Floats]]:
-    """Yield by site how often each patient counts: once in the sample, then in chunks of replicates (B, patients)."""
+    """Yield by site how often each patient counts: ones (1, patients), then chunks of replicates (B, patients)."""
     numbers = {site: np.arange(len(patients)) for site, patients in names.items()}
     yield {site: np.ones((1, number.size)) for site, number in numbers.items()}
     for start in range(0, replicates, CHUNK):
@@ -125,8 +125,8 @@ def _draws(
 def seed_deviations(repeats: int, replicates: int, generator: np.random.Generator) -> Floats:
     """Return (repeats, 1 + B): the weight of each repeat's distance from the mean; 0 in the sample.
 
-    The mean then varies as Student's t with `repeats` - 1 degrees of freedom does. Resampling the repeats would vary it
-    too little: with three repeats, 95 % intervals would hold the truth in 73 %.
+    The mean then varies as Student's t with `repeats` - 1 degrees of freedom. Resampling the repeats would vary it too
+    little: with three repeats, 95 % intervals would contain the truth in 73 %.
     """
     deviations = np.zeros((1 + replicates, repeats))
     if repeats > 1:
@@ -140,8 +140,8 @@ def seed_deviations(repeats: int, replicates: int, generator: np.random.Generato
 def mean_of_repeats(values: Floats, deviations: Floats) -> Floats:
     """Return the mean (1 + B,) of values (repeats, 1 + B); NaN where one of them is NaN.
 
-    In the replicates the mean moves by the distances between repeats in the sample. Repeats differ by their patients
-    too, and the replicates already contain that: this share of the variance is subtracted.
+    In the replicates the mean varies by the distances between repeats in the sample. Part of these comes from their
+    different patients. The replicates already contain that part, so its variance is subtracted.
     """
     mean = values.mean(axis=0)
     distances = values - mean
@@ -160,7 +160,7 @@ def _scores(
     multiplicity: Mapping[str, Floats],
     metrics: Collection[Metric],
 ) -> RepeatScores:
-    """Return the metrics, NaN for those of which too few patients were tested."""
+    """Return the metrics, NaN where too few patients were tested."""
 
     def scores(predictions: Predictions, called: Booleans, multiplicity: Floats) -> Values:
         patients = patients_of_kinds(predictions, called)

@@ -1,4 +1,4 @@
-"""Whether a score of 0.3 comes true three times in ten, and how to make it so. `multiplicity` as in metrics.py."""
+"""Calibration: reliability, recalibration, temperature, conformal sets. `multiplicity` (B, n): see counts.py."""
 
 import math
 
@@ -14,9 +14,9 @@ TOLERANCE = 1e-9
 
 
 def recalibration(truth: Booleans, scores: Floats, multiplicity: Floats) -> tuple[Floats, Floats]:
-    """Intercept and slope (B,) of the logistic regression of `truth` on the logit of `scores` (Cox 1958).
+    """Return intercept and slope (B,) of the logistic regression of `truth` on the logit of `scores` (Cox 1958).
 
-    NaN where the scores part the two classes without overlap: then there is no finite slope.
+    NaN where scores separate the classes without overlap: no finite slope exists.
     """
     logits = logit(np.clip(scores, 1e-6, 1 - 1e-6))
     solution = np.full((len(multiplicity), 2), np.nan)
@@ -28,7 +28,7 @@ def recalibration(truth: Booleans, scores: Floats, multiplicity: Floats) -> tupl
 
 
 def reliability(truth: Booleans, scores: Floats, multiplicity: Floats) -> Floats:
-    """(B, 3, 15): how many rows, the sum of their scores, and how many of them came true, in bins of equal width."""
+    """Return (B, 3, 15): number of eyes, sum of scores and number of true eyes, in bins of equal width."""
     rows = np.stack([np.ones(truth.size), scores, truth], axis=1)
     inside = np.minimum(scores * RELIABILITY_BINS, RELIABILITY_BINS - 1).astype(int)[:, None]
     cells = rows[:, :, None] * (inside == np.arange(RELIABILITY_BINS))[:, None, :]
@@ -41,7 +41,7 @@ def expected_calibration_error(bins: Floats) -> Floats:
 
 
 def temperature(probabilities: Floats, grade: Integers) -> float:
-    """What to divide logits by, that the true grades (n,) become likeliest (Guo et al., arXiv 1706.04599)."""
+    """Return the temperature for which true grades (n,) are likeliest (Guo et al., arXiv 1706.04599)."""
     rows = np.arange(grade.size)
 
     def surprise(log_temperature: float) -> float:
@@ -53,15 +53,15 @@ def temperature(probabilities: Floats, grade: Integers) -> float:
 
 
 def tempered(probabilities: Floats, temperature: float) -> Floats:
-    """`probabilities` (n, k), as if their logits had been divided by `temperature`."""
+    """Return probabilities (n, k) after dividing their logits by `temperature`."""
     return np.asarray(softmax(np.log(np.maximum(probabilities, 1e-12)) / temperature, axis=-1))
 
 
 def conformal_threshold(probabilities: Floats, grade: Integers, coverage: float) -> float:
-    """Grades at least so probable hold the true one in `coverage` of new eyes of the same hospital.
+    """Return the least probability of grades that include the true one in `coverage` of a hospital's new eyes.
 
-    Split conformal prediction with the score 1 − p (Sadinle et al., JASA 2019;114:223-34). 0, so that nothing is ruled
-    out, where too few eyes are at hand to promise that.
+    Split conformal prediction with the score 1 − p (Sadinle et al., JASA 2019;114:223-34). With too few eyes, return 0:
+    every grade is possible.
     """
     needed = math.ceil((grade.size + 1) * coverage)
     if needed > grade.size:
@@ -71,13 +71,13 @@ def conformal_threshold(probabilities: Floats, grade: Integers, coverage: float)
 
 
 def conformal_set(probabilities: Floats, threshold: float) -> Booleans:
-    """(n, k): the grades that cannot be ruled out; the likeliest never is."""
+    """Return the possible grades (n, k), always with the likeliest."""
     likeliest = probabilities == probabilities.max(axis=-1, keepdims=True)
     return np.asarray((probabilities >= threshold) | likeliest)
 
 
 def _overlap(truth: Booleans, x: Floats, multiplicity: Floats) -> Booleans:
-    """Where a largest likelihood exists (Albert & Anderson 1984), x being one covariate."""
+    """Return where a maximum likelihood exists for the covariate x (Albert & Anderson 1984)."""
     drawn = multiplicity > 0
     no, yes = drawn & ~truth, drawn & truth
     below = np.where(yes, x, np.inf).min(axis=1) < np.where(no, x, -np.inf).max(axis=1)
@@ -86,7 +86,7 @@ def _overlap(truth: Booleans, x: Floats, multiplicity: Floats) -> Booleans:
 
 
 def _newton(truth: Booleans, x: Floats, multiplicity: Floats, start: Floats) -> Floats:
-    """Coefficients (B, 2). A step is damped by the most that it moves any row, so none overshoots (Bach 2010)."""
+    """Return coefficients (B, 2). Damp each step by its largest change of a logit, to avoid overshoot (Bach 2010)."""
     design = np.stack([np.ones_like(x), x], axis=1)
     squares = (design[:, :, None] * design[:, None, :]).reshape(-1, 4)
     ends = design[[x.argmin(), x.argmax()]]

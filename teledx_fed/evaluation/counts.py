@@ -1,6 +1,6 @@
-"""Counts of eyes, from which every metric is computed: of the sample, and of each bootstrap replicate.
+"""Counts of eyes for metrics, in the sample and in each bootstrap replicate.
 
-`multiplicity` (B, n) is how often each of n eyes counts in each of B replicates; ones (1, n) count the sample itself.
+`multiplicity` (B, n) is how often each of n eyes counts in each of B replicates; ones (1, n) count the sample.
 """
 
 from dataclasses import dataclass
@@ -22,20 +22,20 @@ EYES = {
     "reliability": "(B, 3, 15) eyes, sum of scores and referable eyes, by score",
     "calibration_line": "(B, 2) intercept and slope of the recalibration",
 }
-"""What a metric may be computed from. A site sends all but the last two, with scores in 64 equal bins: see tables.py.
+"""The counts that a metric can use. A site sends all but the last two, with scores in 64 equal bins: see tables.py.
 For single eyes, k is the number of distinct scores. Counts of grades are missing for a head with one output."""
 
 
 @dataclass(frozen=True)
 class EyeCounts:
-    """The counts named in `EYES`, each computed at its first use. The eyes `called_referable` are (n,)."""
+    """The counts named in `EYES`, each computed at its first use. `called_referable` is (n,)."""
 
     predictions: Predictions
     called_referable: Booleans
     multiplicity: Floats
 
     def get(self, name: str) -> Floats | None:
-        """Return the counts, or None where the head does not give them."""
+        """Return the counts, or None where the head lacks them."""
         counts: Floats | None = getattr(self, name)
         return counts
 
@@ -99,12 +99,12 @@ def score_counts(truth: Booleans, scores: Floats, multiplicity: Floats) -> Float
 
 
 def predicted_grade(probabilities: Floats) -> Integers:
-    """Return the likeliest grade (n,) by probabilities (n, 5)."""
+    """Return the likeliest grade (n,) of probabilities (n, 5)."""
     return np.asarray(probabilities.argmax(axis=1), dtype=np.int64)
 
 
 def auroc(counts: Floats) -> Floats:
-    """Return the area under the ROC curve (B,) of score counts (B, 2, k); pairs with one score count half.
+    """Return the area under the ROC curve (B,) of score counts (B, 2, k); tied pairs count half.
 
     Hanley & McNeil, Radiology 1982;143:29-36.
     """
@@ -114,7 +114,7 @@ def auroc(counts: Floats) -> Floats:
 
 
 def auroc_bound(counts: Floats) -> Floats:
-    """Return the largest error (B,) of `auroc` on binned scores: half of the pairs that share a bin."""
+    """Return the largest error (B,) of `auroc` on binned scores: half the share of pairs in one bin."""
     negative, positive = counts[:, 0], counts[:, 1]
     return ratio((negative * positive).sum(axis=1) / 2, negative.sum(axis=1) * positive.sum(axis=1))
 

@@ -19,14 +19,14 @@ from teledx_fed.evaluation.test_predictions import Evaluation
 ROC_POINTS = 101
 
 FEWEST = 5
-"""Eyes of a point of reliability: fewer would reveal the prediction for one eye."""
+"""The fewest eyes of a reliability bin: fewer would reveal the prediction for one eye."""
 
 Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class ModelComparison:
-    """Metrics by model, and their differences by the model that is not the reference."""
+    """Metrics by model; differences by each model other than the reference."""
 
     models: Mapping[str, Json]
     differences: Mapping[str, Json]
@@ -42,15 +42,14 @@ def compare(
 ) -> ModelComparison:
     """Return the metrics of each model and the differences `reference` − other model, with bootstrap intervals.
 
-    `others_minus_reference` turns the differences round. All intervals come from the same replicates: each draws
-    patients once for all models and `repeats` (the same experiment with other seeds). A value is the mean over repeats,
-    and undefined where it is undefined in one of them; in the replicates it also varies as Student's t does for that
-    number of repeats.
+    `others_minus_reference` reverses the differences. All intervals come from the same replicates: each draws patients
+    once for all models and `repeats` (the same experiment with other seeds). A value is the mean over repeats. It is
+    undefined if one repeat is. In the replicates it also varies as Student's t does for that number of repeats.
 
-    A metric is `{value, low, high}` or `None`; in the mean of sites also the number of `sites` where it is defined. A
-    difference has also a two-sided `p`, and `holm`, adjusted for all baselines and sites (Holm, Scand J Stat 1979;
-    6:65-70). `worst_of_sites` is the lowest value over sites, with the interval of that `site`, for metrics whose worst
-    site is reported; its differences use the sites where both are defined.
+    A metric is `{value, low, high}` or `None`; the mean of sites also has the number of `sites` where it is defined. A
+    difference also has a two-sided `p`, and `holm`, adjusted for all baselines and sites (Holm, Scand J Stat 1979;
+    6:65-70). `worst_of_sites` is the lowest value over sites, with the interval of that `site`, for metrics with
+    `worst_site`. Its differences use the sites where both models have the metric.
     """
     for repeat in repeats:
         _assert_paired(repeat.predictions)
@@ -74,7 +73,7 @@ def compare(
 
 
 def matrix(repeats: Sequence[Evaluation], replicates: int, generator: np.random.Generator) -> Json:
-    """Return by model and site the two primary metrics with intervals."""
+    """Return the two primary metrics with intervals, by model and site."""
     scores = bootstrap(repeats, replicates, generator, HEADLINE.values())
     return {
         model: {
@@ -100,7 +99,7 @@ def mean_prediction(members: Sequence[Predictions]) -> Predictions:
 
 
 def curves(predictions: Predictions, called: Booleans) -> Json:
-    """Return the data of the plots: grade × predicted grade, ROC with the point of the eyes `called`, reliability."""
+    """Return data for plots: grade × predicted grade, ROC with the point of the `called` eyes (n,), reliability."""
     p, once = predictions, np.ones((1, predictions.eyes))
     counts = None if p.probabilities is None else confusion(p.grade, predicted_grade(p.probabilities), GRADES, once)[0]
     rows, predicted, observed = reliability(p.referable, p.referable_score, once)[0]
@@ -139,7 +138,7 @@ def _report(scores: ModelScores, metrics: Mapping[str, Metric], difference: bool
 
 
 def _metric(metric: Metric, values: Floats, difference: bool = False) -> Json | None:
-    """Clip to the metric's range, which the spread of few repeats can leave."""
+    """Clip to the metric's range: with few repeats, replicates can leave it."""
     interval = estimate(values if difference else np.clip(values, metric.low, metric.high))
     if interval is None:
         return None
@@ -154,7 +153,7 @@ def _mean(metric: Metric, scores: ModelScores, difference: bool) -> Json | None:
 
 
 def _worst(scores: ModelScores, metrics: Mapping[str, Metric]) -> Json:
-    """Use the interval of the worst site itself: the minimum over sites in each replicate would be biased downwards."""
+    """Use the interval of the worst site: the minimum over sites in each replicate would be biased downwards."""
     return {name: _worst_of(metric, scores) for name, metric in metrics.items() if metric.worst_site}
 
 
@@ -167,7 +166,7 @@ def _worst_of(metric: Metric, scores: ModelScores) -> Json | None:
 
 
 def _worst_difference(one: ModelScores, other: ModelScores, metrics: Mapping[str, Metric]) -> Json:
-    """Subtract in each replicate, over the sites where both are defined."""
+    """Subtract the minima over sites in each replicate, where both are defined."""
     differences: Json = {}
     for name, metric in metrics.items():
         if metric.worst_site:
@@ -186,7 +185,7 @@ def _adjust(differences: Sequence[Json]) -> None:
 
 
 def _roc(truth: Booleans, scores: Floats, called: Booleans) -> Json:
-    """Return at most 101 points of the ROC curve; none where there is one class only."""
+    """Return at most 101 points of the ROC curve; none where there is only one class."""
     if truth.all() or not truth.any():
         return {"false_positive_rate": [], "true_positive_rate": [], "operating_point": None}
     false_positive, true_positive, _ = roc_curve(truth, scores)

@@ -1,8 +1,8 @@
-"""How sure we are: percentile intervals of a bootstrap over patients, and their federated form.
+"""Confidence intervals: percentile bootstrap over patients, and its form for a federation.
 
-At home, or in a simulation, replicates draw patients with all their eyes. Over a network no replicate leaves a site:
-whoever knows the weights could solve replicates for single patients. There the server resamples the summed tables, and
-each site tells by which design effect its patients make eyes less than independent (Kish 1965).
+Within a site or a simulation, replicates draw patients with all their eyes. In a network, no replicate leaves a site:
+with the weights, a server could solve replicates for single patients. There the server resamples the summed tables, and
+each site sends design effects, which measure how dependent the eyes of a patient are (Kish 1965).
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,14 +31,14 @@ class Estimate:
 
 
 def multiplicities(patient: Integers, replicates: int, generator: np.random.Generator) -> Floats:
-    """(B, n): how often each row is drawn where as many patients as there are, numbered from 0, are drawn anew."""
+    """Return how often each row counts (B, n) when patients (n,), numbered from 0, are drawn with replacement."""
     patients = int(patient.max()) + 1
     drawn = generator.multinomial(patients, np.full(patients, 1 / patients), size=replicates)
     return drawn[:, patient].astype(np.float64)
 
 
 def estimate(values: Floats) -> Estimate | None:
-    """Of the sample itself, followed by its replicates; those in which the metric is undefined do not count."""
+    """Estimate from values (1 + B,): the sample, then its replicates. Undefined replicates are ignored."""
     sample, replicates = values[0], values[1:][~np.isnan(values[1:])]
     if np.isnan(sample) or replicates.size == 0:
         return None
@@ -47,14 +47,14 @@ def estimate(values: Floats) -> Estimate | None:
 
 
 def two_sided_p(differences: Floats) -> float:
-    """Of no difference, by the replicates that follow the sample: never 0, since more of them could say otherwise."""
+    """Return the two-sided p of no difference from values (1 + B,); at least 2 / (1 + B), so never 0."""
     replicates = differences[1:][~np.isnan(differences[1:])]
     fewer = min((replicates <= 0).sum(), (replicates >= 0).sum())
     return float(min(1.0, 2 * (1 + fewer) / (1 + replicates.size)))
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Adjusted for their number, by steps down from the least (Holm 1979)."""
+    """Adjust p values for their number, step down (Holm 1979)."""
     order = np.argsort(p, kind="stable")
     stepped = np.maximum.accumulate(np.sort(p) * np.arange(len(p), 0, -1))
     adjusted = np.empty(len(p))
@@ -65,12 +65,12 @@ def holm(p: Sequence[float]) -> list[float]:
 def design_effects(
     predictions: Predictions, called: Booleans, replicates: int, generator: np.random.Generator
 ) -> dict[str, float]:
-    """By metric, the variance of a bootstrap over patients ÷ that of a bootstrap over eyes.
+    """Return by metric the variance of a bootstrap over patients ÷ that of a bootstrap over eyes.
 
-    In quarters, coarser than its own noise, so that it tells little of any patient; at least 1, and 1 for a metric that
-    does not vary. Both draw from one seed: where every patient has one eye they are equal, and the effect is exactly 1.
-    At most the most eyes that a patient has, which it cannot exceed for a cell: what a rare draw makes of a steep
-    metric, such as the NPV of few eyes, comes back when that is taken of resampled cells, and would be widened twice.
+    Effects are rounded to quarters, coarser than their own noise, so that they reveal little about a patient. They are
+    at least 1, and 1 for a metric that does not vary. Both bootstraps use one seed: with one eye a patient the effect
+    is exactly 1. It is at most the largest number of eyes of a patient, the bound for a cell. Rare draws of a steep
+    metric, such as the NPV of few eyes, exceed it. Resampled cells repeat them and would widen the interval twice.
     """
     most = min(int(np.bincount(predictions.patient).max()), LARGEST_EFFECT)
     seed = generator.integers(2**63)
@@ -88,7 +88,7 @@ def table_intervals(
     replicates: int,
     generator: np.random.Generator,
 ) -> dict[str, Estimate | None]:
-    """Return the interval of each metric for all sites' tables together; None where they count too few eyes.
+    """Return the interval of each metric for the sites' summed tables; None where they count too few eyes.
 
     The design effect of a metric is the mean over sites, weighted by eyes.
     """

@@ -1,7 +1,7 @@
-"""Metrics: functions of counts. The names of a function's parameters are the counts that it needs (see counts.py).
+"""Metrics: functions of counts. A function's parameters have the names of the counts that it needs (see counts.py).
 
-A metric takes counts with a leading axis of B replicates and returns (B,), NaN where it is undefined. So one function
-serves the sample, its bootstrap replicates, and the summed tables of a federation.
+A metric takes counts with a leading axis of B replicates and returns (B,), NaN where it is undefined. One function
+works for the sample, its bootstrap replicates, and the summed tables of a federation.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -19,21 +19,21 @@ from teledx_fed.evaluation.predictions import Booleans, Floats, Predictions
 from teledx_fed.evaluation.sufficiency import Kind
 
 ENTRY_POINTS = "teledx_fed.metrics"
-"""The group in which installed packages name metrics of their own, for the reports of local runs."""
+"""The entry point group of metrics in installed packages, for reports of local runs."""
 DEFAULT_THRESHOLD = 0.5
 
 
 class Counts(Protocol):
     def get(self, name: str, /) -> Floats | None:
-        """Return counts with a leading axis of replicates, or None where there are none of this name."""
+        """Return counts with a leading axis of replicates, or None where the name is missing."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric and what its report says: `title`, and the `form` of its numbers.
+    """A metric, with its `title` and number format (`form`) in reports.
 
-    Too few patients of one of the `kinds` make it undefined. `low` and `high` bound its values. With `worst_site`, the
-    report names the hospital with the lowest value.
+    It is undefined with too few patients of one of the `kinds`. `low` and `high` bound its values. With `worst_site`,
+    the report names the hospital with the lowest value.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Metric:
         return tuple(signature(self.function).parameters)
 
     def of(self, counts: Counts) -> Floats | None:
-        """Return the metric (B,), or None where counts that it needs are missing."""
+        """Return the metric (B,), or None where a count that it needs is missing."""
         needed = [counts.get(name) for name in self.needs]
         return None if any(count is None for count in needed) else self.function(*needed)
 
@@ -67,7 +67,7 @@ def metric(
     worst_site: bool = False,
     form: str = ".3f",
 ) -> Callable[[Callable[..., Floats]], Metric]:
-    """Make a metric of a function, with the function's name."""
+    """Decorate a function as a metric of the same name."""
     return lambda function: Metric(function.__name__, title, function, kinds, low, high, worst_site, form)
 
 
@@ -78,7 +78,7 @@ def referable_auroc(referable_scores: Floats) -> Floats:
 
 @metric("QWK", Kind.NOT_COMMONEST_GRADE, low=-1.0, worst_site=True)
 def qwk(confusion: Floats) -> Floats:
-    """Cohen's kappa with quadratic weights (Cohen, Psychol Bull 1968;70:213-20)."""
+    """Return Cohen's kappa with quadratic weights (Cohen, Psychol Bull 1968;70:213-20)."""
     rows, columns, grade = confusion.sum(axis=2), confusion.sum(axis=1), np.arange(confusion.shape[1])
     distance = (grade[:, None] - grade) ** 2
     observed = (distance * confusion).sum(axis=(1, 2))
@@ -112,7 +112,7 @@ def npv(called: Floats) -> Floats:
 
 
 def _at_prevalence(percent: int) -> tuple[Metric, Metric]:
-    """Predictive values where `percent` of eyes are referable, by Bayes' theorem."""
+    """Return predictive values if `percent` of eyes are referable, by Bayes' theorem."""
     prevalence = percent / 100
 
     def positive(called: Floats) -> Floats:
@@ -148,14 +148,14 @@ def accuracy(confusion: Floats) -> Floats:
 
 @metric("Macro F1", Kind.TESTED)
 def macro_f1(confusion: Floats) -> Floats:
-    """Mean over the grades of F1; a grade that neither occurs nor is predicted has none."""
+    """Return the mean F1 of grades, without those that neither occur nor are predicted."""
     hits, rows, columns = np.einsum("bii->bi", confusion), confusion.sum(axis=2), confusion.sum(axis=1)
     return mean_defined(ratio(2 * hits, rows + columns), axis=1)
 
 
 @metric("Brier score", Kind.TESTED)
 def brier(referable_scores: Floats, referable_sums: Floats) -> Floats:
-    """Mean squared error of the referable score (Brier, Mon Weather Rev 1950;78:1-3)."""
+    """Return the mean squared error of the referable score (Brier, Mon Weather Rev 1950;78:1-3)."""
     return ratio(referable_sums[:, 0], referable_scores.sum(axis=(1, 2)))
 
 
@@ -175,7 +175,7 @@ def ece(reliability: Floats) -> Floats:
 
 
 PRIMARY = (referable_auroc.name, qwk.name)
-"""What models are compared by; the first decides."""
+"""The metrics of comparisons, the main one first."""
 HEADLINE = {one.name: one for one in (referable_auroc, qwk)}
 METRICS: Mapping[str, Metric] = {
     one.name: one
@@ -185,11 +185,11 @@ METRICS: Mapping[str, Metric] = {
         *(severe, missed_severe, accuracy, macro_f1, brier, calibration_slope, calibration_intercept, ece),
     )
 }
-"""The metrics of every report, in the order of its pages."""
+"""The metrics of every report, in the order of its tables."""
 
 
 def all_metrics() -> dict[str, Metric]:
-    """Return `METRICS` and those of installed packages. For reports of local runs: a site computes `METRICS` alone."""
+    """Return `METRICS` and those of installed packages, for reports of local runs. A site computes only `METRICS`."""
     installed = {name: extensions.load(ENTRY_POINTS, name) for name in extensions.names(ENTRY_POINTS)}
     for name, one in installed.items():
         entry = f"entry point {name} of {ENTRY_POINTS}"
@@ -202,7 +202,7 @@ def all_metrics() -> dict[str, Metric]:
 def compute(
     predictions: Predictions, called: Booleans, multiplicity: Floats, metrics: Iterable[Metric] = METRICS.values()
 ) -> dict[str, Floats]:
-    """Return each metric (B,) of `predictions`, with the eyes `called` referable (n,) and multiplicity (B, n).
+    """Return each metric (B,) of `predictions`, for eyes `called` referable (n,) and multiplicity (B, n).
 
     NaN where the head does not give the counts that a metric needs.
     """
@@ -212,6 +212,6 @@ def compute(
 
 
 def compute_one(name: str, predictions: Predictions, threshold: float = DEFAULT_THRESHOLD) -> float:
-    """Return one metric of the sample, with the eyes called whose referable score reaches `threshold`."""
+    """Return one metric of the sample; eyes with a referable score of `threshold` or more are called."""
     called = predictions.referable_score >= threshold
     return float(compute(predictions, called, np.ones((1, predictions.eyes)), [METRICS[name]])[name][0])

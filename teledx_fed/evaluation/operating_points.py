@@ -1,4 +1,4 @@
-"""Operating points: thresholds chosen on a hospital's validation set, if it is small with the federation's counts."""
+"""Operating points: thresholds from a hospital's validation set and, if it is small, from the federation's counts."""
 
 import math
 from collections.abc import Mapping
@@ -15,26 +15,26 @@ from teledx_fed.evaluation.predictions import REFERABLE, VISION_THREATENING, Boo
 
 CONFIDENCE = 0.95
 DEFAULT_THRESHOLD = 0.5
-"""Used where neither the hospital nor the federation has a diseased eye."""
+"""The threshold where neither the hospital nor the federation has a diseased eye."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """Score histograms (64,) of a federation's diseased eyes, in equal bins of 0…1; `urgent` is None for one output."""
+    """Score histograms (64,) of a federation's diseased eyes, in equal bins of 0…1. `urgent` is None for one output."""
 
     referable: Floats
     urgent: Floats | None
 
 
 def evidence(tables: Tables) -> Evidence | None:
-    """Read the evidence from the hospitals' summed tables; None where no hospital sent any."""
+    """Return the evidence in the hospitals' summed tables; None where no hospital sent any."""
     return Evidence(tables["referable_sought"], tables.get("urgent_sought")) if tables else None
 
 
 def choose_operating_points(
     predictions: Predictions, settings: EvaluationSettings, pooled: Evidence | None = None
 ) -> OperatingPoints:
-    """Choose on the `predictions` of the validation set. An eye at or above the urgent threshold is also referred."""
+    """Choose thresholds on validation `predictions`. An eye at or above the urgent threshold is also referred."""
     p, counts = predictions, pooled or Evidence(np.zeros(BINS), None)
     diseased, floor = p.detectable(REFERABLE), settings.referable_specificity
     referable = choose_operating_point(diseased, p.referable_score, floor, settings, counts.referable)
@@ -52,7 +52,7 @@ def choose_operating_point(
 ) -> OperatingPoint:
     """Choose a threshold for `scores` (n,), given which eyes are `diseased` (n,).
 
-    `pooled` (64,), the histogram of the federation's diseased eyes, replaces those that are missing here. The
+    `pooled` (64,) is the histogram of the federation's diseased eyes. It replaces those that the hospital lacks. The
     hospital's own diseased eyes must not contradict it, since a coordinator can claim any counts.
     """
     positives, negatives, fewest = scores[diseased], scores[~diseased], settings.fewest_positives
@@ -88,13 +88,13 @@ def call_referable(points: OperatingPoints, predictions: Predictions) -> Boolean
 
 
 def refer_by_scores(points: OperatingPoints, referable: Floats, threat: Floats | None) -> Booleans:
-    """Refer by both thresholds, also where the urgent one is withheld."""
+    """Return the eyes that either threshold refers, even where urgent is withheld."""
     referred = referable >= points.referable.threshold
     return referred if points.urgent is None or threat is None else referred | (threat >= points.urgent.threshold)
 
 
 def call_urgent(points: OperatingPoints, threat: Floats) -> Booleans:
-    """Return the eyes (n,) that are called urgent by vision-threatening scores (n,); none where urgent is withheld."""
+    """Return the eyes (n,) that vision-threatening scores (n,) call urgent; none where urgent is withheld."""
     if points.urgent is None or points.urgent.withheld:
         return np.zeros(threat.shape, dtype=bool)
     return np.asarray(threat >= points.urgent.threshold)
@@ -102,14 +102,14 @@ def call_urgent(points: OperatingPoints, threat: Floats) -> Booleans:
 
 @dataclass(frozen=True)
 class Decisions:
-    """Decisions for one photograph; None where the model does not decide."""
+    """Decisions for one photograph; None where a person decides."""
 
     refers: bool | None
     is_urgent: bool | None
 
 
 def decisions(points: OperatingPoints, referable: float, threat: float) -> Decisions:
-    """Decide by scores before the temperature. Below a withheld referable threshold, a person decides."""
+    """Decide by scores before the temperature. A person decides below a withheld referable threshold."""
     referred = bool(refer_by_scores(points, np.array(referable), np.array(threat)))
     undecided = points.referable.withheld and not referred
     withheld = points.urgent is None or points.urgent.withheld
@@ -117,7 +117,7 @@ def decisions(points: OperatingPoints, referable: float, threat: float) -> Decis
 
 
 def performance(diseased: Booleans, called: Booleans) -> Performance:
-    """Sensitivity, specificity and positive predictive value of calling the eyes `called` (n,)."""
+    """Return sensitivity, specificity and positive predictive value of the calls (n,)."""
     return Performance(share(called[diseased]), share(~called[~diseased]), share(diseased[called]))
 
 
@@ -132,7 +132,7 @@ def add_test_performance(points: OperatingPoints, predictions: Predictions) -> O
 
 
 def share(eyes: Booleans) -> Share:
-    """The share of true values, with its exact 95 % interval (Clopper & Pearson, Biometrika 1934;26:404-13)."""
+    """Return the share of true values, with its exact 95 % interval (Clopper & Pearson, Biometrika 1934;26:404-13)."""
     count, of = int(eyes.sum()), eyes.size
     if of == 0:
         return Share(0, 0, None, None, None)
@@ -144,8 +144,8 @@ def share(eyes: Booleans) -> Share:
 def false_positives_allowed(healthy: int, least_specificity: float) -> int | None:
     """Return how many of the `healthy` eyes may be called so that the specificity holds for new eyes.
 
-    It holds with 95 % confidence, for any distribution of scores (Wilks, Ann Math Stat 1941;12:91-6). None where there
-    are too few eyes to show it even with none called.
+    It holds with 95 % confidence, for any distribution of scores (Wilks, Ann Math Stat 1941;12:91-6). None where even
+    no called eye is too little evidence.
     """
     if least_specificity <= 0:
         return healthy
@@ -163,8 +163,8 @@ def as_json(evidence: Evidence) -> Mapping[str, list[int]]:
 def _threshold_for_sensitivity(positives: Floats, pooled: Floats, missing: int, target: float) -> float:
     """Return the highest threshold that calls the target share of diseased eyes.
 
-    The `pooled` eyes together weigh as much as the `missing` ones. Each counts at the lower edge of its bin, so that no
-    eye counts as called above its score.
+    The `pooled` eyes together weigh as much as the `missing` ones. Each has the score of its bin's lower edge, so no
+    threshold above an eye's score counts it as called.
     """
     scores = np.concatenate([positives, np.arange(BINS) / BINS])
     weights = np.concatenate([np.ones(positives.size), pooled * (missing / pooled.sum() if pooled.any() else 0)])
@@ -177,7 +177,7 @@ def _threshold_for_sensitivity(positives: Floats, pooled: Floats, missing: int, 
 
 
 def _threshold_for_specificity(healthy: Floats, scores: Floats, allowed: int) -> float:
-    """Return the lowest threshold that calls `allowed` healthy eyes at most: half-way to the next higher score."""
+    """Return the lowest threshold that calls at most `allowed` healthy eyes: half-way to the next higher score."""
     if allowed >= healthy.size:
         return 0.0
     highest_not_called = float(np.sort(healthy)[::-1][allowed])
@@ -190,7 +190,7 @@ def _too_few(here: int, pooled: int, fewest: int) -> str:
 
 
 def _contradicted(called: Booleans, target: float) -> str:
-    """Say why the diseased eyes here contradict the target sensitivity, by an exact binomial test at 5 %; else ''."""
+    """Return why the diseased eyes here contradict the target sensitivity (exact binomial test at 5 %), or ''."""
     count, of = int(called.sum()), called.size
     if bdtr(count, of, target) >= 1 - CONFIDENCE:
         return ""

@@ -1,4 +1,4 @@
-"""What a model said of each eye, beside what is true of it."""
+"""Predictions of a model for each eye, with the true labels."""
 
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
@@ -15,17 +15,17 @@ Integers = NDArray[np.int64]
 Booleans = NDArray[np.bool_]
 
 REFERABLE, VISION_THREATENING = 2, 3
-"""The least ICDR grade that is."""
+"""The lowest ICDR grade of each."""
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """One row an eye; `patient` numbers the patients from 0.
+    """Labels and scores (n,) of eyes; `patient` numbers the patients from 0.
 
-    `referable` and `vision_threatening` are what is true of a patient, labelled oedema included. `detects_oedema` says
-    whether the model has an output of it.
+    `referable` and `vision_threatening` are true labels, with labelled oedema. `detects_oedema`: the model has an
+    output for oedema.
 
-    `probabilities` is n × 5. A head with one output (referable or not) has neither them nor a
+    `probabilities` is (n, 5). A head with one output (referable or not) has neither `probabilities` nor
     `vision_threatening_score`.
     """
 
@@ -55,10 +55,10 @@ class Predictions:
 def predictions(
     examples: Sequence[Example], probabilities: Floats, oedema_probability: Floats | None = None
 ) -> Predictions:
-    """Eyes out of images: probabilities are averaged over the images of one eye, and the worst label counts.
+    """Combine images into eyes: average the probabilities of one eye's images and take its worst label.
 
-    `probabilities` is m × 5, or m for a head with one output. An image whose eye is unknown stands for an eye of its
-    own.
+    `probabilities` is (m, 5), or (m,) for a head with one output. An image of an unknown eye counts as a separate
+    eye.
     """
     _check(len(examples), probabilities, oedema_probability)
     eye = _numbered(
@@ -81,7 +81,7 @@ def predictions(
 
 
 def pool(parts: Sequence[Predictions]) -> Predictions:
-    """The eyes of several sites, one below the other; no two sites share a patient."""
+    """Concatenate the eyes of several sites; no two sites share a patient."""
     before = np.cumsum([0, *(part.patients for part in parts)])
     return Predictions(
         grade=np.concatenate([part.grade for part in parts]),
@@ -98,7 +98,7 @@ def pool(parts: Sequence[Predictions]) -> Predictions:
 
 
 def all_or_none(parts: Iterable[Floats | None]) -> list[Floats]:
-    """Those that a head gives: all of `parts`, or none."""
+    """Return all `parts`, or an empty list if all are None."""
     listed = list(parts)
     there = [part for part in listed if part is not None]
     assert len(there) in (0, len(listed)), "every model must have the same kind of head"
@@ -152,5 +152,5 @@ def _worst(eye: Integers, labels: Sequence[int] | Integers) -> Integers:
 
 
 def either(score: Floats | float, oedema: Floats | float) -> Floats:
-    """The probability of one or the other, were they independent."""
+    """Return the probability of either of two independent events."""
     return np.asarray(np.clip(score + oedema - score * oedema, 0, 1))

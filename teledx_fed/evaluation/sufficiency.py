@@ -1,4 +1,4 @@
-"""Find where too few patients were tested for a metric: its interval would describe one or two patients."""
+"""Find metrics with too few tested patients: their intervals would describe one or two patients."""
 
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
@@ -9,8 +9,8 @@ from teledx_fed.core.updates import Tables
 from teledx_fed.evaluation.predictions import Booleans, Predictions
 
 FEWEST = 4
-"""Patients of each kind that a metric needs. Of n patients, a bootstrap replicate is the lowest one alone with
-probability n^-n. Up to n = 3 that is more than 2.5 %: the ends of a 95 % interval would be single patients."""
+"""The patients of each kind that a metric needs. A bootstrap replicate of n patients is n times the lowest one with
+probability n^-n. Up to n = 3 that exceeds 2.5 %: the ends of a 95 % interval would be single patients."""
 
 
 class Kind(StrEnum):
@@ -47,7 +47,7 @@ def patients_of_kinds(predictions: Predictions, called: Booleans) -> dict[Kind, 
 
 
 def eyes_of_kinds(tables: Tables) -> dict[Kind, int]:
-    """Count the eyes of each kind in summed tables; leave out kinds that the tables do not hold."""
+    """Count the eyes of each kind in summed tables; leave out kinds that the tables lack."""
     (passed, alarmed), (missed, caught) = tables["called"]
     eyes = {
         Kind.TESTED: tables["eyes"][0],

@@ -1,7 +1,7 @@
-"""What a site sends of an evaluation: counts and two sums, from which every score below follows.
+"""Score tables of a site: counts and two sums, from which the server computes scores.
 
-The counts are exact. The sums are rounded: whoever knows the scores of candidate patients could tell from a sum of full
-precision which of them are referable. Nothing here hides an eye that is alone in its bin from whoever knows its score.
+The counts are exact. The sums are rounded: from a sum of full precision, a server with the scores of candidate patients
+could find out which of them are referable. A table does not hide an eye that is alone in its bin from such a server.
 """
 
 from collections.abc import Sequence
@@ -22,19 +22,19 @@ EFFECTS = (
     *("ppv_5", "npv_5", "ppv_10", "npv_10", "ppv_20", "npv_20"),
     *("missed_severe", "severe", "accuracy", "macro_f1", "brier"),
 )
-"""The metrics, in this order, whose design effects a site sends with its test table. Others take the largest."""
+"""The metrics, in order, whose design effects a site sends with its test table. Others use the largest."""
 
 BOUNDS = ("referable_auroc_bound", "vision_threatening_auroc_bound", "macro_auroc_bound")
 SCORES = (
     *(name for name, metric in METRICS.items() if SHAPES.keys() >= set(metric.needs)),
     *("macro_auroc", "mean_score_excess", *BOUNDS),
 )
-"""`macro_auroc` is the mean of the AUROCs of each grade against the others; `mean_score_excess` is the mean referable
-score less the share of referable eyes. An AUROC is exact to its bound, `brier` to 0.005 an addend, all others fully."""
+"""`macro_auroc` is the mean AUROC of each grade against the others. `mean_score_excess` is the mean referable score less
+the share of referable eyes. AUROCs have an error up to their bound; both sums of a site up to 0.005; counts none."""
 
 
 def table(predictions: Predictions, called: Booleans, min_patients: int) -> Tables:
-    """Empty where there are fewer than `min_patients` patients."""
+    """Return the tables; empty for fewer than `min_patients` patients."""
     p = predictions
     if p.patients < min_patients:
         return {}
@@ -60,7 +60,7 @@ def table(predictions: Predictions, called: Booleans, min_patients: int) -> Tabl
 
 
 def inconsistency(tables: Tables, most_eyes: int) -> str | None:
-    """Why these, all that a head gives, cannot be the counts of one evaluation."""
+    """Return why these cannot be the tables of one evaluation, or None."""
     there = set(tables) & set(SHAPES)
     if any(not np.isfinite(table).all() or (table < 0).any() for table in tables.values()):
         return "tables must hold counts and sums that are finite and not negative"
@@ -80,14 +80,14 @@ def inconsistency(tables: Tables, most_eyes: int) -> str | None:
 
 
 def add(tables: Sequence[Tables]) -> Tables:
-    """The table of all sites; those that sent none count for nothing. All must come from one kind of head."""
+    """Sum the tables of sites; skip sites that sent none. All must come from one kind of head."""
     sent = [table for table in tables if table]
     assert all(table.keys() == sent[0].keys() for table in sent), "tables must hold the same arrays to be added"
     return {name: np.sum([table[name] for table in sent], axis=0) for name in (sent[0] if sent else ())}
 
 
 def lent(tables: Sequence[Tables]) -> Tables:
-    """The summed counts of diseased eyes, of no site more than of all others together: one can claim any number."""
+    """Sum the counts of diseased eyes. A site can claim any number, so it counts at most as much as all others."""
     sent = [table for table in tables if table]
     names = [name for name in ("referable_sought", "urgent_sought") if sent and name in sent[0]]
     return {name: np.sum(_bounded([table[name] for table in sent]), axis=0) for name in names}
@@ -103,14 +103,14 @@ def _bounded(counts: Sequence[Floats]) -> list[Floats]:
 
 
 def scores(tables: Tables) -> dict[str, float | None]:
-    """Every one of SCORES, `None` where it is undefined, absurd, or without the arrays that it needs."""
+    """Return SCORES by name; None where one is not finite or an array that it needs is missing."""
     with np.errstate(over="ignore", invalid="ignore"):
         found = measure({name: array[None] for name, array in tables.items()})
     return {name: float(found[name][0]) if name in found and np.isfinite(found[name][0]) else None for name in SCORES}
 
 
 def measure(tables: Tables) -> dict[str, Floats]:
-    """Scores (B,) of tables with a leading axis of replicates."""
+    """Return scores (B,) of tables with a leading axis of replicates."""
     values = {name: metric.of(tables) for name, metric in METRICS.items()}
     scores = {name: value for name, value in values.items() if value is not None}
     for name in ("referable", "vision_threatening"):
@@ -127,9 +127,9 @@ def measure(tables: Tables) -> dict[str, Floats]:
 
 
 def resample(tables: Tables, design_effect: float, replicates: int, generator: np.random.Generator) -> Tables:
-    """Replicates of a table (B, …): Poisson cells whose variance is `design_effect` times that of independent eyes.
+    """Return replicates (B, …): Poisson cells whose variance is `design_effect` times that of independent eyes.
 
-    Sums follow their histogram, at the middles of its bins.
+    Sums vary with their histogram, taken at the middles of its bins.
     """
 
     def drawn(cells: Floats) -> Floats:

@@ -1,4 +1,4 @@
-"""Predictions of all models on the test sets, stored in one file. The file names patients and stays with the images."""
+"""Predictions of all models on the test sets, stored in one file. Identifies patients: keep it with the images."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,15 +21,15 @@ FIELDS = tuple(field.name for field in fields(Predictions))
 POINTS = TypeAdapter(tuple[OperatingPoints, ...])
 
 EyesBySite = Mapping[str, Mapping[str, Booleans]]
-"""By model and site, one value (n,) per eye."""
+"""Values (n,), one per eye, by model and site."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """By model and site: the predictions for the test set, and which eyes the operating points call referable.
+    """Predictions for the test set, and the eyes `called` referable by the operating points, by model and site.
 
-    `patients[site]` are the patients with numbers 0, 1, …. `urgent` are the eyes called urgent, `withheld` those for
-    which no operating point decides that. `points` are the operating points, one for each fold.
+    `patients[site]` are the patients with numbers 0, 1, …. `urgent` are the eyes called urgent, `withheld` those whose
+    urgent operating point is withheld. `points` are the operating points, one for each fold.
     """
 
     predictions: Mapping[str, Mapping[str, Predictions]]
@@ -40,11 +40,11 @@ class Evaluation:
     points: Mapping[str, Mapping[str, tuple[OperatingPoints, ...]]] = field(default_factory=dict)
 
     def among(self, models: Iterable[str]) -> "Evaluation":
-        """Return the part that is of `models`."""
+        """Return the part for `models`."""
         return self.named({model: model for model in models})
 
     def named(self, names: Mapping[str, str]) -> "Evaluation":
-        """Return the part that is of the models in `names`, each under the name that it maps to."""
+        """Return the part for the models in `names`, renamed to its values."""
 
         def selected(part: Mapping[str, Any]) -> dict[str, Any]:
             return {new: part[old] for old, new in names.items() if old in part}
@@ -57,7 +57,7 @@ class Evaluation:
         )
 
     def __or__(self, other: "Evaluation") -> "Evaluation":
-        """Return the models of both. A `ValueError` where they graded different eyes or other patients."""
+        """Return the models of both. Raise a `DataError` where their eyes or patients differ."""
         mine, theirs = next(iter(self.predictions.values())), next(iter(other.predictions.values()))
         same = self.patients == other.patients and all(same_eyes(mine[site], theirs[site]) for site in self.patients)
         if not same:
@@ -73,7 +73,7 @@ class Evaluation:
 
 
 def concatenate_folds(folds: Sequence[Evaluation]) -> Evaluation:
-    """Join the folds of a cross-validation: each patient was tested once, by models not trained on that patient."""
+    """Join the folds of a cross-validation, which tests each patient once with models not trained on that patient."""
     first, *others = folds
     if not others:
         return first
@@ -92,7 +92,7 @@ def concatenate_folds(folds: Sequence[Evaluation]) -> Evaluation:
 
 
 def write(evaluation: Evaluation, path: Path) -> None:
-    """Write an evaluation as safetensors: arrays by number of model and site, everything else as JSON metadata."""
+    """Write an evaluation as safetensors: arrays by number of model and site; the rest is JSON metadata."""
     index = [(model, site) for model, sites in evaluation.predictions.items() for site in sites]
     parts = ((CALLED, evaluation.called), (URGENT, evaluation.urgent), (WITHHELD, evaluation.withheld))
     arrays: dict[str, Any] = {}
@@ -108,7 +108,7 @@ def write(evaluation: Evaluation, path: Path) -> None:
 
 
 def read(path: Path) -> Evaluation:
-    """Read what `write` wrote."""
+    """Read a file of `write`."""
     with safe_open(path, framework="numpy") as file:
         metadata = json.loads(file.metadata()["tested"])
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
