@@ -1,4 +1,4 @@
-"""A whole experiment in this process: a federation for each seed and fold, its baselines, one report."""
+"""An experiment in one process: a federation for each seed and fold, its baselines, one report."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ from teledx_fed.training.worker import SiteModel, Worker, build_workers
 
 @dataclass(frozen=True)
 class Conducted:
-    """A part of the experiment that has come to its end."""
+    """A finished part of the experiment: one seed and fold."""
 
     part: Part
     sites: Mapping[str, Site]
@@ -38,7 +38,7 @@ class Conducted:
 
 @dataclass(frozen=True)
 class Context:
-    """Who works for every fold of a seed, and who is told of it."""
+    """What all folds of a seed share."""
 
     workers: Sequence[Worker]
     clock: Clock
@@ -64,7 +64,7 @@ class PartReporter(SilentReporter):
 
 
 def conduct(settings: Settings, folder: Path) -> None:
-    """From wherever `folder` stands; a part that was finished there is read back."""
+    """Run an experiment, or resume it: finished parts are read from `folder`."""
     local_strategy_of(settings)  # refuse settings that do not fit the strategy before any work
     clock = Clock()
     with tracked(settings, folder) as track, TerminalReporter(settings.federation.choose_by) as reporter:
@@ -72,7 +72,7 @@ def conduct(settings: Settings, folder: Path) -> None:
         for folds in settings.repeats():
             reporter.phase("photographs")
             with clock("preparation"):
-                # first: a missing GPU ends the run before hours go by
+                # first, so that a missing GPU ends the run at once
                 workers = build_workers(folds[0], clock, SILENT if repeats else reporter)
             context = Context(workers, clock, reporter, track)
             repeats.append([_conducted(part, folder, settings.part_name(part), context) for part in folds])
@@ -119,7 +119,7 @@ def _conducted(settings: Settings, run: Path, name: str, context: Context) -> Co
 
 
 def _bundle(parts: Sequence[Conducted], worker: Worker, settings: Settings, folder: Path, reporter: Reporter) -> None:
-    """Of several parts each has a model of its own, and none of them is the one to diagnose with."""
+    """Write bundles, unless the run has several parts: then no single model is for diagnosis."""
     if missing := no_bundle(len(parts)):
         reporter.message(missing)
         return

@@ -29,8 +29,8 @@ SCORES = (
     *(name for name, metric in METRICS.items() if SHAPES.keys() >= set(metric.needs)),
     *("macro_auroc", "mean_score_excess", *BOUNDS),
 )
-"""`macro_auroc` is the mean AUROC of each grade against the others. `mean_score_excess` is the mean referable score less
-the share of referable eyes. AUROCs have an error up to their bound; both sums of a site up to 0.005; counts none."""
+"""`macro_auroc` is the mean AUROC of each grade against the others. `mean_score_excess` is the mean referable score
+less the share of referable eyes. AUROCs have an error up to their bound; both sums of a site up to 0.005; counts none."""
 
 
 def table(predictions: Predictions, called: Booleans, min_patients: int) -> Tables:

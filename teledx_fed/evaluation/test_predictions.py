@@ -1,4 +1,4 @@
-"""Predictions of all models on the test sets, stored in one file. Identifies patients: keep it with the images."""
+"""Predictions of all models on the test sets, stored in one file. It identifies patients: keep it with the images."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -1,1 +1,1 @@
-"""The network, its initial weights and what of it travels."""
+"""The network, its initial weights, ONNX export and bundles."""

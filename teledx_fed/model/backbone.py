@@ -1,4 +1,4 @@
-"""Parts of a timm backbone: pixel scale, stages, and what of it is frozen."""
+"""Parts of a timm backbone: pixel scale, stages, frozen parameters."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,7 +12,7 @@ BatchNorm = nn.modules.batchnorm._BatchNorm
 
 
 class Normalise(nn.Module):
-    """Scale uint8 images (b, 3, s, s) as for the pretraining of the backbone."""
+    """Scales uint8 images (b, 3, s, s) as in the backbone's pretraining."""
 
     mean: Tensor
     deviation: Tensor
@@ -33,24 +33,24 @@ def timm_arguments(origin: str) -> dict[str, Any]:
 
 
 def pixel_scale(backbone: nn.Module, origin: str) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation (3,) of the pixels, in 0…1, that the initial weights were trained on."""
+    """Return mean and standard deviation (3,) of pixels, in 0…1, with which the initial weights were trained."""
     config = cast(Mapping[str, Any], backbone.pretrained_cfg)
     mean, deviation = (0.5, 0.5) if origin == "lite0" else (config["mean"], config["std"])
     return torch.as_tensor(mean).expand(3).clone(), torch.as_tensor(deviation).expand(3).clone()
 
 
 def stages(backbone: nn.Module) -> Iterable[nn.Module]:
-    """Return the stages of an EfficientNet, or another backbone as one stage."""
+    """Return the stages of an EfficientNet; any other backbone is one stage."""
     return backbone.as_sequential() if isinstance(backbone, EfficientNet) else (backbone,)
 
 
 def is_frozen(stage: nn.Module) -> bool:
-    """Whether none of the parameters is trained."""
+    """Whether no parameter of the stage is trained."""
     return not any(parameter.requires_grad for parameter in stage.parameters())
 
 
 def is_fixed(module: nn.Module, batch_norm: str) -> bool:
-    """Whether the module stays in evaluation mode in training."""
+    """Whether the module stays in evaluation mode during training."""
     parameters = list(module.parameters(recurse=False))
     untrained = bool(parameters) and not any(parameter.requires_grad for parameter in parameters)
     return untrained or (isinstance(module, BatchNorm) and batch_norm == "frozen")

@@ -1,4 +1,4 @@
-"""What a hospital diagnoses with: a folder that is of one piece, and says what it was made for and for whom."""
+"""Model bundle for diagnosis: a folder with the network, and a manifest with its purpose and file hashes."""
 
 import hashlib
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ MANIFEST, WEIGHTS, GRAPH = "bundle.json", "model.safetensors", "model.onnx"
 
 @dataclass(frozen=True)
 class Preparation:
-    """How photographs become what the network sees: `steps` in words, `version` that of the code that does it."""
+    """How photographs become network inputs: `steps` in words, `version` of the code that prepares them."""
 
     version: int
     image_size: int
@@ -34,10 +34,10 @@ class Preparation:
 
 @dataclass(frozen=True)
 class Calibration:
-    """On one hospital's validation set, of so many `eyes` and `patients`.
+    """Calibration on a hospital's validation set, with its number of `eyes` and `patients`.
 
-    Probabilities are of logits divided by `temperature`; those at least as large as `possible` are of grades that hold
-    the true one in `coverage` of eyes. The operating points are for probabilities of logits that are not divided.
+    Probabilities use logits divided by `temperature`. Grades of probability `possible` or more include the true one in
+    `coverage` of eyes. Operating points use probabilities of logits that are not divided.
     """
 
     temperature: float
@@ -50,7 +50,7 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Scope:
-    """What was seen in training: cameras where they are known, and the shortest side of a photograph in pixels."""
+    """Training photographs: their cameras where recorded, and the shortest side of any of them in pixels."""
 
     cameras: tuple[str, ...]
     shortest_side: int
@@ -58,7 +58,7 @@ class Scope:
 
 @dataclass(frozen=True)
 class Manifest:
-    """`trained` tells people of the training; `demonstration`: on drawn eyes, not for patients."""
+    """`trained` describes the training; `demonstration`: on synthetic eyes, not for patients."""
 
     site: str
     release: str
@@ -68,10 +68,10 @@ class Manifest:
     scope: Scope
     trained: Mapping[str, str | int | float | None]
     network: NetworkCard | None = None
-    """Filled in when the bundle is written."""
+    """Set when the bundle is written."""
     format: int = FORMAT
     files: Mapping[str, str] = field(default_factory=dict)
-    """SHA-256 by name."""
+    """SHA-256 by file name."""
 
 
 MANIFESTS = TypeAdapter(Manifest)
@@ -79,7 +79,7 @@ MANIFESTS = TypeAdapter(Manifest)
 
 @dataclass(frozen=True)
 class Outputs:
-    """Of b images: logits (b, 5), those of oedema (b) where there are any, and feature maps (b, c, h, w)."""
+    """Outputs for b images: logits (b, 5), oedema logits (b,) or None, and feature maps (b, c, h, w)."""
 
     logits: NDArray[np.float32]
     oedema: NDArray[np.float32] | None
@@ -87,7 +87,7 @@ class Outputs:
 
 
 class Bundle:
-    """Computes without PyTorch. A `ValueError` where a file is missing or changed, or another version wrote it."""
+    """A bundle, without PyTorch. Raises `IntegrityError` for a missing or changed file, or another version."""
 
     def __init__(self, folder: Path, threads: int) -> None:
         self.folder, self._threads = folder, threads
@@ -106,9 +106,9 @@ class Bundle:
             self.content(name)
 
     def content(self, name: str) -> bytes:
-        """The bytes of a file of the bundle. A `ValueError` where they are not those that the manifest names.
+        """Read a file of the bundle. Raise an `IntegrityError` if its hash differs from the manifest.
 
-        Files are read when they are first needed: meanwhile another model may have replaced this one in the folder.
+        Files are read again at first use: meanwhile another model may have replaced this one in the folder.
         """
         content = _content(self.folder, name)
         if hashlib.sha256(content).hexdigest() != self.manifest.files[name]:
@@ -117,18 +117,18 @@ class Bundle:
 
     @property
     def replaced(self) -> bool:
-        """Whether the folder holds another bundle now, or none."""
+        """Whether the folder now contains another bundle, or none."""
         file = self.folder / MANIFEST
         return not file.is_file() or hashlib.sha256(file.read_bytes()).hexdigest() != self.digest
 
     def __call__(self, images: NDArray[np.uint8]) -> Outputs:
-        """Of prepared photographs (b, s, s, 3)."""
+        """Return outputs of prepared photographs (b, s, s, 3)."""
         logits, maps = self._runtime.outputs(images)
         return Outputs(logits[:, :GRADES], logits[:, GRADES] if logits.shape[1] > GRADES else None, maps)
 
     @cached_property
     def head(self) -> NDArray[np.float32]:
-        """Weights (5, c): logits are these times the feature maps' means, and a constant."""
+        """Weights (5, c): logits are their product with the feature maps' means, plus a bias."""
         return np.asarray(safetensors.numpy.load(self.content(WEIGHTS))["head.weight"])
 
     @cached_property

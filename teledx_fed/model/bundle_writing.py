@@ -1,4 +1,4 @@
-"""A trained network as a bundle; apart from reading one, which needs no PyTorch."""
+"""Writing of bundles, separate from reading, which needs no PyTorch."""
 
 import hashlib
 import json
@@ -32,9 +32,9 @@ class _Mapped(nn.Module):
 
 
 def write_bundle(network: Grader, manifest: Manifest, folder: Path) -> None:
-    """Weights and graph carry the card that MODEL_CARD.md spells out.
+    """Write a bundle. Weights and graph contain the card of MODEL_CARD.md.
 
-    The manifest comes last, with the others' hashes: without it there is no bundle."""
+    The manifest is written last, with their hashes: without it, a folder is no bundle."""
     if network.settings.head != HeadName.GRADES:
         raise ConfigurationError(
             f"model.head must be grade for a bundle, got {network.settings.head}. Train five grades."

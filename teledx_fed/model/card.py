@@ -16,7 +16,7 @@ from teledx_fed.model.network_card import IMAGES, LOGITS, MAPS, NetworkCard
 
 FILE = "MODEL_CARD.md"
 KEY = "card"
-"""Under which an ONNX file carries the block as JSON; in safetensors it is a part of `model`."""
+"""The key of the JSON block in an ONNX file; in safetensors it is a part of `model`."""
 
 PARTS = TypeAdapter(Mapping[str, Any])
 USE = """To suggest a grade of diabetic retinopathy, and whether to refer, from a colour photograph of the fundus of an
@@ -28,7 +28,7 @@ use. Do not use it for ungradable photographs, treated eyes, pregnant patients o
 
 @dataclass(frozen=True)
 class Card:
-    """What MODEL_CARD.md says. Without a `manifest` the model is a run's, not yet calibrated at a hospital."""
+    """Content of MODEL_CARD.md. Without a `manifest`, the model is not yet calibrated at a hospital."""
 
     network: NetworkCard
     preparation: Preparation
@@ -38,7 +38,7 @@ class Card:
 
     @property
     def block(self) -> dict[str, Any]:
-        """For machines; plain JSON values."""
+        """The card for programs, as JSON values."""
         told: dict[str, Any] = {
             "schema": "teledx_fed.card/1",
             "network": self.network,
@@ -108,7 +108,7 @@ def network_card(network: Grader, size: int) -> NetworkCard:
 
 
 def _head_code(layers: Sequence[str]) -> str:
-    """One linear layer, or two with a ReLU between them."""
+    """Return code of one linear layer, or two with a ReLU between."""
     code = "logits = pooled"
     for number, layer in enumerate(layers):
         inner = f"torch.relu({code.removeprefix('logits = ')})" if number else code.removeprefix("logits = ")

@@ -1,4 +1,4 @@
-"""From PyTorch to ONNX: once, checked, with nothing left to find out when it runs."""
+"""Export from PyTorch to ONNX, with a check that both compute the same."""
 
 import io
 import warnings
@@ -23,12 +23,12 @@ from teledx_fed.model.network_card import IMAGES
 from teledx_fed.model.runtime import Runtime
 
 EXPORT_VERSION = 3
-"""Raise it whenever the same module gives another graph."""
+"""Increase it when the same module gives another graph."""
 
 TOLERANCE = 1e-4
-"""The largest difference from PyTorch that is let pass, as a share of the largest output."""
+"""The largest accepted difference from PyTorch, as a share of the largest output."""
 
-_one_at_a_time = Lock()  # torch's exporter and the filters of warnings are global to the process
+_one_at_a_time = Lock()  # torch's exporter and warning filters are global to the process
 
 
 class _Exported(nn.Module):
@@ -42,10 +42,10 @@ class _Exported(nn.Module):
 
 
 def export(module: nn.Module, size: int, names: Sequence[str] = (), metadata: Mapping[str, str] = {}) -> bytes:
-    """`module` takes uint8 images (b, 3, size, size); its ONNX takes any number of them as (b, size, size, 3).
+    """Return the ONNX file of a module. `module` takes uint8 images (b, 3, size, size), the file (b, size, size, 3).
 
-    It may return one tensor or several, which are given `names`; `metadata` goes into the file. A `ValueError` where
-    ONNX Runtime, on a CPU, computes something else than PyTorch.
+    The module may return one tensor or several, with `names` in the file. `metadata` goes into the file. Raise a
+    `ConfigurationError` where ONNX Runtime, on a CPU, differs from PyTorch.
     """
     reference = _Exported(deepcopy(module)).cpu().eval()
     images = _images(3, size)
@@ -67,11 +67,11 @@ def _with_metadata(graph: bytes, metadata: Mapping[str, str]) -> bytes:
 def _graph(exported: nn.Module, images: NDArray[np.uint8], names: Sequence[str]) -> bytes:
     file = io.BytesIO()
     with _one_at_a_time, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # this exporter is the old one: 0.6 s, not 8, and one file
+        warnings.simplefilter("ignore")  # the old exporter: 0.6 s instead of 8 s, and one file
         torch.onnx.export(
             exported,
             (torch.from_numpy(images),),
-            file,  # type: ignore[arg-type]  # its stub forgets that it takes files
+            file,  # type: ignore[arg-type]  # its stub omits files
             dynamo=False,
             input_names=[IMAGES],
             output_names=list(names),
@@ -81,7 +81,7 @@ def _graph(exported: nn.Module, images: NDArray[np.uint8], names: Sequence[str])
 
 
 def _for_runtime(exported: nn.Module) -> nn.Module:
-    """The same in words that ONNX Runtime fuses: padding as constants, squeezing as the pooling that it is."""
+    """Replace layers by equal ones that ONNX Runtime fuses: constant padding, and pooling as the squeeze."""
     for module in exported.modules():
         if isinstance(module, Conv2dSame):
             module.forward = partial(_padded_statically, module)  # type: ignore[method-assign]
@@ -102,7 +102,7 @@ def _padded_statically(conv: Conv2dSame, x: Tensor) -> Tensor:
         side = int(x.shape[2 + dimension])
         total = get_same_padding(side, conv.kernel_size[dimension], conv.stride[dimension], conv.dilation[dimension])
         padding += [total // 2, total - total // 2]
-    padded = functional.pad(x, padding, value=0.0)  # said aloud, or ONNX Runtime leaves it beside the convolution
+    padded = functional.pad(x, padding, value=0.0)  # without `value`, ONNX Runtime does not fuse the padding
     return functional.conv2d(padded, conv.weight, conv.bias, conv.stride, 0, conv.dilation, conv.groups)
 
 
@@ -112,7 +112,7 @@ def _images(count: int, size: int) -> NDArray[np.uint8]:
 
 def _check(outputs: NDArray[np.float32], expected: NDArray[np.float32]) -> None:
     difference, allowed = np.abs(outputs - expected).max(), TOLERANCE * np.abs(expected).max()
-    if not difference <= allowed:  # so that NaN is refused too
+    if not difference <= allowed:  # also refuses NaN
         raise ConfigurationError(
             f"the exported network must compute what PyTorch computes to within {allowed:.2g}, got {difference:.2g}. "
             "Check the weights for values that are not finite, then the versions of torch and onnxruntime."

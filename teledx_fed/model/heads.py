@@ -1,4 +1,4 @@
-"""Heads: what a network outputs, which labels it learns, by which loss, and how scores follow from its logits."""
+"""Heads: the outputs of a network, their labels and loss, and the scores that follow from logits."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -20,10 +20,10 @@ Floats = NDArray[np.float64]
 
 
 class Head(ABC):
-    """A kind of head. An output of oedema, where the settings ask for one, follows its `outputs`.
+    """A kind of head. If the settings have an oedema output, it follows the `outputs`.
 
-    `graded`: it gives probabilities of five grades; otherwise one of referable disease. `labels` is how many different
-    labels there are, `classes` names the outputs in the model card.
+    `graded`: it gives probabilities of five grades; otherwise one of referable disease. `labels` is the number of
+    different labels; `classes` names the outputs in the model card.
     """
 
     description: str
@@ -46,7 +46,7 @@ class Head(ABC):
 
     @abstractmethod
     def scores(self, logits: Floats, temperature: float) -> Floats:
-        """Return probabilities of five grades (n, 5) of logits (n, outputs), or of referable disease (n,)."""
+        """Return probabilities of five grades (n, 5), or of referable disease (n,), for logits (n, outputs)."""
 
     @property
     def tables(self) -> Mapping[str, tuple[int, ...]]:

@@ -1,4 +1,4 @@
-"""A timm backbone with a grading head: what of it learns, what of it travels, what of it stays."""
+"""Grading network: a timm backbone and its heads, with the layouts of shared and local weights."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -33,20 +33,20 @@ from teledx_fed.model.heads import Head, head_of
 from teledx_fed.model.pretrained import about, load_file, load_hub, load_lite0, origin
 
 SMALLEST_VARIANCE = np.float32(1e-20)
-"""Beside the epsilon of any BatchNorm it is nothing, to the last bit."""
+"""So small that adding the epsilon of a BatchNorm gives the same bits."""
 
 
 class Grader(nn.Module):
     """A network from photographs to logits: first the frozen part, then the part that is trained.
 
-    `forward` takes uint8 images (b, 3, s, s) and returns logits (b, k): the outputs of the head, followed by one of
-    oedema where the settings ask for it.
+    `forward` takes uint8 images (b, 3, s, s) and returns logits (b, k): the outputs of the head, then one of oedema if
+    `settings.oedema`.
     """
 
     def __init__(
         self, backbone: nn.Module, head: nn.Module, oedema: nn.Module | None, settings: ModelSettings, begun: str
     ) -> None:
-        """`begun`: what the backbone's weights go back to, whatever file they came by (lite0, hub or none)."""
+        """`begun`: the origin of the backbone's weights (lite0, hub or none), also for weights from a file."""
         super().__init__()
         self.backbone, self.head, self.oedema = backbone, head, oedema
         self.settings, self.begun = settings, begun
@@ -56,7 +56,7 @@ class Grader(nn.Module):
         self.layout, self.kept = _layouts(self)
         parts = [self.normalise, *stages(backbone)]
         frozen = len(list(takewhile(is_frozen, parts)))
-        # in a tuple, where torch does not look: a module under two names would be saved twice
+        # a tuple hides them from torch, which would save a module with two names twice
         self._parts = nn.Sequential(*parts[:frozen]).eval(), nn.Sequential(*parts[frozen:])
         learning = nn.ModuleList([self._parts[1], head] + ([oedema] if oedema is not None else []))
         self._trained_modules = [module for module in learning.modules() if not is_fixed(module, settings.batch_norm)]
@@ -64,16 +64,16 @@ class Grader(nn.Module):
         self._lay_out()
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Grader":
-        """Wherever torch moved the tensors to, they are laid out again."""
+        """Apply `fn`, which may replace tensors, and lay them out again."""
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self._lay_out()
         return self
 
     @torch.no_grad()
     def _lay_out(self) -> None:
-        """What travels, or is kept, lies in a vector of parameters and one of statistics: tensors are views of them.
+        """Make the tensors of a layout views of two vectors: parameters and statistics.
 
-        By `data`, or autograd would take a change of one for a change of all.
+        Set `data`; otherwise autograd would treat a change of one as a change of all.
         """
         self.vectors = {layout: self._vectors(layout) for layout in (self.layout, self.kept)}
 
@@ -96,12 +96,12 @@ class Grader(nn.Module):
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """With which timm makes the backbone."""
+        """The arguments with which timm makes the backbone."""
         return timm_arguments(self.begun)
 
     @property
     def frozen(self) -> nn.Sequential:
-        """From images to what the learned part takes: pooled features (b, d), or feature maps (b, c, h, w)."""
+        """The part from images to the input of `learned`: pooled features (b, d), or maps (b, c, h, w)."""
         return self._parts[0]
 
     def learned(self, x: Tensor) -> Tensor:
@@ -115,20 +115,20 @@ class Grader(nn.Module):
         return self.learned(self.frozen(images))
 
     def forward_with_maps(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (b, k), and the feature maps (b, c, h, w) whose means over height and width the heads take."""
+        """Return logits (b, k), and feature maps (b, c, h, w); the heads use their means over height and width."""
         maps = self.backbone.forward_features(self.normalise(images))  # type: ignore[operator]
         pooled = self.backbone.forward_head(maps, pre_logits=True)  # type: ignore[operator]
         return self._of_heads(pooled), maps
 
     def train(self, mode: bool = True) -> "Grader":
-        """As usual, but what is frozen stays in evaluation mode, so that its statistics never move."""
+        """Set the mode of trained modules. Frozen ones stay in evaluation mode: their statistics are fixed."""
         self.training = mode
         for module in self._trained_modules:
             module.training = mode
         return self
 
     def compile_learned(self) -> None:
-        """At the first batch of each shape; changes bits, not what is computed."""
+        """Compile `learned` at the first batch of each shape; rounding may differ."""
         self.learned = torch.compile(self.learned)  # type: ignore[method-assign]
 
     @property
@@ -144,14 +144,14 @@ class Grader(nn.Module):
 
     @property
     def has_frozen_stages(self) -> bool:
-        """Whether an image need pass the first stages only once. Only EfficientNets are known by stages."""
+        """Whether features of the first stages can be computed once. Only EfficientNets have several stages."""
         return any(True for _ in self.frozen.parameters())
 
 
 def build(settings: ModelSettings, seed: int) -> Grader:
-    """A network with its initial weights; the same settings and seed give the same bits."""
+    """Build a network with initial weights; equal settings and seeds give equal bits."""
     begun = origin(Path(settings.file)) if settings.file is not None else settings.initial
-    drawn = seed if settings.initial == "none" else 0  # else one backbone for all seeds, whose features can be shared
+    drawn = seed if settings.initial == "none" else 0  # otherwise all seeds share one backbone and its features
     with _initialised_by(drawn, "backbone"):
         backbone = timm.create_model(settings.name, num_classes=0, **timm_arguments(begun))
     width = cast(int, backbone.num_features)
@@ -170,21 +170,21 @@ def build(settings: ModelSettings, seed: int) -> Grader:
 
 @contextmanager
 def _initialised_by(seed: int, purpose: str) -> Iterator[None]:
-    """timm and torch initialise from the global generator: lend it ours, and put it back."""
+    """Seed the global generator, which timm and torch use to initialise; then restore it."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(generator(seed, purpose=purpose).integers(2**63)))
         yield
 
 
 def pack(network: Grader, layout: Layout) -> Weights:
-    """`layout`'s part of the network, every variance positive: 0 is what a channel that never fires has measured."""
+    """Copy the tensors of `layout`. A variance of 0, of a channel that is never active, becomes positive."""
     parameters, statistics = (vector.cpu().numpy().copy() for vector in network.vectors[layout])
     np.maximum(statistics, SMALLEST_VARIANCE, out=statistics, where=layout.variances)
     return Weights(parameters, statistics, layout)
 
 
 def load(network: Grader, weights: Weights) -> None:
-    """Overwrite in place: no tensor of the network is made anew, and a vector goes to its device in one piece."""
+    """Overwrite the network's vectors in place. Each is copied in one piece; no tensor is replaced."""
     for there, vector in zip(network.vectors[weights.layout], (weights.parameters, weights.statistics), strict=True):
         if there.device.type == "cpu":
             np.copyto(there.numpy(), vector)
@@ -193,7 +193,7 @@ def load(network: Grader, weights: Weights) -> None:
 
 
 def save(network: Grader, path: Path, card: Mapping[str, Any] | None = None) -> None:
-    """The whole network as it stands; its bytes depend on its weights and the `card` alone.
+    """Write the whole network; the bytes depend only on its weights, settings and `card`.
 
     Metadata is one entry, since safetensors writes several in any order.
     """
@@ -204,7 +204,7 @@ def save(network: Grader, path: Path, card: Mapping[str, Any] | None = None) -> 
     if card is not None:
         described["card"] = card
     state = {
-        # how many batches this process has seen is no part of the model
+        # the number of batches in this process is not part of the model
         name: torch.zeros_like(tensor) if name.endswith("num_batches_tracked") else _apart(tensor)
         for name, tensor in network.state_dict().items()
     }
@@ -212,18 +212,18 @@ def save(network: Grader, path: Path, card: Mapping[str, Any] | None = None) -> 
 
 
 def read_network(path: Path) -> Grader:
-    """Read the network that `save` wrote, with its settings."""
+    """Read a network from a file of `save`, with its settings."""
     known = {name: value for name, value in about(path).items() if name not in ("initial", "card")}
     return build(ModelSettings(**known, initial="file", file=str(path)), seed=0)
 
 
 def _apart(tensor: Tensor) -> Tensor:
-    """A view of the network's one vector as a tensor of its own, in the order of its shape."""
+    """Copy a view of a vector to a separate, contiguous tensor on the CPU."""
     return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
 
 
 def _layouts(network: Grader) -> tuple[Layout, Layout]:
-    """What travels, and what is kept at a site."""
+    """Return the layouts that a site sends and keeps."""
     policy = network.settings.batch_norm
     parameters = tuple((name, tuple(p.shape)) for name, p in network.named_parameters() if p.requires_grad)
     statistics = tuple(

