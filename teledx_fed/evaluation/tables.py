@@ -30,7 +30,7 @@ SCORES = (
     *("macro_auroc", "mean_score_excess", *BOUNDS),
 )
 """`macro_auroc` is the mean AUROC of each grade against the others. `mean_score_excess` is the mean referable score
-less the share of referable eyes. AUROCs have an error up to their bound; both sums of a site up to 0.005; counts none."""
+less the share of referable eyes. Errors: of AUROCs up to their bound, of a site's sums up to 0.005, of counts 0."""
 
 
 def table(predictions: Predictions, called: Booleans, min_patients: int) -> Tables:

@@ -21,7 +21,7 @@ from teledx_fed.reporting.wording import MODELS
 
 @dataclass(frozen=True)
 class Row:
-    """A run, or a baseline of the first run: its `scores`, and its `difference` from the first run where paired."""
+    """A run, or a baseline of the first run: its `scores`, and its paired `difference` from the first run."""
 
     name: str
     scores: Json
@@ -44,7 +44,7 @@ class Comparison:
 
     @cached_property
     def paired(self) -> list[Evaluation] | str:
-        """Return by seed all runs and the first one's baselines on the same patients, or why they cannot be paired."""
+        """By seed, all runs and the first one's baselines on the same patients, or why they cannot be paired."""
         first, *others = self.runs
         baselines = {model: MODELS[model] for model in MODELS if model in first.report and model != "federated"}
         repeats = [repeat.named({"federated": self.names[0], **baselines}) for repeat in first.repeats]
@@ -96,7 +96,7 @@ def critical_difference(runs: int, hospitals: int) -> float:
 
 
 def friedman_p(comparison: Comparison, metric: str) -> float:
-    """Return p of the Friedman test: that all runs rank alike."""
+    """Return p of the Friedman test that runs do not differ."""
     scores = [[row.scores["sites"][site][metric]["value"] for site in comparison.sites] for row in comparison.rows]
     return float(friedmanchisquare(*scores).pvalue) if np.ptp(scores, axis=0).any() else 1.0
 

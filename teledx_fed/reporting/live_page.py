@@ -26,7 +26,7 @@ MARKS: dict[SiteState, tuple[str, str]] = {
 
 @dataclass
 class LivePage:
-    """State of the page, drawn at each refresh; `metric` is the one whose learning curve is shown."""
+    """State of the page, drawn at each refresh, with the learning curve of `metric`."""
 
     metric: str = "referable_auroc"
     now: Callable[[], float] = time.monotonic
@@ -77,7 +77,7 @@ class LivePage:
             yield Text.assemble(f"{METRICS[self.metric]} ", (sparkline(self.scores[-WIDEST:]), "cyan"), f" {latest}")
 
     def _sites(self) -> Iterable[Table | Text]:
-        """The refused and the silent ones first."""
+        """Show silent and refused sites first."""
         order = list(reversed(MARKS))
         ordered = sorted(self.sites.items(), key=lambda named: (order.index(named[1][0]), named[0]))
         table = Table.grid(padding=(0, 2))
@@ -98,5 +98,5 @@ def sparkline(scores: Sequence[float | None]) -> str:
 
 
 def one_line(text: str) -> str:
-    """Replace line breaks and control characters, which a site may have written, by spaces."""
+    """Replace line breaks and control characters, which a site can send, by spaces."""
     return "".join(sign if sign.isprintable() else " " for sign in text)

@@ -1,4 +1,4 @@
-"""Operating points in report.json: how each hospital's were chosen, and their performance on test eyes."""
+"""Operating points in report.json: each hospital's thresholds, and their performance on test eyes."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -17,17 +17,16 @@ Json = dict[str, Any]
 
 
 def points_of(tested: Evaluation) -> Mapping[str, Json]:
-    """By hospital, of the federated model: `referable` and `urgent`, each with a point for each fold of the first seed.
+    """Return the federated model's points by hospital: `referable` and `urgent`, one for each fold of the first seed.
 
-    An eye counts for urgent where that is not withheld. `severe_referred` are the eyes of grade 3 and 4 that are at
-    least referred; `oedema_alone` those of a lower grade with labelled oedema, which a model without an output of it is
-    not asked to find.
+    `urgent` counts the eyes for which it is not withheld. `severe_referred` is the share of eyes of grade 3 and 4 that
+    are at least referred. `oedema_alone` is that of lower grades with labelled oedema, if the model lacks its output.
     """
     return {site: _of_site(tested, site) for site in tested.points.get(MODEL, {})}
 
 
 def basis_of(point: Json) -> str:
-    """What a point of report.json rests on."""
+    """Describe the basis of a point of report.json."""
     return basis(POINT.validate_python(point))
 
 
@@ -55,6 +54,6 @@ def _urgent(tested: Evaluation, site: str, found: Predictions, points: list[Oper
 
 
 def _point(points: list[OperatingPoint], sought: Booleans, called: Booleans) -> Json:
-    """Each point without its own test: `test` is of all folds."""
+    """Return points without their own test: `test` is of all folds."""
     listed = [{name: value for name, value in asdict(point).items() if name != "test"} for point in points]
     return {"points": listed, "test": asdict(performance(sought, called))}

@@ -1,4 +1,4 @@
-"""report.html: one self-contained page, made from a run folder alone."""
+"""report.html: a self-contained page, written from a run folder alone."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ from teledx_fed.reporting.wording import MODELS
 
 HEADLINE = ("referable_auroc", "qwk", "sensitivity", "specificity")
 CHANCE = {"referable_auroc": 0.5, "qwk": 0.0}
-"""The metrics that are drawn, and the value of chance."""
+"""The metrics with plots, and their values by chance."""
 MEAN, ALL = "Mean of hospitals", "All patients"
 
 Json = Mapping[str, Any]
@@ -95,12 +95,12 @@ def _scores(found: Json, report: Json) -> Scores:
 
 
 def _label(report: Json, site: str) -> str:
-    """Say how a site knows its patients beside its name: intervals resample patients."""
+    """Label a site with the source of its patient numbers: intervals resample patients."""
     return f"{site}\n(patients {report['sites'][site]['patients_known']})"
 
 
 def _defined(scores: Scores, metric: str) -> bool:
-    """Whether a metric is defined anywhere; a head without grades has no metrics of grades."""
+    """Whether a metric is defined anywhere: a head without grades lacks metrics of grades."""
     return any(found.get(metric) for models in scores.values() for found in models.values())
 
 
@@ -134,7 +134,7 @@ def _rows(scores: Scores, metric: str) -> list[plots.Row]:
 
 
 def _learning(report: Json, rounds: Sequence[Sequence[Json]]) -> dict[str, Markup]:
-    """Draw learning curves; a round's metrics belong to the model that it started from, so to the round before."""
+    """Draw learning curves. A round's metrics are of the model at its start, so of the round before."""
     parts = report["parts"]
     best = parts[0]["best_round"] if len(parts) == 1 else None
     courses = {
@@ -149,7 +149,7 @@ def _learning(report: Json, rounds: Sequence[Sequence[Json]]) -> dict[str, Marku
 
 
 def _curves(report: Json) -> Json:
-    """Draw the curves of each site that has them; ROC needs referable and other eyes."""
+    """Draw the curves of each site; ROC needs referable and other eyes."""
     curves, federated = report["curves"], report["curves"]["federated"]
     return {
         "confusion": {site: found["confusion"] for site, found in federated.items() if found["confusion"]},

@@ -1,4 +1,4 @@
-"""The report's plots, as SVG to stand inside a page that lends them its font and its colours."""
+"""Plots of the report, as SVG inside a page that sets their font and colours."""
 
 import re
 import warnings
@@ -27,7 +27,7 @@ PALETTE = {
     "rule": "#d8dcdf",
     "paper": "#fffffe",
 }
-"""Okabe and Ito's colours, which colour-blind readers tell apart; in the SVG each is a CSS variable of this name."""
+"""Okabe and Ito's colours, distinct for colour-blind readers; in the SVG each is a CSS variable of this name."""
 
 DASHES = {"federated": "-", "local": "--", "ensemble": ":", "centralised": "-."}
 
@@ -54,15 +54,15 @@ STYLE: Any = {
 }
 
 Row = tuple[str, Mapping[str, Estimate | None]]
-"""What a row is called, and its estimates by model."""
+"""A row's label, and its estimates by model."""
 Difference = tuple[str, Estimate | None]
 Course = Sequence[tuple[float, float | None]]
-"""A score after each round."""
+"""A score after each round, or by megabytes."""
 
 
 @mpl.rc_context(STYLE)
 def bars(rows: Sequence[Row], chance: float) -> str:
-    """Estimates by site and model as bars that start from `chance`."""
+    """Draw estimates by site and model as bars from `chance`."""
     models = list(rows[0][1])
     figure, axes = _axes(4.6, 0.5 + len(rows) * max(0.45, 0.16 * len(models) + 0.14))
     thick = 0.8 / len(models)
@@ -82,7 +82,7 @@ def bars(rows: Sequence[Row], chance: float) -> str:
 
 @mpl.rc_context(STYLE)
 def forest(rows: Sequence[Difference], baseline: str, span: tuple[float, float]) -> str:
-    """Differences by site with their intervals around a line at zero; the last row is their mean."""
+    """Draw differences by site with intervals and a line at zero; the last row is their mean."""
     figure, axes = _axes(3.7, 0.5 + 0.45 * len(rows))
     axes.axvline(0, color=PALETTE["muted"], linewidth=0.8)
     for y, (_, estimate) in enumerate(rows):
@@ -99,7 +99,7 @@ def forest(rows: Sequence[Difference], baseline: str, span: tuple[float, float])
 
 @mpl.rc_context(STYLE)
 def learning_curve(courses: Sequence[Course], best: int | None) -> str:
-    """One course a federation; of several, each faint and their mean round by round."""
+    """Draw one federation's course, or the mean of several over faint single ones."""
     figure, axes = _axes(4.6, 2.2)
     colour = PALETTE["federated"]
     mean = mean_course(courses)
@@ -118,7 +118,7 @@ def learning_curve(courses: Sequence[Course], best: int | None) -> str:
 
 
 def mean_course(courses: Sequence[Course]) -> list[tuple[float, float]]:
-    """By place, the mean of those that are defined there."""
+    """Return the mean of defined scores at each place on the x axis."""
     held: defaultdict[float, list[float]] = defaultdict(list)
     for course in courses:
         for place, value in course:
@@ -129,7 +129,7 @@ def mean_course(courses: Sequence[Course]) -> list[tuple[float, float]]:
 
 @mpl.rc_context(STYLE)
 def roc(curves: Mapping[str, Mapping[str, Sequence[float]]], operating_point: tuple[float, float] | None) -> str:
-    """Curves by model; the dot is where the federated model calls an eye referable."""
+    """Draw ROC curves by model; the dot is the federated model's operating point."""
     figure, axes = _square("1 − specificity", "sensitivity")
     for model, curve in reversed(list(curves.items())):
         axes.plot(
@@ -146,7 +146,7 @@ def roc(curves: Mapping[str, Mapping[str, Sequence[float]]], operating_point: tu
 
 @mpl.rc_context(STYLE)
 def reliability(curve: Mapping[str, Sequence[float]]) -> str:
-    """Observed against predicted share of referable eyes; a dot's area grows with its number of eyes."""
+    """Draw observed against predicted share of referable eyes; dots with more eyes are larger."""
     figure, axes = _square("predicted", "observed")
     count = np.array(curve["count"], dtype=float)
     axes.plot(curve["predicted"], curve["observed"], color=PALETTE["federated"], linewidth=1)
@@ -163,7 +163,7 @@ def reliability(curve: Mapping[str, Sequence[float]]) -> str:
 
 
 def span(estimates: Sequence[Estimate | None]) -> tuple[float, float]:
-    """One axis for several forest plots: all their intervals, and zero, with some air."""
+    """Return the axis of several forest plots: all intervals, and zero, with a margin."""
     ends = [0.0, *np.ravel([_numbers(estimate) for estimate in estimates])]
     low, high = np.nanmin(ends), np.nanmax(ends)
     air = 0.05 * (high - low) or 0.01
@@ -183,7 +183,7 @@ def _square(x: str, y: str) -> tuple[Figure, Axes]:
 
 
 def _rows(axes: Axes, labels: Sequence[str]) -> None:
-    """First row on top."""
+    """Label rows, the first on top."""
     wrapped = [
         "\n".join(fill(line, 20, max_lines=2, placeholder="…") for line in label.splitlines()) for label in labels
     ]
@@ -200,7 +200,7 @@ def _numbers(estimate: Estimate | None) -> list[float]:
 
 
 def _svg(figure: Figure) -> str:
-    """Equal figures give equal bytes; ids that nothing refers to go, since many figures share one page."""
+    """Return SVG: equal bytes for equal figures, without unused ids, since many figures share one page."""
     file = StringIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # the reader's browser has the font

@@ -1,4 +1,4 @@
-"""Plots of many runs, as files for a page or a paper."""
+"""Plots of several runs, as files for a page or a paper."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,14 +15,14 @@ from teledx_fed.reporting.plots import PALETTE, STYLE, Course
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#000000", "#8c8c00")
 DASHES = ("-", "--", ":", "-.")
 ROW = 0.34
-"""Inches."""
+"""Height in inches."""
 LINE = 110
-"""Letters that a legend has room for beside each other, with six for the sample of each line."""
+"""Letters that fit in one row of a legend, with six for the sample of each line."""
 
 
 @mpl.rc_context(STYLE)
 def learning_curves(learned: Mapping[str, tuple[Course, Course]], title: str) -> Figure:
-    """By run, a validation score after each round, and after so many megabytes."""
+    """Draw each run's validation score by round and by megabytes."""
     columns = max(1, min(3, LINE // (max(map(len, learned)) + 6)))
     figure = Figure(figsize=(9, 3.2 + 0.2 * len(learned) / columns), layout="constrained")
     by_round, by_bytes = figure.subplots(1, 2, sharey=True)
@@ -42,7 +42,7 @@ def learning_curves(learned: Mapping[str, tuple[Course, Course]], title: str) ->
 
 @mpl.rc_context(STYLE)
 def critical_difference(ranks: Mapping[str, float], apart: float, title: str) -> Figure:
-    """Mean ranks, the best on top; a bar joins runs that are not told apart (Demšar 2006)."""
+    """Draw mean ranks, the best on top; a bar joins runs without a clear difference (Demšar 2006)."""
     ordered = sorted(ranks.items(), key=lambda named: named[1])
     groups = _groups([rank for _, rank in ordered], apart)
     figure = Figure(figsize=(6.4, 0.9 + ROW * (len(ordered) + 1)), layout="constrained")
@@ -67,7 +67,7 @@ def critical_difference(ranks: Mapping[str, float], apart: float, title: str) ->
 
 @mpl.rc_context(STYLE)
 def heat(values: np.ndarray, rows: Sequence[str], columns: Sequence[str], titles: Sequence[str]) -> Figure:
-    """Panels (panel, row, column) of values, each told in its cell; a panel has colours of its own."""
+    """Draw values (panel, row, column) with their numbers; each panel has its own colour scale."""
     figure = Figure(figsize=(2.2 + 0.95 * len(columns) * len(values), 1.7 + ROW * len(rows)), layout="constrained")
     panels: list[Axes] = list(np.atleast_1d(figure.subplots(1, len(values), sharey=True)))
     for axes, panel, title in zip(panels, values, titles, strict=True):
@@ -87,13 +87,13 @@ def heat(values: np.ndarray, rows: Sequence[str], columns: Sequence[str], titles
 
 
 def save(figure: Figure, path: Path) -> None:
-    """As PNG for a page and as PDF for a paper."""
+    """Save a PNG for a page and a PDF for a paper."""
     make_folder(path.parent)
     figure.savefig(path.with_suffix(".png"), dpi=160, facecolor="white", transparent=False)
     figure.savefig(path.with_suffix(".pdf"), metadata={"CreationDate": None}, transparent=False, facecolor="white")
 
 
 def _groups(ranks: Sequence[float], apart: float) -> list[tuple[int, int]]:
-    """First and last of each longest stretch of sorted ranks that are not apart."""
+    """Return first and last index of the longest groups of ranks within `apart`."""
     reach = [max(j for j, other in enumerate(ranks) if other - rank <= apart) for rank in ranks]
     return [(i, j) for i, j in enumerate(reach) if j > i and (i == 0 or reach[i - 1] < j)]

@@ -10,7 +10,7 @@ GAP = "  "
 
 
 def table(readiness: Sequence[Readiness]) -> str:
-    """Return a row for each site, its reasons below it. Sites round counts down, so they are lower bounds."""
+    """Return a row for each site, with reasons below. Sites round counts down: they are lower bounds."""
     rows = [HEADER, *(_row(one) for one in readiness)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     reasons = [(), *(one.reasons for one in readiness)]

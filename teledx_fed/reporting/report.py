@@ -38,7 +38,7 @@ def write_report(
     repeats: Sequence[Evaluation],
     clock: Clock,
 ) -> Mapping[str, Any]:
-    """`sites` are those of the first part; `repeats` are the same experiment with other seeds."""
+    """Write the report. `sites` are those of the first part; `repeats` have different seeds."""
     lines = {part: json_lines(folder / part.name / "rounds.jsonl") for part in parts}
     said = [line for of_part in lines.values() for line in of_part]
     models = [model for model in repeats[0].predictions if model in MODELS]
@@ -75,7 +75,7 @@ def write_report(
 
 
 def resampling(settings: Settings) -> tuple[int, np.random.Generator]:
-    """Replicates, and who draws them: the same for every table, so that one quantity has one interval."""
+    """Return the number of replicates and their generator: equal in all tables, so that intervals agree."""
     return settings.evaluation.replicates, generator(settings.seed, purpose="bootstrap")
 
 
@@ -84,7 +84,7 @@ def _rounds(lines: Sequence[Mapping[str, Any]], settings: Settings) -> int:
 
 
 def _digest(sites: Iterable[Site]) -> str:
-    """Equal for the same photographs with the same grades, whoever holds them; nothing can be read from it."""
+    """Return a hash of photographs and labels, equal whichever hospital has them. It reveals neither."""
     everyone = (example for site in sites for example in site.shard.everyone)
     found = sorted(f"{example.image.digest()} {example.grade} {example.oedema}" for example in everyone)
     return sha256("\n".join(found).encode()).hexdigest()
@@ -112,7 +112,7 @@ def _share(examples: Sequence[Example]) -> float:
 
 
 def _too_few(tested: Evaluation) -> dict[str, dict[Kind, int]]:
-    """By site, the kinds of patients of which too few were tested to say anything of the federated model."""
+    """Return by site the kinds of patients of which too few were tested with the federated model."""
     predictions, called = tested.predictions["federated"], tested.called["federated"]
     return {site: lacking(patients_of_kinds(found, called[site])) for site, found in predictions.items()}
 
@@ -125,7 +125,7 @@ def _curves(tested: Evaluation) -> dict[str, dict[str, Any]]:
 
 
 def _absences(lines: Mapping[Part, Sequence[Mapping[str, Any]]], sites: Iterable[str]) -> dict[str, Any]:
-    """By site, in which rounds of which part."""
+    """Return by site the rounds in which it was refused or silent."""
     refused: dict[str, dict[str, str]] = {name: {} for name in sites}
     silent: dict[str, list[str]] = {name: [] for name in sites}
     for part, told in lines.items():
@@ -139,7 +139,7 @@ def _absences(lines: Mapping[Part, Sequence[Mapping[str, Any]]], sites: Iterable
 
 
 def _set_aside(sites: Mapping[str, Site]) -> str:
-    """Every image set aside, by name, and every folder with files that were not taken: it stays where these are."""
+    """Return a CSV of images set aside and folders with files not taken. It has names: keep it with the images."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["site", "name", "reason", "detail"])

@@ -103,7 +103,7 @@ def distinct(runs: Sequence[Run]) -> None:
 
 
 def same_data(runs: Sequence[Run]) -> None:
-    """Raise an error where runs have other photographs or grades: their difference would mean nothing."""
+    """Raise a `ConfigurationError` where runs differ in photographs or grades: they cannot be compared."""
     first, *others = runs
     for run in others:
         if run.report["data"] != first.report["data"]:
@@ -114,7 +114,7 @@ def same_data(runs: Sequence[Run]) -> None:
 
 
 def differing(runs: Sequence[Run]) -> dict[str, list[Any]]:
-    """Return by dotted name the values of each setting in which the runs differ; paths do not count."""
+    """Return by dotted name the values of settings in which the runs differ, except paths."""
     by_run = [flat(without_places(run.settings)) | {"model.file": _file(run.settings)} for run in runs]
     names = dict.fromkeys(name for settings in by_run for name in settings)
     found = {name: [settings.get(name) for settings in by_run] for name in names if not name.startswith(NOT_COMPARED)}
@@ -137,7 +137,7 @@ def told_apart(names: Sequence[str]) -> list[str]:
 
 
 def _name(choice: str) -> str:
-    """Return the setting's name of a choice: data.sources of `+data.sources=…`."""
+    """Return the setting that a choice sets: data.sources of `+data.sources=…`."""
     return choice.lstrip("+~").partition("=")[0]
 
 
@@ -151,7 +151,7 @@ def flat(settings: Json, before: str = "") -> dict[str, Any]:
 
 
 def names(runs: Sequence[Run]) -> list[str]:
-    """Name each run by the choices that not all runs have, or else by its folder."""
+    """Return names of runs: the choices that not all runs have, or else their folders."""
     if len(runs) == 1:
         return [MODELS["federated"]]
     chosen = [

@@ -1,4 +1,4 @@
-"""The table of a sweep: every run of it side by side, and as a grid where two choices were swept."""
+"""Table of a sweep: all runs side by side, or a grid for two swept choices."""
 
 import csv
 import io
@@ -31,7 +31,7 @@ Cell = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Grid:
-    """Runs by the values of two choices; a run that could not be made is not there."""
+    """Runs by the values of two choices; runs that failed are missing."""
 
     choices: tuple[str, str]
     runs: Mapping[tuple[str, str], Run]
@@ -46,17 +46,17 @@ class Grid:
 
     @cached_property
     def paired(self) -> dict[str, list[Evaluation] | str]:
-        """By row, its runs on the same patients, or why that cannot be."""
+        """By row, its paired runs, or why they cannot be paired."""
         return {row: Comparison(list(of.values()), tuple(of)).paired for row in self.rows if (of := self._present(row))}
 
     @property
     def unpaired(self) -> str | None:
-        """Why not every row can be compared, where that is so."""
+        """Why a row cannot be compared, or None."""
         return next((repeats for repeats in self.paired.values() if isinstance(repeats, str)), None)
 
     @cached_property
     def cells(self) -> dict[tuple[str, str], dict[str, Cell]]:
-        """By run and place; differences are within a row, where it is paired."""
+        """Cells by run and place; differences are within a paired row."""
         found: dict[tuple[str, str], dict[str, Cell]] = {}
         for row, repeats in self.paired.items():
             present = self._present(row)
@@ -78,7 +78,7 @@ class Grid:
         return {column: self.runs[row, column] for column in self.columns if (row, column) in self.runs}
 
     def values(self, place: str) -> np.ndarray:
-        """(row, column), NaN where no run could be made."""
+        """Return values (rows, columns), NaN where undefined."""
         told = [[self.cells.get((row, column), {}).get(place) for column in self.columns] for row in self.rows]
         return np.array([[cell["is"]["value"] if cell and cell["is"] else np.nan for cell in row] for row in told])
 
@@ -88,9 +88,9 @@ class Grid:
 
 
 def grid(runs: Sequence[Run]) -> Grid | None:
-    """Where exactly two choices were swept, in full or with some that could not be made.
+    """Return a grid if exactly two choices were swept, even if some runs failed; else None.
 
-    Rows are the first of them, or the second where only then the runs of every row test the same patients.
+    Rows are the first choice, or the second if only then the runs of every row test the same patients.
     """
     chosen = [dict(choice.lstrip("+").partition("=")[::2] for choice in run.choices) for run in runs]
     swept = [name for name in chosen[0] if len({choices.get(name) for choices in chosen}) > 1]
@@ -109,9 +109,9 @@ def grid(runs: Sequence[Run]) -> Grid | None:
 
 
 def write_sweep(folders: Sequence[Path], refused: Mapping[str, str], folder: Path) -> Path:
-    """grid.md, grid.csv and a plot where two choices were swept; else comparison.* of all runs.
+    """Write grid.md, grid.csv and a plot if two choices were swept; else comparison.* of all runs.
 
-    `refused` says by its choices why a run could not be made.
+    `refused` maps the choices of a failed run to the reason.
     """
     runs = [Run(path) for path in folders]
     found = grid(runs)

@@ -29,7 +29,7 @@ MOST_DRAWN = 12
 def write_comparison(runs: Sequence[Run], folder: Path, refused: Mapping[str, str] = {}) -> Path:
     """Write comparison.md with its plots, comparison.csv and comparison.tex in `folder`.
 
-    `refused` maps the choices of a run that could not be made to the reason.
+    `refused` maps the choices of a failed run to the reason.
     """
     comparison = Comparison(runs, names(runs))
     write_text(folder / "comparison.csv", as_csv(comparison))
@@ -57,7 +57,7 @@ def _draw(comparison: Comparison, folder: Path) -> list[str]:
 
 
 def as_csv(comparison: Comparison) -> str:
-    """One line for each run, hospital (or mean) and metric: value, interval, and difference from the first run."""
+    """Return a line for each run, hospital (or mean) and metric: value, interval, difference from the first run."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     ends = ("value", "low", "high")
@@ -141,7 +141,7 @@ def _sections(comparison: Comparison, drawn: Sequence[str], refused: Mapping[str
 
 
 def not_run(runs: Sequence[Run], refused: Mapping[str, str]) -> list[str]:
-    """Return a section with each reason once, and the choices that not all runs have; empty where all runs ended."""
+    """Return a section of failed runs by reason, with the choices that not all runs have; empty without failures."""
     chosen = [set(choices.split()) for choices in refused]
     of_all = set.intersection(*chosen, *(set(run.choices) for run in runs)) if refused else set()
     by_reason: dict[str, list[str]] = {}

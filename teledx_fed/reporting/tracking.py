@@ -1,4 +1,4 @@
-"""Runs told to TensorBoard or MLflow as they go; neither is imported before it is asked for."""
+"""Trackers: runs in TensorBoard or MLflow, each imported only when it is used."""
 
 import json
 import logging
@@ -25,21 +25,21 @@ from teledx_fed.reporting.runs import flat
 from teledx_fed.reporting.wording import verdict
 
 ARTEFACTS = ("report.html", "report.json", "rounds.jsonl", "model.safetensors")
-"""What may be shown around: no file among them names a photograph, a patient or a place."""
+"""Files that can be shared: none of them names a photograph, a patient or a path."""
 MLFLOW_RUN = "mlflow_run.json"
 PROCESS = "teledx_fed.process"
-"""An MLflow tag: the machine, by a hash, and the process that a run goes on in."""
+"""The MLflow tag with the hash of the machine and the process number of a run."""
 ORPHANS = 1000
 LONGEST, LONGEST_LINE = 500, 160
 
 Point = tuple[str, float, int]
-"""A metric's name, its value, and after how many rounds."""
+"""A metric's name, its value, and the number of rounds."""
 
 log = logging.getLogger(__name__)
 
 
 class Tracker(Protocol):
-    """Hears of every round of every part, and at the end of the report, or of what came in its place."""
+    """Records the rounds of all parts, then the report, or the error that ended the run."""
 
     def round(self, part: str, report: RoundReport) -> None: ...
 
@@ -57,7 +57,7 @@ class Nobody:
 
 
 class TensorBoard:
-    """Event files in `tensorboard/`, a folder for each part; what was tested stands in that of the run."""
+    """Event files in `tensorboard/`: a folder for the rounds of each part; test scores in the top folder."""
 
     def __init__(self, settings: Settings, folder: Path) -> None:
         from torch.utils.tensorboard import SummaryWriter
@@ -93,7 +93,7 @@ class TensorBoard:
 
 
 class MLflow:
-    """One MLflow run for a run folder, gone on with when the run is resumed."""
+    """One MLflow run for a run folder; a resumed run continues it."""
 
     def __init__(self, settings: Settings, folder: Path) -> None:
         for name, value in {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"}.items():
@@ -123,12 +123,12 @@ class MLflow:
             self._run = self._client.create_run(experiment, run_name=known.parent.name, tags=asked.tags).info.run_id
             write_text(known, json.dumps({"run": self._run}) + "\n")
         self._client.set_tag(self._run, PROCESS, f"{_machine()} {os.getpid()}")
-        for name, value in flat(without_places(settings)).items():  # again: the run may have been killed among them
+        for name, value in flat(without_places(settings)).items():  # also if resumed: a killed run may lack some
             self._client.log_param(self._run, _key(name), str(value)[:LONGEST])
         self._client.log_text(self._run, as_yaml(without_places(settings)), "settings.yaml")
 
     def _end_orphans(self, experiment: str) -> None:
-        """What kill -9 ended on this machine could not end its MLflow run; the next run does."""
+        """End the MLflow runs of processes that were killed on this machine."""
         for run in self._client.search_runs([experiment], "attributes.status = 'RUNNING'", max_results=ORPHANS):
             machine, _, process = run.data.tags.get(PROCESS, "").partition(" ")
             if machine == _machine() and not _lives(int(process)):
@@ -154,13 +154,13 @@ class MLflow:
         self._client.set_terminated(self._run)
 
     def _log(self, points: Sequence[Point]) -> None:
-        """All of them or, where the run is killed, none."""
+        """Log all points at once: a killed run logs none."""
         now = int(time.time() * 1000)
         metrics = [self._metric(_key(name), value, now, step) for name, value, step in points]
         self._tell(partial(self._client.log_batch, self._run, metrics))
 
     def _tell(self, say: Callable[[], object]) -> None:
-        """Training does not end because MLflow cannot be reached: that is said, once."""
+        """Send to MLflow. If it fails, log one warning and send no more."""
         if self._failed:
             return
         try:
@@ -179,7 +179,7 @@ TRACKERS: Mapping[str, Callable[[Settings, Path], Tracker]] = {
 
 @contextmanager
 def tracked(settings: Settings, folder: Path) -> Iterator[Tracker]:
-    """Who is told of the run. A `ValueError`, before anything has begun, where what is asked for is not installed."""
+    """Yield the tracker of a run. Raise a `ConfigurationError` at the start if its package is not installed."""
     to = settings.tracking.to
     try:
         tracker = TRACKERS[to](settings, folder)
@@ -191,13 +191,13 @@ def tracked(settings: Settings, folder: Path) -> Iterator[Tracker]:
     except BaseException as error:
         try:
             tracker.break_off(error)
-        except OSError as another:  # a full disk, perhaps: the first failure is the one to show
+        except OSError as another:  # a full disk, perhaps: show the first failure
             log.warning("the tracker did not take in that the run has ended: %s", _line(another))
         raise
 
 
 def _machine() -> str:
-    """Tells machines apart, and not which one it is."""
+    """Return a hash that differs between machines."""
     return sha256(f"{gethostname()} {getnode()}".encode()).hexdigest()[:12]
 
 
@@ -212,7 +212,7 @@ def _lives(process: int) -> bool:
 
 
 def _key(name: str) -> str:
-    """What MLflow takes as a name."""
+    """Return a name that MLflow accepts."""
     return re.sub(r"[^\w\-. /]", "_", name)
 
 
@@ -221,7 +221,7 @@ def _line(error: Exception) -> str:
 
 
 def _told(report: RoundReport) -> list[Point]:
-    """Scores are those of the model that the round started from, so of the step before."""
+    """Return a round's points; scores are of the model at its start, so of the step before."""
     scores = {f"validation/{name}": value for name, value in report.metrics.items() if value is not None}
     round = {
         **{f"sites/{state}": float(len(getattr(report, state))) for state in ("accepted", "refused", "silent")},

@@ -1,4 +1,4 @@
-"""Words of reports: names of metrics and models, and sentences on pages and the terminal."""
+"""Words of reports: names of metrics and models, sentences on pages and the terminal."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -41,7 +41,7 @@ def too_few(report: Mapping[str, Any]) -> str:
 
 
 def no_bundle(parts: int) -> str:
-    """Explain why a run of several seeds or folds has no bundle, and how to get one; empty for one part."""
+    """Explain why a run of several seeds or folds has no bundle, and how to get one; else empty."""
     if parts == 1:
         return ""
     return (
@@ -85,7 +85,7 @@ def _untrained(report: Mapping[str, Any]) -> bool:
 
 
 def mean_of(sites: int, defined: int) -> str:
-    """Say over how many hospitals a mean is; the metric may be undefined at some."""
+    """Describe a mean of hospitals; the metric may be undefined at some."""
     hospitals = "1 hospital" if sites == 1 else f"{sites} hospitals"
     return f"mean of {hospitals}" if defined == sites else f"mean of {defined} of {hospitals}"
 

@@ -10,7 +10,7 @@ Simulate = Callable[..., Predictions]
 
 @pytest.fixture(scope="session")
 def simulate() -> Simulate:
-    """Eyes of patients whose eyes resemble each other, graded by a model of some skill."""
+    """Predictions for patients with correlated eyes by a model of given `skill`."""
 
     def simulate(seed: int, patients: int = 60, eyes: int = 2, skill: float = 1.5, labels: int = 0) -> Predictions:
         disease = np.random.default_rng([labels, patients, eyes])

@@ -77,7 +77,7 @@ def test_parity_of_the_calibration_error_with_torchmetrics(seed: int) -> None:
 
 
 def graded(seed: int, rows: int, sharpness: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
-    """Grades drawn from the very probabilities of a model, which then are sharpened or flattened."""
+    """Sample grades from a model's probabilities; then change their sharpness."""
     generator = np.random.default_rng(seed)
     logits = generator.normal(0, 1.5, (rows, 5))
     cumulated = softmax(logits, axis=1).cumsum(axis=1)
@@ -100,7 +100,7 @@ def test_temperature_never_changes_the_likeliest_grade(seed: int, divisor: float
 
 
 class Fixed(ClassifierMixin, BaseEstimator):
-    """What mapie takes for a trained classifier: rows are their own probabilities."""
+    """A trained classifier for mapie: its inputs are the probabilities."""
 
     classes_ = np.arange(5)
     is_fitted_ = True

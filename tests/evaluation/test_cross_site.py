@@ -30,7 +30,7 @@ def compared(models: dict[str, dict[str, Predictions]], replicates: int = 200, *
 
 
 def told(models: dict[str, dict[str, Predictions]], **patients: tuple[str, ...]) -> Evaluation:
-    """At the thresholds of the sites, of patients that are named by their number."""
+    """Evaluate at the sites' thresholds; patients are named by number."""
     called = {
         model: {s: p.referable_score >= THRESHOLDS[s] for s, p in sites.items()} for model, sites in models.items()
     }

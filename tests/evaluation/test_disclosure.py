@@ -1,4 +1,4 @@
-"""A server that holds the photographs of candidate patients, so all of their scores, tries to learn who is ill."""
+"""A server with the photographs of candidate patients, so with their scores, tries to learn who is ill."""
 
 from dataclasses import replace
 from itertools import combinations
@@ -20,7 +20,7 @@ ALIKE = 10
 
 @pytest.fixture
 def shard() -> Predictions:
-    """Patients with one eye each, in groups of ten whom the model scores almost alike, ill or not."""
+    """Patients with one eye each, in groups of ten with almost equal scores, ill or not."""
     generator = np.random.default_rng(3)
     kinds = np.array([[0.6, 0.2, 0.1, 0.06, 0.04], [0.3, 0.4, 0.2, 0.06, 0.04], [0.2, 0.1, 0.5, 0.15, 0.05]])
     probabilities = np.repeat(kinds, ALIKE, axis=0) + 0.004
@@ -86,7 +86,7 @@ def test_a_sum_of_full_precision_would_tell_them_apart_and_the_rounded_one_does_
 
 
 def test_a_patient_alone_in_a_bin_is_not_hidden_by_it(shard: Predictions) -> None:
-    """The limit of any table of counts, held here so that nobody claims more for it."""
+    """The limit of any table of counts, so that no page claims more."""
     p = labelled(shard, shard.grade)
     p.referable_score[0] = 0.99
     told: Tables = table(p, p.referable_score >= THRESHOLD, 5)

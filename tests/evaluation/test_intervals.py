@@ -21,7 +21,7 @@ def bootstrap(p: Predictions, patient: np.ndarray, replicates: int = 400) -> dic
 
 
 def copied(single: Predictions, eyes: int) -> Predictions:
-    """Every patient has `eyes` eyes, all alike."""
+    """Give every patient `eyes` equal eyes."""
     return replace(pool([single] * eyes), patient=np.tile(single.patient, eyes))
 
 
@@ -44,7 +44,7 @@ def test_there_is_no_interval_of_what_is_undefined(values: list[float]) -> None:
 
 
 def test_95_percent_intervals_cover_the_truth_only_where_patients_are_drawn_whole() -> None:
-    """Four images a patient, all called alike: independent rows would make intervals half as wide as they are."""
+    """Four images a patient, with equal calls: with independent rows, intervals would be half as wide."""
     truth, simulations, random = 0.8, 200, generator()
     covered = dict.fromkeys(("patients", "rows"), 0)
     for _ in range(simulations):
@@ -79,7 +79,7 @@ def test_the_design_effect_is_a_coarse_number(simulate) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_no_design_effect_is_above_the_eyes_of_a_patient(simulate, seed: int) -> None:
-    """Five healthy patients, three of whose eyes are called: all drawn may be called, and the NPV at 5 % be 0.
+    """Five healthy patients, three of their eyes called: if all sampled eyes are called, the NPV at 5 % is 0.
 
     That happens hundreds of times more often by patient than by eye.
     """
@@ -90,7 +90,7 @@ def test_no_design_effect_is_above_the_eyes_of_a_patient(simulate, seed: int) ->
 
 
 def test_a_design_effect_is_that_of_the_patients_whom_the_metric_looks_at() -> None:
-    """The healthy have one eye each, the ill two that are alike: sensitivity has the effect of the ill."""
+    """Healthy patients have one eye, ill ones two equal eyes: sensitivity has the effect of the ill."""
     random = generator()
     patient = np.concatenate([np.arange(300), np.repeat(np.arange(300, 360), 2)])
     referable = patient >= 300

@@ -1,4 +1,4 @@
-"""The metric of docs/extending.md, as an installed package of somebody else."""
+"""The metric of docs/extending.md, as an installed third-party package."""
 
 import json
 import os

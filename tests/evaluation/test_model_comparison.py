@@ -1,4 +1,4 @@
-"""What a reviewer asks of a comparison: paired, over seeds, against DeLong, adjusted for how many there are."""
+"""Comparison of models: paired, over seeds, in agreement with DeLong, adjusted for the number of tests."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -36,7 +36,7 @@ def compared(repeats: Sequence[Evaluation], replicates: int = 400, seed: int = 0
 
 
 def delong(truth: NDArray[np.bool_], one: NDArray[np.float64], other: NDArray[np.float64]) -> tuple[float, float]:
-    """DeLong et al. 1988: the difference of two AUROCs on the same cases, and its standard error."""
+    """Return the difference of two AUROCs on the same cases, and its standard error (DeLong et al. 1988)."""
 
     def components(scores: NDArray[np.float64]) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
         ill, well = scores[truth][:, None], scores[~truth][None]
@@ -50,7 +50,7 @@ def delong(truth: NDArray[np.bool_], one: NDArray[np.float64], other: NDArray[np
 
 @pytest.mark.parametrize("skills", [(2.0, 1.0), pytest.param((1.5, 1.5), marks=pytest.mark.slow)])
 def test_the_paired_bootstrap_agrees_with_delong(skills: tuple[float, float], simulate: Simulate) -> None:
-    """Where every patient has one eye, both estimate the same thing."""
+    """If every patient has one eye, both estimate the same."""
     one, other = (simulate(seed, patients=300, eyes=1, skill=skill) for seed, skill in enumerate(skills))
     assert same_eyes(one, other)
     found = compared([evaluation({"federated": {"here": one}, "local": {"here": other}})], 2000)
@@ -79,9 +79,9 @@ def test_repeats_are_averaged_and_widen_what_differs_between_them(simulate: Simu
 @pytest.mark.parametrize("seeds", [pytest.param(2, marks=pytest.mark.slow), 3, pytest.param(5, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("patients", "seed_alone"), [(0.0, 1.0), (1.0, 0.0), (1.0, 0.5), (1.0, 2.0)])
 def test_intervals_over_few_seeds_hold_the_truth(seeds: int, patients: float, seed_alone: float) -> None:
-    """Each seed tests another half of 100 patients, whose values spread by `patients`, and has an error of its own.
+    """Each seed tests another half of 100 patients, whose values vary by `patients`, and has its own error.
 
-    Drawn anew, two seeds would hold the truth in half of all cases where they alone differ.
+    With resampling, intervals over two seeds would contain the truth in half of the cases if only seeds differ.
     """
     drawn = np.random.default_rng(0)
 
@@ -99,7 +99,7 @@ def test_intervals_over_few_seeds_hold_the_truth(seeds: int, patients: float, se
 
 
 def test_a_metric_is_told_where_every_repeat_has_it(simulate: Simulate) -> None:
-    """Else two models would be set beside each other over different seeds."""
+    """Otherwise two models would be compared over different seeds."""
     p, healthy = simulate(0), np.zeros_like(simulate(0).referable)
     lone = replace(p, referable=healthy, referable_score=p.referable_score)
     found = compared([evaluation({"federated": {"a": p, "b": q}, "local": {"a": p, "b": q}}) for q in (p, lone)])
@@ -118,7 +118,7 @@ def test_no_interval_goes_beyond_what_a_metric_can_be(simulate: Simulate) -> Non
 
 
 def test_a_hospital_of_one_grade_has_no_qwk_and_is_no_models_worst(simulate: Simulate) -> None:
-    """Kappa is 0 by its formula there, whatever the model says, and 0 / 0 where it is always right."""
+    """There kappa is 0 by its formula for any predictions, and 0 / 0 if all are right."""
     here, alike = simulate(0), simulate(1, labels=1)
     one_grade = replace(alike, grade=np.zeros_like(alike.grade))
     right = replace(one_grade, probabilities=np.eye(5)[one_grade.grade])
@@ -130,7 +130,7 @@ def test_a_hospital_of_one_grade_has_no_qwk_and_is_no_models_worst(simulate: Sim
 
 
 def test_a_patient_is_drawn_as_often_in_every_repeat(simulate: Simulate) -> None:
-    """Repeats of one model on the same patients are no new evidence, whatever the order in which they come."""
+    """Repeats of one model on the same patients, in any order, are no new evidence."""
     p = simulate(0, patients=40, eyes=1)
     turned = replace(
         p,
@@ -242,7 +242,7 @@ def test_the_worst_hospital_is_named(simulate: Simulate) -> None:
 
 
 def test_the_difference_of_the_worst_hospitals_is_that_of_their_values(simulate: Simulate) -> None:
-    """Of equal models it leans to no side; the least of the differences would."""
+    """For equal models it has no bias; the lowest of the differences would."""
     models = {
         "federated": {"a": simulate(0, skill=3.0), "b": simulate(1, skill=0.3, labels=1)},
         "local": {"a": simulate(2, skill=0.5), "b": simulate(3, skill=2.0, labels=1)},
@@ -256,7 +256,7 @@ def test_the_difference_of_the_worst_hospitals_is_that_of_their_values(simulate:
 
 
 def test_holm_by_hand() -> None:
-    """Holm 1979: the least times four, the next times three, and never less than the one before."""
+    """Holm 1979: the lowest times four, the next times three, never below the one before."""
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.9]) == [0.9]
     assert holm([]) == []

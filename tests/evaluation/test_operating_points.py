@@ -1,4 +1,4 @@
-"""Operating points: found with enough diseased eyes, spare the healthy, lent counts by a federation, or withheld."""
+"""Operating points: local ones, their specificity, those with the federation's counts, and withheld ones."""
 
 from dataclasses import replace
 
@@ -49,7 +49,7 @@ def counts(*scores: float) -> np.ndarray:
 
 
 def eyes(grade: list[int], threat: list[float]) -> Predictions:
-    """Of patients with one eye each."""
+    """Predictions for patients with one eye each."""
     grades, scores = np.array(grade), np.array(threat)
     probabilities = np.stack([1 - scores, scores * 0, scores * 0, scores, scores * 0], axis=1)
     return Predictions(grades, grades >= 2, grades >= 3, probabilities, scores, scores, np.arange(len(grade)))
@@ -108,7 +108,7 @@ def test_how_many_healthy_eyes_it_takes(healthy: int, floor: float, allowed: int
 
 
 def test_few_diseased_eyes_are_joined_by_the_federations_counts() -> None:
-    """A hospital with three, scored very low: alone they would call half of the healthy."""
+    """Three diseased eyes, one with a very low score: alone they would give a threshold of 0.004."""
     p = eyes([0] * 100 + [3] * 3, [*np.linspace(0, 0.2, 100), 0.004, 0.5, 0.6])
     pooled = counts(*np.linspace(0.31, 0.95, 200))
     found = choose_operating_point(p.detectable(3), p.vision_threatening_score, 0.9, settings(fewest=20), pooled)
@@ -121,7 +121,7 @@ def test_few_diseased_eyes_are_joined_by_the_federations_counts() -> None:
 @hypothesis(max_examples=25)
 @given(local=st.integers(0, 20), low=st.booleans())
 def test_the_more_eyes_a_hospital_has_the_less_the_federation_weighs(local: int, low: bool) -> None:
-    """Whatever it claims, it moves the share of the hospital's own eyes by no more than it lends."""
+    """For any claim, the federation's weight is at most the number of missing eyes."""
     scores, lie = np.linspace(0.4, 0.6, local), counts(*[0.0 if low else 0.99] * 50)
     found = choose_operating_point(np.ones(local, dtype=bool), scores, 0.0, settings(fewest=20), lie)
     reached = (scores >= found.threshold).sum()
@@ -132,7 +132,7 @@ def test_the_more_eyes_a_hospital_has_the_less_the_federation_weighs(local: int,
 
 
 def test_counts_that_do_not_fit_the_hospitals_own_eyes_decide_nothing() -> None:
-    """A coordinator that claims high scores would leave nobody referred, in silence."""
+    """Otherwise a coordinator could claim high scores, and the hospital would silently refer nobody."""
     p, lie = eyes([0] * 100 + [3] * 3, [*np.linspace(0, 0.2, 100), 0.4, 0.5, 0.6]), counts(*[0.98] * 300)
     found = choose_operating_point(p.detectable(2), p.referable_score, 0.5, settings(fewest=20), lie)
     assert found.source is Source.WITHHELD
@@ -141,7 +141,7 @@ def test_counts_that_do_not_fit_the_hospitals_own_eyes_decide_nothing() -> None:
 
 @pytest.mark.parametrize("claimed", [0, 3_000, 1_000_000])
 def test_one_hospital_that_claims_any_number_of_eyes_leaves_no_others_unreferred(claimed: int) -> None:
-    """Where a hospital has no diseased eye of its own, nothing contradicts what it is lent."""
+    """A hospital without diseased eyes cannot detect false counts of others."""
     honest = [{"referable_sought": counts(*np.linspace(low, 0.9, 100))} for low in (0.3, 0.35, 0.4)]
     pooled = lent([*honest, {"referable_sought": counts(0.999) * claimed}, {}])["referable_sought"]
     assert not (pooled % 1).any()
@@ -171,12 +171,12 @@ def test_any_validation_set_gives_points(grades: list[int]) -> None:
 
 
 def test_labelled_oedema_counts_for_a_model_with_an_output_of_it_alone(tiny_site) -> None:
-    """As at a hospital whose grade-0 eyes are labelled for oedema: a model that grades alone cannot find them."""
+    """Eyes of grade 0 with labelled oedema: a model with grades alone cannot detect them."""
     healthy, oedematous = tiny_site("messidor2_a").shard.train, tiny_site("messidor2_a", oedema=True).shard.train
     examples: list[Example] = [replace(e, grade=0) for e in (*healthy[:10], *oedematous[10:])]
     graded = np.tile([0.9, 0.1, 0, 0, 0], (len(examples), 1))
     without = predictions(examples, graded)
-    assert without.vision_threatening.any()  # it is still true of the patient
+    assert without.vision_threatening.any()  # the label is still true
     for least in (2, 3):
         assert not without.detectable(least).any()
     sent = table(without, without.referable, 1)

@@ -1,4 +1,4 @@
-"""A bundle is of one piece: computed as PyTorch computes, and refused once anything of it was changed."""
+"""A bundle computes what PyTorch computes, and is refused if any part was changed."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""A third party computes what we compute, with plain timm or ONNX Runtime alone, by nothing but the model card."""
+"""With only the model card, a third party gets equal outputs from plain timm or ONNX Runtime."""
 
 import json
 import re
@@ -39,7 +39,7 @@ NETWORKS = {
 
 @pytest.fixture(scope="module")
 def photograph() -> NDArray[np.uint8]:
-    """A drawn eye, as a camera would give it: not square, and larger than the network's input."""
+    """A synthetic photograph like a camera's: not square, and larger than the network's input."""
     drawn = hospital("clinic", HospitalSettings(1, "topcon"), seed=0).examples[0].image.read()
     return np.pad(drawn, ((10, 4), (37, 20), (0, 0)))
 
@@ -62,7 +62,7 @@ def block(folder: Path) -> dict[str, Any]:
 
 
 def follow(folder: Path, heading: str, square: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch) -> NDArray[Any]:
-    """Run the page's own code in its folder."""
+    """Run the page's code in its folder."""
     section = (folder / FILE).read_text().partition(f"## {heading}\n")[2]
     code = re.search(r"```python\n(.*?)```", section, re.DOTALL)
     assert code is not None
@@ -74,7 +74,7 @@ def follow(folder: Path, heading: str, square: NDArray[np.uint8], monkeypatch: p
 
 
 def prepared(photograph: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """By the card's six steps, in OpenCV."""
+    """Prepare by the card's six steps, in OpenCV."""
     scale = min(1.0, 256 / max(photograph.shape))
     small_size = [max(1, round(side * scale)) for side in photograph.shape[:2]]
     small = cv2.resize(photograph, small_size[::-1], interpolation=cv2.INTER_AREA)

@@ -46,7 +46,7 @@ def test_the_network_is_left_as_it_was() -> None:
     export(network, 64)
     assert all(tensor.equal(before[name]) for name, tensor in network.state_dict().items())
     assert network.training
-    assert network(torch.zeros((2, 3, 96, 96), dtype=torch.uint8)).shape == (2, 5)  # no padding is fixed in it
+    assert network(torch.zeros((2, 3, 96, 96), dtype=torch.uint8)).shape == (2, 5)  # its padding is not fixed at 64 px
 
 
 def test_the_same_network_gives_the_same_bytes() -> None:
@@ -54,7 +54,7 @@ def test_the_same_network_gives_the_same_bytes() -> None:
 
 
 class Remembering(nn.Module):
-    """Takes the size of the batch that it was traced with for a constant."""
+    """Its traced graph contains the batch size as a constant."""
 
     def forward(self, images: Tensor) -> Tensor:
         return images.float().mean(dim=(2, 3)) * float(len(images))

@@ -1,4 +1,4 @@
-"""The head of docs/extending.md, as an installed package of somebody else."""
+"""The head of docs/extending.md, as an installed third-party package."""
 
 import json
 import os
@@ -30,7 +30,7 @@ EXAMPLE = dict(re.findall(r"```(\w+)\n(.*?)```", SECTION, re.DOTALL))
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The example as pip installs it: its module, and metadata beside it."""
+    """Write the example as pip installs it: module and metadata."""
     ((group, names),) = tomllib.loads(EXAMPLE["toml"])["project"]["entry-points"].items()
     metadata = tmp_path / "installed" / "ordinal-1.0.dist-info"
     metadata.mkdir(parents=True)

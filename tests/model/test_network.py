@@ -97,7 +97,7 @@ def test_load_undoes_pack_bit_for_bit() -> None:
 
 
 def test_a_dead_channel_has_a_positive_variance_and_the_same_function() -> None:
-    """Lite0 has channels that never fire: their measured variance is exactly 0."""
+    """Lite0 has channels that are never active: their variance is exactly 0."""
     network, images = build(ModelSettings(), seed=0), photographs(2, 96)
     dead = sum(int((module.running_var == 0).sum()) for module in network.modules() if isinstance(module, BatchNorm))
     with torch.inference_mode():
@@ -153,7 +153,7 @@ def test_a_saved_network_initialises_the_same_network_and_no_other(tmp_path: Pat
 def test_a_saved_network_keeps_the_activations_and_the_pixels_that_it_was_begun_with(
     freeze: str, tmp_path: Path
 ) -> None:
-    """Read back into SiLU, or with another scale of pixels, the same weights would be another function."""
+    """With SiLU, or another scale of pixels, the same weights would be another function."""
     network = build(ModelSettings(freeze=freeze), seed=0)
     save(network, tmp_path / "model.safetensors")
     again = build(ModelSettings(initial="file", file=str(tmp_path / "model.safetensors"), freeze=freeze), seed=1)

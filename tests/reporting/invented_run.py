@@ -1,4 +1,4 @@
-"""A run folder such as a simulation leaves it, with invented figures."""
+"""A run folder like that of a simulation, with invented figures."""
 
 import json
 from collections.abc import Iterable

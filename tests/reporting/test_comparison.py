@@ -1,4 +1,4 @@
-"""Finished runs side by side: small ones, run here and compared by the command."""
+"""Comparison of small runs, made here, by the command."""
 
 import csv
 import json
@@ -291,7 +291,7 @@ def test_a_sweep_of_two_choices_is_a_grid(runs: dict[str, Path], tmp_path: Path)
 
 
 def swept(tmp_path: Path, cells: dict[tuple[str, str], Path]) -> list[Path]:
-    """Copies of runs, as if these choices had made them."""
+    """Copy runs, as if they had these choices."""
     folders = []
     for choices, folder in cells.items():
         folders.append(shutil.copytree(folder, tmp_path / "-".join(choices)))

@@ -13,7 +13,7 @@ VOID = {"meta", "link", "br", "img", "hr", "input"}
 
 
 class Page(HTMLParser):
-    """What a reader sees, and whether every element is closed."""
+    """The visible text, and whether every element is closed."""
 
     def __init__(self, html: str) -> None:
         super().__init__()

@@ -21,7 +21,7 @@ REPORT = RoundReport(
 def lines(capsys: pytest.CaptureFixture[str]) -> Lines:
     def read() -> list[str]:
         told = capsys.readouterr()
-        assert told.out == ""  # the run folder's path is to be the last line there
+        assert told.out == ""  # stdout is for the run folder's path alone
         return told.err.splitlines()
 
     return read

@@ -1,4 +1,4 @@
-"""What TensorBoard and MLflow are told, read back by their own readers."""
+"""The content of TensorBoard and MLflow, read by their own readers."""
 
 import builtins
 import os

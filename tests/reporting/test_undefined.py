@@ -1,4 +1,4 @@
-"""Any metric may be undefined at any hospital: every page, table, plot and sentence still comes, with a dash."""
+"""Undefined metrics: every page, table, plot and sentence is still written, with a dash."""
 
 import json
 import re
@@ -36,11 +36,11 @@ Json = dict[str, Any]
 SHARES = st.sampled_from([0.05, 0.5, 0.95, 1.0])
 BASELINES = st.sampled_from([(), ("local",), ("local", "ensemble", "centralised")])
 CERTAIN = re.compile(r"(\d\.\d+) \(\1–\1\)")
-"""A figure whose interval has no width: nobody is so sure."""
+"""A figure whose interval has no width, which must not occur."""
 
 
 def estimates(node: Any) -> list[tuple[Json, str]]:
-    """Every place of a report that holds an estimate."""
+    """Return every place of a report with an estimate."""
     places = []
     for name, child in node.items():
         if isinstance(child, dict) and "value" in child:
@@ -51,7 +51,7 @@ def estimates(node: Any) -> list[tuple[Json, str]]:
 
 
 def blank(found: Json, share: float, chance: Random) -> Json:
-    """Without a share of its estimates and curves."""
+    """Remove a share of the estimates and curves."""
     for holder, name in estimates(found):
         if chance.random() < share:
             holder[name] = None
@@ -66,7 +66,7 @@ def blank(found: Json, share: float, chance: Random) -> Json:
 
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures are laid out and not written: a page has twenty."""
+    """Lay out figures without writing them: a page has twenty."""
     monkeypatch.setattr(plots, "_svg", lambda figure: "<svg></svg>")
     for module in (tables_of_runs, sweep):
         monkeypatch.setattr(module, "save", lambda figure, path: None)
@@ -121,7 +121,7 @@ def evaluations(draw: st.DrawFn) -> Evaluation:
 
 
 def reported(tested: Evaluation) -> Json:
-    """As write_report has it, of an experiment that needs no photograph."""
+    """Return values as in write_report, without photographs."""
     models = [model for model in tested.predictions if model in MODELS]
     graded = next(iter(tested.predictions["federated"].values())).probabilities is not None
     comparison = compare([tested], 20, np.random.default_rng(0))
