@@ -58,7 +58,7 @@ def tempered(probabilities: Floats, temperature: float) -> Floats:
 
 
 def conformal_threshold(probabilities: Floats, grade: Integers, coverage: float) -> float:
-    """Return the least probability of grades that include the true one in `coverage` of a hospital's new eyes.
+    """Return the probability above which grades include the true one in `coverage` of a hospital's new eyes.
 
     Split conformal prediction with the score 1 − p (Sadinle et al., JASA 2019;114:223-34). With too few eyes, return 0:
     every grade is possible.

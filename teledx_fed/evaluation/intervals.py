@@ -70,7 +70,7 @@ def design_effects(
     Effects are rounded to quarters, coarser than their own noise, so that they reveal little about a patient. They are
     at least 1, and 1 for a metric that does not vary. Both bootstraps use one seed: with one eye a patient the effect
     is exactly 1. It is at most the largest number of eyes of a patient, the bound for a cell. Rare draws of a steep
-    metric, such as the NPV of few eyes, exceed it. Resampled cells repeat them and would widen the interval twice.
+    metric, such as the NPV of few eyes, exceed it. Resampled cells repeat them: they would widen the interval twice.
     """
     most = min(int(np.bincount(predictions.patient).max()), LARGEST_EFFECT)
     seed = generator.integers(2**63)

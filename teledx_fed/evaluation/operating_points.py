@@ -144,8 +144,8 @@ def share(eyes: Booleans) -> Share:
 def false_positives_allowed(healthy: int, least_specificity: float) -> int | None:
     """Return how many of the `healthy` eyes may be called so that the specificity holds for new eyes.
 
-    It holds with 95 % confidence, for any distribution of scores (Wilks, Ann Math Stat 1941;12:91-6). None where even
-    no called eye is too little evidence.
+    It holds with 95 % confidence, for any distribution of scores (Wilks, Ann Math Stat 1941;12:91-6). None where there
+    are too few eyes to show it, even with none called.
     """
     if least_specificity <= 0:
         return healthy

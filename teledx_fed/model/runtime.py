@@ -79,5 +79,5 @@ def _seconds(session: onnxruntime.InferenceSession, images: Images) -> float:
 
 
 def identity(cuda: bool) -> str:
-    """Return a name: if equal, equal graphs give equal bits."""
+    """Return version and provider: if equal, equal graphs give equal bits."""
     return f"onnxruntime {onnxruntime.__version__} {CUDA if cuda else CPU}"

@@ -197,7 +197,7 @@ def tracked(settings: Settings, folder: Path) -> Iterator[Tracker]:
 
 
 def _machine() -> str:
-    """Return a hash that differs between machines."""
+    """Return a hash of the machine, not its name."""
     return sha256(f"{gethostname()} {getnode()}".encode()).hexdigest()[:12]
 
 

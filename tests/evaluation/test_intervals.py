@@ -79,7 +79,7 @@ def test_the_design_effect_is_a_coarse_number(simulate) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_no_design_effect_is_above_the_eyes_of_a_patient(simulate, seed: int) -> None:
-    """Five healthy patients, three of their eyes called: if all sampled eyes are called, the NPV at 5 % is 0.
+    """Five healthy patients, three of their eyes called: if all sampled ones are called, the NPV at 5 % is 0.
 
     That happens hundreds of times more often by patient than by eye.
     """
