@@ -1,1 +1,1 @@
-"""What both sides of the network use: settings, keys, certificates, plans, audit logs, monitoring."""
+"""Code of both sites and server: settings, keys, certificates, plans, audit logs, monitoring."""

@@ -1,46 +1,46 @@
-"""The heads of both audit logs, as each message carries them, and what `verify` concludes from them."""
+"""The heads of both audit logs that each message carries, and the rollbacks that `verify` finds with them."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
 THEIR_HEAD, OUR_HEAD = "their_head", "our_head"
-"""Facts of an entry about a received message: where the sender's log ended, and what it knows of the receiver's."""
+"""Facts of an entry about a received message: the head of the sender's log, and the last head that it received."""
 
 LogHead = tuple[int, str]
-"""The sequence and the hash of an entry; those of a log without entries are `EMPTY`."""
+"""The sequence number and the hash of an entry; a log without entries has the head `EMPTY`."""
 EMPTY: LogHead = (0, "0" * 64)
 
 
 @dataclass(frozen=True)
 class Heads:
-    """`own` is where the sender's log ends, `seen` the last entry that it knows of the receiver's log."""
+    """`own` is the head of the sender's log, `seen` the last head of the receiver's log that the sender received."""
 
     own: LogHead
     seen: LogHead
 
     @classmethod
     def of(cls, entry: Mapping[str, Any]) -> Self | None:
-        """Those in an entry about a received message; `None` where it holds none."""
+        """Return the heads in an entry about a received message; `None` if it has none."""
         match entry:
             case {"their_head": [int(sequence), str(digest)], "our_head": [int(seen), str(seen_digest)]}:
                 return cls((sequence, digest), (seen, seen_digest))
         return None
 
     def facts(self) -> dict[str, Any]:
-        """For an entry about the message that carried them."""
+        """Return the facts for the entry about the message that carried these heads."""
         return {THEIR_HEAD: list(self.own), OUR_HEAD: list(self.seen)}
 
 
 def received(entries: Iterable[Mapping[str, Any]]) -> Iterator[tuple[Mapping[str, Any], str, Heads]]:
-    """Every entry about a message that carried heads, with the site's name and the heads."""
+    """Yield each entry about a message that carried heads, with the site's name and the heads."""
     for entry in entries:
         if (heads := Heads.of(entry)) is not None:
             yield entry, str(entry.get("site", "")), heads
 
 
 def rolled_back(entries: Iterable[Mapping[str, Any]], hashes: Mapping[int, str]) -> list[str]:
-    """Entries of this log, by `hashes` of its sequence numbers, that the other side knew and that are gone."""
+    """List entries that the other side acknowledged and this log lacks; `hashes` maps sequence numbers to hashes."""
     return [
         f"entry {heads.seen[0]} is not the one that the other side knew when it sent entry {entry['sequence']} "
         f"(site {site}): the log was rolled back or deleted and started again"
@@ -50,7 +50,7 @@ def rolled_back(entries: Iterable[Mapping[str, Any]], hashes: Mapping[int, str])
 
 
 def other_side_rolled_back(entries: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Where the other side's log ended earlier than in a message before, or was another."""
+    """List messages whose sender's head is older than in an earlier message, or has its number but another hash."""
     last, faults = dict[str, LogHead](), list[str]()
     for entry, site, heads in received(entries):
         before = last.get(site, EMPTY)

@@ -1,8 +1,8 @@
-"""The audit log of requests, replies and refusals: append-only JSON lines, each with the hash of the one before.
+"""The audit log of requests, replies and refusals: append-only JSON lines, each with the hash of the line before.
 
-An entry ends with the hash of its own bytes, and among these is the hash of the entry before. Beside the log lies its
-head, which says what entry was the last, so that a cut end shows too. The head is signed with this side's key, and is
-written after the entry: it may lag behind the log, but it never leads.
+An entry ends with the hash of its own bytes, which include the hash of the entry before. A file beside the log holds
+the head: the number and hash of the last entry. It reveals a cut end. The head is signed with this side's key and
+written after the entry: after a crash it may name an earlier entry, but never one that the log does not hold.
 
 The owner of the key could still restore older copies of both files. So each side sends its head with every message, and
 the other side acknowledges it: `verify` compares the log with the acknowledged heads.
@@ -29,7 +29,7 @@ from teledx_fed.deployment.common.private_files import read
 LAID_OUT = "laid out"
 """The first event of every log, which `init` writes."""
 TORN, HEADLESS = "torn line", "head lost"
-"""Events of the log's own: it goes on after a line that a crash cut short, or without the head that was there."""
+"""Events that the log adds itself: after a line that a crash cut short, and after the head file was lost."""
 
 OWN = frozenset({"sequence", "time", "event", "before", "hash"})
 SEALED = re.compile(rb'(\{.*),"hash":"([0-9a-f]{64})"\}', re.DOTALL)
@@ -40,7 +40,7 @@ Entry = dict[str, Any]
 
 @dataclass(frozen=True)
 class Head:
-    """The last entry, and where in the log it ends."""
+    """The last entry's number and hash, and `size`, the byte offset at which it ends in the log."""
 
     sequence: int = 0
     hash: str = "0" * 64
@@ -48,7 +48,7 @@ class Head:
 
     @classmethod
     def of(cls, log: Path, public_key: Path) -> Self | None:
-        """`None` where it is missing, or not as it was written and signed."""
+        """Return the head of a log; `None` if its file is missing, or its form or signature is wrong."""
         path = _beside(log)
         form = HEAD.fullmatch(path.read_bytes()) if path.exists() else None
         if form is None:
@@ -64,7 +64,7 @@ class Head:
 
 @dataclass
 class Chain:
-    """A log as it is read: its last entry so far, and the lines after that which are none."""
+    """State of reading a log line by line: the last entry so far, and the invalid lines (`scraps`) after it."""
 
     head: Head = field(default_factory=Head)
     size: int = 0
@@ -73,7 +73,7 @@ class Chain:
     scrapped: "hashlib._Hash" = field(default_factory=hashlib.sha256)
 
     def read(self, line: bytes) -> list[str]:
-        """Go on by one line; the faults that it shows."""
+        """Read the next line and return the faults that it reveals."""
         self.line, self.size = self.line + 1, self.size + len(line)
         content = line.removesuffix(b"\n")
         if (entry := _sealed(content)) is None:
@@ -109,7 +109,7 @@ class Chain:
 
 @dataclass(frozen=True)
 class AuditLog:
-    """Several processes may append at a time; an entry is on the disk when `append` comes back.
+    """A log that several processes may append to; an entry is on the disk when `append` returns.
 
     `key` signs the head; the public key lies beside it, in the file that ends in .pub.
     """
@@ -122,11 +122,11 @@ class AuditLog:
         return self.key.with_suffix(".pub")
 
     def head(self) -> Head:
-        """The last entry that is surely on the disk."""
+        """Return the last entry that is surely on the disk."""
         return Head.of(self.path, self.public_key) or Head()
 
     def append(self, event: str, /, **facts: Any) -> None:
-        """Facts are plain JSON. Whatever befell the log, the new entry begins a line and the reason comes before it."""
+        """Append an entry; facts are plain JSON. In a damaged log, entries that report the damage come before it."""
         assert not OWN & facts.keys(), f"{sorted(OWN)} are facts of the log's own"
         with _locked(self.path) as log:
             size, head = os.fstat(log).st_size, Head.of(self.path, self.public_key)
@@ -144,7 +144,7 @@ class AuditLog:
             last.write(self.path, self.key)
 
     def _end(self, head: Head | None) -> tuple[Head, list[tuple[str, Entry]]]:
-        """The last entry, found from the head on, and what must be told of it before anything else."""
+        """Return the last entry, searched from the head on, and the entries that must report damage first."""
         chain = Chain(head or Head())
         with self.path.open("rb") as log:
             log.seek(chain.head.size)
@@ -156,9 +156,9 @@ class AuditLog:
 
 
 def verify(path: Path, public_key: Path) -> list[str]:
-    """Every fault and the line that shows it; none where nobody but `append` wrote.
+    """List every fault with its line; the list is empty if only `append` wrote the log.
 
-    A log that was rolled back or begun again shows once the other side has sent a message.
+    `verify` detects a log that was rolled back or restarted only after the other side has sent a message.
     """
     if not path.exists():
         return [f"{path} is missing"]
@@ -180,7 +180,7 @@ def verify(path: Path, public_key: Path) -> list[str]:
 
 
 def entries(path: Path) -> Iterator[Entry]:
-    """One by one and unjudged; what cannot be read as an entry is passed over."""
+    """Yield the entries without checking their hashes, and skip lines that are not entries."""
     with path.open("rb") as log:
         for line in log:
             if (entry := _parsed(line)) is not None:
@@ -201,7 +201,7 @@ def _unmet(head: Head, chain: Chain) -> str:
 
 
 def _left_over(chain: Chain, head: Head | None) -> list[str]:
-    """What no entry follows. Past the head, nothing had been written to its end."""
+    """List the invalid lines after the last entry. After the entry of the head, such a line is an incomplete write."""
     torn = head is not None and chain.head.size >= head.size
     what = "is torn: an entry was written in part" if torn else "was changed or inserted: it is no entry of this log"
     return [f"line {line} {what}" for line in chain.scraps]
@@ -231,7 +231,7 @@ def _line(last: Head, event: str, facts: Mapping[str, Any]) -> tuple[bytes, str]
 
 
 def _sealed(line: bytes) -> Entry | None:
-    """The entry in a line whose bytes are those that were hashed."""
+    """Return the entry in a line; `None` if the line does not match its own hash."""
     form = SEALED.fullmatch(line)
     sealed = form is not None and hashlib.sha256(form[1]).hexdigest() == form[2].decode()
     return _parsed(line) if sealed else None

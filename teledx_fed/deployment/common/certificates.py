@@ -17,9 +17,9 @@ from teledx_fed.deployment.common.private_files import read
 
 
 def fingerprint(source: Path | bytes) -> str:
-    """Of a public key, or of a certificate's, to compare over the telephone. A `ValueError` where there is none.
+    """Return the fingerprint of a public key or of a certificate's key, to compare by telephone.
 
-    The first half of the SHA-256 of its SubjectPublicKeyInfo in DER.
+    It is the first half of the SHA-256 of the SubjectPublicKeyInfo in DER. A `ConfigurationError` if there is no key.
     """
     content, name = (source, "key") if isinstance(source, bytes) else (read(source), source)
     certified = b"-----BEGIN CERTIFICATE-----" in content
@@ -30,7 +30,7 @@ def fingerprint(source: Path | bytes) -> str:
 
 @dataclass(frozen=True)
 class Claims:
-    """What a certificate says of itself, believed or not: whose it is, who issued it, for which hosts, until when."""
+    """The contents of a certificate, verified or not: subject, issuer, hosts, and the end of its validity in UTC."""
 
     subject: str
     issuer: str
@@ -39,7 +39,7 @@ class Claims:
 
 
 def claims(source: Path | bytes) -> Claims:
-    """Of the first certificate in a file, or of one in DER. A `ValueError` where there is none."""
+    """Read the first certificate in a file, or one in DER. A `ConfigurationError` if there is none."""
     pem = ssl.DER_cert_to_PEM_cert(source).encode() if isinstance(source, bytes) else read(source)
     certificate = certificates_in(pem, "certificate" if isinstance(source, bytes) else source)[0]
     hosts: tuple[str, ...] = ()
@@ -51,18 +51,18 @@ def claims(source: Path | bytes) -> Claims:
 
 
 def _spoken(name: x509.Name) -> str:
-    """As people call it."""
+    """Return the common name, else the organisation, else the whole name."""
     called = name.get_attributes_for_oid(NameOID.COMMON_NAME) or name.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
     return str(called[0].value) if called else name.rfc4514_string()
 
 
 def expires(certificate: Path) -> datetime:
-    """When the first of the file's certificates expires, in UTC. A `ValueError` where it holds none."""
+    """Return the earliest expiry of the file's certificates, in UTC. A `ConfigurationError` if it holds none."""
     return min(one.not_valid_after_utc for one in certificates_of(certificate))
 
 
 def days_left(certificate: Path, moment: datetime | None = None) -> int:
-    """Whole days until it expires, negative afterwards. A `ValueError` where the file holds no certificate."""
+    """Return the whole days until expiry, negative afterwards. A `ConfigurationError` if there is no certificate."""
     return (expires(certificate) - (moment or now())).days
 
 

@@ -1,4 +1,4 @@
-"""Events that the owner of a site or server must know, and a webhook that reports each of them once."""
+"""Events that the owner of a site or server must act on, and a webhook that reports each of them once."""
 
 import json
 import logging
@@ -33,7 +33,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Event:
-    """Of one kind about one thing: for as long as it holds it is the same event, whatever its `detail`."""
+    """An event of one kind about one thing; a new `detail` does not make it a new event."""
 
     kind: Kind
     about: str
@@ -74,7 +74,7 @@ class Watcher:
         self._reported = _reported_in(memory)
 
     def tell(self, events: Collection[Event]) -> None:
-        """Report new events. One that the webhook did not accept is reported at the next call, before newer ones."""
+        """Report new events. If the webhook does not accept one, stop; the next call tries it again."""
         self._keep(self._reported & {event.name for event in events})
         for event in events:
             if event.name not in self._reported:
@@ -85,7 +85,7 @@ class Watcher:
                 self._keep(self._reported | {event.name})
 
     def _post(self, event: Event) -> str | None:
-        """What went wrong; the address may hold a secret and is not in it."""
+        """Send the event and return the error, if any, without the webhook's address: that may hold a secret."""
         if self._webhook is None:
             return None
         told = {"from": self._owner, "event": event.kind, "about": event.about, "detail": event.detail}
@@ -97,7 +97,7 @@ class Watcher:
         return None if response.is_success else f"it answered {response.status_code}"
 
     def _keep(self, told: set[str]) -> None:
-        """On a full disk for this process alone."""
+        """Remember the reported events. If the file cannot be written, only this process remembers them."""
         if told != self._reported:
             self._reported = told
             try:

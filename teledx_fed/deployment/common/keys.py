@@ -1,4 +1,4 @@
-"""Key pairs and secrets: a hospital's own, and those that the server signs with."""
+"""Key pairs and secrets of hospitals and of the server."""
 
 import secrets
 from pathlib import Path
@@ -22,7 +22,7 @@ EXPOSED = (
 
 
 def create_site_keys(private: Path, public: Path, comment: str) -> None:
-    """A pair that signs, written as Flower reads a hospital's. A `ValueError` where one is there already."""
+    """Write a key pair for signatures in Flower's format. A `ConfigurationError` if one of the files exists."""
     must(comment.isascii() and comment.isprintable(), "comment", "be one line of ASCII", comment, "Write it as that.")
     all_new(private, public)
     key = ec.generate_private_key(CURVE)
@@ -32,7 +32,7 @@ def create_site_keys(private: Path, public: Path, comment: str) -> None:
 
 
 def site_key(private: Path) -> ec.EllipticCurvePrivateKey:
-    """What `create_site_keys` wrote. A `ValueError` for any other file."""
+    """Read a private key that `create_site_keys` wrote. A `ConfigurationError` for any other file."""
     try:
         key = form.load_ssh_private_key(read(private), password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
@@ -43,7 +43,7 @@ def site_key(private: Path) -> ec.EllipticCurvePrivateKey:
 
 
 def public_key_bytes(path: Path) -> bytes:
-    """A hospital's public key as Flower registers it. A `ValueError` for any other file, a private key above all."""
+    """Return a hospital's public key in PEM, for Flower. A `ConfigurationError` for any other file or a private key."""
     key = public_key(read(path), path)
     got = key.curve.name if isinstance(key, ec.EllipticCurvePublicKey) else type(key).__name__
     must(got == CURVE.name, str(path), f"be an ECDSA key on {CURVE.name}", got, NEW_PAIR)
@@ -51,12 +51,12 @@ def public_key_bytes(path: Path) -> bytes:
 
 
 def sign(private: Path, content: bytes) -> bytes:
-    """ECDSA with SHA-256, by a key that `create_site_keys` wrote."""
+    """Sign with ECDSA and SHA-256, with a key that `create_site_keys` wrote."""
     return sign_message(site_key(private), content)
 
 
 def is_signed_by(key: bytes, content: bytes, signature: bytes) -> bool:
-    """Whether the private half of `key` (PEM) signed this, as Flower's SuperNodes sign."""
+    """Return whether the private key of the public key `key` signed `content`, as Flower's SuperNodes sign."""
     try:
         public = public_key(key, "key")
     except ConfigurationError:
@@ -65,7 +65,7 @@ def is_signed_by(key: bytes, content: bytes, signature: bytes) -> bool:
 
 
 def create_secret(path: Path) -> None:
-    """256 random bits in hexadecimal, without a line end. A `ValueError` where a file is there already."""
+    """Write 256 random bits in hexadecimal, without a line end. A `ConfigurationError` if the file exists."""
     write(path, secrets.token_hex(32).encode())
 
 

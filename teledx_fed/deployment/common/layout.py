@@ -1,4 +1,4 @@
-"""What `init` does for a server and a site alike: a private folder, an audit log, settings from a template."""
+"""What `init` creates for both a server and a site: a private folder, an audit log, settings from a template."""
 
 from pathlib import Path
 from string import Template
@@ -18,7 +18,7 @@ def start_log(log: AuditLog, **facts: Any) -> None:
 
 
 def create_folder(folder: Path, settings: str) -> None:
-    """For its owner alone: prepared photographs, names of patients and the proxy's password will lie in it."""
+    """Create a folder for its owner only: it will hold photographs, patients' names and the proxy's password."""
     must(not (folder / settings).exists(), str(folder), "be a new folder", f"one with {settings}", "Name another.")
     make_folder(folder)
     folder.chmod(PRIVATE_FOLDER)

@@ -1,4 +1,4 @@
-"""Puts the heads of the audit logs into messages and takes them out: 40 bytes each, a sequence and a hash."""
+"""Attach the heads of the audit logs to messages and detach them: 40 bytes each, a sequence number and a hash."""
 
 from typing import Any
 
@@ -17,9 +17,9 @@ FORM = ("uint8", (40,))
 
 
 class LogHeads:
-    """The heads for the messages of one side; what it has seen of the other logs, it reads from its own log.
+    """The heads for one side's messages; it reads the last heads of the other sides from its own log.
 
-    A message is logged before its heads are attached, and after they are detached: so a head that is sent includes the
+    Log a message before its heads are attached, and after they are detached. Then the head that is sent includes the
     entry about its message, and both sides log the same digest.
     """
 
@@ -30,11 +30,11 @@ class LogHeads:
             self._seen = {site: heads.own for _, site, heads in received(entries(log.path))}
 
     def seen(self, site: str) -> LogHead:
-        """The last head that the other side sent."""
+        """Return the last head that the other side sent; `site` is the hospital's name on both sides."""
         return self._seen.get(site, EMPTY)
 
     def attach(self, message: Message, seen: LogHead) -> None:
-        """Add the record, in the place of one that is there.
+        """Add the record of heads, or replace it.
 
         `seen` is the last head received before this exchange. The sender of a message could invent the head in it, so a
         reply that acknowledges that head would prove nothing.
@@ -44,7 +44,7 @@ class LogHeads:
         message.content[AUDIT] = wire.arrays({OWN: packed(own), SEEN: packed(seen)})
 
     def detach(self, message: Message, site: str) -> dict[str, Any]:
-        """Remove the record; return facts for the log, none where there was no record of its form."""
+        """Remove the record of heads and return facts for the log; no facts if it is missing or malformed."""
         if not message.has_content() or AUDIT not in message.content:
             return {}
         record = dict(message.content.array_records[AUDIT]) if AUDIT in message.content.array_records else {}

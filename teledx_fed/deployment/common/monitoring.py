@@ -21,9 +21,9 @@ Health = Callable[[], Mapping[str, bool]]
 
 @contextmanager
 def watched(listen: str | None, metrics: Callable[[], bytes], health: Health) -> Iterator[None]:
-    """`/metrics` and `/healthz` at `HOST:PORT`, from threads of their own, for as long as the block runs.
+    """Serve `/metrics` and `/healthz` at `HOST:PORT` from background threads while the block runs.
 
-    A `ValueError` where the port is taken; None listens nowhere.
+    A `ConfigurationError` if the port is taken. None starts no server.
     """
     if listen is None:
         yield
@@ -44,7 +44,7 @@ def watched(listen: str | None, metrics: Callable[[], bytes], health: Health) ->
 
 @contextmanager
 def repeatedly(act: Callable[[], None], seconds: float = 30.0) -> Iterator[None]:
-    """In a thread of its own for as long as the block runs; what fails is logged, and tried again."""
+    """Call `act` in a background thread while the block runs; log an exception, and call it again."""
     ended = threading.Event()
 
     def loop() -> None:
@@ -71,7 +71,7 @@ class _Server(ThreadingHTTPServer):
         super().__init__(address, _Answer)
 
     def server_bind(self) -> None:
-        """Without HTTPServer's look-up of the host's name, which may ask another machine."""
+        """Bind without HTTPServer's look-up of the host's name, which may send a DNS request."""
         socketserver.TCPServer.server_bind(self)
 
 
@@ -105,4 +105,4 @@ class _Answer(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def log_message(self, *args: object) -> None:
-        """Nothing: it is asked every few seconds."""
+        """Log nothing: a request arrives every few seconds."""

@@ -1,4 +1,4 @@
-"""A plan: all settings of a run that a hospital acts on, as canonical JSON, with the SHA-256 digest that names it."""
+"""A plan: all settings of a run that a hospital acts on, as canonical JSON, identified by its SHA-256 digest."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ from teledx_fed.core.weights import Weights
 
 FORMAT = 1
 LONGEST = 1000
-"""Characters of a text in a plan."""
+"""Maximum characters of a text in a plan."""
 DIGEST = re.compile("[0-9a-f]{64}")
 AGAIN = "Ask the coordinator for it again."
 
@@ -30,18 +30,18 @@ BOUND: Mapping[str, tuple[str, ...]] = {
     "strategy": (),
     "evaluation": (),
 }
-"""The settings of a plan by group, all of a group where none is named; and the seed. What is not among them is the
-coordinator's own (quorum, deadlines, vetting, early stopping, tracking) or the hospital's own (data, split, cells)."""
+"""The settings of a plan by group; an empty tuple means the whole group. A plan also holds the seed. The coordinator
+decides other settings (quorum, deadlines, vetting, early stopping, tracking) or the hospital (data, split, cells)."""
 
 FREE = {"evaluation": ("folds", "fold")}
-"""Settings of a bound group that a network does not have."""
+"""Settings of these groups that exist only in simulations and not in a plan."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """`initial` is the digest of the weights that round 1 starts from; `settings` are those of `BOUND`, by group.
+    """A plan; `initial` is the digest of the weights that round 1 starts from, `settings` follow `BOUND`.
 
-    `model.file`, where a run starts from a file, is the SHA-256 of that file.
+    In them, `model.file` is the SHA-256 of the file if a run starts from a file.
     """
 
     release: str
@@ -59,13 +59,13 @@ class Plan:
 
     @property
     def file(self) -> str | None:
-        """SHA-256 of the model file that the run starts from."""
+        """SHA-256 of the model file that the run starts from; None if there is no file."""
         model = self.settings.get("model", {})
         return model.get("file") if isinstance(model, Mapping) else None
 
     @cached_property
     def text(self) -> str:
-        """Canonical: the same plan has the same bytes on every machine."""
+        """Canonical JSON: the same plan has the same bytes on every machine."""
         return json.dumps(
             {"format": FORMAT, **asdict(self)},
             sort_keys=True,
@@ -79,13 +79,13 @@ class Plan:
         return hashlib.sha256(self.text.encode()).hexdigest()
 
     def asked(self, file: Path | None = None) -> Settings:
-        """The settings of a run by this plan; `file` is the model that it starts from, as it lies here."""
+        """Return the settings of a run by this plan; `file` is the local path of the model that it starts from."""
         model = {**self.settings["model"], "file": None if file is None else str(file)}
         return build({**self.settings, "model": model})
 
     @classmethod
     def of(cls, settings: Settings, release: str, purpose: str, initial: Weights) -> Self:
-        """`initial` are the weights that the coordinator built from the same settings."""
+        """Make the plan of `settings`; `initial` are the weights that the coordinator built from them."""
         every = bound(settings)
         if (file := settings.model.file) is not None:
             every["model"]["file"] = sha256_of(Path(file))
@@ -93,7 +93,7 @@ class Plan:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """A `ValueError` where it is no plan, or asks for what no plan can."""
+        """Parse a plan. A `ConfigurationError` if the text is not a plan or has settings that no plan may have."""
         try:
             found = json.loads(text)
         except (ValueError, RecursionError) as error:
@@ -107,7 +107,7 @@ class Plan:
 
 
 def write(plan: Plan, path: Path) -> None:
-    """For people to read: the digest is of what it says, however it is laid out."""
+    """Write a plan, indented for people: white space does not change its digest."""
     write_text(path, json.dumps(json.loads(plan.text), indent=1) + "\n")
 
 
@@ -121,7 +121,7 @@ def read(path: Path) -> Plan:
 
 
 def digest_of(weights: Weights) -> str:
-    """SHA-256 of what travels, and of how it is laid out."""
+    """Return the SHA-256 of the layout and of all parameters and BatchNorm statistics."""
     found = hashlib.sha256(weights.layout.digest.encode())
     for vector in (weights.parameters, weights.statistics):
         found.update(vector.tobytes())
@@ -138,7 +138,7 @@ def sha256_of(file: Path) -> str:
 
 
 def bound(settings: Settings) -> dict[str, dict[str, Any]]:
-    """By group, what a plan binds; and the seed."""
+    """Return the settings that a plan fixes, by group, without the seed."""
     every = asdict(settings)
     return {group: _bound(group, every[group]) for group in BOUND}
 
@@ -149,7 +149,7 @@ def _bound(group: str, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_bound(settings: object) -> None:
-    """Nothing but what a plan binds: where data lie, or what they are computed on, is not a coordinator's to say."""
+    """Check that there are no other settings: a coordinator may not decide where data are or which device computes."""
     groups = {"seed", *BOUND}
     whole = isinstance(settings, dict) and settings.keys() == groups
     must(whole, "plan.settings", f"hold {sorted(groups)}", settings, AGAIN)

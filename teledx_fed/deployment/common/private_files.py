@@ -1,4 +1,4 @@
-"""Files that hold keys: never overwritten unasked, never open to more people than they should be."""
+"""Files that hold keys: overwritten only with `replace`, and never readable by more users than their mode allows."""
 
 import os
 from pathlib import Path
@@ -32,7 +32,7 @@ def _taken(path: Path) -> ConfigurationError:
 
 
 def write(path: Path, content: bytes, mode: int = PRIVATE, replace: bool = False) -> None:
-    """Whole or absent, and never open to more than `mode` says. A `ValueError` for one that may not be replaced."""
+    """Write a file atomically with permissions `mode`. A `ConfigurationError` if it exists and `replace` is False."""
     make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{uuid4().hex}")
     try:

@@ -1,4 +1,4 @@
-"""What a message held, as both sides write it into their logs, and whether these logs agree."""
+"""Facts of a message that both sides write into their audit logs, and a comparison of the two logs."""
 
 import hashlib
 import json
@@ -17,14 +17,14 @@ from teledx_fed.deployment.common.audit import Entry, entries
 
 SENT, RECEIVED = "sent", "received"
 LISTED, SHOWN = 32, 100
-"""How many names of a record, and characters of a name, a log repeats: a peer may send millions."""
+"""Most names of a record, and characters of a name, that a log repeats: a peer may send millions."""
 
 DIGEST = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
 class Packed:
-    """An array as it lies in a message."""
+    """An array in its serialized form in a message."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -32,11 +32,11 @@ class Packed:
 
 
 Records = Mapping[str, Mapping[str, Any]]
-"""A message by record and name: each value is `Packed` or plain."""
+"""The values of a message by record and name: each value is `Packed` or plain."""
 
 
 def digest(records: Records) -> str:
-    """SHA-256 of names and values, in any order: equal for sender and receiver."""
+    """Return the SHA-256 of sorted names and values: equal for sender and receiver."""
     found = hashlib.sha256()
     for record, values in sorted(records.items()):
         found.update(_written(record, len(values)))
@@ -50,12 +50,12 @@ def digest(records: Records) -> str:
 
 
 def contents(records: Records) -> dict[str, Any]:
-    """Arrays by dtype, shape and bytes, and plain values as they are, as far as a log should repeat them."""
+    """Summarise a message for the log: dtype, shape and byte count of arrays, and plain values, within the limits."""
     return _first(records, lambda values: _first(values, _shown))
 
 
 def message_facts(message: Message) -> dict[str, Any]:
-    """For the log: its type, and what it holds or why it holds nothing."""
+    """Return the facts of a message for the log: its type, and its contents or its error."""
     facts: dict[str, Any] = {"kind": message.metadata.message_type, "flower_run": str(message.metadata.run_id)}
     if message.has_error():
         return {**facts, "code": message.error.code, "reason": (message.error.reason or "")[:200]}
@@ -72,9 +72,9 @@ def _records(content: RecordDict) -> Records:
 
 
 def unmatched(ours: Path, theirs: Path, site: str) -> list[str]:
-    """Messages that one side says went to or came from `site`, and the other does not; those of other sites are left.
+    """List messages to or from `site` that only one of the two logs contains.
 
-    Messages are identified by the `digest` of an entry: what was sent twice must have been received twice.
+    The `digest` of an entry identifies a message: a message that was sent twice must have been received twice.
     """
     return [
         f"entry {entry['sequence']} of {log} {event} {entry['digest'][:16]}, which {other} has not {answer}"
@@ -85,7 +85,7 @@ def unmatched(ours: Path, theirs: Path, site: str) -> list[str]:
 
 
 def contradicted(ours: Path, theirs: Path, site: str) -> list[str]:
-    """Log heads that one side received in the messages of `site` and that the other side's log does not hold."""
+    """List log heads that one side received in messages of `site` and that the other side's log does not contain."""
     return [
         f"entry {heads.own[0]} of {other} is not the one that {log} received with entry {entry['sequence']}"
         for log, other in ((ours, theirs), (theirs, ours))

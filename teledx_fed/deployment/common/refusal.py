@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class Refusal(StrEnum):
-    """All that a refused coordinator learns. `NOT_NOW` is no fault: ask again another hour."""
+    """The reason that a refused coordinator receives, and nothing else. After `NOT_NOW` it may ask again later."""
 
     NOT_NOW = "not now"
     PLAN = "plan not approved"

@@ -1,4 +1,4 @@
-"""The systemd unit that keeps a server or a site up, filled in for where it is installed."""
+"""The systemd unit of a server or a site, with the paths and user of this installation."""
 
 import re
 import sys
@@ -20,7 +20,7 @@ def site_unit(folder: Path, name: str) -> str:
 
 
 def _filled(template: str, folder: Path, **values: str) -> str:
-    """It runs as the owner of `folder`. A `ValueError` for a path that a unit could not hold as it is written."""
+    """Fill in a template; the service runs as the owner of `folder`. A `ConfigurationError` if a path needs quotes."""
     where, python = str(folder.resolve()), sys.executable
     for name, path in (("--dir", where), ("Python's path", python)):
         must(PLAIN.fullmatch(path) is not None, name, "be of letters, digits and . _ + @ = -", path, "Move it.")

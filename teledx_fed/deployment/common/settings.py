@@ -12,13 +12,13 @@ WRITTEN = "letters, digits, dots, dashes and underscores, at most 63"
 
 
 def checked_name(name: str, value: str) -> str:
-    """A name that can be a file's."""
+    """Return a name after a check that it is a safe file name."""
     must(NAME.fullmatch(value) is not None, name, f"be written with {WRITTEN}", value, "Choose another.")
     return value
 
 
 def checked_address(name: str, value: str) -> tuple[str, int]:
-    """HOST and PORT of `HOST:PORT`."""
+    """Split `HOST:PORT` into host and port."""
     host, _, port = value.rpartition(":")
     good = bool(host) and port.isdecimal() and 0 < int(port) < 65536
     must(good, name, "be HOST:PORT", value, "For example fl.example.org:9092.")
@@ -27,7 +27,7 @@ def checked_address(name: str, value: str) -> tuple[str, int]:
 
 @dataclass
 class WatchSettings:
-    """The address of health and metrics (none listens without one), and the webhook for events."""
+    """The address of health and metrics (null: no listener), and the webhook for events (null: none)."""
 
     listen: str | None = None
     webhook: str | None = None

@@ -1,1 +1,1 @@
-"""The coordinator's side: the SuperLink, the runs, and the page that shows where the federation stands."""
+"""The coordinator's side: the SuperLink, the runs, and the page that shows the state of the federation."""

@@ -1,7 +1,7 @@
-"""Issue the server's certificates by the coordinator's own authority, or take those of another PKI.
+"""Issue the server's certificates with the coordinator's own authority, or install those of another PKI.
 
-`certificates` is a folder of ca.crt, ca.key, server.crt and server.key. Where a PKI of one's own takes the authority's
-place, there is no ca.key.
+`certificates` is a folder of ca.crt, ca.key, server.crt and server.key. With a certificate of another PKI there is no
+ca.key.
 """
 
 import re
@@ -25,7 +25,7 @@ from teledx_fed.deployment.common.keys import CURVE, ecdsa_key, lasting_key, pem
 from teledx_fed.deployment.common.private_files import PUBLIC, all_new, read, write
 
 LOOPBACK = ("localhost", "127.0.0.1")
-"""By these the coordinator's own commands reach its server."""
+"""The names by which the coordinator's own commands reach its server."""
 SLOW_CLOCK = timedelta(minutes=5)
 LABEL = re.compile(r"\w([\w-]{0,61}\w)?", re.ASCII)
 USAGES = (
@@ -42,7 +42,7 @@ USAGES = (
 
 
 def create_authority(certificates: Path, days: int = 3650) -> None:
-    """ca.crt, which hospitals get, and ca.key. A `ValueError` where one is there already."""
+    """Create ca.crt, which hospitals get, and ca.key. A `ConfigurationError` if one of them exists."""
     within("days", days, 1, 36500)
     all_new(certificates / "ca.crt", certificates / "ca.key")
     key = ec.generate_private_key(CURVE)
@@ -59,9 +59,9 @@ def create_authority(certificates: Path, days: int = 3650) -> None:
 
 
 def issue_server_certificate(certificates: Path, hosts: Sequence[str], days: int = 365) -> None:
-    """server.crt for `hosts` and the loopback, in the place of any before it. A `ValueError` without an authority.
+    """Issue or replace server.crt for `hosts` and the loopback. A `ConfigurationError` if there is no authority.
 
-    server.key is made once and stays: whenever the power fails, key and certificate belong together.
+    server.key is made once and stays, so that key and certificate match even after a power failure.
     """
     within("days", days, 1, 36500)
     names = [_general_name(host) for host in dict.fromkeys((*hosts, *LOOPBACK))]
@@ -82,9 +82,9 @@ def issue_server_certificate(certificates: Path, hosts: Sequence[str], days: int
 
 
 def adopt(certificates: Path, certificate: Path, key: Path, authority: Path, hosts: Sequence[str]) -> None:
-    """Take a certificate from a PKI of one's own, or the one that renews it. A `ValueError` says what is amiss.
+    """Install a certificate of the coordinator's own PKI, or its renewal. A `ConfigurationError` names any fault.
 
-    The file `certificate` holds the server's own first, then any between it and `authority`.
+    The file `certificate` holds the server's certificate first, then the intermediate ones up to `authority`.
     """
     chain, roots, secret = certificates_of(certificate), certificates_of(authority), private_key(key)
     if chain[0].public_key() != secret.public_key():
@@ -138,7 +138,7 @@ def _general_name(host: str) -> x509.IPAddress | x509.DNSName:
 
 
 def _authority(certificates: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
-    """What signs. A `ValueError` where its key is elsewhere or another's, or its time is over."""
+    """Read the authority and its key. A `ConfigurationError` if the key is missing or another's, or ca.crt expired."""
     certificate, key = certificates / "ca.crt", certificates / "ca.key"
     if not key.exists():
         raise ConfigurationError(
@@ -164,7 +164,7 @@ def _in_time(certificate: Path) -> None:
 
 
 def _withstands(certificate: Path, key: Path, roots: Sequence[x509.Certificate], host: str | None, remedy: str) -> None:
-    """Shake hands in memory, as a site that knows `roots` does. A `ValueError` with its objection."""
+    """Do a TLS handshake in memory with a client that trusts `roots`. A `ConfigurationError` says why it fails."""
     server, site = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     site.check_hostname = host is not None
     site.load_verify_locations(cadata=_pem(*roots).decode())

@@ -1,4 +1,4 @@
-"""The coordinator's commands to its SuperLink, over the loopback listener: admit, expel, start, stop, list."""
+"""Send the coordinator's commands to its SuperLink over the loopback listener: admit, expel, start, stop, list."""
 
 import hashlib
 from collections.abc import Iterator
@@ -55,10 +55,10 @@ TRAINING, READINESS = "training", "readiness"
 
 @dataclass(frozen=True)
 class Order:
-    """A run as it is asked for; `plan` is the digest by which sites know what they approved.
+    """A request to start a run; `plan` is the digest by which sites find the plan that they approved.
 
-    `settings` are JSON and the server's own to read, `release` is that of the coordinator's library. `kind`: rounds of
-    training, or one question to each site, what it has.
+    `settings` are JSON that only the server reads. `release` is the version of the coordinator's library. `kind` is
+    `TRAINING`, or `READINESS`: one question to each site about its data.
     """
 
     run: str
@@ -70,7 +70,7 @@ class Order:
 
 @dataclass(frozen=True)
 class FlowerRun:
-    """A run as Flower knows it; one that was resumed has several."""
+    """A run in Flower's database; a run that was resumed has several of them."""
 
     id: int
     run: str
@@ -80,7 +80,7 @@ class FlowerRun:
 
 @contextmanager
 def control(home: ServerDirectory) -> Iterator[ControlHttpClient]:
-    """An `UnavailableError` says how to start the server where none answers, a `RefusedError` what it refuses."""
+    """Connect to the server. An `UnavailableError` if it does not answer, a `RefusedError` if it refuses a request."""
     try:
         client = ControlHttpClient.from_server_address(
             f"{LOOPBACK}:{home.settings.control_port}",
@@ -108,7 +108,7 @@ def is_up(home: ServerDirectory) -> bool:
 
 
 def nodes(home: ServerDirectory) -> list[Node]:
-    """Admitted sites, by name."""
+    """Return the admitted sites, sorted by name."""
     with control(home) as client:
         found = client.ListNodes(ListNodesRequest()).nodes_info
     return [_node(info) for info in sorted(found, key=lambda info: info.name) if info.status != "unregistered"]
@@ -119,7 +119,7 @@ def _node(info: NodeInfo) -> Node:
 
 
 def admit(home: ServerDirectory, name: str, public_key: Path) -> None:
-    """A `ValueError` where the name is taken, or the key is, or is none."""
+    """Admit a site. A `ConfigurationError` if the name or the key is in use, or the key is invalid."""
     checked_name("name", name)
     key = public_key_bytes(public_key)
     with control(home) as client:
@@ -146,7 +146,7 @@ def expel(home: ServerDirectory, name: str) -> None:
 
 
 def start(home: ServerDirectory, order: Order) -> int:
-    """Flower's number of the run."""
+    """Start a run and return Flower's number of it."""
     content = bundle()
     with control(home) as client:
         request = StartRunRequest(
@@ -157,7 +157,7 @@ def start(home: ServerDirectory, order: Order) -> int:
 
 
 def runs(home: ServerDirectory) -> list[FlowerRun]:
-    """The newest first."""
+    """Return the runs in Flower's database, the newest first."""
     with control(home) as client:
         found = client.ListRuns(ListRunsRequest()).run_dict.values()
     return [_run(run) for run in sorted(found, key=lambda run: run.pending_at, reverse=True)]
@@ -169,23 +169,23 @@ def _run(run: Run) -> FlowerRun:
 
 
 def stop(home: ServerDirectory, run: str) -> None:
-    """A run that was resumed is stopped in every form that it has."""
+    """Stop every Flower run of `run` that has not ended; a run that was resumed has several."""
     for id in _going(home, run):
         try:
             with control(home) as client:
                 client.StopRun(StopRunRequest(run_id=id))
         except RefusedError:
-            if id in _going(home, run):  # else it came to its end meanwhile
+            if id in _going(home, run):  # else it ended in the meantime
                 raise
 
 
 def _going(home: ServerDirectory, run: str) -> list[int]:
-    """Flower's numbers of a run that has not ended."""
+    """Return Flower's numbers of `run` that have not ended."""
     return [found.id for found in runs(home) if found.run == run and found.status in ("pending", "starting", "running")]
 
 
 def bundle() -> bytes:
-    """What Flower sends to every site, and what a site never runs: two apps, and nothing of the library."""
+    """Build the app bundle that Flower sends to every site: two apps without the library. A site never runs it."""
     files: dict[str, bytes | Path] = {"pyproject.toml": APP.encode()}
     for module in ("server.app", "sites.app"):
         spec = find_spec(module)

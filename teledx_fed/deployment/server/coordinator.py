@@ -1,4 +1,4 @@
-"""A run on the coordinator's machine: from the order that Flower hands to its app, to a model on disk."""
+"""A run on the coordinator's machine, from the order that Flower's app receives to a model on disk."""
 
 import json
 import logging
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 def conduct(grid: Grid, order: Order, home: ServerDirectory) -> None:
-    """Rounds from wherever the run stands, into its folder. A `RefusedError` where another process is at it."""
+    """Start or resume a run in its folder. A `RefusedError` if another process uses the folder."""
     settings, folder = build(json.loads(order.settings)), folder_of(home, order)
     sites = [node.name for node in nodes(home)]
     quorum, seconds = settings.federation.quorum, home.settings.wait_seconds
@@ -43,7 +43,7 @@ def conduct(grid: Grid, order: Order, home: ServerDirectory) -> None:
 
 
 def _ready(grid: NetworkGrid, settings: Settings) -> list[Readiness]:
-    """Of each site, and last of all together."""
+    """Ask for the readiness of each site; the last item is of all sites together."""
     replies, tables = ask_for_statistics(grid, settings)
     sites = readiness(replies, tables, settings)
     return [*sites, together(sites, settings)]

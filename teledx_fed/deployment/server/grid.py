@@ -21,14 +21,14 @@ log = logging.getLogger(__name__)
 POLL_SECONDS = 0.25
 ROLL_CALL_SECONDS = 2.0
 RETURN_SECONDS = 90.0
-"""A SuperNode that dies is missed after 60 s, and before that no other can take its place: it tries each 30 s."""
+"""Flower notices a dead SuperNode after 60 s and rejects its successor until then; the successor tries every 30 s."""
 INVALID_REPLY = 4
-"""Code of an error reply that the server writes in the place of an invalid one."""
+"""Code of the error reply with which the server replaces an invalid reply."""
 
 
 @dataclass(frozen=True)
 class Sent:
-    """A message on its way to a node that was `activated` then."""
+    """A message without a reply yet; `activated` is when its node had last connected at the time of sending."""
 
     message: Message
     activated: str
@@ -36,7 +36,7 @@ class Sent:
 
 @dataclass(frozen=True)
 class Interrupted:
-    """A message to a site that went offline, the error reply, and until when the site may come back."""
+    """A message to a site that went offline, the error reply, and the time (monotonic, s) when the wait for it ends."""
 
     sent: Sent
     reply: Message
@@ -44,7 +44,7 @@ class Interrupted:
 
 
 class NetworkGrid(AnsweringGrid):
-    """What `rounds` sees of Flower's grid over a network. Every message is written into `audit`."""
+    """Flower's grid over a network, as `rounds` uses it. Every message is written to the audit log."""
 
     def __init__(
         self,
@@ -55,14 +55,14 @@ class NetworkGrid(AnsweringGrid):
         quorum: int,
         wait_seconds: float,
     ) -> None:
-        """`sites` are those that are admitted: the first round waits for all of them, later ones for `quorum`."""
+        """`sites` are the admitted sites: the first round waits for all of them, later rounds for `quorum`."""
         self._grid, self._audit, self._say, self._heads = grid, audit, say, LogHeads(audit)
         self._sites, self._quorum, self._wait_seconds = frozenset(sites), quorum, wait_seconds
         self._wanted = max(quorum, len(sites))
         self._overdue: dict[str, Sent] = {}
 
     def get_nodes(self) -> Iterable[NodeInfo]:
-        """Those online, once a quorum is. An `UnavailableError` names who is missing when the wait is over."""
+        """Wait for a quorum and return the online nodes. If it fails, an `UnavailableError` names the missing sites."""
         until, reported = time.monotonic() + self._wait_seconds, None
         while len(online := list(self._grid.get_nodes())) < self._wanted:
             missing = ", ".join(sorted(self._sites - {node.name for node in online}))
@@ -113,7 +113,7 @@ class NetworkGrid(AnsweringGrid):
         return reply
 
     def _push(self, messages: Iterable[Message]) -> dict[str, Sent]:
-        """One by one: a message is as large as the model. It is written down before it goes."""
+        """Send messages one by one, because each is as large as the model. Each is logged before it is sent."""
         activated = self._activated()
         under_way = {}
         for message in messages:
@@ -128,7 +128,7 @@ class NetworkGrid(AnsweringGrid):
         return under_way
 
     def _pulled(self, asked: Mapping[str, Sent]) -> Iterator[tuple[str, Message]]:
-        """One by one: what a site sent amiss is its own fault, and takes no other's reply with it."""
+        """Fetch replies one by one, so that an invalid reply of one site does not affect the replies of others."""
         for identity, sent in list(asked.items()):
             try:
                 found = list(self._grid.pull_messages([identity]))
@@ -141,7 +141,7 @@ class NetworkGrid(AnsweringGrid):
             yield from ((identity, _of_its_own(reply, sent)) for reply in found)
 
     def _drop_late(self) -> None:
-        """A reply to an earlier exchange: nobody waits for it any more."""
+        """Log and drop replies to messages of earlier exchanges."""
         for identity, reply in self._pulled(self._overdue):
             sent = self._overdue.pop(identity)
             if reply.has_content():
@@ -149,7 +149,7 @@ class NetworkGrid(AnsweringGrid):
                 self._say(f"a reply of {self._name(sent)} came too late and is dropped")
 
     def _asked_again(self, under_way: Mapping[str, Sent], away: list[Interrupted]) -> dict[str, Sent]:
-        """A site that has come back since lost what it was asked; asked again, it answers the same bytes."""
+        """Send messages again to sites that reconnected and so lost them; a site answers the same bytes again."""
         activated = self._activated()
 
         def is_back(sent: Sent) -> bool:
@@ -172,7 +172,7 @@ class NetworkGrid(AnsweringGrid):
 
 
 def _of_its_own(reply: Message, sent: Sent) -> Message:
-    """As from the site that was asked: who wrote the reply could name another in it; an error may be the server's."""
+    """Return the reply; if it names a wrong sender, an error from the site that was asked. Errors keep their reason."""
     if reply.metadata.src_node_id == sent.message.metadata.dst_node_id:
         return reply
     error = reply.error if reply.has_error() else Error(INVALID_REPLY, "a reply in the name of another site")

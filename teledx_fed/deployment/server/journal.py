@@ -1,4 +1,4 @@
-"""Log what reaches the SuperLink beside the messages of our own runs: admissions, runs, messages of other apps."""
+"""Log the SuperLink's requests other than messages of our own runs: admissions, runs, messages of other apps."""
 
 import asyncio
 from collections.abc import Callable, Iterator, MutableMapping
@@ -29,7 +29,7 @@ Line = tuple[str, dict[str, Any]]
 
 @dataclass(frozen=True)
 class Journal:
-    """An ASGI app around Flower's. `own_app` is the SHA-256 of our app bundle: its messages the run itself logs."""
+    """An ASGI app around Flower's. `own_app` is the SHA-256 of our app bundle: our run logs its own messages."""
 
     app: ASGIApp
     audit: AuditLog
@@ -50,7 +50,7 @@ class Journal:
 
         lines = await asyncio.to_thread(
             self._lines, path, body
-        )  # before it is carried out: an expelled site has no name
+        )  # before the request is executed, because an expelled site has no name
         await self.app(scope, _again(body, receive), answered)
         if status == 200:
             await asyncio.to_thread(self._write, lines)
@@ -81,7 +81,7 @@ class Journal:
         yield "run stopped", {"flower_run": str(StopRunRequest.FromString(body).run_id)}
 
     def _foreign(self, path: str, body: bytes) -> Iterator[Line]:
-        """Messages of apps that are not ours, in both directions: `path` is that of a site or of the server's app."""
+        """Yield a line for each message of another app; `path` shows whether a site or the server's app sent it."""
         fleet = path.startswith("/v1/fleet/")
         request = (PushMessagesRequest if fleet else PushAppMessagesRequest).FromString(body)
         for message in request.messages_list:
@@ -118,7 +118,7 @@ async def _body(receive: Receive) -> bytes:
 
 
 def _again(body: bytes, receive: Receive) -> Receive:
-    """`body` as one message, and after it whatever the client sends."""
+    """Return a `receive` that gives `body` as one message, and then what the client sends."""
     left = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def again() -> MutableMapping[str, Any]:

@@ -1,4 +1,4 @@
-"""Lay out the coordinator's folder, and renew its certificate. Nothing else that is there is touched."""
+"""Create the coordinator's folder, and renew its certificate. Other files in the folder are not changed."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ OwnCertificate = tuple[Path | None, Path | None, Path | None]
 
 
 def init_server(home: ServerDirectory, hosts: Sequence[str], own: OwnCertificate) -> None:
-    """`own`: certificate, key and authority of the coordinator's own PKI, or three times None."""
+    """Create the folder; `own` is certificate, key and authority of the coordinator's own PKI, or None three times."""
     create_folder(home.folder, "server.yaml")
     create_authority(home.loopback)
     issue_server_certificate(home.loopback, [])
@@ -32,7 +32,7 @@ def init_server(home: ServerDirectory, hosts: Sequence[str], own: OwnCertificate
 
 
 def renew_server(home: ServerDirectory, certificate: Path | None, key: Path | None) -> int:
-    """By our authority, or with what the coordinator's own PKI issued; returns for how many days."""
+    """Renew with our authority, or install the own PKI's certificate; return the days until it expires."""
     issue_server_certificate(home.loopback, [])
     if certificate and key:
         adopt(home.certificates, certificate, key, home.authority, home.settings.hosts)

@@ -16,7 +16,7 @@ from teledx_fed.deployment.server.settings import ServerDirectory
 
 
 def current_overview(home: ServerDirectory) -> Overview:
-    """Return the state of the federation, also while the server does not answer."""
+    """Return the state of the federation, even if the server does not answer."""
     try:
         return overview(home, control.nodes(home), control.runs(home))
     except UnavailableError:
@@ -25,7 +25,7 @@ def current_overview(home: ServerDirectory) -> Overview:
 
 @contextmanager
 def monitored(home: ServerDirectory) -> Iterator[None]:
-    """Health, metrics and the webhook, for as long as the block runs."""
+    """Serve health and metrics and report events to the webhook while the block runs."""
     watch = home.settings.watch
     watcher = Watcher(home.settings.hosts[0], home.folder / "told.json", watch.webhook)
 
@@ -40,12 +40,12 @@ def monitored(home: ServerDirectory) -> Iterator[None]:
 
 
 def server_events(status: Overview, space: Disk) -> list[Event]:
-    """Return the events that hold at the coordinator."""
+    """Return the present events at the coordinator."""
     return [*_run_events(status), *machine_events(status.certificate_days, space)]
 
 
 def _run_events(status: Overview) -> Iterator[Event]:
-    """A site that is away is missed only while a run goes on."""
+    """Yield the events of the newest run; an offline site is an event only while a run is active."""
     run = status.run
     if run is None or not run.state.at_work:
         return
@@ -62,7 +62,7 @@ def _run_events(status: Overview) -> Iterator[Event]:
 
 
 def server_metrics(status: Overview, certificate: datetime | None) -> bytes:
-    """`certificate`: when the server's expires."""
+    """Format the server's metrics; `certificate` is when the server's certificate expires."""
     return exposition(_of_server(status, certificate))
 
 

@@ -14,12 +14,12 @@ from teledx_fed.deployment.common.refusal import Refusal
 from teledx_fed.deployment.server.settings import ServerDirectory
 
 ORDER, ROUNDS, MODEL = "order.json", "rounds.jsonl", "model.safetensors"
-"""In a run's folder: how it begins, goes on and ends."""
+"""Files in a run's folder: its request, a report for each round, the released model."""
 AT_WORK = ("pending", "starting", "running")
-"""What the server calls a run that has not ended."""
+"""The server's states of a run that has not ended."""
 SILENT = "no reply before the deadline"
 LENIENCE = timedelta(minutes=1)
-"""Beyond its deadline and its waiting for sites, what a round may take to be averaged and written."""
+"""Extra time for a round to aggregate and write, beyond its deadline and the wait for sites."""
 
 
 class State(StrEnum):
@@ -35,7 +35,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Node:
-    """An admitted site, by the server. Times are ISO 8601, here and below."""
+    """An admitted site in the server's database. Times are ISO 8601, here and below."""
 
     name: str
     online: bool
@@ -57,7 +57,7 @@ class KnownRun(Protocol):
 
 @dataclass(frozen=True)
 class Reply:
-    """The last one that was accepted; `time` is when its round ended."""
+    """A site's last accepted reply; `time` is when its round ended."""
 
     round: int
     time: str
@@ -71,7 +71,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class SiteStanding:
-    """How an admitted site does in the newest run."""
+    """The state of an admitted site in the newest run."""
 
     name: str
     online: bool
@@ -82,9 +82,9 @@ class SiteStanding:
 
 @dataclass(frozen=True)
 class RunStanding:
-    """`round` counts those that ended; `metrics` are of the last model that was scored.
+    """The state of a run; `round` counts ended rounds, `metrics` are those of the last model that was scored.
 
-    `details` say how it ended, where the server recorded it; `epsilon` is None where privacy is spent without bound.
+    `details` is the server's record of how the run ended; `epsilon` is None if there is no bound on the privacy loss.
     """
 
     name: str
@@ -101,9 +101,9 @@ class RunStanding:
 
 @dataclass(frozen=True)
 class Overview:
-    """Runs at work first, then the newest; `rounds` and `sites` are of the first of them.
+    """The state of a federation: active runs first, then the newest; `rounds` and `sites` are of the first run.
 
-    `up` is whether the server answers; where it does not, `sites` are those that took part, none known to be online.
+    `up` is whether the server answers. If it does not, `sites` are those that took part, all shown as offline.
     """
 
     time: str
@@ -121,7 +121,7 @@ class Overview:
 def overview(
     home: ServerDirectory, nodes: Sequence[Node] | None, known: Sequence[KnownRun], now: datetime | None = None
 ) -> Overview:
-    """`nodes` are None where the server does not answer; of the runs that it knows under one name the first counts."""
+    """Return the overview; `nodes` is None if no server answers. Of `known` runs with one name the first counts."""
     now = now or datetime.now(UTC)
     folders = [path for path in home.runs.iterdir() if path.is_dir()] if home.runs.is_dir() else []
     newest = {run.run: run for run in reversed(known)}
@@ -142,14 +142,14 @@ def overview(
 
 
 def reports(folder: Path) -> tuple[RoundReport, ...]:
-    """Of the rounds of a run that ended."""
+    """Return the reports of the rounds that ended in a run."""
     path = folder / ROUNDS
     lines = path.read_text("utf-8").splitlines(keepends=True) if path.exists() else []
     return tuple(_report(line) for line in lines if line.endswith("\n"))
 
 
 def _report(line: str) -> RoundReport:
-    """Names that another release writes are passed over."""
+    """Parse a report and ignore fields that only another release has."""
     values: dict[str, Any] = json.loads(line)
     known = {field.name: values[field.name] for field in fields(RoundReport) if field.name in values}
     return RoundReport(**known | {name: tuple(known[name]) for name in ("accepted", "silent")})
@@ -180,13 +180,13 @@ def _state(folder: Path, known: KnownRun | None, overdue: bool) -> State:
 
 
 def _changed(folder: Path) -> datetime:
-    """When the run was begun, resumed, or ended a round, whichever was last."""
+    """Return when the run last started, resumed or ended a round, in UTC."""
     written = [path for name in (ORDER, ROUNDS) if (path := folder / name).exists()]
     return datetime.fromtimestamp(max(path.stat().st_mtime for path in written or [folder]), UTC)
 
 
 def _federation(folder: Path) -> Mapping[str, Any]:
-    """As it was ordered; empty where a folder holds no order."""
+    """Return the `federation` settings of the run's request; empty if the folder has no request."""
     order = folder / ORDER
     return json.loads(json.loads(order.read_text("utf-8"))["settings"])["federation"] if order.exists() else {}
 
@@ -211,7 +211,7 @@ def _fault(name: str, rounds: Sequence[RoundReport]) -> Fault | None:
 
 
 def fault_in(report: RoundReport, site: str) -> Fault | None:
-    """What went wrong with a site in a round; that it does not compute at this hour is no fault."""
+    """Return the fault of a site in a round; a refusal outside its hours is not a fault."""
     if site in report.silent:
         return Fault(report.round, SILENT)
     reason = report.refused.get(site)

@@ -1,4 +1,4 @@
-"""Filter the requests of hospitals: Flower's fleet calls only, no replays, limited in size and rate."""
+"""Filter the requests of hospitals: accept only Flower's fleet calls, reject replays, limit size and rate."""
 
 import time
 from base64 import b64decode
@@ -16,7 +16,7 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 FLEET = "/v1/fleet/"
 ACTIVATE, ACTIVATE_BYTES = "/v1/fleet/activate-node", 4096
-"""The only call for a key that is not admitted: Flower answers that it is not."""
+"""The only call for a key that is not admitted: Flower answers that the key is not admitted."""
 KEY, TIMESTAMP, SIGNATURE = b"flwr-public-key", b"flwr-timestamp", b"flwr-signature"
 REPLAY_SECONDS = 330.0
 """Flower accepts a signature for 305 seconds; the filter keeps it longer, so that none is accepted twice."""
@@ -37,7 +37,7 @@ class Refused(Exception):
 
 
 class LogLimiter:
-    """Logs each reason at most once a minute, and at most 50 reasons a minute: a flood does not fill the log."""
+    """Logs a reason at most once a minute, and at most 50 reasons a minute, so that a flood does not fill the log."""
 
     def __init__(self, log: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
         self._log, self._clock = log, clock
@@ -63,7 +63,7 @@ class RequestFilter:
         refuse: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`known` says whether a key is admitted. `largest` bounds a request's bytes, `a_second` how many come from one
+        """`known` returns whether a key is admitted. `largest` limits a request's bytes, `a_second` the requests of one
         address; `refuse` is called with the reason of each refusal.
         """
         self._app, self._known, self._largest, self._refuse, self._clock = app, known, largest, refuse, clock
@@ -131,9 +131,9 @@ class RequestFilter:
 
 
 def _signed(headers: Sequence[tuple[bytes, bytes]]) -> tuple[bytes, bytes]:
-    """The key and the moment that it signed, once in the request each: another reader could take another of two.
+    """Return the key and the signed timestamp. Each header must occur once: Flower might read the other of two.
 
-    Unlike the signature, nobody else can write them in another way.
+    They identify a request, because an attacker can write the same signature in another form, but not these.
     """
     given = {name: [value for key, value in headers if key == name] for name in (KEY, TIMESTAMP, SIGNATURE)}
     try:

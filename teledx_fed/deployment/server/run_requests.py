@@ -1,4 +1,4 @@
-"""Runs as a coordinator orders them: composed and checked here, kept in the run's folder, watched as they go."""
+"""Requests to start a run: composed, checked, stored in the run's folder, and followed until the run ends."""
 
 import json
 import time
@@ -26,7 +26,7 @@ POLL_SECONDS = 0.5
 
 
 def order_of(home: ServerDirectory, asked: Sequence[str], run: str, kind: str = TRAINING) -> tuple[Order, Plan]:
-    """`asked` is an experiment's name and settings as NAME=VALUE. A `ValueError` says which of them is wrong."""
+    """Compose a run from `asked`: an experiment's name, then NAME=VALUE. A `ConfigurationError` names a wrong one."""
     settings = _composed(asked)
     folder = folder_of(home, Order(checked_name("name", run), "", "", kind))
     if folder.exists():
@@ -38,7 +38,7 @@ def order_of(home: ServerDirectory, asked: Sequence[str], run: str, kind: str = 
 
 
 def plan_of(home: ServerDirectory, asked: Sequence[str]) -> Plan:
-    """What hospitals are to approve before such a run; the same words give the same plan."""
+    """Return the plan that hospitals approve before such a run; the same `asked` gives the same plan."""
     return _plan(home, _composed(asked))
 
 
@@ -54,7 +54,7 @@ def _composed(asked: Sequence[str]) -> Settings:
 
 
 def _plan(home: ServerDirectory, settings: Settings) -> Plan:
-    """PyTorch takes seconds to load: no other command of the coordinator waits for it."""
+    """Build the plan. PyTorch is imported here, because it takes seconds to load and other commands do not need it."""
     from teledx_fed.model.network import build as build_network
     from teledx_fed.model.network import pack
 
@@ -67,7 +67,7 @@ def folder_of(home: ServerDirectory, order: Order) -> Path:
 
 
 def place(home: ServerDirectory, order: Order, plan: Plan | None = None) -> None:
-    """Write it down, then have it started; what is left of the same run from before is stopped first."""
+    """Stop what is left of the same run, write its request, and start it."""
     control.stop(home, order.run)
     folder = folder_of(home, order)
     write_text(folder / "order.json", json.dumps(asdict(order), indent=1) + "\n")
@@ -78,7 +78,7 @@ def place(home: ServerDirectory, order: Order, plan: Plan | None = None) -> None
 
 
 def kept_order(home: ServerDirectory, run: str) -> Order:
-    """As it was placed, whatever release resumes it."""
+    """Return the request of an earlier run, with the release that resumes it."""
     file = home.run(run) / "order.json"
     if not file.exists():
         raise ConfigurationError(f"run must be one that was started here, got {run!r}. See list.")
@@ -89,7 +89,7 @@ def kept_order(home: ServerDirectory, run: str) -> Order:
 def watch(
     home: ServerDirectory, order: Order, told: Callable[[RoundReport, int], None] = lambda report, rounds: None
 ) -> None:
-    """Each round as it comes, until the run ends. A `ValueError` says how, where it did not complete."""
+    """Call `told` with each round until the run ends. A `ConfigurationError` if the run does not complete."""
     rounds = int(json.loads(order.settings)["federation"]["rounds"])
     lines = _lines(folder_of(home, order) / "rounds.jsonl")
     while True:
@@ -106,7 +106,7 @@ def watch(
 
 
 def answers(home: ServerDirectory, order: Order) -> list[Readiness]:
-    """What a question of the kind `READINESS` came to: each site, and last of all the federation."""
+    """Return the result of a `READINESS` request: each site's, and last the whole federation's."""
     found = json.loads((folder_of(home, order) / "readiness.json").read_text())
     return [Readiness(**{**one, "reasons": tuple(one["reasons"])}) for one in found]
 
@@ -116,7 +116,7 @@ def _newest(home: ServerDirectory, run: str) -> FlowerRun:
 
 
 def _lines(file: Path) -> Iterator[list[str]]:
-    """Whole lines that were added since the last time."""
+    """Yield the complete lines that were added to the file since the last call."""
     position = 0
     while True:
         text = file.read_bytes()[position:] if file.exists() else b""

@@ -1,4 +1,4 @@
-"""What a coordinator decides for its server: `server.yaml`, and the folder that it lies in."""
+"""The coordinator's settings of its server (`server.yaml`), and the paths in the server's folder."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -9,15 +9,15 @@ from teledx_fed.core.checks import must, within
 from teledx_fed.deployment.common.settings import WatchSettings, checked_name
 
 HOME = "TELEDX_FED_SERVER"
-"""Names the coordinator's folder to the app that Flower starts for a run."""
+"""The environment variable with the coordinator's folder, for the app that Flower starts for a run."""
 
 
 @dataclass
 class ServerSettings:
-    """`hosts` are the names and addresses by which hospitals reach `port`; `control_port` answers this machine alone.
+    """`hosts` are the names and addresses by which hospitals reach `port`; `control_port` answers only this machine.
 
-    `purpose` stands in every plan that hospitals approve.
-    `largest_request_mib` bounds what a site may send at once, `requests_a_second` how often, over ten seconds.
+    `purpose` is in every plan that hospitals approve.
+    `largest_request_mib` limits the size of a request, `requests_a_second` the mean rate of an address over 10 s.
     `wait_seconds` is how long a run waits for the sites that it needs.
     """
 
@@ -42,7 +42,7 @@ class ServerSettings:
 
 @dataclass(frozen=True)
 class ServerDirectory:
-    """A coordinator's folder, as `python -m server init` lays it out."""
+    """The paths in a coordinator's folder, as `python -m server init` creates it."""
 
     folder: Path
 
@@ -68,7 +68,7 @@ class ServerDirectory:
 
     @property
     def loopback(self) -> Path:
-        """Certificates for this machine's own commands, independent of the one that hospitals see."""
+        """Certificates for this machine's own commands, independent of the certificate for hospitals."""
         return self.certificates / "loopback"
 
     @property
@@ -93,5 +93,5 @@ class ServerDirectory:
 
     @property
     def audit_key(self) -> Path:
-        """What the head of the audit log is signed with; the public key lies beside it."""
+        """The key that signs the head of the audit log; the public key is in the same folder."""
         return self.folder / "keys" / "audit.key"

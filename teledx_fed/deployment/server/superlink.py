@@ -43,17 +43,17 @@ OBJECTIONS = {
     "SSLV3_ALERT_CERTIFICATE_EXPIRED": "to a hospital the server's certificate has expired",
     "SSLV3_ALERT_BAD_CERTIFICATE": "a hospital calls the server by a name that is not in its certificate",
 }
-"""What a client holds against the server's certificate, by the alert with which it hangs up (RFC 8446, 6.2)."""
+"""Why a client rejects the server's certificate, by the TLS alert that it sends (RFC 8446, 6.2)."""
 POLL_SECONDS = 0.2
 
 
 def serve(home: ServerDirectory, when_up: Callable[[], None], say: Callable[[str], None]) -> None:
     """Serve until a signal. `when_up` is called once both ports answer, `say` with the reason of each refusal.
 
-    A `ValueError` where a port is taken or a certificate is missing.
+    A `ConfigurationError` if a port is taken.
     """
     settings = home.settings
-    commands = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # where flower-superexec lies
+    commands = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # flower-superexec is there
     os.environ.update(ENVIRONMENT, FLWR_HOME=str(home.flower.absolute()), PATH=commands)
     os.environ[HOME] = str(home.folder.absolute())
     make_folder(home.database.parent)
@@ -89,7 +89,7 @@ def serve(home: ServerDirectory, when_up: Callable[[], None], say: Callable[[str
 
 def _run(server: uvicorn.Server, other: uvicorn.Server) -> None:
     """Stop the other listener when this one stops."""
-    with suppress(SystemExit):  # uvicorn's, where its port is taken
+    with suppress(SystemExit):  # uvicorn raises it if the port is taken
         server.run()
     other.should_exit = True
 
@@ -101,7 +101,7 @@ def _wait(home: ServerDirectory, public: uvicorn.Server, when_up: Callable[[], N
 
 
 def _renew(server: uvicorn.Server, certificates: Path) -> None:
-    """From now on hospitals are shown the certificate that lies there now; none is cut off."""
+    """Load the certificate from disk again, for new connections; open connections continue."""
     if (context := getattr(server.config, "ssl", None)) is not None:
         context.load_cert_chain(certificates / "server.crt", certificates / "server.key")
 
@@ -127,7 +127,7 @@ def _server(
         ssl_certfile=str(certificates / "server.crt"),
         ssl_keyfile=str(certificates / "server.key"),
         ssl_context_factory=listening,
-        proxy_headers=False,  # or a site on this machine would name any address as its own
+        proxy_headers=False,  # else a site on this machine could claim any address
         log_level="warning",
         access_log=False,
         timeout_graceful_shutdown=5,
@@ -151,7 +151,7 @@ def _telling(refuse: Callable[[str], None]) -> type[ssl.SSLObject]:
 
 
 def _config(home: ServerDirectory) -> SuperLinkLifespanConfig:
-    """What `flower-superlink` makes of its command line, with TLS and site keys required; it is the loopback's."""
+    """Return the configuration of `flower-superlink` for the loopback, with TLS and site keys required."""
     authority, certificate, key = (home.loopback / name for name in ("ca.crt", "server.crt", "server.key"))
     return SuperLinkLifespanConfig(
         control_address=f"{LOOPBACK}:{home.settings.control_port}",

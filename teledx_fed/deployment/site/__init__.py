@@ -1,1 +1,1 @@
-"""The hospital's side: the worker beside the data, what it checks and refuses, and the checks before joining."""
+"""The hospital's side: the worker beside the data, its checks of messages, and the checks before joining."""

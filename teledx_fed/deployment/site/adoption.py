@@ -1,4 +1,4 @@
-"""A federation's model becomes the one that a hospital diagnoses with: calibrated on its own validation set."""
+"""Adopt a federation's model as the champion of a hospital, calibrated on the hospital's own validation set."""
 
 import shutil
 from dataclasses import replace
@@ -25,10 +25,10 @@ CONFIG = "config.yaml"
 
 
 def adopt(home: SiteDirectory, model: Path, reporter: Reporter) -> None:
-    """`model` is a run's model.safetensors, with the run's config.yaml beside it, as the coordinator gave them.
+    """Make a champion of `model`: a run's model.safetensors, with its config.yaml beside it, from the coordinator.
 
-    Thresholds are chosen on the hospital's validation set, and by pooled.json where that has too few diseased eyes;
-    they are reported, with their test results. The champion before it is kept as `champion-before`.
+    Thresholds are chosen on the hospital's validation set, and with pooled.json if that has too few diseased eyes.
+    They are reported with their test results. The old champion is kept as `champion-before`.
     """
     with exclusive(home.state / "adopt.lock"):
         _adopt(home, model, reporter)

@@ -1,4 +1,4 @@
-"""The plans that a hospital approved: one file for each, named by the plan's digest, for the hospital's own eyes."""
+"""The plans that a hospital approved: one private file for each, named by the plan's digest."""
 
 import json
 from collections.abc import Iterator
@@ -16,12 +16,12 @@ from teledx_fed.deployment.site.settings import SiteDirectory
 from teledx_fed.deployment.site.terms import plan_refusal
 
 SHORT = 12
-"""Characters of a digest that name a plan to a person."""
+"""Characters of a plan's digest that people see."""
 
 
 @dataclass(frozen=True)
 class Approval:
-    """`reference` is of the ethics vote or contract, `expires` the last day; `runs` of the plan are answered in all."""
+    """`reference` names the ethics vote or contract, `expires` is the last day, `runs` the total of runs to answer."""
 
     plan: Plan
     reference: str
@@ -35,11 +35,11 @@ class Approval:
 def approve(
     home: SiteDirectory, plan: Plan, reference: str, expires: str, runs: int = 1, model: Path | None = None
 ) -> Approval:
-    """Bind the plan's digest, for `runs` more runs of it. A `ValueError` where site.yaml would refuse it anyway.
+    """Approve a plan by its digest, for `runs` more runs. A `ConfigurationError` if limits in site.yaml forbid it.
 
-    With 0 more, a run that has begun can go on until another day.
+    With 0 more, only the expiry changes: a run that has begun can continue until the new day.
 
-    `model` is the file that a run starts from, where the plan names one that does not lie here yet.
+    `model` is the file that a run starts from, if the plan names one that the hospital does not have yet.
     """
     check_terms(reference, expires, runs)
     refused = plan_refusal(plan.asked(_start_of(home, plan, model)), home.settings.limits)
@@ -60,14 +60,14 @@ def approve(
 
 
 def check_terms(reference: str, expires: str, runs: int) -> None:
-    """A `ValueError` where an approval cannot have these terms, whatever the plan."""
+    """Check the terms of an approval, whatever the plan. A `ConfigurationError` names the invalid one."""
     must(reference.strip() != "", "--reference", "name the ethics vote or contract", reference, "Say --reference.")
     must(_day(expires) >= date.today(), "--expires", "be a future date", expires, "Write it as 2027-01-31.")
     within("--runs", runs, 0, 1000)
 
 
 def withdraw(home: SiteDirectory, plan: str) -> Approval:
-    """`plan` is its file, or the first characters of its digest."""
+    """Withdraw an approval; `plan` is the plan's file, or the first characters of its digest."""
     start = read(Path(plan)).digest if Path(plan).is_file() else plan
     meant = [approval for approval in approvals(home) if start and approval.plan.digest.startswith(start)]
     must(len(meant) == 1, "PLAN", "be an approved plan", plan, "See python -m sites approvals.")
@@ -77,7 +77,7 @@ def withdraw(home: SiteDirectory, plan: str) -> Approval:
 
 
 def find(home: SiteDirectory, digest: str) -> Approval | None:
-    """By the whole digest."""
+    """Return the approval of the plan with this whole digest; None if there is none."""
     file = home.approval(digest) if DIGEST.fullmatch(digest) else None
     return _read(file) if file is not None and file.exists() else None
 
@@ -87,7 +87,7 @@ def approvals(home: SiteDirectory) -> Iterator[Approval]:
 
 
 def start_held(home: SiteDirectory, plan: Plan) -> Path | None:
-    """The model file that the plan starts from, where the hospital holds it; its bytes are hashed each time."""
+    """Return the hospital's copy of the model file that the plan starts from, or None; it is hashed each time."""
     kept = (home.model(plan.file or ""), home.champion / "model.safetensors")
     return next((file for file in kept if file.is_file() and sha256_of(file) == plan.file), None)
 

@@ -1,4 +1,4 @@
-"""How often a hospital's test set has answered: on its disk, by photograph, whatever runs and plans were called."""
+"""Count the answers from a hospital's test set, by its photographs: names of runs and plans do not matter."""
 
 import json
 from datetime import date
@@ -10,9 +10,9 @@ from teledx_fed.deployment.site.settings import SiteDirectory
 
 
 def spent(home: SiteDirectory, site: Site, question: str) -> int:
-    """How many other answers were given by a test set that shares a photograph with the present one.
+    """Return how many other answers came from test sets that share a photograph with the present one.
 
-    So a test set that lost or gained a few patients counts as the same. Its answer to the same question is another one,
+    So a test set that lost or gained a few patients counts as the same. Its answer to the same question counts again,
     because the difference between the two answers would reveal facts about the patients who left.
     """
     now = _photographs(site)
@@ -29,7 +29,7 @@ def record(home: SiteDirectory, site: Site, question: str, plan: str, day: date)
 
 
 def _photographs(site: Site) -> frozenset[str]:
-    """The test set by the hash of each file."""
+    """Return the hash of each photograph of the test set."""
     return frozenset(example.image.digest() for example in site.shard.test)
 
 

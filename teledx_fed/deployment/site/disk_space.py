@@ -1,4 +1,4 @@
-"""Whether a hospital's disk has room for what a plan would have it prepare."""
+"""Check that a hospital's disk has room for the prepared photographs of a plan."""
 
 import shutil
 
@@ -11,13 +11,13 @@ GB = 1e9
 
 
 def needed(home: SiteDirectory, photographs: int, side: int) -> int:
-    """Bytes for these photographs as they are prepared, less those that are already."""
+    """Return the bytes for photographs of `side` × `side` pixels, less those that are already prepared."""
     held = sum(file.stat().st_size for file in home.cache.glob(f"{side}px-*/??/*.npy"))
     return max(0, photographs * side**2 * BYTES_A_PIXEL - held)
 
 
 def has_room(home: SiteDirectory, settings: Settings) -> bool:
-    """By `limits.cache` and `limits.disk`, before any photograph is decoded."""
+    """Return whether `limits.cache` and `limits.disk` allow the plan's photographs, before any of them is decoded."""
     own, limits = home.settings, home.settings.limits
     listed, _ = read(own.name, own.data.source)
     more = needed(home, len(listed.examples), settings.data.image_size)

@@ -1,4 +1,4 @@
-"""Answer the coordinator's messages at a hospital: check them by approved plans, check replies by the site's rules."""
+"""Answer the coordinator's messages at a hospital: check them against approved plans, replies by the outbound rules."""
 
 import json
 import logging
@@ -41,24 +41,24 @@ from teledx_fed.training.worker import Worker
 log = logging.getLogger(__name__)
 
 REFUSED = 3
-"""As the code of an error reply, beside `site.FAILED`."""
+"""Code of the error reply to a refused message; the code of a failure is `site.FAILED`."""
 REFUSED_EVENT, FAILED_EVENT = "refused", "failed"
 OUTCOMES: Mapping[str, Outcome] = {SENT: "answered", REFUSED_EVENT: "refused", FAILED_EVENT: "failed"}
 RELEASE = version("teledx-fed")
 MOST_REPLICATES = 2000
 LONGEST_NAME = 64
-"""Of a plan's digest or a run, as the log repeats it: the server may have written anything."""
+"""Characters of a plan's digest or a run's name in the log: the server may have written anything."""
 
 
 class Refused(Exception):
     def __init__(self, reason: Refusal, detail: str = "") -> None:
-        """`detail` is for the hospital's own log."""
+        """`detail` goes only to the hospital's own log."""
         super().__init__(detail or reason)
         self.reason = reason
 
 
 class MessageHandler:
-    """Answers messages for the hospital in `home`, by its present approvals and site.yaml."""
+    """Answers messages for the hospital in `home`; reads its approvals and site.yaml again for each message."""
 
     def __init__(self, home: SiteDirectory, audit: AuditLog, tally: Tally) -> None:
         self._folder, self._audit, self._heads, self._tally = home.folder, audit, LogHeads(audit), tally
@@ -115,10 +115,10 @@ class MessageHandler:
         return self._held[1]
 
     def _worker(self, home: SiteDirectory, plan: Plan, settings: Settings) -> Worker:
-        """The network as this hospital builds it from the plan; in memory until another plan or other terms come."""
+        """Return the network that this hospital builds from the plan; it is kept until plan or settings change."""
         wanted = plan.digest, json.dumps(asdict(settings)), str(home.settings.limits.gpu_memory)
         if self._begun is None or self._begun[0] != wanted:
-            self._begun = self._held = None  # the old network goes before the new one comes
+            self._begun = self._held = None  # free the old network before the new one is built
             network = place(build_network(settings.model, settings.seed), settings, LogReporter(log))
             if network.device.type == "cuda":
                 torch.cuda.set_per_process_memory_fraction(home.settings.limits.gpu_memory)
@@ -129,7 +129,7 @@ class MessageHandler:
         return self._begun[1]
 
     def _hospital(self, home: SiteDirectory, run: str, worker: Worker, settings: Settings) -> Hospital:
-        """With its photographs, in memory until another run or other patients are asked for."""
+        """Return the hospital with its photographs; it is kept until the run, network or excluded patients change."""
         wanted = run, lineage.excluded(home)
         if self._held is None or self._held[0] != wanted or self._held[1].worker is not worker:
             if not has_room(home, settings):
@@ -140,7 +140,7 @@ class MessageHandler:
         return self._held[1]
 
     def _spend(self, home: SiteDirectory, asked: Request, hospital: Hospital, day: date) -> None:
-        """Write down what is about to be answered, unless the hospital's own data or budget refuse it."""
+        """Record the question before it is answered, or refuse it because of the hospital's data or its budget."""
         train, limits, question = hospital.site.shard.train, home.settings.limits, asked.question
         if question is None:
             return
@@ -159,8 +159,7 @@ class MessageHandler:
 
 
 def own_settings(asked: Settings, home: SiteDirectory) -> Settings:
-    """What is asked decides the network and its training; where data lie, how they are split, what leaves and what it
-    runs on do not."""
+    """Combine a plan's network and training with the hospital's own data, split, outbound rules and device."""
     own = home.settings
     return Settings(
         seed=asked.seed,
@@ -178,7 +177,7 @@ def own_settings(asked: Settings, home: SiteDirectory) -> Settings:
         training=asked.training,
         strategy=asked.strategy,
         federation=asked.federation,
-        outbound=own.outbound,  # asked for cells of many sizes, the same counts would be rounded away one by one
+        outbound=own.outbound,  # with cells of many sizes, a coordinator could undo the rounding of counts
         evaluation=replace(  # no folds: over several runs they would test everyone, and train on everyone
             asked.evaluation, folds=1, fold=None, replicates=min(asked.evaluation.replicates, MOST_REPLICATES)
         ),
@@ -209,7 +208,7 @@ def _approval(home: SiteDirectory, asked: Request, today: date) -> Approval:
 
 
 def _planned(home: SiteDirectory, plan: Plan) -> Settings:
-    """As the hospital approved them: of what the server sends with a message, nothing is read but the plan's digest."""
+    """Return the settings of the approved plan; the server's message selects the plan by digest and no setting."""
     start = approvals.start_held(home, plan) if plan.file is not None else None
     if plan.file is not None and start is None:
         raise Refused(Refusal.START)
@@ -227,7 +226,7 @@ def _check_question(home: SiteDirectory, asked: Request, approval: Approval, set
 
 
 def _check_model(message: Message, asked: Request, worker: Worker) -> None:
-    """A model of the plan's network; in round 1, and wherever nothing was trained yet, the one that it begins with."""
+    """Check that the model fits the plan's network, and is its first model in round 1 or before any training."""
     if (question := asked.question) is None:
         return
     try:

@@ -32,9 +32,9 @@ DRIVER = Path("/proc/driver/nvidia/version")
 
 
 def join(home: SiteDirectory, say: Callable[[str], None], node: int | None = None) -> None:
-    """Take part until a signal. A `ValueError` where site.yaml is wrong, or the hospital has joined already.
+    """Take part until a signal. A `ConfigurationError` if site.yaml is wrong, a `RefusedError` if `join` runs already.
 
-    `node` is the port of a SuperNode that another user keeps up with `connect`.
+    `node` is the port of a SuperNode that another user runs with `connect`.
     """
     assert home.settings.name
     with exclusive(home.state / "join.lock"), stopped_by_signal() as stop:
@@ -50,14 +50,16 @@ def join(home: SiteDirectory, say: Callable[[str], None], node: int | None = Non
 
 
 def connect(home: SiteDirectory, port: int, say: Callable[[str], None]) -> None:
-    """Keep the SuperNode up until a signal ends it, for a worker of another user: no photograph is needed here."""
+    """Run the SuperNode until a signal, for a worker of another user; it needs no access to photographs."""
     with exclusive(home.state / "connect.lock"), stopped_by_signal() as stop:
         SuperNodeSupervisor(home, lambda: port, stop, say).run()
 
 
 def bound_memory(home: SiteDirectory) -> None:
-    """What needs more than `limits.memory` ends in an error. With a GPU, `limits.gpu_memory` and the unit bound it:
-    its driver maps more memory than it uses."""
+    """Limit this process to `limits.memory` (GB), but not with a GPU, whose driver maps more memory than it uses.
+
+    With a GPU, `limits.gpu_memory` and the systemd unit limit it.
+    """
     if home.settings.device == "cpu" or not DRIVER.exists():
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)
         most = int(home.settings.limits.memory * 1e9)
@@ -96,7 +98,7 @@ def _watched(home: SiteDirectory, supernode: "SuperNodeSupervisor | ExternalSupe
 
 
 def leave(home: SiteDirectory) -> None:
-    """Stop the `join` of this folder. A `ValueError` where none runs."""
+    """Stop the `join` of this folder. A `ConfigurationError` if none runs."""
     if not _pid(home).exists():
         raise ConfigurationError(
             f"{home.folder} must be of a hospital that has joined, got one that has not. Nothing to leave."
@@ -109,7 +111,7 @@ def leave(home: SiteDirectory) -> None:
 
 @contextmanager
 def stopped_by_signal() -> Iterator[Event]:
-    """Set by SIGTERM or SIGINT; what is under way is finished first."""
+    """Yield an event that SIGTERM or SIGINT sets; the present work is finished first."""
     stop = Event()
 
     def end(number: int, frame: FrameType | None) -> None:
@@ -124,9 +126,9 @@ def stopped_by_signal() -> Iterator[Event]:
 
 
 class SuperNodeSupervisor(Thread):
-    """Keeps a SuperNode running: restarts it when it ends, after pauses that grow while it keeps ending.
+    """Keeps a SuperNode running: restarts it when it ends, after pauses that grow while it ends soon again.
 
-    `a_port` gives the port. Under `join` it gives a new one each time, because another program may use the old one.
+    `a_port` returns the port. `join` uses a new port each time, because another program may use the old one.
     """
 
     def __init__(self, home: SiteDirectory, a_port: Callable[[], int], stop: Event, say: Callable[[str], None]) -> None:

@@ -1,4 +1,4 @@
-"""Lay out a hospital's folder. Nothing that is there already is touched."""
+"""Create a hospital's folder; existing files are not changed."""
 
 from pathlib import Path
 

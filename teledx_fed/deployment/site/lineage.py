@@ -1,4 +1,4 @@
-"""Which patients trained which rounds, and who has withdrawn: kept at the hospital, told to nobody."""
+"""Records of the patients used in each round and of patients who withdrew; they never leave the hospital."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ from teledx_fed.deployment.site.settings import SiteDirectory
 
 
 def record(home: SiteDirectory, run: str, round: int, day: date, train: Sequence[Example]) -> None:
-    """That these patients train this round; their names are written once for each set of them."""
+    """Record the patients of a round of training; each set of patients is stored once."""
     patients = "\n".join(sorted({example.patient.removeprefix(f"{example.source}/") for example in train}))
     digest = hashlib.sha256(patients.encode()).hexdigest()
     if not (shard := _shard(home, digest)).exists():
@@ -34,7 +34,7 @@ def rounds_on(home: SiteDirectory, day: date) -> int:
 
 
 def rounds_of(home: SiteDirectory, patient: str) -> list[tuple[str, int]]:
-    """Run and round, each that the patient was trained on."""
+    """Return the run and number of each round that trained on the patient."""
     used = {entry["shard"] for entry in _entries(home)}
     named = spellings([patient])
     holding = {digest for digest in used if named & set(map(spelling, _shard(home, digest).read_text().split("\n")))}
@@ -42,7 +42,7 @@ def rounds_of(home: SiteDirectory, patient: str) -> list[tuple[str, int]]:
 
 
 def excluded(home: SiteDirectory) -> frozenset[str]:
-    """In any encoding that a table may have. A `ValueError` where the file is no text."""
+    """Read the excluded patients, in any encoding that a table may have. A `ConfigurationError` if it is not text."""
     if not home.excluded.exists():
         return frozenset()
     try:
@@ -53,15 +53,15 @@ def excluded(home: SiteDirectory) -> frozenset[str]:
 
 
 def unmatched(names: Iterable[str], examples: Sequence[Example]) -> list[str]:
-    """Those whom no photograph names, of patients to be left out."""
+    """Return the excluded `names` that match the patient of no photograph."""
     patients = {spelling(example.patient) for example in examples}
     return sorted(name for name in names if not spellings([name]) & patients)
 
 
 def exclude(home: SiteDirectory, patient: str) -> int:
-    """Leave a patient out from the next message on, and remove what was prepared of them; returns how many photographs.
+    """Exclude a patient from the next message on, delete their prepared photographs, and return how many they have.
 
-    A `ValueError` where the hospital's data name no such patient.
+    A `ConfigurationError` if the hospital's data have no such patient.
     """
     collection, _ = read(home.settings.name, home.settings.data.source)
     named = spellings([patient])

@@ -1,4 +1,4 @@
-"""What a site counts, and the metrics and events that it shows to its owner."""
+"""Metrics and events of a site, for its owner."""
 
 import time
 from collections.abc import Collection
@@ -16,7 +16,7 @@ Outcome = Literal["answered", "refused", "failed"]
 
 @dataclass
 class Tally:
-    """What a site's worker counts; nothing in it comes from a photograph or a patient."""
+    """Counters of a site's worker; no value comes from a photograph or a patient."""
 
     messages: dict[tuple[str, ...], int] = field(
         default_factory=lambda: dict.fromkeys(product(KINDS, get_args(Outcome)), 0)
@@ -24,10 +24,10 @@ class Tally:
     sent: int = 0
     last: float = field(default_factory=time.monotonic)
     failing: set[str] = field(default_factory=set)
-    """The kinds of message of which the last one failed."""
+    """The kinds of message whose last message failed."""
 
     def count(self, kind: str, outcome: Outcome, sent: int = 0) -> None:
-        """A message, its kind as the server wrote it (`query.counts`), and the bytes that left in the answer."""
+        """Count a message of a kind such as `query.counts`, with the bytes of the answer."""
         kind = known if (known := kind.partition(".")[0]) in KINDS else "other"
         self.messages[kind, outcome] += 1
         self.sent += sent
@@ -36,14 +36,14 @@ class Tally:
 
 
 def site_events(supernode_up: bool, failing: Collection[str], certificate_days: int | None, space: Disk) -> list[Event]:
-    """Those that hold at a hospital; `failing` are the kinds of message of which the last one failed."""
+    """Return the present events at a hospital; `failing` are the kinds of message whose last message failed."""
     down = [] if supernode_up else [Event(Kind.SUPERNODE, "supernode", "the server cannot reach this site")]
     failed = [Event(Kind.FAILED_MESSAGE, kind, f"the last {kind} failed, see the log") for kind in sorted(failing)]
     return [*down, *failed, *machine_events(certificate_days, space)]
 
 
 def site_metrics(tally: Tally, supernode_up: bool, space: Disk, authority: datetime | None) -> bytes:
-    """`authority`: when the certificate expires by which the site knows its server."""
+    """Format the site's metrics; `authority` is when the certificate in ca.crt expires."""
     return exposition(_of_site(tally, supernode_up, space, authority))
 
 

@@ -17,7 +17,7 @@ from teledx_fed.privacy.outbound import Allowed, Form, Group, Outgoing, counts, 
 
 
 def outbound_content(reply: Message) -> Outgoing:
-    """An array that is more than its values, such as text in its header, is told apart and named."""
+    """Return a reply's contents; `others` names arrays that hold more than values, such as text in the header."""
     content = reply.content
     records = content.array_records
     hiding = [
@@ -34,7 +34,7 @@ def outbound_content(reply: Message) -> Outgoing:
 
 
 def outbound_rules(asked: Message, hospital: Hospital, training: LocalTraining | None) -> Allowed:
-    """What may leave in answer to a message: no count above what the hospital has."""
+    """Return the rules for the reply to a message; no count may exceed the hospital's number of photographs."""
     fewest, head, site = hospital.settings.outbound.min_patients, hospital.settings.model.head, hospital.site
     held = len(site.shard) + len(site.set_aside)
     if training is not None:

@@ -1,4 +1,4 @@
-"""A plan as a page for the people who approve it: the training, what leaves the hospital, what nobody can check."""
+"""Describe a plan to the people who approve it: the training, what leaves the hospital, what nobody can check."""
 
 from collections.abc import Iterator
 from math import ceil
@@ -36,7 +36,7 @@ NAMES, WIDTH = 16, 110
 
 
 def page(plan: Plan, own: SiteSettings, runs: int) -> list[str]:
-    """Return the lines of text; `runs` is how many runs of the plan this hospital would answer."""
+    """Return the lines of text; `runs` is the number of runs of the plan that this hospital would answer."""
     asked = plan.asked(None if plan.file is None else Path(plan.file))
     about = " ".join(f"of release {plan.release}, for: {plan.purpose}".split())
     lines = [f"Plan {plan.digest}", _wrapped(about, 2), ""]
@@ -83,7 +83,7 @@ def _facts(plan: Plan, asked: Settings, own: SiteSettings, runs: int) -> Iterato
 
 
 def _in_full(plan: Plan, asked: Settings) -> str:
-    """Every setting that a plan fixes, because settings that no line above shows also change what is computed."""
+    """Return every setting that a plan fixes, because settings that are not in other lines change the training too."""
     every = bound(asked)
     every["model"]["file"] = plan.file
     told = (

@@ -1,4 +1,4 @@
-"""What a run has asked a hospital: one question a round, one for the last model's scores, one of the test set.
+"""Record of a run's questions to a hospital: one for each round, one for the last model's scores, one on the test set.
 
 The hospital answers a question again if its bytes are the same, so that a run can be resumed, and refuses a different
 question for the same round. The record is written before anything is computed, so that a crash loses no entry.
@@ -19,7 +19,7 @@ TRAINING, VALIDATION, TEST = "round", "validation", "test"
 
 @dataclass(frozen=True)
 class Question:
-    """`digest` is of the whole message: model, round and request. `trained_in` is the round that made the model."""
+    """A question; `digest` is of the whole message, `trained_in` the round that made the model."""
 
     kind: str
     round: int
@@ -32,12 +32,12 @@ class Question:
 
 
 def refusal(home: SiteDirectory, run: str, plan: str, question: Question, rounds: int, runs: int) -> Refusal | None:
-    """`rounds` are those of the plan, `runs` how many runs of it are approved."""
+    """Return why a question is refused, or None; `rounds` is the plan's number, `runs` the number of approved runs."""
     return judged(_kept(home, run), question, plan, rounds, room=len(runs_of(home, plan)) < runs)
 
 
 def judged(kept: Mapping[str, Any], question: Question, plan: str, rounds: int, room: bool) -> Refusal | None:
-    """By what is `kept` of the run; `room` is whether a run that has asked nothing yet may begin."""
+    """Decide from the run's record `kept`; `room` is whether a run without a record may begin."""
     if not kept and not room:
         return Refusal.RUNS
     if kept and kept["plan"] != plan:
@@ -49,7 +49,7 @@ def judged(kept: Mapping[str, Any], question: Question, plan: str, rounds: int, 
 
 
 def _comes_next(question: Question, asked: Mapping[str, str], rounds: int) -> bool:
-    """Rounds may be left out, since a site may be away; they never go back, and none follows the scores at the end."""
+    """Return whether a question is in order: rounds only increase, may be missed, and end with the final scores."""
     latest = max((int(slot.split()[1]) for slot in asked if slot.startswith(TRAINING)), default=0)
     if question.kind == TRAINING:
         ended = bool({VALIDATION, TEST} & asked.keys())
@@ -64,7 +64,7 @@ def record(home: SiteDirectory, run: str, plan: str, question: Question) -> None
 
 
 def runs_of(home: SiteDirectory, plan: str) -> list[str]:
-    """The runs that asked something by this plan."""
+    """Return the runs of this plan that have asked a question."""
     found = {file.parent.name: json.loads(file.read_text()) for file in home.state.glob("runs/*/questions.json")}
     return sorted(run for run, kept in found.items() if kept["plan"] == plan)
 

@@ -1,4 +1,4 @@
-"""What a message of the coordinator asks of a hospital, as typed values."""
+"""A message of the coordinator as typed values."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from teledx_fed.federation.site import STATISTICS
 
 @dataclass(frozen=True)
 class Request:
-    """For which run, by the digest of which plan; counts of the data ask no `question` of a model."""
+    """A request of a run; `plan` is a digest, `question` is None if it asks only for counts of the data."""
 
     run: str
     plan: str
@@ -24,7 +24,7 @@ class Request:
 
 
 def request_of(message: Message, context: Context, digest: str) -> Request:
-    """`digest` is of the whole message. A `ValueError` or `KeyError` where it is none that a hospital answers."""
+    """Parse a message; `digest` is of all of it. A `ValueError`, `KeyError` or `TypeError` if it is invalid."""
     kind, config = message.metadata.message_type, context.run_config
     if kind not in (MessageType.TRAIN, MessageType.EVALUATE, STATISTICS):
         raise DataError(f"a message of type {kind}")

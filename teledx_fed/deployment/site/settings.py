@@ -1,4 +1,4 @@
-"""What a hospital decides for itself: `site.yaml`, and the folder that it lies in."""
+"""A hospital's own settings (`site.yaml`), and the paths in its folder."""
 
 from dataclasses import dataclass, field
 from datetime import time
@@ -15,8 +15,10 @@ from teledx_fed.deployment.common.settings import WatchSettings, checked_address
 
 @dataclass
 class OwnDataSettings:
-    """Photographs and grades as they lie at the hospital; `grading` maps its own scheme to ICDR, `oedema` its words
-    to yes, no and unknown."""
+    """Where and how the hospital stores photographs and grades.
+
+    `grading` maps its own scheme to ICDR, `oedema` its words to yes, no and unknown.
+    """
 
     layout: str = "folder"
     root: str = ""
@@ -40,7 +42,7 @@ class OwnDataSettings:
 
 @dataclass
 class OwnPartitionSettings:
-    """The shares of the hospital's patients that are held out; they stay as at first use."""
+    """The shares of the hospital's patients for validation and test; each patient keeps the set of first use."""
 
     validation: float = 0.2
     test: float = 0.3
@@ -53,14 +55,13 @@ class OwnPartitionSettings:
 class LimitSettings:
     """What a plan may ask for; null sets no limit.
 
-    A vision transformer sees each patch of a photograph through one linear layer, a head with a hidden layer picks out
-    single photographs, and a step of plain SGD is a gradient: each gives photographs back, so none is in the lists
-    unless the hospital puts it there. `learning_rate` and `steps` (of one round) are from a least to a most;
-    `batch_size` is the smallest, `training_patients` the fewest that train; `epochs` are those of one round.
-    Gradients that are clipped to less than `clip_norm` make of AdamW what plain SGD is.
-    `questions_a_day` are of any kind, for each tells something of the data; `test_answers` is how often a test set
-    answers, whatever plans and runs are called. `memory`, `cache` (prepared photographs and features) and `disk` (what
-    stays free) are in GB. `hours` are in local time, `20:00-06:00` goes past midnight.
+    The default lists omit what lets a coordinator reconstruct photographs: vision transformers (one linear layer reads
+    each patch), heads with a hidden layer (it can select single photographs) and plain SGD (its step is a gradient).
+    `learning_rate` and `steps` (of one round) are [least, most]. `batch_size` and `training_patients` are minima,
+    `epochs` is the maximum of one round. If a plan clips gradients below `clip_norm`, AdamW behaves like plain SGD.
+    `questions_a_day` counts all kinds, because each answer reveals something about the data. `test_answers` is the
+    total of answers from a test set, whatever the names of plans and runs. `memory`, `cache` (prepared photographs and
+    features) and `disk` (what stays free) are in GB. `hours` are in local time; `20:00-06:00` goes past midnight.
     """
 
     networks: list[str] = field(default_factory=lambda: [f"tf_efficientnet_b{size}" for size in range(3)])
@@ -100,7 +101,7 @@ class LimitSettings:
         self.window()
 
     def window(self) -> tuple[time, time] | None:
-        """From when until when the hospital computes."""
+        """Return the start and end of the hours in which the hospital computes; None if there is no limit."""
         if self.hours is None:
             return None
         try:
@@ -132,7 +133,7 @@ class SiteSettings:
 
 @dataclass(frozen=True)
 class SiteDirectory:
-    """A hospital's folder, as `python -m sites init` lays it out."""
+    """The paths in a hospital's folder, as `python -m sites init` creates it."""
 
     folder: Path
 
@@ -142,7 +143,7 @@ class SiteDirectory:
 
     @property
     def authority(self) -> Path:
-        """The certificate that the server's must go back to."""
+        """The certificate of the authority that issued the server's certificate."""
         return self.folder / "ca.crt"
 
     @property
@@ -155,12 +156,12 @@ class SiteDirectory:
 
     @property
     def split_key(self) -> Path:
-        """The secret that says on which side of its split a patient lies."""
+        """The secret key that assigns patients to training, validation and test."""
         return self.folder / "secrets" / "split.key"
 
     @property
     def executor_key(self) -> Path:
-        """What the worker shows the SuperNode beside it."""
+        """The secret with which the worker authenticates to its SuperNode."""
         return self.folder / "secrets" / "executor.key"
 
     @property
@@ -172,12 +173,12 @@ class SiteDirectory:
         return self.state / "answered.json"
 
     def run(self, name: str) -> Path:
-        """What is kept from round to round of one run."""
+        """The state of one run, kept between rounds."""
         return self.state / "runs" / name
 
     @property
     def test_answers(self) -> Path:
-        """Which questions the test set has answered."""
+        """The questions that the test set has answered."""
         return self.state / "test-answers.jsonl"
 
     @property
@@ -194,7 +195,7 @@ class SiteDirectory:
 
     @property
     def node_log(self) -> Path:
-        """What the SuperNode says."""
+        """The output of the SuperNode."""
         return self.state / "supernode.log"
 
     @property
@@ -212,13 +213,13 @@ class SiteDirectory:
 
     @property
     def audit_key(self) -> Path:
-        """What the head of the audit log is signed with; the public key lies beside it.
+        """The key that signs the head of the audit log; the public key is in the same folder.
 
-        Not `private_key`, which the user who trains may be kept from.
+        It is not `private_key`, because the user who trains may have no access to that.
         """
         return self.folder / "secrets" / "audit.key"
 
     @property
     def excluded(self) -> Path:
-        """Patients who withdrew, one a line, as the hospital's own files name them."""
+        """Patients who withdrew, one a line, named as in the hospital's own files."""
         return self.folder / "excluded.txt"

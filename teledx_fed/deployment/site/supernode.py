@@ -16,7 +16,7 @@ TOLD = 4000
 
 
 def launch(home: SiteDirectory, port: int) -> subprocess.Popen[bytes]:
-    """A child that ends when this process does, however it ends; its API for the worker answers on `port` here."""
+    """Start a SuperNode that ends when this process ends; its API for the worker is on `port` of this machine."""
     command = [sys.executable, "-m", "teledx_fed.deployment.site.supernode", str(os.getpid()), *arguments(home, port)]
     environment = {**os.environ, **QUIET, "FLWR_HOME": str(home.state.absolute() / "flwr")}
     with home.node_log.open("ab") as log:
@@ -39,7 +39,7 @@ def arguments(home: SiteDirectory, port: int) -> list[str]:
 
 
 def proxied(proxy: str | None) -> dict[str, str]:
-    """Where a hospital leaves through a proxy: `http://user:password@host:port`; never for this machine itself."""
+    """Return environment variables for a proxy `http://user:password@host:port`; loopback addresses bypass it."""
     if proxy is None:
         return {"NO_PROXY": HERE, "no_proxy": HERE}
     if urlsplit(proxy).scheme not in ("http", "https") or not urlsplit(proxy).hostname:
@@ -69,7 +69,7 @@ def exit_reason(home: SiteDirectory) -> str:
 
 
 def main(parent: int) -> None:
-    """The process ends with its connection or its heartbeat: Flower's other threads would keep a deaf one up."""
+    """Run the SuperNode; exit when its connection or heartbeat ends, because other threads would keep it alive."""
     from teledx_fed.federation.flower import flower_supernode, start_parent_process_monitor
 
     threading.excepthook = _end_with

@@ -11,19 +11,19 @@ from teledx_fed.deployment.site.settings import LimitSettings, SiteSettings
 from teledx_fed.model.heads import HEADS
 
 OFFLINE = ("lite0", "none", "file")
-"""Initial weights that a hospital has without coordinator and model hub; a file must lie at the hospital."""
+"""Initial weights that a hospital has without a download; the hospital must already have the file."""
 
 
 @dataclass(frozen=True)
 class Today:
-    """Messages that a hospital answered since midnight: rounds of training, and questions of any kind."""
+    """The hospital's counts since midnight: rounds of training, and questions of any kind."""
 
     rounds: int
     questions: int
 
 
 def refusal(release: str, here: str, trains: bool, own: SiteSettings, today: Today, now: datetime) -> Refusal | None:
-    """Of a message, whatever its plan. `here` is the hospital's own release, `now` its local time."""
+    """Return why a message of any plan is refused, or None; `here` is the hospital's release, `now` local time."""
     limits = own.limits
     if not neighbours(release, here):
         return Refusal.RELEASE
@@ -37,7 +37,7 @@ def refusal(release: str, here: str, trains: bool, own: SiteSettings, today: Tod
 
 
 def plan_refusal(asked: Settings, limits: LimitSettings) -> Refusal | None:
-    """Of the settings of a plan, before any data is touched."""
+    """Return why a plan's settings are refused, or None, before any data are read."""
     model, training = asked.model, asked.training
     least, most = limits.learning_rate
     allowed = {
@@ -55,9 +55,9 @@ def plan_refusal(asked: Settings, limits: LimitSettings) -> Refusal | None:
 
 
 def data_refusal(asked: LocalTraining, photographs: int, patients: int, limits: LimitSettings) -> Refusal | None:
-    """Of a round of training on this many photographs of this many patients.
+    """Return why a round is refused for these numbers of photographs and patients, or None.
 
-    Views of a photograph count like epochs: each passes the network, if only its frozen part.
+    Views of a photograph count like epochs: each passes through the network, or at least its frozen part.
     """
     least, most = limits.steps
     batches = ceil(photographs / asked.batch_size)
@@ -68,7 +68,7 @@ def data_refusal(asked: LocalTraining, photographs: int, patients: int, limits: 
 
 
 def as_ordered(asked: LocalTraining, ordered: LocalTraining) -> bool:
-    """Whether a round asks for what the plan does; a last bit may differ."""
+    """Return whether a round's training is the plan's; the learning rate may differ by rounding errors."""
     rate = isclose(asked.learning_rate, ordered.learning_rate, rel_tol=1e-9, abs_tol=1e-15)
     return rate and replace(asked, learning_rate=ordered.learning_rate) == ordered
 
@@ -83,7 +83,7 @@ def within_hours(own: SiteSettings, now: datetime) -> bool:
 
 
 def neighbours(one: str, other: str) -> bool:
-    """Whether two releases are at most one minor apart: such sites can still take part."""
+    """Return whether two releases have the same major version and minor versions at most one apart."""
     try:
         (major, minor), (other_major, other_minor) = (tuple(map(int, text.split(".")[:2])) for text in (one, other))
     except ValueError:

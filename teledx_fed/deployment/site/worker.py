@@ -1,7 +1,7 @@
-"""The resident worker: takes each message from the SuperNode beside it, and answers with the hospital's own code.
+"""The resident worker: takes each message from its SuperNode, and answers with the hospital's own code.
 
-Flower would start a process for every message and run in it the app that the server sent. This worker stands in its
-place (`--isolation process`): network, photographs and features stay in memory, and what the server sent is never run.
+Flower would start a process for every message and run the server's app in it. This worker replaces that process
+(`--isolation process`): network, photographs and features stay in memory, and the server's app never runs.
 """
 
 import logging
@@ -45,9 +45,9 @@ class Answer(Protocol):
 
 
 def serve(port: Callable[[], int], executor_key: Path, answer: Answer, still: Callable[[], bool]) -> None:
-    """Answer messages one by one for as long as `still` says so; a SuperNode that is away, or moves, is waited for.
+    """Answer messages one by one while `still` returns True; wait for a SuperNode that restarts, also on another port.
 
-    Each is fetched in a thread of its own: one whose server died while it came would keep all others waiting.
+    A thread fetches each message: if the server dies during a transfer, only that message waits.
     """
     secret = load_superexec_auth_secret(secret_file=str(executor_key))
     assert secret is not None
@@ -64,10 +64,10 @@ def serve(port: Callable[[], int], executor_key: Path, answer: Answer, still: Ca
 
 
 def _acquired(client: RuntimeHttpClient) -> str:
-    """The token of a message that waits to be answered; empty where none does."""
+    """Return the token of the next message; empty if there is none."""
     try:
         return str(client.AcquireTask(WANTED).token)
-    except (httpx.HTTPError, ValueError):  # the latter from another program that has the port by now
+    except (httpx.HTTPError, ValueError):  # ValueError: another program uses the port now
         return ""
 
 

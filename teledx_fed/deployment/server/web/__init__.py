@@ -1,1 +1,1 @@
-"""The coordinator's page: where a federation stands, in a browser."""
+"""The coordinator's web page: the state of a federation."""

@@ -1,4 +1,4 @@
-"""A learning curve, laid out for the page's SVG."""
+"""Coordinates of a learning curve for the page's SVG."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ STEPS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1)
 
 Place = tuple[float, float]
 Scored = tuple[int, float | None]
-"""A round, and how its model scored."""
+"""A round, and the score of its model; None if it was not scored."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """`line` is an SVG path, broken where nothing was scored; a mark is where it stands and what it says."""
+    """A curve in SVG pixels: `line` is a path with gaps where there is no score; a mark is a position and its text."""
 
     line: str
     dots: tuple[tuple[Place, str], ...]
@@ -28,7 +28,7 @@ class Curve:
 
 
 def curve(points: Sequence[Scored]) -> Curve | None:
-    """None where no round was scored."""
+    """Return the curve of the scores; None if no round was scored."""
     scored = [(round, value) for round, value in points if value is not None]
     if not scored:
         return None
@@ -53,7 +53,7 @@ def curve(points: Sequence[Scored]) -> Curve | None:
 
 
 def _heights(values: Sequence[float]) -> list[float]:
-    """At most six round numbers, around all values."""
+    """Return at most six round numbers that enclose all values."""
     low, high = min(values), max(values)
     for step in STEPS:
         first, last = floor(low / step), max(ceil(high / step), floor(low / step) + 1)
@@ -63,7 +63,7 @@ def _heights(values: Sequence[float]) -> list[float]:
 
 
 def _rounds(last: int) -> list[int]:
-    """At most seven, from 0 to `last`, none close to it."""
+    """Return at most seven rounds to label, from 0 to `last`, and none close to `last`."""
     step = next(size * 10**power for power in range(9) for size in (1, 2, 5) if last <= 6 * size * 10**power)
     return [*(round for round in range(0, last, step) if last - round > step / 2), last]
 

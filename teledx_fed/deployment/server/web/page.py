@@ -1,4 +1,4 @@
-"""The coordinator's page, behind a token: nothing of it can be changed, and nothing in it left a site but counts."""
+"""The coordinator's read-only page, protected by a token; its only data from sites are counts."""
 
 import hmac
 from collections.abc import Callable
@@ -27,7 +27,7 @@ HERE = Path(__file__).parent
 COOKIE = "teledx_fed"
 SHORTEST_TOKEN = 16
 LATEST = 12
-"""As many rounds are listed; the curves show all."""
+"""Number of rounds in the list; the curves show all rounds."""
 METRICS = {"referable_auroc": "Referable AUROC", "qwk": "QWK"}
 UNKNOWN = "Open the address that `python -m server page` printed: it carries the token that this page asks for.\n"
 HEADERS = {
@@ -42,7 +42,7 @@ HEADERS = {
 
 
 def app(overview: Callable[[], Overview], token: str) -> FastAPI:
-    """Opened once as `/?token=…`, a browser keeps the token in a cookie that no script can read."""
+    """Build the app; `/?token=…` stores the token in a cookie that no script can read."""
     must(len(token) >= SHORTEST_TOKEN, "token", f"have at least {SHORTEST_TOKEN} characters", len(token), "Draw one.")
     site = FastAPI(title="teledx_fed", docs_url=None, redoc_url=None, openapi_url=None)
 
@@ -54,7 +54,7 @@ def app(overview: Callable[[], Overview], token: str) -> FastAPI:
                 response = await answer(request)
             except TeledxError as error:
                 response = PlainTextResponse(f"{error}\n", status_code=503)
-            except Exception as error:  # noqa: BLE001 - people read a reference, the log has the traceback
+            except Exception as error:  # noqa: BLE001 - the page shows a reference, the log has the traceback
                 response = PlainTextResponse(f"{of_machine(error) or log_unexpected(error)}\n", status_code=500)
         else:
             response = PlainTextResponse(UNKNOWN, status_code=401)
@@ -84,7 +84,7 @@ def app(overview: Callable[[], Overview], token: str) -> FastAPI:
 
 
 def server(overview: Callable[[], Overview], token: str, host: str, port: int) -> uvicorn.Server:
-    """To be run; it logs no address that was asked for, since one holds the token."""
+    """Build the server of the page; it logs no URLs, because one contains the token."""
     return uvicorn.Server(
         uvicorn.Config(
             app(overview, token),
@@ -129,7 +129,10 @@ def render(seen: Overview) -> str:
 
 
 def _latest(seen: Overview) -> list[tuple[RoundReport, bool]]:
-    """The newest first, and whether a site was at fault; the report past the last round only scores the last model."""
+    """Return the newest rounds first, each with whether a site had a fault.
+
+    The report after the last round is left out, because it only scores the last model.
+    """
     trained = [report for report in seen.rounds if seen.run and report.round <= seen.run.round]
     sites = [site.name for site in seen.sites]
     return [(report, any(fault_in(report, site) for site in sites)) for report in reversed(trained[-LATEST:])]
@@ -144,6 +147,6 @@ def ago(now: datetime, time: str) -> str:
 
 
 def clock(now: datetime, time: str) -> str:
-    """On this machine's clock; the day too, where it is another."""
+    """Format a time in this machine's time zone, with the day if it is not today."""
     there, here = datetime.fromisoformat(time).astimezone(), now.astimezone()
     return f"{there:%H:%M}" if there.date() == here.date() else f"{there.day} {there:%b %H:%M}"

@@ -1,1 +1,1 @@
-"""What hospital IT needs before joining: each thing that must hold, how it stands, and what to do about it."""
+"""Checks for hospital IT before joining: each result with what was found and what to do."""

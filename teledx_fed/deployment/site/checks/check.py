@@ -1,4 +1,4 @@
-"""One line of `sites check`."""
+"""The result of one check: a line of `sites check`."""
 
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Check:
-    """How a thing stands, what was found, and what to do about it; a line each, whatever a foreign server wrote."""
+    """The result of a check; unprintable characters become spaces, because a server may have sent the text."""
 
     name: str
     state: State
@@ -46,12 +46,12 @@ def fail(name: str, found: str, remedy: str) -> Check:
 
 
 def guarded(name: str, checks: Generator[Check, None, Found]) -> Generator[Check, None, Found | None]:
-    """What goes wrong in one part is a line of its own, and no end to the others."""
+    """Run checks; an exception becomes a failed check, so that other checks still run."""
     try:
         return (yield from checks)
     except TeledxError as error:
         yield fail(name, str(error), "")
-    except Exception as error:  # noqa: BLE001 - whatever it is, the other parts are still worth checking
+    except Exception as error:  # noqa: BLE001 - after any error, the other checks are still useful
         found = f"{type(error).__name__}: {error}"
         yield fail(name, found, "This was not foreseen: tell those who look after teledx_fed.")
     return None

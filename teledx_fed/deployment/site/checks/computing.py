@@ -1,4 +1,4 @@
-"""Where training would happen, and a round of it on a few photographs, from the message to the outbound rules."""
+"""Check the device, and train a round on a few photographs, from the message to the outbound rules."""
 
 import re
 import resource
@@ -36,7 +36,7 @@ DRIVER = Path("/proc/driver/nvidia/version")
 def device(home: SiteDirectory) -> Checks:
     wanted, driver = home.settings.device, _driver()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a driver that is too old; the line below tells of it
+        warnings.simplefilter("ignore")  # about an old driver; the check below reports it
         usable = torch.cuda.is_available()
     if usable and wanted != "cpu":
         yield from _gpu(home, driver)
@@ -59,7 +59,7 @@ def _gpu(home: SiteDirectory, driver: str | None) -> Iterator[Check]:
 
 
 def _driver() -> str | None:
-    """Of NVIDIA's, as it is loaded."""
+    """Return the version of the loaded NVIDIA driver."""
     version = re.search(r"\d+\.\d+[\d.]*", DRIVER.read_text()) if DRIVER.exists() else None
     return version[0] if version else None
 
@@ -73,7 +73,7 @@ def _why_not(driver: str | None) -> str:
 
 
 def training(home: SiteDirectory, site: Site, settings: Settings) -> Checks:
-    """Twice, the first time to warm up: seconds are those of the second."""
+    """Train twice and time the second round, because the first warms up."""
     part = _few(site)
     worker = Worker(place(build_network(settings.model, settings.seed), settings, SILENT))
     if worker.network.device.type == "cuda":

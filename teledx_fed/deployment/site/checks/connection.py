@@ -36,7 +36,7 @@ class Connection:
 
     @classmethod
     def of(cls, settings: SiteSettings) -> Self:
-        """A `ValueError` where site.yaml names a proxy that is none. The environment's counts where it names none."""
+        """Take the proxy of site.yaml, else of the environment. A `ConfigurationError` if that of site.yaml is invalid."""
         host, port = checked_address("server", settings.server)
         proxied(settings.proxy)
         around = getproxies()
@@ -113,7 +113,7 @@ def passed(connection: Connection) -> Check:
 
 
 def stopped(connection: Connection, answer: str) -> Check:
-    """By a proxy whose `answer` to CONNECT begins with its status."""
+    """Explain a proxy's refusal; its `answer` to CONNECT begins with the status."""
     host, port = connection.hop
     found = f"{host}:{port} answers CONNECT to {connection.server} with {answer}"
     match answer[:3]:

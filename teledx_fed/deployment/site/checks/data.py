@@ -1,4 +1,4 @@
-"""Whether photographs and grades can be read, what there is to learn from, and what is set aside."""
+"""Check that photographs and grades can be read, how many are for training, and how many are set aside."""
 
 import shutil
 from collections import Counter
@@ -34,7 +34,7 @@ KNOWN = {
 
 
 def checks(home: SiteDirectory, settings: Settings, reporter: Reporter) -> Generator[Check, None, Site | None]:
-    """The hospital as it would train with `settings`; None where nothing can be learned from."""
+    """Yield the checks and return the hospital that would train with `settings`; None if it has no data to train on."""
     own, without = home.settings, excluded(home)
     one_of("data.layout", own.data.layout, layout_names())
     if not own.data.root or not Path(own.data.root).exists():
@@ -54,7 +54,7 @@ def checks(home: SiteDirectory, settings: Settings, reporter: Reporter) -> Gener
     yield from _told(home, sources[own.name])
     if not sources[own.name].examples:
         return None
-    with TemporaryDirectory() as folder:  # how it splits now is not how it must split in a run
+    with TemporaryDirectory() as folder:  # this split must not decide the split of a run
         key = home.split_key.read_bytes()
         site = hospitals(settings, Path(folder), reporter, key, without)[own.name]
     yield ok("split", f"{len(site.shard.train)} photographs to train on, {len(site.shard.validation)} to validate on")
@@ -62,7 +62,7 @@ def checks(home: SiteDirectory, settings: Settings, reporter: Reporter) -> Gener
 
 
 def _room(home: SiteDirectory, photographs: int, side: int) -> Check:
-    """For all photographs as they are prepared, less those that are already."""
+    """Check the room for all prepared photographs, less those that are already on the disk."""
     folder = home.cache if home.cache.exists() else home.folder
     needed, limits = disk_space.needed(home, photographs, side), home.settings.limits
     usage = shutil.disk_usage(folder)

@@ -1,4 +1,4 @@
-"""What lies in the hospital's folder, and the machine beneath it."""
+"""Checks of the hospital's folder and of the machine."""
 
 import os
 from datetime import date, datetime
@@ -56,7 +56,7 @@ def authority(home: SiteDirectory) -> Checks:
 
 
 def approval(home: SiteDirectory) -> Checks:
-    """A line for each plan that the hospital approved."""
+    """Check each plan that the hospital approved."""
     given, today = list(approvals(home)), date.today()
     if not given:
         yield warn("approval", "no plan is approved: this machine refuses every request", "See approve.")
@@ -103,7 +103,7 @@ def cores(home: SiteDirectory) -> Checks:
 
 
 def memory(home: SiteDirectory) -> Checks:
-    """Of the machine, or what is left of the share that its unit or container may take."""
+    """Check the free memory of the machine, or of its systemd unit or container if that has less."""
     free = min(_free_of_machine(), _free_of_unit())
     found = f"{size(free)} free"
     if free < LEAST_BYTES:
@@ -127,6 +127,6 @@ def _free_of_unit() -> float:
 
 
 def _cached() -> float:
-    """What the unit holds of files alone, and would give back."""
+    """Return the bytes of inactive file cache of the unit, which the kernel can free."""
     lines = dict(line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())
     return float(lines["inactive_file"])

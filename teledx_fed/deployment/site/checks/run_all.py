@@ -1,4 +1,4 @@
-"""All checks of a hospital, the cheap ones first, each as it comes."""
+"""Run all checks of a hospital, the fast ones first."""
 
 from teledx_fed.config.settings import Settings
 from teledx_fed.core.errors import TeledxError
@@ -20,7 +20,7 @@ LOCAL_CHECKS = {
 
 
 def checks(home: SiteDirectory, offline: bool, reporter: Reporter, asked: Settings | None = None) -> Checks:
-    """`asked` is what is trained for a try; without, what an approved plan asks, or the defaults."""
+    """Yield all checks; the trial trains with `asked`, else with an approved plan, else with the defaults."""
     try:
         settings = home.settings
     except TeledxError as error:
@@ -37,13 +37,13 @@ def checks(home: SiteDirectory, offline: bool, reporter: Reporter, asked: Settin
 
 
 def _approved(home: SiteDirectory) -> Settings | None:
-    """What the plan asks that expires last, of those that start from no file."""
+    """Return the settings of the approved plan that expires last, of those that start from no file."""
     plans = [(one.expires, one.plan) for one in approvals(home) if one.plan.file is None]
     return max(plans, key=lambda one: one[0])[1].asked() if plans else None
 
 
 def _computing(home: SiteDirectory, reporter: Reporter, asked: Settings) -> Checks:
-    """PyTorch takes seconds to load: every line before this one is there without it."""
+    """Check device, data and training. PyTorch takes seconds to load, so it is imported after the other checks."""
     from teledx_fed.deployment.site.checks import computing, data
     from teledx_fed.deployment.site.hospital import own_settings
 

@@ -1,8 +1,7 @@
-"""Whether the server is reached, is the coordinator's, keeps the same time, and knows this hospital's key.
+"""Check that the server answers, is the coordinator's, has the same time, and admits this hospital's key.
 
-What is sent is signed as every message of a hospital, and a server refuses it from any sender: it announces the
-hospital with a heartbeat of no length. From the reason it shows whether the key is admitted. Nothing changes by it, and
-a hospital that has joined stays as it is.
+The checks send a signed request to activate the hospital with a heartbeat interval of 0. A server refuses it from every
+sender, and the reason shows whether it admits the key. The request changes nothing, even if the hospital has joined.
 """
 
 import time
@@ -43,14 +42,14 @@ CALL = "/flwr.proto.Fleet/ActivateNode"
 PATH = "/v1/fleet/activate-node"
 MOST_AHEAD, FAR_BEHIND = 3.0, 60.0
 DATE_LAGS = 2.0
-"""Seconds by which a server's Date may lag behind its clock: whole seconds, updated about once a second."""
+"""Seconds by which a server's Date may be behind its clock: whole seconds, updated about once a second."""
 READINGS, PAUSE_SECONDS = 6, 0.25
-"""Read so often over more than a second, the clock is known to about a second."""
+"""Six readings over more than a second give the clock difference to about a second."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """To one request, `asked` and `came` by this machine's clock, `told` by the server's; None where it tells none."""
+    """An answer; `asked` and `came` are Unix times of this machine, `told` of the server (None if it sent no Date)."""
 
     status: int
     code: int | None
@@ -60,7 +59,7 @@ class Answer:
 
 
 class Caller:
-    """Sends the signed request; one at a time."""
+    """Sends the signed request."""
 
     def __init__(self, home: SiteDirectory, connection: Connection, client: httpx.Client) -> None:
         key = site_key(home.private_key)
@@ -81,7 +80,7 @@ class Caller:
 
 
 def checks(home: SiteDirectory) -> Checks:
-    """Each stands on the one before: where the connection ends, the rest cannot be known."""
+    """Yield the checks; each needs the one before, so the first failed connection ends them."""
     try:
         connection = Connection.of(home.settings)
         yield resolved(connection)
@@ -123,7 +122,7 @@ def _more(call: Caller) -> list[Answer]:
 
 
 def clock(answers: Sequence[Answer]) -> Check:
-    """How far this machine's is ahead of the server's: between two bounds, from all answers together."""
+    """Check how far this clock is ahead of the server's: all answers together give a lower and an upper bound."""
     told = [(answer, answer.told) for answer in answers if answer.told is not None]
     if not told:
         return warn("clock", "the server tells no time", "See that this machine's clock is set by NTP.")

@@ -1,4 +1,4 @@
-"""Whether the server is the coordinator's, and if not, who it is that answers."""
+"""Check that the server's certificate is the coordinator's, and if not, find out who presents it."""
 
 import ssl
 from collections.abc import Iterator
@@ -11,12 +11,12 @@ from teledx_fed.deployment.site.checks.connection import SECONDS, Connection
 from teledx_fed.deployment.site.checks.local import SOON_DAYS
 
 EARLY, EXPIRED, HOST, ADDRESS = 9, 10, 62, 64
-"""Objections of OpenSSL's (X509_V_ERR_…)."""
+"""Verification errors of OpenSSL (X509_V_ERR_…)."""
 OURS = "teledx_fed authority "
 
 
 def trusting(authority: Path) -> ssl.SSLContext:
-    """As the SuperNode: this authority and no other. A `ValueError` where the file holds none."""
+    """Trust only this authority, as the SuperNode does. A `ConfigurationError` if the file holds no certificate."""
     expires(authority)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_verify_locations(authority)
@@ -24,7 +24,7 @@ def trusting(authority: Path) -> ssl.SSLContext:
 
 
 def certificate(presented: Claims) -> Check:
-    """Of one that was verified."""
+    """Check the days that are left of a verified certificate."""
     days = (presented.ends - datetime.now(UTC)).days
     found = f"issued by {presented.issuer!r}, {days} days left"
     if days < SOON_DAYS:
@@ -33,7 +33,7 @@ def certificate(presented: Claims) -> Check:
 
 
 def objection(connection: Connection, error: BaseException, authority: Path) -> Check:
-    """Why a connection came to nothing after it stood."""
+    """Explain why TLS failed on a connection that was established."""
     causes = list(_causes(error))
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
@@ -86,7 +86,7 @@ def _misnamed(connection: Connection, presented: Claims) -> Check:
 
 
 def _foreign(connection: Connection, presented: Claims, ours: str) -> Check:
-    """A chain that does not go back to ca.crt. Our own authorities have names that no two share."""
+    """Explain a chain that does not end in ca.crt. Each of our own authorities has a unique name."""
     issuer = presented.issuer
     if issuer == ours or issuer.startswith(OURS):
         found = f"the certificate presented was issued by {issuer!r}, another authority than that of ca.crt ({ours!r})"
