@@ -1,1 +1,1 @@
-"""Lets the tests in the folders below import the helpers that lie here."""
+"""Allow tests in subfolders to import the helpers in this folder."""

@@ -1,4 +1,4 @@
-"""A server of bad faith, sent as the server's half of a bundle: what it asks of a hospital that it should not."""
+"""A hostile server, as the server app of a bundle: forbidden requests to a hospital."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from teledx_fed.model.network import build as build_network
 from teledx_fed.training.worker import Worker
 
 HUGE = "HOSTILE_GIB"
-"""The variable with the size of a payload: nothing else is asked where it is set."""
+"""The environment variable with the size of a payload (GiB); if it is set, this is the only request."""
 SECONDS = 300.0 if HUGE in os.environ else 120.0
 
 app = ServerApp()

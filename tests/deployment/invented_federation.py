@@ -1,4 +1,4 @@
-"""A coordinator's folder with a run in it, written as a server writes it."""
+"""A coordinator's folder with a run, in the form that a server writes."""
 
 import json
 import os
@@ -19,7 +19,7 @@ HOSTILE = "<script>document.title='owned'</script><img src=x onerror=alert(1)>"
 
 @dataclass(frozen=True)
 class Known:
-    """A run as the server knows it."""
+    """A run in the server's database."""
 
     run: str
     status: str = "running"
@@ -39,7 +39,7 @@ def home(folder: Path) -> ServerDirectory:
 
 
 def report(round: int, refused: Iterable[str] = (), silent: Iterable[str] = (), reason: str = HOSTILE) -> RoundReport:
-    """The scores of round 1 are those of the initial model: they follow one curve."""
+    """Make a report with scores on one learning curve; those of round 1 are the initial model's."""
     learned = 1 - 0.75**round
     return RoundReport(
         round=round,
@@ -55,7 +55,7 @@ def report(round: int, refused: Iterable[str] = (), silent: Iterable[str] = (), 
 
 
 def night() -> tuple[RoundReport, ...]:
-    """Twelve rounds: one site goes away, another's reply is refused with a reason of its own."""
+    """Make twelve rounds: one site goes offline, and one reply is refused with a reason in hostile HTML."""
     troubled = {7: report(7, silent=["messidor"]), 12: report(12, refused=["ddr"], silent=["messidor"])}
     return tuple(troubled.get(round, report(round)) for round in range(1, 13))
 
@@ -68,7 +68,7 @@ def run(
     ended: float = 40,
     lines: str = "",
 ) -> Path:
-    """Whose last round ended `ended` seconds before `NOW`; `lines` follow its reports."""
+    """Write a run whose last round ended `ended` seconds before `NOW`; `lines` follow its reports."""
     folder = server.run(name)
     folder.mkdir(parents=True)
     settings = json.dumps({"federation": asdict(FederationSettings(rounds=rounds))})

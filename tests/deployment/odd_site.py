@@ -1,4 +1,4 @@
-"""`python -m sites` at a hospital that is not as it should be: the variable ODD_SITE says how."""
+"""`python -m sites` at a hospital with a fault, which the environment variable ODD_SITE selects."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ train = Worker.train
 
 @contextmanager
 def sending(parameters: Callable[[Vector], Vector]) -> Iterator[None]:
-    """Past rules of its own, which would keep some of this in."""
+    """Send changed parameters, without the site's outbound rules, which would stop some of them."""
 
     def poisoned(worker: Worker, *asked: object) -> TrainedModel:
         trained = train(worker, *asked)  # type: ignore[arg-type]

@@ -29,7 +29,7 @@ NORTH = SERVER + 1
 
 
 class Rig:
-    """A hospital laid out in `folder` that approved the plan of `asked`, and a server that talks to it."""
+    """A hospital in `folder` that approved the plan of `asked`, and a server that sends it messages."""
 
     def __init__(self, folder: Path, asked: Settings) -> None:
         draw_photographs(folder / "photographs", "north", 30)
@@ -48,27 +48,27 @@ class Rig:
         OmegaConf.save(OmegaConf.merge(OmegaConf.load(file), settings), file)
 
     def approved(self, asked: Settings, runs: int = 1) -> Plan:
-        """The plan of such a run, as the hospital approved it."""
+        """Approve the plan of such a run and return it."""
         initial = Worker(build_network(asked.model, asked.seed)).initial.weights
         plan = Plan.of(asked, RELEASE, "test", initial)
         approvals.approve(SiteDirectory(self.home.folder), plan, "R1", "2099-01-01", runs)
         return plan
 
     def grid(self, **changed: str) -> InProcessGrid:
-        app: ClientApp = self.handler  # type: ignore[assignment]  # called as one
+        app: ClientApp = self.handler  # type: ignore[assignment]  # it is called like a ClientApp
         return InProcessGrid(
             [app], ["north"], {"plan": self.plan.digest, "run": "first", "release": RELEASE, **changed}
         )
 
     def content(self, weights: Weights | None = None, round: int = 1, trained_in: int = 0, **config: Any) -> RecordDict:
-        """What the server sends in a round of the plan, with these values in the place of its own."""
+        """Return the server's request in a round of the plan, with these values in place of its own."""
         model = GlobalModel(round, weights or self.worker.initial.weights, trained_in)
         content = wire.train_request(model, self.asked.local_training(round))
         content[wire.CONFIG] = ConfigRecord({**content.config_records[wire.CONFIG], **config})
         return content
 
     def crafted(self) -> Weights:
-        """Weights that are not those that round 1 begins with."""
+        """Return weights other than those of round 1."""
         weights = self.worker.initial.weights
         return replace(weights, parameters=weights.parameters * 2)
 

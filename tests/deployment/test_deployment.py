@@ -1,4 +1,4 @@
-"""A real federation on this machine: SuperLink, SuperNodes, TLS and keys; the bits of the simulation."""
+"""A real federation on this machine with SuperLink, SuperNodes, TLS and keys: bit-identical to the simulation."""
 
 import json
 import subprocess
@@ -33,7 +33,7 @@ def of_three(folder: Path, environment: Mapping[str, str] = {}) -> Iterator[Fede
     with running(folder, environment) as started:
         for name in SITES:
             started.enrol(name)
-            key = generator(0, name, purpose="split").bytes(32)  # as a simulation of seed 0 splits
+            key = generator(0, name, purpose="split").bytes(32)  # the split of a simulation with seed 0
             (started.site(name) / "secrets" / "split.key").write_bytes(key)
             started.join(name)
         yield started
@@ -47,7 +47,7 @@ def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]
 
 @pytest.fixture
 def installed(tmp_path: Path) -> Path:
-    """The folder that the project's wheel is installed into: its code without its repository."""
+    """Install the project's wheel in a folder without the repository, and return the folder."""
     pip, wheels = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"), tmp_path / "wheels"
     subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", wheels, ROOT], check=True)
     subprocess.run([*pip, "install", "--no-deps", "--target", tmp_path / "here", *wheels.iterdir()], check=True)
@@ -55,7 +55,7 @@ def installed(tmp_path: Path) -> Path:
 
 
 def simulated(federation: Federation, run: str, folder: Path) -> bytes:
-    """The model of the same settings in one process."""
+    """Return the model file of a simulation with the same settings, in one process."""
     order = json.loads((federation.run_folder(run) / "order.json").read_text())
     asked = build(json.loads(order["settings"]))
     sources = {name: SourceSettings(root=str(federation.folder / "photographs" / name)) for name in SITES}

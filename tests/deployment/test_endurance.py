@@ -22,7 +22,7 @@ TINY = ("model.name=test_efficientnet", "model.initial=none")
 
 @dataclass(frozen=True)
 class Held:
-    """By a process and all that it started; memory in MiB."""
+    """The resources of a process and its descendants; memory in MiB."""
 
     memory: float
     files: int
@@ -46,7 +46,7 @@ def _resident(process: int) -> float:
 
 @pytest.fixture(scope="module")
 def held(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[Held, Held]]]:
-    """By the server and by each hospital, once all has settled and at the end."""
+    """Resources of the server and each hospital, after the first rounds and at the end."""
     with running(tmp_path_factory.mktemp("endurance")) as federation:
         for name in SITES:
             federation.enrol(name, patients=15)
@@ -62,7 +62,7 @@ def held(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[H
 
 
 def _of_all(federation: Federation) -> dict[str, Held]:
-    """The least of some seconds, in which connections come and go."""
+    """Return the minima over some seconds, because connections open and close."""
     found = {name: Held.of(process.pid) for name, process in federation.processes.items()}
     for _ in range(5):
         time.sleep(1)

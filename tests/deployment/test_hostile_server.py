@@ -1,4 +1,4 @@
-"""What a server of bad faith asks for is refused, and the hospital lives on."""
+"""A hospital refuses the requests of a hostile server, and keeps running."""
 
 import json
 import resource
@@ -31,7 +31,7 @@ ASKED = ("quick_full", "data.image_size=64", *TINY)
 
 
 def demanded(federation: Federation, run: str, seconds: float = 300) -> dict[str, Any]:
-    """What a hostile server got, by what it asked for."""
+    """Run a hostile server and return the replies that it received, by request."""
     app = Path(__file__).with_name("hostile_server.py")
     federation.approve(*ASKED)
     federation.python_code(PLACED.format(app=str(app), home=str(federation.server), asked=list(ASKED), run=run))
@@ -95,7 +95,7 @@ def test_the_hospital_lives_on(federation: Federation) -> None:
 
 
 def test_a_payload_beyond_its_memory_costs_a_hospital_its_connection_and_no_more(tmp_path: Path) -> None:
-    """What MemoryMax of the unit does, by rlimit: 3 GiB come, and no process of the hospital may hold two."""
+    """A resource limit replaces MemoryMax of the unit: the payload has 3 GiB, a process may use 2 GiB."""
     with running(tmp_path, environment={"HOSTILE_GIB": "3"}) as federation:
         federation.enrol("prey")
         federation.join("prey", {resource.RLIMIT_DATA: 2 * 2**30})

@@ -1,4 +1,4 @@
-"""What a hospital of bad faith sends is refused, and the round goes on without it."""
+"""The server refuses the updates of hostile hospitals, and the round continues without them."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -30,7 +30,7 @@ ODD = {
     "longer": "parameters must be float32 ",
     "far-ahead": "release too far from this site's",
 }
-"""Hospitals by how they are odd, with what becomes of what they send."""
+"""The reason for which the server refuses each hospital's update, by the hospital's fault."""
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]
         for name in ("larger", "longer", "far-ahead", "one-ahead"):
             started.command("server", "expel", name, "--dir", started.server)
         started.kill("server")
-        started.change("server", requests_a_second=10)  # any machine is faster than that
+        started.change("server", requests_a_second=10)  # every machine can send faster than this
         started.serve()
         yield started
 
@@ -68,7 +68,7 @@ def test_one_minor_release_apart_still_takes_part(federation: Federation) -> Non
 
 @pytest.fixture(scope="module")
 def bad(federation: Federation) -> Iterator[tuple[FleetHttpClient, Node]]:
-    """Flower's own client with the key of an admitted hospital, in the hands of somebody who writes what they like."""
+    """Flower's client with the key of an admitted hospital, for tests that send arbitrary requests."""
     key = site_key(federation.site("nan") / "keys" / "site.key")
     client = FleetHttpClient.from_server_address(
         f"localhost:{federation.port}",
@@ -110,7 +110,7 @@ def test_a_flood_is_turned_away_and_the_others_are_still_heard(
         list(pool.map(client.PullMessages, repeat(PullMessagesRequest(node=node), 1000)))
     assert "too many requests from one address" in (federation.server / "audit.jsonl").read_text()
     federation.command("server", "expel", "nan", "--dir", federation.server)
-    federation.wait_until_online("good")  # it shares the flood's address, and was turned away with it
+    federation.wait_until_online("good")  # the server refused it too, because it has the flood's address
     federation.order("after-the-flood", *TINY)
     federation.wait_until_done("after-the-flood")
     assert federation.rounds("after-the-flood")[0]["accepted"] == ["good"]

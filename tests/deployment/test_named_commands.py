@@ -1,4 +1,4 @@
-"""Every command that a page, a message or a guide names exists."""
+"""Every command in a page, a message or a guide exists."""
 
 import re
 from pathlib import Path
@@ -17,7 +17,7 @@ TEXTS = [
 
 
 def commands(program: str) -> dict[str, set[str]]:
-    """By command, its commands."""
+    """Return the commands of a program, each with its subcommands."""
     module = pytest.importorskip(f"{program}.__main__")
     found = typer.main.get_command(module.app).commands
     return {name: set(getattr(command, "commands", {})) for name, command in found.items()}

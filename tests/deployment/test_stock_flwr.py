@@ -1,4 +1,4 @@
-"""Flower's own commands against our server, as docs/coordinator.md says."""
+"""Flower's own commands work with our server, as docs/coordinator.md describes."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""What crosses the network, read in the clear, as whoever runs the server could."""
+"""The decrypted network traffic, as the person who runs the server could read it."""
 
 import re
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ RUN_OF_PIXELS = 24
 
 @pytest.fixture(scope="module")
 def tapped_federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Federation, WireTap]]:
-    """Two hospitals behind the tap; the name of one photograph, and so of its patient, is a canary."""
+    """Two hospitals behind the tap; the name of one photograph, and so of its patient, is `CANARY`."""
     with (
         running(tmp_path_factory.mktemp("tapped")) as federation,
         tapped(federation.server / "certificates", federation.port) as tap,
@@ -73,7 +73,7 @@ def test_the_bundle_that_came_is_not_unpacked_at_a_site(tapped_federation: tuple
 
 
 def test_a_bundle_of_the_servers_own_making_never_runs(tapped_federation: tuple[Federation, WireTap]) -> None:
-    """The server ships an app that would write a file at every hospital; rounds go on, and it is not written."""
+    """The server's app would write a file at every hospital; the round completes, and there is no file."""
     federation, _ = tapped_federation
     victim = federation.folder / "written by the server's code"
     malicious = federation.folder / "malicious"
@@ -112,7 +112,7 @@ def test_a_hospital_reaches_none_of_the_coordinators_calls(
 
 
 def test_a_recorded_request_is_not_taken_again(tapped_federation: tuple[Federation, WireTap]) -> None:
-    """As if TLS had been broken: a heartbeat of a hospital, sent once more by somebody else."""
+    """An attacker who broke TLS sends a hospital's recorded request again."""
     federation, tap = tapped_federation
     pull = rb"POST /v1/fleet/pull-messages HTTP/1.1\r\n(?:.+\r\n)+\r\n"
     *_, request = re.finditer(pull, bytes(tap.recorded))  # the last one: the filter keeps a signature for 330 s

@@ -1,4 +1,4 @@
-"""Who may not take part is told why, on both sides; the server and the others go on."""
+"""A site that may not take part finds the reason, as does the coordinator; the server and other sites continue."""
 
 import ssl
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Who speaks with the network sees no photograph, and who holds the photographs has no key to the network."""
+"""Two users: the user with network access cannot read photographs, and the user with photographs has no network key."""
 
 import os
 import shutil
@@ -41,7 +41,7 @@ def give(folder: Path, user: int) -> None:
 
 @pytest.fixture
 def federation() -> Iterator[Federation]:
-    """Beneath a folder that other users may pass through, with a Python that they may run."""
+    """A federation in a folder that other users may traverse, with a Python that they may run."""
     if PYTHON is None:
         pytest.skip("there is no Python that every user can run")
     packages = {"PYTHONPATH": os.pathsep.join((str(ROOT), sysconfig.get_path("purelib")))}
@@ -53,7 +53,7 @@ def federation() -> Iterator[Federation]:
 
 
 def part(federation: Federation, site: Path, network: Path) -> None:
-    """The network's user gets the key and what it needs beside it; the worker keeps the rest."""
+    """Give the key and the files for the connection to the network's user, and the rest to the worker's user."""
     for name in ("keys", "secrets", "state"):
         (network / name).mkdir(parents=True)
     (site / "keys" / "site.key").rename(network / "keys" / "site.key")

@@ -1,4 +1,4 @@
-"""A hospital behind a wall: a network namespace from which one address can be reached, and every attempt is seen."""
+"""A hospital in a network namespace: it connects to one address only, and the tests record every attempt."""
 
 import os
 import shutil
@@ -27,7 +27,7 @@ NAMESPACE, LINK = "teledx-hospital", "teledx0"
 TINY = ("model.name=test_efficientnet", "model.initial=none")
 CREDENTIALS = "radiology:s3cret"
 SYN, SYN_ACK = 0x02, 0x12
-"""The flags of a TCP segment that opens a connection: what answers an older one is no attempt."""
+"""TCP flags: a segment with SYN and without ACK opens a connection."""
 
 
 def ip(*words: str) -> None:
@@ -36,7 +36,7 @@ def ip(*words: str) -> None:
 
 @contextmanager
 def walled() -> Iterator[list[tuple[str, int]]]:
-    """The namespace; yields the destinations that were tried from it, as (address, port), while it stands."""
+    """Create the namespace and yield the destinations of its connection attempts, as (address, port)."""
     tried: list[tuple[str, int]] = []
     ip("netns", "add", NAMESPACE)
     try:
@@ -50,14 +50,14 @@ def walled() -> Iterator[list[tuple[str, int]]]:
             ("link", "set", "lo", "up"),
         ):
             ip("-n", NAMESPACE, *words)
-        # whatever is sent anywhere comes out here, and is seen
+        # all packets leave by this route, where the sniffer records them
         ip("-n", NAMESPACE, "route", "add", "default", "via", OUTSIDE)
         with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800)) as sniffer:
             sniffer.bind((LINK, 0))
             threading.Thread(target=_watch, args=(sniffer, tried), daemon=True).start()
             yield tried
     finally:
-        ip("link", "delete", LINK)  # a namespace goes in its own time, and would keep the name until then
+        ip("link", "delete", LINK)  # the kernel deletes a namespace later, and would keep the link's name until then
         ip("netns", "delete", NAMESPACE)
 
 
@@ -111,7 +111,7 @@ def test_a_round_through_a_proxy_that_asks_for_credentials(tmp_path: Path) -> No
 
 @contextmanager
 def proxied() -> Iterator[tuple[int, list[str]]]:
-    """An HTTP proxy that knows CONNECT and one user; its port, and what it was asked for."""
+    """An HTTP proxy for CONNECT with one user; yields its port and the requested destinations."""
     asked: list[str] = []
     with socket.create_server((OUTSIDE, 0)) as listener:
         threading.Thread(target=_accept, args=(listener, asked), daemon=True).start()

@@ -42,7 +42,7 @@ class OwnDataSettings:
 
 @dataclass
 class OwnPartitionSettings:
-    """The shares of the hospital's patients for validation and test; each patient keeps the set of first use."""
+    """The shares of the hospital's patients for validation and test; they must stay as at first use."""
 
     validation: float = 0.2
     test: float = 0.3

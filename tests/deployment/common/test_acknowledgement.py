@@ -1,4 +1,4 @@
-"""A log that is rolled back or begun again, with its head: the other side's messages show it."""
+"""The other side's messages reveal a log that was rolled back or restarted together with its head."""
 
 import shutil
 from collections.abc import Callable
@@ -20,7 +20,7 @@ SITE = "north"
 
 
 class Side:
-    """A coordinator or a hospital, of whom only the audit log is there."""
+    """A coordinator or a hospital with nothing but an audit log."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir()
@@ -96,7 +96,7 @@ def test_a_log_that_lost_entries_shows_at_the_next_round_and_at_once_beside_the_
     mine.copy(tmp_path / "kept")
     sides.round()
     undo(mine, tmp_path / "kept")
-    assert mine.faults() == []  # nobody has told it yet
+    assert mine.faults() == []  # no message has revealed it yet
     assert sides.contradicted() != []
     sides.round()
     sides.round()

@@ -1,4 +1,4 @@
-"""Whatever is done to a log shows, and what a crash leaves behind is told from that."""
+"""`verify` detects every change of a log, and distinguishes it from the remains of a crash."""
 
 import json
 import os
@@ -45,7 +45,7 @@ Tamper = Callable[[list[bytes], bytes], tuple[list[bytes], bytes]]
 
 
 class Honest:
-    """The lines and the head of a log, and what `verify` says of others in their place."""
+    """The lines and the head of a valid log; `verified` checks other contents in their place."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "audit.jsonl"
@@ -62,7 +62,7 @@ class Honest:
         return faults_in(self.path)
 
     def head_after(self, number: int) -> bytes:
-        """The head as it was when the log had so many entries."""
+        """Return the head of the log after `number` entries."""
         entry = json.loads(self.lines[number - 1])
         head = Head(number, entry["hash"], len(b"".join(self.lines[:number])))
         head.write(self.path, self.path.with_name("audit.key"))
@@ -181,7 +181,7 @@ def test_any_tail_cut_off_is_found(honest: Honest, data: st.DataObject) -> None:
 @settings(max_examples=20)
 @given(data=st.data())
 def test_a_crash_at_any_byte_is_told_from_a_cut_and_gone_on_from(honest: Honest, data: st.DataObject) -> None:
-    """The head lags by the line that was being written, of which some bytes were."""
+    """The head is one entry behind, and only some bytes of that entry's line were written."""
     number = data.draw(st.integers(1, ENTRIES - 1))
     line = honest.lines[number]
     part = line[: data.draw(st.integers(0, len(line)))]
@@ -240,7 +240,7 @@ def test_a_lost_head_is_told_of_for_good(honest: Honest) -> None:
 
 
 def test_a_chain_forged_from_the_middle_on_is_found(honest: Honest) -> None:
-    """Every forged entry is right in itself, and follows the one before it."""
+    """Every forged entry has the right hash and the hash of the entry before."""
     last, forged = Head(4, json.loads(honest.lines[3])["hash"]), list[bytes]()
     for number in range(4, ENTRIES):
         line, digest = audit._line(last, "asked", {"round": 100 + number})

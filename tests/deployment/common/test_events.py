@@ -108,7 +108,7 @@ def online() -> Iterator[Node]:
 
 
 class Hook(HTTPServer):
-    """A webhook that keeps what it is told; it answers `status`."""
+    """A webhook that stores what it receives and answers `status`."""
 
     def __init__(self) -> None:
         self.told: list[dict[str, Any]] = []

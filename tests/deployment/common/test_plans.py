@@ -1,4 +1,4 @@
-"""Plans as files, as pages and as records of what was asked by them."""
+"""Plans as files and as pages, and the records of questions by plan."""
 
 import json
 import subprocess
@@ -39,7 +39,7 @@ OTHERS: dict[str, tuple[Any, ...]] = {
     "weighting": ("sqrt",),
 }
 TOGETHER = ("name", "initial", "file")
-"""Settings that change with one another alone."""
+"""Settings that are only valid when changed together."""
 
 
 def planned(purpose: str = "grading", **groups: Any) -> Plan:
@@ -114,7 +114,7 @@ def test_the_page_says_what_is_asked_in_plain_words() -> None:
 
 
 def test_the_page_says_every_setting_that_the_plan_binds() -> None:
-    """Such as `clip_norm`: next to nothing, it makes of AdamW what plain SGD is."""
+    """For example `clip_norm`: with a tiny value, AdamW behaves like plain SGD."""
 
     def shown(plan: Plan) -> str:
         return "\n".join(page(plan, SITE, runs=1)[1:])
@@ -125,7 +125,7 @@ def test_the_page_says_every_setting_that_the_plan_binds() -> None:
         for other in OTHERS.get(name, (True, False, 0.4, 1, 32, 0.7)):
             written = json.loads(text)
             written["settings"][group][name] = other
-            with suppress(ValueError):  # that setting cannot have this value
+            with suppress(ValueError):  # this value is invalid for this setting
                 told.add(shown(Plan.parse(json.dumps(written))))
         assert name in TOGETHER or told - {plain}, f"{group}.{name} is nowhere on the page"
 
@@ -188,7 +188,7 @@ asked_questions = st.builds(
 
 @given(st.lists(st.tuples(st.sampled_from(["first", "second"]), asked_questions), max_size=25))
 def test_whatever_is_asked_a_plan_answers_a_round_once(sequence: list[tuple[str, Question]]) -> None:
-    """At most one run, its rounds in order, one model for each, one set of scores of each kind, nothing after them."""
+    """At most one run, with rounds in order, one model for each, one set of scores of each kind, and no round after."""
     kept: dict[str, Any] = {}
     answered: list[tuple[str, Question]] = []
     for run, question in sequence:
@@ -220,7 +220,7 @@ bytearray(3 * 10**9)
 @pytest.mark.slow
 @pytest.mark.parametrize(("gigabytes", "fails"), [(2, True), (8, False)])
 def test_memory_is_bounded(home: SiteDirectory, gigabytes: int, fails: bool) -> None:
-    """No page of it is touched: a limit is what refuses it."""
+    """The memory is allocated and not written, so only the limit can refuse it."""
     file = home.folder / "site.yaml"
     file.write_text(
         file.read_text().replace("memory: 8", f"memory: {gigabytes}").replace("device: auto", "device: cpu")

@@ -16,7 +16,7 @@ EXPIRES = datetime.fromtimestamp(1_800_000_000, UTC)
 
 
 def read(text: bytes) -> dict[str, float]:
-    """Samples of ours by name and label values."""
+    """Return our samples by name and label values."""
     families = text_string_to_metric_families(text.decode())
     samples: Iterable[tuple[str, dict[str, str], float]] = (sample[:3] for one in families for sample in one.samples)
     return {

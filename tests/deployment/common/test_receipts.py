@@ -1,4 +1,4 @@
-"""Both sides call a message by one digest, and a message that only one side knows is found."""
+"""Both sides log the same digest of a message, and a comparison finds messages that only one side logged."""
 
 import json
 from collections.abc import Mapping

@@ -32,7 +32,7 @@ DAY = timedelta(days=1)
 
 @pytest.fixture(autouse=True)
 def permissive() -> Iterator[None]:
-    """What is private must not owe it to the umask."""
+    """Clear the umask, so that the tests check the modes that the code itself sets."""
     before = os.umask(0)
     yield
     os.umask(before)
@@ -48,7 +48,7 @@ def mode(path: Path) -> int:
 
 
 def found(folder: Path, hosts: Sequence[str] = HOSTS) -> None:
-    """As `server init` does."""
+    """Create an authority and a server certificate, as `server init` does."""
     certificate_authority.create_authority(folder)
     certificate_authority.issue_server_certificate(folder, hosts)
 
@@ -59,7 +59,7 @@ def at(monkeypatch: pytest.MonkeyPatch, moment: datetime) -> None:
 
 
 def handshake(folder: Path, authority: Path, host: str) -> None:
-    """A server with the folder's certificate and a client that trusts `authority`, strictly, over loopback."""
+    """Connect a client that trusts only `authority`, with strict checks, to a server with the folder's certificate."""
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.load_cert_chain(folder / "server.crt", folder / "server.key")
     client = ssl.create_default_context(cafile=str(authority))
@@ -336,7 +336,7 @@ def test_what_is_no_certificate_is_refused(tmp_path: Path, ask: Callable[[Path],
 
 
 def signed(subject: str, key: Key, issuer: str, signer: Key, ends: datetime, hosts: Sequence[str] = ()) -> bytes:
-    """A certificate as a PKI makes it: for `hosts`, or without any for another authority."""
+    """Return a certificate of another PKI: for `hosts`, or without hosts for an authority."""
     names = [x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)]) for name in (issuer, subject)]
     draft = (
         x509.CertificateBuilder(*names, key.public_key(), x509.random_serial_number())
@@ -354,7 +354,7 @@ def signed(subject: str, key: Key, issuer: str, signer: Key, ends: datetime, hos
 
 
 class TheirPki:
-    """A root, an authority below it, and the server's certificate: what a hospital's IT department hands over."""
+    """Another PKI's files: a root, an authority below it, and the server's certificate."""
 
     def __init__(self, folder: Path, ends: datetime | None = None) -> None:
         folder.mkdir()
@@ -385,7 +385,7 @@ def test_a_pki_of_ones_own_is_adopted(folder: Path, tmp_path: Path) -> None:
         "server.crt": 0o644,
         "server.key": 0o600,
     }
-    assert (folder / "ca.crt").read_bytes().isascii()  # Flower decodes it as that
+    assert (folder / "ca.crt").read_bytes().isascii()  # Flower decodes it as ASCII
     with pytest.raises(ValueError, match=r"ca\.key must be there to sign with.*PKI of your own"):
         certificate_authority.issue_server_certificate(folder, HOSTS)
     with pytest.raises(ValueError, match=r"ca\.crt must be new"):

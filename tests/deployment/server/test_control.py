@@ -1,4 +1,4 @@
-"""What a coordinator asks of the server, where the server's answer depends on the moment."""
+"""The coordinator's commands when a run or port changes at the same moment."""
 
 import socket
 import subprocess
@@ -20,7 +20,7 @@ from teledx_fed.deployment.server.settings import ServerDirectory
 def test_a_run_that_ends_while_it_is_being_stopped_is_stopped(
     ended: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The run of a killed server is found dead some seconds after the next one is up: a resume may come in between."""
+    """A new server marks a killed server's run as failed after some seconds; a resume may come before that."""
     said = iter(["running", "failed" if ended else "running"])
 
     @contextmanager

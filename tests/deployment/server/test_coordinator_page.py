@@ -19,7 +19,7 @@ See = Callable[..., Overview]
 
 @pytest.fixture
 def see(tmp_path: Path) -> See:
-    """An overview of one run, or of none where `reports` are None."""
+    """Make an overview of one run, or of no run if `reports` is None."""
 
     def seen(
         reports: Sequence[RoundReport] | None,

@@ -1,4 +1,4 @@
-"""Replies as Flower's grid hands them over, some of them not as a hospital of good faith writes them."""
+"""Replies from Flower's grid, some of them invalid or from a hostile hospital."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,7 +18,7 @@ NORTH, SOUTH = 2, 3
 
 
 class Network:
-    """Stands where Flower's grid does; `amiss` is what becomes of the reply of `SOUTH`."""
+    """Replaces Flower's grid; `amiss` is the exception, the error or the sender of the reply of `SOUTH`."""
 
     def __init__(self, amiss: object) -> None:
         TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 1, 1

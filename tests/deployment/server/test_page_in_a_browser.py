@@ -36,7 +36,7 @@ PATIENCE = 90
 
 
 class Page:
-    """Served on loopback from a coordinator's folder."""
+    """The page of a coordinator's folder, served on loopback."""
 
     def __init__(self, home: ServerDirectory) -> None:
         self.home = home

@@ -1,4 +1,4 @@
-"""What the server's outer door lets through, over real HTTP semantics: an ASGI app that is called as uvicorn would."""
+"""Which requests pass the server's filter: an ASGI app, called as uvicorn calls it."""
 
 import asyncio
 from base64 import b64encode
@@ -26,7 +26,7 @@ PULL = "/v1/fleet/pull-messages"
 
 
 class Inner:
-    """Answers 200 once it has read the whole body, and counts."""
+    """Reads the whole body, answers 200 and counts its calls."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -48,7 +48,7 @@ def public(key: int) -> bytes:
 
 
 class Caller:
-    """Two hospitals that are admitted and a stranger; every call is signed at another moment unless it says when."""
+    """Calls by two admitted hospitals and an unknown client; each call has a new timestamp unless `when` is set."""
 
     def __init__(self, largest: int = 100, a_second: float = 1000.0) -> None:
         self.inner, self.now, self.reasons = Inner(), 0.0, list[str]()
@@ -111,7 +111,7 @@ def test_a_moment_is_remembered_for_longer_than_flower_takes_it() -> None:
     caller.now = 311.0
     assert caller.call(when="noon") == 401
     caller.now = REPLAY_SECONDS + 1
-    assert caller.call(when="noon") == 200  # which Flower turns away, as too old
+    assert caller.call(when="noon") == 200  # Flower refuses it as too old
 
 
 def test_what_nobody_signed_is_turned_away_before_its_body_is_read() -> None:

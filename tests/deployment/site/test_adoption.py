@@ -1,4 +1,4 @@
-"""A federation's model at a hospital: thresholds by the hospital's eyes, and by the federation's counts beside it."""
+"""Adopt a federation's model: thresholds from the hospital's eyes, and from the federation's pooled counts."""
 
 import json
 from collections.abc import Callable
@@ -28,7 +28,7 @@ def rig(tmp_path: Path, tiny_settings: Callable[..., Settings]) -> Rig:
 
 @pytest.fixture
 def model(rig: Rig, tmp_path: Path) -> Path:
-    """As the coordinator gives it, without the counts."""
+    """The coordinator's model file and config.yaml, without pooled counts."""
     path = tmp_path / "release" / "model.safetensors"
     save_network(rig.worker.network, path)
     save(rig.asked, path.with_name("config.yaml"))

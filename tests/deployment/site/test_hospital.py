@@ -88,7 +88,7 @@ def test_a_day_has_so_many_questions_of_any_kind_and_a_restart_forgets_none(rig:
 
 
 def test_counts_are_rounded_by_the_hospitals_own_cell_whatever_is_asked(rig: Rig) -> None:
-    """Asked by 2, 3, 4 and so on, the same counts would come out exactly."""
+    """Otherwise requests with cells of 2, 3, 4 and so on would together reveal the exact counts."""
     told = {}
     for cell in (2, 3, 7):
         asked = replace(rig.asked, outbound=OutboundSettings(cell))
@@ -114,7 +114,7 @@ def test_a_run_whose_name_would_leave_its_folder(rig: Rig) -> None:
 
 
 def test_what_the_server_sends_beside_the_plans_digest_is_not_read(rig: Rig, tmp_path: Path) -> None:
-    """Whatever it calls the run's settings: where data lie and what is trained stands in the approved copy."""
+    """The hospital ignores the server's copy of the settings and uses the approved plan and site.yaml."""
     elsewhere = replace(rig.asked.data, cache=str(tmp_path / "planted"), workers=64)
     asked = replace(rig.asked, data=elsewhere, folder=str(tmp_path / "planted"))
     for settings in (json.dumps(asdict(asked)), "{", '{"seed": "${oc.env:UID}"}'):
@@ -151,7 +151,7 @@ def test_a_model_of_another_shape(rig: Rig) -> None:
 
 
 def test_what_the_rules_do_not_name_does_not_leave(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if the training function itself had been replaced by a thief's."""
+    """An attacker replaces the training function; the outbound rules still refuse the reply."""
     honest = Hospital.train
 
     def thief(self: Hospital, message: Message) -> RecordDict:

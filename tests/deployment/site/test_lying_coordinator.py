@@ -1,4 +1,4 @@
-"""A coordinator that lies, against the real message handler: it refuses each lie with its reason."""
+"""The real message handler refuses each invalid request of a dishonest coordinator, with the reason."""
 
 import json
 from collections.abc import Callable
@@ -58,7 +58,7 @@ OTHERS: dict[str, dict[str, dict[str, object]]] = {
 
 
 def test_a_plan_that_differs_in_anything_is_another_plan(rig: Rig) -> None:
-    """Its digest is not approved, whatever settings the server sends along."""
+    """Its digest is not approved."""
     for groups in OTHERS.values():
         other = Plan.of(varied(rig.asked, **groups), RELEASE, "test", rig.worker.initial.weights)
         assert other.digest != rig.plan.digest
@@ -85,7 +85,7 @@ def test_by_an_approved_plan_nothing_else_can_be_asked(rig: Rig, tiny_settings: 
 
 
 def test_limits_of_the_site_hold_over_its_own_approval(rig: Rig) -> None:
-    """Approving a plan beyond them fails, and a plan approved before they were lowered is refused."""
+    """A plan beyond the limits cannot be approved; a plan that was approved before is refused under lower limits."""
     beyond = {
         "network": Refusal.NETWORK,
         "head": Refusal.HEAD,
@@ -111,7 +111,7 @@ def test_limits_of_the_site_hold_over_its_own_approval(rig: Rig) -> None:
 
 
 def test_a_round_is_one_question_and_a_plan_one_run(rig: Rig) -> None:
-    """Asked again in the same bytes it is answered again; with another model, out of order or by another name not."""
+    """The same bytes are answered again; another model, a wrong order or another run's name is refused."""
     first = rig.answer(rig.content())
     assert "train_loss" not in first.content.metric_records[wire.METRICS]
     assert rig.answer(rig.content()).content == first.content
@@ -121,7 +121,7 @@ def test_a_round_is_one_question_and_a_plan_one_run(rig: Rig) -> None:
     assert_refused(rig.answer(rig.content(rig.crafted(), round=2, trained_in=1)), Refusal.ORDER)
     rig.handler = MessageHandler(
         rig.home, AuditLog(rig.home.audit, rig.home.audit_key), Tally()
-    )  # a restart forgets none
+    )  # the record survives a restart
     assert_refused(rig.answer(rig.content(), run="renamed"), Refusal.RUNS)
     assert not rig.answer(asked_for("test", rig, 0.1), "evaluate").has_error()
     assert_refused(rig.answer(asked_for("test", rig, 0.2), "evaluate"), Refusal.ASKED)
@@ -152,11 +152,11 @@ def test_a_test_set_has_a_budget_whatever_runs_and_plans_are_called(rig: Rig) ->
 
     assert [tested(number).has_error() for number in range(2)] == [False] * 2
     assert_refused(tested(2), Refusal.TESTED)
-    assert not tested(1).has_error()  # what was answered is answered again
+    assert not tested(1).has_error()  # the same question is answered again
     leaving = json.loads(rig.home.test_answers.read_text().splitlines()[0])["photographs"][0]
-    lineage.exclude(rig.home, patient_of(rig, leaving))  # a test set that lost a patient has no budget of its own
+    lineage.exclude(rig.home, patient_of(rig, leaving))  # a test set that lost a patient keeps the same budget
     assert_refused(tested(3), Refusal.TESTED)
-    assert_refused(tested(1), Refusal.TESTED)  # the difference to its first answer would tell of the patient
+    assert_refused(tested(1), Refusal.TESTED)  # the difference from its first answer would reveal the patient
     told = [(entry["answers"], entry["of"]) for entry in entries(rig.home.audit) if entry["event"] == "test set"]
     assert told == [(1, 2), (2, 2), (2, 2)]
 
@@ -169,7 +169,7 @@ def patient_of(rig: Rig, digest: str) -> str:
 
 
 def test_the_split_is_the_sites_own(rig: Rig, tiny_settings: Callable[..., Settings]) -> None:
-    """Whatever the coordinator composes: a plan holds no partition, and one that was put in is no plan."""
+    """The coordinator cannot set it: a plan has no partition, and a file with one is not a valid plan."""
     asked = varied(rig.asked, partition={"validation": 0.05, "test": 0.05})
     assert Plan.of(asked, RELEASE, "test", rig.worker.initial.weights).digest == rig.plan.digest
     written = json.loads(rig.plan.text)
@@ -194,7 +194,7 @@ def test_an_approval_ends(rig: Rig) -> None:
     file.write_text(file.read_text().replace("2099-01-01", "2020-01-01"))
     assert_refused(rig.answer(rig.content()), Refusal.EXPIRED)
     file.write_text(file.read_text().replace('"optimizer": "adamw"', '"optimizer": "adam"'))
-    assert rig.answer(rig.content()).has_error()  # no longer what its name says
+    assert rig.answer(rig.content()).has_error()  # the plan does not match the file's name
     rig.approved(rig.asked)
     assert approvals.withdraw(rig.home, rig.plan.digest[:12]).plan == rig.plan
     assert_refused(rig.answer(rig.content()), Refusal.PLAN)
@@ -228,7 +228,7 @@ def test_weights_that_would_be_fetched(rig: Rig) -> None:
 
 
 def test_first_weights_that_this_machine_does_not_build_are_refused_though_approved(rig: Rig) -> None:
-    """A coordinator may put any digest into the plan: the hospital goes by its own build."""
+    """A coordinator may put any digest into the plan; the hospital compares it with the weights that it builds."""
     plan = Plan.of(rig.asked, RELEASE, "crafted", rig.crafted())
     approve(rig.home, plan, "R1", "2099-01-01")
     assert_refused(rig.answer(rig.content(rig.crafted()), plan=plan.digest), Refusal.INITIAL)

@@ -1,4 +1,4 @@
-"""Flower's SuperNode as the site client starts it, at a server that fails, and the worker beside it."""
+"""Flower's SuperNode, as the site's client starts it, with a server that fails; and its worker."""
 
 import ssl
 import subprocess
@@ -35,7 +35,7 @@ WELL = {
 
 @contextmanager
 def answering(folder: Path, **answers: tuple[int, bytes]) -> Iterator[subprocess.Popen[bytes]]:
-    """A SuperNode at a server over TLS that answers in this way."""
+    """Start a SuperNode with a TLS server that gives these answers by path."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -88,7 +88,7 @@ def test_it_outlasts_a_server_that_asks_it_to_come_later(tmp_path: Path) -> None
 
 @pytest.fixture
 def foreign() -> Iterator[Callable[[], tuple[int, list[str]]]]:
-    """Starts a program that answers anything in no protocol of Flower's: its port, and what it was asked."""
+    """Return a function that starts an HTTP server other than Flower's, and returns its port and requested paths."""
     running = []
 
     def start() -> tuple[int, list[str]]:

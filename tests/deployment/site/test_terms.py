@@ -87,7 +87,7 @@ def test_a_round_asks_for_what_its_plan_does() -> None:
         ({}, 100, 50, None),
         ({}, 100, 49, Refusal.PATIENTS),
         ({}, 96, 50, Refusal.STEPS),  # three steps
-        ({"batch_size": 4096}, 100, 50, Refusal.STEPS),  # one step, of the whole: a gradient
+        ({"batch_size": 4096}, 100, 50, Refusal.STEPS),  # one step on all photographs: a gradient
         ({"batch_size": 4096, "epochs": 4}, 100, 50, None),
         ({"batch_size": 10, "views": 50}, 5000, 50, Refusal.STEPS),
         ({"batch_size": 10, "epochs": 50}, 5000, 50, Refusal.STEPS),

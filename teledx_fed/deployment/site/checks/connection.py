@@ -36,7 +36,7 @@ class Connection:
 
     @classmethod
     def of(cls, settings: SiteSettings) -> Self:
-        """Take the proxy of site.yaml, else of the environment. A `ConfigurationError` if that of site.yaml is invalid."""
+        """Take the proxy of site.yaml, else of the environment. A `ConfigurationError` if site.yaml's is invalid."""
         host, port = checked_address("server", settings.server)
         proxied(settings.proxy)
         around = getproxies()

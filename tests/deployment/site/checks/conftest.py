@@ -24,7 +24,7 @@ def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def certificates(tmp_path: Path) -> Path:
-    """The coordinator's."""
+    """The folder of the coordinator's certificates."""
     certificate_authority.create_authority(tmp_path / "certificates")
     certificate_authority.issue_server_certificate(tmp_path / "certificates", [HOST])
     return tmp_path / "certificates"
@@ -32,7 +32,7 @@ def certificates(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def write(tmp_path: Path, certificates: Path) -> Callable[..., SiteDirectory]:
-    """A hospital's folder as init lays it out, and a site.yaml of `terms`."""
+    """Create a hospital's folder with init; the result writes its site.yaml with `terms`."""
     init_site(SiteDirectory(tmp_path / "site"), "north", f"{HOST}:9092", certificates / "ca.crt")
 
     def written(port: int = 9092, host: str = HOST, **terms: Any) -> SiteDirectory:

@@ -1,4 +1,4 @@
-"""Servers, proxies and networks of every kind, over loopback; and checks as a table."""
+"""Servers and proxies on loopback for the tests, and checks by name."""
 
 import json
 import socket
@@ -20,7 +20,7 @@ from flwr.supercore.error import ApiErrorCode
 from teledx_fed.deployment.site.checks.check import Check
 
 HOST = "127.0.0.2"
-"""Of the loopback, and not among those that no proxy is asked for."""
+"""A loopback address that does not bypass a proxy."""
 KNOWN, UNKNOWN = ApiErrorCode.FLEET_INVALID_HEARTBEAT_INTERVAL, ApiErrorCode.FLEET_NODE_ACTIVATION_FAILED
 
 
@@ -33,7 +33,7 @@ def states(checks: dict[str, Check]) -> dict[str, str]:
 
 
 class Coordinator(BaseHTTPRequestHandler):
-    """Answers every call as Flower does that of a hospital, `shift` seconds ahead of the time here."""
+    """Answers every call as Flower answers a hospital's; its clock is `shift` seconds ahead of this machine's."""
 
     protocol_version = "HTTP/1.1"
     shift, status, code = 0.0, 400, KNOWN
@@ -71,7 +71,7 @@ class Loopback(ThreadingTCPServer):
             super().finish_request(tls, client_address)  # type: ignore[arg-type]
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that turns away is what these tests are about."""
+        """Print nothing: in these tests, clients that close the connection are expected."""
 
 
 @contextmanager
@@ -95,7 +95,7 @@ def coordinator(certificates: Path, **answers: Any) -> AbstractContextManager[in
 
 @contextmanager
 def proxy(credentials: str | None = None, refuses: bool = False) -> Iterator[tuple[int, list[str]]]:
-    """Its port, and where it was asked to connect to."""
+    """Run an HTTP proxy; yield its port and the destinations that clients requested."""
     wanted = f"Basic {b64encode(credentials.encode()).decode()}" if credentials else None
     asked: list[str] = []
 

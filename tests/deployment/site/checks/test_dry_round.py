@@ -1,4 +1,4 @@
-"""What a hospital hears of its photographs, and of a round of training on them; and all checks together."""
+"""The checks of a hospital's photographs and of a round of training on them; and all checks together."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -25,7 +25,7 @@ SMALL = {"training_patients": 5, "steps": [1, 1000], "cores": 1}
 
 @pytest.fixture
 def photographs(tmp_path: Path) -> Path:
-    """Ten of each of three grades; one of them a copy, two that are graded differently."""
+    """Ten photographs of each of three grades, a copy with the same grade, and a copy with another grade."""
     rng = np.random.default_rng(0)
     for number in range(30):
         disc = np.zeros((64, 64, 3), np.uint8)

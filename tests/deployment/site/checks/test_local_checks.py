@@ -1,4 +1,4 @@
-"""What a hospital hears of its own folder and machine."""
+"""The checks of a hospital's own folder and machine."""
 
 import json
 from collections.abc import Callable

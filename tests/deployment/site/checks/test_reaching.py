@@ -1,4 +1,4 @@
-"""What a hospital hears of the way to the server, of who answers there, and of the time."""
+"""The checks of the connection to the server, of the server's identity, and of the clock."""
 
 import socket
 from collections.abc import Callable
@@ -56,7 +56,7 @@ def test_a_firewall_that_drops_packets(write: Write, monkeypatch: pytest.MonkeyP
 
 
 def refused(home: SiteDirectory) -> Check:
-    """The last thing that was found out, which is wrong with the certificate."""
+    """Return the failed check of the certificate, after which no other check runs."""
     found = named(server.checks(home))
     assert states(found) == {"name": "ok", "connection": "ok", "certificate": "fail", "network": "warn"}
     return found["certificate"]
