@@ -17,7 +17,7 @@ train = Worker.train
 
 @contextmanager
 def sending(parameters: Callable[[Vector], Vector]) -> Iterator[None]:
-    """Send changed parameters, without the site's outbound rules, which would stop some of them."""
+    """Send changed parameters, without the outbound rules, which would stop some of them."""
 
     def poisoned(worker: Worker, *asked: object) -> TrainedModel:
         trained = train(worker, *asked)  # type: ignore[arg-type]

@@ -55,7 +55,7 @@ def installed(tmp_path: Path) -> Path:
 
 
 def simulated(federation: Federation, run: str, folder: Path) -> bytes:
-    """Return the model file of a simulation with the same settings, in one process."""
+    """Return the model of a simulation with the same settings."""
     order = json.loads((federation.run_folder(run) / "order.json").read_text())
     asked = build(json.loads(order["settings"]))
     sources = {name: SourceSettings(root=str(federation.folder / "photographs" / name)) for name in SITES}

@@ -17,7 +17,7 @@ TEXTS = [
 
 
 def commands(program: str) -> dict[str, set[str]]:
-    """Return the commands of a program, each with its subcommands."""
+    """Return commands with their subcommands."""
     module = pytest.importorskip(f"{program}.__main__")
     found = typer.main.get_command(module.app).commands
     return {name: set(getattr(command, "commands", {})) for name, command in found.items()}

@@ -1,4 +1,4 @@
-"""A site that may not take part finds the reason, as does the coordinator; the server and other sites continue."""
+"""Site and server both report why a site may not take part; the server and other sites continue."""
 
 import ssl
 from collections.abc import Iterator

@@ -28,7 +28,7 @@ class Heads:
         return None
 
     def facts(self) -> dict[str, Any]:
-        """Return the facts for the entry about the message that carried these heads."""
+        """Return the facts for the entry about the message."""
         return {THEIR_HEAD: list(self.own), OUR_HEAD: list(self.seen)}
 
 

@@ -1,8 +1,8 @@
 """The audit log of requests, replies and refusals: append-only JSON lines, each with the hash of the line before.
 
 An entry ends with the hash of its own bytes, which include the hash of the entry before. A file beside the log holds
-the head: the number and hash of the last entry. It reveals a cut end. The head is signed with this side's key and
-written after the entry: after a crash it may name an earlier entry, but never one that the log does not hold.
+the head: the number and hash of the last entry, so that a cut end is detected. The head is signed with this side's key
+and written after the entry: it may be behind the log, never ahead of it.
 
 The owner of the key could still restore older copies of both files. So each side sends its head with every message, and
 the other side acknowledges it: `verify` compares the log with the acknowledged heads.
@@ -40,7 +40,7 @@ Entry = dict[str, Any]
 
 @dataclass(frozen=True)
 class Head:
-    """The last entry's number and hash, and `size`, the byte offset at which it ends in the log."""
+    """The last entry's number and hash, and `size`, the byte at which it ends."""
 
     sequence: int = 0
     hash: str = "0" * 64
@@ -48,7 +48,7 @@ class Head:
 
     @classmethod
     def of(cls, log: Path, public_key: Path) -> Self | None:
-        """Return the head of a log; `None` if its file is missing, or its form or signature is wrong."""
+        """Read the head; `None` if it is missing, or its form or signature is wrong."""
         path = _beside(log)
         form = HEAD.fullmatch(path.read_bytes()) if path.exists() else None
         if form is None:
@@ -201,7 +201,7 @@ def _unmet(head: Head, chain: Chain) -> str:
 
 
 def _left_over(chain: Chain, head: Head | None) -> list[str]:
-    """List the invalid lines after the last entry. After the entry of the head, such a line is an incomplete write."""
+    """List the invalid lines after the last entry; after the head's entry, they are incomplete writes."""
     torn = head is not None and chain.head.size >= head.size
     what = "is torn: an entry was written in part" if torn else "was changed or inserted: it is no entry of this log"
     return [f"line {line} {what}" for line in chain.scraps]

@@ -51,7 +51,7 @@ def claims(source: Path | bytes) -> Claims:
 
 
 def _spoken(name: x509.Name) -> str:
-    """Return the common name, else the organisation, else the whole name."""
+    """Return the common name, or the organisation."""
     called = name.get_attributes_for_oid(NameOID.COMMON_NAME) or name.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
     return str(called[0].value) if called else name.rfc4514_string()
 

@@ -85,7 +85,7 @@ class Watcher:
                 self._keep(self._reported | {event.name})
 
     def _post(self, event: Event) -> str | None:
-        """Send the event and return the error, if any, without the webhook's address: that may hold a secret."""
+        """Return the error, if any, without the webhook's address: that may hold a secret."""
         if self._webhook is None:
             return None
         told = {"from": self._owner, "event": event.kind, "about": event.about, "detail": event.detail}
@@ -97,7 +97,7 @@ class Watcher:
         return None if response.is_success else f"it answered {response.status_code}"
 
     def _keep(self, told: set[str]) -> None:
-        """Remember the reported events. If the file cannot be written, only this process remembers them."""
+        """Store the reported events; on a full disk, only this process has them."""
         if told != self._reported:
             self._reported = told
             try:

@@ -30,7 +30,7 @@ class LogHeads:
             self._seen = {site: heads.own for _, site, heads in received(entries(log.path))}
 
     def seen(self, site: str) -> LogHead:
-        """Return the last head that the other side sent; `site` is the hospital's name on both sides."""
+        """Return the last head that the other side sent."""
         return self._seen.get(site, EMPTY)
 
     def attach(self, message: Message, seen: LogHead) -> None:

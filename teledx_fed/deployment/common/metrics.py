@@ -40,7 +40,7 @@ def gauges(name: str, means: str, label: str, values: Mapping[str, float]) -> Me
 
 
 def exposition(metrics: Metrics) -> bytes:
-    """Format metrics for Prometheus, with the memory, open files and CPU seconds of this process."""
+    """Format metrics, with the memory, files and CPU seconds of this process."""
     return generate_latest(_Taken([*ProcessCollector(registry=None).collect(), *metrics]))
 
 

@@ -59,7 +59,7 @@ class Plan:
 
     @property
     def file(self) -> str | None:
-        """SHA-256 of the model file that the run starts from; None if there is no file."""
+        """SHA-256 of the model file that the run starts from, if any."""
         model = self.settings.get("model", {})
         return model.get("file") if isinstance(model, Mapping) else None
 
@@ -93,7 +93,7 @@ class Plan:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Parse a plan. A `ConfigurationError` if the text is not a plan or has settings that no plan may have."""
+        """Parse a plan. A `ConfigurationError` if it is invalid or has settings that no plan may have."""
         try:
             found = json.loads(text)
         except (ValueError, RecursionError) as error:
@@ -121,7 +121,7 @@ def read(path: Path) -> Plan:
 
 
 def digest_of(weights: Weights) -> str:
-    """Return the SHA-256 of the layout and of all parameters and BatchNorm statistics."""
+    """Return the SHA-256 of layout, parameters and BatchNorm statistics."""
     found = hashlib.sha256(weights.layout.digest.encode())
     for vector in (weights.parameters, weights.statistics):
         found.update(vector.tobytes())
@@ -138,7 +138,7 @@ def sha256_of(file: Path) -> str:
 
 
 def bound(settings: Settings) -> dict[str, dict[str, Any]]:
-    """Return the settings that a plan fixes, by group, without the seed."""
+    """Return the settings of a plan by group, without the seed."""
     every = asdict(settings)
     return {group: _bound(group, every[group]) for group in BOUND}
 

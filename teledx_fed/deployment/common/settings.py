@@ -12,7 +12,7 @@ WRITTEN = "letters, digits, dots, dashes and underscores, at most 63"
 
 
 def checked_name(name: str, value: str) -> str:
-    """Return a name after a check that it is a safe file name."""
+    """Return a name that is a valid file name."""
     must(NAME.fullmatch(value) is not None, name, f"be written with {WRITTEN}", value, "Choose another.")
     return value
 

@@ -157,7 +157,7 @@ def start(home: ServerDirectory, order: Order) -> int:
 
 
 def runs(home: ServerDirectory) -> list[FlowerRun]:
-    """Return the runs in Flower's database, the newest first."""
+    """Return the server's runs, the newest first."""
     with control(home) as client:
         found = client.ListRuns(ListRunsRequest()).run_dict.values()
     return [_run(run) for run in sorted(found, key=lambda run: run.pending_at, reverse=True)]

@@ -43,7 +43,7 @@ def conduct(grid: Grid, order: Order, home: ServerDirectory) -> None:
 
 
 def _ready(grid: NetworkGrid, settings: Settings) -> list[Readiness]:
-    """Ask for the readiness of each site; the last item is of all sites together."""
+    """Return each site's readiness, and last that of all together."""
     replies, tables = ask_for_statistics(grid, settings)
     sites = readiness(replies, tables, settings)
     return [*sites, together(sites, settings)]

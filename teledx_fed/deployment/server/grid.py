@@ -28,7 +28,7 @@ INVALID_REPLY = 4
 
 @dataclass(frozen=True)
 class Sent:
-    """A message without a reply yet; `activated` is when its node had last connected at the time of sending."""
+    """A message without a reply yet; `activated` is when its node had last connected."""
 
     message: Message
     activated: str

@@ -40,12 +40,11 @@ def monitored(home: ServerDirectory) -> Iterator[None]:
 
 
 def server_events(status: Overview, space: Disk) -> list[Event]:
-    """Return the present events at the coordinator."""
     return [*_run_events(status), *machine_events(status.certificate_days, space)]
 
 
 def _run_events(status: Overview) -> Iterator[Event]:
-    """Yield the events of the newest run; an offline site is an event only while a run is active."""
+    """Yield the newest run's events: a site may be offline while no run is active."""
     run = status.run
     if run is None or not run.state.at_work:
         return
@@ -62,7 +61,7 @@ def _run_events(status: Overview) -> Iterator[Event]:
 
 
 def server_metrics(status: Overview, certificate: datetime | None) -> bytes:
-    """Format the server's metrics; `certificate` is when the server's certificate expires."""
+    """Format the server's metrics; `certificate` is when its certificate expires."""
     return exposition(_of_server(status, certificate))
 
 

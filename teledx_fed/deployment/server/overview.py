@@ -142,7 +142,7 @@ def overview(
 
 
 def reports(folder: Path) -> tuple[RoundReport, ...]:
-    """Return the reports of the rounds that ended in a run."""
+    """Return the reports of a run's ended rounds."""
     path = folder / ROUNDS
     lines = path.read_text("utf-8").splitlines(keepends=True) if path.exists() else []
     return tuple(_report(line) for line in lines if line.endswith("\n"))
@@ -186,7 +186,7 @@ def _changed(folder: Path) -> datetime:
 
 
 def _federation(folder: Path) -> Mapping[str, Any]:
-    """Return the `federation` settings of the run's request; empty if the folder has no request."""
+    """Return the `federation` settings of the run's request, if any."""
     order = folder / ORDER
     return json.loads(json.loads(order.read_text("utf-8"))["settings"])["federation"] if order.exists() else {}
 

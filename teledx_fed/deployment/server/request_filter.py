@@ -133,7 +133,7 @@ class RequestFilter:
 def _signed(headers: Sequence[tuple[bytes, bytes]]) -> tuple[bytes, bytes]:
     """Return the key and the signed timestamp. Each header must occur once: Flower might read the other of two.
 
-    They identify a request, because an attacker can write the same signature in another form, but not these.
+    An attacker cannot write them in another form, as is possible with a signature.
     """
     given = {name: [value for key, value in headers if key == name] for name in (KEY, TIMESTAMP, SIGNATURE)}
     try:

@@ -54,7 +54,7 @@ def _composed(asked: Sequence[str]) -> Settings:
 
 
 def _plan(home: ServerDirectory, settings: Settings) -> Plan:
-    """Build the plan. PyTorch is imported here, because it takes seconds to load and other commands do not need it."""
+    """Build the plan. PyTorch takes seconds to load, so no other command imports it."""
     from teledx_fed.model.network import build as build_network
     from teledx_fed.model.network import pack
 
@@ -78,7 +78,7 @@ def place(home: ServerDirectory, order: Order, plan: Plan | None = None) -> None
 
 
 def kept_order(home: ServerDirectory, run: str) -> Order:
-    """Return the request of an earlier run, with the release that resumes it."""
+    """Return a run's stored request, with the present release."""
     file = home.run(run) / "order.json"
     if not file.exists():
         raise ConfigurationError(f"run must be one that was started here, got {run!r}. See list.")
@@ -116,7 +116,7 @@ def _newest(home: ServerDirectory, run: str) -> FlowerRun:
 
 
 def _lines(file: Path) -> Iterator[list[str]]:
-    """Yield the complete lines that were added to the file since the last call."""
+    """Yield the complete lines added since the last call."""
     position = 0
     while True:
         text = file.read_bytes()[position:] if file.exists() else b""

@@ -35,7 +35,7 @@ class Approval:
 def approve(
     home: SiteDirectory, plan: Plan, reference: str, expires: str, runs: int = 1, model: Path | None = None
 ) -> Approval:
-    """Approve a plan by its digest, for `runs` more runs. A `ConfigurationError` if limits in site.yaml forbid it.
+    """Approve a plan for `runs` more runs. A `ConfigurationError` if limits in site.yaml forbid it.
 
     With 0 more, only the expiry changes: a run that has begun can continue until the new day.
 
@@ -67,7 +67,7 @@ def check_terms(reference: str, expires: str, runs: int) -> None:
 
 
 def withdraw(home: SiteDirectory, plan: str) -> Approval:
-    """Withdraw an approval; `plan` is the plan's file, or the first characters of its digest."""
+    """Withdraw an approval; `plan` is a plan's file, or the start of its digest."""
     start = read(Path(plan)).digest if Path(plan).is_file() else plan
     meant = [approval for approval in approvals(home) if start and approval.plan.digest.startswith(start)]
     must(len(meant) == 1, "PLAN", "be an approved plan", plan, "See python -m sites approvals.")
@@ -77,7 +77,7 @@ def withdraw(home: SiteDirectory, plan: str) -> Approval:
 
 
 def find(home: SiteDirectory, digest: str) -> Approval | None:
-    """Return the approval of the plan with this whole digest; None if there is none."""
+    """Return the approval of a plan by its whole digest."""
     file = home.approval(digest) if DIGEST.fullmatch(digest) else None
     return _read(file) if file is not None and file.exists() else None
 

@@ -29,7 +29,6 @@ def record(home: SiteDirectory, site: Site, question: str, plan: str, day: date)
 
 
 def _photographs(site: Site) -> frozenset[str]:
-    """Return the hash of each photograph of the test set."""
     return frozenset(example.image.digest() for example in site.shard.test)
 
 

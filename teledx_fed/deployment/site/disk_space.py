@@ -17,7 +17,7 @@ def needed(home: SiteDirectory, photographs: int, side: int) -> int:
 
 
 def has_room(home: SiteDirectory, settings: Settings) -> bool:
-    """Return whether `limits.cache` and `limits.disk` allow the plan's photographs, before any of them is decoded."""
+    """Compare `limits.cache` and `limits.disk` with the need, before any photograph is decoded."""
     own, limits = home.settings, home.settings.limits
     listed, _ = read(own.name, own.data.source)
     more = needed(home, len(listed.examples), settings.data.image_size)

@@ -41,7 +41,7 @@ from teledx_fed.training.worker import Worker
 log = logging.getLogger(__name__)
 
 REFUSED = 3
-"""Code of the error reply to a refused message; the code of a failure is `site.FAILED`."""
+"""Code of the error reply to a refused message, beside `site.FAILED`."""
 REFUSED_EVENT, FAILED_EVENT = "refused", "failed"
 OUTCOMES: Mapping[str, Outcome] = {SENT: "answered", REFUSED_EVENT: "refused", FAILED_EVENT: "failed"}
 RELEASE = version("teledx-fed")
@@ -129,7 +129,7 @@ class MessageHandler:
         return self._begun[1]
 
     def _hospital(self, home: SiteDirectory, run: str, worker: Worker, settings: Settings) -> Hospital:
-        """Return the hospital with its photographs; it is kept until the run, network or excluded patients change."""
+        """Return the hospital with its photographs; it is kept until run, network or excluded patients change."""
         wanted = run, lineage.excluded(home)
         if self._held is None or self._held[0] != wanted or self._held[1].worker is not worker:
             if not has_room(home, settings):

@@ -32,7 +32,7 @@ class Question:
 
 
 def refusal(home: SiteDirectory, run: str, plan: str, question: Question, rounds: int, runs: int) -> Refusal | None:
-    """Return why a question is refused, or None; `rounds` is the plan's number, `runs` the number of approved runs."""
+    """Return why a question is refused; `rounds` are those of the plan, `runs` the approved number of runs."""
     return judged(_kept(home, run), question, plan, rounds, room=len(runs_of(home, plan)) < runs)
 
 
@@ -64,7 +64,7 @@ def record(home: SiteDirectory, run: str, plan: str, question: Question) -> None
 
 
 def runs_of(home: SiteDirectory, plan: str) -> list[str]:
-    """Return the runs of this plan that have asked a question."""
+    """Return the plan's runs that asked a question."""
     found = {file.parent.name: json.loads(file.read_text()) for file in home.state.glob("runs/*/questions.json")}
     return sorted(run for run, kept in found.items() if kept["plan"] == plan)
 

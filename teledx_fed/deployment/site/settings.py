@@ -101,7 +101,7 @@ class LimitSettings:
         self.window()
 
     def window(self) -> tuple[time, time] | None:
-        """Return the start and end of the hours in which the hospital computes; None if there is no limit."""
+        """Return when the hospital's hours begin and end; None if there is no limit."""
         if self.hours is None:
             return None
         try:
@@ -178,12 +178,10 @@ class SiteDirectory:
 
     @property
     def test_answers(self) -> Path:
-        """The questions that the test set has answered."""
         return self.state / "test-answers.jsonl"
 
     @property
     def approvals(self) -> Path:
-        """The plans that this hospital approved."""
         return self.folder / "approvals"
 
     def approval(self, plan: str) -> Path:

@@ -37,7 +37,7 @@ def refusal(release: str, here: str, trains: bool, own: SiteSettings, today: Tod
 
 
 def plan_refusal(asked: Settings, limits: LimitSettings) -> Refusal | None:
-    """Return why a plan's settings are refused, or None, before any data are read."""
+    """Return why a plan is refused, before any data are read."""
     model, training = asked.model, asked.training
     least, most = limits.learning_rate
     allowed = {
@@ -68,7 +68,7 @@ def data_refusal(asked: LocalTraining, photographs: int, patients: int, limits: 
 
 
 def as_ordered(asked: LocalTraining, ordered: LocalTraining) -> bool:
-    """Return whether a round's training is the plan's; the learning rate may differ by rounding errors."""
+    """Return whether a round's training is the plan's, apart from rounding errors of the rate."""
     rate = isclose(asked.learning_rate, ordered.learning_rate, rel_tol=1e-9, abs_tol=1e-15)
     return rate and replace(asked, learning_rate=ordered.learning_rate) == ordered
 

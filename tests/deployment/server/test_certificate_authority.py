@@ -32,7 +32,7 @@ DAY = timedelta(days=1)
 
 @pytest.fixture(autouse=True)
 def permissive() -> Iterator[None]:
-    """Clear the umask, so that the tests check the modes that the code itself sets."""
+    """Clear the umask: the code itself must set private modes."""
     before = os.umask(0)
     yield
     os.umask(before)
@@ -48,7 +48,6 @@ def mode(path: Path) -> int:
 
 
 def found(folder: Path, hosts: Sequence[str] = HOSTS) -> None:
-    """Create an authority and a server certificate, as `server init` does."""
     certificate_authority.create_authority(folder)
     certificate_authority.issue_server_certificate(folder, hosts)
 

@@ -12,7 +12,7 @@ STEPS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1)
 
 Place = tuple[float, float]
 Scored = tuple[int, float | None]
-"""A round, and the score of its model; None if it was not scored."""
+"""A round, and the score of its model if it has one."""
 
 
 @dataclass(frozen=True)

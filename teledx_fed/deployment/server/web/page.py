@@ -129,10 +129,7 @@ def render(seen: Overview) -> str:
 
 
 def _latest(seen: Overview) -> list[tuple[RoundReport, bool]]:
-    """Return the newest rounds first, each with whether a site had a fault.
-
-    The report after the last round is left out, because it only scores the last model.
-    """
+    """Return the newest rounds first, with whether a site had a fault, without the report that only scores a model."""
     trained = [report for report in seen.rounds if seen.run and report.round <= seen.run.round]
     sites = [site.name for site in seen.sites]
     return [(report, any(fault_in(report, site) for site in sites)) for report in reversed(trained[-LATEST:])]

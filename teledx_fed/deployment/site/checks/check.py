@@ -1,4 +1,4 @@
-"""The result of one check: a line of `sites check`."""
+"""The result of a check: a line of `sites check`."""
 
 from collections.abc import Generator
 from dataclasses import dataclass

@@ -56,7 +56,6 @@ def authority(home: SiteDirectory) -> Checks:
 
 
 def approval(home: SiteDirectory) -> Checks:
-    """Check each plan that the hospital approved."""
     given, today = list(approvals(home)), date.today()
     if not given:
         yield warn("approval", "no plan is approved: this machine refuses every request", "See approve.")
@@ -127,6 +126,6 @@ def _free_of_unit() -> float:
 
 
 def _cached() -> float:
-    """Return the bytes of inactive file cache of the unit, which the kernel can free."""
+    """Return the unit's inactive file cache in bytes, which the kernel can free."""
     lines = dict(line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())
     return float(lines["inactive_file"])

@@ -37,13 +37,13 @@ def checks(home: SiteDirectory, offline: bool, reporter: Reporter, asked: Settin
 
 
 def _approved(home: SiteDirectory) -> Settings | None:
-    """Return the settings of the approved plan that expires last, of those that start from no file."""
+    """Return the settings of the plan that expires last, of those without a file."""
     plans = [(one.expires, one.plan) for one in approvals(home) if one.plan.file is None]
     return max(plans, key=lambda one: one[0])[1].asked() if plans else None
 
 
 def _computing(home: SiteDirectory, reporter: Reporter, asked: Settings) -> Checks:
-    """Check device, data and training. PyTorch takes seconds to load, so it is imported after the other checks."""
+    """Check device, data and training. PyTorch takes seconds to load, so these checks come last."""
     from teledx_fed.deployment.site.checks import computing, data
     from teledx_fed.deployment.site.hospital import own_settings
 

@@ -24,7 +24,7 @@ def trusting(authority: Path) -> ssl.SSLContext:
 
 
 def certificate(presented: Claims) -> Check:
-    """Check the days that are left of a verified certificate."""
+    """Check the expiry of a verified certificate."""
     days = (presented.ends - datetime.now(UTC)).days
     found = f"issued by {presented.issuer!r}, {days} days left"
     if days < SOON_DAYS:

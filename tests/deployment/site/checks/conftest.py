@@ -24,7 +24,6 @@ def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def certificates(tmp_path: Path) -> Path:
-    """The folder of the coordinator's certificates."""
     certificate_authority.create_authority(tmp_path / "certificates")
     certificate_authority.issue_server_certificate(tmp_path / "certificates", [HOST])
     return tmp_path / "certificates"
