@@ -85,7 +85,7 @@ class Watcher:
                 self._keep(self._reported | {event.name})
 
     def _post(self, event: Event) -> str | None:
-        """Return the error, if any, without the webhook's address: that may hold a secret."""
+        """Send the event; return an error without the webhook's address, which may hold a secret."""
         if self._webhook is None:
             return None
         told = {"from": self._owner, "event": event.kind, "about": event.about, "detail": event.detail}

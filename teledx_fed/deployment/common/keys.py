@@ -56,7 +56,7 @@ def sign(private: Path, content: bytes) -> bytes:
 
 
 def is_signed_by(key: bytes, content: bytes, signature: bytes) -> bool:
-    """Return whether the private key of the public key `key` signed `content`, as Flower's SuperNodes sign."""
+    """Return whether the private half of `key` (public, PEM) signed `content`, as Flower's SuperNodes sign."""
     try:
         public = public_key(key, "key")
     except ConfigurationError:

@@ -62,7 +62,7 @@ class NetworkGrid(AnsweringGrid):
         self._overdue: dict[str, Sent] = {}
 
     def get_nodes(self) -> Iterable[NodeInfo]:
-        """Wait for a quorum and return the online nodes. If it fails, an `UnavailableError` names the missing sites."""
+        """Wait for the sites and return the online nodes. Without a quorum, an `UnavailableError` names the missing."""
         until, reported = time.monotonic() + self._wait_seconds, None
         while len(online := list(self._grid.get_nodes())) < self._wanted:
             missing = ", ".join(sorted(self._sites - {node.name for node in online}))

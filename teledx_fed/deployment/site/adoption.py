@@ -25,7 +25,7 @@ CONFIG = "config.yaml"
 
 
 def adopt(home: SiteDirectory, model: Path, reporter: Reporter) -> None:
-    """Make a champion of `model`: a run's model.safetensors, with its config.yaml beside it, from the coordinator.
+    """Make `model` the champion: a run's model.safetensors, with its config.yaml beside it, from the coordinator.
 
     Thresholds are chosen on the hospital's validation set, and with pooled.json if that has too few diseased eyes.
     They are reported with their test results. The old champion is kept as `champion-before`.

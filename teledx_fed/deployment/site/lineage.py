@@ -42,7 +42,7 @@ def rounds_of(home: SiteDirectory, patient: str) -> list[tuple[str, int]]:
 
 
 def excluded(home: SiteDirectory) -> frozenset[str]:
-    """Read the file, in any encoding that a table may have. A `ConfigurationError` if it is not text."""
+    """Read excluded.txt, in any encoding that a table may have. A `ConfigurationError` if it is not text."""
     if not home.excluded.exists():
         return frozenset()
     try:
