@@ -133,5 +133,5 @@ EXPLAINED: Mapping[Evidence, Callable[[Grader, Image], Map]] = {
 }
 
 
-def _missing(what: str, library: str) -> ValueError:
-    return ValueError(f"{what} must have {library} installed, got none. Run pip install 'teledx-fed[explain]'.")
+def _missing(what: str, library: str) -> ConfigurationError:
+    return ConfigurationError(f"{what} must have {library} installed, got none. Run pip install 'teledx-fed[explain]'.")

@@ -124,7 +124,7 @@ class StrictArchive(BaseHTTPRequestHandler):
 def archive():
     handler = type("Handler", (StrictArchive,), {"received": []})
     server = HTTPServer(("127.0.0.1", 0), handler)
-    thread = Thread(target=server.serve_forever)
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     yield handler, ArchiveSettings(address=f"http://127.0.0.1:{server.server_port}/web")
     server.shutdown()

@@ -60,6 +60,7 @@ def test_several_may_open_an_empty_database_at_once(database_url: str, tmp_path:
         list(pool.map(opened, range(6)))
 
 
+@pytest.mark.slow
 def test_threads_may_make_databases_beside_each_other(tmp_path: Path) -> None:
     def made(number: int) -> None:
         Store(f"sqlite:///{tmp_path}/{number}/site.sqlite", tmp_path / str(number)).close()

@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import Event, Thread
 from types import FrameType
 
-from teledx_fed.core.errors import ConfigurationError
+from teledx_fed.core.errors import ConfigurationError, RefusedError
 from teledx_fed.core.files import exclusive, write_text
 from teledx_fed.deployment.common.audit import AuditLog
 from teledx_fed.deployment.common.certificates import days_left, expires
@@ -37,7 +37,7 @@ def join(home: SiteDirectory, say: Callable[[str], None], node: int | None = Non
     `node` is the port of a SuperNode that another user runs with `connect`.
     """
     assert home.settings.name
-    with exclusive(home.state / "join.lock"), stopped_by_signal() as stop:
+    with exclusive(_lock(home)), stopped_by_signal() as stop:
         bound_memory(home)
         write_text(_pid(home), str(os.getpid()))
         tally = Tally()
@@ -99,12 +99,11 @@ def _watched(home: SiteDirectory, supernode: "SuperNodeSupervisor | ExternalSupe
 
 def leave(home: SiteDirectory) -> None:
     """Stop the `join` of this folder. A `ConfigurationError` if none runs."""
-    if not _pid(home).exists():
+    if not _has_joined(home) or not _pid(home).exists():
         raise ConfigurationError(
             f"{home.folder} must be of a hospital that has joined, got one that has not. Nothing to leave."
         )
-    process = int(_pid(home).read_text())
-    os.kill(process, signal.SIGTERM)
+    os.kill(int(_pid(home).read_text()), signal.SIGTERM)
     while _pid(home).exists():
         time.sleep(0.1)
 
@@ -181,6 +180,19 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
         return int(probe.getsockname()[1])
+
+
+def _has_joined(home: SiteDirectory) -> bool:
+    """Ask for the lock, because a process that was killed leaves its number, which may be another's by now."""
+    try:
+        with exclusive(_lock(home)):
+            return False
+    except RefusedError:
+        return True
+
+
+def _lock(home: SiteDirectory) -> Path:
+    return home.state / "join.lock"
 
 
 def _pid(home: SiteDirectory) -> Path:

@@ -320,6 +320,7 @@ def test_one_appender_waits_for_another_and_so_does_a_reader(tmp_path: Path) -> 
     assert [entry["sequence"] for entry in entries(log.path)] == [1, 2]
 
 
+@pytest.mark.slow
 def test_appenders_at_the_same_time_leave_one_chain(tmp_path: Path) -> None:
     path, times = tmp_path / "audit.jsonl", 10
     signed_log(path).append(LAID_OUT)
@@ -333,6 +334,7 @@ def test_appenders_at_the_same_time_leave_one_chain(tmp_path: Path) -> None:
     assert sorted(found) == [(number, turn) for number in range(4) for turn in range(times)]
 
 
+@pytest.mark.slow
 def test_a_killed_appender_leaves_at_most_a_torn_last_line(tmp_path: Path) -> None:
     path, drawn = tmp_path / "audit.jsonl", random.Random(0)
     signed_log(path).append(LAID_OUT)
