@@ -1,1 +1,1 @@
-"""From a patient's photographs to a signed report."""
+"""Diagnosis: from a patient's photographs to a signed report."""

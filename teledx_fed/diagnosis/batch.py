@@ -1,4 +1,4 @@
-"""Many studies at once, into a folder; one bad file never ends it."""
+"""Batch diagnosis of many studies into a folder; a bad file does not stop the batch."""
 
 import json
 import secrets
@@ -41,11 +41,11 @@ def run(
     key: bytes | None = None,
     most_pixels: int = MOST_PIXELS,
 ) -> int:
-    """Writes `results.csv`, and a file for each study; returns how many photographs have an error in their row.
+    """Write `results.csv` and the files of each study; return how many photographs have an error in their row.
 
-    With the hospital's `key`, a study that its sender calls the same has the same id in every batch. Each
-    collision and each error is a message with names, for the hospital only. All that collides is kept, and a clinician
-    reads it.
+    With the hospital's `key`, a study with the same names has the same id in every batch. The reporter gets each
+    collision and each error, with file names, for the hospital only. Studies that collide are still diagnosed, with a
+    doubt that a clinician resolves.
     """
     if (out / RESULTS).exists():
         raise ConfigurationError(f"--out must be a new folder, got {out}, which holds results. Name another.")
@@ -66,7 +66,7 @@ def run(
 
 
 def identities(submissions: Sequence[StudyUpload], key: bytes) -> list[str]:
-    """One for each, whatever its sender calls it."""
+    """Return a distinct id for each study, also where studies have the same names."""
     seen: Counter[tuple[str, str, str]] = Counter()
     ids = []
     for one in submissions:
@@ -82,7 +82,7 @@ def _named(submissions: Sequence[StudyUpload], place: Place) -> str:
 
 
 def _collision(file: str, submission: StudyUpload, own: Sequence[Collision], ids: Sequence[str]) -> str:
-    """Without names, which stand in no other column than the first."""
+    """Describe the collisions of a file by study ids: only the first column of the table has names."""
     files = [str(upload.file) for upload in submission.photographs]
     here = (collision for collision in own if collision.what is NAME or files[collision.place[1]] == file)
     told = (collision.told(lambda place: f"file {place[1] + 1} of study {ids[place[0]]}") for collision in here)
@@ -119,7 +119,7 @@ def _of(
 
 
 def _image(photograph: PhotographUpload, number: int, most_pixels: int) -> StudyImage:
-    """Open a photograph. Raise a `ValueError` where the file cannot be read, for whatever reason."""
+    """Open a photograph; raise a `DataError` if the file cannot be read or the study has too many."""
     try:
         if number >= MOST_IMAGES:
             raise DataError(f"{photograph.file} must be one of at most {MOST_IMAGES} of a study. Split the study.")

@@ -1,4 +1,4 @@
-"""What a hospital does with a study: receive it, suggest a diagnosis, add photographs that come later."""
+"""The clinic of a hospital: receive studies, suggest a diagnosis, add later photographs."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -25,7 +25,7 @@ from teledx_fed.store.values import Arrival, StoredImage, StoredStudy
 
 
 class Clinic:
-    """The studies of one hospital, with the model that it diagnoses with."""
+    """The studies of one hospital and the model that suggests their diagnoses."""
 
     def __init__(
         self,
@@ -37,14 +37,14 @@ class Clinic:
         threads: int,
         most_pixels: int = MOST_PIXELS,
     ) -> None:
-        """`key` makes pseudonyms of the hospital's own numbers, which only `identified` holds."""
+        """`key` turns patient numbers into pseudonyms; only `identified` holds the numbers."""
         self.store, self.identified, self.bundle, self.referral = store, identified, bundle, referral
         self.patients = Patients(identified, key)
         self.photographs = PhotographStore(store.folder, bundle, self.patients.instance, threads, most_pixels)
         self._gathering = Lock()
 
     def receive(self, upload: StudyUpload, link: str | None = None) -> StoredStudy:
-        """Keep a study and diagnose it. A `ValueError` names the photograph that is refused; then nothing is kept."""
+        """Store and diagnose a study. On error, such as a `DataError` about a photograph, store nothing."""
         folder = f"studies/{uuid4().hex}"
         try:
             stored = self._add(upload, folder, link)
@@ -52,17 +52,17 @@ class Clinic:
             self.photographs.remove(folder)
             raise
         if not stored.images[0].path.startswith(folder):
-            self.photographs.remove(folder)  # the study came before
+            self.photographs.remove(folder)  # the study was stored earlier
         return stored
 
     def gather(self, upload: StudyUpload) -> StoredStudy:
-        """Receive a study that its sender sends in parts: under a known key, its photographs are added."""
+        """Receive a study that arrives in parts: add the photographs if the source has sent this key before."""
         with self._gathering:
             stored = self.find_study(upload.source, upload.key)
             return self.receive(upload) if stored is None else self.grow(stored.study.id, upload.photographs)
 
     def grow(self, study: str, uploads: Sequence[PhotographUpload]) -> StoredStudy:
-        """Add photographs to a study and judge it again, without those that it has already, however compressed."""
+        """Add photographs to a study and judge it again; skip those that it already has, also recompressed."""
         folder = f"studies/{uuid4().hex}"
         try:
             return self._grow(study, self._keep(uploads, folder), folder)
@@ -71,16 +71,16 @@ class Clinic:
             raise
 
     def find_study(self, source: str, key: str) -> StoredStudy | None:
-        """The study that this source sent under this key."""
+        """Return the study that this source sent under this key."""
         return self.store.find(source, self.patients.pseudonym_of(key))
 
     def link(self, label: str, lifetime: timedelta, number: str | None = None) -> str:
-        """The token of a link that takes one study, of the patient with that number or of anybody."""
+        """Create a link that accepts one study, of the patient with that number if stated; return its token."""
         token, _ = self.store.access.add_link(label, lifetime, self.patients.register(number) if number else None)
         return token
 
     def explain(self, stored: StoredStudy, kind: Evidence) -> None:
-        """Make that kind of map for each photograph that has a heat map: in seconds, the first time."""
+        """Compute this kind of map for each photograph that has a heat map; the first time takes seconds."""
         for path in self.photographs.explain(stored, kind):
             self.store.add_derivative(stored.study.id, path)
 
@@ -95,7 +95,7 @@ class Clinic:
         patient = self._patient_of(link) if number is None else self.patients.register(*number)
         kept = self._with_doubts(kept, patient)
         arrival = Arrival(
-            key=self.patients.pseudonym_of(upload.key),  # a sender's key may name a patient
+            key=self.patients.pseudonym_of(upload.key),  # a sender's key may contain a patient's name
             source=upload.source,
             images=tuple(each.image for each in kept),
             patient=patient,
@@ -121,7 +121,7 @@ class Clinic:
         results = [*earlier, *(each.result for each in fresh)]
         diagnosis = judged(results, before.study.record, self.bundle, self.referral)
         grown = self.store.grow_study(before, [each.image for each in fresh], diagnosis, made)
-        if grown is None:  # another photograph came meanwhile
+        if grown is None:  # another request added a photograph meanwhile
             return self._grow(study, kept, folder)
         self.patients.file(study, _headers(fresh))
         return grown
@@ -146,14 +146,16 @@ class Clinic:
 
     def _keep(self, uploads: Sequence[PhotographUpload], folder: str) -> list[KeptPhotograph]:
         kept = self.photographs.keep(uploads, folder)
-        self.patients.named(_headers(kept))  # refuses several patients
+        self.patients.named(_headers(kept))  # raises if they name several patients
         return self.photographs.distinct(kept)
 
     def _with_doubts(
         self, kept: Sequence[KeptPhotograph], patient: str | None, before: Sequence[StoredImage] = ()
     ) -> list[KeptPhotograph]:
-        """Add a doubt to each photograph that came with another study, which may be another patient's, and to each
-        that shows what another does, `before` it or beside it, that is said to be of the other eye.
+        """Add doubts to photographs that may be of another patient or eye.
+
+        One doubt: another study has the photograph. Another: a photograph of the other eye, new or in `before`, shows
+        the same.
         """
         own = [each.image for each in kept if Fault.NOT_A_FUNDUS not in each.image.faults]
         shared = self.store.shared([image.digest for image in own], patient)

@@ -11,15 +11,15 @@ from teledx_fed.core.clinical import Gap
 from teledx_fed.diagnosis.intake import StudyUpload
 
 Place = tuple[int, int]
-"""The number of a submission, and that of a file in it."""
+"""Index of a study, and index of a file in it."""
 LISTED = 3
-"""Of what collides, one by one; the others are counted."""
+"""How many colliding files a message names; it counts the others."""
 PHOTOGRAPH, NAME = "the same photograph as", "a study of the same name as"
 
 
 @dataclass(frozen=True)
 class Collision:
-    """The file at `place` and `others`: which is `what`, as in `the same photograph as`."""
+    """A file at `place` that is `what` (`the same photograph as`) `others`."""
 
     place: Place
     what: str
@@ -27,7 +27,7 @@ class Collision:
 
     @property
     def is_shared(self) -> bool:
-        """By several studies, of which one may be another patient's."""
+        """Whether several studies, perhaps of different patients, have the photograph."""
         return self.what is PHOTOGRAPH and any(number != self.place[0] for number, _ in self.others)
 
     def told(self, called: Callable[[Place], str]) -> str:
@@ -36,13 +36,13 @@ class Collision:
 
 
 def collisions(submissions: Sequence[StudyUpload]) -> list[Collision]:
-    """Ordered by place. Photographs are the same where their files are, byte for byte."""
+    """Return the collisions, ordered by place. Photographs are the same if their files are identical."""
     named = ((_plain(one.key), (number, 0)) for number, one in enumerate(submissions) if one.photographs)
     return sorted([*_repeated(_photographs(submissions), PHOTOGRAPH), *_repeated(named, NAME)], key=lambda it: it.place)
 
 
 def marked(submissions: Sequence[StudyUpload], found: Iterable[Collision]) -> list[StudyUpload]:
-    """With a doubt for each photograph that is shared."""
+    """Return the studies with a doubt on each shared photograph."""
     shared = {collision.place for collision in found if collision.is_shared}
     doubts = {True: (Gap.PHOTOGRAPH_SHARED,), False: ()}
     return [
@@ -73,7 +73,7 @@ def _photographs(submissions: Sequence[StudyUpload]) -> Iterable[tuple[str, Plac
 
 
 def _digest(file: Path) -> str | None:
-    """None where the file cannot be read: its own row has the reason."""
+    """Return the SHA-256 of a file, or None if it cannot be read: its result row has the reason."""
     try:
         if not file.is_file():
             return None

@@ -1,4 +1,4 @@
-"""A demonstration hospital: synthetic patients, a model trained on synthetic eyes, nothing that can be signed."""
+"""Demonstration hospital: synthetic patients, a model trained on synthetic eyes, no final reports."""
 
 import shutil
 from collections import defaultdict
@@ -16,11 +16,11 @@ from teledx_fed.diagnosis.web.passwords import DEMONSTRATION_USER, hashed_demons
 from teledx_fed.store.values import Role
 
 PATIENTS, SEED = 8, 1
-"""Others than those of the default simulation, whose seed is 0."""
+"""Not the patients of the default simulation, whose seed is 0."""
 
 
 def lay_out(home: DiagnosisDirectory, run: Path) -> None:
-    """With a bundle of the simulation in `run`, studies of patients whom it has not seen, and one reader."""
+    """Create the hospital: a bundle of the simulation in `run`, studies of new patients, and one reader."""
     if home.folder.exists():
         raise ConfigurationError(f"{home.folder} must be new, got a folder that is there. Name another.")
     bundles = sorted((run / "bundles").glob("*")) if (run / "bundles").is_dir() else []

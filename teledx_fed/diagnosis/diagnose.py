@@ -1,4 +1,4 @@
-"""Grade photographs with a model bundle, and make a suggestion for their study."""
+"""Grade photographs with a model bundle and suggest a diagnosis for their study."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -25,12 +25,12 @@ from teledx_fed.evaluation.predictions import REFERABLE, VISION_THREATENING, eit
 from teledx_fed.model.bundle import Bundle, Calibration, Outputs, Scope
 
 SMALLER = 0.9
-"""A photograph is out of scope below this share of the shortest side in training: another photograph of the same camera
-may be a few pixels smaller."""
+"""A photograph is out of scope below this share of the shortest side in training. The margin is for photographs of the
+same camera that are a few pixels smaller."""
 
 
 def open_bundle(folder: Path, threads: int) -> Bundle:
-    """A `ValueError` where this release prepares photographs otherwise than the one that trained it."""
+    """Open a bundle; raise an `IntegrityError` if its training used another preparation of photographs."""
     bundle = Bundle(folder, threads)
     if (version := bundle.manifest.preparation.version) != PREPARATION_VERSION:
         raise IntegrityError(
@@ -45,7 +45,7 @@ def diagnose(
 ) -> tuple[Diagnosis, tuple[PhotographResult, ...]]:
     """Return the suggestion for a study, and the results with a doubt where photographs of both eyes look the same.
 
-    `results` are those of the study's photographs, in order. A `ValueError` names a file that is there for both eyes.
+    `results` follow the order of the study's photographs. A `DataError` names a file that is stated for both eyes.
     """
     refuse_one_photograph_for_both(study.images)
     compared = with_alike_doubts(results)
@@ -55,12 +55,12 @@ def diagnose(
 def judged(
     results: Sequence[PhotographResult], record: PatientRecord, bundle: Bundle, referral: ReferralSettings
 ) -> Diagnosis:
-    """Return the suggestion for a patient; `results` are those of all photographs of the study."""
+    """Return the suggestion for a patient from the results of all photographs of the study."""
     return judge(results, record, referral, bundle.digest, bundle.manifest.demonstration)
 
 
 def with_alike_doubts(results: Sequence[PhotographResult]) -> tuple[PhotographResult, ...]:
-    """Add a doubt to photographs that show the same for both eyes."""
+    """Add a doubt to photographs of different eyes that look the same."""
     alike = alike_in_both_eyes([(one.eye, one.pixels) for one in results if one.pixels is not None])
     return tuple(
         replace(one, doubts=(*one.doubts, Gap.BOTH_EYES_ALIKE)) if place in alike else one
@@ -69,7 +69,7 @@ def with_alike_doubts(results: Sequence[PhotographResult]) -> tuple[PhotographRe
 
 
 def assess_photograph(image: StudyImage, bundle: Bundle, faults: tuple[Fault, ...] | None = None) -> PhotographResult:
-    """Decode, assess and grade one photograph; `faults` are known where its quality was assessed before."""
+    """Decode, assess and grade one photograph; pass `faults` if its quality was assessed before."""
     preparation = bundle.manifest.preparation
     assessed = assess(
         image.photograph, preparation.image_size, preparation.ben_graham, preparation.clahe, faults=faults
@@ -90,7 +90,7 @@ def assess_photograph(image: StudyImage, bundle: Bundle, faults: tuple[Fault, ..
 
 
 def grade(outputs: Outputs, calibration: Calibration) -> Graded:
-    """Of one photograph."""
+    """Return the grades, scores and decisions of one photograph from the model's outputs (batch of 1)."""
     raw = softmax(outputs.logits[0].astype(np.float64))
     probabilities = tempered(raw, calibration.temperature)
     oedema = None if outputs.oedema is None else float(expit(outputs.oedema[0]))
@@ -108,7 +108,7 @@ def grade(outputs: Outputs, calibration: Calibration) -> Graded:
 
 
 def _scores(probabilities: NDArray[np.float64], oedema: float | None) -> tuple[float, float]:
-    """Of referable and of vision-threatening disease."""
+    """Return the scores of referable and vision-threatening disease from probabilities (5,)."""
     referable, threat = (
         float(either(probabilities[least:].sum(), oedema or 0.0)) for least in (REFERABLE, VISION_THREATENING)
     )
@@ -116,7 +116,7 @@ def _scores(probabilities: NDArray[np.float64], oedema: float | None) -> tuple[f
 
 
 def refuse_one_photograph_for_both(images: Sequence[StudyImage]) -> None:
-    """Raise a `ValueError` where one file is sent for two eyes."""
+    """Raise a `DataError` if one file is stated for two eyes."""
     eyes = defaultdict(set)
     for image in images:
         eyes[image.photograph.digest()].add(image.eye)
@@ -128,7 +128,7 @@ def refuse_one_photograph_for_both(images: Sequence[StudyImage]) -> None:
 
 
 def _field(image: StudyImage, disc: Disc | None) -> Field:
-    """As it was stated, or else as the disc tells."""
+    """Return the stated field, or else the field that the position of the disc implies."""
     return field_of(disc) if image.field is Field.UNKNOWN else image.field
 
 

@@ -1,4 +1,4 @@
-"""The hospital's folder for diagnosis; a federation may use the same folder, or none."""
+"""The hospital's folder for diagnosis; its federation site may use the same folder."""
 
 import logging
 import secrets
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 KEY_BYTES = 32
 HOUR = 3600.0
 DEMONSTRATION = Path("demo/hospital/champion")
-"""Where `make demo` builds it."""
+"""The bundle that `make demo` builds."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class DiagnosisDirectory:
 
     @cached_property
     def settings(self) -> DiagnosisSettings:
-        """As diagnosis.yaml says, or all defaults where there is none."""
+        """The settings in diagnosis.yaml, or the defaults if there is no such file."""
         file = self.folder / "diagnosis.yaml"
         return read(file, DiagnosisSettings) if file.exists() else DiagnosisSettings()
 
@@ -47,7 +47,7 @@ class DiagnosisDirectory:
 
     @property
     def incoming(self) -> Path:
-        """Files that came over DICOM, until they are taken in, and those that are refused: whole, as they came."""
+        """DICOM files as received: those that wait for their study, and those that were refused."""
         return self._kept / "incoming"
 
     @property
@@ -59,7 +59,7 @@ class DiagnosisDirectory:
         return open_store(self.settings.database or "", self._kept)
 
     def identified(self) -> IdentifiedStore:
-        """The store that holds who is behind a pseudonym."""
+        """Open the store that maps pseudonyms to patients."""
         return open_identified(self.settings.identified_database or "", self._kept)
 
     def restore(self, file: Path, key: Path | None = None) -> None:
@@ -69,7 +69,7 @@ class DiagnosisDirectory:
         restore_identified(file, self.settings.identified_database or "", self._kept, key).close()
 
     def forget(self, days: float) -> int:
-        """Studies received more than `days` ago with their files, and patients without any left; returns how many."""
+        """Delete studies older than `days` with their files, and patients without studies; count the studies."""
         with closing(self.store()) as store, closing(self.identified()) as identified:
             now = datetime.now(UTC)
             before = now - timedelta(days=days)
@@ -84,14 +84,14 @@ class DiagnosisDirectory:
         return forgotten.studies
 
     def tidy(self) -> None:
-        """Delete what is over: sessions, links, uploads that were not finished in time, and files that a crash left."""
+        """Delete expired sessions, links and uploads, and files that a crash left behind."""
         with closing(self.store()) as store:
             for path in (*store.expire(), *store.stray_files(datetime.now(UTC) - timedelta(days=1))):
                 path.unlink(missing_ok=True)
 
     @contextmanager
     def forgetting(self) -> Iterator[None]:
-        """Meanwhile, at once and every hour, what is over or older than `keep_days` is deleted."""
+        """Delete expired data in a thread, at once and every hour; also studies older than `keep_days`."""
         over = Event()
         thread = Thread(target=self._forget_until, args=(over, self.settings.keep_days))
         thread.start()
@@ -112,11 +112,11 @@ class DiagnosisDirectory:
 
     @property
     def study_key(self) -> bytes | None:
-        """With it a study has the same id in every batch; None where the folder is no hospital's yet."""
+        """The key that gives a study the same id in every batch; None before the first use of the folder."""
         return self._key() if self._pseudonym_key.exists() else None
 
     def bundle(self, named: Path | None, or_demonstration: bool = False) -> Bundle:
-        """The one that is named, or else the hospital's champion, or else, if asked, what `make demo` built."""
+        """Open the named bundle, else the champion, else (with `or_demonstration`) that of `make demo`."""
         choices = [named] if named else [self.champion, *([DEMONSTRATION] if or_demonstration else [])]
         for folder in choices:
             if folder.is_dir():
@@ -136,7 +136,7 @@ class DiagnosisDirectory:
         return self.folder / "secrets" / "pseudonym.key"
 
     def _key(self) -> bytes:
-        """Made once: with another key, a patient's earlier studies would have another pseudonym."""
+        """Return the pseudonym key; created once, because another key would change every pseudonym."""
         file = self._pseudonym_key
         if not file.exists():
             make_folder(file.parent)

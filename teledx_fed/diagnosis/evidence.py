@@ -12,7 +12,7 @@ from teledx_fed.store.values import StoredImage
 
 
 class Evidence(StrEnum):
-    """A kind of map. The heat map is always there; the others take seconds, when somebody asks for them."""
+    """A kind of map. The clinic makes the heat map of every photograph, the others on request, in seconds."""
 
     HEAT_MAP = "heat_map"
     INTEGRATED_GRADIENTS = "integrated_gradients"
@@ -20,12 +20,12 @@ class Evidence(StrEnum):
 
 
 def map_of(image: StoredImage, kind: Evidence = Evidence.HEAT_MAP) -> str:
-    """Path of the map: a picture that is laid over the photograph."""
+    """Return the path of the map: an image to lay over the photograph."""
     return f"{image.path.removesuffix('.png')}.{kind}.png"
 
 
 def sentence_of(image: StoredImage, kind: Evidence = Evidence.HEAT_MAP) -> str:
-    """Path of the sentence about the map."""
+    """Return the path of the sentence about the map."""
     return f"{image.path.removesuffix('.png')}.{kind}.txt"
 
 

@@ -1,7 +1,7 @@
 """Maps of the pixels that contribute to 'referable' or against it, computed from the network in seconds.
 
-What is explained is `heat_map.referable_log_odds`; a map's values are in its unit, summed over red, green and blue, and
-together they make up how far the photograph differs from what it is compared with.
+The explained output is `heat_map.referable_log_odds`. A signed map has its unit and is summed over red, green and blue.
+Its values sum to the difference between the outputs of the photograph and of its baseline.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -25,18 +25,18 @@ from teledx_fed.model.network import Grader, read_network
 Image = NDArray[np.uint8]
 
 BLURS = (0.03, 0.06, 0.12)
-"""Shares of a prepared photograph's side, beyond the size of most lesions."""
+"""Sizes of blurs, as shares of a prepared photograph's side; larger than most lesions."""
 SMOOTH = 4 / 224
-"""Of its side: single pixels mean nothing."""
+"""Size of the smoothing of maps, as a share of the side: single pixels have no meaning."""
 HIGHEST = 99.8
-"""The percentile that is shown as 1."""
+"""The percentile of a map that becomes 1."""
 STEPS = 32
 SAMPLES = 64
 AT_ONCE = 16
 
 
 class _LogOdds(nn.Module):
-    """On float images (b, 3, s, s), 0 to 255; nothing is computed in place, where gradients would be lost."""
+    """Log-odds of float images (b, 3, s, s), 0 to 255. It has no in-place layers: they would lose gradients."""
 
     def __init__(self, network: Grader) -> None:
         super().__init__()
@@ -46,19 +46,19 @@ class _LogOdds(nn.Module):
                 module.inplace = False  # type: ignore[assignment]  # its stub takes any attribute for a tensor
 
     def forward(self, images: Tensor) -> Tensor:
-        """(b, 1)"""
+        """Return log-odds (b, 1)."""
         mild, referable = self.network(images)[:, :GRADES].split((REFERABLE, GRADES - REFERABLE), dim=1)
         return (referable.logsumexp(dim=1) - mild.logsumexp(dim=1))[:, None]
 
 
 class Explainer:
-    """Computes maps with the network of a bundle, one at a time."""
+    """Compute maps with the network of a bundle, one at a time."""
 
     def __init__(self, weights: Path) -> None:
         self._network, self._one_at_a_time = read_network(weights), Lock()
 
     def __call__(self, image: Image, kind: Evidence) -> Map:
-        """Return a map (s, s), 0 to 1: what a prepared photograph (s, s, 3) adds to 'referable' beside its own blur."""
+        """Return a map (s, s), 0 to 1, of what raises 'referable' in a photograph (s, s, 3) beside its blur."""
         with self._one_at_a_time:
             signed = EXPLAINED[kind](self._network, image)
         map = np.maximum(smoothed(signed, SMOOTH * image.shape[0]), 0)
@@ -67,14 +67,14 @@ class Explainer:
 
 
 def blurs(image: Image) -> NDArray[np.uint8]:
-    """(n, s, s, 3): a photograph without its lesions, whatever their size."""
+    """Return blurred copies (n, s, s, 3) of a photograph (s, s, 3), without its lesions."""
     return np.stack([without_detail(image, detail) for detail in BLURS])
 
 
 def integrated_gradients(network: Grader, image: Image, baseline: Image, steps: int = STEPS) -> Map:
-    """Signed, (s, s), of prepared photographs (s, s, 3) (Sundararajan et al., arXiv 1703.01365).
+    """Return a signed map (s, s) of prepared photographs (s, s, 3) (Sundararajan et al., arXiv 1703.01365).
 
-    With 32 steps they sum to the difference within 0.7 in 95 % of photographs (docs/results/faithfulness.md).
+    With 32 steps, its sum is within 0.7 of the difference in 95 % of photographs (docs/results/faithfulness.md).
     """
     try:
         from captum.attr import IntegratedGradients
@@ -92,10 +92,10 @@ def integrated_gradients(network: Grader, image: Image, baseline: Image, steps: 
 
 
 def shap_values(network: Grader, image: Image, background: NDArray[np.uint8], samples: int = SAMPLES) -> Map:
-    """Signed, (s, s), against several prepared photographs (n, s, s, 3): SHAP's expected gradients.
+    """Return SHAP's expected gradients (s, s), signed, against a background (n, s, s, 3) of prepared photographs.
 
-    They are sampled, by a seed of their own (Lundberg and Lee, arXiv 1705.07874; Erion et al., arXiv 1906.10670): with
-    64 samples they sum to the difference within 1.6 in 95 % of photographs, an error that falls with their root.
+    Lundberg and Lee, arXiv 1705.07874; Erion et al., arXiv 1906.10670. The samples have a fixed seed. With 64 samples,
+    the sum is within 1.6 of the difference in 95 % of photographs; the error falls with the root of their number.
     """
     try:
         from shap import GradientExplainer
@@ -111,7 +111,7 @@ def shap_values(network: Grader, image: Image, background: NDArray[np.uint8], sa
 
 @contextmanager
 def _global_generator_as_it_was() -> Iterator[None]:
-    """shap draws from numpy's global generator, which it seeds."""
+    """Restore numpy's global generator, which shap seeds and uses."""
     state = np.random.get_state()  # noqa: NPY002
     try:
         yield

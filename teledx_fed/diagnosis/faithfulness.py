@@ -1,4 +1,4 @@
-"""Tests of maps: does the output change where the map points, and does the map point at lesions?"""
+"""Faithfulness of maps: does the output change where the map is high, and is the map high on lesions?"""
 
 from collections.abc import Callable
 
@@ -11,26 +11,26 @@ from teledx_fed.data.maps import Map, Mask
 Image = NDArray[np.uint8]
 Floats = NDArray[np.float64]
 Score = Callable[[Image], Floats]
-"""The output explained, (b,), of prepared photographs (b, s, s, 3)."""
+"""The explained output (b,) of prepared photographs (b, s, s, 3)."""
 
 STEPS = 12
 
 
 def deletion(score: Score, image: Image, emptied: Image, map: Map, inside: Mask, steps: int = STEPS) -> float:
-    """The mean score while pixels go from `image` to `emptied`, the map's highest first: low where the map is right.
+    """Return the mean score while pixels change from `image` to `emptied`, highest in the map first; low is good.
 
-    The area under the curve of Petsiuk et al., RISE, arXiv 1806.07421. Pixels not `inside` (s, s) stay as they are.
+    The area under the curve of Petsiuk et al., RISE, arXiv 1806.07421. Pixels not `inside` (s, s) do not change.
     """
     return _area(score(_revealed(image, emptied, map, inside, steps)))
 
 
 def insertion(score: Score, image: Image, emptied: Image, map: Map, inside: Mask, steps: int = STEPS) -> float:
-    """The same while they come from `emptied` to `image`: high where the map is right."""
+    """Return the mean score while pixels change from `emptied` to `image`; high is good."""
     return _area(score(_revealed(emptied, image, map, inside, steps)))
 
 
 def _revealed(before: Image, after: Image, map: Map, inside: Mask, steps: int) -> Image:
-    """(steps + 1, s, s, 3): from all of `before` to all of `after`, by as many pixels at each step."""
+    """Return images (steps + 1, s, s, 3) from `before` to `after`; each step changes equally many pixels."""
     order = np.full(inside.shape, np.inf)
     order[inside] = rankdata(-map[inside], method="ordinal")
     shown = order <= np.linspace(0, np.count_nonzero(inside), steps + 1).round()[:, None, None]
@@ -42,14 +42,14 @@ def _area(curve: Floats) -> float:
 
 
 def points_at(map: Map, lesions: Mask) -> bool:
-    """Whether its highest place lies in a lesion (s, s): the pointing game (Zhang et al., arXiv 1608.00507)."""
+    """Return whether the map's maximum is in a lesion (s, s): pointing game (Zhang et al., arXiv 1608.00507)."""
     return bool(lesions.flat[map.argmax()])
 
 
 def energy_inside(map: Map, lesions: Mask) -> float:
-    """The share of the positive contributions that lies in lesions (Wang et al., Score-CAM, arXiv 1910.01279).
+    """Return the share of positive contributions that is in lesions (Wang et al., Score-CAM, arXiv 1910.01279).
 
-    NaN where nothing contributes.
+    NaN if no contribution is positive.
     """
     positive = np.maximum(map, 0).astype(np.float64)
     total = positive.sum()
@@ -57,10 +57,10 @@ def energy_inside(map: Map, lesions: Mask) -> float:
 
 
 def rank_correlation(first: Map, second: Map) -> float:
-    """Spearman's, NaN where a map is flat.
+    """Return Spearman's rank correlation of two maps; NaN if a map is flat.
 
-    Near 1 between maps of a trained and of a random network, the map shows the photograph and not the model (Adebayo
-    et al., arXiv 1810.03292).
+    If it is near 1 between a trained and a random network, the map shows the photograph and not the model (Adebayo et
+    al., arXiv 1810.03292).
     """
     ranks = [rankdata(map) for map in (first.ravel(), second.ravel())]
     if min(np.ptp(rank) for rank in ranks) == 0:

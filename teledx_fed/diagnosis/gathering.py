@@ -1,7 +1,7 @@
-"""Keep DICOM photographs on disk until no more come for their study: a camera may open an association for each.
+"""Collect DICOM photographs on disk until their study is complete: a camera may open an association for each.
 
-The folder is all the state there is, so that a crash loses nothing. In it: `waiting/STUDY/INSTANCE.dcm`, by digests of
-both UIDs; `taking`, a study of which the clinic is being given the photographs; `refused`, what it did not take.
+The folder holds all the state, so a crash loses nothing. In it: `waiting/STUDY/INSTANCE.dcm`, named by digests of both
+UIDs; `taking`, studies on their way to the clinic; `refused`, files that the clinic refused.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ WAITING, TAKING, REFUSED = "waiting", "taking", "refused"
 
 
 class Gathering:
-    """A study is taken in once no photograph of it has come for `quiet` seconds; later ones are added to it."""
+    """Collect the photographs of each study; pass it on once none has come for `quiet` seconds, then add later ones."""
 
     def __init__(self, clinic: Clinic, folder: Path, quiet: float) -> None:
         self._clinic, self._folder, self._quiet = clinic, folder, quiet
@@ -36,7 +36,7 @@ class Gathering:
         make_folder(folder)
 
     def add(self, content: bytes, sender: str) -> None:
-        """Once it returns, the photograph is on disk. A `ValueError` says why it is not kept; the clinic lists it."""
+        """Write a photograph to disk. A `DataError` has the reason for a refusal; the clinic lists it."""
         patient = None
         try:
             _check_size(content)
@@ -48,7 +48,7 @@ class Gathering:
             raise
 
     def take_in(self) -> int:
-        """Give the clinic each study that is quiet; return how many. After an error of disk or database it stays."""
+        """Pass complete studies to the clinic; return how many. After a disk or database error, a study waits."""
         for folder in sorted(self._folder.glob(f"{WAITING}/*")):
             with self._lock:
                 if time.time() - folder.stat().st_mtime >= self._quiet:
@@ -57,12 +57,12 @@ class Gathering:
         return sum(self._take(folder) for folder in sorted(self._folder.glob(f"{TAKING}/*")))
 
     def refuse(self, sender: str, reason: str) -> None:
-        """List what was not sent at all, for this site does not read it."""
+        """List a refusal of photographs that the sender offered but could not send."""
         self._refuse(sender, None, reason)
 
     def _add(self, content: bytes, came: DecodedPhotograph, sender: str) -> None:
         header = came.header
-        assert header is not None  # DICOM: it was read as such
+        assert header is not None  # the receiver gets only DICOM
         for name, uid in (("StudyInstanceUID", header.study), ("SOPInstanceUID", header.instance)):
             must(
                 bool(uid),

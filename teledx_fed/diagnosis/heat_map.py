@@ -1,8 +1,8 @@
-"""Heat maps: the regions that contributed to 'referable', from what the model has computed already.
+"""Heat maps: the regions that contributed to 'referable', from outputs that the model has already computed.
 
-Grad-CAM (Selvaraju et al., arXiv 1610.02391): where a head is linear in the means of the feature maps, the gradient
-that weighs them is known in closed form. What is explained, here and in `explain`, is the log-odds of referable
-disease (a grade of 2 or more) before calibration.
+Grad-CAM (Selvaraju et al., arXiv 1610.02391). The head is linear in the means of the feature maps, so the gradient that
+weights them has a closed form. The explained output, here and in `explain`, is the log-odds of referable disease (grade
+2 or more) before calibration.
 """
 
 import math
@@ -20,23 +20,23 @@ Floats = NDArray[np.float32]
 Image = NDArray[np.uint8]
 
 REFERABLE = 2
-"""The mildest grade that is."""
+"""The mildest referable grade."""
 
 DISCS_A_RADIUS = 45 / 2 * 290 / 1800
 """Disc diameters (1800 µm) in the radius of a field of 45°, at 290 µm a degree."""
 FOVEA = complex(2.5, 0.3)
-"""From the middle of the optic disc, in disc diameters: towards the temple, and down."""
+"""Position of the fovea from the middle of the optic disc, in disc diameters: temporal + i down."""
 
 
 def referable_log_odds(logits: Floats) -> Floats:
-    """(b,) of logits (b, 5)."""
+    """Return log-odds (b,) of referable disease from logits (b, 5)."""
     return np.asarray(logsumexp(logits[:, REFERABLE:], axis=1) - logsumexp(logits[:, :REFERABLE], axis=1))
 
 
 def heat_map(outputs: Outputs, head: Floats) -> Floats:
-    """Maps (b, h, w) from 0 to 1; 1 is the region that contributes most to 'referable' in its photograph.
+    """Return maps (b, h, w), 0 to 1; 1 is the region that contributes most to 'referable' in its photograph.
 
-    A map is 0 where no region contributes. `head` are the weights (5, c) of `Bundle.head`.
+    A map is all 0 if no region contributes. `head` is `Bundle.head`: weights (5, c).
     """
     weights = (_gradient(outputs.logits)[..., None] * head).sum(axis=1)
     maps = np.maximum((weights[..., None, None] * outputs.maps).sum(axis=1), 0)
@@ -45,22 +45,22 @@ def heat_map(outputs: Outputs, head: Floats) -> Floats:
 
 
 def _gradient(logits: Floats) -> Floats:
-    """Of the log-odds, by the logits: (b, 5)."""
+    """Return the gradient (b, 5) of the log-odds with respect to the logits."""
     mild, referable = softmax(logits[:, :REFERABLE], axis=1), softmax(logits[:, REFERABLE:], axis=1)
     return np.concatenate([-mild, referable], axis=1)
 
 
 def overlay(photograph: Image, map: Map, place: Place) -> Image:
-    """The photograph (height, width, 3), coloured in its disc as a map (h, h) of its prepared square is high."""
+    """Colour a photograph (height, width, 3), inside the fundus, by a map (h, h) of its prepared square."""
     return coloured(photograph, on_photograph(map, place), place.mask > 0)
 
 
 def sentence(map: Map, eye: Eye, disc: complex | None) -> str:
-    """State where the highest place of a map (h, w) of a prepared photograph lies, and how exact that is.
+    """State where the maximum of a map (h, w) of a prepared photograph lies, and how exact that is.
 
-    `disc` is the middle of the optic disc: x + iy, y down, in radii of the fundus from its middle. The macula follows
-    from it and the eye, for a camera with a field of 45°. Where it is not in view, the sentence names a part of the
-    photograph.
+    `disc` is the middle of the optic disc: x + iy, y down, in radii of the fundus from its middle. It gives the
+    position of the macula, for a field of 45° and a known eye. If the macula is unknown or not in view, the sentence
+    names a part of the photograph.
     """
     named = "Eye not known" if eye is Eye.UNKNOWN else f"{eye.value.capitalize()} eye"
     there = _highest(map)
@@ -72,7 +72,7 @@ def sentence(map: Map, eye: Eye, disc: complex | None) -> str:
 
 
 def _highest(map: Map) -> complex | None:
-    """In radii from the middle; cells that lie beyond the disc altogether do not count."""
+    """Return the position of the maximum, in radii from the middle; ignore cells outside the fundus."""
     height, width = map.shape
     y, x = (2 * np.arange(n) + 1 - n for n in (height, width))  # in half cells
     points = x / width + 1j * y[:, None] / height
@@ -82,7 +82,7 @@ def _highest(map: Map) -> complex | None:
 
 
 def _macula(eye: Eye, disc: complex | None) -> complex | None:
-    """Where it is in view, or known at all."""
+    """Return the position of the macula, in radii from the middle; None if unknown or not in view."""
     if disc is None or eye is Eye.UNKNOWN:
         return None
     macula = disc + complex(_temple(eye) * FOVEA.real, FOVEA.imag) / DISCS_A_RADIUS
@@ -90,7 +90,7 @@ def _macula(eye: Eye, disc: complex | None) -> complex | None:
 
 
 def _temple(eye: Eye) -> int:
-    """Seen from in front, the right eye's temple is to the left: -1, and the left eye's to the right."""
+    """Return the direction of the temple in a photograph: -1 (left) for the right eye, 1 (right) for the left."""
     return -1 if eye is Eye.RIGHT else 1
 
 

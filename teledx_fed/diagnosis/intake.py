@@ -1,12 +1,12 @@
-"""One photograph: from what a sender uploads to what the model says of it.
+"""Intake of photographs: from the sender's upload to the model's result.
 
     PhotographUpload -> decode -> DecodedPhotograph -> assess_photograph -> PhotographResult
 
-`decode` reads the file once: its pixels, its quality faults, and what a DICOM header states. The clinic then blackens
-everything outside the fundus and stores the rest (`photograph_store.py`). `assess_photograph` (`diagnose.py`) prepares
-the pixels for the model and takes the faults along, so quality is assessed once, on the pixels that the sender sent.
-`judge` (`judgement.py`) makes one suggestion of all results of a study. A batch stores nothing: `assess_photograph`
-decodes and assesses its files itself.
+`decode` reads the pixels and the DICOM header, and finds quality faults. The clinic then blackens everything outside
+the fundus and stores the result (`photograph_store.py`). `assess_photograph` (`diagnose.py`) prepares the pixels for
+the model; it reuses the faults, so quality is assessed once, on the pixels that the sender sent. `judge`
+(`judgement.py`) makes one suggestion from all results of a study. A batch stores no photographs: there,
+`assess_photograph` decodes and assesses each file.
 """
 
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ from teledx_fed.data.photographs import MOST_PIXELS, PhotographFile
 from teledx_fed.data.quality import faults
 
 SNIFFED = 132
-"""Bytes that show whether a file is DICOM."""
+"""Leading bytes that show whether a file is DICOM."""
 RECORDS = TypeAdapter(PatientRecord)
 RECORD = tuple(name for name in PatientRecord.__dataclass_fields__ if name != "not_understood")
 """The items of a patient's record that a form or a table can state."""
@@ -39,8 +39,8 @@ LARGEST_MIB = 64
 class PhotographUpload:
     """A photograph as its sender sends it: bytes, or a file on this machine.
 
-    `eye` and `field` are those that somebody stated. `name` is what the sender called the file: it is read for the eye,
-    and not stored. `doubts` are those of the receiver; `row` is the table's row that names the file.
+    The sender states `eye` and `field`. `name` is the sender's file name: it is searched for the eye and not stored.
+    The receiver sets `doubts`. `row` is the row of the table that names the file.
     """
 
     content: bytes | Path
@@ -61,10 +61,10 @@ class PhotographUpload:
 
 @dataclass(frozen=True)
 class StudyUpload:
-    """The photographs of one study as they are sent.
+    """The photographs of one study as their sender sends them.
 
     The same `key` from the same `source` is the same study, sent again. In a batch `source` is the table or folder and
-    `key` the study's name in it. `patient` is the hospital's own number, or else that of the DICOM files.
+    `key` the study's name in it. `patient` is the hospital's number for the patient; None: use that of the DICOM files.
     """
 
     key: str
@@ -77,7 +77,7 @@ class StudyUpload:
 
 @dataclass(frozen=True)
 class DecodedPhotograph:
-    """`pixels` (height, width, 3), RGB; `header` is what a DICOM file states about itself, which identifies people."""
+    """A decoded photograph: `pixels` (height, width, 3), RGB; `header` is DICOM's and identifies people."""
 
     image: StudyImage
     pixels: NDArray[np.uint8]
@@ -86,14 +86,14 @@ class DecodedPhotograph:
 
 
 def decode(upload: PhotographUpload, most_pixels: int = MOST_PIXELS) -> DecodedPhotograph:
-    """Read an uploaded file and assess its quality. Raise a `ValueError` where it cannot be read."""
+    """Read an uploaded file and assess its quality; raise a `DataError` if it cannot be read."""
     image, header = opened(upload, most_pixels)
     pixels = image.photograph.read()
     return DecodedPhotograph(image, pixels, faults(pixels), header)
 
 
 def opened(upload: PhotographUpload, most_pixels: int = MOST_PIXELS) -> tuple[StudyImage, DicomAbout | None]:
-    """Find the eye and the field of an uploaded file, from its sender, header and name; its pixels are not read."""
+    """Find eye and field of an uploaded file from its sender, header and name, without reading its pixels."""
     file = upload.file
     if not S_ISREG((stat := file.stat()).st_mode):
         raise DataError(f"{file} must be a file, got a folder or a device. Correct the path.")
@@ -113,7 +113,7 @@ def opened(upload: PhotographUpload, most_pixels: int = MOST_PIXELS) -> tuple[St
 
 
 def _eye(stated: set[Eye], named: NamedEye) -> tuple[Eye, tuple[Gap, ...]]:
-    """The eye that sender and header state, or else the file name; unknown where sender and header differ."""
+    """Return the eye that sender and header state, or else the file name's; unknown if the two differ."""
     stated = stated - {Eye.UNKNOWN}
     if len(stated) > 1:
         return Eye.UNKNOWN, (Gap.EYE_STATED_TWICE,)
@@ -124,7 +124,7 @@ def _eye(stated: set[Eye], named: NamedEye) -> tuple[Eye, tuple[Gap, ...]]:
 
 
 def record_of(stated: Mapping[str, object]) -> PatientRecord:
-    """Make a patient's record; an empty value states nothing. A `ValueError` names the item that is wrong."""
+    """Make a patient's record; skip empty values. A `DataError` names the wrong item."""
     try:
         return RECORDS.validate_python({name: value for name, value in stated.items() if value != ""})
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""Make one suggestion for a patient of the results of all photographs, never milder than that of the worse eye."""
+"""Suggestion for a patient from the results of all photographs, never milder than that of the worse eye."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,17 +33,17 @@ DOUBTS = (
     Certainty.UNCERTAIN,
     Certainty.CONFIDENT,
 )
-"""The first that holds for an eye holds for the patient."""
+"""In order of priority: the patient gets the first that an eye has."""
 
 
 @dataclass(frozen=True)
 class PhotographResult:
-    """What the model says of one photograph.
+    """The model's result for one photograph.
 
-    `outside` are reasons why the model was not made for it, `doubts` those about its eye or its patient. `graded` is
-    there even where the photograph has faults, as long as it shows a fundus: disease that is visible in a poor
-    photograph is still disease. `pixels` (height, width, 3) are the whole photograph. `heat` (h, w), 0 to 1, lies on
-    the prepared square; it is None where the model was not asked.
+    `outside` are reasons why the photograph is out of the model's scope; `doubts` concern its eye or its patient.
+    `graded` is set even for a photograph with faults, if it shows a fundus: disease in a poor photograph is still
+    disease. `pixels` (height, width, 3) are the whole photograph. `heat` (h, w), 0 to 1, covers the prepared square; it
+    is None if the model did not run.
     """
 
     eye: Eye
@@ -64,7 +64,7 @@ def judge(
     model: str,
     demonstration: bool,
 ) -> Diagnosis:
-    """Suggest what to do for a patient; `results` are those of all photographs of the study."""
+    """Return the suggestion for a patient from the results of all photographs of the study."""
     outside = referral.outside(record)
     eyes = tuple(
         _eye(eye, [one for one in results if one.eye is eye], outside)
@@ -86,7 +86,7 @@ def judge(
 
 
 def _eye(eye: Eye, results: Sequence[PhotographResult], outside: tuple[OutOfScope, ...]) -> EyeDiagnosis:
-    """Several photographs of an eye give one result: that of the gravest."""
+    """Return the suggestion for an eye: the grade of its worst photograph, and the doubts of all."""
     worst = max((one.graded for one in results if one.graded), key=_gravity, default=None)
     certainty, floor, reasons = _doubt(results, outside, worst)
     decided = [Action.URGENT] * (worst is not None and worst.is_urgent is True)

@@ -17,11 +17,11 @@ from teledx_fed.store.database import StoreError
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 BUCKETS = (0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-"""Seconds: a page, a page with a map, a study."""
+"""In seconds: from a page without images to a study."""
 
 
 class Traffic:
-    """Requests to one application since it started."""
+    """Metrics of the requests to one application since its start, and of its clinic."""
 
     def __init__(self, clinic: Clinic) -> None:
         self._registry = CollectorRegistry()

@@ -1,4 +1,4 @@
-"""A patient's number, the pseudonym made of it, and where an archive files the studies."""
+"""Patient numbers, their pseudonyms, and the archive's identifiers of studies."""
 
 from collections.abc import Sequence
 
@@ -18,30 +18,30 @@ class Patients:
     """Pseudonyms of patients; only the identified store holds the numbers behind them."""
 
     def __init__(self, identified: IdentifiedStore, key: bytes) -> None:
-        """`key` makes the pseudonyms."""
+        """`key` is the secret key of the pseudonyms."""
         self.identified, self._key = identified, key
 
     def pseudonym_of(self, number: str, issuer: str = "") -> str:
-        """The pseudonym of a number; two hospitals may give one number to two people."""
+        """Return the pseudonym of a number and its issuer: two issuers may give one number to two people."""
         return pseudonym(self._key, f"{issuer}\0{number}" if issuer else number)
 
     def instance(self, uid: str) -> str:
-        """The pseudonym of a SOPInstanceUID."""
+        """Return the pseudonym of a SOPInstanceUID."""
         return pseudonymous_uid(self._key, uid)
 
     def register(self, number: str, issuer: str = "") -> str:
-        """Return the pseudonym of a number, and keep who that is in the identified store."""
+        """Return the pseudonym of a number, and store both in the identified store."""
         patient = self.pseudonym_of(number, issuer)
         self.identified.register(Identity(patient, number, issuer=issuer))
         return patient
 
     def of_files(self, headers: Sequence[DicomAbout]) -> str | None:
-        """The pseudonym of the patient that DICOM headers name, if they do. A `ValueError` for several patients."""
+        """Return the pseudonym of the patient in DICOM headers, if any; raise a `DataError` for several."""
         named = self.named(headers)
         return None if named is None else self.pseudonym_of(*named)
 
     def named(self, headers: Sequence[DicomAbout]) -> tuple[str, str] | None:
-        """The number and its issuer that DICOM headers state. A `ValueError` where they differ."""
+        """Return number and issuer of the patient in DICOM headers; raise a `DataError` for several."""
         numbers = {header.filing.patient_id for header in headers} - {""}
         issuers = {header.filing.issuer for header in headers if header.filing.patient_id} - {""}
         readable = all(len(text) <= LONGEST_NUMBER and text.isprintable() for text in numbers | issuers)
@@ -58,7 +58,7 @@ class Patients:
         return (min(numbers), min(issuers, default="")) if numbers else None
 
     def number(self, stated: str | None, headers: Sequence[DicomAbout]) -> tuple[str, str] | None:
-        """The number and its issuer. A `ValueError` where the sender and the files state different ones."""
+        """Return number and issuer; raise a `DataError` if the sender and the files state different numbers."""
         named = self.named(headers)
         must(
             None in (stated, named) or stated == named[0],  # type: ignore[index]
@@ -71,7 +71,7 @@ class Patients:
         return named or (None if stated is None else (stated, ""))
 
     def check_belongs(self, stored: StoredStudy, header: DicomAbout) -> None:
-        """Raise a `ValueError` where a DICOM file is of another patient than the study."""
+        """Raise a `DataError` if a DICOM file and the study are of different patients."""
         must(
             self.of_files([header]) in (None, stored.study.patient),
             "PatientID",
@@ -82,11 +82,11 @@ class Patients:
         )
 
     def who(self, study: Study) -> Identity | None:
-        """The patient behind a study's pseudonym, for those at the hospital who treat them."""
+        """Return the identity of a study's patient, for the clinicians who treat them."""
         return None if study.patient is None else self.identified.identity(study.patient)
 
     def file(self, study: str, headers: Sequence[DicomAbout]) -> None:
-        """Keep where the archive has a study's photographs, in the identified store."""
+        """Store the archive's identifiers of a study's photographs in the identified store."""
         for header in headers:
             sources = (Source(header.instance, header.series, header.kind),) if header.instance else ()
             self.identified.file(study, Filed(header.filing, sources))

@@ -1,4 +1,4 @@
-"""The report that a clinician prints or sends on."""
+"""PDF report of a study, for print or for the archive."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -31,12 +31,12 @@ MARGIN = 16 * mm
 COLUMN = (A4[0] - 2 * MARGIN) / 2
 Styles = Mapping[str, ParagraphStyle]
 PLACES = (Eye.RIGHT, Eye.LEFT, Eye.UNKNOWN)
-"""The right eye on the left, as one sits before the patient."""
+"""Order of the columns: the right eye on the left, as when facing the patient."""
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A photograph (height, width, 3) of an eye, with its heat map laid over it, and the sentence that goes with it."""
+    """A photograph of an eye, the same under its heat map, both (height, width, 3), and the map's sentence."""
 
     photograph: NDArray[np.uint8]
     overlay: NDArray[np.uint8] | None = None
@@ -52,7 +52,7 @@ def report(
     guideline: str,
     release: str,
 ) -> bytes:
-    """A4, the same bytes for the same input. `issued` has a time zone; `release` is that of the program."""
+    """Return a PDF, A4, reproducible to the byte. `issued` has a time zone; `release` is the program's."""
     regular, bold = _fonts()
     late = reading is not None and came_after(study, reading)
     marked = " ".join([*marks(diagnosis), *([UNSIGNED] if reading is None or late else [])])
@@ -101,7 +101,7 @@ def report(
 
 
 def _unsigned(diagnosis: Diagnosis, styles: Styles) -> list[Flowable]:
-    """A signature on paper is under what a reader wrote of each eye, never under the suggestion alone."""
+    """Return lines for a reading by hand: the reader signs a grade of each eye, not only the suggestion."""
     lines = [
         *(
             f"{EYES[eye.eye].capitalize()}, read: grade 0–4 ______ or not gradable ☐, macular oedema yes ☐ no ☐ "
@@ -183,7 +183,7 @@ def _styles(regular: str, bold: str) -> dict[str, ParagraphStyle]:
 
 @cache
 def _fonts() -> tuple[str, str]:
-    """DejaVu, which matplotlib brings along: more scripts than the Latin of PDF's own fonts."""
+    """Register matplotlib's DejaVu fonts, which cover more scripts than PDF's standard fonts."""
     spec = find_spec("matplotlib")
     assert spec is not None
     assert spec.origin is not None
@@ -194,7 +194,7 @@ def _fonts() -> tuple[str, str]:
 
 
 def _escaped(text: str) -> str:
-    """What the font cannot show is said by its code, not by a black box."""
+    """Escape text for a paragraph; write characters that the font lacks as `[U+XXXX]`."""
     known = pdfmetrics.getFont("Report").face.charToGlyph
     shown = "".join(letter if ord(letter) in known or letter == "\n" else f"[U+{ord(letter):04X}]" for letter in text)
     return shown.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\n", "<br/>")

@@ -1,4 +1,4 @@
-"""Keep the fundus of each photograph, the model's result of it, and its maps, in the clinic's image folder."""
+"""Storage of photographs in the clinic's image folder: the fundus alone, its result and its maps."""
 
 import hashlib
 import shutil
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class KeptPhotograph:
-    """A photograph in the study's folder, with its result. `header` identifies people and goes to their store alone."""
+    """A stored photograph with its result. `header` identifies people: only the identified store keeps it."""
 
     image: StoredImage
     result: PhotographResult
@@ -50,12 +50,12 @@ class KeptPhotograph:
 
 
 class PhotographStore:
-    """Decodes and assesses as many photographs at once as it has `threads`: that bounds the memory it needs."""
+    """Decode, assess and store photographs, at most `threads` at once, to limit memory."""
 
     def __init__(
         self, folder: Path, bundle: Bundle, pseudonymous: Callable[[str], str], threads: int, most_pixels: int
     ) -> None:
-        """`pseudonymous` makes the pseudonym of a SOPInstanceUID."""
+        """`pseudonymous` returns the pseudonym of a SOPInstanceUID."""
         self._folder, self._bundle, self._pseudonymous = folder, bundle, pseudonymous
         self._most_pixels, self._workers = most_pixels, ThreadPoolExecutor(threads)
 
@@ -63,7 +63,7 @@ class PhotographStore:
         self._workers.shutdown()
 
     def decode(self, upload: PhotographUpload, name: str = "the photograph") -> DecodedPhotograph:
-        """Keep nothing. Raise a `ValueError` where the photograph cannot be read."""
+        """Decode a photograph without storing it; raise a `DataError` if it cannot be read."""
         folder = f"studies/{uuid4().hex}"
         try:
             return self._workers.submit(self._decode, upload, folder, name).result()
@@ -71,7 +71,7 @@ class PhotographStore:
             self.remove(folder)
 
     def keep(self, uploads: Sequence[PhotographUpload], folder: str) -> list[KeptPhotograph]:
-        """Keep and assess photographs."""
+        """Store and assess photographs."""
         check_count(len(uploads))
         numbered = enumerate(uploads, start=1)
         coming = [self._workers.submit(self._keep, number, upload, folder) for number, upload in numbered]
@@ -79,7 +79,7 @@ class PhotographStore:
         return [one.result() for one in coming]
 
     def distinct(self, kept: Sequence[KeptPhotograph]) -> list[KeptPhotograph]:
-        """Return the first photograph of each SOPInstanceUID. A `ValueError` where others show something else."""
+        """Return the first photograph of each SOPInstanceUID; raise a `DataError` if others with it differ."""
         first = dict[str, KeptPhotograph]()
         for each in kept:
             earlier = first.setdefault(each.image.instance or uuid4().hex, each)
@@ -88,19 +88,19 @@ class PhotographStore:
         return list(first.values())
 
     def results(self, stored: StoredStudy) -> list[Future[PhotographResult]]:
-        """Ask the model again about a study's photographs, whose quality is known."""
+        """Run the model again on a study's photographs, with their stored quality faults."""
         pairs = zip(stored.study.images, stored.images, strict=True)
         return [self._workers.submit(assess_photograph, image, self._bundle, kept.faults) for image, kept in pairs]
 
     def find(self, stored: StoredStudy, instance: str, pixels: NDArray[np.uint8]) -> StoredImage | None:
-        """The study's photograph with this SOPInstanceUID. A `ValueError` where that shows something else."""
+        """Find a study's photograph by SOPInstanceUID; raise a `DataError` if its pixels differ from `pixels`."""
         image = next((one for one in stored.images if one.instance == self._pseudonymous(instance)), None)
         if image is not None:
             check_same(self.pixels(image), _fundus_alone(pixels, image.faults))
         return image
 
     def explain(self, stored: StoredStudy, kind: Evidence) -> list[str]:
-        """Make that kind of map for each photograph that has a heat map; return the paths of the new files."""
+        """Compute this kind of map for each photograph with a heat map; return the paths of the new files."""
         missing = [
             image
             for image in stored.images
@@ -125,7 +125,7 @@ class PhotographStore:
             incoming.unlink()
 
     def _keep(self, number: int, upload: PhotographUpload, folder: str) -> KeptPhotograph:
-        """Keep the pixels of the fundus, and nothing else of the file."""
+        """Store and assess a photograph; of its file, store only the pixels of the fundus."""
         decoded = self._decode(upload, folder, f"photograph {number}")
         pixels = _fundus_alone(decoded.pixels, decoded.faults)
         content, (height, width) = png(pixels), pixels.shape[:2]
@@ -145,7 +145,7 @@ class PhotographStore:
         return KeptPhotograph(stored, replace(result, pixels=None, heat=None), made, header)
 
     def _camera(self, camera: str) -> str:
-        """A camera of the training as it is, of others the maker alone: a file can state anything as its camera."""
+        """Return a camera of the training set unchanged, else only its maker: a file can state any camera."""
         return camera if camera in self._bundle.manifest.scope.cameras else maker_of(camera)
 
     def _explain(self, image: StoredImage, kind: Evidence) -> tuple[str, ...]:
@@ -158,15 +158,15 @@ class PhotographStore:
 
     @cached_property
     def _explainer(self) -> "Explainer":
-        """It needs PyTorch, which takes seconds and memory: loaded when somebody asks for a map."""
+        """Loaded on first use: PyTorch takes seconds and memory."""
         from teledx_fed.diagnosis.explain import Explainer
 
-        self._bundle.content(WEIGHTS)  # refuses another model's
+        self._bundle.content(WEIGHTS)  # checks the digest
         return Explainer(self._bundle.folder / WEIGHTS)
 
 
 def check_same(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> None:
-    """Raise a `ValueError` where two files with one SOPInstanceUID show different photographs."""
+    """Raise a `DataError` if two files with one SOPInstanceUID show different photographs."""
     must(
         is_same_photograph(one, other),
         "SOPInstanceUID",
@@ -189,7 +189,7 @@ def check_count(count: int) -> None:
 
 
 def _fundus_alone(pixels: NDArray[np.uint8], faults: Collection[Fault]) -> NDArray[np.uint8]:
-    """Blacken what lies around the fundus, where letters may be burned in; all where there is no fundus."""
+    """Blacken pixels outside the fundus, where text may be burned in; all pixels if there is no fundus."""
     if Fault.NOT_A_FUNDUS in faults:
         return np.zeros_like(pixels)
     return pixels * (fundus_mask(pixels) > 0)[..., None]

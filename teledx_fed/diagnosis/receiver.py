@@ -1,4 +1,4 @@
-"""Photographs straight from a camera or an archive: a DICOM storage service (C-STORE, PS3.4 Annex B), and C-ECHO."""
+"""DICOM storage service (C-STORE, PS3.4 Annex B) and C-ECHO for photographs from a camera or an archive."""
 
 import logging
 from collections.abc import Collection, Iterator
@@ -19,7 +19,7 @@ from teledx_fed.diagnosis.gathering import Gathering
 from teledx_fed.store.database import StoreError
 
 log = logging.getLogger(__name__)
-logging.getLogger("pynetdicom").setLevel(logging.WARNING)  # below, it tells of whom a photograph is
+logging.getLogger("pynetdicom").setLevel(logging.WARNING)  # lower levels log patients' data
 
 SUCCESS, OUT_OF_RESOURCES, CANNOT_UNDERSTAND = 0x0000, 0xA700, 0xC000
 """Statuses of C-STORE (PS3.4 B.2.3)."""
@@ -28,10 +28,10 @@ MOST_NAMED = 5
 
 
 class Receiver:
-    """A C-STORE succeeds where the photograph is on disk, and in no other case: its study is taken in later."""
+    """DICOM receiver. A C-STORE succeeds only once the photograph is on disk; the clinic gets the study later."""
 
     def __init__(self, gathering: Gathering, title: str, callers: Collection[str]) -> None:
-        """`title` is ours; `callers` are the AE titles that may send."""
+        """`title` is the AE title of this receiver; `callers` are the AE titles that may send."""
         self._gathering = gathering
         self._busy = set[Association]()
         self._entity = AE(ae_title=title)
@@ -44,7 +44,7 @@ class Receiver:
 
     @contextmanager
     def listening(self, host: str, port: int, every: float = 1) -> Iterator[int]:
-        """Meanwhile, in threads of its own; the port. Each `every` seconds quiet studies are taken in."""
+        """Receive in threads and yield the port; every `every` seconds, pass complete studies to the clinic."""
         handlers: list[Any] = [
             (evt.EVT_C_ECHO, self._echo),
             (evt.EVT_C_STORE, self._store),
@@ -53,7 +53,7 @@ class Receiver:
         over = Signal()
         taking = Thread(target=self._take_in_until, args=(over, every))
         server = self._entity.start_server((host, port), block=False, evt_handlers=handlers)
-        assert server is not None  # as it is where it does not block
+        assert server is not None  # a server that does not block is returned
         assert server.socket is not None
         taking.start()
         try:
@@ -87,7 +87,7 @@ class Receiver:
         return SUCCESS
 
     def _end(self, event: Event) -> None:
-        """List what the sender offered and could not send, since no answer of ours told it so."""
+        """List as refused what the sender offered and could not send: DICOM sends no error for it."""
         was_busy = event.assoc in self._busy
         self._busy.discard(event.assoc)
         accepted = {context.abstract_syntax for context in event.assoc.accepted_contexts}

@@ -1,4 +1,4 @@
-"""Who is seen again when, and for whom the model may speak: a site's own rules, in its referral.yaml."""
+"""Referral rules of a site: screening intervals, and which patients are in the model's scope."""
 
 from dataclasses import dataclass, field
 
@@ -15,9 +15,11 @@ SIGNS_OF_OEDEMA = 0.5
 
 @dataclass
 class ReferralSettings:
-    """`months`, within which a patient of each grade is photographed or seen again; where a photograph shows signs of
-    oedema, `oedema_months`, for it cannot tell whether the centre is involved. Patients younger than `youngest`
-    (years), and eyes that see worse than `acuity` (decimal), are read by people.
+    """Screening intervals, and limits of the model's scope.
+
+    `months`: the interval for each grade. `oedema_months`: the longest interval with signs of oedema, because a
+    photograph does not show whether the centre is involved. Clinicians read patients younger than `youngest` (years)
+    and with a visual acuity below `acuity` (decimal).
     """
 
     guideline: str = ICO
@@ -40,13 +42,13 @@ class ReferralSettings:
         within("referral.acuity", self.acuity, 0, 2)
 
     def months_until(self, graded: Graded) -> float:
-        """The soonest that grade, decisions and signs of oedema ask for."""
+        """Return the shortest interval, in months, by grade, decisions and signs of oedema."""
         grade = max(graded.grade, 2 if graded.refers else 0, 3 if graded.is_urgent else 0)
         signs = graded.oedema is not None and graded.oedema >= SIGNS_OF_OEDEMA
         return min(self.months[grade], self.oedema_months) if signs else self.months[grade]
 
     def outside(self, record: PatientRecord) -> tuple[OutOfScope, ...]:
-        """Why the model was not made for such a patient; what nobody said counts for nothing."""
+        """Return why a patient is out of the model's scope; missing items of the record are no reason."""
         found = {
             OutOfScope.AGE: record.age is not None and record.age < self.youngest,
             OutOfScope.PREGNANCY: record.pregnant,

@@ -1,4 +1,4 @@
-"""What a batch leaves: a row for each photograph, and each study as JSON."""
+"""Results of a batch: a CSV row for each photograph, and each study as JSON."""
 
 import csv
 import io
@@ -16,15 +16,15 @@ from teledx_fed.diagnosis.signing import marks
 
 DIAGNOSES = TypeAdapter(Diagnosis)
 FORMULAS = ("=", "+", "-", "@", "\t", "\r")
-"""What a spreadsheet would take a cell that begins so for."""
+"""A spreadsheet takes a cell that begins with one of these for a formula."""
 
 
 @dataclass(frozen=True)
 class ResultRow:
-    """One photograph; `file` is for the hospital's own eyes, and no other column holds a name.
+    """The result of one photograph; a missing value is empty. Only `file` contains names: it is for the hospital.
 
-    Empty is what was not found out. `row` is the line of the caller's table that names the photograph, the header being
-    line 1; empty without a table. `collision`: what else in the batch is the same photograph, or called the same.
+    `row` is the line of the caller's table that names the photograph (the header is line 1). `collision`: which files
+    in the batch are the same photograph, or have a study of the same name.
     """
 
     file: str
@@ -48,7 +48,7 @@ class ResultRow:
 
 
 def row_of(file: Path, study: Study, result: PhotographResult, diagnosis: Diagnosis, number: str = "") -> ResultRow:
-    """`grade` and what follows from it are the photograph's own; certainty and action its eye's and its patient's."""
+    """Make a row: grade, scores and faults are the photograph's; certainty and action the eye's and patient's."""
     eye = next(eye for eye in diagnosis.eyes if eye.eye is result.eye)
     graded = result.graded
     return ResultRow(
@@ -72,7 +72,7 @@ def row_of(file: Path, study: Study, result: PhotographResult, diagnosis: Diagno
 
 
 def write_csv(rows: Iterable[ResultRow], path: Path) -> None:
-    """No cell is taken for a formula."""
+    """Write the rows as CSV; a quote before a cell stops spreadsheets from reading it as a formula."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     names = [field.name for field in fields(ResultRow)]
@@ -82,7 +82,7 @@ def write_csv(rows: Iterable[ResultRow], path: Path) -> None:
 
 
 def as_json(study: Study, diagnosis: Diagnosis) -> Mapping[str, Any]:
-    """Enums as their codes; of the patient the pseudonym alone."""
+    """Return a study as JSON values: enums by their codes, the patient by the pseudonym."""
     told = DIAGNOSES.dump_python(diagnosis, mode="json")
     for eye, values in zip(diagnosis.eyes, told["eyes"], strict=True):
         values["grade"] = eye.grade

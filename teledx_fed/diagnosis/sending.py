@@ -19,7 +19,7 @@ from teledx_fed.diagnosis.web.settings import ArchiveSettings
 SECONDS = 60
 SUCCESS, COERCED = 0x0000, 0xB000
 FAILED, STORED, INSTANCE, REASON = "00081198", "00081199", "00081155", "00081197"
-"""Of the DICOM JSON that answers a STOW-RS (PS3.18 table 10.5.3-1)."""
+"""Tags in the DICOM JSON of a STOW-RS response (PS3.18 table 10.5.3-1)."""
 
 
 class NotSent(UnavailableError):
@@ -28,7 +28,7 @@ class NotSent(UnavailableError):
 
 @dataclass(frozen=True)
 class Sent:
-    """`remarks` say what in the report is not the archive's own."""
+    """A sent report. `remarks` name identifiers in it that the archive did not give."""
 
     archive: str
     instance: str
@@ -36,7 +36,7 @@ class Sent:
 
 
 def send(report: StudyReport, archive: ArchiveSettings) -> Sent:
-    """Send what was signed. A `NotSent` says what the archive answered, or that it did not."""
+    """Send a signed report; raise a `DataError` if unsigned, `NotSent` with the archive's reason if refused."""
     is_signed = report.status in (Status.FINAL, Status.AMENDED)
     must(
         is_signed,
@@ -92,7 +92,7 @@ def _stow(content: bytes, instance: str, archive: ArchiveSettings) -> None:
 
 
 def _check(answer: httpx.Response, instance: str, address: str) -> None:
-    """Only what the archive lists as stored is stored."""
+    """Raise `NotSent` unless the archive's response lists the report as stored."""
     told: Any = {}
     if "json" in answer.headers.get("Content-Type", ""):
         told = answer.json()

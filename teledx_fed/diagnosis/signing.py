@@ -9,7 +9,7 @@ from teledx_fed.core.errors import DataError
 
 
 class Status(StrEnum):
-    """The status of a report, in the words of FHIR R4."""
+    """The status of a report, by its FHIR R4 codes."""
 
     PRELIMINARY = "preliminary"
     FINAL = "final"
@@ -17,9 +17,9 @@ class Status(StrEnum):
 
 
 def status(study: Study, diagnosis: Diagnosis, reading: Reading | None, earlier: Sequence[Reading] = ()) -> Status:
-    """Return the status of a report; `reading` is the latest, which may amend the `earlier` ones.
+    """Return the status of a report; `reading` is the latest signed one and may amend the `earlier` ones.
 
-    A demonstration is never final, and neither is a reading of fewer photographs than the study has.
+    A report of a demonstration, or of a study with a photograph added after the reading, is preliminary.
     """
     for each in filter(None, (*earlier, reading)):
         must(
@@ -44,14 +44,14 @@ def status(study: Study, diagnosis: Diagnosis, reading: Reading | None, earlier:
 
 
 def came_after(study: Study, reading: Reading) -> bool:
-    """Whether the study has a photograph that was not there when it was read."""
+    """Return whether the study has a photograph that was added after the reading."""
     return bool(reading.photographs) and any(
         image.photograph.digest() not in reading.photographs for image in study.images
     )
 
 
 def marks(diagnosis: Diagnosis) -> tuple[str, ...]:
-    """The marks that stand on every output."""
+    """Return the marks that every output shows."""
     return (SUGGESTION, DEMONSTRATION) if diagnosis.demonstration else (SUGGESTION,)
 
 

@@ -18,13 +18,13 @@ from teledx_fed.diagnosis.intake import RECORD, PhotographUpload, StudyUpload, r
 
 
 def study_uploads(paths: Sequence[Path], eye: Eye = Eye.UNKNOWN, reporter: Reporter = SILENT) -> list[StudyUpload]:
-    """Of files, folders and tables; `eye` is that of files that do not say.
+    """Make studies from files, folders and tables; `eye` is for files whose name or row states none.
 
-    A folder below one that was named is a patient's: its files are one study. Files that were named, or lie directly in
-    a folder that was, are studies of their own. A message names what is hidden in a folder, and left out, and
-    files that look like both eyes of one patient in two studies; a `ValueError` names what cannot be read. A table
-    (`.csv`) has the columns `file`, relative to it, and `study`, and may have `patient`, `eye`, `field` and the items
-    of a patient's record.
+    Each sub-folder of a folder in `paths` is one study. Each file in `paths`, or directly in such a folder, is a study.
+    The reporter gets files that are left out, and files that look like both eyes of one patient in two studies. A
+    `ConfigurationError` names a path that is neither file nor folder, a `DataError` a wrong row of a table. A table
+    (`.csv`) has the columns `file`, relative to the table, and `study`, and may have `patient`, `eye`, `field` and the
+    items of a patient's record.
     """
     studies: list[StudyUpload] = []
     for path in paths:
@@ -58,7 +58,7 @@ def _warn_of_split_patients(studies: Sequence[StudyUpload], reporter: Reporter) 
 
 
 def identity_of(study: StudyUpload, key: bytes, occurrence: int = 0) -> str:
-    """The id of a study, made of the names that its sender uses, never of its pixels. Without `key` it hides them.
+    """Return the id of a study: a hash, with `key`, of the names that its sender uses, not of its pixels.
 
     `occurrence` is the number of earlier studies in the batch with the same names.
     """
@@ -71,7 +71,7 @@ def _alone(file: Path, eye: Eye) -> StudyUpload:
 
 
 def of_folder(files: Files, eye: Eye = Eye.UNKNOWN) -> list[StudyUpload]:
-    """Of all that lies there, photographs or not: what is none is refused by name."""
+    """Make studies of all files in a folder; a file that is no photograph is refused later, by name."""
     folders: dict[Path, list[Path]] = defaultdict(list)
     for file in sorted(files.images | files.dicom | files.others):
         folders[file.parent].append(file)
@@ -83,7 +83,7 @@ def of_folder(files: Files, eye: Eye = Eye.UNKNOWN) -> list[StudyUpload]:
 
 
 def _by_name(file: Path, eye: Eye, field: Field = Field.UNKNOWN) -> PhotographUpload:
-    """`eye` is that of a file whose name does not speak of any."""
+    """Make an upload; `eye` is for a file whose name names no eye."""
     return PhotographUpload(file, eye if eye_in(file.name) == NamedEye() else Eye.UNKNOWN, field, file.name)
 
 
@@ -114,7 +114,7 @@ def _of_row(folder: Path, row: Row, eye: Eye) -> PhotographUpload:
 
 
 def _spelt(file: Path) -> Path:
-    """As the disk spells it; a path that the disk refuses stays as it is: its row gets the reason later."""
+    """Return a path as the disk spells it; unchanged after an error, which its result row gets later."""
     try:
         return on_disk(file)
     except OSError:
@@ -122,7 +122,7 @@ def _spelt(file: Path) -> Path:
 
 
 def _record(rows: Sequence[Row]) -> PatientRecord:
-    """Each item as one row or another states it; an empty cell states nothing, and no two may differ."""
+    """Merge the record of a study's rows; skip empty cells, and raise a `DataError` if two rows differ."""
     stated: dict[str, str] = {}
     for row in rows:
         for name in RECORD:

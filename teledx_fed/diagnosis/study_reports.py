@@ -1,4 +1,4 @@
-"""A stored study as the files that leave it: PDF, FHIR, and DICOM for the hospital's archive or for outside."""
+"""Reports of a stored study: PDF, FHIR, and DICOM for the hospital's archive or for other recipients."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -31,7 +31,7 @@ WITHOUT_NUMBER = "The archive gave this study no patient number, and the report 
 
 @dataclass(frozen=True)
 class StudyReport:
-    """What a report is made of. `readings` are all of the study's, in order."""
+    """The report of a study. `readings` are all readings of the study, in order."""
 
     clinic: Clinic
     stored: StoredStudy
@@ -48,7 +48,7 @@ class StudyReport:
         return status(self.stored.study, self.diagnosis, signed[-1] if signed else None, signed[:-1])
 
     def as_pdf(self, now: datetime, patient: str | None = None) -> bytes:
-        """`patient` is said instead of the pseudonym."""
+        """Return the report as PDF; `patient` replaces the pseudonym."""
         signed, study = self.signed, self.stored.study
         named = study if patient is None else replace(study, patient=patient)
         guideline = self.clinic.referral.guideline
@@ -56,20 +56,20 @@ class StudyReport:
         return pdf.report(named, self.diagnosis, last, self._shown(), now, guideline, RELEASE)
 
     def as_fhir(self, now: datetime, outside: bool = False) -> Mapping[str, Any]:
-        """For the hospital's own record system, or for `outside`, of the pseudonym alone."""
+        """Return a FHIR bundle for the hospital's record system, or for `outside` with the pseudonym only."""
         signed, filed = self.signed, None if outside else self._known()
         last, patient = signed[-1] if signed else None, None if filed is None else _person(filed.filing)
         page = self.as_pdf(now, patient)
         return fhir_bundle(self.stored.study, self.diagnosis, last, now, RELEASE, signed[:-1], filed, page)
 
     def for_outside(self, now: datetime) -> bytes:
-        """DICOM that names the pseudonym alone, under UIDs made here."""
+        """Return DICOM for other recipients: with the pseudonym, and UIDs generated here."""
         return self._dicom("outside", Filed(self._invented(self.stored.study.patient or ""), ()), now, None)
 
     def for_archive(self) -> tuple[bytes, Filed, tuple[str, ...]]:
-        """DICOM as the hospital's archive files it, what it was filed by, and what about that is not the archive's.
+        """Return DICOM for the hospital's archive, its identifiers, and remarks on those not from the archive.
 
-        The same reading gives the same object. A `ValueError` where nobody said whose study it is.
+        The same reading gives the same object. A `DataError` if the patient's number is missing.
         """
         filed, remarks = self._filed()
         times = [one.signed for one in self.readings if one.signed]
@@ -92,7 +92,7 @@ class StudyReport:
         return filed, () if filed.filing.patient_id else (WITHOUT_NUMBER,)
 
     def _known(self) -> Filed | None:
-        """As the archive said, else by the number that was typed in; None where there is no number."""
+        """Return the archive's identifiers, else those from the number that was typed in; None without both."""
         study = self.stored.study
         if (filed := self.clinic.identified.filed(study.id)) is not None:
             return filed
@@ -120,7 +120,7 @@ class StudyReport:
         return encapsulated_pdf(content, facts)
 
     def _shown(self) -> Mapping[Eye, pdf.Shown]:
-        """The first photograph of each eye."""
+        """Return the first photograph of each eye."""
         shown: dict[Eye, pdf.Shown] = {}
         for image in self.stored.images:
             if image.eye not in shown:
@@ -142,12 +142,12 @@ def _person(filing: Filing) -> str:
 
 
 def latest(clinic: Clinic, study: str) -> StudyReport:
-    """A `ValueError` where there is no such study, or no suggestion of it yet."""
+    """Return the report of the latest suggestion; raise a `DataError` if the study has none."""
     stored, made = clinic.store.study(study), clinic.store.suggestions(study)
     must(bool(made), "study", "have a suggestion to report", "none", "Diagnose it first.", DataError)
     return StudyReport(clinic, stored, made[-1].diagnosis, clinic.store.readings(study))
 
 
 def _uid(identity: UUID) -> str:
-    """PS3.5 B.2."""
+    """Make a UID from a UUID (PS3.5 B.2)."""
     return f"2.25.{identity.int}"

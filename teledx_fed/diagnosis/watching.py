@@ -1,4 +1,4 @@
-"""A folder that a fundus camera writes to: each photograph, or each patient's folder, becomes a study."""
+"""Watch a folder that a fundus camera writes to: each photograph or patient's folder becomes a study."""
 
 import hashlib
 import logging
@@ -19,19 +19,19 @@ from teledx_fed.diagnosis.study_files import of_folder
 log = logging.getLogger(__name__)
 
 DONE, REFUSED = "done", "refused"
-"""Where files go, in folders beside the watched one's photographs."""
+"""Sub-folders of the watched folder for files after intake."""
 REASON = "reason.txt"
 STUDY = ".study"
-"""In a patient's folder of `done`: the study that its photographs became."""
+"""File in a patient's folder of `done`: the id of the study with its photographs."""
 VISIT_HOURS = 12
-"""What comes into a patient's folder within these of its first photographs is of one visit: it joins their study."""
+"""Photographs in a patient's folder within these hours of the first ones join the same study."""
 SOURCE = "folder"
 
 State = dict[str, tuple[tuple[int, int], ...]]
 
 
 class Watch:
-    """Look again and again: what was not written to since the last look is taken in, and moved away."""
+    """Watcher of a folder: each `look` takes in files unchanged since the last one, and moves them away."""
 
     def __init__(self, clinic: Clinic, folder: Path) -> None:
         if not folder.is_dir():
@@ -41,7 +41,7 @@ class Watch:
         self._unreadable: Sequence[Problem] = ()
 
     def look(self) -> int:
-        """How many studies were taken in."""
+        """Take in the studies that are ready; return how many."""
         files = walk(self._folder, excluded=[self._folder / name for name in (DONE, REFUSED)])
         self._report(files.problems)
         waiting = of_folder(files)
@@ -51,7 +51,7 @@ class Watch:
         return sum(self._take_in(one) for one in still)
 
     def _report(self, problems: Sequence[Problem]) -> None:
-        """Once, and without names, which may be patients'."""
+        """Log problems once, without file names: they may contain patients' names."""
         if problems and problems != self._unreadable:
             log.error(
                 "%d files or folders in %s cannot be read: correct their permissions", len(problems), self._folder
@@ -83,7 +83,7 @@ class Watch:
         return True
 
     def _begun(self, submission: StudyUpload) -> Path | None:
-        """Where the study of this patient's present visit is named, if it has begun."""
+        """Return the file with the study id of this patient's current visit, if there is one."""
         if submission.photographs[0].file.parent == self._folder:
             return None
         places = [folder / STUDY for folder in _there(self._folder / DONE / submission.key)]
@@ -92,7 +92,7 @@ class Watch:
         return latest if is_recent else None
 
     def _move(self, submission: StudyUpload, target: Path) -> Path:
-        """Nothing is deleted: the camera's own files are the clinic's to remove."""
+        """Move the files to `target`; never delete one: that is for the clinic's staff."""
         make_folder(target)
         for upload in submission.photographs:
             shutil.move(upload.file, _new(target / upload.file.name))
@@ -103,14 +103,14 @@ class Watch:
 
 
 def _there(path: Path) -> Iterator[Path]:
-    """That path and those beside it that `_new` gave, in order, as long as they are taken."""
+    """Yield this path and the alternatives that `_new` returned, in order, while they exist."""
     while path.exists():
         yield path
         path = path.with_name(f"{path.stem}-again{path.suffix}")
 
 
 def _new(path: Path) -> Path:
-    """That path, or another beside it where it is taken."""
+    """Return this path, or an unused one beside it if it exists."""
     for taken in _there(path):
         path = taken.with_name(f"{taken.stem}-again{taken.suffix}")
     return path

@@ -29,7 +29,7 @@ FIELDS = {
     Field.UNKNOWN: "field not known",
 }
 SEVERITIES = ("no", "mild", "moderate", "severe", "proliferative")
-"""By ICDR grade."""
+"""Severity of each ICDR grade, 0 to 4."""
 FAULTS: Mapping[Reason, str] = {
     Fault.NOT_A_FUNDUS: "the picture does not show a fundus",
     Fault.TOO_DARK: "the photograph is too dark",
@@ -89,9 +89,9 @@ KNOWN = {
     "known_retinopathy": {True: "known retinopathy", False: "no known retinopathy"},
     "symptoms": {True: "new symptoms", False: "no new symptoms"},
 }
-"""Items of a patient's record, where somebody said."""
+"""Phrases for the items of a patient's record that are stated."""
 READ_OEDEMA = {True: "macular oedema", False: "no macular oedema", None: "macular oedema cannot be judged"}
-"""As a clinician read it."""
+"""Phrases for macular oedema in a clinician's reading."""
 MAPS = {
     Evidence.HEAT_MAP: "heat map",
     Evidence.INTEGRATED_GRADIENTS: "Integrated Gradients",
@@ -110,13 +110,13 @@ def sentence(phrase: str) -> str:
 
 
 def listed(phrases: Sequence[str], last: str = "and") -> str:
-    """`a, b and c`."""
+    """Join phrases: `a, b and c`."""
     head = ", ".join(phrases[:-1])
     return f"{head} {last} {phrases[-1]}" if head else "".join(phrases)
 
 
 def percent(probability: float) -> str:
-    """A whole percentage; 0 % and 100 % only where they are exact."""
+    """Format a probability as a whole percentage; 0 % and 100 % only if exact."""
     if 0 < probability < 0.005:
         return "below 1 %"
     return "above 99 %" if 0.995 <= probability < 1 else f"{probability:.0%}".replace("%", " %")
@@ -148,7 +148,7 @@ def _counted(count: int, unit: str) -> str:
 
 
 def about(record: PatientRecord) -> tuple[str, ...]:
-    """Return the items of a patient's record, a phrase each."""
+    """Return a phrase for each item of a patient's record."""
     return (
         *([] if record.age is None else [f"{record.age:g} years old"]),
         *([] if record.diabetes is None else [DIABETES[record.diabetes]]),
@@ -159,9 +159,9 @@ def about(record: PatientRecord) -> tuple[str, ...]:
 
 
 def told(eye: EyeDiagnosis) -> tuple[str, ...]:
-    """Return the suggestion for an eye, a sentence each: grade, other possible grades, oedema, certainty and why.
+    """Return the suggestion for an eye in sentences: grade, possible grades, likelihoods, oedema, certainty, action.
 
-    An ungradable eye has no grade: only disease that is visible even in a poor photograph.
+    For an ungradable eye, report no grade, only disease above this site's thresholds.
     """
     why = [REASONS[reason] for reason in eye.reasons]
     certainty = sentence(": ".join([CERTAINTIES[eye.certainty], *([listed(why)] if why else [])]))
@@ -180,7 +180,7 @@ def told(eye: EyeDiagnosis) -> tuple[str, ...]:
 
 
 def _disease(graded: Graded) -> tuple[str, ...]:
-    """Return the findings that reach this site's thresholds, a sentence each."""
+    """Return a sentence for each disease whose score reaches this site's threshold."""
     referable = [sentence(likelihood("referable disease", graded.referable, True))] if graded.refers else []
     threat = graded.vision_threatening
     urgent = [sentence(likelihood("vision-threatening disease", threat, True))] if graded.is_urgent else []
@@ -194,7 +194,7 @@ def likelihood(disease: str, probability: float, decided: bool | None) -> str:
 
 
 def decided(reading: Reading) -> tuple[str, ...]:
-    """Return a clinician's reading and management, a sentence each."""
+    """Return a clinician's reading and management in sentences."""
     why = [f"Suggestion not followed: {reading.overrules}"] if reading.overrules else []
     note = [f"Note: {reading.note}"] if reading.note else []
     return *map(read, reading.eyes), advice(reading.urgency, None), *why, *note, SEEN[reading.seen]
@@ -210,5 +210,5 @@ def grade_name(grade: int | None) -> str:
 
 
 def also(eye: EyeReading) -> tuple[str, ...]:
-    """What a clinician ticked beside grade and oedema."""
+    """Return what a clinician selected besides grade and oedema."""
     return *(["treated before"] if eye.treated else []), *eye.findings
