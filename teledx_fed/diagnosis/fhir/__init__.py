@@ -1,1 +1,1 @@
-"""Studies as FHIR R4: what portals send, and what the clinic sends."""
+"""Studies as FHIR R4: intake from portals, and export."""

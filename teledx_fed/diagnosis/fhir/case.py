@@ -1,4 +1,4 @@
-"""One study's FHIR resources: their ids, references and the elements that all of them share."""
+"""FHIR resources of one study: their ids, references and shared elements."""
 
 import re
 from collections.abc import Sequence
@@ -17,9 +17,9 @@ Resource = dict[str, Any]
 
 NAMESPACE = UUID("6f4c6c1e-52f8-5c0b-9d4e-0a5a2f7f3c11")
 PSEUDONYMS = f"urn:uuid:{uuid5(NAMESPACE, 'pseudonyms')}"
-"""The system of patients' identifiers where a report says the pseudonym alone."""
+"""The system of patients' identifiers in a report with pseudonyms."""
 OBJECTS = f"urn:uuid:{uuid5(NAMESPACE, 'objects')}"
-"""The system of our own resources' identifiers. A value that began like a `fullUrl` would be rewritten by servers."""
+"""The system of our resources' identifiers. Servers would rewrite a value that begins like a `fullUrl`."""
 WITHOUT_IDENTIFIER = ("Provenance",)
 UNPRINTABLE = re.compile(r"[^\S \t\r\n]|[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -38,7 +38,7 @@ class Case:
         return self.filed.filing.study_uid if self.filed else f"2.25.{uuid_of(self.study.id).int}"
 
     def id(self, name: str) -> str:
-        """The model's is one for all studies."""
+        """Return the id of a resource of the study; the model's id is the same for all studies."""
         of = f"model/{self.diagnosis.model}" if name == "model" else f"{self.study.id}/{name}"
         return str(uuid5(NAMESPACE, of))
 
@@ -50,7 +50,7 @@ class Case:
         return {} if self.study.acquired is None else {"effectiveDateTime": date_time(self.study.acquired)}
 
     def entry(self, name: str, kind: str, lines: Sequence[str], /, **elements: Any) -> Resource:
-        """With `lines` and the marks as what people read."""
+        """Make a bundle entry, with `lines` and the marks as its text for people."""
         paragraphs = "".join(f"<p>{escape(plain(line))}</p>" for line in (*lines, *marks(self.diagnosis)))
         text = {"status": "generated", "div": f'<div xmlns="http://www.w3.org/1999/xhtml">{paragraphs}</div>'}
         if kind not in WITHOUT_IDENTIFIER:
@@ -65,7 +65,7 @@ class Case:
 
 
 def _request(resource: Resource) -> Resource:
-    """What is ours is updated where a server has it by its identifier. The patient's record is the server's own."""
+    """Make the request: update our resources by identifier; create the patient only if the server has none."""
     kind = resource["resourceType"]
     if kind in WITHOUT_IDENTIFIER:
         return {"method": "POST", "url": kind}
@@ -85,7 +85,7 @@ def references(entries: Sequence[Resource]) -> list[Resource]:
 
 
 def uuid_of(study: str) -> UUID:
-    """Its id, where that is one."""
+    """Return a study's id as a UUID; derive one if the id is not a UUID."""
     try:
         return UUID(study)
     except ValueError:
@@ -97,7 +97,7 @@ def instant(time: datetime) -> str:
 
 
 def date_time(acquired: str) -> str:
-    """The day alone where the time has no zone, as FHIR asks for one."""
+    """Return a time in FHIR's format; without a time zone, which FHIR requires, only the day."""
     try:
         time = datetime.fromisoformat(acquired)
     except ValueError:
@@ -106,5 +106,5 @@ def date_time(acquired: str) -> str:
 
 
 def plain(text: str) -> str:
-    """Without what XML and FHIR's strings do not allow."""
+    """Replace characters that XML and FHIR strings do not allow."""
     return UNPRINTABLE.sub(" ", text).strip() or "–"

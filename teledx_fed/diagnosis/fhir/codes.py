@@ -1,4 +1,4 @@
-"""The codes that a study is written and read in as FHIR, each as its own system calls it."""
+"""Codes in FHIR resources that we write and read, with the display of their code system."""
 
 from typing import Any
 
@@ -9,9 +9,9 @@ HL7, UCUM, URI = "http://terminology.hl7.org/CodeSystem", "http://unitsofmeasure
 ICD_10 = ("http://hl7.org/fhir/sid/icd-10", "http://hl7.org/fhir/sid/icd-10-cm")
 SEVERITY = {Eye.LEFT: "71490-7", Eye.RIGHT: "71491-5"}
 ANSWERS = ("LA18643-9", "LA18644-7", "LA18645-4", "LA18646-2", "LA18648-8")
-"""LOINC's list LL2117-1, by ICDR grade."""
+"""LOINC answer list LL2117-1, by ICDR grade."""
 DISORDERS = (None, "312903003", "312904009", "312905005", "59276001")
-"""SNOMED CT, by ICDR grade; no code for none is certain."""
+"""SNOMED CT codes, by ICDR grade; no code fits grade 0 exactly."""
 MACULAR_OEDEMA = "312912001"
 LATERALITY = {Eye.LEFT: "7771000", Eye.RIGHT: "24028007"}
 BODY_SITES = {Eye.LEFT: "8966001", Eye.RIGHT: "18944008", Eye.UNKNOWN: "81745001"}

@@ -1,4 +1,4 @@
-"""A study as FHIR R4 (4.0.1): plain dicts, since no library checks R4; the tests hold them to its JSON schema."""
+"""Export of a study as FHIR R4 (4.0.1), in plain dicts: no library checks R4, so tests check the JSON schema."""
 
 import base64
 from collections.abc import Sequence
@@ -46,12 +46,11 @@ def bundle(
     filed: Filed | None = None,
     pdf: bytes | None = None,
 ) -> Resource:
-    """A transaction: equal input gives equal ids, references resolve inside it, and a server that has the study already
-    updates it. `reading` is the latest of all.
+    """Return a transaction Bundle. Equal input gives equal ids, so a server that has the study updates it.
 
-    The report's results are the clinician's, once there is a reading; what was suggested stays beside them. `filed`
-    says who the patient is and where an archive has the photographs; without it the pseudonym alone does. `pdf` is the
-    same report for people. `issued` has a time zone; `release` names the model for people.
+    `reading` is the latest. With a reading, the report's results are the clinician's, and the Bundle also has the
+    suggestions. `filed` has the archive's identifiers of patient and photographs; without it the Bundle has the
+    pseudonym. `pdf` is the same report for people. `issued` has a time zone. `release` is the program's version.
     """
     must(issued.utcoffset() is not None, "issued", "have a time zone", issued, "Give it in UTC.")
     case = Case(study, diagnosis, reading, issued, status(study, diagnosis, reading, earlier), filed)
@@ -133,7 +132,7 @@ def _of_study(case: Case) -> list[Resource]:
 
 
 def _series(case: Case) -> Resource:
-    """As the archive has them."""
+    """Return the series and instances in the archive."""
     series: dict[str, list[Resource]] = {}
     for source in case.filed.sources if case.filed else ():
         instance = {"uid": source.instance, "sopClass": {"system": URI, "code": f"urn:oid:{source.kind}"}}
@@ -164,7 +163,7 @@ def _patient(case: Case) -> Resource:
 
 
 def _known_patient(case: Case, filed: Filed) -> Resource:
-    """By the hospital's own number, in the system of who issued it."""
+    """Return a Patient with the hospital's number, in the system of its issuer."""
     filing = filed.filing
     system = filing.issuer if ":" in filing.issuer else f"urn:uuid:{uuid5(NAMESPACE, f'numbers of {filing.issuer}')}"
     number = {"type": concept(f"{HL7}/v2-0203", "MR"), "system": system, "value": filing.patient_id}

@@ -1,4 +1,4 @@
-"""The FHIR R4 resources that the clinic reads, and what each states about a patient."""
+"""Models of the FHIR R4 resources that the clinic reads, and what each states about a patient."""
 
 import base64
 import binascii
@@ -24,16 +24,16 @@ EYES = {
     "8966001": Eye.LEFT,
     "362503005": Eye.LEFT,
 }
-"""SNOMED CT: right and left; structure of, and entire, right and left eye."""
+"""SNOMED CT codes: right and left; structure of, and entire, right and left eye."""
 DIABETES = {"46635009": Diabetes.TYPE_1, "44054006": Diabetes.TYPE_2, "73211009": Diabetes.OTHER}
 PREGNANCY = "77386006"
 RETINOPATHY = {"4855003", MACULAR_OEDEMA, *filter(None, DISORDERS)}
 SYMPTOMS = {"63102001", "397540003"}
-"""Visual disturbance, visual impairment."""
+"""SNOMED CT codes: visual disturbance, visual impairment."""
 ACUITY, AGE, PREGNANCY_STATUS = "363983007", "30525-0", "82810-3"
 PREGNANT = {"LA15173-0": True, "LA26683-5": False, "LA4489-6": None}
 UNITS: Mapping[str, Callable[[float], float]] = {"1": float, "{logMAR}": lambda value: 10**-value}
-"""UCUM, of visual acuity; as a decimal."""
+"""Conversion of visual acuity to decimal, by UCUM unit."""
 MEDICAL_RECORD = "MR"
 OVER = {"inactive", "remission", "resolved"}
 
@@ -42,11 +42,11 @@ Stated = dict[str, Any]
 
 
 class NotRead(DataError):
-    """Of a resource that is of a kind that we read, and says nothing that we do."""
+    """A resource of a supported kind has no content that the clinic reads."""
 
 
 class Element(BaseModel):
-    """Elements that are not named here are not read."""
+    """A FHIR element. Its models ignore elements that they do not name."""
 
     model_config = ConfigDict(alias_generator=to_camel, strict=True)
 
@@ -84,7 +84,7 @@ class Reference(Element):
 
 
 def _decoded(text: object) -> bytes:
-    """FHIR lets spaces stand in it."""
+    """Decode base64, in which FHIR allows spaces."""
     if not isinstance(text, str):
         raise DataError("must be base64")
     try:
@@ -110,7 +110,7 @@ class Patient(Element):
 
     @property
     def number(self) -> str | None:
-        """The hospital's own, of several. A `ValueError` where it is not said which that is."""
+        """The hospital's number of the patient. Raise a `DataError` if several qualify."""
         own = [one for one in self.identifier if MEDICAL_RECORD in one.type.plain] or self.identifier
         if len(own) > 1:
             raise DataError(
@@ -143,7 +143,7 @@ class Condition(Element):
 
 
 class Procedure(Element):
-    """Of an eye, whichever it was: earlier treatment."""
+    """A procedure; the clinic takes each one for an earlier treatment of an eye."""
 
     resource_type: Literal["Procedure"]
     status: str
@@ -204,7 +204,7 @@ class Media(Element):
 
     @property
     def eye(self) -> Eye:
-        """Unknown where two are named."""
+        """The eye of the body site; unknown if it names both."""
         named = {EYES[code] for code in self.body_site.codes(SNOMED) if code in EYES}
         return named.pop() if len(named) == 1 else Eye.UNKNOWN
 

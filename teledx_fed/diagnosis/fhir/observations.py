@@ -24,7 +24,7 @@ from teledx_fed.diagnosis.wording import CERTAINTIES, EYES, GRADE_NAMES, OEDEMA,
 
 
 def suggested(case: Case, eye: EyeDiagnosis) -> Resource:
-    """What the model says of an eye: preliminary for ever."""
+    """Return the model's suggestion for an eye; its status is always preliminary."""
     return case.entry(
         f"suggested {eye.eye}",
         "Observation",
@@ -37,7 +37,7 @@ def suggested(case: Case, eye: EyeDiagnosis) -> Resource:
 
 
 def signed(case: Case, reading: Reading, eye: EyeReading) -> Resource:
-    """What a clinician says of an eye."""
+    """Return a clinician's reading of an eye."""
     graded = eye.gradable and eye.grade is not None
     return case.entry(
         f"read {eye.eye}",
@@ -52,7 +52,7 @@ def signed(case: Case, reading: Reading, eye: EyeReading) -> Resource:
 
 
 def _of_eye(case: Case, eye: Eye, issued: datetime) -> Resource:
-    """What every observation of an eye says; one whose side is unknown has no code, since all codes are of a side."""
+    """Return the elements of each observation of an eye; without a code if unknown, as codes are of a side."""
     coded = {"coding": [coding(LOINC, SEVERITY[eye])]} if eye in SEVERITY else {}
     return {
         "category": [concept(f"{HL7}/observation-category", "imaging")],
@@ -66,7 +66,7 @@ def _of_eye(case: Case, eye: Eye, issued: datetime) -> Resource:
 
 
 def _suggested_value(eye: EyeDiagnosis) -> Resource:
-    """The grade with its probabilities; for an ungradable eye only the reason why there is none."""
+    """Return the grade with its probabilities; for an ungradable eye, only the reason."""
     if eye.graded is None or eye.grade is None:
         return _absent(listed([REASONS[reason] for reason in eye.reasons]) or CERTAINTIES[eye.certainty])
     possible = _component("not ruled out", valueString=grade_set(eye.graded.grades))

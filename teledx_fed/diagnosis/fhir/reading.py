@@ -1,9 +1,8 @@
-"""A patient's photographs and record as a FHIR R4 Bundle (4.0.1) sends them.
+"""Read a patient's photographs and record from a FHIR R4 Bundle (4.0.1).
 
-What is not read is listed by its path. Where it may decide whether the model may speak, it stays in the record, and a
-person reads the study. What changes the meaning of an element and is not known here (`modifierExtension`,
-`implicitRules`) is never passed over. Names, addresses and whatever else a Patient holds are not read; nothing is
-fetched.
+The result lists each resource that was not read, by its path. If the resource may affect the model's scope, the record
+names it, and a clinician reads the study. Elements that change the meaning of others (`modifierExtension`,
+`implicitRules`) are never ignored. Names, addresses and other data of a Patient are not read; nothing is fetched.
 """
 
 import re
@@ -34,12 +33,12 @@ from teledx_fed.diagnosis.fhir.incoming import (
 from teledx_fed.diagnosis.intake import record_of
 
 NOT_TAKEN = {"entered-in-error", "not-done"}
-"""Status of a Media that is no photograph of the patient."""
+"""Statuses of a Media that is not a photograph of the patient."""
 CHANGES_MEANING = ("implicitRules", "modifierExtension")
 HISTORY = "/_history/"
 
 SYSTEMS = {SNOMED: "SNOMED CT", LOINC: "LOINC", **dict.fromkeys(ICD_10, "ICD-10")}
-"""Of codes that a study's page may show; another system's code might be a name."""
+"""Systems whose codes a study's page may show; a code of another system may be a name."""
 CODE = re.compile(r"[A-Za-z0-9.-]{1,20}")
 HARMLESS = {
     *("4548-4", "17856-6", "59261-8", "4549-2"),  # HbA1c
@@ -52,7 +51,7 @@ HARMLESS = {
     *("38341003", "59621000", "55822004", "13644009", "414916001", "195967001", "13645005", "40930008"),
     # hypertension, lipids, obesity, asthma, COPD, hypothyroidism
 }
-"""Of LOINC and SNOMED CT: they say nothing of whether the model may speak."""
+"""LOINC and SNOMED CT codes that do not affect the model's scope."""
 HARMLESS_KINDS = {
     *("Account", "AllergyIntolerance", "Appointment", "AuditEvent", "CareTeam", "Consent", "Coverage", "Device"),
     *("Encounter", "Endpoint", "FamilyMemberHistory", "HealthcareService", "ImagingStudy", "Immunization", "Location"),
@@ -65,11 +64,11 @@ OTHER_KINDS = {
     *("MedicationDispense", "MedicationRequest", "MedicationStatement", "QuestionnaireResponse", "RiskAssessment"),
     "VisionPrescription",
 }
-"""They may say that an eye was treated, or something like it."""
+"""Kinds that may contain, for example, a treatment of an eye."""
 
 
 class NotUnderstood(DataError):
-    """Of a Bundle, with the FHIRPath of what is wrong."""
+    """A Bundle is invalid; `path` is the FHIRPath of the wrong element."""
 
     def __init__(self, path: str, message: str) -> None:
         super().__init__(f"{path} {message}")
@@ -78,7 +77,7 @@ class NotUnderstood(DataError):
 
 @dataclass(frozen=True)
 class Ignored:
-    """A resource that was not read. `matters`: it may decide whether the model may speak."""
+    """A resource that was not read. `matters`: it may affect the model's scope."""
 
     path: str
     what: str
@@ -88,7 +87,7 @@ class Ignored:
 
 @dataclass(frozen=True)
 class Told:
-    """What a Bundle says of one patient's study; `patient` is the hospital's own number."""
+    """The content of a Bundle about one patient's study; `patient` is the hospital's number."""
 
     photographs: tuple[Media, ...]
     patient: str | None
@@ -98,7 +97,7 @@ class Told:
 
 
 def read(content: bytes, today: date) -> Told:
-    """A `NotUnderstood` names the first element that is not as FHIR has it, or that contradicts another."""
+    """Read a Bundle; `NotUnderstood` names the first element that is invalid or contradicts another."""
     with _by_path("Bundle"):
         entries = Bundle.model_validate_json(content).entry
     resources, ignored = dict[str, Element](), list[Ignored]()
@@ -149,7 +148,7 @@ def _number(resources: Mapping[str, BaseModel]) -> str | None:
 
 
 def _not_as_it_seems(path: str, resource: Element, sent: object) -> str | None:
-    """Why it is not read. A `NotUnderstood` where a study cannot do without it."""
+    """Return why a resource is not read, or None; raise `NotUnderstood` if a study needs the resource."""
     found = _changes_meaning(sent)
     if found is not None and isinstance(resource, Patient | Media):
         raise NotUnderstood(path, f"must hold no {found}, for what it changes is not known here.")
@@ -159,7 +158,7 @@ def _not_as_it_seems(path: str, resource: Element, sent: object) -> str | None:
 
 
 def _changes_meaning(sent: object) -> str | None:
-    """The first element, however deep, that may turn what others say into something else."""
+    """Return the first element, at any depth, that may change the meaning of others."""
     if isinstance(sent, dict):
         own = (name for name in CHANGES_MEANING if sent.get(name))
         return next(own, None) or _changes_meaning(list(sent.values()))
@@ -167,7 +166,7 @@ def _changes_meaning(sent: object) -> str | None:
 
 
 def _patient(resources: Mapping[str, Element], addresses: Mapping[str, str]) -> Patient | None:
-    """Of whom all others are; `addresses` are the entries' own, by path."""
+    """Return the patient of all other resources; `addresses` are the entries' `fullUrl`s by path."""
     patients = {path: one for path, one in resources.items() if isinstance(one, Patient)}
     others: dict[str, Reference] = {
         path: one.subject  # type: ignore[attr-defined]
@@ -184,7 +183,7 @@ def _patient(resources: Mapping[str, Element], addresses: Mapping[str, str]) -> 
 
 
 def _is_of(subject: Reference, patient: Patient, address: str) -> bool:
-    """Whether it can be this patient's; a Patient with neither id nor address can be anybody's that is referred to."""
+    """Return whether a subject can be this patient; a Patient without id and `fullUrl` fits any reference."""
     numbers, referred = {one.value for one in patient.identifier}, subject.reference.partition(HISTORY)[0]
     if subject.identifier is not None and numbers and subject.identifier.value not in numbers:
         return False
@@ -195,7 +194,7 @@ def _is_of(subject: Reference, patient: Patient, address: str) -> bool:
 
 
 def _stated(resources: Mapping[str, BaseModel]) -> tuple[Stated, list[Ignored]]:
-    """Of several acuities the worst; else nothing may be stated twice in two ways. And what was not read."""
+    """Merge the statements, taking the worst acuity and raising on other conflicts; list unread resources."""
     stated, unread = Stated(), list[Ignored]()
     for path, resource in resources.items():
         if not isinstance(resource, Condition | Procedure | Observation):
@@ -217,7 +216,7 @@ def _stated(resources: Mapping[str, BaseModel]) -> tuple[Stated, list[Ignored]]:
 
 
 def _unread(path: str, resource: Condition | Procedure | Observation, why: str) -> Ignored:
-    """A condition that somebody ruled out does not matter, nor does a measurement that says nothing of the eyes."""
+    """Describe an unread resource; a refuted condition and a harmless code do not matter."""
     code = Concept() if isinstance(resource, Procedure) else resource.code
     shown = [
         f"{SYSTEMS[one.system]} {one.code}" for one in code.coding if one.system in SYSTEMS and CODE.fullmatch(one.code)
@@ -229,11 +228,11 @@ def _unread(path: str, resource: Condition | Procedure | Observation, why: str) 
 
 
 def _years(birth: str, day: date) -> float:
-    """Whole years; of a date that is not whole, the latest that it can be: nobody is taken for older."""
+    """Return the age in whole years; complete a partial date of birth to its latest day."""
     year, month, born = (int(part) for part in (f"{birth}-12-31" if len(birth) == 4 else f"{birth}-31")[:10].split("-"))
     return day.year - year - ((day.month, day.day) < (month, born))
 
 
 def _path(start: str, place: tuple[int | str, ...]) -> str:
-    """FHIRPath."""
+    """Return a FHIRPath."""
     return "".join((start, *(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place)))
