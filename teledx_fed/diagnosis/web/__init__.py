@@ -1,1 +1,1 @@
-"""The clinician's page, and the interface that devices and portals submit to."""
+"""The clinicians' pages, and the API for devices and portals."""

@@ -1,4 +1,4 @@
-"""What administrators do in the page: who may log in, which devices may send, and links to give away."""
+"""Administration pages: users, devices and links."""
 
 from datetime import timedelta
 from typing import Annotated
@@ -93,7 +93,7 @@ def _access(request: Request) -> Access:
 
 
 def _another(session: LoggedIn, name: str) -> None:
-    """So that an administrator is left."""
+    """Forbid changes of the own account, so that one administrator always remains."""
     must(name != session.user.name, "name", "be another than yours", name, "Ask another administrator.", DataError)
 
 

@@ -1,4 +1,4 @@
-"""The interface to which devices, apps and portals submit studies: with a token, once for each key, resumable."""
+"""HTTP API for devices, apps and portals: submit studies with a token, once for each idempotency key."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,7 +117,7 @@ def _finished(clinic: Clinic, sender: Device, upload: str) -> Path:
 
 
 def content_of(image: UploadFile) -> bytes:
-    """A 413 before more of it is in memory than a photograph may have."""
+    """Return the bytes of an upload; respond 413 before a file above the limit is in memory."""
     content = image.file.read(LARGEST_MIB * 2**20 + 1)
     if len(content) > LARGEST_MIB * 2**20:
         raise HTTPException(413, f"Each image must be at most {LARGEST_MIB} MiB.")

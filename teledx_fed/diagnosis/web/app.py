@@ -1,4 +1,4 @@
-"""The clinician's page and the devices' interface, as one application."""
+"""The web application: the clinicians' pages and the API for devices."""
 
 from datetime import timedelta
 from functools import partial
@@ -93,7 +93,7 @@ def app(clinic: Clinic, settings: DiagnosisSettings) -> FastAPI:
         try:
             refused = misdirected(request, settings.hosts) or await run_in_threadpool(unwanted, request)
             return refused if refused is not None else await answer(request)
-        except Exception as error:  # noqa: BLE001 - people read a reference, the log has the traceback
+        except Exception as error:  # noqa: BLE001 - the page shows a reference, the log has the traceback
             return await run_in_threadpool(fail, request, error)
 
     @site.get("/favicon.ico", include_in_schema=False)
@@ -110,7 +110,7 @@ def app(clinic: Clinic, settings: DiagnosisSettings) -> FastAPI:
 
 
 def server(clinic: Clinic, settings: DiagnosisSettings) -> uvicorn.Server:
-    """To be run. A `ValueError` where what is served is not safe for patients, or not from other machines."""
+    """Return the server; raise a `ConfigurationError` if its settings are unsafe for this bundle or network."""
     _check_served(clinic, settings)
     return uvicorn.Server(
         uvicorn.Config(

@@ -1,4 +1,4 @@
-"""Studies as portals and record systems send them: FHIR R4. What is wrong comes back as an OperationOutcome."""
+"""Intake of studies as FHIR R4 from portals and record systems; errors are OperationOutcomes."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ from teledx_fed.diagnosis.web.schemas import WITH_BODY, Issue, OperationOutcome,
 router = APIRouter(prefix="/api/v1/fhir", tags=["studies"])
 
 STATED = "2026-12-01"
-"""When what we take changed last."""
+"""Date of the last change of the CapabilityStatement."""
 LARGEST_BUNDLE_MIB = 96
 
 

@@ -11,14 +11,14 @@ from cachetools import TTLCache
 from teledx_fed.core.errors import RefusedError, UnavailableError
 
 MAX_KEYS = 10_000
-"""The key that was used longest ago is dropped first."""
+"""A full table drops its least recently used key."""
 LONGEST_NAME = 200
 IPV6_PREFIX = 64
-"""Bits of an IPv6 address that one network has: it can choose the others at will."""
+"""Bits of an IPv6 address that identify a network; a host can choose the others freely."""
 
 
 class TooMany(RefusedError):
-    """`seconds`: when the next attempt is allowed."""
+    """Too many attempts; the next is allowed in `seconds`."""
 
     def __init__(self, message: str, seconds: float) -> None:
         super().__init__(message)
@@ -26,13 +26,13 @@ class TooMany(RefusedError):
 
 
 class Busy(UnavailableError):
-    """All places are taken."""
+    """All places are in use."""
 
 
 class RateLimit:
     """`burst` attempts at once, then one every `seconds`: the generic cell rate algorithm (ITU-T I.371).
 
-    Of a key it keeps one number, the time at which an attempt would be on schedule.
+    It stores one number for each key: the time at which the next attempt would be on schedule.
     """
 
     def __init__(self, burst: int, seconds: float, clock: Callable[[], float] = monotonic) -> None:
@@ -63,11 +63,11 @@ Counted = list[tuple[RateLimit, Hashable]]
 
 
 class LogInLimits:
-    """Attempts to log in.
+    """Limits of log-in attempts.
 
-    A browser that logged in as that user before has a limit of its own, which nobody else can use up. Other browsers
-    share limits: a strict one for a name from one network, and wide ones for a name from anywhere and for a network
-    with any name. So one person can slow others down, but cannot lock them out.
+    A browser in which this user logged in before has its own limit, which nobody else can use up. Other browsers share
+    limits: a strict one for a name from one network, and wide ones for a name from anywhere and for a network with any
+    name. So one person can slow others down, but cannot lock them out.
     """
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
@@ -77,7 +77,7 @@ class LogInLimits:
 
     @contextmanager
     def log_in(self, name: str, address: str, mark: str) -> Iterator[None]:
-        """`mark`: that of a browser known to this user, or else empty."""
+        """Limit a log-in; `mark` is the valid mark of the user's browser, or empty."""
         name, network = name[:LONGEST_NAME], network_of(address)
         shared: Counted = [(self.name_and_network, (name, network)), (self.name, name), (self.network, network)]
         with self._attempt([(self.browser, mark)] if mark else shared):
@@ -94,7 +94,7 @@ class LogInLimits:
 
     @contextmanager
     def _attempt(self, keys: Counted) -> Iterator[None]:
-        """Counted before the block, which checks the password; given back unless the block refuses it."""
+        """Count an attempt before the block; undo that unless the block refuses the password."""
         _reserve(keys)
         try:
             yield
@@ -122,7 +122,7 @@ def _duration(seconds: float) -> str:
 
 
 def network_of(address: str) -> str:
-    """The address, or the network of an IPv6 address; what is no address stays as it is."""
+    """Return an IPv4 address, or the network of an IPv6 address; leave other text unchanged."""
     try:
         parsed = ip_address(address)
     except ValueError:
@@ -133,7 +133,7 @@ def network_of(address: str) -> str:
 
 
 class Places:
-    """At most `at_once` work; a few more wait for their turn, and the others are `Busy`."""
+    """Places for `at_once` callers; `waiting` more wait for their turn, and the others get `Busy`."""
 
     def __init__(self, at_once: int, waiting: int) -> None:
         self._working, self._inside = BoundedSemaphore(at_once), BoundedSemaphore(at_once + waiting)

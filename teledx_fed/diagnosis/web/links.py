@@ -1,4 +1,4 @@
-"""A link for one study: a patient or a clinic without a log-in sends photographs once, before its time is over."""
+"""Links for one study: a patient or clinic without a log-in sends photographs once before the link expires."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""Logging in, with a password or through the hospital's provider, and out; a new password."""
+"""Log-in with a password or the hospital's OpenID Connect provider, log-out, and change of password."""
 
 import hashlib
 from math import ceil
@@ -20,7 +20,7 @@ ATTEMPT_COOKIE = "teledx_fed_login"
 ATTEMPT_SECONDS = 600
 ATTEMPT_PATH = "/login/oidc"
 MARK_COOKIE, MARK_PATH, MARK_SECONDS = "teledx_fed_known", "/login", 365 * 24 * 3600
-"""Of a browser that logged in: guesses made elsewhere keep nobody out of it."""
+"""Cookie of a browser after a log-in: guesses in other browsers do not use up its limit."""
 
 
 def authenticator_of(request: Request) -> Authenticator:
@@ -78,12 +78,12 @@ def log_in(request: Request, name: Annotated[str, Form()], password: Annotated[s
 
 
 def _mark_cookie(name: str) -> str:
-    """One for each user: several share a browser on a ward."""
+    """Return the name of a user's mark cookie; users on a ward share browsers."""
     return f"{MARK_COOKIE}_{hashlib.sha256(name.encode(errors='replace')).hexdigest()[:16]}"
 
 
 def _mark(request: Request, response: Response, cookie: str, mark: str, password_hash: str) -> None:
-    """The browser keeps the mark that it has: with each log-in a new one, it would have as many limits."""
+    """Set the mark cookie; reuse a valid mark, because each new mark would have a limit of its own."""
     value = mark if is_mark(mark, password_hash) else new_mark(password_hash)
     secure = request.url.scheme == "https"
     response.set_cookie(cookie, value, MARK_SECONDS, path=MARK_PATH, httponly=True, samesite="strict", secure=secure)
@@ -114,7 +114,7 @@ def come_back(request: Request, provider: Asked) -> Response:
 
 
 def _admitted(request: Request, provider: Provider) -> Response:
-    """A page of our own that goes on: a redirect from another site would not carry the session's cookie."""
+    """Log in and return a page that continues: after a redirect, the browser would not send a strict cookie."""
     told = request.query_params
     try:
         authenticator_of(request).limits.with_provider(address_of(request))

@@ -1,4 +1,4 @@
-"""The page about the model in use: training, thresholds with their performance, and limits."""
+"""Page about the model in use: training, thresholds with their performance, and limits."""
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse

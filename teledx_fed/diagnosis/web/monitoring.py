@@ -1,4 +1,4 @@
-"""Serve health checks and metrics. Neither contains data of a patient, a reader or a device."""
+"""Health checks and metrics. Neither contains data of a patient, a reader or a device."""
 
 import shutil
 import time
@@ -16,9 +16,9 @@ from teledx_fed.diagnosis.web.settings import DiagnosisSettings
 router = APIRouter(include_in_schema=False)
 
 WAYS = {"/upload": "page", "/link": "link", "/api/v1/studies": "device", "/api/v1/fhir/studies": "fhir"}
-"""Where studies are sent to; behind a link's path comes its token."""
+"""Paths that receive studies; a link's path continues with its token."""
 NOT_TAKEN = (409, 413, 422, 429, 507)
-"""Statuses of refused studies; a request without authorisation is none."""
+"""Statuses of refused studies; requests without authorisation do not count."""
 
 
 @router.get("/healthz")
@@ -39,7 +39,7 @@ def metrics(request: Request) -> Response:
 
 
 async def counted(request: Request, traffic: Traffic, answer: Callable[[], Awaitable[Response]]) -> Response:
-    """Under the path as our own code names it: what a visitor asked for may name a patient, or be endless."""
+    """Count a request by its route's path: the requested URL may name a patient and has no limited set of values."""
     began, status = time.perf_counter(), 500
     try:
         response = await answer()
@@ -54,7 +54,7 @@ async def counted(request: Request, traffic: Traffic, answer: Callable[[], Await
 
 
 def _way_of(request: Request) -> str | None:
-    """Also of what is refused before it reaches a route."""
+    """Return how a study was sent; works also for requests refused before a route."""
     path = request.url.path
     sent_to = "/link" if path.startswith("/link/") else path
     return WAYS.get(sent_to) if request.method == "POST" else None

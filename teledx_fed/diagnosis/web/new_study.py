@@ -1,4 +1,4 @@
-"""Photographs of a patient, sent by who is logged in, with what decides whether the model may speak of them."""
+"""Upload page: a logged-in user sends a patient's photographs, with the record that the model's scope needs."""
 
 from collections.abc import Iterable
 from typing import Annotated
@@ -24,7 +24,7 @@ def upload_page(request: Request, session: Session) -> HTMLResponse:
 
 
 async def stated(request: Request) -> PatientRecord:
-    """The items of a patient's record that a form was filled in with."""
+    """Return the patient's record from the form."""
     form = await request.form()
     return record_of({name: form.get(name, "") for name in RECORD})
 
@@ -49,5 +49,5 @@ def upload(
 
 
 def _photographs(sent: Iterable[UploadFile], eye: Eye) -> Iterable[PhotographUpload]:
-    """Browsers send an empty part where no file was chosen."""
+    """Make uploads; skip the empty part that a browser sends if no file is chosen."""
     return (PhotographUpload(content_of(file), eye, name=file.filename or "") for file in sent if file.size)

@@ -26,13 +26,13 @@ from teledx_fed.diagnosis.web.settings import OidcSettings, check_secure
 log = logging.getLogger(__name__)
 
 SIGNATURES = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512")
-"""By a key that the provider alone has: not `none`, and not HS256, which takes the secret that we have too."""
+"""Algorithms with a private key of the provider: not `none`, and not HS256, whose secret this site also has."""
 LEEWAY_SECONDS = 60
 TIMEOUT_SECONDS = 5.0
 AT_ONCE = 8
-"""Log-ins that may wait for the provider at once: while it hangs, users with a session are still served."""
+"""Log-ins that may wait for the provider at once, so that a slow provider does not block other requests."""
 BASIC = "client_secret_basic"
-"""How we show our secret, unless the provider wants it in the form."""
+"""How this site sends its secret, unless the provider supports only other methods."""
 
 
 def _random() -> str:
@@ -41,7 +41,7 @@ def _random() -> str:
 
 @dataclass(frozen=True)
 class Attempt:
-    """A log-in with the provider, until the browser comes back; only that browser has these values."""
+    """Secret values of one log-in with the provider; only that browser stores them, in a cookie."""
 
     state: str = field(default_factory=_random)
     nonce: str = field(default_factory=_random)
@@ -53,7 +53,7 @@ class Attempt:
 
     @classmethod
     def read(cls, cookie: str, state: str) -> Self:
-        """A `ValueError` where the browser that comes back with `state` did not begin with it."""
+        """Read the cookie; raise a `RefusedError` unless this browser began the log-in with `state`."""
         parts = cookie.split(".")
         if len(parts) != 3 or not all(parts) or not compare_digest(parts[0].encode(), state.encode()):
             raise RefusedError("this log-in was not begun in this browser, or its time is over. Begin again.")
@@ -61,11 +61,11 @@ class Attempt:
 
 
 class ProviderError(UnavailableError):
-    """The provider is not reached, or its answer makes no sense."""
+    """The provider cannot be reached, or its response is invalid."""
 
 
 class Answer(BaseModel):
-    model_config = ConfigDict(hide_input_in_errors=True)  # errors are logged, and the input holds tokens
+    model_config = ConfigDict(hide_input_in_errors=True)  # errors go to the log, and the input contains tokens
 
 
 class Discovery(Answer):
@@ -108,7 +108,7 @@ class Provider:
         return cls(settings, secret)
 
     def address(self, attempt: Attempt) -> str:
-        """Where the browser is sent to log in."""
+        """Return the provider's address at which the browser logs in."""
         with self._asked() as client:
             endpoint = self._discovery(client).authorization_endpoint
         asked = {
@@ -124,7 +124,7 @@ class Provider:
         return str(httpx.URL(endpoint).copy_merge_params(asked))
 
     def user(self, attempt: Attempt, told: Mapping[str, str]) -> str:
-        """The name of who came back with what the provider told. A `ValueError` where it vouches for nobody."""
+        """Return the user's name by the callback's parameters; raise a `RefusedError` without a valid ID token."""
         if not (code := told.get("code")):
             log.warning("%s logged nobody in: %.100r", self.settings.issuer, told.get("error"))
             raise RefusedError("the provider did not log you in. Try again, or ask an administrator.")

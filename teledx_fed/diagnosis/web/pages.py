@@ -24,13 +24,13 @@ from teledx_fed.store.values import LoggedIn, Role, StoredImage, StoredReading, 
 router = APIRouter(include_in_schema=False)
 
 SHOWN_EYES = (Eye.RIGHT, Eye.LEFT, Eye.UNKNOWN)
-"""The right eye on the left, as one sits before the patient."""
+"""Order of the eyes: the right eye on the left, as when facing the patient."""
 FINDINGS = ("drusen", "glaucomatous disc", "vein occlusion", "epiretinal membrane", "cataract", "naevus")
-"""That a reader may tick, beside retinopathy."""
+"""Findings that a reader can select, besides retinopathy."""
 NOTHING_CHOSEN = FormData()
 PNG = "image/png"
 DIGITS = 12
-"""Of a digest, in the log."""
+"""Digits of a digest in the log."""
 
 
 def clinic_of(request: Request) -> Clinic:
@@ -40,7 +40,7 @@ def clinic_of(request: Request) -> Clinic:
 
 @dataclass(frozen=True)
 class Panel:
-    """One eye on the page."""
+    """The part of a study's page about one eye."""
 
     eye: Eye
     images: tuple[StoredImage, ...]
@@ -49,7 +49,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class StudyView:
-    """What a reader may see of a study now: its suggestion is None where it is withheld, or not made yet."""
+    """The part of a study that a reader may see now; `suggestion` is None if withheld or missing."""
 
     stored: StoredStudy
     suggestion: Suggestion | None
@@ -68,7 +68,7 @@ class StudyView:
 
     @property
     def late(self) -> tuple[Reading, ...]:
-        """The readings that are of fewer photographs than the study has now."""
+        """The readings that lack a photograph of the study."""
         return tuple(one.reading for one in self.readings if came_after(self.stored.study, one.reading))
 
     @property
@@ -81,7 +81,7 @@ class StudyView:
 
     @property
     def version(self) -> str:
-        """Another one as soon as photographs, signed readings or the suggestion in sight are others."""
+        """A digest that changes with the photographs, the signed readings and the visible suggestion."""
         images = [(image.digest, image.eye) for image in self.stored.images]
         suggestion = self.suggestion.digest if self.suggestion else None
         content = json.dumps([images, suggestion, [one.digest for one in self.signed]])
@@ -89,7 +89,7 @@ class StudyView:
 
 
 def study_view(request: Request, session: LoggedIn, study: str) -> StudyView:
-    """A 404 where there is no such study."""
+    """Return a study as this user may see it; respond 404 if there is none."""
     clinic, settings = clinic_of(request), request.app.state.settings
     stored, readings = _known(clinic, study), clinic.store.readings(study)
     made = clinic.store.suggestions(study)
@@ -108,13 +108,13 @@ def _known(clinic: Clinic, study: str) -> StoredStudy:
 def _withheld(
     settings: DiagnosisSettings, session: LoggedIn, stored: StoredStudy, readings: tuple[StoredReading, ...]
 ) -> bool:
-    """Until they have graded all photographs that there are now."""
+    """Return whether to hide the suggestion: until this reader has graded all present photographs."""
     own = [one.reading for one in readings if one.reading.reader == session.user.name]
     return _blinded(settings) and all(came_after(stored.study, reading) for reading in own)
 
 
 def _blinded(settings: DiagnosisSettings) -> bool:
-    """Whether readers grade before they see what others, or the model, made of a study."""
+    """Return whether readers grade a study before they see the suggestion and other readings."""
     return settings.suggestion == "after_own_grade"
 
 
@@ -166,7 +166,7 @@ def show(
     map: Evidence = Evidence.HEAT_MAP,
     status: int = 200,
 ) -> HTMLResponse:
-    """A study; its form holds what the reader has `chosen`, and nothing else. `problems` say what is still to do."""
+    """Render a study; the form contains only what the reader has `chosen`. `problems` are shown above it."""
     clinic, study = clinic_of(request), seen.stored.study.id
     folder = clinic.store.folder
     return render(
@@ -206,7 +206,7 @@ def map_over(request: Request, session: Session, study: str, kind: Evidence, dig
 
 
 def _picture(clinic: Clinic, session: LoggedIn, study: str, kind: str, digest: str, file: Path) -> Response:
-    """It is on record who sees it: by the study's page, which shows it, or else by itself."""
+    """Return an image and log who views it, unless a logged view of the study's page covers it."""
     what = f"{kind} {digest[:DIGITS]}"
     clinic.store.log_view(study, session.user.name, what, covered_by=("page", what))
     return Response(file.read_bytes(), media_type=PNG)

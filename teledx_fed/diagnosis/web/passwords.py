@@ -13,17 +13,17 @@ from teledx_fed.diagnosis.web.limits import Places
 
 SHORTEST_PASSWORD = 12
 DEMONSTRATION_USER, DEMONSTRATION_PASSWORD = "demo", "demonstration"
-"""Printed in the guide, so good for a demonstration alone."""
+"""The guide contains this password, so only a demonstration accepts it."""
 
 _hasher = PasswordHasher()
 _strangers, _known = Places(2, waiting=8), Places(1, waiting=4)
-"""Known users have a queue of their own, so that people who guess passwords cannot delay them."""
+"""Browsers with a mark and sessions have a separate queue, which people who guess passwords cannot fill."""
 NOBODY = _hasher.hash(secrets.token_urlsafe())
-"""Checked where there is no such user, so that both answers take as long."""
+"""Hash to check for an unknown user, so that the response takes as long as for a known one."""
 
 
 def hashed_password(password: str) -> str:
-    """A `ValueError` for a password that is too short, or that everybody knows."""
+    """Return the hash; raise a `DataError` for a short password or the demonstration's."""
     must(
         len(password) >= SHORTEST_PASSWORD,
         "password",
@@ -49,7 +49,7 @@ def hashed_demonstration_password() -> str:
 
 
 def matches(password_hash: str, password: str, known: bool) -> bool:
-    """`known`: asked by a browser or a session of this user. `Busy` where too many ask."""
+    """Check a password; `known`: in a marked browser or a session of the user. Raise `Busy` if the queue is full."""
     with (_known if known else _strangers).place():
         try:
             return _hasher.verify(password_hash, password)
@@ -58,7 +58,7 @@ def matches(password_hash: str, password: str, known: bool) -> bool:
 
 
 def new_mark(password_hash: str) -> str:
-    """Make the cookie of a browser that logged in. It gives no access, and a new password makes it invalid."""
+    """Return a mark for the browser of a user. It gives no access, and a new password makes it invalid."""
     nonce = secrets.token_urlsafe(16)
     return f"{nonce}.{_sealed(nonce, password_hash)}"
 
@@ -69,5 +69,5 @@ def is_mark(mark: str, password_hash: str) -> bool:
 
 
 def _sealed(nonce: str, password_hash: str) -> str:
-    """The hash, with its 16 random bytes of salt, is a key that nobody outside the database has."""
+    """Return the HMAC of a nonce; the key is the hash, whose random salt (16 bytes) only the database has."""
     return hmac.new(password_hash.encode(), nonce.encode(), hashlib.sha256).hexdigest()

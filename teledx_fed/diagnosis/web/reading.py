@@ -1,4 +1,4 @@
-"""Take a clinician's reading of a study, and sign it after one confirmation."""
+"""Receive a clinician's reading of a study, and sign it after a confirmation."""
 
 from datetime import UTC, datetime
 
@@ -17,7 +17,7 @@ from teledx_fed.store.values import LoggedIn
 router = APIRouter(include_in_schema=False)
 
 SIGN, PRELIMINARY, CHANGE = "yes", "no", "change"
-"""What a form asks for: signing, keeping as preliminary, going back to the choices."""
+"""Values of the form's button: sign, keep as preliminary, or go back to the choices."""
 
 
 @router.post("/studies/{study}/reading")
@@ -46,7 +46,7 @@ def _answer(request: Request, session: LoggedIn, study: str, form: FormData) -> 
 
 
 def _changed(seen: StudyView) -> str:
-    """Another request has come before, or the same one twice."""
+    """Return the message for a study that another request, or a repeated one, has changed."""
     said = "This study has changed since you opened it, and nothing was added now. Look at it again."
     if not seen.signed:
         return said

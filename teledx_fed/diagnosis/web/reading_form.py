@@ -1,4 +1,4 @@
-"""The reading form: every answer in a reading is one that the reader chose."""
+"""Reading form: it has no defaults, so the reader chooses every answer."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -20,7 +20,7 @@ LONGEST_TEXT = 4000
 
 
 def problems(form: FormData, seen: StudyView) -> tuple[str, ...]:
-    """What is missing or contradictory, a sentence each; none for a form that `reading_of` can take."""
+    """Return a sentence for each missing or invalid answer; none if the form is valid for `reading_of`."""
     open_choices = tuple(_open_choices(form, seen))
     return open_choices or tuple(_text_problems(form, seen))
 
@@ -45,7 +45,7 @@ def _text_problems(form: FormData, seen: StudyView) -> Iterator[str]:
 
 
 def reading_of(form: FormData, seen: StudyView, session: LoggedIn, now: datetime) -> Reading:
-    """Of a form without problems."""
+    """Make a reading from a form without problems."""
     return Reading(
         study=seen.stored.study.id,
         reader=session.user.name,
@@ -61,24 +61,24 @@ def reading_of(form: FormData, seen: StudyView, session: LoggedIn, now: datetime
 
 
 def confirmation(form: FormData, seen: StudyView, session: LoggedIn) -> str:
-    """The digest of all that a reader is asked to confirm: what they chose, of what they saw."""
+    """Return the digest of what a reader confirms: their choices, and the version of the study on the page."""
     timeless = reading_of(form, seen, session, datetime.fromtimestamp(0, UTC))
     return digest_of(seen.version + written(READINGS, timeless))
 
 
 def differs(eyes: tuple[EyeReading, ...], urgency: Action, diagnosis: Diagnosis) -> bool:
-    """From what is suggested, in management or in an eye's grade."""
+    """Return whether a reading differs from the suggestion, in management or in an eye's grade."""
     return urgency is not diagnosis.action or bool(differing(eyes, diagnosis))
 
 
 def differing(eyes: tuple[EyeReading, ...], diagnosis: Diagnosis) -> frozenset[Eye]:
-    """The eyes that were graded otherwise than suggested; of an eye without a suggested grade there is no otherwise."""
+    """Return the eyes whose grade differs from the suggested grade; skip eyes without one."""
     suggested = {eye.eye: eye.grade for eye in diagnosis.eyes if eye.grade is not None}
     return frozenset(eye.eye for eye in eyes if suggested.get(eye.eye, eye.grade) != eye.grade)
 
 
 def text(form: FormData, name: str) -> str:
-    """With one character a line break, as browsers count."""
+    """Return a text field, with one character for each line break, as browsers count."""
     return str(form.get(name, "")).replace("\r\n", "\n").strip()
 
 

@@ -15,14 +15,14 @@ from teledx_fed.diagnosis.web.rendering import render
 from teledx_fed.diagnosis.web.sessions import current_user
 
 CODES = {401: "login", 404: "not-found", 405: "not-supported", 413: "too-long", 429: "throttled", 507: "no-store"}
-"""FHIR's, of issues, by HTTP status."""
+"""FHIR issue codes by HTTP status."""
 TITLES = {403: "Not allowed", 404: "Not found", 405: "Not found", 413: "Too large"}
 
 
 def refuse(
     request: Request, status: int, message: str, headers: Mapping[str, str] | None = None, path: str | None = None
 ) -> Response:
-    """`path` says which element of what was sent is wrong, in FHIRPath."""
+    """Return an error response; `path` is the FHIRPath of the wrong element."""
     if request.url.path.startswith("/api/v1/fhir/"):
         return JSONResponse(_outcome(status, message, path), status, headers, media_type="application/fhir+json")
     if request.url.path.startswith("/api/"):
@@ -32,22 +32,22 @@ def refuse(
 
 
 def _outcome(status: int, message: str, path: str | None) -> dict[str, Any]:
-    """FHIR R4's OperationOutcome."""
+    """Return a FHIR R4 OperationOutcome."""
     issue = {"severity": "error", "code": CODES.get(status, "invalid"), "diagnostics": message}
     where = {} if path is None else {"expression": [path]}
     return {"resourceType": "OperationOutcome", "issue": [{**issue, **where}]}
 
 
 def fail(request: Request, error: Exception) -> Response:
-    """Answer an error that no handler expects: the machine's with its line, any other with a reference number."""
+    """Answer an unexpected error: with a message for an error of the machine, else with a reference number."""
     message = of_machine(error) or log_unexpected(error)
     if request.url.path.startswith("/api/"):
         return refuse(request, 500, message)
-    return render(request, "refused", None, 500, title="Not done", message=message)  # the database may be what failed
+    return render(request, "refused", None, 500, title="Not done", message=message)  # the database may have failed
 
 
 def report_errors(site: FastAPI) -> None:
-    """Answer each kind of error that is raised on purpose."""
+    """Register handlers for the expected errors."""
 
     @site.exception_handler(TeledxError)
     async def not_valid(request: Request, error: TeledxError) -> Response:

@@ -1,4 +1,4 @@
-"""Templates, and the words in them."""
+"""Rendering of Jinja templates for the pages."""
 
 from functools import cache
 from pathlib import Path

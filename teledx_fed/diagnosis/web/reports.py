@@ -1,4 +1,4 @@
-"""Reports of a study, to download or to send to the archive; preliminary until a clinician signs."""
+"""Downloads of a study's report, and sending it to the archive; preliminary until a clinician signs."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -21,7 +21,7 @@ DICOM = "application/dicom"
 
 
 def suggested(request: Request, session: Session, study: str, what: str) -> StudyReport:
-    """A 404 where the suggestion is withheld, or not there; who takes it along is on record."""
+    """Return the report, and log who downloads it; respond 404 if the suggestion is withheld or missing."""
     seen = study_view(request, session, study)
     if seen.diagnosis is None:
         raise HTTPException(404, "There is no suggestion to report yet.")

@@ -1,4 +1,4 @@
-"""Refuse requests before their body is read. Frameworks spool a body to disk before they check who sent it."""
+"""Refuse requests before their body is read: frameworks write a body to disk before they check its sender."""
 
 import logging
 from collections.abc import Collection
@@ -25,7 +25,7 @@ LARGEST_FORM = MIB
 LARGEST_LOGIN = 16 * 2**10
 LINK_IS_OVER = "This link was used, was tried too often, or has expired. Ask for another."
 MOST_DIGITS = 20
-"""Of a length that is worth reading."""
+"""Longest Content-Length, in digits."""
 SAFE = ("GET", "HEAD", "OPTIONS")
 WITHOUT_BODY = (*SAFE, "DELETE")
 
@@ -35,10 +35,11 @@ FOREIGN = "This form was sent from another site. Load the page again, and send i
 
 
 def misdirected(request: Request, hosts: Collection[str]) -> Response | None:
-    """The answer to a request under another name than ours, or that another site had a browser send.
+    """Return the refusal of a request for another host name, or of a form from another site, or None.
 
-    `Sec-Fetch-Site` tells it, which no page can forge; of a browser that sends none, `Origin`. What is no browser sends
-    neither. A device's token is sent by no browser by itself, so the interface for devices may be used from anywhere.
+    Another site shows in `Sec-Fetch-Site`, which a page cannot forge, or in `Origin` if a browser sends no such header.
+    Programs other than browsers send neither. The API for devices accepts requests from any site, because a browser
+    does not add a device's token by itself.
     """
     if _host(request.headers.get("host", "")) not in hosts:
         return PlainTextResponse(NOT_OURS, 400)
@@ -81,7 +82,7 @@ def refusal(request: Request, access: Access) -> Response | None:
 
 
 def no_room(request: Request, folder: Path, free_mib: int) -> Response | None:
-    """The answer to a body after which less than `free_mib` would be left, where it is spooled or where it is kept."""
+    """Return the refusal of a body that would leave less than `free_mib` on a disk for spooling or storage."""
     length = 0 if request.method in WITHOUT_BODY else int(request.headers["content-length"])
     if length <= LARGEST_FORM:
         return None
@@ -110,7 +111,7 @@ def _known(request: Request, path: str, access: Access) -> bool:
 
 
 def over(request: Request, access: Access) -> Response | None:
-    """The answer where a link's attempts are used up; else this is one of them."""
+    """Return the refusal if a link's attempts are used up; else count this attempt."""
     if request.method in WITHOUT_BODY or not request.url.path.startswith("/link/"):
         return None
     request.state.link = access.try_link(_token(request.url.path))
@@ -122,12 +123,12 @@ def _token(path: str) -> str:
 
 
 def tried_link(request: Request) -> Link:
-    """The link of the request, of which this is an attempt."""
+    """Return the link whose attempt this request is."""
     link: Link = request.state.link
     return link
 
 
 def bearer(authorization: str) -> str:
-    """The token of an `Authorization` header, empty where it is of another kind."""
+    """Return the bearer token of an `Authorization` header; empty for another scheme."""
     scheme, _, token = authorization.partition(" ")
     return token if scheme.casefold() == "bearer" else ""

@@ -1,4 +1,4 @@
-"""Schemas in /api/v1/openapi.json of bodies and answers that FastAPI cannot derive by itself."""
+"""Schemas for /api/v1/openapi.json of bodies and responses that FastAPI cannot derive."""
 
 from typing import Annotated, Any, Literal
 
@@ -18,13 +18,13 @@ WHY = {
     429: "This device has too many uploads in progress; detail states the limits.",
     507: "This site has no room for photographs now.",
 }
-"""A request is refused, by status."""
+"""Why a request is refused, by status."""
 COMPONENTS = "#/components/schemas/{model}"
 ALWAYS = (400, 401, 422)
 WITH_BODY = (*ALWAYS, 411, 413, 507)
 
 BINARY = {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}
-"""As OpenAPI 3.0 and 3.1 have it: tools read the one or the other."""
+"""A file in the notation of both OpenAPI 3.0 and 3.1: each tool reads one of them."""
 Binary = Annotated[UploadFile, WithJsonSchema(BINARY)]
 
 
@@ -68,7 +68,7 @@ def refused_in_fhir(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def body(media_type: str, schema: dict[str, Any]) -> dict[str, Any]:
-    """Of a request that is read as it comes."""
+    """Describe the body of a request that is read without parsing."""
     return {"requestBody": {"required": True, "content": {media_type: {"schema": schema}}}}
 
 
@@ -77,7 +77,7 @@ def reference(name: str) -> dict[str, str]:
 
 
 class Described(FastAPI):
-    """With schemas that FastAPI has no place for: of a part of a form, and of what is not `application/json`."""
+    """FastAPI with schemas that it does not generate: for parts of a form, and for other types than JSON."""
 
     def openapi(self) -> dict[str, Any]:
         description = super().openapi()

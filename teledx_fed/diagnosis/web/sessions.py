@@ -1,4 +1,4 @@
-"""Sessions of users, and forms that only our own page can send."""
+"""Sessions of users, and protection of forms against cross-site requests."""
 
 import hmac
 from dataclasses import dataclass, field
@@ -32,9 +32,9 @@ class Authenticator:
     limits: LogInLimits = field(default_factory=LogInLimits)
 
     def log_in(self, name: str, password: str, address: str, mark: str = "") -> tuple[str, LoggedIn]:
-        """A token and its session. A `ValueError` says neither whether the name nor whether the password is wrong.
+        """Return a token and its session. A `RefusedError` does not state which of name and password is wrong.
 
-        `mark`: what `new_mark` left in the browser when this user logged in there.
+        `mark` is the browser's mark from `new_mark`, if this user logged in there before.
         """
         user = self.access.user(name)
         stored = user.password if user and user.password else NOBODY
@@ -46,7 +46,7 @@ class Authenticator:
         return self.access.log_in(name, self.lifetime)
 
     def change_password(self, session: LoggedIn, old: str, new: str) -> None:
-        """Ends all their sessions. A `ValueError` where the old one is wrong, or there is none."""
+        """Set a password and end the user's sessions; raise a `RefusedError` if the old one is wrong or missing."""
         with self.limits.in_session(session.csrf):
             if not (session.user.password and matches(session.user.password, old, known=True)):
                 raise RefusedError(WRONG)
@@ -64,7 +64,7 @@ class Authenticator:
 
 
 def has_demonstration_user(access: Access) -> bool:
-    """Who can log in with the password that the guide prints."""
+    """Return whether the demonstration's user can log in with the password from the guide."""
     user = access.user(DEMONSTRATION_USER)
     return bool(
         user and not user.disabled and user.password and matches(user.password, DEMONSTRATION_PASSWORD, known=True)
@@ -77,7 +77,7 @@ def current_user(request: Request) -> LoggedIn | None:
 
 
 def session(request: Request) -> LoggedIn:
-    """The session of the request; without one the browser is sent to the log-in page."""
+    """Return the session of the request; without one, redirect to the log-in page."""
     user = current_user(request)
     if user is None:
         raise HTTPException(303, headers={"Location": "/login"})
@@ -88,7 +88,7 @@ Session = Annotated[LoggedIn, Depends(session)]
 
 
 def own_form(session: Session, csrf: Annotated[str, Form()] = "") -> LoggedIn:
-    """The session of a request whose form our page made for that session."""
+    """Return the session if the form is from a page for this session; else respond 403."""
     if not hmac.compare_digest(csrf.encode(), session.csrf.encode()):
         raise HTTPException(403, "This form is not from your session. Load the page again.")
     return session

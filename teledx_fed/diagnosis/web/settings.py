@@ -1,4 +1,4 @@
-"""How the diagnosis page is served: diagnosis.yaml in the hospital's folder."""
+"""Settings of the diagnosis page: diagnosis.yaml in the hospital's folder."""
 
 from dataclasses import dataclass, field
 from ipaddress import ip_network
@@ -15,7 +15,7 @@ EVERY_ADDRESS = ("0.0.0.0", "::", "")
 
 
 def check_secure(name: str, address: str) -> None:
-    """What goes there is read by nobody on the way."""
+    """Raise a `ConfigurationError` unless an address is https, or http on this machine."""
     parts = urlsplit(address)
     secure = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK)
     must(secure and bool(parts.hostname), name, "be an https:// address", address, "http:// is for this machine alone.")
@@ -23,9 +23,9 @@ def check_secure(name: str, address: str) -> None:
 
 @dataclass
 class OidcSettings:
-    """Log-in with the hospital's own OpenID Connect provider, which knows this page as `client_id`.
+    """Settings of the log-in with the hospital's OpenID Connect provider, where this page is the client `client_id`.
 
-    `address` is the page's own, as browsers see it. `claim` of the provider's ID token is the user's name here.
+    `address` is this page's address in browsers. `claim` is the claim of the ID token that has the user's name.
     """
 
     issuer: str = ""
@@ -44,7 +44,7 @@ class OidcSettings:
 
     @property
     def begin(self) -> str:
-        """Where a browser begins, at the address that it will come back to: its cookie is of that host."""
+        """Address at which the log-in begins, on the host of the callback: the cookie is for that host."""
         return f"{self.address.rstrip('/')}/login/oidc"
 
     @property
@@ -54,8 +54,10 @@ class OidcSettings:
 
 @dataclass
 class ArchiveSettings:
-    """Where signed reports go: by C-STORE to `title` at `host` and `port`, from us as `calling`; or, where there is an
-    `address`, by STOW-RS. `authorization_file` holds the value of its Authorization header.
+    """The archive for signed reports, by C-STORE or STOW-RS.
+
+    C-STORE: to the AE title `title` at `host` and `port`, from the AE title `calling`. STOW-RS: to `address`;
+    `authorization_file` contains the value of the Authorization header.
     """
 
     title: str = ""
@@ -80,7 +82,7 @@ class ArchiveSettings:
 
 @dataclass
 class DicomSettings:
-    """A study is taken in once no photograph of it has come for `quiet_seconds`. Signed reports go to `archive`."""
+    """`quiet_seconds`: a study is complete after this time without a new photograph. `archive` gets signed reports."""
 
     quiet_seconds: float = 30
     archive: ArchiveSettings | None = None
@@ -91,17 +93,17 @@ class DicomSettings:
 
 @dataclass
 class DiagnosisSettings:
-    """`suggestion`: shown at once, or after the reader's own grade. A log-in ends after `session_hours`.
+    """Settings of the diagnosis page.
 
-    `database`: an address as SQLAlchemy has it, or null for a file in the folder; `identified_database` is another one,
-    which alone knows who is behind a pseudonym. `certificate` and `key` are files; without them the page is served on
-    this machine alone. `allowed_hosts` are the names by which browsers and devices call this page, beside `host` and
-    `oidc.address`; `trusted_proxies` the addresses or networks of proxies whose X-Forwarded-For and X-Forwarded-Proto
-    are believed, `metrics_from` those that may read /metrics. A device may have `device_uploads` uploads of
-    `device_upload_mib` together in progress, and nothing is taken in where less than `free_disk_mib` of the disk would
-    be left. A photograph of more than `most_megapixels` is refused before it is decoded. Studies are deleted
-    `keep_days` after they were received; never, where that is null. `oidc` is a log-in with the hospital's provider,
-    beside that with a password.
+    `suggestion`: `shown` at once, or `after_own_grade` of the reader. A session ends after `session_hours`.
+    `database`: an SQLAlchemy URL, or null for a file in the folder. `identified_database`: the same for the store that
+    maps pseudonyms to patients. `certificate` and `key` are files; without them, only this machine can open the page.
+    `allowed_hosts`: names of this page for browsers and devices, besides `host` and the host of `oidc.address`.
+    `trusted_proxies`: addresses or networks of proxies whose X-Forwarded-For and X-Forwarded-Proto are used.
+    `metrics_from`: addresses or networks that may read /metrics. `device_uploads`, `device_upload_mib`: limits of a
+    device's uploads in progress, by number and total size. `free_disk_mib`: photographs must leave this much free.
+    `most_megapixels`: larger photographs are refused before decoding. `keep_days`: age at which studies are deleted;
+    null for never. `oidc`: log-in with the hospital's provider, besides passwords.
     """
 
     host: str = "127.0.0.1"
@@ -159,7 +161,7 @@ class DiagnosisSettings:
 
     @property
     def hosts(self) -> frozenset[str]:
-        """Of a request's Host, without the port."""
+        """Valid values of a request's Host, without the port."""
         own = () if self.host in EVERY_ADDRESS else (self.host,)
         provider = urlsplit(self.oidc.address).hostname if self.oidc else None
         return frozenset(map(str.casefold, (*LOOPBACK, *own, *self.allowed_hosts, *filter(None, (provider,)))))

@@ -1,4 +1,4 @@
-"""Photographs over lines that break: a device goes on where it was cut."""
+"""Resumable uploads: a device continues an interrupted upload."""
 
 from datetime import timedelta
 from typing import Annotated
