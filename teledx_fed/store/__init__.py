@@ -1,1 +1,1 @@
-"""The site's database: studies, suggestions, readings, and who may see them. No row of it leaves this package."""
+"""The site's database: studies, suggestions, readings and users. Rows do not leave this package, only values."""

@@ -1,4 +1,4 @@
-"""Who may come in. A token is told once; the database keeps its SHA-256 alone."""
+"""Access control: users, sessions, devices and links. The database stores only the SHA-256 of a token."""
 
 import hashlib
 import secrets
@@ -20,22 +20,22 @@ from teledx_fed.store.values import Device, Link, LoggedIn, Role, User, check_te
 TokenRow = TypeVar("TokenRow", SessionRow, DeviceRow)
 
 LINK_ATTEMPTS = 10
-"""Photographs that should be taken again are sent more than once."""
+"""Allows a sender to retake photographs with quality faults."""
 
 
 def hashed(token: str) -> str:
-    """Enough for 256 random bits, where a password would need a slow hash."""
+    """Return the SHA-256 of a token: enough for 256 random bits, whereas a password needs a slow hash."""
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 class Access:
-    """Users and their sessions, devices with their tokens, one-time links. What is told of a token is None, not why."""
+    """Users and sessions, devices, one-time links. An invalid token gives None, without the reason."""
 
     def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
         self._database, self._clock = database, clock
 
     def add_user(self, name: str, role: Role, password: str | None) -> User:
-        """`password` is a hash of the caller's making, None for one who logs in elsewhere."""
+        """Add a user; `password` is a hash by the caller, None for log-in with the hospital's provider."""
         check_text("user.name", name)
         with self._database.writing() as session:
             if not insert_once(session, UserRow, name=name, role=role, password=password, disabled=False):
@@ -52,7 +52,7 @@ class Access:
             return tuple(_user(row) for row in session.scalars(select(UserRow).order_by(UserRow.name)))
 
     def set_password(self, name: str, password: str) -> None:
-        """Ends the user's sessions."""
+        """Set the password (a hash) and end the user's sessions."""
         with self._database.writing() as session:
             _user_row(session, name).password = password
             _end_sessions(session, name)
@@ -62,13 +62,13 @@ class Access:
             _user_row(session, name).role = role
 
     def set_disabled(self, name: str, disabled: bool) -> None:
-        """Ends the user's sessions."""
+        """Disable or enable a user, and end the user's sessions."""
         with self._database.writing() as session:
             _user_row(session, name).disabled = disabled
             _end_sessions(session, name)
 
     def log_in(self, name: str, lifetime: timedelta) -> tuple[str, LoggedIn]:
-        """The session's token, and the session. A `ValueError` for a user who is disabled."""
+        """Start a session; return its token and itself. Raise a `RefusedError` if the user is disabled."""
         token, csrf = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
         with self._database.writing() as session:
             if (row := _user_row(session, name)).disabled:
@@ -89,7 +89,7 @@ class Access:
             session.execute(delete(SessionRow).where(SessionRow.token == hashed(token)))
 
     def add_device(self, name: str) -> str:
-        """The token with which the device submits, and asks for the status of what it submitted."""
+        """Add a device; return its token, for submissions and their status."""
         check_text("device.name", name)
         token, time = secrets.token_urlsafe(32), self._clock()
         with self._database.writing() as session:
@@ -103,7 +103,7 @@ class Access:
             return None if row is None or row.revoked is not None else _device(row)
 
     def devices(self) -> tuple[Device, ...]:
-        """The revoked too."""
+        """Return all devices, including revoked ones."""
         with self._database.reading() as session:
             return tuple(_device(row) for row in session.scalars(select(DeviceRow).order_by(DeviceRow.name)))
 
@@ -114,7 +114,7 @@ class Access:
             row.revoked = row.revoked or self._clock()
 
     def add_link(self, label: str, lifetime: timedelta, patient: str | None = None) -> tuple[str, Link]:
-        """Its token, and the link. `Store.add_study` uses it up."""
+        """Add a one-time link; return its token and itself. `Store.add_study` uses it up."""
         check_text("link.label", label)
         if patient is not None:
             check_text("link.patient", patient)
@@ -127,20 +127,20 @@ class Access:
         return token, link
 
     def link(self, token: str) -> Link | None:
-        """One that is neither used nor over; `left` may be 0."""
+        """Return a link that is neither used nor expired; its `left` may be 0."""
         with self._database.reading() as session:
             row = session.scalars(select(LinkRow).where(*self._open(), LinkRow.token == hashed(token))).one_or_none()
             return None if row is None else _link(row)
 
     def try_link(self, token: str) -> Link | None:
-        """One that can be used now, which has one attempt fewer from then on, whatever becomes of this one."""
+        """Count an attempt and return the link, if it is usable; the attempt counts even if it fails."""
         tried = update(LinkRow).where(*self._open(), LinkRow.attempts < LINK_ATTEMPTS, LinkRow.token == hashed(token))
         with self._database.writing() as session:
             row = session.scalars(tried.values(attempts=LinkRow.attempts + 1).returning(LinkRow)).one_or_none()
             return None if row is None else _link(row)
 
     def links(self) -> tuple[Link, ...]:
-        """Those that can be used now."""
+        """Return the usable links, by expiry."""
         with self._database.reading() as session:
             usable = select(LinkRow).where(*self._open(), LinkRow.attempts < LINK_ATTEMPTS)
             return tuple(_link(row) for row in session.scalars(usable.order_by(LinkRow.expires)))

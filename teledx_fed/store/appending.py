@@ -1,4 +1,4 @@
-"""Suggestions, readings and views: they are added, and never changed."""
+"""Insertion into the append-only tables (suggestions, readings, views), and of refusals."""
 
 import hashlib
 from collections.abc import Collection
@@ -17,7 +17,7 @@ from teledx_fed.store.tables import ReadingRow, RefusalRow, StudyRow, Suggestion
 from teledx_fed.store.values import Status
 
 SAME_VIEW = timedelta(minutes=10)
-"""A page's pictures are fetched after it, each by a request of its own."""
+"""A browser requests the images of a page after the page: for this time, they are the same view."""
 
 
 def add_suggestion(session: Session, study: str, diagnosis: Diagnosis, time: datetime) -> SuggestionRow:
@@ -42,7 +42,7 @@ def add_suggestion(session: Session, study: str, diagnosis: Diagnosis, time: dat
 
 
 def add_reading(session: Session, reading: Reading, sign: bool, signed: int | None, time: datetime) -> ReadingRow:
-    """`signed`: how many signed readings the reader knew of; None leaves that unchecked."""
+    """Add a reading; `signed` is how many signed readings the reader saw, None to skip this check."""
     _check(reading)
     text = written(READINGS, reading)
     about = study_row(session, reading.study, lock=True)
@@ -68,7 +68,7 @@ def add_reading(session: Session, reading: Reading, sign: bool, signed: int | No
 def add_view(
     session: Session, study: str, user: str, what: str, time: datetime, covered_by: Collection[str] = ()
 ) -> None:
-    """Not again where the user saw what covers it shortly before."""
+    """Log a view, unless the user recently had one in `covered_by`."""
     study_row(session, study, lock=True)
     if session.get(UserRow, user) is None:
         raise unknown("user", user)
@@ -80,7 +80,7 @@ def add_view(
 
 
 def add_refusal(session: Session, source: str, patient: str | None, reason: str, time: datetime) -> None:
-    """An archive tries again for days: the same refusal is one row."""
+    """Add a refusal, or count it if stored: an archive repeats a refused photograph for days."""
     id = hashlib.sha256("\0".join((source, patient or "", reason)).encode("utf-8", "replace")).hexdigest()
     facts = {"source": source, "patient": patient, "reason": reason, "first": time, "last": time, "times": 1}
     if not insert_once(session, RefusalRow, id=id, **facts):
@@ -119,7 +119,7 @@ def _check_eyes(study: StudyRow, reading: Reading) -> None:
 
 
 def _check_signed(session: Session, study: str, known: int | None) -> None:
-    """Nobody amends a reading that they have not seen."""
+    """Raise a `DataError` if there is a signed reading that the reader did not see."""
     signed = (
         select(func.count()).select_from(ReadingRow).where(ReadingRow.study == study, ReadingRow.signed.is_not(None))
     )

@@ -1,4 +1,4 @@
-"""A study comes in, once; photographs may be added to it later."""
+"""Insertion of new studies, and of photographs into stored studies."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ from teledx_fed.store.values import Arrival, Status, StoredImage, check_differen
 
 
 def add(session: Session, arrival: Arrival, link: str | None, folder: Path, time: datetime) -> tuple[StudyRow, bool]:
-    """The study, and whether it is new."""
+    """Insert a study, unless its key is stored; return the study, and whether it is new."""
     study, content = uuid4().hex, _content(arrival)
     if arrival.patient is not None:
         insert_once(session, PatientRow, pseudonym=arrival.patient)
@@ -49,7 +49,7 @@ def add(session: Session, arrival: Arrival, link: str | None, folder: Path, time
 
 
 def grow(session: Session, study: str, images: tuple[StoredImage, ...], folder: Path) -> StudyRow:
-    """Add photographs to a study. One that was read is open again."""
+    """Add photographs to a study; reopen it if it was read."""
     row = study_row(session, study, lock=True)
     check_different([*map(image, row.images), *images])
     _add_images(session, study, images, folder, len(row.images))
@@ -60,7 +60,7 @@ def grow(session: Session, study: str, images: tuple[StoredImage, ...], folder: 
 
 
 def _content(arrival: Arrival) -> str:
-    """What makes two arrivals the same, wherever their files lie."""
+    """Return the digest of an arrival's content, without the paths of its files."""
     images = [(each.digest, each.eye, each.field, each.camera) for each in arrival.images]
     told = [images, arrival.patient, asdict(arrival.record), arrival.acquired]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()
@@ -80,7 +80,7 @@ def _add_images(session: Session, study: str, images: tuple[StoredImage, ...], f
 
 
 def _use_link(session: Session, arrival: Arrival, token: str, time: datetime) -> None:
-    """In the study's own transaction: a link is used with its study, or not at all."""
+    """Mark a link as used, in the transaction that inserts its study."""
     unused = (LinkRow.token == hashed(token), LinkRow.used.is_(None), LinkRow.expires > time)
     used = update(LinkRow).where(*unused).values(used=time).returning(LinkRow.id, LinkRow.patient)
     found = session.execute(used).one_or_none()

@@ -1,6 +1,6 @@
-"""One archive of a database and its files, that either database can be restored from.
+"""Backup of a database and its files in one archive, to restore into SQLite or PostgreSQL.
 
-A zip of JSON lines, a file a table, and of the images; `backup.json` has the SHA-256 of each.
+A zip of a JSON Lines file for each table, and of the images; `backup.json` has the SHA-256 of each.
 """
 
 import hashlib
@@ -29,12 +29,12 @@ from teledx_fed.store.values import check_path
 FORMAT = 1
 MANIFEST = "backup.json"
 PASSING = frozenset({"sessions", "uploads", "retention"})
-"""Tables of what is over when a site starts anew."""
+"""Tables with temporary data, which a backup omits."""
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """`tables` and `files`: SHA-256 by name; tables in the order that their keys need."""
+    """Contents of a backup. `tables`, `files`: SHA-256 by name; tables in the order of their foreign keys."""
 
     format: int
     schema: str
@@ -49,7 +49,7 @@ MANIFESTS = TypeAdapter(Manifest)
 def write(
     path: Path, database: Database, schema: Schema, folder: Path | None, recipients: Sequence[str] = ()
 ) -> tuple[str, ...]:
-    """Paths of files that the database tells of and that are not there. With `recipients`, theirs alone to read."""
+    """Write a backup, encrypted if there are `recipients`; return paths in the database without a file."""
     keys = recipients_of(recipients)
     with (
         replacing(path) as file,
@@ -74,9 +74,9 @@ def write(
 
 
 def load(path: Path, url: str, schema: Schema, folder: Path | None, key: Path | None, scratch: Path) -> None:
-    """Nothing is written before the whole archive is verified, and no row before all files are.
+    """Restore a backup: verify the whole archive, then write the files, then the rows.
 
-    What is encrypted is decrypted with the `key`, into a file without a name in `scratch`.
+    An encrypted backup is decrypted with `key` into an unnamed temporary file in `scratch`.
     """
     if folder is not None and folder.exists() and any(folder.iterdir()):
         raise ConfigurationError(f"{folder} must be empty, got files in it. Restore into another folder.")
@@ -115,7 +115,7 @@ def _fill(connection: Connection, schema: Schema, archive: zipfile.ZipFile, mani
 
 
 def _tables(connection: Connection, schema: Schema) -> list[Table]:
-    """As they are in this database, whatever its version."""
+    """Return the tables that this database has, at its own version."""
     found = MetaData()
     found.reflect(connection)
     return [table for table in found.sorted_tables if table.name not in PASSING | {schema.version_table}]

@@ -1,4 +1,4 @@
-"""Count the contents of a site's store, without names."""
+"""Counts of the contents of a site's store, without names."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -13,21 +13,21 @@ from teledx_fed.store.tables import ReadingRow, RefusalRow, StudyRow, Suggestion
 from teledx_fed.store.values import Status
 
 STORED_JSON = JSON().with_variant(Text(), "sqlite")
-"""SQLite extracts from text, PostgreSQL from JSON."""
+"""Type to extract JSON values: SQLite extracts from text, PostgreSQL from JSON."""
 NO_REASON = '"overrules":""'
-"""In a reading as it is written; where a person typed it, the quotes are escaped.
+"""Part of the JSON of a reading without a reason. In text that a person typed, the quotes are escaped.
 
-Looked for in the text: PostgreSQL refuses to take apart JSON that holds a NUL.
+The query searches the text, because PostgreSQL refuses to parse JSON that contains a NUL.
 """
 
 
 @dataclass(frozen=True)
 class Census:
-    """Counts of what is there now: what was forgotten is not among it.
+    """Counts of the present contents, without deleted studies.
 
-    `studies` by the way they came and their status; `waiting`, those that nobody has signed, by action; `suggestions`
-    by action and certainty; `readings` by whether they are signed and whether they overrule the suggestion; `refused`
-    what is in no study and nobody has settled, by the way it came.
+    `studies`: by kind of source and status. `waiting`: studies not signed, by action. `suggestions`: by action and
+    certainty. `readings`: by whether they are signed and whether they overrule the suggestion. `refused`: refusals not
+    settled, by kind of source.
     """
 
     studies: Mapping[tuple[str, str], int]
@@ -64,7 +64,7 @@ def take(session: Session) -> Census:
 
 
 def _way(source: str) -> str:
-    """Without the person, device or link."""
+    """Return the kind of a source, without the person, device or link."""
     return source.partition("/")[0]
 
 
@@ -73,7 +73,7 @@ def _grouped(*columns: InstrumentedAttribute[Any]) -> Any:
 
 
 def _counted(rows: Subquery) -> Any:
-    """By columns that have no name which both databases could group by without it."""
+    """Count rows by all columns of a subquery, which names expressions so that both databases can group by them."""
     return select(*rows.c, func.count()).group_by(*rows.c)
 
 

@@ -1,4 +1,4 @@
-"""Values as JSON, and back: a digest is that of the very bytes."""
+"""Conversion of values to JSON and back, with a digest of the exact bytes."""
 
 import hashlib
 from typing import TypeVar
@@ -22,12 +22,12 @@ def digest_of(text: str) -> str:
 
 
 def diagnosis_digest(diagnosis: Diagnosis) -> str:
-    """What a reading names it by."""
+    """Return the digest by which a reading refers to a suggestion."""
     return digest_of(written(DIAGNOSES, diagnosis))
 
 
 def written(adapter: TypeAdapter[Value], value: Value) -> str:
-    """A `ValueError` for what could not be read back as it is, such as a probability that is no number."""
+    """Return JSON; raise a `DataError` if it would not read back as the same value, such as for NaN."""
     text = adapter.dump_json(value).decode()
     if adapter.validate_json(text) != value:
         raise DataError(f"{type(value).__name__} must hold plain numbers and words, got {value!r}. Compute it anew.")
@@ -35,7 +35,7 @@ def written(adapter: TypeAdapter[Value], value: Value) -> str:
 
 
 def read(adapter: TypeAdapter[Value], text: str, digest: str) -> Value:
-    """A `ValueError` where somebody changed the text."""
+    """Read JSON; raise an `IntegrityError` if its digest differs, because somebody changed the text."""
     if digest_of(text) != digest:
         raise IntegrityError(
             f"what was stored must be as it was written, got other bytes than {digest}. Restore a backup."

@@ -1,4 +1,4 @@
-"""A connection to SQLite or PostgreSQL, brought to this version's tables, and transactions on it."""
+"""Connection to SQLite or PostgreSQL, upgrade of its tables, and transactions."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -17,16 +17,16 @@ from teledx_fed.core.files import make_folder
 from teledx_fed.store.schema import Schema, upgrade
 
 StoreError = DatabaseError
-"""What a database raises that is busy, gone or full."""
+"""A database raises this if it is busy, unreachable or full."""
 BUSY_SECONDS = 30
 POOL = {"pool_size": 10, "max_overflow": 20}
 SQLITE, POSTGRESQL = "sqlite", "postgresql"
 
 
 class Database:
-    """`ValueError` where it cannot be reached. A session belongs to one thread; a database serves many.
+    """A database; raise a `ConfigurationError` if it cannot be reached. Threads share it, but not its sessions.
 
-    Writers to SQLite queue here: waiting for each other's lock on the file, they would sleep and look again.
+    Writers to SQLite wait on a lock here, because SQLite itself waits for a locked file by sleeping and polling.
     """
 
     def __init__(self, url: str) -> None:
@@ -42,7 +42,7 @@ class Database:
             ) from error
 
     def upgrade(self, schema: Schema) -> None:
-        """A `ValueError` where a newer version wrote it."""
+        """Upgrade the tables; raise an `IntegrityError` if a newer version wrote them."""
         try:
             with self.connection() as connection:
                 upgrade(connection, schema)
@@ -61,7 +61,7 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """One state of the database, whatever others write meanwhile."""
+        """Open a session that reads one consistent state, also during writes by others."""
         with Session(self.engine) as session, session.begin():
             if self.is_postgresql:
                 session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
@@ -69,13 +69,13 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
-        """All of the block's changes, or none."""
+        """Open a session for writing: the block's changes are all committed, or none."""
         with self._queue, Session(self._for_writing) as session, session.begin():
             yield session
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
-        """For writing, as `writing`."""
+        """Open a connection for writing, in a transaction as in `writing`."""
         with self._queue, self._for_writing.begin() as connection:
             yield connection
 
@@ -88,7 +88,7 @@ class Database:
 
 
 def insert_once(session: Session, row: type[DeclarativeBase], **values: Any) -> bool:
-    """Whether this was the first: not where a row with one of its unique values is there, or another is writing it."""
+    """Insert a row and return True; False if a row, perhaps one just being written, has one of its unique values."""
     insert = sqlite.insert if session.get_bind().dialect.name == SQLITE else postgresql.insert
     statement = insert(row).values(**values).on_conflict_do_nothing().returning(literal(1))
     return session.execute(statement).first() is not None
@@ -112,7 +112,7 @@ def _checked(url: str) -> URL:
 def _sqlite(url: URL) -> Engine:
     path = Path(str(url.database))
     make_folder(path.parent)
-    path.touch(mode=0o600)  # its journals take over the mode
+    path.touch(mode=0o600)  # SQLite creates its journals with the same mode
     engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS}, **POOL)
     event.listen(engine, "connect", _prepare)
     event.listen(engine, "begin", _begin)
@@ -120,13 +120,13 @@ def _sqlite(url: URL) -> Engine:
 
 
 def _prepare(connection: sqlite3.Connection, _: Any) -> None:
-    connection.isolation_level = None  # or else the driver begins transactions when it sees fit
+    connection.isolation_level = None  # the driver must not begin transactions by itself
     for pragma in ("journal_mode=WAL", "foreign_keys=ON", "synchronous=FULL", "recursive_triggers=ON"):
         connection.execute(f"PRAGMA {pragma}")
 
 
 def _begin(connection: Connection) -> None:
-    """A writer queues at its start: one that began by reading would be refused for good when it writes."""
+    """Begin a transaction. A writer locks at its start: SQLite may refuse a write after a read."""
     writes = connection.get_execution_options().get("writes", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 

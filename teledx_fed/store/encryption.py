@@ -1,4 +1,4 @@
-"""Files that only the holder of a key can read, in the age format (age-encryption.org/v1, X25519)."""
+"""Encryption of files for the holder of a key, in the age format (age-encryption.org/v1, X25519)."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ BEGINNING = b"age-encryption.org/"
 
 
 def new_key(file: Path) -> str:
-    """Write a key as `age-keygen` does, and return its recipient, for which others can encrypt."""
+    """Write a key in `age-keygen`'s format, and return its recipient: the public key for encryption."""
     if file.exists():
         raise ConfigurationError(f"{file} must be new, got a file that is there. Name another.")
     identity = pyrage.x25519.Identity.generate()
@@ -37,11 +37,11 @@ def recipients_of(texts: Sequence[str]) -> list[Any]:
 
 @contextmanager
 def encrypting(file: BinaryIO, recipients: Sequence[Any]) -> Iterator[BinaryIO]:
-    """What is written to the yielded pipe goes encrypted into `file`; nothing of it lies on the disk in between."""
+    """Yield a pipe whose content goes encrypted into `file`; no plain text is written to the disk."""
     read, write = os.pipe()
 
     def encrypt() -> None:
-        with os.fdopen(read, "rb") as source:  # closed where it fails, or the writer would wait for ever
+        with os.fdopen(read, "rb") as source:  # must close on errors, or the writer blocks forever
             try:
                 pyrage.encrypt_io(source, file, recipients)
             except pyrage.EncryptError as error:
@@ -60,9 +60,9 @@ def encrypting(file: BinaryIO, recipients: Sequence[Any]) -> Iterator[BinaryIO]:
 
 @contextmanager
 def opened(path: Path, key: Path | None, scratch: Path) -> Iterator[BinaryIO]:
-    """A file as it was before it was encrypted, if it was. A `ValueError` for another's key or changed bytes.
+    """Yield a backup's plain content. `IntegrityError`: wrong key or changed bytes; `DataError`: key and file disagree.
 
-    All of it is decrypted, and so verified, before any is given out: into a file without a name in `scratch`.
+    Decrypt, and so verify, the whole file before yielding it: into an unnamed temporary file in `scratch`.
     """
     with path.open("rb") as file:
         is_encrypted = file.read(len(BEGINNING)) == BEGINNING

@@ -1,4 +1,4 @@
-"""The identified store: who is behind a pseudonym. A database of its own, which nothing else reads."""
+"""The identified store: patients behind pseudonyms, in a separate database."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -23,32 +23,32 @@ FILINGS = TypeAdapter(Filing)
 
 @dataclass(frozen=True)
 class Identity:
-    """A person behind a pseudonym."""
+    """The patient behind a pseudonym."""
 
     pseudonym: str
     number: str
-    """The hospital's own."""
+    """The hospital's number of the patient."""
     name: str | None = None
     born: str | None = None
     issuer: str = ""
-    """Who gave the number, where an archive says so: another's same number is another person's."""
+    """The issuer of the number, if the archive states it: the same number of another issuer is another person's."""
 
 
 @dataclass(frozen=True)
 class Filed:
-    """Where a study that came over DICOM stands in its archive."""
+    """The archive's identifiers of a study received over DICOM."""
 
     filing: Filing
     sources: tuple[Source, ...]
 
 
 def open_identified(url: str, folder: Path, clock: Callable[[], datetime] = now) -> "IdentifiedStore":
-    """Without a URL, an SQLite database in the folder's `identified`."""
+    """Open the identified store; without a URL, an SQLite file in the folder's `identified`."""
     return IdentifiedStore(url or _default(folder), clock)
 
 
 class IdentifiedStore:
-    """`ValueError` for a number that belongs to another pseudonym."""
+    """The mapping of pseudonyms to patients, and the archive's identifiers of studies."""
 
     def __init__(self, url: str, clock: Callable[[], datetime] = now) -> None:
         self._clock, self._database = clock, Database(url)
@@ -59,11 +59,11 @@ class IdentifiedStore:
 
     @property
     def answers(self) -> bool:
-        """Whether its database does."""
+        """Whether the database can be reached."""
         return self._database.answers
 
     def register(self, identity: Identity) -> None:
-        """Before the patient's study is stored, each time one comes; what is new of the person is taken over."""
+        """Store or update an identity, before each study; `ConfigurationError` if its number has another pseudonym."""
         for name in ("pseudonym", "number", "issuer", "name", "born"):
             if value := getattr(identity, name):
                 check_text(f"identity.{name}", value)
@@ -85,7 +85,7 @@ class IdentifiedStore:
             return None if row is None else Identity(row.pseudonym, row.number, row.name, row.born, row.issuer)
 
     def file(self, study: str, filed: Filed) -> None:
-        """Each time photographs of the study come: what the archive said first stays, what it left out is filled in."""
+        """Store the archive's identifiers of a study; keep those already stored, and add missing ones."""
         with self._database.writing() as session:
             row = session.get(FilingRow, study)
             filing = _completed(FILINGS.validate_json(row.filing), filed.filing) if row else filed.filing
@@ -95,7 +95,7 @@ class IdentifiedStore:
                 session.merge(SourceRow(study=study, **vars(source)))
 
     def filed(self, study: str) -> Filed | None:
-        """None where it did not come over DICOM."""
+        """Return the archive's identifiers of a study, None if it was not received over DICOM."""
         sources = select(SourceRow).where(SourceRow.study == study).order_by(SourceRow.instance)
         with self._database.reading() as session:
             if (row := session.get(FilingRow, study)) is None:
@@ -104,8 +104,9 @@ class IdentifiedStore:
             return Filed(FILINGS.validate_json(row.filing), found)
 
     def forget(self, before: datetime, keep: frozenset[str], studies: frozenset[str]) -> int:
-        """Everybody not registered since then, but for the pseudonyms to `keep`, and where no study of `studies` stands
-        in an archive: `Store.patients` and `Store.ids`, read before.
+        """Delete old identities except those in `keep`, and old archive identifiers of studies not in `studies`.
+
+        Pass `Store.patients` and `Store.ids`. Return how many identities were deleted.
         """
         with self._database.writing() as session:
             stale = select(FilingRow.study).where(FilingRow.seen < before)
@@ -124,14 +125,14 @@ class IdentifiedStore:
 
 
 def _completed(known: Filing, other: Filing) -> Filing:
-    """With what the other says beside it, if it is of the same study."""
+    """Fill the empty items of a filing from another one of the same study."""
     if known.study_uid != other.study_uid:
         return known
     return replace(known, **{name: value for name, value in vars(other).items() if not getattr(known, name)})
 
 
 def restore_identified(path: Path, url: str, folder: Path, key: Path | None = None) -> IdentifiedStore:
-    """What `IdentifiedStore.backup` wrote, into an empty database."""
+    """Restore a backup of the identified store into an empty database."""
     backup.load(path, url or _default(folder), IDENTIFIED, None, key, folder)
     return open_identified(url, folder)
 

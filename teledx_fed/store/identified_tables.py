@@ -1,4 +1,4 @@
-"""The tables of the identified store, which has a database of its own."""
+"""The tables of the identified store, which has its own database."""
 
 from datetime import datetime
 
@@ -25,7 +25,7 @@ class IdentityRow(IdentifiedTable):
 
 
 class FilingRow(IdentifiedTable):
-    """Of a study that came over DICOM; `filing` is JSON."""
+    """The archive's identifiers of a study received over DICOM; `filing` is JSON."""
 
     __tablename__ = "filings"
     study: Mapped[str] = mapped_column(String(32), primary_key=True)

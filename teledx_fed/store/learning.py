@@ -1,4 +1,4 @@
-"""What can be learned from what was signed."""
+"""Training examples from signed readings."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +14,7 @@ from teledx_fed.store.values import StoredStudy, TrainingReading
 
 
 def examples(session: Session, folder: Path) -> Iterator[TrainingReading]:
-    """The oldest study first."""
+    """Yield photographs with the last signed reading of their study, oldest study first."""
     signed = select(ReadingRow).where(ReadingRow.signed.is_not(None)).order_by(ReadingRow.number)
     last = {row.study: row for row in session.scalars(signed)}
     studies = select(StudyRow).where(StudyRow.id.in_(signed.with_only_columns(ReadingRow.study).order_by(None)))
@@ -27,8 +27,9 @@ def examples(session: Session, folder: Path) -> Iterator[TrainingReading]:
 
 
 def _of_eye(stored: StoredStudy, eye: EyeReading, photographs: tuple[str, ...]) -> Iterator[Example]:
-    """None of an eye that nobody could name, since two photographs might be of either; of no photograph that came
-    after the reading.
+    """Yield the examples of an eye that is known, gradable and graded, without photographs added after the reading.
+
+    Photographs of an unknown eye are left out, because they may be of two eyes.
     """
     if eye.gradable and eye.grade is not None and eye.eye is not Eye.UNKNOWN:
         for photographed, image in zip(stored.study.images, stored.images, strict=True):
@@ -38,7 +39,7 @@ def _of_eye(stored: StoredStudy, eye: EyeReading, photographs: tuple[str, ...]) 
 
 
 def _example(stored: StoredStudy, photographed: StudyImage, eye: EyeReading, grade: int) -> Example:
-    """A study without a patient is one of its own."""
+    """Make an example; a study without a patient counts as a patient of its own."""
     return Example(
         image=photographed.photograph,
         grade=grade,

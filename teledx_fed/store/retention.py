@@ -1,4 +1,4 @@
-"""What is too old goes, and only by this way: append-only tables let go of nothing else."""
+"""Deletion of old studies and expired data; the only deletion that append-only tables allow."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +24,7 @@ from teledx_fed.store.values import Forgotten
 
 
 def forget(session: Session, before: datetime, folder: Path) -> Forgotten:
-    if session.get_bind().dialect.name == "postgresql":  # nothing is added meanwhile to what is being forgotten
+    if session.get_bind().dialect.name == "postgresql":  # no transaction adds to old studies meanwhile
         session.execute(text("LOCK TABLE patients, studies IN EXCLUSIVE MODE"))
     old = select(StudyRow.id).where(StudyRow.received < before)
     paths = [
@@ -51,7 +51,7 @@ def expire(session: Session, time: datetime, folder: Path) -> tuple[Path, ...]:
 
 
 def strays(session: Session, before: datetime, folder: Path) -> tuple[Path, ...]:
-    """The files come first and their rows after, so only those that lay still are judged."""
+    """Return files without a row, last written before `before`: a newer file may get its row later."""
     still = [
         path
         for path in folder.rglob("*")

@@ -1,4 +1,4 @@
-"""From rows to the values that leave the store."""
+"""Conversion of rows to the values that the store returns."""
 
 from pathlib import Path
 
@@ -18,14 +18,14 @@ def unknown(what: str, name: str) -> DataError:
 
 
 def study_row(session: Session, study: str, lock: bool = False) -> StudyRow:
-    """With `lock`, nobody else adds to the study, or forgets it, before the transaction ends."""
+    """Return a study's row; with `lock`, other transactions cannot change or delete it before this one ends."""
     if (row := session.get(StudyRow, study, with_for_update=lock)) is None:
         raise unknown("study", study)
     return row
 
 
 def next_number(session: Session, row: type[SuggestionRow | ReadingRow | ViewRow], study: str) -> int:
-    """Of a study that is locked."""
+    """Return the next number of a row, in a study that is locked."""
     return session.execute(select(func.coalesce(func.max(row.number), 0) + 1).where(row.study == study)).scalar_one()
 
 

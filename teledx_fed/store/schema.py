@@ -1,4 +1,4 @@
-"""The versions of a database's tables."""
+"""Schema versions of the databases, and their upgrade."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +16,14 @@ from teledx_fed.store.tables import Table
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 UPGRADING = 5_332_001
-"""The PostgreSQL advisory lock that whoever upgrades holds."""
+"""Key of the PostgreSQL advisory lock during an upgrade."""
 ALEMBIC = Lock()
-"""Its environment is one to a process, whatever database a thread upgrades."""
+"""Alembic's environment is global to the process: only one thread upgrades at a time."""
 
 
 @dataclass(frozen=True)
 class Schema:
-    """`name` is the folder of its migrations."""
+    """A schema; `name` is the folder of its migrations."""
 
     name: str
     metadata: MetaData
@@ -38,7 +38,7 @@ IDENTIFIED = Schema("identified", IdentifiedTable.metadata)
 
 
 def upgrade(connection: Connection, schema: Schema, to: str = "head") -> None:
-    """From whatever older version, in the connection's transaction. A `ValueError` for a newer database."""
+    """Upgrade the tables in the connection's transaction; raise an `IntegrityError` if they are newer."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": UPGRADING})
     config = _config(connection, schema)
@@ -56,7 +56,7 @@ def upgrade(connection: Connection, schema: Schema, to: str = "head") -> None:
 
 
 def revision(connection: Connection, schema: Schema) -> str | None:
-    """None where the database is empty."""
+    """Return the version of a database, None if it is empty."""
     context = MigrationContext.configure(connection, opts={"version_table": schema.version_table})
     return context.get_current_revision()
 

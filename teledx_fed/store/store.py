@@ -1,4 +1,4 @@
-"""The site's store: every method is one transaction, and what it gives back is a value."""
+"""The site's store: each method is one transaction and returns values, not rows."""
 
 from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
@@ -52,15 +52,15 @@ def now() -> datetime:
 
 
 def open_store(url: str, folder: Path, clock: Clock = now) -> "Store":
-    """Images lie in the folder's `images`; without a URL, an SQLite database beside them."""
+    """Open the store with images in the folder's `images`; without a URL, use an SQLite file beside them."""
     return Store(url or f"sqlite:///{folder.absolute()}/site.sqlite", folder / "images", clock)
 
 
 class Store:
-    """The database at `url`, and `folder` with the images that it tells of.
+    """The database at `url`, and `folder` with its images.
 
-    A `ValueError` names what was asked and is not there or not allowed. `access`: who may come in; `uploads`: what is
-    still coming.
+    A `DataError` names a value that is unknown or invalid. `access`: users, devices and links. `uploads`: uploads in
+    progress.
     """
 
     def __init__(self, url: str, folder: Path, clock: Clock = now) -> None:
@@ -76,7 +76,7 @@ class Store:
 
     @property
     def answers(self) -> bool:
-        """Whether its database does."""
+        """Whether the database can be reached."""
         return self._database.answers
 
     def add_study(
@@ -86,11 +86,11 @@ class Store:
         diagnosis: Diagnosis | None = None,
         derivatives: Sequence[str] = (),
     ) -> StoredStudy:
-        """Its images lie in the folder already. The same key from the same source gives the study that it made first.
+        """Add a study, whose images are already in the folder; for a stored key of the source, return its study.
 
-        `link` is the token of a one-time link, which is used up with the study; `diagnosis` what is suggested of it,
-        `derivatives` files that were made from it. A `ValueError` for other content under the same key, for a file
-        that is missing or another study's, and for a link that was used or expired.
+        `link` is the token of a one-time link, which this study uses up. `diagnosis` is the suggestion; `derivatives`
+        are files made from the study. Raise a `DataError` if the key has other content, or if a file is missing or
+        another study's; a `RefusedError` if the link is used, expired or another's.
         """
         with self._database.writing() as session:
             row, is_new = arriving.add(session, arrival, link, self.folder, self._clock())
@@ -101,7 +101,7 @@ class Store:
             return rows.stored_study(row, self.folder)
 
     def find(self, source: str, key: str) -> StoredStudy | None:
-        """The study that this source sent under this key."""
+        """Return the study that this source sent under this key."""
         with self._database.reading() as session:
             row = session.scalars(select(StudyRow).filter_by(source=source, key=key)).one_or_none()
             return None if row is None else rows.stored_study(row, self.folder)
@@ -109,10 +109,10 @@ class Store:
     def grow_study(
         self, before: StoredStudy, images: Sequence[StoredImage], diagnosis: Diagnosis, derivatives: Sequence[str]
     ) -> StoredStudy | None:
-        """Add `images` to the study, with what is suggested of all its photographs now.
+        """Add `images` to the study, with the suggestion for all its photographs.
 
-        None, and nothing is changed, where its photographs are not those of `before` any more. A `ValueError` for a
-        photograph that is there already.
+        Return None, without a change, if the photographs of the study differ from those of `before`. Raise a
+        `DataError` if the study already has a photograph.
         """
         with self._database.writing() as session:
             if (
@@ -127,13 +127,13 @@ class Store:
             return rows.stored_study(row, self.folder)
 
     def refuse(self, source: str, patient: str | None, reason: str) -> None:
-        """Put on the list what is in no study; the same again is counted, and no longer settled."""
+        """List a refusal; count an equal one again, and reopen it if it was settled."""
         check_text("refusal.source", source)
         with self._database.writing() as session:
             appending.add_refusal(session, source, patient, reason, self._clock())
 
     def refusals(self, limit: int = 100) -> tuple[Refusal, ...]:
-        """Those that nobody has settled: the newest first."""
+        """Return the refusals that are not settled, newest first."""
         found = select(RefusalRow).where(RefusalRow.settled.is_(None)).order_by(RefusalRow.last.desc()).limit(limit)
         with self._database.reading() as session:
             return tuple(rows.refusal(row) for row in session.scalars(found))
@@ -149,14 +149,14 @@ class Store:
             return rows.stored_study(rows.study_row(session, study), self.folder)
 
     def submitted(self, source: str, study: str) -> Entry:
-        """For who sent it; another's study is as unknown as none."""
+        """Return a study for its sender; another sender's study counts as unknown."""
         with self._database.reading() as session:
             if (row := session.get(StudyRow, study)) is None or row.source != source:
                 raise rows.unknown("study", study)
             return rows.entry(row)
 
     def worklist(self, limit: int = 100, offset: int = 0) -> tuple[Entry, ...]:
-        """What nobody has signed: urgent first, then the oldest."""
+        """Return the studies that are not signed: urgent ones first, then the oldest."""
         urgent = case((StudyRow.action == Action.URGENT, 0), else_=1)
         found = select(StudyRow).where(StudyRow.status != Status.SIGNED)
         ordered = found.order_by(urgent, StudyRow.received, StudyRow.id).limit(limit).offset(offset)
@@ -164,21 +164,21 @@ class Store:
             return tuple(rows.entry(row) for row in session.scalars(ordered))
 
     def signed(self, limit: int = 100, offset: int = 0) -> tuple[Entry, ...]:
-        """The newest first."""
+        """Return the signed studies, newest first."""
         found = select(StudyRow).where(StudyRow.status == Status.SIGNED)
         ordered = found.order_by(StudyRow.received.desc(), StudyRow.id).limit(limit).offset(offset)
         with self._database.reading() as session:
             return tuple(rows.entry(row) for row in session.scalars(ordered))
 
     def of_patient(self, pseudonym: str, limit: int = 100) -> tuple[Entry, ...]:
-        """The studies of patients whose pseudonym begins with these characters: the newest first."""
+        """Return the studies of patients whose pseudonym begins with these characters, newest first."""
         found = select(StudyRow).where(StudyRow.patient.startswith(pseudonym, autoescape=True))
         ordered = found.order_by(StudyRow.received.desc(), StudyRow.id).limit(limit)
         with self._database.reading() as session:
             return tuple(rows.entry(row) for row in session.scalars(ordered))
 
     def previous(self, study: str) -> tuple[Entry, ...]:
-        """Of the same patient, received before it: the newest first."""
+        """Return earlier studies of the same patient, newest first."""
         with self._database.reading() as session:
             row = rows.study_row(session, study)
             if row.patient is None:
@@ -187,7 +187,7 @@ class Store:
             return tuple(rows.entry(other) for other in session.scalars(found.order_by(StudyRow.received.desc())))
 
     def shared(self, digests: Collection[str], patient: str | None) -> frozenset[str]:
-        """Those of photographs in studies that are not known to be this patient's."""
+        """Return the digests of photographs that are also in studies of other or unknown patients."""
         found = (
             select(ImageRow.digest).join(StudyRow, StudyRow.id == ImageRow.study).where(ImageRow.digest.in_(digests))
         )
@@ -196,17 +196,17 @@ class Store:
             return frozenset(session.scalars(found.where(others)))
 
     def patients(self) -> frozenset[str]:
-        """Pseudonyms."""
+        """Return the pseudonyms of all patients."""
         with self._database.reading() as session:
             return frozenset(session.scalars(select(PatientRow.pseudonym)))
 
     def ids(self) -> frozenset[str]:
-        """Of all studies."""
+        """Return the ids of all studies."""
         with self._database.reading() as session:
             return frozenset(session.scalars(select(StudyRow.id)))
 
     def set_eye(self, study: str, digest: str, eye: Eye) -> None:
-        """What a person says of the photograph with this digest, before anybody has read the study."""
+        """Set the eye that a person states for a photograph; raise a `DataError` once the study is read."""
         with self._database.writing() as session:
             row = rows.study_row(session, study, lock=True)
             if row.status in (Status.READ, Status.REOPENED, Status.SIGNED):
@@ -220,7 +220,7 @@ class Store:
             )
 
     def add_derivative(self, study: str, path: str) -> None:
-        """A file in the image folder that was made from the study and goes with it: a heat map, a report."""
+        """Record a file in the image folder that was made from the study and is deleted with it."""
         with self._database.writing() as session:
             rows.study_row(session, study, lock=True)
             _add_derivative(session, study, path)
@@ -230,68 +230,68 @@ class Store:
             return rows.suggestion(appending.add_suggestion(session, study, diagnosis, self._clock()))
 
     def suggestions(self, study: str) -> tuple[Suggestion, ...]:
-        """The oldest first; the last one counts."""
+        """Return the suggestions, oldest first; the last one is valid."""
         found = select(SuggestionRow).where(SuggestionRow.study == study).order_by(SuggestionRow.number)
         with self._database.reading() as session:
             rows.study_row(session, study)
             return tuple(rows.suggestion(row) for row in session.scalars(found))
 
     def add_reading(self, reading: Reading, sign: bool, signed: int | None = None) -> StoredReading:
-        """A signed one is final; one signed after it amends it. `signed`: how many signed ones its reader knew of.
+        """Add a reading. A signed one is final; a later signed one amends it. `signed`: how many the reader saw.
 
-        A `ValueError` for a demonstration that is signed, for eyes other than those photographed, for a reader who is
-        unknown or disabled, for a suggestion that the study does not have, and where another was signed in between.
+        Raise a `DataError` if a demonstration is signed, if the eyes or photographs are not the study's, if the reader
+        is unknown or disabled, if the study has no such suggestion, or if another was signed in between.
         """
         with self._database.writing() as session:
             return rows.reading(appending.add_reading(session, reading, sign, signed, self._clock()))
 
     def readings(self, study: str) -> tuple[StoredReading, ...]:
-        """The oldest first; the last signed one counts."""
+        """Return the readings, oldest first; the last signed one is valid."""
         found = select(ReadingRow).where(ReadingRow.study == study).order_by(ReadingRow.number)
         with self._database.reading() as session:
             rows.study_row(session, study)
             return tuple(rows.reading(row) for row in session.scalars(found))
 
     def readings_for_training(self) -> tuple[TrainingReading, ...]:
-        """From each study's last signed reading: photographs without faults, of an eye that is gradable and graded."""
+        """Return photographs without faults of gradable eyes, with the last signed reading of each study."""
         with self._database.reading() as session:
             return tuple(learning.examples(session, self.folder))
 
     def log_view(self, study: str, user: str, what: str = "page", covered_by: Collection[str] = ()) -> None:
-        """`covered_by`: views that show this too. Ten minutes after one of them by the same user, nothing is added."""
+        """Log a view, unless the user had a view in `covered_by` of this study in the last ten minutes."""
         check_text("view.what", what)
         with self._database.writing() as session:
             appending.add_view(session, study, user, what, self._clock(), covered_by)
 
     def views(self, study: str) -> tuple[View, ...]:
-        """The oldest first."""
+        """Return the views, oldest first."""
         found = select(ViewRow).where(ViewRow.study == study).order_by(ViewRow.number)
         with self._database.reading() as session:
             rows.study_row(session, study)
             return tuple(rows.view(row) for row in session.scalars(found))
 
     def forget_before(self, before: datetime) -> Forgotten:
-        """Studies received before that time, with all that is known of them, and patients without any left.
+        """Delete the studies received before that time with all their rows, and patients without studies.
 
-        The files of the returned paths are the caller's to delete; `stray_files` finds those that a crash spared.
+        The caller deletes the files at the returned paths; after a crash, `stray_files` finds the remaining ones.
         """
         with self._database.writing() as session:
             return retention.forget(session, before, self.folder)
 
     def expire(self) -> tuple[Path, ...]:
-        """Drop sessions, links and uploads whose time is over; returns the files of such uploads, to be deleted."""
+        """Delete expired sessions, links and uploads; return the paths of upload files for the caller to delete."""
         with self._database.writing() as session:
             return retention.expire(session, self._clock(), self.folder)
 
     def stray_files(self, before: datetime) -> tuple[Path, ...]:
-        """Files in the image folder, not written to since `before`, that no row tells of: a crash left them."""
+        """Return files in the image folder without a row, not written since `before`: a crash left them."""
         with self._database.reading() as session:
             return retention.strays(session, before, self.folder)
 
     def backup(self, path: Path, recipients: Sequence[str] = ()) -> tuple[str, ...]:
-        """Database and images as one archive, for either database; returns the paths of images that are missing.
+        """Back up database and images to one archive; return the paths of missing images.
 
-        `recipients` of age alone can read it, if there are any.
+        With `recipients` (age public keys), the archive is encrypted for them.
         """
         missing = backup.write(path, self._database, SITE, self.folder, recipients)
         self._backed_up.touch(0o600)
@@ -299,7 +299,7 @@ class Store:
 
     @property
     def last_backup(self) -> datetime | None:
-        """When one was last written to its end."""
+        """Time of the last complete backup."""
         file = self._backed_up
         return datetime.fromtimestamp(file.stat().st_mtime, UTC) if file.exists() else None
 
@@ -318,9 +318,9 @@ def _add_derivative(session: Session, study: str, path: str) -> None:
 
 
 def restore(path: Path, url: str, folder: Path, clock: Clock = now, key: Path | None = None) -> Store:
-    """What `Store.backup` wrote, into an empty database and an empty folder, as `open_store` names them.
+    """Restore a backup into an empty database and folder, with the names that `open_store` uses.
 
-    Who was logged in is logged out. A `ValueError` where the archive is damaged or newer than this version.
+    Sessions are not restored. Raise an `IntegrityError` if the archive is damaged or newer than this version.
     """
     address = url or f"sqlite:///{folder.absolute()}/site.sqlite"
     backup.load(path, address, SITE, folder / "images", key, folder)

@@ -34,7 +34,7 @@ NAMES = {
 
 
 class Moment(TypeDecorator[datetime]):
-    """UTC in the database, which in SQLite knows no zones; aware outside it."""
+    """An aware time outside the database, stored in UTC: SQLite stores no time zones."""
 
     impl = DatabaseTime(timezone=True)
     cache_ok = True
@@ -54,7 +54,7 @@ class Moment(TypeDecorator[datetime]):
 
 
 def _words(kind: type[StrEnum]) -> Enum:
-    """By value, and wide enough for words to come."""
+    """Return a column type for an enum: by value, and wide enough for future values."""
     return Enum(kind, native_enum=False, length=32, values_callable=_values)
 
 
@@ -85,7 +85,7 @@ class PatientRow(Table):
 
 
 class StudyRow(Table):
-    """`content` is the digest of what came first, to tell it from other content under the same key."""
+    """A study; `content` is the digest of its first content, to detect other content with the same key."""
 
     __tablename__ = "studies"
     __table_args__ = (UniqueConstraint("source", "key"), Index(None, "status", "received"))
@@ -120,7 +120,7 @@ class ImageRow(Table):
 
 
 class DerivativeRow(Table):
-    """A file made from a study's photographs: a heat map, a report."""
+    """A file made from a study's photographs, such as a heat map."""
 
     __tablename__ = "derivatives"
     path: Mapped[str] = mapped_column(primary_key=True)
@@ -128,7 +128,7 @@ class DerivativeRow(Table):
 
 
 class SuggestionRow(Table):
-    """Append-only; `diagnosis` is JSON, `digest` that of these very bytes."""
+    """A suggestion, append-only; `diagnosis` is JSON, `digest` the SHA-256 of its bytes."""
 
     __tablename__ = "suggestions"
     study: Mapped[str] = mapped_column(ForeignKey("studies.id"), primary_key=True)
@@ -141,7 +141,7 @@ class SuggestionRow(Table):
 
 
 class ReadingRow(Table):
-    """Append-only; `reading` is JSON, `digest` that of these very bytes."""
+    """A reading, append-only; `reading` is JSON, `digest` the SHA-256 of its bytes."""
 
     __tablename__ = "readings"
     study: Mapped[str] = mapped_column(ForeignKey("studies.id"), primary_key=True)
@@ -153,7 +153,7 @@ class ReadingRow(Table):
 
 
 class ViewRow(Table):
-    """Append-only."""
+    """A logged view, append-only."""
 
     __tablename__ = "views"
     study: Mapped[str] = mapped_column(ForeignKey("studies.id"), primary_key=True)
@@ -164,7 +164,7 @@ class ViewRow(Table):
 
 
 class RefusalRow(Table):
-    """What was refused after its sender had gone, or that its sender tries again and again."""
+    """A refusal for the page's list, because its sender may not see the response or may try again for days."""
 
     __tablename__ = "refusals"
     id: Mapped[str] = mapped_column(DIGEST, primary_key=True)
@@ -224,7 +224,7 @@ class UploadRow(Table):
 
 
 class RetentionRow(Table):
-    """Has a row only inside the transaction that forgets: append-only tables let go of older studies, and only then."""
+    """Has a row only in a transaction that deletes old studies: the row allows it in append-only tables."""
 
     __tablename__ = "retention"
     __table_args__ = (CheckConstraint("id = 1", "single"),)

@@ -1,4 +1,4 @@
-"""Uploads that go on where they were cut: how much of a file is there."""
+"""Resumable uploads: how many bytes of each file have arrived."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,19 +18,19 @@ from teledx_fed.store.values import check_text
 
 @dataclass(frozen=True)
 class UploadQuota:
-    """What one source may have in progress: so many uploads, of so many bytes together."""
+    """Limits of a source's uploads in progress: their number, and their total size in bytes."""
 
     uploads: int
     total: int
 
 
 class OverQuota(RefusedError):
-    """A source has too much in progress."""
+    """A source exceeds its quota of uploads in progress."""
 
 
 @dataclass(frozen=True)
 class Upload:
-    """In progress: `offset` of `length` bytes lie at `path`, relative to the image folder."""
+    """An upload in progress: `offset` of `length` bytes are in `path`, relative to the image folder."""
 
     id: str
     source: str
@@ -41,15 +41,15 @@ class Upload:
 
 
 class Uploads:
-    """Each belongs to its `source`; to another it is as unknown as none, and so is one whose time is over."""
+    """Uploads in progress. Another source's upload, or an expired one, counts as unknown."""
 
     def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
         self._database, self._clock = database, clock
 
     def begin(self, source: str, length: int, lifetime: timedelta, quota: UploadQuota | None = None) -> Upload:
-        """Of `length` bytes. Whoever receives them writes them to `path`, then says so with `advance`.
+        """Begin an upload of `length` bytes; the caller writes them to `path`, then calls `advance`.
 
-        `OverQuota` where the source would have more in progress.
+        Raise `OverQuota` if the source would exceed its quota.
         """
         check_text("upload.source", source)
         must(length > 0, "upload.length", "be positive", length, "Send a file that holds something.", DataError)
@@ -62,7 +62,7 @@ class Uploads:
         return upload
 
     def _check(self, session: Session, source: str, length: int, quota: UploadQuota) -> None:
-        if session.get_bind().dialect.name == "postgresql":  # which runs transactions beside each other
+        if session.get_bind().dialect.name == "postgresql":  # runs transactions concurrently
             session.execute(text("SELECT pg_advisory_xact_lock(hashtext(:source))"), {"source": source})
         open = (UploadRow.source == source, UploadRow.expires > self._clock())
         counted = select(func.count(), func.coalesce(func.sum(UploadRow.length), 0)).where(*open)
@@ -78,7 +78,7 @@ class Uploads:
             return _upload(self._row(session, source, upload))
 
     def advance(self, source: str, upload: str, start: int, end: int) -> Upload:
-        """Bytes from `start` to `end` are written. A `ValueError` unless the upload stood at `start`."""
+        """Record that bytes `start` to `end` are written; raise a `DataError` unless the offset is `start`."""
         with self._database.writing() as session:
             row = self._row(session, source, upload)
             within = start < end <= row.length
@@ -92,7 +92,7 @@ class Uploads:
             return _upload(row)
 
     def end(self, source: str, upload: str) -> None:
-        """It became a study, or was given up: its file is the caller's."""
+        """Delete the record of an upload that became a study or was given up; the caller deletes the file."""
         with self._database.writing() as session:
             session.delete(self._row(session, source, upload))
 

@@ -1,4 +1,4 @@
-"""What the store takes and gives back, beside the values of a study."""
+"""Values that the store accepts and returns, besides those in `core/clinical.py`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from teledx_fed.core.examples import Example, Eye, Field
 
 
 class Status(StrEnum):
-    """How far a study is. It goes back in one case: a photograph that comes after a reading reopens its study."""
+    """Progress of a study. It goes back in one case: a photograph added after a reading reopens the study."""
 
     RECEIVED = "received"
     DIAGNOSED = "diagnosed"
@@ -28,7 +28,7 @@ class Role(StrEnum):
 
 
 def check_text(name: str, value: str, longest: int = 200) -> None:
-    """What both databases hold and a page can show."""
+    """Raise a `DataError` unless both databases can store a text and a page can show it."""
     fits = 0 < len(value) <= longest and value.isprintable()
     must(fits, name, f"be 1 to {longest} printable characters", value[: longest + 1], "Choose another.", DataError)
 
@@ -49,10 +49,11 @@ def check_path(name: str, path: str) -> None:
 
 @dataclass(frozen=True)
 class StoredImage:
-    """A photograph in the site's image folder: `path` relative to it, of this study alone, `digest` of its content.
+    """A photograph in the site's image folder.
 
-    Those with `faults` cannot be graded; `doubts` are of its eye or its patient. `instance` is the sender's own name
-    for it under a pseudonym, if it has one.
+    `path` is relative to the folder, and of one study only. `digest` is the SHA-256 of the file; `width` and `height`
+    are in pixels. `faults` make it ungradable; `doubts` concern its eye or patient. `instance` is the pseudonym of its
+    SOPInstanceUID, if any.
     """
 
     digest: str
@@ -83,7 +84,7 @@ class StoredImage:
 
 @dataclass(frozen=True)
 class Arrival:
-    """A study as it comes in. `source` says which way, such as `page/anna` or `device/clinic 3`.
+    """A new study. `source` is the sender, such as `page/anna` or `device/clinic 3`.
 
     The same `key` from the same source is the same study, sent again.
     """
@@ -112,8 +113,8 @@ def check_different(images: Sequence[StoredImage]) -> None:
 
 @dataclass(frozen=True)
 class Entry:
-    """A study in a list. `action` is the last reading's, before any reading the last suggestion's, and of a study that
-    was reopened the sterner of both.
+    """A study in a list. `action` is that of the last reading, or else of the last suggestion; for a reopened study,
+    the more urgent of both.
     """
 
     id: str
@@ -127,7 +128,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class StoredStudy:
-    """`images` are those of `study`, in the same order."""
+    """A study in the store; `images` are those of `study`, in the same order."""
 
     entry: Entry
     study: Study
@@ -136,7 +137,7 @@ class StoredStudy:
 
 @dataclass(frozen=True)
 class Suggestion:
-    """`digest` is that of the diagnosis; a reading names it."""
+    """A stored suggestion; a reading refers to it by `digest`, that of its diagnosis."""
 
     study: str
     time: datetime
@@ -146,7 +147,7 @@ class Suggestion:
 
 @dataclass(frozen=True)
 class StoredReading:
-    """`signed` says when; None where it is preliminary."""
+    """A stored reading; `signed` is the time of signing, None if preliminary."""
 
     digest: str
     signed: datetime | None
@@ -155,7 +156,7 @@ class StoredReading:
 
 @dataclass(frozen=True)
 class TrainingReading:
-    """One photograph as it can be learned from, and what was read of its eye; `seen`: after the suggestion."""
+    """A photograph for training with the signed reading of its eye; `seen`: the reader saw the suggestion first."""
 
     example: Example
     eye: EyeReading
@@ -167,7 +168,7 @@ class TrainingReading:
 
 @dataclass(frozen=True)
 class View:
-    """`what` was looked at: the page, a report."""
+    """A logged view; `what` was viewed, such as the page or a report."""
 
     study: str
     user: str
@@ -177,7 +178,7 @@ class View:
 
 @dataclass(frozen=True)
 class User:
-    """`password` is a hash of the caller's making; None for one who logs in elsewhere."""
+    """A user; `password` is a hash by the caller, None for log-in with the hospital's provider."""
 
     name: str
     role: Role
@@ -187,7 +188,7 @@ class User:
 
 @dataclass(frozen=True)
 class LoggedIn:
-    """`csrf` goes into forms; the token itself is told once, when the session starts."""
+    """A session; pages put `csrf` into their forms."""
 
     user: User
     csrf: str
@@ -207,9 +208,9 @@ class Device:
 
 @dataclass(frozen=True)
 class Link:
-    """For one study of a `patient`, or of anybody where that is None; `label` says to whom it was given.
+    """A link for one study of `patient`, or of any patient if None; `label` states who got the link.
 
-    `left`: how often photographs may still be sent by it, until a study is made of them.
+    `left`: how many attempts to send photographs remain.
     """
 
     id: str
@@ -225,8 +226,8 @@ class Link:
 
 @dataclass(frozen=True)
 class Refusal:
-    """Photographs that are in no study. `source` says who sent them, `patient` is a pseudonym, `times` how often the
-    same was refused between `first` and `last`.
+    """Refused photographs, which are in no study. `source` is the sender, `patient` a pseudonym; `times` counts equal
+    refusals between `first` and `last`.
     """
 
     id: str
@@ -240,7 +241,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Forgotten:
-    """What is gone from the database; the files at `paths` remain to be deleted."""
+    """The number of studies deleted from the database; the caller deletes the files at `paths`."""
 
     studies: int
     paths: tuple[Path, ...]

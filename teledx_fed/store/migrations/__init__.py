@@ -1,1 +1,1 @@
-"""How each version of a database becomes the next: a file a version, in `site` and in `identified`."""
+"""Alembic migrations: one file for each version, in `site` and in `identified`."""

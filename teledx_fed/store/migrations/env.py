@@ -1,4 +1,4 @@
-"""Run by Alembic, on the connection and in the transaction of whoever opens the database."""
+"""Alembic environment: migrate on the connection, and in the transaction, of the caller."""
 
 from alembic import context
 
@@ -7,7 +7,7 @@ context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=schema.metadata,
     version_table=schema.version_table,
-    render_as_batch=True,  # SQLite alters a table by making it anew
+    render_as_batch=True,  # in SQLite, a change of a table copies it
 )
 with context.begin_transaction():
     context.run_migrations()

@@ -1,4 +1,4 @@
-"""Who is behind a pseudonym."""
+"""Create the table of identities behind pseudonyms."""
 
 import sqlalchemy as sa
 from alembic import op

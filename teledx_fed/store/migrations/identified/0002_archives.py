@@ -1,4 +1,4 @@
-"""A number is one of who issued it; under what an archive files the photographs of a study."""
+"""Add the issuer of patient numbers, and the archive's identifiers of studies."""
 
 import sqlalchemy as sa
 from alembic import op

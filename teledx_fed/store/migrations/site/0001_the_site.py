@@ -1,7 +1,7 @@
-"""The first tables; suggestions, readings and views only grow, whoever asks.
+"""Create the first tables; triggers make suggestions, readings and views append-only.
 
-They let go of studies older than the `before` of the one row that `retention` may hold, which the transaction that
-forgets writes at its start and removes at its end.
+The triggers allow the deletion of studies older than `before` in the single row of `retention`. The transaction that
+deletes old studies inserts this row at its start and removes it at its end.
 """
 
 import sqlalchemy as sa
@@ -142,7 +142,7 @@ def _appended() -> None:
 
 
 def _guard_in_sqlite(table: str) -> None:
-    """The last, since INSERT OR REPLACE asks no other trigger."""
+    """Create triggers for update, delete and replace: INSERT OR REPLACE fires only the insert trigger."""
     refused = f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
     op.execute(f"CREATE TRIGGER {table}_update BEFORE UPDATE ON {table} {refused}")
     op.execute(f"CREATE TRIGGER {table}_delete BEFORE DELETE ON {table} WHEN NOT EXISTS ({FORGETTING}) {refused}")

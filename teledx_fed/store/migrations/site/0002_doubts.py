@@ -1,4 +1,4 @@
-"""What speaks against the eye of a photograph, or its patient, is kept with it; one that comes twice is found."""
+"""Add doubts about a photograph's eye or patient, and an index to find the same photograph again."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Photographs have their sender's identity, so that a study can grow; what is refused is listed."""
+"""Add the instance of photographs, so that studies can grow, and the table of refusals."""
 
 import sqlalchemy as sa
 from alembic import op

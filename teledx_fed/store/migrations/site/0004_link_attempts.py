@@ -1,4 +1,4 @@
-"""How often photographs were sent by a link."""
+"""Count the attempts to send photographs with a link."""
 
 import sqlalchemy as sa
 from alembic import op
