@@ -44,8 +44,8 @@ def run(
     """Write `results.csv` and the files of each study; return how many photographs have an error in their row.
 
     With the hospital's `key`, a study with the same names has the same id in every batch. The reporter gets each
-    collision and each error, with file names, for the hospital only. Studies that collide are still diagnosed, with a
-    doubt that a clinician resolves.
+    collision and each error, with file names, for the hospital only. Colliding studies are still diagnosed; a clinician
+    reads those that share a photograph.
     """
     if (out / RESULTS).exists():
         raise ConfigurationError(f"--out must be a new folder, got {out}, which holds results. Name another.")

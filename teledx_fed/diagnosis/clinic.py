@@ -44,7 +44,7 @@ class Clinic:
         self._gathering = Lock()
 
     def receive(self, upload: StudyUpload, link: str | None = None) -> StoredStudy:
-        """Store and diagnose a study. On error, such as a `DataError` about a photograph, store nothing."""
+        """Store and diagnose a study; if a `DataError` names a refused photograph, store nothing."""
         folder = f"studies/{uuid4().hex}"
         try:
             stored = self._add(upload, folder, link)

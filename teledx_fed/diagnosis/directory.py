@@ -69,7 +69,7 @@ class DiagnosisDirectory:
         restore_identified(file, self.settings.identified_database or "", self._kept, key).close()
 
     def forget(self, days: float) -> int:
-        """Delete studies older than `days` with their files, and patients without studies; count the studies."""
+        """Delete studies older than `days` days, and patients without studies; return how many studies."""
         with closing(self.store()) as store, closing(self.identified()) as identified:
             now = datetime.now(UTC)
             before = now - timedelta(days=days)

@@ -12,7 +12,7 @@ from teledx_fed.store.values import StoredImage
 
 
 class Evidence(StrEnum):
-    """A kind of map. The clinic makes the heat map of every photograph, the others on request, in seconds."""
+    """A kind of map. The clinic stores the heat map of each graded photograph, and others on request."""
 
     HEAT_MAP = "heat_map"
     INTEGRATED_GRADIENTS = "integrated_gradients"

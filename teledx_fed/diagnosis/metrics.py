@@ -17,7 +17,7 @@ from teledx_fed.store.database import StoreError
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 BUCKETS = (0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-"""In seconds: from a page without images to a study."""
+"""Upper bounds in seconds, for pages, pages with a map, and studies."""
 
 
 class Traffic:

@@ -87,7 +87,7 @@ class Receiver:
         return SUCCESS
 
     def _end(self, event: Event) -> None:
-        """List as refused what the sender offered and could not send: DICOM sends no error for it."""
+        """List as refused what the sender offered and this site does not accept: no C-STORE response reports it."""
         was_busy = event.assoc in self._busy
         self._busy.discard(event.assoc)
         accepted = {context.abstract_syntax for context in event.assoc.accepted_contexts}

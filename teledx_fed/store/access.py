@@ -20,7 +20,7 @@ from teledx_fed.store.values import Device, Link, LoggedIn, Role, User, check_te
 TokenRow = TypeVar("TokenRow", SessionRow, DeviceRow)
 
 LINK_ATTEMPTS = 10
-"""Allows a sender to retake photographs with quality faults."""
+"""Attempts of a link: more than one, so that the sender can retake poor photographs."""
 
 
 def hashed(token: str) -> str:

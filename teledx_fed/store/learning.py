@@ -27,7 +27,7 @@ def examples(session: Session, folder: Path) -> Iterator[TrainingReading]:
 
 
 def _of_eye(stored: StoredStudy, eye: EyeReading, photographs: tuple[str, ...]) -> Iterator[Example]:
-    """Yield the examples of an eye that is known, gradable and graded, without photographs added after the reading.
+    """Yield the examples of a graded eye, without photographs that have faults or were added after the reading.
 
     Photographs of an unknown eye are left out, because they may be of two eyes.
     """

@@ -13,7 +13,7 @@ from teledx_fed.core.examples import Example, Eye, Field
 
 
 class Status(StrEnum):
-    """Progress of a study. It goes back in one case: a photograph added after a reading reopens the study."""
+    """How far a study is. It goes back in one case: a photograph that comes after a reading reopens its study."""
 
     RECEIVED = "received"
     DIAGNOSED = "diagnosed"

@@ -1,4 +1,4 @@
-"""Who reads studies in the page."""
+"""A reader for the tests of the diagnosis page."""
 
 import re
 from copy import copy
@@ -27,7 +27,7 @@ FIELD = re.compile(r'<input type="hidden" name="([^"]+)" value="([^"]*)">')
 
 
 class Reader:
-    """Logged in, as `anna`."""
+    """The user `anna`, logged in."""
 
     def __init__(self, clinic: Clinic, settings: DiagnosisSettings) -> None:
         self.clinic = clinic
@@ -35,7 +35,7 @@ class Reader:
         self._log_in(settings)
 
     def at(self, settings: DiagnosisSettings) -> "Reader":
-        """The same person, where the page has other settings."""
+        """Return the same user on a page with other settings."""
         other = copy(self)
         other._log_in(settings)
         return other
@@ -58,6 +58,6 @@ class Reader:
         return self.post(f"/studies/{study}/reading", **{"version": self.version(study), "sign": sign} | choices)
 
     def confirm(self, study: str, asked: httpx.Response) -> httpx.Response:
-        """Press `Sign` on the page that asks."""
+        """Press `Sign` on the confirmation page."""
         fields = {name: unescape(value) for name, value in FIELD.findall(asked.text.partition("<main>")[2])}
         return self.client.post(f"/studies/{study}/reading", data={**fields, "sign": "yes"})

@@ -1,4 +1,4 @@
-"""A clinic with a tiny model, and photographs that were drawn."""
+"""Fixtures: a clinic with a tiny model, and synthetic photographs."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -54,13 +54,13 @@ def demonstration_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def drawn() -> tuple[Example, ...]:
-    """Right and left eyes by turns, of a few patients."""
+    """Synthetic right and left eyes, alternating, of a few patients."""
     return hospital("clinic", HospitalSettings(patients=3), seed=0).examples
 
 
 @dataclass(frozen=True)
 class Photographs:
-    """PNG files of one drawn patient's eyes."""
+    """PNG files of both eyes of a synthetic patient."""
 
     right: bytes
     left: bytes

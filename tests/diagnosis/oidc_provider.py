@@ -1,4 +1,4 @@
-"""An OpenID Connect provider over HTTP, which holds its client to the protocol and can be made to lie."""
+"""An OpenID Connect provider over HTTP for tests: it checks the protocol, and can send invalid tokens."""
 
 import base64
 import hashlib
@@ -25,9 +25,9 @@ def new_key(kid: str) -> RSAKey:
 
 @dataclass
 class LocalProvider:
-    """`claims` go over those of an honest token; `sign` may sign with something else; `error` is told for a code.
+    """A provider. `claims` replace those of a valid token; `sign` replaces the signature; `error` replaces the code.
 
-    Where it `asks`, a person has to say on a page of its own who they are.
+    With `asks`, the user must confirm on the provider's page.
     """
 
     key: RSAKey
@@ -54,7 +54,7 @@ class LocalProvider:
         return {"keys": [*public["keys"], *self.published]}
 
     def authorize(self, asked: dict[str, str]) -> str:
-        """Where the browser is sent back to."""
+        """Return the callback address for the browser."""
         assert (asked["response_type"], asked["client_id"], asked["tenant"]) == ("code", CLIENT, "1")
         assert asked["code_challenge_method"] == "S256"
         assert "openid" in asked["scope"].split()
@@ -64,7 +64,7 @@ class LocalProvider:
         return f"{asked['redirect_uri']}?{urlencode({**answer, 'state': asked['state']})}"
 
     def token(self, form: dict[str, str], basic: str) -> dict[str, object] | None:
-        """None where a provider refuses: another secret, a code used up, another verifier, another address."""
+        """Return tokens, or None for a wrong secret, verifier or callback, or a used code."""
         asked = self._codes.pop(form["code"], {})
         digest = hashlib.sha256(form["code_verifier"].encode()).digest()
         challenge = base64.urlsafe_b64encode(digest).decode().rstrip("=")

@@ -1,4 +1,4 @@
-"""A clinic's page on this machine, over real HTTP."""
+"""Serve a clinic's page on this machine, over HTTP."""
 
 import socket
 import time

@@ -1,4 +1,4 @@
-"""What administrators do in the page, and that nobody else does; and how a refusal reads."""
+"""Administration pages: only administrators may use them; and the text of refusals."""
 
 import re
 from datetime import timedelta
@@ -19,7 +19,7 @@ HASH = hashed_password(PASSWORD)
 
 
 class Person:
-    """Logged in."""
+    """A user who is logged in."""
 
     def __init__(self, clinic: Clinic, name: str, role: Role) -> None:
         self.client = TestClient(app(clinic, DiagnosisSettings()), base_url="http://127.0.0.1", follow_redirects=False)

@@ -1,4 +1,4 @@
-"""Real peers: dcmtk's tools and Orthanc send photographs, and take the signed report back into the patient's study."""
+"""Interoperability with dcmtk and Orthanc: they send photographs, and store the signed report in the same study."""
 
 import io
 import json
@@ -257,7 +257,7 @@ def test_storescp_takes_the_report_and_dciodvfy_finds_no_error(clinic, gathering
     assert [line for line in (told.stdout + told.stderr).splitlines() if line.startswith("Error")] == []
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # pynetdicom's socket that found nobody
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # pynetdicom leaves a socket open
 def test_where_the_archive_refuses_or_is_away_the_report_is_not_sent(clinic, gathering, eyes, storescp) -> None:
     study = take_in_and_sign(gathering, clinic, eyes)
     archive, _ = storescp("--refuse")

@@ -1,4 +1,4 @@
-"""Files in, results out: a row for each photograph, and one bad file ends nothing."""
+"""Batch diagnosis: a row for each photograph, and a bad file does not stop the batch."""
 
 import csv
 import errno
@@ -36,7 +36,7 @@ CANARY = "canary-jane-doe"
 
 @pytest.fixture
 def folder(tmp_path: Path, photographs) -> Path:
-    """One photograph by itself, one that is none, and a patient with two eyes of whom one cannot be read."""
+    """A single photograph, a text file, and a patient with two eyes, of which one file cannot be read."""
     root = tmp_path / "photographs"
     (root / CANARY).mkdir(parents=True)
     (root / "alone.png").write_bytes(photographs.left)
@@ -267,7 +267,7 @@ def test_no_name_of_a_file_becomes_a_formula(tmp_path: Path, cell: str) -> None:
 def test_a_file_of_a_table_that_cannot_be_read_has_a_row_and_the_others_are_diagnosed(
     tmp_path: Path, bundle_folder: Path, photographs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A missing file, a name too long for the disk, a folder, no file at all, a pipe, and a file without permission."""
+    """A missing file, a name too long for the disk, a folder, an empty name, a pipe, and a file without permission."""
     (tmp_path / "good.png").write_bytes(photographs.left)
     (tmp_path / "closed.png").write_bytes(photographs.left)
     (tmp_path / "folder").mkdir()
@@ -278,7 +278,7 @@ def test_a_file_of_a_table_that_cannot_be_read_has_a_row_and_the_others_are_diag
     opened = Path.open
 
     def refusing(path: Path, *how: object, **named: object) -> object:
-        if path.name == "closed.png":  # root, as whom tests may run, can read any file
+        if path.name == "closed.png":  # tests may run as root, who can read any file
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         return opened(path, *how, **named)
 

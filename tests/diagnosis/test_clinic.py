@@ -1,4 +1,4 @@
-"""A study comes in once, whole, without a trace of the file it came in."""
+"""Clinic: it stores a study once and completely, with nothing else of the sent files."""
 
 import io
 from dataclasses import replace
@@ -34,7 +34,7 @@ def as_in_a_batch(study: Study, clinic: Clinic) -> Diagnosis:
 
 
 def test_quality_is_assessed_once_on_the_pixels_that_were_sent(clinic: Clinic, photographs, monkeypatch) -> None:
-    """Also where the study grows later: a bright border, which the clinic blackens, is a fault in its eye's result."""
+    """Also when the study grows: the model runs again, but the first assessment of quality remains."""
     assessed: list[tuple[int, ...]] = []
 
     def counted(pixels: np.ndarray) -> tuple[Fault, ...]:
@@ -146,7 +146,7 @@ def test_photographs_of_two_patients_are_no_study(clinic: Clinic, photographs) -
 
 
 def test_nothing_of_a_file_but_its_disc_is_kept(clinic: Clinic, photographs) -> None:
-    """Names in metadata and letters beside the disc are gone."""
+    """The clinic removes names in metadata and letters beside the fundus."""
     with Image.open(io.BytesIO(photographs.right)) as image:
         pixels = np.array(image)
     pixels[2:6, 2:30] = 255

@@ -1,4 +1,4 @@
-"""Health and metrics of a clinic, as Prometheus reads them."""
+"""Health checks and Prometheus metrics of a clinic."""
 
 import re
 import shutil
@@ -33,7 +33,7 @@ Usage = namedtuple("Usage", ["total", "used", "free"])
 
 @pytest.fixture(scope="module")
 def clinic(tmp_path_factory: pytest.TempPathFactory, bundle_folder: Path, photographs) -> Iterator[Clinic]:
-    """With a study that waits, and a backup."""
+    """A clinic with a study that waits, and a backup."""
     folder = tmp_path_factory.mktemp("clinic")
     store, identified = open_store("", folder), open_identified("", folder)
     opened = Clinic(store, identified, open_bundle(bundle_folder, 1), ReferralSettings(), b"k" * 32, threads=2)
@@ -49,7 +49,7 @@ def visitor(clinic: Clinic, address: str = "127.0.0.1", **settings: object) -> T
 
 
 def samples(text: str) -> dict[str, float]:
-    """Ours, by name and label values."""
+    """Return the values of teledx_fed's metrics, by name and label values."""
     families = list(text_string_to_metric_families(text))
     assert [family.name for family in families if family.type == "unknown" or not family.documentation] == []
     return {

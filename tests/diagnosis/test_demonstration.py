@@ -1,4 +1,4 @@
-"""What `make demo` lays out can be looked at, and never signed."""
+"""Demonstration hospital of `make demo`, and other tests of the diagnosis folder."""
 
 import shutil
 from contextlib import closing

@@ -1,4 +1,4 @@
-"""A clinician's way through the page, in a real browser: Debian's chromium and chromium-driver; axe-core from npm."""
+"""A clinician's workflow in a browser: Debian's chromium and chromium-driver; axe-core from npm."""
 
 import io
 import json
@@ -200,7 +200,7 @@ def choose(browser: Chrome, choices: dict[str, str]) -> None:
 
 
 def press(browser: Chrome, sign: str, answered: bool = True) -> None:
-    """A button of the reading; `answered` by another page, or kept back by the browser for what is missing."""
+    """Press a button of the reading; not `answered` if the browser stops the form because an answer is missing."""
     page = browser.find_element(By.TAG_NAME, "html")
     browser.find_element(By.CSS_SELECTOR, f"button[name=sign][value={sign}]").click()
     if answered:
@@ -208,7 +208,7 @@ def press(browser: Chrome, sign: str, answered: bool = True) -> None:
 
 
 def press_every_key(browser: Chrome) -> None:
-    """Each letter and digit, where nothing has the focus."""
+    """Press each letter and digit, while no field has the focus."""
     page = browser.find_element(By.TAG_NAME, "body")
     page.send_keys(ascii_letters + digits)
     assert page.is_displayed(), "the page is still the same one"
@@ -219,7 +219,7 @@ def heading(browser: Chrome) -> str:
 
 
 def blurred(photograph: bytes) -> PhotographUpload:
-    """The model grades it, and the quality gate finds fault with it."""
+    """Return a blurred photograph: the model grades it, and it has a quality fault."""
     with Image.open(io.BytesIO(photograph)) as image:
         return PhotographUpload(png(np.array(image.filter(ImageFilter.GaussianBlur(12)))), Eye.RIGHT)
 

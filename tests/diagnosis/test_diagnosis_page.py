@@ -1,4 +1,4 @@
-"""The clinician's page and the devices' interface, asked as a browser and a camera ask."""
+"""The clinicians' pages and the API for devices, with requests as from a browser and a camera."""
 
 import io
 from collections.abc import Callable, Iterator

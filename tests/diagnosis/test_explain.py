@@ -20,7 +20,7 @@ pytestmark = pytest.mark.filterwarnings(
 
 
 def network() -> Grader:
-    """With activations that are computed in place, and as sure of itself as a trained one."""
+    """Return a network with in-place activations, and with outputs as confident as those of a trained one."""
     network = build(ModelSettings(name="test_efficientnet", initial="none"), seed=0)
     with torch.no_grad():
         network.head.weight *= 100
@@ -40,7 +40,7 @@ def log_odds(of: Grader, images: Image) -> NDArray[np.float32]:
 
 
 def test_integrated_gradients_sum_to_the_output_minus_that_of_the_baseline() -> None:
-    """Within a hundredth, where the path is followed closely."""
+    """Within 1 %, with 128 steps."""
     explained, (image,) = network(), photographs(1, grade=4)
     baseline = np.zeros_like(image)
     map = integrated_gradients(explained, image, baseline, steps=128)
@@ -53,9 +53,9 @@ def test_integrated_gradients_sum_to_the_output_minus_that_of_the_baseline() -> 
 
 @pytest.mark.slow
 def test_shap_values_sum_to_the_output_minus_the_mean_of_the_backgrounds() -> None:
-    """Within a tenth, with this many samples."""
+    """Within 10 %, with 400 samples."""
     explained, (image,), background = network(), photographs(1, grade=4), photographs(4)[1:]
-    background = 255 - background  # far away, so that there is something to explain
+    background = 255 - background  # very different, so that the outputs differ
     map = shap_values(explained, image, background, samples=400)
     assert map.shape == (64, 64)
     difference = log_odds(explained, image[None])[0] - log_odds(explained, background).mean()

@@ -1,4 +1,4 @@
-"""The page and the command of docs/extending.md work as the page shows them."""
+"""The example page and command in docs/extending.md."""
 
 import importlib.util
 import json
@@ -21,7 +21,7 @@ FILES = dict(re.findall(r"In `([^`]+)`:\n\n```\w+\n(.*?)```", PAGE, re.DOTALL))
 
 
 def module(path: str, folder: Path) -> ModuleType:
-    """Import a file of the page as a module outside the package."""
+    """Import a file from docs/extending.md as a module outside the package."""
     file = folder / Path(path).name
     file.write_text(FILES[path])
     spec = importlib.util.spec_from_file_location(f"example_{file.stem}", file)
@@ -34,7 +34,7 @@ def module(path: str, folder: Path) -> ModuleType:
 
 @pytest.fixture
 def templates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The clinic's templates, in a folder to which a test may add."""
+    """A copy of the clinic's templates, to which a test can add."""
     folder = tmp_path / "templates"
     shutil.copytree(rendering.TEMPLATES, folder)
     monkeypatch.setattr(rendering, "TEMPLATES", folder)

@@ -16,7 +16,7 @@ EMPTIED = np.zeros_like(SHOWN)
 
 
 def sees_the_lesion(images: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """A model that goes by the lesion alone."""
+    """A model whose score depends only on the lesion."""
     return images[:, LESION].mean(axis=(1, 2)) / 200
 
 

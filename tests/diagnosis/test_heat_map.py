@@ -22,7 +22,7 @@ from teledx_fed.model.network import Grader, build
 
 Image = NDArray[np.uint8]
 NASAL_IS = {Eye.RIGHT: 1, Eye.LEFT: -1}
-"""To the right, or to the left, on a photograph."""
+"""Direction of the nose in a photograph: 1 right, -1 left."""
 FROM_DISC_TO_MACULA = 2.5 / DISCS_A_RADIUS
 
 
@@ -40,7 +40,7 @@ def manifest() -> Manifest:
 
 
 def gradients(of: Grader, images: Image) -> NDArray[np.float32]:
-    """Grad-CAM as captum has it, by autograd, each map divided by its highest value."""
+    """Return captum's Grad-CAM, by autograd; each map is divided by its maximum."""
     explained = _LogOdds(of)
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float().requires_grad_()
     layer = explained.network.backbone.bn2
@@ -83,7 +83,7 @@ def test_a_photograph_that_nowhere_speaks_for_disease_has_a_map_of_zeros() -> No
 
 
 def fundus(height: int, width: int, centre: tuple[int, int], radius: int) -> Image:
-    """A brown disc with lettering beside it, cut where it leaves the photograph."""
+    """Draw a brown disc with letters beside it, cut at the borders of the photograph."""
     image = np.zeros((height, width, 3), np.uint8)
     cv2.circle(image, centre, radius, (170, 90, 40), -1)
     cv2.putText(image, "OD", (2, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (255, 255, 255), 2)
@@ -116,7 +116,7 @@ def test_where_the_map_is_zero_every_bit_stays() -> None:
 
 @pytest.mark.parametrize("name", PLACES)
 def test_the_map_comes_to_lie_where_the_network_saw_it(name: str) -> None:
-    """A spot on the photograph is looked for in the prepared square; a map of the square points at it again."""
+    """Find a spot of the photograph in the prepared square; a map of the square points at the spot again."""
     height, width, (x, y), radius = PLACES[name]
     image, spot = fundus(height, width, (x, y), radius), (x + radius // 3, y - radius // 4)
     cv2.circle(image, spot, radius // 15, (90, 240, 240), -1)
@@ -126,7 +126,7 @@ def test_the_map_comes_to_lie_where_the_network_saw_it(name: str) -> None:
 
 
 def hot(there: complex, cells: int = 15) -> NDArray[np.float32]:
-    """A map whose highest place is `there`, in radii from the middle."""
+    """Return a map (cells, cells) with its maximum at `there`, in radii from the middle."""
     map = np.full((cells, cells), 0.2, np.float32)
     map[round((there.imag + 1) * cells / 2 - 0.5), round((there.real + 1) * cells / 2 - 0.5)] = 1
     return map

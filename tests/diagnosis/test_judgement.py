@@ -1,4 +1,4 @@
-"""Never milder than the worse eye, over every combination of what two eyes can show."""
+"""The suggestion is never milder than that of the worse eye, for any combination of photographs."""
 
 from dataclasses import replace
 from itertools import product
@@ -109,7 +109,7 @@ def test_another_photograph_never_makes_it_milder_where_it_shows_disease(seen, m
 @settings(max_examples=40)
 @given(st.lists(seen_photographs, min_size=1, max_size=3), st.booleans())
 def test_what_is_withheld_makes_no_eye_milder(seen, referral_too: bool) -> None:
-    """Without an urgent threshold an eye is still referred; without one of referral, people read it."""
+    """Without an urgent threshold, an eye is still referred; without a referral threshold, a clinician reads it."""
 
     def withheld(one: Graded) -> Graded:
         return replace(one, is_urgent=None, refers=one.refers or (None if referral_too else False))

@@ -1,4 +1,4 @@
-"""The clinic's page of the model in use."""
+"""The page about the model in use."""
 
 import shutil
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Log-in through a hospital's provider: whom it lets in, and whose word does not."""
+"""Log-in with a hospital's OpenID Connect provider: which users and tokens the page accepts."""
 
 import base64
 import json
@@ -54,14 +54,14 @@ def settings(provider: LocalProvider, tmp_path: Path) -> OidcSettings:
 
 
 class Browser:
-    """With our page and its cookies; the provider's page is another."""
+    """A browser with the cookies of the diagnosis page; the provider is another site."""
 
     def __init__(self, clinic: Clinic, settings: OidcSettings | None) -> None:
         site = app(clinic, DiagnosisSettings(oidc=settings))
         self.client = TestClient(site, base_url=PAGE, follow_redirects=False)
 
     def sent_back(self) -> str:
-        """The address that the provider sends the browser back to."""
+        """Return the callback address that the provider sends the browser to."""
         with httpx.Client(trust_env=False) as elsewhere:
             return elsewhere.get(self.client.get("/login/oidc").headers["location"]).headers["location"]
 

@@ -1,4 +1,4 @@
-"""What /api/v1/openapi.json promises devices is what they get, whatever they send."""
+"""Conformance of the API for devices to /api/v1/openapi.json, for any input."""
 
 import json
 import os
@@ -42,7 +42,7 @@ def test_every_answer_is_as_described(clinic: Clinic) -> None:
         @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
         @given(operation.as_strategy())
         def as_described(case: schemathesis.Case) -> None:
-            # what fits the description may still be no photograph
+            # valid by the description, but perhaps not a photograph
             case.call_and_validate(headers=device, excluded_checks=[positive_data_acceptance])
 
         as_described()
@@ -75,9 +75,9 @@ def test_a_generated_client_submits_a_study_and_reads_the_answer(clinic: Clinic,
 
 
 def generate(description: str, folder: Path) -> None:
-    """Without a warning: what a generator leaves out, a device's maker cannot call."""
+    """Generate a client without warnings: a generator warns about operations that it leaves out."""
     program = [Path(sys.executable).with_name("openapi-python-client"), "generate", "--meta", "none"]
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # it formats its code with ruff
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # the generator formats its code with ruff
     arguments = ["--url", description, "--output-path", folder / "teledx_fed_client"]
     folder.mkdir()
     done = subprocess.run([*program, *arguments], env={**os.environ, "PATH": path}, capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""The printed report says what the page says, with its marks on every page."""
+"""PDF report: the same content as on the page, with the marks on each sheet."""
 
 import io
 import re

@@ -1,4 +1,4 @@
-"""Identifiers in every place of a file and of its name, by every way in: none comes out, is kept or told."""
+"""Identifiers planted in files and file names, by each way of intake: none is returned, stored or logged."""
 
 import io
 import json
@@ -50,7 +50,7 @@ def pixels(photographs) -> np.ndarray:
 
 @pytest.fixture
 def files(pixels: np.ndarray) -> dict[str, bytes]:
-    """By name: each kind of file, its pixels a little different so that each is a study of its own."""
+    """Files of each kind by name; their pixels differ a little, so each is a separate study."""
     exif, info = Image.Exif(), PngInfo()
     exif[0x010E] = exif[0x013B] = exif[0x9286] = TEXT
     info.add_text("Patient", TEXT)
@@ -68,12 +68,12 @@ def files(pixels: np.ndarray) -> dict[str, bytes]:
 
 
 def found_in(content: bytes) -> list[bytes]:
-    """The short ones would be found by chance in what is compressed."""
+    """Return the identifiers in a content; skip short ones, which compressed data contains by chance."""
     return [canary for canary in CANARIES if len(canary) > 6 and canary.lower() in content.lower()]
 
 
 def kept(clinic: Clinic) -> dict[str, bytes]:
-    """Everything that lies outside the identified store."""
+    """Return all files outside the identified store, by path."""
     folder = clinic.store.folder.parent
     apart = folder / "identified"
     files = (path for path in folder.rglob("*") if path.is_file() and not path.is_relative_to(apart))
@@ -87,7 +87,7 @@ def text_of(pdf: bytes) -> bytes:
 
 @pytest.fixture
 def told(files: dict[str, bytes], capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
-    """Whatever is logged or printed meanwhile."""
+    """Check after a test that no log or output line contains an identifier."""
     logged, root = io.StringIO(), logging.getLogger()
     handler, level = logging.StreamHandler(logged), root.level
     root.addHandler(handler)
@@ -116,7 +116,7 @@ def test_by_the_page_a_device_and_a_link(clinic: Clinic, site: TestClient, files
     for number, (name, content) in enumerate(files.items()):
         if number == 0:
             device = {"Authorization": f"Bearer {token}", "Idempotency-Key": PATIENT}
-            data = {"eyes": "right"}  # the file names the patient
+            data = {"eyes": "right"}  # the file contains the patient's number
             answer = site.post("/api/v1/studies", headers=device, data=data, files={"images": (name, content)})
             assert found_in(answer.content) == []
         elif number == 1:
@@ -169,7 +169,7 @@ def test_from_a_camera_and_a_watched_folder(
 
 @pytest.mark.usefixtures("told")
 def test_in_a_batch(clinic: Clinic, tmp_path: Path, files: dict[str, bytes]) -> None:
-    """But for the first column of the table, which is the hospital's own."""
+    """Except in the first column of the table, which is for the hospital."""
     folder, out = tmp_path / "in" / TEXT, tmp_path / "out"
     folder.mkdir(parents=True)
     for name, content in files.items():

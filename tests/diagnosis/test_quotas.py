@@ -1,4 +1,4 @@
-"""How much a link and a device may send, and that the disk is never filled."""
+"""Limits of links, devices and disk space."""
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor

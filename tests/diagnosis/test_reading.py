@@ -1,4 +1,4 @@
-"""What a clinician signs is what they chose themselves, of what they saw, after they were asked once."""
+"""Readings: a clinician signs only own choices, about the version on the page, after one confirmation."""
 
 import hashlib
 import html
@@ -34,7 +34,7 @@ ANNA = LoggedIn(User("anna", Role.READER, None, False), "", datetime(2026, 1, 1,
 
 
 def suggestion(certainty: Certainty = Certainty.CONFIDENT, graded: Graded | None = NONE) -> Diagnosis:
-    """Of both eyes alike: no retinopathy, if anything."""
+    """Return the same suggestion for both eyes: no retinopathy, or no grade."""
     reasons = (Fault.BLURRED,) if certainty is Certainty.UNGRADABLE else ()
     eyes = tuple(EyeDiagnosis(eye, certainty, Action.RESCREEN, reasons, graded) for eye in (Eye.RIGHT, Eye.LEFT))
     return Diagnosis(eyes, certainty, Action.RESCREEN, 12, "a" * 64, False)
@@ -66,7 +66,7 @@ def add_study(clinic: Clinic, *eyes: Eye) -> str:
 
 
 def files(clinic: Clinic, *eyes: Eye) -> tuple[StoredImage, ...]:
-    """One for each eye, which nobody looks at here."""
+    """Make an empty file for each eye: these tests do not open photographs."""
     digests = {eye: hashlib.sha256(uuid4().bytes).hexdigest() for eye in eyes}
     for digest in digests.values():
         (clinic.store.folder / digest).touch()
@@ -271,7 +271,7 @@ def test_of_a_photograph_that_came_late_blinded_readers_grade_first_too(blinded:
 
 
 def line_of(reader: Reader, study: str) -> str:
-    """Of the worklist."""
+    """Return the study's line in the worklist."""
     before, link, after = reader.get("/").text.partition(study)
     assert link
     return before.rpartition("<tr")[2] + after.partition("</tr>")[0]

@@ -1,4 +1,4 @@
-"""Cameras and archives send over DICOM, by real associations."""
+"""DICOM receiver, over real associations."""
 
 import io
 import os
@@ -35,7 +35,7 @@ Associate = Callable[..., Association]
 
 
 class Camera:
-    """Sends each photograph by an association of its own."""
+    """A camera that opens a new association for each photograph."""
 
     def __init__(self, associate: Associate) -> None:
         self.associate = associate
@@ -70,7 +70,7 @@ def gathering(clinic: Clinic, folder: Path) -> Gathering:
 
 @pytest.fixture
 def associate(gathering: Gathering) -> Iterator[Associate]:
-    """Nothing is taken in before a test says so."""
+    """A receiver that takes in studies only when a test calls `take_in`."""
     receiver = Receiver(gathering, "TELEDX", ["CAMERA"])
     with receiver.listening("127.0.0.1", 0, every=3600) as port:
 
@@ -245,7 +245,7 @@ def test_refused_photographs_are_on_the_page_until_somebody_has_seen_to_them(cam
 
 @pytest.mark.slow
 def test_one_picture_is_not_two_eyes(camera, clinic: Clinic, gathering, folder: Path, photographs) -> None:
-    """The sender was told of success before: so the files stay, and the page lists them."""
+    """The sender already got a success status, so the receiver keeps the file and the page lists it."""
     camera.send(eye(photographs.right, "R"))
     gathering.take_in()
     camera.send(eye(photographs.right, "L"))

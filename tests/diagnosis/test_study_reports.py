@@ -1,4 +1,4 @@
-"""A DICOM report for the hospital's archive is of the archive's own patient and study; another one is for outside."""
+"""DICOM reports: with the archive's identifiers for the archive, with pseudonyms for others."""
 
 import io
 from dataclasses import replace
@@ -38,7 +38,7 @@ def dicom(content: bytes, side: str, **values: object) -> PhotographUpload:
 
 @pytest.fixture
 def report(clinic: Clinic, photographs) -> StudyReport:
-    """Of a study that came over DICOM, in which the left eye's file alone has an accession number."""
+    """The report of a DICOM study; only the left eye's file has an accession number."""
     files = dicom(photographs.right, "R"), dicom(photographs.left, "L", AccessionNumber="A 7")
     return latest(clinic, clinic.receive(StudyUpload("1.2.3", "dicom", files)).study.id)
 
@@ -87,7 +87,7 @@ def test_of_a_study_that_came_otherwise_it_is_said_what_was_invented(clinic: Cli
 
 
 class StrictArchive(BaseHTTPRequestHandler):
-    """Takes one object by STOW-RS, or fails it by `reason` (PS3.18 10.5)."""
+    """An archive that stores one object by STOW-RS, or refuses it with `reason` (PS3.18 10.5)."""
 
     reason: int | None = None
     received: list[Dataset]

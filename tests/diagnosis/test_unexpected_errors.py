@@ -1,4 +1,4 @@
-"""What a browser and a device read of an error that the clinic's application does not expect."""
+"""Responses to browsers and devices after an unexpected error of the application."""
 
 import re
 

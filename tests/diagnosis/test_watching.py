@@ -1,4 +1,4 @@
-"""A camera writes photographs to a folder."""
+"""Intake from a folder that a camera writes to."""
 
 from pathlib import Path
 
@@ -31,7 +31,7 @@ def test_a_watched_folder_takes_in_what_is_no_longer_written_to(clinic: Clinic, 
 
 
 def late(clinic: Clinic, camera: Path, photographs) -> None:
-    """The second eye is written after the first one was taken in."""
+    """Write the second eye after the intake of the first."""
     camera.mkdir()
     watch = Watch(clinic, camera)
     for name, content in (("7_OD.png", photographs.right), ("7_OS.png", photographs.left)):

@@ -1,4 +1,4 @@
-"""Under which name the page is asked, by whose form, through which proxy, and with whose password."""
+"""Requests that the page refuses, by host name, by origin of the form, by proxy, and by demonstration password."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -102,7 +102,7 @@ SENDERS: list[tuple[dict[str, str], bool]] = [
 
 
 def test_no_other_site_sends_a_form_for_its_visitor(client: TestClient) -> None:
-    """Not even the log-in: who is logged in as somebody else writes readings in their name."""
+    """Also not a log-in: another site could log a reader in as another user, who would then own the readings."""
     for headers, allowed in SENDERS:
         answer = client.post("/login", data=ANNA, headers=headers)
         assert (answer.status_code, "set-cookie" in answer.headers) == ((303, True) if allowed else (403, False))
@@ -123,7 +123,7 @@ def test_a_device_sends_its_token_from_wherever_it_is(client: TestClient, clinic
 
 
 def told_to_wait(address: str, client: httpx.Client, **headers: str) -> list[int]:
-    """After five wrong passwords, each from another address, as the header has it."""
+    """Send seven wrong passwords with different X-Forwarded-For; return which responses say to wait."""
     wrong = {"name": "anna", "password": "wrong"}
     tries = [
         client.post(f"{address}/login", data=wrong, headers={"X-Forwarded-For": f"10.0.0.{n}"} | headers)

@@ -1,4 +1,4 @@
-"""Whatever shows something of a study, it is on record who saw it, and once for each time that they looked."""
+"""View log: each page, image and report of a study logs its user, once for each view."""
 
 from datetime import timedelta
 

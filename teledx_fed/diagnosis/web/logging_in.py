@@ -114,7 +114,7 @@ def come_back(request: Request, provider: Asked) -> Response:
 
 
 def _admitted(request: Request, provider: Provider) -> Response:
-    """Log in and return a page that continues: after a redirect, the browser would not send a strict cookie."""
+    """Log in and return a page that redirects: on a redirect from the provider, browsers send no strict cookie."""
     told = request.query_params
     try:
         authenticator_of(request).limits.with_provider(address_of(request))
