@@ -1,4 +1,4 @@
-"""A database of each kind, empty, for every test."""
+"""Fixtures: an empty database of each kind for each test."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ from teledx_fed.store.values import Role
 
 @pytest.fixture(scope="session")
 def server() -> "Iterator[Server]":
-    """It listens on a socket in its own folder alone."""
+    """A PostgreSQL server that listens only on a socket in its folder."""
     programs = _programs()
     folder = Path(tempfile.mkdtemp(prefix="teledx-pg-"))
     as_user, data = _unprivileged(folder), folder / "data"
@@ -33,7 +33,7 @@ def server() -> "Iterator[Server]":
 
 
 class Server:
-    """A database costs hundreds of files, so those that a test is done with are emptied for the next."""
+    """A server that reuses databases: each has hundreds of files, so it is emptied for the next test."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.made, self.free = folder, 0, list[str]()
@@ -57,7 +57,7 @@ class Server:
 
 @pytest.fixture
 def postgresql(server: Server) -> Iterator[Callable[[], str]]:
-    """URLs of empty databases."""
+    """A function that returns URLs of empty databases."""
     used = list[str]()
 
     def new() -> str:
@@ -78,7 +78,7 @@ def _programs() -> Path:
 
 
 def _unprivileged(folder: Path) -> list[str]:
-    """PostgreSQL refuses to run as root."""
+    """Return a command prefix for another user than root, as which PostgreSQL does not run."""
     if os.getuid() != 0:
         return []
     try:
@@ -90,7 +90,7 @@ def _unprivileged(folder: Path) -> list[str]:
 
 @pytest.fixture(params=DATABASES)
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Of an empty database."""
+    """The URL of an empty database."""
     if request.param == "postgresql":
         return str(request.getfixturevalue("postgresql")())
     return f"sqlite:///{tmp_path}/site.sqlite"
@@ -103,7 +103,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def store(database_url: str, tmp_path: Path, clock: Clock) -> Iterator[Store]:
-    """With a reader, anna."""
+    """A store with the reader anna."""
     opened = open_store(database_url, tmp_path, clock)
     opened.access.add_user("anna", Role.READER, "a hash")
     yield opened

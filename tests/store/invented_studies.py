@@ -1,4 +1,4 @@
-"""Studies, and what is said of them, for the store's tests."""
+"""Studies, suggestions and readings for the store's tests."""
 
 import hashlib
 from datetime import UTC, datetime, timedelta
@@ -31,7 +31,7 @@ SUGGESTED = Diagnosis((EYE,), Certainty.CONFIDENT, Action.REFER, 3.0, "a" * 64, 
 
 
 class Clock:
-    """Goes a second at a time, and as far as it is told."""
+    """A clock that advances by a second at each call, and by `pass_days`."""
 
     def __init__(self) -> None:
         self.time = START
@@ -45,7 +45,7 @@ class Clock:
 
 
 def photograph(folder: Path, name: str, eye: Eye = Eye.LEFT) -> StoredImage:
-    """A file with that name for content."""
+    """Write a file with its name as content, and return it as a stored image."""
     path = folder / f"{name}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(name.encode())

@@ -1,4 +1,4 @@
-"""What a store counts."""
+"""Counts of a store's contents."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A backup that only the holder of a key can read; `age` itself reads it too."""
+"""Encrypted backups: only the holder of a key can read them; the `age` program can read them too."""
 
 import shutil
 import subprocess

@@ -1,4 +1,4 @@
-"""Who may come in, for how long, and what the database knows of a token."""
+"""Access control, lifetimes, and what the database stores of a token; the identified store."""
 
 import secrets
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +18,7 @@ HOUR = timedelta(hours=1)
 
 
 def everything(store: Store) -> str:
-    """All that the database holds, as text."""
+    """Return all rows of the database as text."""
     with store._database.connection() as connection:
         tables = sa.inspect(connection).get_table_names()
         return "\n".join(str(connection.execute(sa.text(f'SELECT * FROM "{name}"')).all()) for name in tables)

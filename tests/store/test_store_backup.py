@@ -1,4 +1,4 @@
-"""What is backed up comes back, from either database into either, and what is damaged does not come back in part."""
+"""Backup and restore between both databases; a damaged backup restores nothing."""
 
 import json
 import re
@@ -19,14 +19,14 @@ from teledx_fed.store.values import Role
 
 @pytest.fixture(params=DATABASES)
 def other_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Of an empty database too, to restore into."""
+    """The URL of another empty database, to restore into."""
     if request.param == "postgresql":
         return str(request.getfixturevalue("postgresql")())
     return f"sqlite:///{tmp_path}/restored.sqlite"
 
 
 def fill(store: Store) -> dict[str, str]:
-    """One study at each status; their ids, and a token of a device and of a session."""
+    """Add a study for each of four statuses; return their ids, and the tokens of a device and a session."""
     ids = {key: store.add_study(arrival(store, key)).entry.id for key in ("received", "diagnosed", "read", "signed")}
     for key in ("diagnosed", "read", "signed"):
         made = store.add_suggestion(ids[key], SUGGESTED)
@@ -92,7 +92,7 @@ def _manifest(path: Path) -> dict[str, object]:
 
 @pytest.fixture
 def archive(tmp_path: Path) -> Path:
-    """Of a store on SQLite."""
+    """A backup of a store on SQLite."""
     store = open_store("", tmp_path / "original")
     store.access.add_user("anna", Role.READER, None)
     fill(store)

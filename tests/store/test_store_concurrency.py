@@ -1,4 +1,4 @@
-"""Several processes work on one store, one is killed in the middle, and nothing is lost or half there."""
+"""Several processes on one store: nothing is lost or incomplete, even if a process is killed."""
 
 import os
 import signal
@@ -43,7 +43,7 @@ def writer(url: str, folder: Path, who: str, times: int) -> subprocess.Popen[str
 
 
 def whole(store: Store, study: str) -> bool:
-    """A study has both its images; what follows, follows in order."""
+    """Return whether a study has both images, and the suggestions and readings of its status."""
     stored = store.study(study)
     counts = len(store.suggestions(study)), len(store.readings(study))
     expected = {Status.RECEIVED: (0, 0), Status.DIAGNOSED: (1, 0), Status.SIGNED: (1, 1)}
@@ -66,7 +66,7 @@ def test_processes_at_once_lose_nothing(store: Store, database_url: str, tmp_pat
 
 @pytest.mark.slow
 def test_a_killed_process_leaves_no_half_study(store: Store, database_url: str, tmp_path: Path) -> None:
-    """Killed four times at another moment, while a second one goes on."""
+    """Kill a process four times, at different moments, while another one continues."""
     steady = writer(database_url, tmp_path, "steady", 150)
     told = list[str]()
     for turn in range(4):
@@ -97,7 +97,7 @@ def _is_sound(store: Store) -> bool:
 
 @pytest.mark.slow
 def test_forgetting_beside_writers_harms_none(store: Store, database_url: str, tmp_path: Path) -> None:
-    """All studies are too old at once, while they are worked on: a writer is told so, and nothing worse."""
+    """Delete all studies while writers add to them: a writer gets at most an error that it handles."""
     busy = [writer(database_url, tmp_path, f"busy {number}", 60) for number in range(2)]
     forgotten = 0
     while any(each.poll() is None for each in busy):

@@ -1,4 +1,4 @@
-"""A database is brought to this version's tables from any older one, and refused where a newer one wrote it."""
+"""Migrations: the store upgrades a database of any older version, and refuses one of a newer version."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -110,7 +110,7 @@ def test_a_store_leaves_no_connection_behind(postgresql: Callable[[], str], tmp_
         Store(url, tmp_path).close()
     clients = "datname = current_database() AND backend_type = 'client backend'"
     left, until = 0, monotonic() + 60
-    while left != 1 and monotonic() < until:  # a backend ends after its client has gone
+    while left != 1 and monotonic() < until:  # a backend ends some time after its client
         with closing(Database(url)) as database, database.connection() as connection:
             left = connection.scalar(sa.text(f"SELECT count(*) FROM pg_stat_activity WHERE {clients}"))
         sleep(0.1)

@@ -1,4 +1,4 @@
-"""Studies come in once, wait in order, and are read and signed for good."""
+"""Studies in the store: added once, ordered in the worklist, and with permanent readings."""
 
 import json
 import shutil
@@ -330,7 +330,7 @@ def test_files_that_no_row_tells_of_are_found(store: Store) -> None:
 
 
 class AnyOrder(RuleBasedStateMachine):
-    """Whatever is done in whatever order, the store says what a plain list of what was done says."""
+    """Compare the store with a plain list of operations, for any operations in any order."""
 
     new_store: Callable[[Clock], Store]
 
@@ -412,7 +412,7 @@ class AnyOrder(RuleBasedStateMachine):
 
 @pytest.mark.slow
 def test_any_order_of_what_is_done(database_url: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    """On SQLite in a folder each; on PostgreSQL in a database each."""
+    """Each example has a new folder on SQLite, and a new database on PostgreSQL."""
     fresh = iter(range(10_000))
 
     def new_store(clock: Clock) -> Store:
