@@ -90,7 +90,7 @@ def assess_photograph(image: StudyImage, bundle: Bundle, faults: tuple[Fault, ..
 
 
 def grade(outputs: Outputs, calibration: Calibration) -> Graded:
-    """Return the grades, scores and decisions of one photograph from the model's outputs (batch of 1)."""
+    """Grade one photograph from the model's outputs (batch of 1)."""
     raw = softmax(outputs.logits[0].astype(np.float64))
     probabilities = tempered(raw, calibration.temperature)
     oedema = None if outputs.oedema is None else float(expit(outputs.oedema[0]))

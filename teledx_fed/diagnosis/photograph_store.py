@@ -71,7 +71,6 @@ class PhotographStore:
             self.remove(folder)
 
     def keep(self, uploads: Sequence[PhotographUpload], folder: str) -> list[KeptPhotograph]:
-        """Store and assess photographs."""
         check_count(len(uploads))
         numbered = enumerate(uploads, start=1)
         coming = [self._workers.submit(self._keep, number, upload, folder) for number, upload in numbered]

@@ -73,7 +73,7 @@ def _grouped(*columns: InstrumentedAttribute[Any]) -> Any:
 
 
 def _counted(rows: Subquery) -> Any:
-    """Count rows by all columns of a subquery, which names expressions so that both databases can group by them."""
+    """Count the rows of a subquery by its columns, whose names let both databases group by them."""
     return select(*rows.c, func.count()).group_by(*rows.c)
 
 

@@ -196,7 +196,7 @@ class Store:
             return frozenset(session.scalars(found.where(others)))
 
     def patients(self) -> frozenset[str]:
-        """Return the pseudonyms of all patients."""
+        """Return the pseudonyms."""
         with self._database.reading() as session:
             return frozenset(session.scalars(select(PatientRow.pseudonym)))
 

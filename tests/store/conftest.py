@@ -78,7 +78,7 @@ def _programs() -> Path:
 
 
 def _unprivileged(folder: Path) -> list[str]:
-    """Return a command prefix for another user than root, as which PostgreSQL does not run."""
+    """Return a command prefix that drops root: PostgreSQL refuses to run as root."""
     if os.getuid() != 0:
         return []
     try:

@@ -38,7 +38,7 @@ class Case:
         return self.filed.filing.study_uid if self.filed else f"2.25.{uuid_of(self.study.id).int}"
 
     def id(self, name: str) -> str:
-        """Return the id of a resource of the study; the model's id is the same for all studies."""
+        """Return a resource's id; the model's is the same for all studies."""
         of = f"model/{self.diagnosis.model}" if name == "model" else f"{self.study.id}/{name}"
         return str(uuid5(NAMESPACE, of))
 

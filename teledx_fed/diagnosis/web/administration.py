@@ -93,7 +93,7 @@ def _access(request: Request) -> Access:
 
 
 def _another(session: LoggedIn, name: str) -> None:
-    """Forbid changes of the own account, so that one administrator always remains."""
+    """Refuse changes of the user's own account, so that an administrator remains."""
     must(name != session.user.name, "name", "be another than yours", name, "Ask another administrator.", DataError)
 
 

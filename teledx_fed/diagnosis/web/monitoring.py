@@ -54,7 +54,7 @@ async def counted(request: Request, traffic: Traffic, answer: Callable[[], Await
 
 
 def _way_of(request: Request) -> str | None:
-    """Return how a study was sent; works also for requests refused before a route."""
+    """Return how a study was sent, also for a request that no route handled."""
     path = request.url.path
     sent_to = "/link" if path.startswith("/link/") else path
     return WAYS.get(sent_to) if request.method == "POST" else None

@@ -24,7 +24,6 @@ def upload_page(request: Request, session: Session) -> HTMLResponse:
 
 
 async def stated(request: Request) -> PatientRecord:
-    """Return the patient's record from the form."""
     form = await request.form()
     return record_of({name: form.get(name, "") for name in RECORD})
 
