@@ -1,4 +1,4 @@
-"""What all command-line programs share: their options, their output, and how they report errors."""
+"""Options, output and error reports that all command-line programs share."""
 
 import json
 import sys
@@ -14,7 +14,7 @@ from teledx_fed.core.failures import line_for_person
 
 
 def _log_there(context: typer.Context, folder: Path) -> Path:
-    """Unexpected errors are logged in the folder that the command works in."""
+    """Log unexpected errors in the folder that the command works in."""
     context.find_root().obj = folder
     return folder
 

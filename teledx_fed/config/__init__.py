@@ -1,1 +1,1 @@
-"""The settings of a run, by part: their checks, and how they are composed and loaded."""
+"""Settings of a run: dataclasses with checks, composing and loading."""

@@ -1,4 +1,4 @@
-"""What photographs there are, at which hospitals: settings with their checks."""
+"""Settings of sources, synthetic hospitals and the partition, with checks."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -11,18 +11,18 @@ from teledx_fed.core.examples import GRADES
 Value = TypeVar("Value")
 
 MOST_MEGAPIXELS, LARGEST_MEGAPIXELS = 50.0, 89.0
-"""Of a photograph, by default and at all: more than any fundus camera takes. Decoded, 50 are half a gibibyte."""
+"""Default and highest limit of a photograph: no fundus camera takes more. Decoding 50 takes half a gibibyte."""
 
 BUILT_IN_PARTITIONS = ("by_source", "iid", "label_skew", "quantity_skew", "camera_shift")
 PARTITION_ENTRY_POINTS = "teledx_fed.partitions"
-"""The group in which installed packages name partitions of their own. A site never uses one: its source is the site."""
+"""Entry point group of partitions in installed packages. A deployed site uses none: its source is the site."""
 
 OEDEMA_WORDS = {"yes": True, "true": True, "no": False, "false": False, "unknown": None}
 
 
 @dataclass
 class SourceSettings:
-    """Photographs and grades as they lie on disk; `grading` and `oedema` say what the hospital's own words mean."""
+    """Photographs and grades on disk. `grading` and `oedema` map the hospital's own words to their meaning."""
 
     layout: str = "folder"
     root: str = ""
@@ -43,7 +43,7 @@ def check_grading(name: str, grading: Mapping[str, int]) -> None:
 
 @dataclass
 class HospitalSettings:
-    """A synthetic hospital: how many patients, through which camera, with which share of each grade."""
+    """A synthetic hospital: number of patients, camera, and share of patients with each grade."""
 
     patients: int = 100
     camera: str = "canon"
@@ -62,10 +62,10 @@ class HospitalSettings:
 
 @dataclass
 class DataSettings:
-    """Sources on disk, or, where there are none, hospitals to draw; `seed` says what is drawn and dealt to whom.
+    """Sources on disk or synthetic hospitals. `seed` fixes the synthetic photographs and the partition.
 
-    `grading` and `file_pattern` are of all sources that say nothing else. A photograph of more than `most_megapixels`
-    is refused before it is decoded.
+    `grading` and `file_pattern` are the defaults of all sources. A photograph of more than `most_megapixels` is refused
+    before it is decoded.
     """
 
     seed: int = 0
@@ -90,16 +90,16 @@ class DataSettings:
         check_grading("data.grading", self.grading)
 
     def source(self, name: str) -> SourceSettings:
-        """As it is described; what it leaves out of grading and file pattern is the same for all sources."""
+        """Return the settings of a source, completed with the defaults for grading and file pattern."""
         own = self.sources[name]
         return replace(own, grading={**self.grading, **own.grading}, file_pattern=own.file_pattern or self.file_pattern)
 
 
 @dataclass
 class PartitionSettings:
-    """How patients come to hospitals, and which share of each is held out.
+    """Which hospital gets which patients, and the shares of its patients for validation and test.
 
-    The `absent` hospital is tested with what the others trained, and trains for itself alone.
+    The others' model is tested at the `absent` hospital, which trains only a local baseline.
     """
 
     by: str = "by_source"
@@ -119,7 +119,7 @@ class PartitionSettings:
         within("partition.validation + partition.test", self.validation + self.test, 0.02, 0.95)
 
     def present(self, sites: Mapping[str, Value]) -> dict[str, Value]:
-        """All that train together. A `ValueError` where the absent one is not among them."""
+        """Return the sites that train together. Raise a `ConfigurationError` if `absent` is not one of `sites`."""
         known = self.absent is None or self.absent in sites
         must(known, "partition.absent", f"be one of {', '.join(sites)}", self.absent, "Choose one of these.")
         return {name: value for name, value in sites.items() if name != self.absent}

@@ -1,4 +1,4 @@
-"""How hospitals learn together, and what goes wrong meanwhile: settings with their checks."""
+"""Settings of strategy, rounds, simulated faults and outbound rules, with checks."""
 
 from dataclasses import dataclass, field
 
@@ -8,15 +8,15 @@ STRATEGIES = (
     *("fedavg", "fedprox", "fedavgm", "fedadam", "fedyogi", "fedadagrad"),
     *("fedmedian", "fedtrimmedavg", "krum", "multikrum", "bulyan", "qfedavg"),
 )
-"""The built-in strategies. Only a local run may name another, which a package supplies by entry point."""
+"""Built-in strategies. Only a local run may use a strategy that a package supplies by entry point."""
 
 
 @dataclass
 class StrategySettings:
-    """A robust strategy tolerates `faulty` Byzantine sites. It and q-FedAvg ignore `weighting`: all weigh the same.
+    """A strategy. Robust strategies and q-FedAvg ignore `weighting`: all sites have the same weight.
 
-    `lipschitz` is the L of q-FedAvg: 1 / learning rate for one step of SGD, and far less for Adam, whose steps are not
-    as long as their gradient.
+    A robust strategy tolerates `faulty` Byzantine sites. `lipschitz` is the L of q-FedAvg: 1 / learning rate for one
+    step of SGD, and far less for Adam, whose steps are not proportional to the gradient.
     """
 
     name: str = "fedavg"
@@ -43,11 +43,12 @@ class StrategySettings:
 
 @dataclass
 class FederationSettings:
-    """An update may move the parameters by at most `norm_multiple` × the median distance of the accepted updates.
+    """Rounds, and limits for updates.
 
-    The first round takes the median over its own updates; `norm_limit` is an absolute limit for that round. BatchNorm
-    statistics have the same limits, the absolute one being `norm_multiple` × their own norm. A site may claim at most
-    as many examples as it declared before its first round, and declare at most `max_examples`.
+    An update may move the parameters by at most `norm_multiple` × the median distance of the accepted updates. The
+    first round uses the median of its own updates, and the absolute limit `norm_limit`. BatchNorm statistics have the
+    same limits, but their absolute limit is `norm_multiple` × their norm. A site may declare at most `max_examples`
+    before its first round, and then state at most the declared number.
     """
 
     rounds: int = 10
@@ -87,13 +88,13 @@ FAULTS = (
 
 
 EVER = 100_000
-"""More rounds than any run has."""
+"""The largest number of rounds."""
 
 
 @dataclass
 class FaultSettings:
-    """In every round from `first` to `last`, each of `sites` (all, where none is named) has one of `kinds` with
-    probability `share`. `deviations` is how far little_is_enough moves each weight, in the others' standard deviations.
+    """Simulated faults: in rounds `first` to `last`, each of `sites` (empty: all) has one of `kinds` with probability
+    `share`. `deviations` is how far little_is_enough moves each weight, in the others' standard deviations.
     """
 
     kinds: list[str] = field(default_factory=list)
@@ -117,7 +118,7 @@ class FaultSettings:
 
 @dataclass
 class OutboundSettings:
-    """A site that evaluated fewer patients sends no table."""
+    """A site that evaluated fewer than `min_patients` patients sends no table."""
 
     min_patients: int = 5
 

@@ -1,4 +1,4 @@
-"""What network is trained, and how: settings with their checks."""
+"""Settings of the network and of local training, with checks."""
 
 import re
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from teledx_fed.core import extensions
 from teledx_fed.core.checks import must, one_of, within
 
 HEAD_ENTRY_POINTS = "teledx_fed.heads"
-"""The group in which installed packages name heads of their own. A site refuses them."""
+"""Entry point group of heads in installed packages. A site refuses them."""
 
 
 class HeadName(StrEnum):
@@ -72,7 +72,10 @@ class ModelSettings:
 
 @dataclass
 class TrainingSettings:
-    """`views` augmented views of each photograph are kept behind a frozen part; 0 augments anew each time."""
+    """Local training. With a frozen part, the features of `views` augmented views of each photograph are cached.
+
+    With 0 `views`, each epoch augments again.
+    """
 
     epochs: int = 1
     batch_size: int = 32

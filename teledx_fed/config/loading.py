@@ -35,13 +35,13 @@ NOT_OVER_A_NETWORK: Mapping[str, Any] = {
     "evaluation.folds": 1,
     "tracking.to": "none",
 }
-"""What would do nothing over a network, as it stands where it is not asked for."""
+"""Settings that have no effect over a network, with the only value that is accepted there."""
 
 Schema = TypeVar("Schema")
 
 
 def read(path: Path, schema: type[Schema]) -> Schema:
-    """A settings file of its own, such as a hospital's: unknown names, wrong types and bad values are errors."""
+    """Read a settings file, such as a hospital's. Raise a `ConfigurationError` for unknown names and bad values."""
     try:
         values = OmegaConf.merge(OmegaConf.structured(schema), _load(path))
         return cast(Schema, OmegaConf.to_object(values))
@@ -52,7 +52,7 @@ def read(path: Path, schema: type[Schema]) -> Schema:
 
 
 def _load(path: Path) -> DictConfig:
-    """A YAML file whose keys are text as it is written: `no`, `00` and `1.0` are a hospital's words."""
+    """Load a YAML file. Keys stay text as written: `no`, `00` and `1.0` are a hospital's words."""
     top = yaml.compose(path.read_text("utf-8"), Loader=yaml.SafeLoader)
     nodes = [top]
     while nodes:
@@ -66,7 +66,7 @@ def _load(path: Path) -> DictConfig:
 
 
 def not_on_the_command_line(words: Sequence[str]) -> str | None:
-    """What to say instead of settings that Hydra cannot take as words, such as data.grading={R0:0}."""
+    """Return an error message for settings that Hydra cannot parse here, such as data.grading={R0:0}; else None."""
     own = [word for word in words if re.match(r"\+{0,2}data\.(grading|sources|hospitals|file_pattern)\b", word)]
     if not own or {"-m", "--multirun"} & set(words):
         return None
@@ -82,9 +82,9 @@ def not_on_the_command_line(words: Sequence[str]) -> str | None:
 
 
 def build(composed: Mapping[str, Any] | DictConfig, local: bool = False) -> Settings:
-    """Settings from what Hydra composed, or from a file: unknown names, wrong types and bad values are errors.
+    """Build settings from values. Raise a `ConfigurationError` for unknown names, wrong types and bad values.
 
-    The settings of a `local` run may also name what other packages supply by entry point; never those from a network.
+    A `local` run may use a strategy that another package supplies by entry point; settings from a network may not.
     """
     if not isinstance(composed, DictConfig):
         must("${" not in json.dumps(composed), "settings", "hold plain values", "an interpolation", "Resolve it first.")
@@ -109,13 +109,13 @@ def build(composed: Mapping[str, Any] | DictConfig, local: bool = False) -> Sett
 
 
 def compose(overrides: Sequence[str]) -> Settings:
-    """What a coordinator asks of hospitals, whose data are their own to name. A `ValueError` says what is wrong."""
+    """Compose a coordinator's settings, without data: hospitals name theirs. Raise a `ConfigurationError`."""
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             composed = hydra.compose("config", list(overrides))
     except HydraException as error:
         raise ConfigurationError(worded(error)) from error
-    _check_names(composed)  # those of the data as well, which are left out below
+    _check_names(composed)  # also those of the data, which are removed below
     for name, unasked in NOT_OVER_A_NETWORK.items():
         found = OmegaConf.select(composed, name)
         must(found == unasked, name, f"be {unasked} over a network", found, "Simulate it: run_simulation.py.")
@@ -125,12 +125,12 @@ def compose(overrides: Sequence[str]) -> Settings:
 
 
 def _check_names(values: DictConfig) -> None:
-    """Hydra lets +NAME=VALUE add what no setting is, and a dataclass made of it says nothing."""
+    """Refuse unknown names: Hydra adds any with +NAME=VALUE, and the dataclass made of them raises no error."""
     check_names(cast(dict[Any, Any], OmegaConf.to_container(values)), Settings)
 
 
 def worded(error: HydraException) -> str:
-    """What Hydra says, except that it recommends to add, with a plus, a setting that does not exist."""
+    """Return Hydra's message, or our own for an unknown setting, which Hydra recommends to add with a plus."""
     cause = error.__cause__
     if isinstance(cause, ConfigAttributeError | ConfigKeyError) and str(error).startswith("Could not override"):
         return refusal(str(cause.full_key), Settings)
@@ -146,7 +146,7 @@ def save(settings: Settings, path: Path) -> None:
 
 
 def without_places(settings: Settings) -> dict[str, Any]:
-    """What can be shown around: where things lie, on this machine or another, is left out."""
+    """Return the settings without paths and addresses, for reports."""
     shown = asdict(settings)
     for place in ("data_root", "hospitals", "folder", "resume"):
         del shown[place]

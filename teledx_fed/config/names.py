@@ -1,4 +1,4 @@
-"""The dotted names of settings, so that one that does not exist is refused, with the one that may be meant."""
+"""Refuse unknown names of settings, and suggest the nearest name."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import is_dataclass
@@ -10,13 +10,13 @@ from teledx_fed.core.errors import ConfigurationError
 
 
 def check_names(values: Mapping[Any, Any], schema: type) -> None:
-    """A `ValueError` for the first of `values` that is no setting of `schema`, a dataclass."""
+    """Raise a `ConfigurationError` for the first name in `values` that the dataclass `schema` does not have."""
     for name in _unknown(values, schema):
         raise ConfigurationError(refusal(name, schema))
 
 
 def refusal(name: str, schema: type) -> str:
-    """In one line, whatever `name` holds: it may come over the network."""
+    """Return the error message, always one line: `name` may come over the network."""
     shown = " ".join(name.split())
     near = _nearest(name, schema)
     meant = f"Did you mean {near}? " if near else ""
@@ -25,7 +25,7 @@ def refusal(name: str, schema: type) -> str:
 
 
 def _unknown(values: Mapping[Any, Any], kind: Any, within: str = "") -> Iterator[str]:
-    """Whoever writes a mapping names its keys; those of a dataclass are given."""
+    """Yield the dotted names that a dataclass does not have. The keys of a mapping are free."""
     for key, value in values.items():
         inner = _inner(kind, key)
         if inner is None:
@@ -46,7 +46,7 @@ def _names(kind: Any, within: str = "") -> Iterator[str]:
 
 
 def _nearest(name: str, schema: type) -> str | None:
-    """A setting of the same last word, else one beside it that is spelt much the same, else one anywhere."""
+    """Return a setting with the same last word, else one of similar spelling: beside it, or else anywhere."""
     *path, word = name.split(".")
     beside = _by_last_word(_names(reduce(_inner, path, schema), "".join(f"{part}." for part in path)))
     everywhere = _by_last_word(_names(schema))
@@ -55,5 +55,5 @@ def _nearest(name: str, schema: type) -> str | None:
 
 
 def _by_last_word(names: Iterator[str]) -> dict[str, str]:
-    """Of several the first."""
+    """Map each last word to the first name that ends with it."""
     return {name.rpartition(".")[2]: name for name in reversed(list(names))}

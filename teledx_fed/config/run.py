@@ -1,4 +1,4 @@
-"""How a run is scored, what it computes on, and who is told of it: settings with their checks."""
+"""Settings of evaluation, simulation and tracking, with checks."""
 
 from dataclasses import dataclass, field
 
@@ -7,13 +7,13 @@ from teledx_fed.core.checks import must, one_of, within
 
 @dataclass
 class EvaluationSettings:
-    """Of `folds` by patient each is tested once, by models that never saw it, and replaces `partition.test`; `fold`
-    (from 0) is one of them alone.
+    """Cross-validation, operating points and bootstrap.
 
-    An operating point reaches `target_sensitivity`, unless more healthy eyes than its specificity allows would be
-    called: then the specificity holds. Of the healthy, at least half are not referred (with fewer, screening saves no
-    visits) and nine in ten are not called urgent (urgent places are few). With fewer than `fewest_positives` diseased
-    eyes (of 20, one is 5 points of sensitivity) the federation's counts are used too.
+    With `folds` above 1, each fold replaces `partition.test` once, for models that were not trained on it; `fold` (from
+    0) selects one. An operating point reaches `target_sensitivity`, unless its specificity would be too low: then the
+    specificity sets the threshold. By default at least half of the healthy eyes are not referred (with fewer, screening
+    saves no visits), and nine in ten are not urgent (urgent places are few). With fewer than `fewest_positives`
+    diseased eyes the federation's counts are used too: of 20 eyes, one is 5 points of sensitivity.
     """
 
     target_sensitivity: float = 0.9
@@ -38,9 +38,9 @@ class EvaluationSettings:
 
 @dataclass
 class SimulationSettings:
-    """`threads` per site is kept with the run: bits are equal at equal threads on one kind of CPU, for any `workers`.
+    """Simulation. Results are bit-identical for equal `threads` per site on one kind of CPU, for any `workers`.
 
-    `compile` hands the network to torch.compile: about a minute before the first step, and again for each new shape.
+    `compile` uses torch.compile, which takes about a minute before the first step, and again for each new shape.
     """
 
     backend: str = "in_process"
@@ -58,7 +58,7 @@ class SimulationSettings:
 
 @dataclass
 class TrackingSettings:
-    """`uri` is where MLflow keeps its runs: a database file, or a server. `tags` are for whoever looks for a run."""
+    """Tracking. `uri` is where MLflow stores runs: a database file or a server. `tags` help to find a run there."""
 
     to: str = "none"
     experiment: str = "teledx_fed"

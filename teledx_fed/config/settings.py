@@ -1,4 +1,4 @@
-"""Every setting with its default and its check. YAML holds only what a choice changes."""
+"""All settings of a run, with defaults and checks. YAML files contain only what a choice changes."""
 
 import math
 from dataclasses import asdict, dataclass, field, replace
@@ -18,7 +18,7 @@ from teledx_fed.core.checks import LARGEST_SEED, must, one_of, within
 from teledx_fed.core.updates import LocalTraining
 
 CHOICES = "choices.json"
-"""What was chosen on the command line, in a run folder: it names the run beside others."""
+"""File in a run folder with the choices of the command line, which name the run in comparisons."""
 
 
 BASELINES = ("local", "ensemble", "centralised")
@@ -26,7 +26,7 @@ BASELINES = ("local", "ensemble", "centralised")
 
 @dataclass
 class Settings:
-    """`seed` says how patients are split and models begin and train; `seeds` repeats a run with each, as one run."""
+    """Settings of a run. `seed` fixes split, initial weights and training; `seeds` repeats the run with each seed."""
 
     seed: int = 0
     seeds: list[int] = field(default_factory=list)
@@ -74,7 +74,7 @@ class Settings:
         )
 
     def repeats(self) -> list["list[Settings]"]:
-        """The parts of this run, each a run of its own: by seed, then by fold."""
+        """Return the settings of each part of the run, by seed, then by fold."""
         evaluation = self.evaluation
         whole = evaluation.folds == 1 or evaluation.fold is not None
         folds = [evaluation.fold] if whole else list(range(evaluation.folds))
@@ -84,13 +84,13 @@ class Settings:
         ]
 
     def part_name(self, part: "Settings") -> str:
-        """The folder of a part, within that of the run; a run of one part is its own."""
+        """Return a part's folder name within the run's folder; empty where the part is the whole run."""
         seed = [f"seed{part.seed}"] if self.seeds else []
         fold = [f"fold{part.evaluation.fold}"] if part.evaluation.fold != self.evaluation.fold else []
         return "-".join(seed + fold)
 
     def local_training(self, round: int) -> LocalTraining:
-        """What round `round` asks of a site."""
+        """Return the settings of a site's training in round `round`."""
         asked = asdict(self.training)
         if asked.pop("schedule") == "cosine":
             asked["learning_rate"] *= 0.5 * (1 + math.cos(math.pi * (round - 1) / self.federation.rounds))

@@ -1,4 +1,4 @@
-"""Checks of what a person gave: what must hold, what was found and what to do."""
+"""Check a person's input. Errors state what must hold, what was found and what to do."""
 
 from collections.abc import Iterable
 

@@ -1,4 +1,4 @@
-"""A patient's study: what was photographed, what the model suggests of it, what a clinician makes of it."""
+"""A patient's study: its photographs, the model's suggestion and the clinician's reading."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from teledx_fed.core.errors import DataError
 from teledx_fed.core.examples import GRADES, Eye, Field, Photograph
 
 SUGGESTION = "Suggestion, not a diagnosis."
-"""On every output."""
+"""Every output shows it."""
 GRADE_NAMES = (
     "no apparent retinopathy",
     "mild non-proliferative retinopathy",
@@ -20,7 +20,7 @@ GRADE_NAMES = (
 )
 """By ICDR grade (International Clinical Diabetic Retinopathy scale)."""
 DEMONSTRATION = "Demonstration, not for patients."
-"""Beside it, where the model was trained on drawn eyes."""
+"""Shown too where the model was trained on synthetic eyes."""
 
 
 MOST_NOT_UNDERSTOOD = 200
@@ -38,7 +38,7 @@ class Fault(StrEnum):
 
 
 class OutOfScope(StrEnum):
-    """Why the model was not made for a patient, or for a photograph."""
+    """Why a patient or a photograph is outside the model's intended use."""
 
     AGE = "age"
     PREGNANCY = "pregnancy"
@@ -53,7 +53,7 @@ class OutOfScope(StrEnum):
 
 
 class Gap(StrEnum):
-    """What a study lacks, or contradicts itself in."""
+    """What is missing or contradictory in a study."""
 
     EYE_MISSING = "eye_missing"
     EYE_UNKNOWN = "eye_unknown"
@@ -76,7 +76,7 @@ class Certainty(StrEnum):
 
 
 class Action(StrEnum):
-    """From the mildest on."""
+    """The next step for a patient, from least to most urgent."""
 
     RESCREEN = "rescreen"
     RETAKE = "retake"
@@ -98,10 +98,10 @@ class Diabetes(StrEnum):
 
 @dataclass(frozen=True)
 class PatientRecord:
-    """What decides whether the model may speak of a patient; None where nobody said.
+    """Facts that decide whether a patient is within the model's intended use; None where unknown.
 
     `age` in years; `treated`: laser or injection, ever; `acuity` of the worse eye, decimal, corrected; `symptoms` are
-    new ones; `not_understood` names what a sender said that was not read and may matter, by kind and code.
+    new ones; `not_understood` lists by kind and code what the sender sent, the program did not read, and may matter.
     """
 
     age: float | None = None
@@ -132,7 +132,7 @@ class PatientRecord:
 
 @dataclass(frozen=True)
 class StudyImage:
-    """`doubts`: what speaks against its eye, or its patient."""
+    """A photograph of a study. `doubts` are reasons why its eye or patient may be wrong."""
 
     photograph: Photograph
     eye: Eye = Eye.UNKNOWN
@@ -143,7 +143,7 @@ class StudyImage:
 
 @dataclass(frozen=True)
 class Study:
-    """`patient` is a pseudonym; `acquired` ISO 8601."""
+    """Photographs of one visit. `patient` is a pseudonym, `acquired` is ISO 8601."""
 
     id: str
     images: tuple[StudyImage, ...]
@@ -154,12 +154,11 @@ class Study:
 
 @dataclass(frozen=True)
 class Graded:
-    """What the model says of an eye, calibrated at this site.
+    """The model's output for an eye, calibrated at this site.
 
-    `probabilities` of the five grades; `grades` are those that cannot be ruled out (the conformal set); `referable`,
+    `probabilities` are those of the five grades; `grades` is the set of possible grades (conformal); `referable`,
     `vision_threatening` and `oedema` are probabilities too; `refers` and `is_urgent` are decisions at the operating
-    points, None where too little evidence stands behind one to decide. A photograph without depth cannot confirm
-    oedema.
+    points, None where one is withheld. A photograph without depth cannot confirm oedema.
     """
 
     probabilities: tuple[float, ...]
@@ -180,7 +179,7 @@ Reason = Fault | OutOfScope | Gap
 
 @dataclass(frozen=True)
 class EyeDiagnosis:
-    """`graded` is None where the model was not asked: no photograph of the eye shows a fundus."""
+    """Suggestion for an eye. `graded` is None where the model did not run: no photograph of the eye shows a fundus."""
 
     eye: Eye
     certainty: Certainty
@@ -196,9 +195,9 @@ class EyeDiagnosis:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """A suggestion. `months` until the next photograph or visit, by the site's referral rules; None where undecided.
+    """Suggestion for a study. `model` is the digest of the bundle.
 
-    `model` is the digest of the bundle.
+    `months` until the next photograph or visit follow from the site's referral rules, None where undecided.
     """
 
     eyes: tuple[EyeDiagnosis, ...]
@@ -212,9 +211,9 @@ class Diagnosis:
 
 @dataclass(frozen=True)
 class EyeReading:
-    """A clinician's. `grade` is None exactly where the eye is not gradable, `oedema` where they cannot say.
+    """A clinician's reading of an eye. `grade` is None exactly where the eye is not gradable, `oedema` where unknown.
 
-    `findings` beside retinopathy, such as drusen.
+    `findings` are others than retinopathy, such as drusen.
     """
 
     eye: Eye
@@ -227,10 +226,10 @@ class EyeReading:
 
 @dataclass(frozen=True)
 class Reading:
-    """Append-only; an agreement is a reading too. `overrules` says why the suggestion was not followed.
+    """A clinician's reading of a study: never changed, and stored also where it agrees with the suggestion.
 
-    `suggestion` is the digest of what was suggested, None where there was none; `seen` whether the reader saw it first.
-    `photographs` are the digests of those that were there; empty where nobody said.
+    `suggestion` is the digest of the suggestion, None where there was none; `seen`: the reader saw it before reading;
+    `overrules`: why the reader did not follow it. `photographs` are digests of the photographs read; empty if unknown.
     """
 
     study: str

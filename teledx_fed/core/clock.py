@@ -1,4 +1,4 @@
-"""Where the seconds of a run went."""
+"""Measure the time of a run by phase."""
 
 import time
 from collections import defaultdict
@@ -10,7 +10,7 @@ PHASES = ("preparation", "training", "evaluation")
 
 
 class Clock:
-    """Starts when it is made. Phases of several workers add up; overhead is when nobody was in any."""
+    """Clock that starts when it is made. Phases of several workers add up; overhead is time outside all phases."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()

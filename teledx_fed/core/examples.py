@@ -1,4 +1,4 @@
-"""Labelled photographs, and how a hospital holds them."""
+"""Labelled photographs, and a hospital's training, validation and test examples."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,8 +28,7 @@ class Field(StrEnum):
 
 
 class Patients(StrEnum):
-    """How a source knows which photographs belong to one patient; `unknown` counts every image as a patient, the
-    partly known ones some."""
+    """How a source identifies patients. `unknown` counts every photograph as a patient; the partly ones, some."""
 
     GIVEN = "given"
     PARTLY_GIVEN = "partly given"
@@ -39,29 +38,29 @@ class Patients(StrEnum):
 
     @property
     def partly(self) -> "Patients":
-        """The same where it does not hold of every photograph."""
+        """The value for a source where this applies only to some photographs."""
         return {Patients.GIVEN: Patients.PARTLY_GIVEN, Patients.INFERRED: Patients.PARTLY_INFERRED}.get(self, self)
 
 
 class Photograph(Protocol):
-    """A photograph that can be read again; its name is for the site's own eyes and never leaves it."""
+    """A photograph that can be read again. Its name never leaves the site."""
 
     @property
     def name(self) -> str: ...
 
     def digest(self) -> str:
-        """Hexadecimal hash of the content: equal for exact duplicates wherever they lie."""
+        """Return the hexadecimal hash of the content: equal for exact duplicates."""
 
     def size(self) -> tuple[int, int]:
-        """Height and width as they are stored, from the header alone. A `ValueError` where that cannot be had."""
+        """Return stored height and width, of a file from its header. Raise a `DataError` if they cannot be read."""
 
     def read(self) -> NDArray[np.uint8]:
-        """Height × width × 3, RGB. A `ValueError` says what is wrong with the file."""
+        """Return the pixels, height × width × 3, RGB. Raise a `DataError` if the file is invalid."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """The only labelled unit: one photograph of one eye. Without `patient_known` it counts as a patient of its own."""
+    """One labelled photograph of one eye. Without `patient_known` it counts as a patient of its own."""
 
     image: Photograph
     grade: int
@@ -96,7 +95,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True)
 class SetAside:
-    """`elsewhere` is the other hospital of a simulation that has the same photograph or person."""
+    """A photograph set aside. `elsewhere` is another hospital of the simulation that has the photograph or person."""
 
     name: str
     reason: Reason
@@ -106,7 +105,7 @@ class SetAside:
 
 @dataclass(frozen=True)
 class NotTaken:
-    """Files of one suffix in a folder of a source that were not taken for photographs, and why."""
+    """Number of files of one suffix in a source's folder that are not taken as photographs, and the reason."""
 
     folder: str
     suffix: str
@@ -116,7 +115,7 @@ class NotTaken:
 
 @dataclass(frozen=True)
 class Collection:
-    """One source as it was read: what can be learned from, what was set aside, and which files were not taken."""
+    """One source after reading: its examples, what was set aside, and which files were not taken."""
 
     examples: tuple[Example, ...]
     patients: Patients
@@ -126,7 +125,7 @@ class Collection:
 
 @dataclass(frozen=True)
 class Shard:
-    """One hospital's examples; no patient is in two splits."""
+    """One hospital's examples; no patient is in two of the three sets."""
 
     train: tuple[Example, ...]
     validation: tuple[Example, ...]
@@ -141,17 +140,17 @@ class Shard:
 
 
 class Images(Protocol):
-    """Prepared photographs by example; `folder` is this preparation's own, for what is derived from it."""
+    """Prepared photographs by example. `folder` is for values derived from this preparation."""
 
     folder: Path
 
     def batch(self, examples: Sequence[Example]) -> NDArray[np.uint8]:
-        """Examples × size × size × 3, RGB."""
+        """Return prepared photographs, examples × size × size × 3, RGB."""
 
 
 @dataclass(frozen=True)
 class Site:
-    """A hospital as it sees itself. Never serialised, never sent."""
+    """A hospital's own data. Never serialised, never sent."""
 
     name: str
     shard: Shard

@@ -9,12 +9,12 @@ STRATEGIES = "teledx_fed.strategies"
 
 
 def names(group: str) -> tuple[str, ...]:
-    """Return the names in an entry point group; nothing of the packages is imported."""
+    """Return the names in an entry point group, without importing the packages."""
     return tuple(sorted({point.name for point in entry_points(group=group)}))
 
 
 def load(group: str, name: str) -> Any:
-    """Import what the entry point `name` refers to. A `ValueError` where there is none, or more than one."""
+    """Import the object of the entry point `name`. Raise a `ConfigurationError` if there is none, or more than one."""
     points: list[EntryPoint] = list(entry_points(group=group, name=name))
     must(
         len({point.value for point in points}) == 1,

@@ -18,7 +18,7 @@ from teledx_fed.core.errors import TeledxError
 from teledx_fed.core.files import append_private
 
 LOG = "errors.log"
-"""In a run's, a hospital's or the coordinator's folder: tracebacks of unexpected errors."""
+"""File for tracebacks of unexpected errors, in the folder of a run, a hospital or the coordinator."""
 
 FREE = ("have room", "Free some space there, or name another place.")
 PERMIT = ("be open to this user", "Give this user access to it (chown, chmod), or name another place.")
@@ -37,7 +37,7 @@ REMEDIES = {
     ),
     errno.EEXIST: ("be new", "Name another place."),
 }
-"""What must hold, and what to do where it does not."""
+"""By error number: what must hold, and what to do."""
 
 WORDS = {
     r"\(os error (\d+)\)": None,
@@ -46,7 +46,7 @@ WORDS = {
     r"readonly database": errno.EROFS,
     r"unable to open database file": errno.EACCES,
 }
-"""How safetensors, NumPy and SQLite word what the operating system refused: they raise errors without its number."""
+"""Messages of safetensors, NumPy and SQLite for system errors: these libraries do not pass on the error number."""
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ def line_for_person(error: Exception, folder: Path) -> str:
 
 
 def log_unexpected(error: Exception) -> str:
-    """Log the traceback under a random reference, and return what a page shows: the error's text may name a patient."""
+    """Log the traceback under a random reference. Return a page's text without the error's: it may name a patient."""
     reference = token_hex(4)
     log.error("reference %s", reference, exc_info=error)
     return f"An unexpected error, reference {reference}. Report this number: its traceback is in the server's log."
@@ -94,7 +94,7 @@ def report_errors(folder: Path) -> Iterator[None]:
 
 
 def _append(folder: Path, entry: str) -> Path:
-    """Return the file that was written: in the folder, or among temporary files where the folder takes none."""
+    """Append to the log in the folder, or to a temporary file if that fails. Return the path."""
     try:
         return append_private(folder / LOG, entry)
     except OSError:

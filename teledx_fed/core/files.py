@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from teledx_fed.core.errors import RefusedError
 
 LOCK = ".lock"
-"""In a run's folder, while a process writes there."""
+"""Lock file in a run's folder while a process writes there."""
 
 
 def make_folder(path: Path) -> Path:
-    """Make the folder and what is missing above it, each for its owner alone: any of them may hold patients' names."""
+    """Make the folder and its missing parents, private to their owner: any of them may hold patients' names."""
     if not path.is_dir():
         make_folder(path.parent)
         path.mkdir(mode=0o700, exist_ok=True)
@@ -29,9 +29,9 @@ def make_folder(path: Path) -> Path:
 
 @contextmanager
 def replacing(path: Path, lasting: bool = True) -> Iterator[BinaryIO]:
-    """Write to the yielded file, its owner's alone; when the block ends well, and only then, it replaces `path`.
+    """Yield a private file that replaces `path` if the block ends without an error.
 
-    Not `lasting`, it may be cut short should the power fail: for what carries a checksum and can be made again.
+    Without `lasting`, a power failure may cut it short: use this for content with a checksum that can be made again.
     """
     make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{uuid4().hex}")
@@ -52,10 +52,10 @@ def _private(path: str, flags: int) -> int:
 
 @contextmanager
 def exclusive(path: Path) -> Iterator[None]:
-    """Hold the lock file `path`, removed at the end. A `RefusedError` names the process that holds it.
+    """Hold the lock file `path`, and remove it at the end. Raise a `RefusedError` that names another holder.
 
-    The operating system drops the lock of a process that dies, however it dies. On NFS (Linux, version 4, or 3 with
-    lockd) it holds between machines; a file system without locks is an `OSError`.
+    The operating system releases the lock when the process ends, also by a crash. On NFS (Linux, version 4, or 3 with
+    lockd) the lock works between machines. A file system without locks raises an `OSError`.
     """
     make_folder(path.parent)
     with _locked(path) as file:
@@ -68,7 +68,7 @@ def exclusive(path: Path) -> Iterator[None]:
 
 
 def _locked(path: Path) -> TextIO:
-    """Opened and empty; tried again where its last holder removed the file meanwhile."""
+    """Return the locked, empty file. Try again if its last holder has just removed it."""
     while True:
         file = path.open("a+", encoding="utf-8")
         try:

@@ -1,4 +1,4 @@
-"""Amounts as a reader meets them, in pages, plots and on the terminal."""
+"""Format numbers, sizes and durations for pages, plots and the terminal."""
 
 from math import log10
 

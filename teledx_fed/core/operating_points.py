@@ -1,12 +1,12 @@
-"""Operating points: the score from which an eye is called, how it was chosen, and its performance."""
+"""Operating points: thresholds, how they were chosen, and their performance."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class Source(StrEnum):
-    """`local`: the hospital's own eyes. `pooled`: with the score counts of the whole federation, since the hospital has
-    too few diseased eyes. `withheld`: there is too little evidence, so the model decides nothing by this threshold.
+    """Evidence for a threshold. `local`: the hospital's own eyes. `pooled`: also the score counts of the federation,
+    since the hospital has too few diseased eyes. `withheld`: too little evidence, so the model does not decide.
     """
 
     LOCAL = "local"
@@ -25,7 +25,7 @@ class Bound(StrEnum):
 class Share:
     """`count` of `of` eyes, with the exact 95 % interval of that share (Clopper & Pearson 1934); None where `of` is 0.
 
-    Eyes count as independent.
+    The interval treats eyes as independent.
     """
 
     count: int
@@ -44,11 +44,11 @@ class Performance:
 
 @dataclass(frozen=True)
 class ChosenThreshold:
-    """An eye whose score is at least `threshold` is called; scores are those before the temperature.
+    """A threshold: the model calls an eye whose score, before the temperature, is at least `threshold`.
 
     The threshold is the highest that calls `target_sensitivity` of the diseased eyes, raised until at least
-    `least_specificity` of the healthy ones are not called, with 95 % confidence. `positives` and `negatives` are the
-    hospital's eyes that it was chosen by; `pooled_positives` are those of the federation, 0 where none were used.
+    `least_specificity` of the healthy ones are not called, with 95 % confidence. `positives` and `negatives` count the
+    hospital's eyes that were used; `pooled_positives` counts those of the federation, 0 where none were used.
     """
 
     threshold: float
@@ -62,7 +62,7 @@ class ChosenThreshold:
     reason: str
     """Why it is withheld; empty otherwise."""
     validation: Performance
-    """On the eyes on which the threshold was chosen, so it is too good."""
+    """Performance on the eyes that were used to choose the threshold, so it is too good."""
 
     @property
     def withheld(self) -> bool:
@@ -78,7 +78,7 @@ class OperatingPoint(ChosenThreshold):
 
 @dataclass(frozen=True)
 class OperatingPoints:
-    """Of one model at one hospital; a head with one output has no `urgent`."""
+    """Operating points of one model at one hospital; a head with one output has no `urgent`."""
 
     referable: OperatingPoint
     urgent: OperatingPoint | None
@@ -92,7 +92,7 @@ SOURCES = {
 
 
 def lines(points: OperatingPoints) -> tuple[str, ...]:
-    """What people are told of them, a sentence each."""
+    """Describe each operating point in one sentence."""
     named = (("Referable", points.referable), ("Urgent", points.urgent))
     return tuple(f"{name}: {described(point)}." for name, point in named if point is not None)
 
@@ -103,7 +103,7 @@ def described(point: OperatingPoint) -> str:
 
 
 def basis(point: OperatingPoint) -> str:
-    """What the threshold rests on, and which requirement set it."""
+    """Describe the evidence for the threshold, and the requirement that set it."""
     if point.withheld:
         return f"withheld ({point.reason})"
     required = {
@@ -119,7 +119,7 @@ def measured(found: Performance) -> str:
 
 
 def percentage(share: Share) -> str:
-    """As in `87 % (76–94), 47 of 54`."""
+    """Write a share as `87 % (76–94), 47 of 54`."""
     if share.value is None or share.low is None or share.high is None:
         return "unknown, no eye"
     return f"{100 * share.value:.0f} % ({100 * share.low:.0f}–{100 * share.high:.0f}), {share.count} of {share.of}"

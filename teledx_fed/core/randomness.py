@@ -1,4 +1,4 @@
-"""One seed, many independent generators; nobody touches a global one."""
+"""Independent random generators from one seed; no code uses a global generator."""
 
 import hashlib
 
@@ -12,7 +12,7 @@ def _entropy(seed: int, site: str, round: int, purpose: str) -> list[int]:
 
 
 def generator(seed: int, site: str = "", round: int = 0, purpose: str = "") -> np.random.Generator:
-    """Derived afresh from its four names, so never saved: round 7 draws the same whether or not round 6 ran here."""
+    """Derive a generator from four names, so that none is saved: round 7 draws the same with or without round 6."""
     return np.random.default_rng(_entropy(seed, site, round, purpose))
 
 

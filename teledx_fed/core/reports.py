@@ -8,9 +8,9 @@ from typing import Literal, Protocol
 
 @dataclass(frozen=True)
 class RoundReport:
-    """One JSON line a round; `metrics` are those of the model that the round started from, `ended` is ISO 8601.
+    """Report of a round, one JSON line. `metrics` are those of the model that the round started from.
 
-    A `void` round had no quorum and left the model as it was.
+    `ended` is ISO 8601. A `void` round had no quorum and did not change the model.
     """
 
     round: int
@@ -26,12 +26,12 @@ class RoundReport:
 
 
 Counts = Mapping[str, Mapping[str, int]]
-"""How many examples a site has, by table and cell; it sends them before training."""
+"""Number of a site's examples by table and cell; the site sends it before training."""
 
 
 @dataclass(frozen=True)
 class Readiness:
-    """Whether a site, or all of them together, can train: `reasons` against it come before mere warnings."""
+    """Whether a site, or all sites together, can train. In `reasons`, obstacles come before warnings."""
 
     name: str
     go: bool

@@ -1,4 +1,4 @@
-"""The score tables that a site sends of an evaluation: their names and shapes."""
+"""Names and shapes of the score tables that a site sends after an evaluation."""
 
 from teledx_fed.core.examples import GRADES
 
@@ -19,9 +19,9 @@ SHAPES = {
     "grade_scores": (GRADES, 2, BINS),
 }
 """Every array that a site may send: `called` is referable × called at the site's own operating point, `confusion` is
-grade × predicted grade, histograms are (not so, so) × score, `referable_sums` are of squared error and of score. The
-`sought` are histograms of the eyes that the model is asked to find: without an oedema output, by their grade alone. The
-last four are for five grades and are not sent by a head with one output."""
+grade × predicted grade, `scores` are histograms, (negative, positive) × score, `referable_sums` are sums of squared
+error and of score. `sought` are histograms of the eyes that the model should find: by grade alone, if it has no oedema
+output. The last four are for five grades: a head with one output does not send them."""
 
 ONE_OUTPUT = {
     name: shape

@@ -1,4 +1,4 @@
-"""What travels between the server and a site in a round."""
+"""Messages between the server and a site in a round."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from teledx_fed.core.weights import Weights
 
 @dataclass(frozen=True)
 class LocalTraining:
-    """What the server asks of a site for one round: flat scalars, one ConfigRecord."""
+    """Settings of a site's training in one round, from the server: flat scalars, one ConfigRecord."""
 
     epochs: int
     batch_size: int
@@ -32,7 +32,7 @@ class LocalTraining:
 
 @dataclass(frozen=True)
 class GlobalModel:
-    """Goes down: the weights that round `round` starts from, `trained_in` an earlier one."""
+    """Server to site: the weights that round `round` starts from, from the earlier round `trained_in`."""
 
     round: int
     weights: Weights
@@ -40,14 +40,14 @@ class GlobalModel:
 
 
 Tables = Mapping[str, NDArray[np.float64]]
-"""Named arrays of counts and sums of one site; the only form in which an evaluation leaves it."""
+"""Named arrays of counts and sums of one site: the only results of an evaluation that leave it."""
 
 
 @dataclass(frozen=True)
 class LocalUpdate:
-    """Goes up: what a site learned in a round, and how the model that it was sent did on its validation set.
+    """Site to server: the site's weights after training, and the received model's tables on its validation set.
 
-    `train_loss` is None except under q-FedAvg, which weighs by it.
+    `train_loss` is None except under q-FedAvg, which weights sites by it.
     """
 
     round: int

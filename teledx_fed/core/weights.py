@@ -1,4 +1,4 @@
-"""A network's tensors as two contiguous float32 vectors, with a layout that says which slice is which tensor."""
+"""A network's tensors as two contiguous float32 vectors, with a layout that gives the slice of each tensor."""
 
 import hashlib
 import json
@@ -15,36 +15,36 @@ from numpy.typing import NDArray
 
 Vector = NDArray[np.float32]
 BLOCK = 1 << 16
-"""Numbers that stay in a core's cache between the steps of one formula."""
+"""Elements in a block, so few that a block stays in a CPU's cache between the steps of a formula."""
 ROUNDS_TO_MULTIPLES = 1.5 * 2.0**32
-"""Added to a float64 below 2^31 and taken away again, it leaves the nearest multiple of 2^-20."""
+"""Adding it to a float64 below 2^31, then subtracting it, rounds to the nearest multiple of 2^-20."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Names and shapes, in order, of what travels: trained parameters, and BatchNorm statistics."""
+    """Names and shapes, in order, of the tensors in messages: trained parameters, and BatchNorm statistics."""
 
     parameters: tuple[tuple[str, tuple[int, ...]], ...]
     statistics: tuple[tuple[str, tuple[int, ...]], ...]
 
     @cached_property
     def digest(self) -> str:
-        """Equal where, and only where, two networks lay out the same tensors in the same order."""
+        """SHA-256 of the layout, equal exactly for networks with the same tensors in the same order."""
         return hashlib.sha256(json.dumps([self.parameters, self.statistics]).encode()).hexdigest()
 
     @cached_property
     def slices(self) -> Mapping[str, slice]:
-        """Where each tensor lies in its own vector."""
+        """The slice of each tensor in its vector."""
         return {**_slices(self.parameters), **_slices(self.statistics)}
 
     @cached_property
     def variances(self) -> NDArray[np.bool_]:
-        """Which entries of `statistics` are variances."""
+        """Mask (m,) of the variances in `statistics`."""
         sizes = [prod(shape) for _, shape in self.statistics]
         return np.repeat([name.endswith("running_var") for name, _ in self.statistics], sizes).astype(bool)
 
     def span(self, prefix: str) -> slice:
-        """Where the parameters whose names begin with `prefix` lie, one after another; empty where there are none."""
+        """Return the slice of the parameters whose names begin with `prefix`, which are adjacent; empty if none."""
         names = [name for name, _ in self.parameters if name.startswith(prefix)]
         return slice(self.slices[names[0]].start, self.slices[names[-1]].stop) if names else slice(0, 0)
 
@@ -67,7 +67,7 @@ def _slices(tensors: Iterable[tuple[str, tuple[int, ...]]]) -> dict[str, slice]:
 
 @dataclass(frozen=True)
 class Weights:
-    """`parameters` (n,) and `statistics` (m,), float32, as `layout` says."""
+    """Weights: `parameters` (n,) and `statistics` (m,), float32, ordered as in `layout`."""
 
     parameters: Vector
     statistics: Vector
@@ -78,7 +78,7 @@ class Weights:
         return cls(_concatenate(tensors, layout.parameters), _concatenate(tensors, layout.statistics), layout)
 
     def unpack(self) -> dict[str, NDArray[np.float32]]:
-        """Tensors by name: views, no copies."""
+        """Return the tensors by name: views, no copies."""
         return {
             name: vector[self.layout.slices[name]].reshape(shape)
             for vector, tensors in (
@@ -89,7 +89,7 @@ class Weights:
         }
 
     def equal(self, other: Self) -> bool:
-        """Bit for bit."""
+        """Whether all bits are equal."""
         return (
             self.layout == other.layout
             and self.parameters.tobytes() == other.parameters.tobytes()
@@ -103,11 +103,11 @@ def _concatenate(tensors: Mapping[str, NDArray[np.float32]], wanted: tuple[tuple
 
 
 class Mean:
-    """A weighted mean of vectors that are added one by one: memory does not grow with their number.
+    """Weighted mean of vectors that are added one by one, in constant memory.
 
-    Every term is split, exactly, into a multiple of 2^-20 and a rest (Rump, Ogita and Oishi 2008,
-    doi:10.1137/050645671). Multiples add up exactly, to 2^33; the rests, all below 2^-20, err by less than float32 can
-    show. So the mean is rounded once, and the order in which vectors came shows in no bit.
+    Each term is split exactly into a multiple of 2^-20 and a rest (Rump, Ogita and Oishi 2008,
+    doi:10.1137/050645671). Multiples add up exactly, up to 2^33; the rounding error of the rests, all below 2^-20, is
+    too small for float32. So the mean is rounded once, and results are bit-identical for any order of the vectors.
 
     >>> mean = Mean(2)
     >>> mean.add(np.float32([0, 4]), by=3)
@@ -153,7 +153,7 @@ def mean(vectors: Sequence[Vector], by: Sequence[float]) -> Vector:
 
 
 def distance(one: Vector, other: Vector) -> float:
-    """Euclidean, summed in float64 block by block; NaN or infinite where an entry is."""
+    """Return the Euclidean distance; blocks are summed in float64. NaN or infinite where an entry is."""
     total = 0.0
     with np.errstate(all="ignore"):
         for part in blocks(len(one)):
@@ -163,7 +163,7 @@ def distance(one: Vector, other: Vector) -> float:
 
 
 def norm(vector: Vector) -> float:
-    """Euclidean, in float64."""
+    """Return the Euclidean norm, as `distance` computes it."""
     return distance(vector, np.zeros_like(vector))
 
 
