@@ -1,1 +1,1 @@
-"""Photographs: where they lie, how they are prepared, and which hospital holds them."""
+"""Photographs: sources, preparation, and division among hospitals."""

@@ -13,11 +13,11 @@ from teledx_fed.data.cameras import Points
 Floats = NDArray[np.float64]
 
 AVASCULAR_ZONE = 0.35
-"""The least distance of a vessel from the fovea."""
+"""The smallest distance of a vessel from the fovea."""
 ARCADE = 2.2
 """The length within which an arcade makes most of its turn around the macula."""
 BRANCHES = (6, 3)
-"""Number of branches of a trunk, and of each of those."""
+"""Number of branches of each trunk, and of each branch."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Photographs that are arrays already: in memory, or one of many in an `.npz` file."""
+"""Photographs stored as arrays: in memory, or in an `.npz` file of many."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -65,7 +65,7 @@ class ArrayPhotograph:
         return np.stack([image] * 3, axis=-1) if image.ndim == 2 else image.copy()
 
 
-@lru_cache(maxsize=3)  # training, validation and test images of one file: an archive gives whole arrays alone
+@lru_cache(maxsize=3)  # training, validation and test images of one file: an archive only loads whole arrays
 def _array(path: Path, key: str) -> NDArray[np.uint8]:
     with path.open("rb") as file, np.load(file) as arrays:
         return np.asarray(arrays[key])

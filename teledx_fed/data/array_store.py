@@ -1,4 +1,4 @@
-"""Store of one array a photograph on disk, which can be computed again if it is damaged."""
+"""Store of one array per photograph on disk. A damaged array can be computed again."""
 
 import io
 import zlib

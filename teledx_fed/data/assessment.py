@@ -35,9 +35,9 @@ def assess(
     clahe: bool = False,
     faults: tuple[Fault, ...] | None = None,
 ) -> AssessedPhotograph:
-    """Decode, assess and prepare a photograph. Raise a `ValueError` where the file cannot be read.
+    """Decode, assess and prepare a photograph. Raise a `DataError` where the file cannot be read.
 
-    `faults` are those of the file as it came, where what lies around its fundus has been blackened since.
+    `faults` are those of the original file, if this one was blackened around the fundus.
     """
     pixels = photograph.read()
     retina = _retina(pixels)

@@ -7,7 +7,7 @@ from torch.nn import functional
 from teledx_fed.core.devices import sent
 
 AUGMENTATION_VERSION = 1
-"""Raise it whenever the same image and draws give other pixels."""
+"""Increase it whenever the same image and random draws give other pixels."""
 
 DEGREES = 15.0
 SHIFT = 0.04

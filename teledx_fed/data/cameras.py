@@ -12,7 +12,7 @@ CENTRE = complex(SIZE - 1, SIZE - 1) / 2
 DISC_DIAMETER = 1800.0
 """Micrometres."""
 DEGREE = 290.0 / DISC_DIAMETER
-"""Disc diameters of fundus in a degree of field, in an emmetropic eye."""
+"""Disc diameters of fundus per degree of field, in an emmetropic eye."""
 
 Points = NDArray[np.complex128]
 Colour = tuple[float, float, float]
@@ -60,8 +60,8 @@ CAMERAS = {
 class View:
     """The map between fundus and pixels, both as x + iy with y down.
 
-    Fundus points are disc diameters from the fovea, x towards the nose; `aim` is the one in the middle of the
-    photograph, and |`zoom`| the pixels a disc diameter takes. A right eye's nose is to the right.
+    Fundus points are disc diameters from the fovea, x towards the nose. `aim` is the point in the middle of the
+    photograph, |`zoom`| the number of pixels per disc diameter. In a right eye the nose is to the right.
     """
 
     aim: complex

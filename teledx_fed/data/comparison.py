@@ -1,7 +1,7 @@
 """Compare two photographs: do they show one eye in one view, even if one was resized or re-encoded?
 
-Resizing moves the rim that preparation finds by a pixel or two, and with it the fine bits of a perceptual hash change.
-So one photograph is hashed under crops that differ a little in place and size, and the nearest counts.
+Resizing moves the rim that preparation detects by a pixel or two, which changes the fine bits of a perceptual hash. So
+one photograph is hashed for crops that differ a little in place and size, and the smallest distance counts.
 """
 
 from collections.abc import Sequence
@@ -17,18 +17,18 @@ from teledx_fed.data.digest_cache import cached
 from teledx_fed.data.duplicates import GREY, INSIDE, bits_of
 
 VERSION = 1
-"""Raise it whenever the same two prepared photographs give another distance."""
+"""Increase it whenever the same two prepared photographs give another distance."""
 LOOSE = 0.35
-"""The share of bits without alignment beyond which a pair is not compared: on four real hospitals, 1,809 of 8 million
-pairs lie below, and so do all copies at nine tenths of the size and JPEG quality 70."""
+"""Pairs that differ in more than this share of bits without alignment are not compared. On four real hospitals, 1,809
+of 8 million pairs lie below, and all copies at nine tenths of the size and JPEG quality 70."""
 ALIGNED = 0.2
-"""The share of bits up to which aligned photographs are one. On four real hospitals unrelated photographs differ in
-0.245 or more; copies in 0.118 or less, and at half the size and quality 40 in 0.193 or less."""
+"""Aligned photographs that differ in at most this share of bits are copies. On four real hospitals unrelated ones
+differ in 0.245 or more; copies in 0.118 or less, and at half the size and quality 40 in 0.193 or less."""
 SHIFTS, SCALES = (-0.012, 0.0, 0.012), (0.975, 1.0, 1.025)
 SIDE = 64
 LARGEST_DIFFERENCE = 2.5
-"""The mean over both at 64 × 64, of 255. JPEG at quality 50 changed none of 300 real photographs by more than 2.0; any
-two of one size differed by 3.8 or more."""
+"""Largest mean difference of two copies at 64 × 64 pixels, of 255. JPEG at quality 50 changed each of 300 real
+photographs by at most 2.0; any two photographs of one size differed by 3.8 or more."""
 
 Pair = tuple[int, int]
 Bits = NDArray[np.bool_]

@@ -36,7 +36,7 @@ def deidentified(dataset: Dataset, key: bytes, cameras: Collection[str] = ()) ->
     """Make a secondary capture of the fundus disc, 8 bits RGB, of a pseudonymous patient.
 
     It is black outside the disc, where text may be burned in. Only camera names in `cameras` are kept, since a file can
-    hold any text there. Without a patient it stays without one; without a study it gets a study of its own.
+    contain any text there. A file without a patient stays without one; a file without a study gets a new one.
     """
     name = "photograph"
     about = described(dataset, name)

@@ -131,7 +131,7 @@ class DicomPhotograph:
 
 
 def is_dicom(content: bytes) -> bool:
-    """Whether content is a DICOM file; its name does not decide."""
+    """Whether content is a DICOM file, whatever the file's name."""
     return content[PREFIX] == b"DICM"
 
 

@@ -18,23 +18,23 @@ from teledx_fed.data.photographs import BOMB, DAMAGED, InvalidPhotograph
 
 LOSSLESS_JPEGS = {uid.JPEGLossless, uid.JPEGLosslessSV1}
 JPEGS = {uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, *LOSSLESS_JPEGS}
-"""With 8 bits a sample: the libjpeg in Pillow reads no more."""
+"""With 8 bits a sample: the libjpeg in Pillow reads no deeper ones."""
 JPEG_LS = {uid.JPEGLSLossless, uid.JPEGLSNearLossless}
 JPEG_2000 = {uid.JPEG2000Lossless, uid.JPEG2000}
 UNCOMPRESSED = {uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian}
 SYNTAXES = {*UNCOMPRESSED, uid.RLELossless, *JPEGS, *JPEG_LS, *JPEG_2000}
-"""Without deflated ones: pydicom inflates them whole, to any size."""
+"""Without deflated syntaxes: pydicom decompresses them whole, to any size."""
 
 PREFIX = slice(128, 132)
 PIXEL_DATA = Tag("PixelData")
 MAX_READS = 100_000
-"""Reads of a header, up to three an element: real ones have hundreds; millions of objects would fill the memory."""
+"""Limit of reads of a header, up to three an element. Real headers need hundreds; millions would fill the memory."""
 MAX_VALUE = 1 << 18
-"""Bytes of any value but the pixels: twice the largest palette."""
+"""Limit of the bytes of any value except the pixels: twice the largest palette."""
 
 MALFORMED = (*DAMAGED, *BOMB, StopIteration, MemoryError, Warning, InvalidDicomError, BytesLengthException)
-"""Exceptions of pydicom, and of Pillow below it, for malformed files; warnings too, where they are errors."""
-# Their warnings and logs quote the file, identifiers too.
+"""Exceptions of pydicom, and of Pillow below it, for malformed files; also warnings, where they are errors."""
+# Their warnings and logs quote the file, with identifiers.
 warnings.filterwarnings("ignore", module=r"pydicom\.")
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 
@@ -104,7 +104,7 @@ def _check_lengths(dataset: Dataset, name: str) -> None:
 
 
 class _Counted(BytesIO):
-    """A stream that limits reads: each element and item, at any depth, costs reads."""
+    """A stream that limits reads: each element and item, at any depth, needs reads."""
 
     reads = 0
 

@@ -56,7 +56,7 @@ def image_size(dataset: Dataset, name: str, most_pixels: int = LARGEST_LIMIT) ->
 
 
 def pixels(dataset: Dataset, name: str, most_pixels: int = MOST_PIXELS) -> Pixels:
-    """Decode to height × width × 3, RGB; grey by its first window, or else over its full range."""
+    """Decode to height × width × 3, RGB; grey levels by their first window, or else over their full range."""
     height, width = image_size(dataset, name, most_pixels)
     with whole(name, "pixels"):
         _check_frame(dataset, name, height, width)
@@ -91,7 +91,7 @@ def _check_frame(dataset: Dataset, name: str, height: int, width: int) -> None:
         return
     frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
     plain = height * width * dataset.SamplesPerPixel * dataset.BitsAllocated // 8
-    if syntax == uid.RLELossless and len(frame) > 2 * plain + 1024:  # of 2 bytes each run can make 128
+    if syntax == uid.RLELossless and len(frame) > 2 * plain + 1024:  # a run of 2 bytes decodes to at most 128
         raise InvalidPhotograph(name, f"compressed to less than {plain} bytes", len(frame), "Export it again")
     if syntax in JPEGS | JPEG_LS | JPEG_2000:
         if END_OF_IMAGE not in frame[-10:]:  # decoders fill missing parts with grey or black

@@ -1,4 +1,4 @@
-"""Write DICOM files (PS3.10), reports among them (PS3.3 A.45.1)."""
+"""Write DICOM files (PS3.10), including reports (PS3.3 A.45.1)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -110,7 +110,7 @@ def response(status: int, comment: str) -> Dataset:
 
 
 def code(value: str, meaning: str) -> Dataset:
-    """Make a code of DICOM's own terms (PS3.16)."""
+    """Make a code of DICOM's own terminology (PS3.16)."""
     item = Dataset()
     item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, "DCM", meaning
     return item

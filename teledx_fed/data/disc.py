@@ -1,6 +1,6 @@
 """Locate the optic disc, and derive field and eye from its place: classical image processing, no training.
 
-A disc is bright at its own scale, vertical vessels run through it, and in a photograph held upright the fovea, dark and
+A disc is bright at its own scale, and vertical vessels run through it. In an upright photograph the fovea, dark and
 without vessels, lies beside it and a little lower. Some cameras deliver photographs turned by 180°: there the fovea
 lies higher, the disc is on the wrong side, and the eye stays unknown.
 """
@@ -15,25 +15,25 @@ from teledx_fed.core.examples import Eye, Field
 from teledx_fed.data.retina import SIDE, Floats, Mask, Retina, retina_of, ridges, smoothed
 
 GRID = SIDE // 2
-"""The search is on a square of this side, in which a disc is some 14 pixels wide."""
+"""Side of the square that is searched, in pixels; a disc is about 14 wide there."""
 DISC, AROUND = 7, 15
-"""Radii in pixels of the grid: of a disc, and of what it has to be brighter than."""
+"""Radii in pixels of the grid: of a disc, and of the surroundings that must be darker."""
 SURE = 1.5
-"""The least confidence at which a disc decides field or eye."""
+"""The lowest confidence of a disc that determines field or eye."""
 FOVEA = 3.0
-"""How dark a fovea must be to count, in standard deviations, half of them where vessels cross it."""
+"""The lowest score of a fovea: its darkness in standard deviations, reduced where vessels cross it."""
 LOWER = 0.06
-"""How far the fovea of an upright photograph must lie below the disc, in radii: half of them lie 0.08 or more."""
+"""Smallest distance of an upright fovea below the disc, in radii; half of all foveas lie 0.08 or more below."""
 
 down, right = ((np.indices((GRID, GRID)) - (GRID - 1) / 2) / (GRID / 2)).astype(np.float32)
 
 
 @dataclass(frozen=True)
 class Disc:
-    """`x` to the viewer's right and `y` down, in radii of the fundus from its centre.
+    """Place of an optic disc: `x` to the viewer's right and `y` down, in radii of the fundus from its centre.
 
-    `confidence` is the lead over the next best place, in standard deviations of the search; `drop` is the distance of
-    the fovea below the disc, in radii, and None where no fovea shows.
+    `confidence` is the lead over the next best place, in standard deviations of the search. `drop` is the distance of
+    the fovea below the disc, in radii, and None where no fovea is detected.
     """
 
     x: float
@@ -43,7 +43,7 @@ class Disc:
 
 
 def optic_disc(image: NDArray[np.uint8]) -> Disc | None:
-    """Locate the disc on a photograph, height × width × 3, RGB. Raise a `ValueError` where all is dark."""
+    """Locate the disc on a photograph, height × width × 3, RGB. Raise a `DataError` where all is dark."""
     return optic_disc_in(retina_of(image))
 
 
@@ -65,7 +65,7 @@ def optic_disc_in(retina: Retina) -> Disc | None:
 
 
 def field_of(disc: Disc | None) -> Field:
-    """Macula-centred where the disc lies to one side near the midline, disc-centred where it is in the middle."""
+    """Return macula-centred for a disc to one side near the midline, disc-centred for a disc in the middle."""
     if disc is None or disc.confidence < SURE:
         return Field.UNKNOWN
     if np.hypot(disc.x, disc.y) < 0.25:
@@ -74,14 +74,14 @@ def field_of(disc: Disc | None) -> Field:
 
 
 def side_of(disc: Disc | None) -> Eye:
-    """The eye of a macula-centred photograph that is surely upright: a right eye's disc is on the viewer's right."""
+    """Return the eye of a surely upright, macula-centred photograph: a right eye's disc is on the right."""
     if disc is None or field_of(disc) is not Field.MACULA or disc.drop is None or disc.drop < LOWER:
         return Eye.UNKNOWN
     return Eye.RIGHT if disc.x > 0 else Eye.LEFT
 
 
 def _glow(retina: Retina) -> Floats:
-    """How much brighter a disc at each place is than its surroundings; lesions and reflexes count up to a limit."""
+    """Return how much brighter a disc at each place is than its surroundings; lesions and reflexes are clipped."""
     inside = (_halved(retina.inner(3)) > 0.5).astype(np.float32)
     light = _halved(0.35 * retina.pixels[..., 0] + 0.65 * retina.pixels[..., 1])
     level = np.maximum(smoothed(light, inside > 0, 14), 4)
@@ -90,7 +90,7 @@ def _glow(retina: Retina) -> Floats:
 
 
 def _vessels(retina: Retina) -> tuple[Floats, Floats]:
-    """How densely vertical vessels, and all of them, run around each place."""
+    """Return the density around each place of vertical vessels, and of all vessels."""
     lines = ridges(retina.pixels[..., 1], retina.inner(3))
     dark = np.minimum(lines.dark, 0.1) * retina.inner(8)
     upright = _halved(dark * np.sin(lines.heading) ** 2)
@@ -98,7 +98,7 @@ def _vessels(retina: Retina) -> tuple[Floats, Floats]:
 
 
 def _middle(likeness: Floats, x: float, y: float) -> tuple[float, float]:
-    """Of the top around a place: values are clipped, so that it may be flat."""
+    """Return the middle of the peak around a place: values are clipped, so that the peak may be flat."""
     near = np.hypot(right - x, down - y) < 0.2
     top = near & (likeness > likeness[near].max() - 1)
     return float(right[top].mean()), float(down[top].mean())

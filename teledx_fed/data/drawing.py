@@ -19,10 +19,10 @@ Image = NDArray[np.float32]
 GRID: Points = (np.arange(SIZE) + 1j * np.arange(SIZE)[:, None]).astype(np.complex64)
 
 FOCUS = 0.4
-"""The variation of the focus between photographs, as a logarithm."""
+"""Standard deviation of the logarithm of the blur between photographs."""
 
 FINE = 2
-"""Masks are drawn at this multiple of the size and averaged: the smallest lesions are few pixels across."""
+"""Masks are drawn at this multiple of the size and averaged: the smallest lesions are a few pixels wide."""
 SHIFT = 4
 """Bits of sub-pixel precision."""
 
@@ -212,7 +212,7 @@ def _reduced(canvas: NDArray[np.uint8], blur: float) -> Image:
 
 
 def _lit(light: Image, offset: Points, camera: Camera, findings: Sequence[Finding], rng: np.random.Generator) -> Image:
-    """Apply a lamp somewhat off the middle, and a lens with dust and reflections; `offset` in radii."""
+    """Apply light from a lamp off the centre, and a lens with dust and reflections; `offset` in radii."""
     lamp = complex(*rng.normal(0, 0.22, 2))
     fall = 1 - camera.vignette * rng.uniform(0.6, 1.4) * _square(offset - lamp)
     gain = camera.brightness * np.array(camera.tint) * np.exp(rng.normal(0, 0.20) + rng.normal(0, (0.08, 0.06, 0.15)))
@@ -223,7 +223,7 @@ def _lit(light: Image, offset: Points, camera: Camera, findings: Sequence[Findin
 
 
 def _hazy(lit: Image, rng: np.random.Generator) -> Image:
-    """Through a cataract or a dry eye: scattered light takes contrast from all there is, in every grade alike."""
+    """Apply the haze of a cataract or a dry eye: scattered light lowers contrast equally in every grade."""
     haze = np.float32(rng.beta(1.3, 2.2))
     return (1 - haze) * lit + haze * lit.mean(axis=(1, 2), keepdims=True)
 

@@ -20,17 +20,17 @@ Node = TypeVar("Node", str, tuple[str, str])
 """A patient, by pseudonym or by source and pseudonym."""
 
 FREQUENCIES = 24
-"""The usual 8 do not tell one fundus from another."""
+"""Frequencies per axis of a hash: the usual 8 do not distinguish one fundus from another."""
 BITS = FREQUENCIES**2 - 1
 GREY = np.array([0.299, 0.587, 0.114])
 INSIDE = 0.7
-"""Of the photograph's side, the square that is hashed."""
+"""Side of the square that is hashed, as a share of the photograph's side."""
 HASH_VERSION = 1
-"""Raise it whenever the same prepared photograph gives other bits."""
+"""Increase it whenever the same prepared photograph gives other bits."""
 
 NEAR = 0.18
-"""The share of differing bits up to which two photographs show one eye in one view. On four real hospitals all 18 pairs
-up to here did; the first that did not differed in 0.205, and unrelated ones differ in about 0.5."""
+"""Two photographs that differ in at most this share of bits show one eye in one view. On four real hospitals this was
+true of all 18 pairs below it; the nearest other pair differed in 0.205, and unrelated pairs differ in about 0.5."""
 
 BLOCK = 512
 

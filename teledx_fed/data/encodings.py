@@ -29,9 +29,9 @@ def composed(text: str) -> str:
 
 
 def decode(content: bytes) -> Text:
-    """Decode a text file. Raise a `ValueError` where it is not text.
+    """Decode a text file. Raise a `DataError` where it is not text.
 
-    Other bytes than Unicode count as Windows-1252, where two names differ exactly where their bytes do.
+    Text that is not Unicode is read as Windows-1252: two names then differ exactly where their bytes differ.
     """
     if content.startswith(WORKBOOKS):
         raise DataError(f"must be text, got an Excel workbook. {SAVE}")

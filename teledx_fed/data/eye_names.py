@@ -1,7 +1,7 @@
 """Find the eye in a file's name, where all of its words agree, or the reason why it is unknown.
 
-A wrong eye harms a patient and an unknown one costs a question, so nothing is guessed. `R` may be the right eye, a
-person's initial, or with a digit the grade of a screening programme (R0–R3, as in R1M0).
+A wrong eye harms a patient and an unknown eye only needs a question, so the program does not guess. `R` may be the
+right eye, a person's initial, or with a digit the grade of a screening programme (R0–R3, as in R1M0).
 """
 
 import re
@@ -34,7 +34,7 @@ PLAIN = {
     ),
     *("jpg", "jpeg", "jpe", "jfif", "png", "tif", "tiff", "bmp", "webp", "dcm"),
 }
-"""Words that are not a person's name: beside them a single letter is the eye and no initial."""
+"""Words that are not a person's name: next to them a single letter is the eye, not an initial."""
 GRADE = re.compile(r"(?<![^\W\d_])r[0-3](?!\d)", re.IGNORECASE)
 CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 

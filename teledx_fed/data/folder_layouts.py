@@ -1,4 +1,4 @@
-"""Layouts of a hospital's own photographs: DICOM files, any files with a table, or one folder a grade."""
+"""Layouts of a hospital's own photographs: DICOM files, any files with a table, or one folder per grade."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -82,7 +82,7 @@ def _by_header(row: Row, name: str, file: Path, grade: str) -> Entry:
 
 
 def folder(root: Path, source: SourceSettings) -> Listing:
-    """List photographs by one sub-folder a grade; patient and eye come from `file_pattern`, or from DICOM headers."""
+    """List photographs in one sub-folder per grade. Patient and eye come from `file_pattern`, or from DICOM headers."""
     files = walk(root)
     groups = {file: _pattern_groups(file, source.file_pattern) for file in files.photographs}
     entries: list[Entry] = []

@@ -1,4 +1,4 @@
-"""Make hospitals from settings: read or draw photographs, prepare them, set bad ones aside, partition and split."""
+"""Make hospitals from settings: read or draw photographs, prepare them, set invalid ones aside, partition and split."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -38,7 +38,7 @@ def hospitals(
     """Make every hospital of a simulation, by name. Its split is stored in `folder`. Raise `BadData` with all problems.
 
     The split of a real hospital follows from its secret `key`, that of a simulated one from the seed. Patients in
-    `without`, by the names in the hospital's files, are left out before their photographs are read.
+    `without`, named as in the hospital's files, are left out before their photographs are read.
     """
     distinct, images = collections(settings, reporter, without)
     sites = assign(distinct, settings.partition, settings.data.seed)
@@ -68,7 +68,7 @@ def collections(
 
 
 def _listed(settings: Settings, reporter: Reporter) -> dict[str, Collection]:
-    """List every source by its table and file names: no photograph is read while these have problems."""
+    """List every source by its table and file names. No photograph is read while these have problems."""
     data = settings.data
     must(
         bool(data.sources or data.hospitals),

@@ -16,7 +16,7 @@ from teledx_fed.data.preprocessing import prepare_photograph
 from teledx_fed.data.problems import Problem
 
 PREPARATION_VERSION = 2
-"""Raise it whenever the same photograph and settings give other pixels."""
+"""Increase it whenever the same photograph and settings give other pixels."""
 
 
 class ImageCache:
@@ -29,7 +29,7 @@ class ImageCache:
         self._store = ArrayStore(self.folder)
 
     def prepare(self, examples: Sequence[Example], reporter: Reporter = SILENT) -> tuple[Problem, ...]:
-        """Decode the photographs that are missing; return what is wrong with each that cannot be decoded."""
+        """Decode and prepare the photographs that are missing. Return a problem for each that cannot be decoded."""
         photographs = list(dict.fromkeys(example.image for example in examples))
         missing = [photograph for photograph in photographs if not self._is_stored(photograph)]
         problems = []

@@ -17,15 +17,15 @@ PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
 HUFFMAN_TABLES, START_OF_SCAN, END_OF_IMAGE, ALONE = 0xC4, 0xDA, 0xD9, {0x01, *range(0xD0, 0xD9)}
 MARKER = re.compile(rb"\xff+([^\x00\xff])")
 AFTER_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
-"""A marker; within a scan 0 or the number of a restart follows 0xFF."""
+"""A marker that ends a scan; within a scan, 0 or a restart marker's number follows 0xFF."""
 COEFFICIENTS = 64
 MOST_SCANS = 100
-"""A progressive JPEG has about ten. A scan of a few bytes costs a pass over the whole image, and a file holds many."""
+"""A progressive JPEG has about ten. A scan of a few bytes needs a pass over the whole image; a file can hold many."""
 SEQUENTIAL_SCAN = bytes((0, COEFFICIENTS - 1, 0))
 AC, RUN_OF_ZEROS = 0x10, 0xF0
 """The class of tables of AC coefficients; their symbol for 16 zeros."""
 ZEROED = bytes(48)
-"""Such bytes are flat where their code ends a block; else dozens of equal coefficients, which no photograph has."""
+"""Zero bytes are a flat area where their code ends a block; else dozens of equal coefficients, as in no photograph."""
 
 Colours = Literal["RGB", "CMYK"]
 

@@ -22,14 +22,14 @@ Layout = Callable[[Path, SourceSettings], Listing]
 
 LAYOUTS: Mapping[str, Layout] = {layout.__name__: layout for layout in (*PUBLIC_LAYOUTS, messidor2, *FOLDER_LAYOUTS)}
 ENTRY_POINTS = "teledx_fed.layouts"
-"""The group in which installed packages name layouts of their own. A source never crosses a network: the settings of a
-simulation and site.yaml alone name layouts."""
+"""Entry point group of layouts in installed packages. Only the settings of a simulation and site.yaml name layouts: a
+source is never received over a network."""
 
 Value = TypeVar("Value")
 
 
 def layout_names() -> tuple[str, ...]:
-    """Return the names of all layouts, built in or from installed packages. Raise a `ValueError` for a name in both."""
+    """Return the names of built-in and installed layouts. Raise a `ConfigurationError` for a name in both."""
     installed = extensions.names(ENTRY_POINTS)
     for name in installed:
         remedy = "Rename it in the package that supplies it, or remove the package."
@@ -78,7 +78,7 @@ def _oedema(words: Mapping[str, str]) -> Mapping[str, bool | None]:
 
 
 def _by_code(name: str, words: Mapping[str, Value]) -> dict[str, Value]:
-    """Return a hospital's own words as codes. Raise a `ValueError` where two words give one code."""
+    """Return a hospital's own words as codes. Raise a `ConfigurationError` where two words give one code."""
     codes = {code(word): value for word, value in words.items()}
     must(len(codes) == len(words), name, "name each code once, whatever its case", list(words), "Leave one of them.")
     return codes

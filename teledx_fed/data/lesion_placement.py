@@ -12,9 +12,9 @@ from teledx_fed.data.lesions import DEFINING, HAEMORRHAGES_A_QUADRANT, TABLE, Fi
 
 Mask = NDArray[np.bool_]
 MACULA = 1.0
-"""Radius around the fovea, in disc diameters, where an exudate means oedema."""
+"""Radius around the fovea, in disc diameters, within which an exudate means oedema."""
 MARGIN = 0.3
-"""Distance of a lesion from the rim, in disc diameters, since no photograph is centred exactly."""
+"""Smallest distance of a lesion from the rim, in disc diameters, since no photograph is centred exactly."""
 TRUNK = 0.04
 """Width in disc diameters from which a vein can show beading."""
 
@@ -135,7 +135,7 @@ def _in_each_quadrant(rng: np.random.Generator, fundus: FundusView, margin: floa
 
 
 def _exudates(rng: np.random.Generator, count: int, fundus: FundusView, margin: float, oedema: bool) -> Points:
-    """Draw exudates: half of them within the macula for oedema, else none."""
+    """Draw exudates: half of them within the macula for oedema, else none within it."""
     central = (count + 1) // 2 if oedema else 0
     inside = _clustered(rng, central, lambda points: np.abs(points) < MACULA, fundus, 0.25)
     outside = _clustered(

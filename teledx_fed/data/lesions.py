@@ -4,7 +4,7 @@ Definition of grades: ICDR (Wilkinson et al., Ophthalmology 2003;110:1677-82), w
 of ETDRS report 12 (Ophthalmology 1991;98:823-33): more than 20 haemorrhages in each of 4 quadrants, venous beading in
 2, or prominent IRMA in 1. Sizes: ETDRS report 10 (Ophthalmology 1991;98:786-806), where a microaneurysm is under
 125 µm. Oedema: hard exudates within a disc diameter of the fovea, as photographs without stereo are read (Messidor).
-The table was fixed before any model was trained on it; counts, shares and contrasts inside those rules are ours.
+The table was fixed before any model was trained on it. Counts, shares and contrasts within those rules are our choice.
 """
 
 from collections.abc import Mapping
@@ -36,9 +36,9 @@ Count = tuple[float, int, int]
 
 @dataclass(frozen=True)
 class Row:
-    """`diameter` in micrometres; `contrast` 1 is the darkest or brightest of a kind.
+    """Looks and frequency of a kind: `diameter` in micrometres; `contrast` 1 is its darkest or brightest.
 
-    `grades`: the share of eyes of a grade that have the lesion, and the fewest and the most of such an eye.
+    `grades`: the share of eyes of a grade that have the lesion, and the smallest and largest number in such an eye.
     """
 
     diameter: Range
@@ -66,12 +66,12 @@ TABLE = {
     Kind.REFLECTION: Row((250, 1500), (0.15, 0.50), every_grade((0.35, 1, 3))),
 }
 HAEMORRHAGES_A_QUADRANT = (21, 27)
-"""The fewest and the most in each of four quadrants, where they define grade 3."""
+"""The smallest and largest number in each of four quadrants, where haemorrhages define grade 3."""
 DEFINING = {
     3: (Kind.HAEMORRHAGE, Kind.VENOUS_BEADING, Kind.IRMA),
     4: (Kind.NEOVASCULARISATION, Kind.PRERETINAL_HAEMORRHAGE, Kind.VITREOUS_HAEMORRHAGE),
 }
-"""An eye has one of these for certain, and any by the shares of the table."""
+"""An eye of the grade always has one of these, and others by the shares of the table."""
 
 OF_THE_EYE = (Kind.DRUSEN, Kind.NAEVUS)
 OF_THE_PHOTOGRAPH = (Kind.DUST, Kind.REFLECTION)

@@ -1,4 +1,4 @@
-"""Entries of a data set, one a photograph, and the examples made from them."""
+"""Entries of a data set, one per photograph, and the examples made from them."""
 
 import json
 from collections import defaultdict

@@ -19,7 +19,7 @@ OPACITY = 0.6
 LEVELS = np.arange(256) / 255
 STOPS = (0.0, 0.5, 1.0)
 BLUES = ((0, 0, 140), (60, 114, 225), (120, 210, 255))
-"""Red, green and blue at the stops. No fundus is blue, and the colour-blind tell blue from orange (Okabe and Ito)."""
+"""RGB at the stops. No fundus is blue, and colour-blind people can distinguish blue from orange (Okabe and Ito)."""
 
 DETAIL = 0.06
 """The blur, as a share of a prepared photograph's side, that removes lesions and keeps the illumination."""
@@ -92,7 +92,7 @@ def lit(image: Image) -> Mask:
 def coloured(photograph: Image, map: Map, inside: Mask) -> Image:
     """Colour a photograph blue, paler and denser where the map (height, width), 0 to 1, is higher; 0 adds none."""
     level = cv2.convertScaleAbs(map, alpha=255)
-    levels = cv2.merge([level] * 3)  # tables and bytes: on 13 megapixels, arithmetic in floats takes seconds
+    levels = cv2.merge([level] * 3)  # lookup tables on bytes: on 13 megapixels, float arithmetic takes seconds
     share = OPACITY * LEVELS[:, None]
     added = cv2.LUT(levels, _table(share * _shades()))
     kept = cv2.LUT(levels, _table(255 * (1 - share)))
@@ -121,7 +121,7 @@ def overlaid(photograph: Path, layer: Path, opacity: float = 0.6) -> Image:
 
 
 def _shades() -> NDArray[np.float64]:
-    """(256, 3)"""
+    """Return the colour of each level, (256, 3)."""
     return np.stack([np.interp(LEVELS, STOPS, shade) for shade in BLUES], axis=1)
 
 

@@ -69,8 +69,8 @@ def _listed(rows: Iterable[Row]) -> dict[str, tuple[str, str]]:
 def _inferred(images: Iterable[str]) -> dict[str, tuple[str, str]]:
     """Count photographs taken in one series as one patient. Names of another form are left out.
 
-    Two patients within one minute become one, which costs precision; the opposite error would put one patient on two
-    sides of a split.
+    Two patients within one minute become one, which only costs precision; the opposite error would put one patient on
+    two sides of a split.
     """
     owners = {}
     last_series, last_number, patient = "", 0, ""
@@ -83,7 +83,7 @@ def _inferred(images: Iterable[str]) -> dict[str, tuple[str, str]]:
 
 
 def _place(image: str) -> tuple[str, int, int] | None:
-    """The series of an image, its number there, and the largest step between two numbers of one patient.
+    """Return the series of an image, its number there, and the largest step between two numbers of one patient.
 
     None for a name of another form. `20051020_43808_0100_pp` was taken on that day, at that second of it, in the
     hospital or room 0100.

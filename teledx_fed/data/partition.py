@@ -87,8 +87,8 @@ PARTITIONS: Mapping[str, Partition] = {
 def assign(collections: Mapping[str, Collection], settings: PartitionSettings, seed: int) -> dict[str, Collection]:
     """Divide the patients of all sources among sites, by name. A patient's pseudonym becomes `source/patient`.
 
-    Files of a source that were set aside or not taken are listed at the site of its first patient. Raise a `ValueError`
-    where a site would have no patient.
+    Files of a source that were set aside or not taken are listed at the site of its first patient. Raise a
+    `ConfigurationError` where a site would have no patient.
     """
     for name, collection in collections.items():
         must(bool(collection.examples), f"data.sources.{name}", "hold a graded photograph", 0, "Leave it out.")

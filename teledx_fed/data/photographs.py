@@ -24,14 +24,14 @@ from teledx_fed.data import jpeg
 
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP")
 MOST_PIXELS, LARGEST_LIMIT = (round(1e6 * limit) for limit in (MOST_MEGAPIXELS, LARGEST_MEGAPIXELS))
-"""The default limit and the highest one: Pillow's own limit is little above."""
+"""The default limit and the highest limit, just below Pillow's own."""
 LARGER = "Scale it down, or raise most_megapixels"
 THUMBNAIL = 0.5
 """A page of a TIFF with at most this share of the pixels of the largest one is a smaller copy of it."""
 MOST_PAGES = 16
-"""Pages of a TIFF: a pyramid of copies has fewer, and each page that is searched costs time."""
+"""Limit of pages of a TIFF: a pyramid of copies has fewer, and the search of each page takes time."""
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
-"""Eight bits a channel; deeper ones would need a window, which these formats do not state."""
+"""Eight bits a channel; deeper modes would need a window, which these formats do not state."""
 
 DAMAGED = (
     *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError, AssertionError, RuntimeError),
@@ -40,7 +40,7 @@ DAMAGED = (
 """What Pillow raises when a file ends too soon or a part of it is broken."""
 
 BOMB = (Image.DecompressionBombWarning, Image.DecompressionBombError)
-# Pillow warns of damaged metadata, though the pixels are whole, and of more pixels than its limit, before decoding.
+# Pillow warns of damaged metadata, even where the pixels are whole, and, before decoding, of pixels above its limit.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 warnings.simplefilter("error", Image.DecompressionBombWarning)
 logging.getLogger("PIL").setLevel(logging.INFO)  # at lower levels it logs the metadata of files
@@ -152,7 +152,7 @@ class PhotographFile:
     def _select_photograph(self, image: TiffImageFile) -> None:
         """Select the largest page of a TIFF; the others must be smaller copies."""
         sizes = [image.width * image.height]
-        with suppress(EOFError):  # after the last page; the number of pages would cost reading all of them
+        with suppress(EOFError):  # after the last page; to count the pages, Pillow would read all of them
             while True:
                 image.seek(len(sizes))
                 self._check_size(image)
@@ -176,7 +176,7 @@ class PhotographFile:
 
 
 def stored_photograph(path: Path, digest: str | None = None) -> PhotographFile:
-    """Return a photograph that was stored earlier, whatever the present limit on pixels."""
+    """Return a photograph that was stored earlier, with the highest limit on pixels."""
     return PhotographFile(path, digest, most_pixels=LARGEST_LIMIT)
 
 

@@ -44,9 +44,9 @@ class Place:
 def prepare_photograph(
     photograph: Photograph, size: int, ben_graham: bool = False, clahe: bool = False, pixels: Image | None = None
 ) -> Image:
-    """Prepare a photograph as `prepare` does. `pixels` are the whole photograph, where the caller has decoded it.
+    """Prepare a photograph as `prepare` does. `pixels` are the whole photograph, if the caller has decoded it.
 
-    A JPEG file is decoded at a fraction of its size where its disc is then still at least twice as wide as `size`.
+    A JPEG file is decoded at a fraction of its size if its disc is then still at least twice as wide as `size`.
     """
     if isinstance(photograph, PhotographFile):
         reduced = photograph.reduced(2 * size)
@@ -84,7 +84,7 @@ def steps(size: int, ben_graham: bool = False, clahe: bool = False) -> tuple[str
 
 
 def place(image: Image) -> Place:
-    """Locate `prepare`'s square on a photograph, height × width × 3. Raise a `ValueError` where it shows no fundus."""
+    """Locate `prepare`'s square on a photograph, height × width × 3. Raise a `DataError` where it shows no fundus."""
     mask = fundus_mask(image)
     x, y, width, height = cv2.boundingRect(mask)
     side = max(height, width)
@@ -109,7 +109,7 @@ def _square_of(fundus: Fundus, size: int, ben_graham: bool, clahe: bool) -> Imag
 
 
 def fundus_mask(image: Image) -> Image:
-    """Return 255 in the disc and 0 around it: the hull of the largest bright region, without lettering beside it."""
+    """Return 255 in the disc and 0 around it, height × width: the hull of the largest bright region, without text."""
     red, green, blue = cv2.split(_shrink(image, 256))
     brightness = cv2.medianBlur(cv2.max(cv2.max(red, green), blue), 5)
     darkest, bright = np.percentile(brightness, (1, 99))
@@ -151,7 +151,7 @@ def _square(image: Image) -> Image:
 
 
 def _resize(image: Image, size: int) -> Image:
-    smooth = cv2.INTER_AREA if size < image.shape[0] else cv2.INTER_CUBIC  # enlarging, INTER_AREA draws blocks
+    smooth = cv2.INTER_AREA if size < image.shape[0] else cv2.INTER_CUBIC  # INTER_AREA enlarges to blocks
     return _pixels(cv2.resize(image, (size, size), interpolation=smooth))
 
 

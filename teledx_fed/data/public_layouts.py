@@ -1,4 +1,4 @@
-"""Layouts of public data sets, as their downloads lie on disk."""
+"""Layouts of public data sets, as downloaded."""
 
 import re
 from pathlib import Path
@@ -87,7 +87,7 @@ def deepdrid(root: Path, source: SourceSettings) -> Listing:
 
 
 def _deepdrid(folder: Path) -> Listing:
-    """Take the grade of the eye in the photograph. `Overall quality` is not used: the poor half has grades as well."""
+    """List photographs with the grade of their eye. `Overall quality` is not used: poor photographs have grades too."""
     labels = read_table(
         folder / f"{folder.name}.csv", "patient_id", "image_path", "left_eye_DR_Level", "right_eye_DR_Level"
     )
@@ -159,7 +159,7 @@ def mbrset(root: Path, source: SourceSettings) -> Listing:
 
 
 def retinamnist(root: Path, source: SourceSettings) -> Listing:
-    """Join the three splits of the file: each site splits its patients itself."""
+    """Join the three splits of the file, since each site splits its own patients."""
     sizes = ("_224", "_128", "_64", "")
     file = root if root.suffix == ".npz" else first_on_disk(*(root / f"retinamnist{size}.npz" for size in sizes))
     try:

@@ -13,7 +13,7 @@ from teledx_fed.data.preprocessing import DARK, fundus_mask
 from teledx_fed.data.retina import BACKGROUND, RIM, Retina, retina_of, ridges, smoothed
 
 WIDTH = 512
-"""Width of the disc, in pixels, so that photographs of any size compare."""
+"""Width of the disc, in pixels, so that photographs of any size are comparable."""
 
 DARKEST, BRIGHTEST = 8, 247
 """Grey levels, of 255, beyond which a pixel shows no detail."""
@@ -40,7 +40,7 @@ class Quality:
 
 
 def quality(image: NDArray[np.uint8]) -> Quality:
-    """Measure a photograph, height × width × 3, RGB. Raise a `ValueError` where it shows no fundus."""
+    """Measure a photograph, height × width × 3, RGB. Raise a `DataError` where it shows no fundus."""
     mask = fundus_mask(image)
     x, y, width, height = cv2.boundingRect(mask)
     window = np.s_[y : y + height, x : x + width]
@@ -66,11 +66,11 @@ def quality(image: NDArray[np.uint8]) -> Quality:
 class QualityLimits:
     """Limits for a photograph that can be graded, set on graded photographs of four sites (docs/results/quality.md).
 
-    `exposure` is the mean of green, lowest and highest, 0 to 1; `light` the least mean of the brightest channel, red in
-    most eyes, 0 to 1; `shadow` and `glare` the largest shares of the disc that are too dim or too bright;
-    `detail` the darkness of the darkest twentieth of its lines, relative to the background: fainter is haze, darker is
-    no vessel; `sharpness` the contrast at the scale of vessels over that at twice the scale: less is blur, more is
-    noise; `field` as in `Quality`.
+    `exposure` is the mean of green, lowest and highest, 0 to 1; `light` the lowest mean of the brightest channel, red
+    in most eyes, 0 to 1; `shadow` and `glare` the largest shares of the disc that are too dim or too bright; `detail`
+    the darkness of its darkest twentieth, relative to the background: fainter is haze, darker is no vessel; `sharpness`
+    the contrast at the scale of vessels over that at twice the scale: less is blur, more is noise; `field` as in
+    `Quality`.
 
     The others recognise a fundus: dark `corners` around it; `warmth`, the logarithm of red over blue; `chroma`, 0 to 1;
     a `texture` as smooth as a retina's; `lines`, dark ones over bright ones.
@@ -128,7 +128,7 @@ def faults_of(signs: Signs | None, limits: QualityLimits) -> tuple[Fault, ...]:
 
 
 def signs(image: NDArray[np.uint8]) -> Signs | None:
-    """Measure a photograph, height × width × 3, RGB. None where all is dark, or the part that is not is too small."""
+    """Measure a photograph, height × width × 3, RGB. None where all is dark, or the fundus is too small."""
     try:
         retina = retina_of(image)
     except DataError:

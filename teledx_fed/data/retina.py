@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 from teledx_fed.data.preprocessing import fundus_mask
 
 SIDE = 256
-"""Side of the square around the fundus, in pixels: a vessel of the first order is three or four wide."""
+"""Side of the square around the fundus, in pixels; a vessel of the first order is three or four wide."""
 LARGE = 1024
 """Pixels; a photograph twice as long is shrunk first, for speed."""
 RIM = 6
-"""Pixels at the rim that are left out, where the fundus shades off into the border."""
+"""Pixels at the rim that are left out, where the fundus fades into the border."""
 BACKGROUND = 16.0
 VESSEL = 1.7
-"""Standard deviations, in pixels, of the background of vessels and of a vessel."""
+"""Standard deviations of the Gaussian filters for the background and for a vessel, in pixels."""
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -54,7 +54,7 @@ class Ridges:
 
 
 def retina_of(image: NDArray[np.uint8]) -> Retina:
-    """Scale a photograph, height × width × 3, RGB. Raise a `ValueError` where it is dark all over."""
+    """Scale a photograph, height × width × 3, RGB. Raise a `DataError` where it is dark all over."""
     image = _shrunk(image)
     mask = fundus_mask(image)
     x, y, width, height = cv2.boundingRect(mask)
@@ -68,7 +68,7 @@ def retina_of(image: NDArray[np.uint8]) -> Retina:
 
 
 def smoothed(channel: Floats, inside: Mask, sigma: float) -> Floats:
-    """Return the Gaussian average over pixels inside alone, so that the border has no influence."""
+    """Return the Gaussian average over the pixels inside only, so that the border has no influence."""
     weight = inside.astype(np.float32)
     total = cv2.GaussianBlur(channel * weight, (0, 0), sigma)
     return np.asarray(total / np.maximum(cv2.GaussianBlur(weight, (0, 0), sigma), 1e-3), dtype=np.float32)
@@ -90,7 +90,7 @@ def ridges(channel: Floats, inside: Mask) -> Ridges:
 
 
 def _shrunk(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Shrink a photograph by a whole number, which is quick."""
+    """Shrink a photograph by a whole number, which is fast."""
     every = max(1, max(image.shape) // LARGE)
     height, width = (side // every for side in image.shape[:2])
     if every == 1 or min(height, width) == 0:

@@ -1,4 +1,4 @@
-"""Keep patients of two hospitals of a simulation at one, so that no test set holds training photographs."""
+"""Keep a patient of two simulated hospitals at one, so that no test set contains training photographs."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -29,8 +29,8 @@ class SourcePhotograph:
 def keep_at_one_source(collections: Mapping[str, Collection], images: Images) -> dict[str, Collection]:
     """Keep each person at one source. Patients of two sources who share a photograph, or a near copy, are one person.
 
-    A hash of the person's photographs chooses the source, so that no hospital is favoured and none is emptied. The
-    other sources set all photographs of the person aside. At the chosen source the person is one patient, under the
+    A hash of the person's photographs selects the source, so that no hospital is favoured or loses all patients. The
+    other sources set all photographs of the person aside. At the selected source the person is one patient, under the
     smallest pseudonym, also where only another source shows that two patients are one. A photograph that two sources
     grade differently is set aside at both.
     """

@@ -1,11 +1,11 @@
-"""Summary of a site's data that it sends before training: counts in cells, none of which shows a patient.
+"""Summary of its data that a site sends before training: counts in cells, none of which reveals a patient.
 
-Every count but one is rounded down to a multiple of the cell: a small count left blank could be computed from a total.
-Rounded tables can still reveal counts where one adds up to more than another, since the difference lies in the other's
-cells. So all tables of photographs are lowered to one total, and together they fit as well a hospital that has up to
-`cell - 1` photographs more, in any cells.
+Every count but one is rounded down to a multiple of `cell`: a small count left blank could be computed from a total.
+Rounded tables can still reveal counts if their totals differ, since the difference lies in the cells of the lower
+total. So all tables of photographs are lowered to one total. Together they are then also the tables of a hospital with
+up to `cell - 1` more photographs, in any cells.
 
-The exception is the number of photographs, rounded up: the server accepts no larger count from this site later. Updates
+The exception is the number of photographs, rounded up: the server later accepts no larger count from this site. Updates
 state their exact number of examples in any case.
 """
 
@@ -23,7 +23,7 @@ from teledx_fed.core.updates import Tables
 Floats = NDArray[np.float64]
 
 MAKERS = ("canon", "centervue", "kowa", "nidek", "nikon", "optomed", "optos", "optovue", "phelcom", "topcon", "zeiss")
-"""Of cameras. A name that a file gives its camera may hold anything else."""
+"""Makers of cameras. The camera's name in a file may contain any other text."""
 OTHER, UNKNOWN = "other", "unknown"
 
 SIDES = (0, 128, 224, 384, 512, 768, 1024, 2048)
@@ -45,7 +45,7 @@ SHAPES = {name: (len(cells),) for name, cells in CELLS.items()}
 
 
 def summary(site: Site, cell: int) -> Tables:
-    """Compute every table of CELLS over the shard, without photographs of fewer than `cell` patients in a cell."""
+    """Compute every table of CELLS over the shard. A cell of photographs of fewer than `cell` patients is 0."""
     shard = site.shard
     examples = shard.everyone
     tables = {name: _photographs(examples, name, cell_of, cell) for name, cell_of in CELL_OF.items()}
@@ -67,7 +67,7 @@ def rounded_up(photographs: int, cell: int) -> int:
 
 
 def suppressed(counts: Tables, cell: int) -> Tables:
-    """Round the counts for sending, and keep patients at most as many as photographs."""
+    """Round the counts down, then lower photographs to one total, and patients to at most that total."""
     rounded = {name: np.asarray(count // cell * cell) for name, count in counts.items()}
     total = min(rounded[name].sum() for name in CELL_OF)
     return {name: count if name == "set_aside" else _lowered(count, total, cell) for name, count in rounded.items()}

@@ -18,7 +18,7 @@ from teledx_fed.data.lesion_placement import FundusView, findings
 from teledx_fed.data.lesions import LESIONS, OEDEMA, OF_THE_EYE, OF_THE_PHOTOGRAPH, Finding, Kind
 
 DRAWING_VERSION = 2
-"""Raise it whenever the same specification gives other pixels."""
+"""Increase it whenever the same specification gives other pixels."""
 SAME_GRADE = 0.7
 """The share of patients whose eyes have the same grade; the others' grades differ by one."""
 DISC_FIELD = 0.15
@@ -111,7 +111,7 @@ def _in_view(finding: Finding, camera: Camera) -> bool:
 
 
 def hospital(name: str, settings: HospitalSettings, seed: int) -> Collection:
-    """Draw a hospital's patients: a photograph of each eye centred on the macula, of some a second on the disc."""
+    """Draw a hospital's patients: a macula-centred photograph of each eye, and for some eyes a disc-centred one."""
     one_of(f"data.hospitals.{name}.camera", settings.camera, CAMERAS)
     rng = generator(seed, name, purpose="grades")
     grades = rng.permutation(np.repeat(np.arange(GRADES), shares(settings.patients, settings.prevalence)))

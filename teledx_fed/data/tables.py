@@ -1,4 +1,4 @@
-"""Read tables as data sets and hospitals export them: take each row, or report it by its number."""
+"""Read tables that data sets and hospitals export. Each row is read, or reported by its number."""
 
 import csv
 import re
@@ -31,7 +31,7 @@ def code(text: str) -> str:
 
 @dataclass(frozen=True)
 class Row:
-    """A line of a table, or without a number the name of a file or folder.
+    """A line of a table, or, without a number, a file or folder.
 
     Problems with names that are not ASCII end with `note`.
     """
@@ -68,7 +68,7 @@ class _InvalidTable(DataError):
 
 
 def on_disk(path: Path) -> Path:
-    """Find `path` on this disk: letter case and Unicode normal form differ between copies of one data set."""
+    """Find `path` on disk: letter case and Unicode normal form differ between copies of one data set."""
     if path.exists() or path == path.parent:
         return path
     folder = on_disk(path.parent)
@@ -82,7 +82,7 @@ def spelling(name: str) -> str:
 
 
 def spellings(names: Iterable[str]) -> frozenset[str]:
-    """Return all spellings of these patients: as a name, and as the code that a layout makes of it."""
+    """Return all spellings of these patients: as names, and as the codes that layouts make of them."""
     return frozenset(spelt for name in names for spelt in (spelling(name.strip()), code(name)) if spelt)
 
 
@@ -94,7 +94,7 @@ def first_on_disk(*paths: Path) -> Path:
 def read_table(path: Path, *columns: str, header: bool = True) -> Table:
     """Read a table that has at least `columns`, or without a header exactly these in this order.
 
-    A table with unclear quotes, encoding or header is refused whole, a row of another length by itself.
+    A table with unclear quotes, encoding or header is refused as a whole; a row of another length is refused alone.
     """
     path = on_disk(path)
     if not path.is_file():
