@@ -1,1 +1,1 @@
-"""One module a measurement; each prints as its last line one JSON object with its ratios and their bars."""
+"""Benchmarks, one per module. Each prints as its last line one JSON object with its ratios and their bars."""

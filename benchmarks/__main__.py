@@ -1,4 +1,4 @@
-"""Every measurement, or those named, into docs/results/: `python -m benchmarks [NAME …]`."""
+"""Run all benchmarks, or those named, and update docs/results/: `python -m benchmarks [NAME …]`."""
 
 import subprocess
 import sys
@@ -49,7 +49,7 @@ def main(names: Sequence[str]) -> int:
 
 
 def rows(result: Result) -> list[str]:
-    """One line a ratio; the sides, from which the ratios were computed, stand beside the first."""
+    """Return one line per ratio; the first also has the sides, from which the ratios were computed."""
     sides = ", ".join(f"{name.replace('_', ' ')} {_short(value)}" for name, value in result["sides"].items())
     lines = []
     for name, value in result["ratios"].items():
@@ -63,7 +63,7 @@ def rows(result: Result) -> list[str]:
 
 
 def with_result(page: str, machine: str, result: Result) -> str:
-    """The page with this result in the place of its earlier one; results of another machine are dropped."""
+    """Return the page with this result in place of its earlier one, without results of another machine."""
     before, _, rest = page.partition(BEGIN)
     measured, _, after = rest.partition(END)
     earlier = measured.splitlines() if f"On {machine}." in measured else []

@@ -1,7 +1,7 @@
-"""The server's part of a round: its memory, with many sites and with few, and the work on one update.
+"""The server's part of a round: its memory with many sites and with few, and the time for one update.
 
-The updates have the size of EfficientNet-B0's; each is made when the server pulls it, and not before. Memory is
-measured in a process of its own for each number of sites.
+The updates have the size of EfficientNet-B0's; each is made only when the server pulls it. Memory is measured in a
+process of its own for each number of sites.
 """
 
 import sys
@@ -41,7 +41,7 @@ SETTINGS = Settings(
 
 
 def moved(start: Weights, site: str) -> RecordDict:
-    """The reply of a site that moved every parameter a little."""
+    """Return the reply of a site that changed every parameter a little."""
     noise = generator(0, site).standard_normal(len(start.parameters), dtype=np.float32)
     weights = Weights(start.parameters + 1e-3 * noise, start.statistics, start.layout)
     update = LocalUpdate(1, weights, examples=100, oedema_examples=0, train_loss=None, tables={})
@@ -49,7 +49,7 @@ def moved(start: Weights, site: str) -> RecordDict:
 
 
 def server(sites: int) -> None:
-    """Two rounds; the last line tells the memory."""
+    """Run two rounds, and print the peak memory as the last line."""
     worker = Worker(build(SETTINGS.model, seed=0))
     app = ClientApp()
 

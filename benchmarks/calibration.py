@@ -1,4 +1,4 @@
-"""Measure how far a hospital can trust its bundle, on real photographs: `python -m benchmarks.calibration`.
+"""Measure the calibration of hospitals' bundles on real photographs: `python -m benchmarks.calibration`.
 
 The federated model of `experiment=real_hospitals` is calibrated at each hospital on its validation set and tested on
 its test set. It rewrites docs/results/calibration.md.
@@ -165,7 +165,7 @@ def decision_rows(found: Mapping[str, Checked]) -> Iterator[str]:
 
 
 def draw(found: Mapping[str, Checked], path: Path) -> None:
-    """Risk over coverage: the share of wrong referral decisions among the eyes that the model is surest of."""
+    """Plot risk over coverage: the share of wrong referral decisions among the eyes with the largest margin."""
     figure, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
     for name, one in found.items():
         margin = np.abs(logit(one.raw.referable_score) - logit(one.calibration.points.referable.threshold))

@@ -1,4 +1,4 @@
-"""A hospital's page: seconds from upload to a study with its maps, and fifty readers at once."""
+"""Speed of a hospital's page: seconds from upload to a study with its maps, and fifty readers at once."""
 
 import asyncio
 import re
@@ -34,7 +34,7 @@ PICTURES = re.compile(r'src="(/studies/[^"]+\.png)"')
 
 @contextmanager
 def served(folder: Path) -> Iterator[str]:
-    """The address of a hospital with an untrained EfficientNet-B0, which takes as long as a trained one."""
+    """Yield the address of a hospital with an untrained EfficientNet-B0, which is as fast as a trained one."""
     home = DiagnosisDirectory(folder)
     untrained(ModelSettings(), 224, home.champion)
     store, password = home.store(), hashed_password(PASSWORD)
@@ -65,13 +65,13 @@ def _wait_for(address: str, process: "subprocess.Popen[bytes]") -> None:
 
 
 def log_in(client: httpx.Client, number: int) -> str:
-    """The token that its forms carry."""
+    """Log a reader in, and return the CSRF token of its forms."""
     client.post("/login", data={"name": f"reader {number}", "password": PASSWORD}).raise_for_status()
     return CSRF.findall(client.get("/").text)[0]
 
 
 def upload(client: httpx.Client, csrf: str, eyes: tuple[Path, Path]) -> float:
-    """Seconds from the form's being sent to the last picture of the study's page."""
+    """Return the seconds from sending the form to the last picture of the study's page."""
     files = {name: (name, path.read_bytes()) for name, path in zip(("right", "left"), eyes, strict=True)}
     began = time.perf_counter()
     page = client.post("/upload", data={"csrf": csrf, "key": eyes[0].stem}, files=files).raise_for_status()
@@ -83,7 +83,7 @@ def upload(client: httpx.Client, csrf: str, eyes: tuple[Path, Path]) -> float:
 
 
 async def read(address: str, number: int) -> list[float]:
-    """Seconds of each request of one reader: the worklist, a study with its pictures, a reading that is not signed."""
+    """Return the seconds of one reader's requests: the worklist, a study with its pictures, an unsigned reading."""
     taken: list[float] = []
 
     async def timed(client: httpx.AsyncClient, method: str, path: str, **form: str) -> str:

@@ -1,6 +1,6 @@
-"""A round over a real SuperLink and SuperNodes where nobody trains: ours, and apps that Flower starts for each message.
+"""A round without training over a real SuperLink: our resident worker, and apps that Flower starts for each message.
 
-Two hospitals, EfficientNet-B0, TLS and keys, one machine. Ours answers from the resident worker. Against it stand
+Two hospitals, EfficientNet-B0, TLS and keys, one machine. Ours answers from the resident worker. It is compared with
 Flower's quickstart (named arrays, train and evaluate) and our own one-vector app, each in a process of its own.
 """
 
@@ -23,7 +23,7 @@ ASKED = ("quick_full", "data.image_size=96", "model.initial=none", "federation.q
 
 
 def ours(folder: Path) -> float:
-    """Seconds of a round, the first left out: it prepares."""
+    """Return the median seconds of a round, without the first, which includes preparation."""
     with running(folder) as federation:
         for name in SITES:
             federation.enrol(name, patients=20)
@@ -58,7 +58,7 @@ control.start(ServerDirectory(Path({server!r})), Order("{app}", "", ""))
 
 @contextmanager
 def supernodes(federation: Federation) -> Iterator[None]:
-    """As Flower starts them, one for each site."""
+    """Run Flower's own SuperNodes, one for each site."""
     with ExitStack() as stack:
         for number, name in enumerate(SITES):
             federation.enrol(name, patients=5)
@@ -68,7 +68,7 @@ def supernodes(federation: Federation) -> Iterator[None]:
                 *("--auth-supernode-private-key", federation.site(name) / "keys" / "site.key"),
                 *("--port", free_port(), "--node-config", f'partition-id={number} site="{name}"'),
             ]
-            programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # where flower-superexec lies
+            programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # for flower-superexec
             own = {"FLWR_HOME": str(federation.folder / f"flwr-{name}"), "PATH": programs}
             node = subprocess.Popen(list(map(str, command)), env=federation.environment() | own, cwd=ROOT)
             stack.callback(node.wait)
@@ -77,7 +77,7 @@ def supernodes(federation: Federation) -> Iterator[None]:
 
 
 def main() -> None:
-    sites()  # draws and prepares the photographs before any clock runs
+    sites()  # draws and prepares the photographs before the measurements
     taken: Mapping[str, list[float]] = {"ours": [], "named": [], "vector": []}
     for _ in range(REPEATS):
         for name, seconds in taken.items():

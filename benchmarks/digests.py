@@ -1,8 +1,8 @@
-"""Digests of whole runs: `python -m benchmarks.digests FILE` records them, or compares with what FILE holds.
+"""Digests of whole runs: `python -m benchmarks.digests FILE` records them, or compares them with those in FILE.
 
-A refactor proves itself by equal digests. Each run is `run_simulation.py` in its own process: `quick` and `quick_full`
-with seeds 0 to 2, and each strategy for three rounds. A digest is the SHA-256 of `model.safetensors`, and of
-`report.json` without its times. Exit code 1 where one differs. Bits depend on the processor and on the number of
+Equal digests prove that a refactor changed no result. Each run is `run_simulation.py` in its own process: `quick` and
+`quick_full` with seeds 0 to 2, and each strategy for three rounds. A digest is the SHA-256 of `model.safetensors`, and
+of `report.json` without its times. Exit code 1 if one differs. Bits depend on the processor and on the number of
 threads, so compare on one machine.
 """
 
@@ -47,7 +47,7 @@ def digests(overrides: tuple[str, ...], folder: Path, name: str) -> dict[str, st
     once = ["hydra.mode=RUN"] if "experiment=poisoned" in overrides else []
     tolerated = (
         ["strategy.faulty=0", "federation.quorum=3"] if "strategy=bulyan" in overrides else []
-    )  # five hospitals; one needs seven
+    )  # there are five hospitals; one faulty site would need seven
     command = [
         sys.executable,
         "run_simulation.py",

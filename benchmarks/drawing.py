@@ -1,4 +1,4 @@
-"""Milliseconds of one core to draw a photograph, of the 40 that it may take."""
+"""Milliseconds of one core to draw a synthetic photograph, compared with the limit of 40."""
 
 import time
 from statistics import median

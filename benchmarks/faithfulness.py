@@ -1,6 +1,6 @@
-"""Do the maps show what the model goes by? `python -m benchmarks.faithfulness [RUN]`: docs/results/faithfulness.md.
+"""Faithfulness of heat maps to the model: `python -m benchmarks.faithfulness [RUN]`: docs/results/faithfulness.md.
 
-RUN is the folder of a run whose model is asked; without one, a model is trained first.
+RUN is the folder of a run whose model is used; without it, a model is trained first.
 """
 
 import subprocess
@@ -44,12 +44,13 @@ RESULTS = ROOT / "docs" / "results"
 TRAINED = ("experiment=quick", "baselines=[]", "simulation.threads=1")
 SIZE, THREADS = 224, 1
 SEED = 2026
-"""Of photographs that no model was trained on."""
+"""Seed of photographs that no model was trained on."""
 PHOTOGRAPHS, RANDOMISED = 20, 4
 SMOOTH = 4.0
-"""Pixels; attributions to single pixels are averaged so far before they are ranked."""
+"""Standard deviation in pixels of the filter that smooths attributions to single pixels before they are ranked."""
 NEAR = 4
-"""Pixels from a lesion that still count as on it: the fine maps are smoothed as far. A heat map's cell is 32 wide."""
+"""Distance in pixels at which a point still counts as on a lesion: the fine maps are smoothed by as much, and a heat
+map's cell is 32 wide."""
 RIM = 8
 
 Image = NDArray[np.uint8]
@@ -60,7 +61,7 @@ CONTROLS = ("random, coarse", "random, fine", "edges")
 
 @dataclass(frozen=True)
 class Seen:
-    """`lesions` and `inside`, its disc, are masks (s, s) of the prepared `image`."""
+    """A photograph. `lesions` and `inside` (the disc) are masks (s, s) of the prepared `image`, (s, s, 3)."""
 
     photograph: SyntheticPhotograph
     image: Image
@@ -78,7 +79,7 @@ def seen(example: Example) -> Seen:
 
 
 def drawn(prevalence: Sequence[float], patients: int) -> Iterator[Example]:
-    """One macula-centred photograph of each patient, by every camera in turn."""
+    """Yield one macula-centred synthetic photograph of each patient, by every camera in turn."""
     by_camera = [
         {
             example.patient: example
@@ -93,7 +94,7 @@ def drawn(prevalence: Sequence[float], patients: int) -> Iterator[Example]:
 
 
 class Asked:
-    """A network, and how sure it is of referable disease."""
+    """A network and its probability of referable disease."""
 
     def __init__(self, network: Grader) -> None:
         self.network, self._runtime = network, Runtime(export(network, SIZE), THREADS)
@@ -112,7 +113,7 @@ def cells(network: Grader, image: Image) -> Map:
 
 
 def control(image: Image, inside: Mask, rng: np.random.Generator) -> dict[str, Map]:
-    """Random maps as coarse as the heat map and as fine as the others; edges without that of the disc itself."""
+    """Return random maps as coarse as the heat map and as fine as the others, and edges without the disc's rim."""
     within = ~widened(np.pad(~inside, RIM, constant_values=True), RIM)[RIM:-RIM, RIM:-RIM]
     return {
         "random, coarse": resized(rng.random((7, 7), np.float32), SIZE),
@@ -122,7 +123,7 @@ def control(image: Image, inside: Mask, rng: np.random.Generator) -> dict[str, M
 
 
 def measured(asked: Asked, one: Seen, map: Map) -> tuple[float, ...]:
-    """In the order of MEASURES."""
+    """Return a map's measures, in the order of MEASURES."""
     emptied = without_detail(one.image)
     shown = np.where(one.inside, map, map.min())
     curves = (act(asked.probability, one.image, emptied, shown, one.inside) for act in (deletion, insertion))
@@ -137,7 +138,7 @@ ACTS: dict[str, Callable[[Grader, Image], Map]] = {
 
 
 class Findings:
-    """What was measured, photograph by photograph."""
+    """Measurements, photograph by photograph."""
 
     def __init__(self, asked: Asked) -> None:
         self.asked = asked
@@ -228,7 +229,7 @@ def main(run: Path) -> None:
         if number == 0:
             picture(one, maps).save(RESULTS / "faithfulness.png", optimize=True)
         grades.append(one.photograph.grade)
-        write_text(RESULTS / "faithfulness.md", told(found, grades))  # whole, whenever it is stopped
+        write_text(RESULTS / "faithfulness.md", told(found, grades))  # the page is complete whenever the program stops
         print(f"{number + 1} of {PHOTOGRAPHS}: {one.photograph.name}", flush=True)
 
 

@@ -1,4 +1,4 @@
-"""What benchmarks.faithfulness measured, as docs/results/faithfulness.md."""
+"""Write the results of benchmarks.faithfulness as docs/results/faithfulness.md."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -10,11 +10,11 @@ from teledx_fed.evaluation.intervals import Estimate, estimate, multiplicities
 
 REPLICATES = 2000
 MEASURES = {"deletion": -1, "insertion": 1, "pointing": 1, "energy": 1}
-"""1 where more is better."""
+"""1 where a higher value is better, else -1."""
 
 Floats = NDArray[np.float64]
 Comparison = tuple[str, str, str]
-"""A map, a measure, a control."""
+"""Names of a map, a measure and a control."""
 
 PAGE = """# Do the maps show what the model goes by?
 
@@ -91,7 +91,7 @@ def page(
     correlations: Mapping[tuple[str, str], Sequence[float]],
     **facts: object,
 ) -> str:
-    """`measures` are, by map and photograph, in the order of MEASURES; `facts` are the template's own."""
+    """Return the page. `measures` are by map and photograph, in the order of MEASURES; `facts` fill the template."""
     columns = {name: dict(zip(MEASURES, np.array(rows).T, strict=True)) for name, rows in measures.items()}
     differences: list[str] = []
     beaten: list[Comparison] = []
@@ -117,7 +117,7 @@ def page(
 
 
 def interval(values: Floats) -> Estimate:
-    """Of their mean, by bootstrap over photographs, each of another patient."""
+    """Return the interval of the mean, by bootstrap over photographs, each of another patient."""
     drawn = multiplicities(np.arange(values.size), REPLICATES, generator(0, purpose="bootstrap"))
     found = estimate(np.concatenate([[values.mean()], drawn @ values / values.size]))
     assert found is not None
@@ -129,7 +129,7 @@ def spread(gaps: Floats) -> tuple[str, str]:
 
 
 def listed(comparisons: Sequence[Comparison]) -> str:
-    """By map and measure: which controls."""
+    """List the controls by map and measure."""
     others: dict[tuple[str, str], list[str]] = {}
     for name, measure, other in comparisons:
         others.setdefault((name, measure), []).append(other)

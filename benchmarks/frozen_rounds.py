@@ -1,4 +1,4 @@
-"""A round behind a frozen backbone: running it through ONNX Runtime for every image, beside its cached features."""
+"""A round with a frozen backbone: run by ONNX Runtime for every image, compared with cached features."""
 
 import os
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ BATCH, ROUNDS, REPEATS = 32, 5, 3
 
 
 def cached_round(sites: Mapping[str, Site], worker: Worker, settings: Settings) -> float:
-    """Median seconds of a round, from the messages that go out to the next global model."""
+    """Return the median seconds of a round, from the server's messages to the next global model."""
     recorder = RoundRecorder()
     with TemporaryDirectory() as folder:
         federate(sites, [worker], settings, Path(folder), recorder)
@@ -36,7 +36,7 @@ def cached_round(sites: Mapping[str, Site], worker: Worker, settings: Settings) 
 
 
 def backbone(sites: Mapping[str, Site], runtime: Runtime) -> None:
-    """What the cache spares each round."""
+    """Compute the features that the cache saves in each round."""
     for site in sites.values():
         examples = [*site.shard.train, *site.shard.validation]
         for start in range(0, len(examples), BATCH):

@@ -1,6 +1,6 @@
 """The whole run of four real hospitals on a GPU, from photographs to report.
 
-The first start prepares the photographs and lets the frozen part see them; the second finds both done.
+The first start prepares the photographs and computes their features; the second reads both from the cache.
 """
 
 import os

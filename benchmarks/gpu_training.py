@@ -1,9 +1,9 @@
-"""Local training on a GPU, beside the same network driven flat out by a bare loop.
+"""Local training on a GPU, compared with a bare loop over the same network.
 
-The bare loop takes one batch that lies on the device already, again and again: nothing is drawn, gathered, augmented or
-balanced. Ours trains a shard as in a round, weights in and out. Both are channels-last, in bf16, with a fused AdamW.
-Pixels are noise, which changes no second. `tuned` lets cuDNN try out its algorithms, whose choice ours leaves fixed.
-Sides are images per second.
+The bare loop repeats one batch that is already on the device: it draws, gathers, augments and balances nothing. Ours
+trains a shard as in a round, including the transfer of weights. Both are channels-last, in bf16, with a fused AdamW.
+Pixels are noise, which does not affect the time. `tuned` lets cuDNN try its algorithms; ours keeps them fixed. Sides
+are images per second.
 """
 
 import sys
@@ -80,7 +80,7 @@ def bare(network: Grader, batch: torch.Tensor, grades: torch.Tensor, tuned: bool
 
 
 def side_by_side(clinic: Site, size: int) -> dict[str, float]:
-    """Images per second of each side."""
+    """Return the images per second of each side."""
     (network, asked), (other, _) = placed(size), placed(size)
     batch = torch.randint(0, 256, (size, SIZE, SIZE, 3), dtype=torch.uint8, device="cuda").permute(0, 3, 1, 2)
     grades = torch.randint(0, GRADES, (size,), device="cuda")

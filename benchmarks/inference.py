@@ -1,4 +1,4 @@
-"""Grading a photograph: eager PyTorch (channels-last, inference mode) beside the runtime that diagnosis uses."""
+"""Grading a photograph: eager PyTorch (channels-last, inference mode) compared with the runtime of diagnosis."""
 
 import os
 from collections.abc import Callable
@@ -24,7 +24,7 @@ from teledx_fed.model.runtime import Runtime
 SIZE, SIDE = 224, 1024
 TURNS = 7
 CALLS = {1: 10, 32: 1}
-"""In a turn, by batch size: just after PyTorch, whose threads still spin, the first call of an engine is slower."""
+"""Calls per turn, by batch size. The first call after PyTorch, whose threads still spin, is slower."""
 PATIENTS, PATIENTS_A_TURN = 40, 8
 
 Engine = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
@@ -40,7 +40,7 @@ def eager(network: Grader) -> Engine:
 
 
 def diagnosed(path: Path, engine: Engine) -> NDArray[np.float32]:
-    """Probabilities from a JPEG file; both engines get the same preparation."""
+    """Return probabilities for a JPEG file; preparation is the same for both engines."""
     logits = engine(prepare_photograph(PhotographFile(path), SIZE)[None])
     exponentials = np.exp(logits - logits.max())
     return np.asarray(exponentials / exponentials.sum())
@@ -75,7 +75,7 @@ def _calls(engine: Engine, images: NDArray[np.uint8], count: int) -> None:
 
 
 def _from_jpegs(engines: dict[str, Engine]) -> dict[str, list[float]]:
-    """Seconds of each photograph but the first of a turn; the engines take turns."""
+    """Return the seconds of each photograph except the first of a turn; the engines take turns."""
     with TemporaryDirectory() as folder:
         jpegs(Path(folder) / "photographs", PATIENTS, SIDE)
         paths = sorted((Path(folder) / "photographs").iterdir())

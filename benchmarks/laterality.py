@@ -1,4 +1,4 @@
-"""Compare the field and the eye that the optic disc shows with the true ones, on real and synthetic photographs."""
+"""Compare field and eye, as derived from the optic disc, with the true ones on real and synthetic photographs."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,9 +14,9 @@ from teledx_fed.data.synthetic import SyntheticPhotograph, hospital
 Percent = Callable[[int, int], str]
 Found = Sequence[tuple[Example, Disc | None]]
 PATIENTS = 50
-"""Drawn for each camera."""
+"""Synthetic patients for each camera."""
 NEAR = 0.12
-"""In radii of the fundus: less than the radius of a drawn disc."""
+"""In radii of the fundus: less than the radius of a synthetic disc."""
 
 
 def laterality(found: Mapping[str, Found], percent: Percent) -> str:
@@ -77,7 +77,7 @@ def _drawn(camera: str, percent: Percent) -> str:
 
 
 def drawn_at(image: SyntheticPhotograph) -> complex:
-    """Where the disc was drawn, as x + iy in radii of the fundus from its centre."""
+    """Return the true place of the disc, as x + iy in radii of the fundus from its centre."""
     eye = image._anatomy()
     place = complex(image._view(eye).pixels(np.array(eye.disc)))
     return (place - CENTRE) / CAMERAS[image.camera].radius

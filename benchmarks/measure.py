@@ -1,4 +1,4 @@
-"""How every measurement is made: the sides take turns in one run, medians are quoted, one JSON line tells them."""
+"""Common parts of benchmarks: the sides take turns in one run, and one JSON line reports their medians."""
 
 import json
 import os
@@ -18,7 +18,7 @@ Act = Callable[[], object]
 
 
 class RoundRecorder(SilentReporter):
-    """Keeps the report of each round."""
+    """Reporter that stores the report of each round."""
 
     def __init__(self) -> None:
         self.reports: list[RoundReport] = []
@@ -28,7 +28,7 @@ class RoundRecorder(SilentReporter):
 
 
 def alternate(sides: Mapping[str, Act], repeats: int) -> dict[str, float]:
-    """Median seconds of each side; each is called once before anything counts."""
+    """Return the median seconds of each side, after one call of each that is not counted."""
     for act in sides.values():
         act()
     taken: dict[str, list[float]] = {name: [] for name in sides}
@@ -45,13 +45,13 @@ def seconds(act: Act) -> float:
 
 
 def peak_memory() -> float:
-    """MiB that this process has held at most, on Linux; for what a part holds, run it in a process of its own."""
+    """Return the peak memory of this process in MiB, on Linux; to measure a part, run it in its own process."""
     status = Path("/proc/self/status").read_text()  # unlike getrusage's, this peak is not inherited from the parent
     return int(status.partition("VmHWM:")[2].split()[0]) / 2**10
 
 
 def alone(module: str, *arguments: object) -> dict[str, Any]:
-    """What `python -m module arguments` prints as its last line, a JSON object; its errors are shown as they come."""
+    """Return the last line of `python -m module arguments`, a JSON object; errors go to this process's terminal."""
     command = [sys.executable, "-m", module, *map(str, arguments)]
     printed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
     return dict(json.loads(printed.splitlines()[-1]))
@@ -65,7 +65,7 @@ def tell(
     at_most: Mapping[str, float] = {},
     sides: Mapping[str, float | str],
 ) -> None:
-    """Print the result as one line. `ceilings` are the bars that a ratio may not exceed; others it must reach."""
+    """Print the result as one line. A ratio must not exceed its bar if it is in `ceilings`, and must reach others."""
     result = {
         "benchmark": benchmark,
         "ratios": _rounded(ratios),
@@ -77,7 +77,7 @@ def tell(
 
 
 def machine(gpu: str = "") -> str:
-    """One line: processor, cores, memory, GPU, system and the libraries that count."""
+    """Describe the machine in one line: processor, cores, memory, GPU, system and libraries."""
     gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     versions = {name: import_module(name).__version__ for name in ("torch", "onnxruntime", "flwr", "numpy")}
     libraries = (f"{name} {version.partition('+')[0]}" for name, version in versions.items())

@@ -1,4 +1,4 @@
-"""Who is called referable or urgent at real hospitals, out of fold: `python -m benchmarks.operating_points`.
+"""Eyes called referable or urgent at real hospitals, cross-validated: `python -m benchmarks.operating_points`.
 
 The federated model of `experiment=real_hospitals` over five folds by patient: thresholds are chosen on a fold's
 validation sets, and every eye is tested once. It rewrites docs/results/operating_points.md. Exit code 1 if a
@@ -35,7 +35,7 @@ PAGE = ROOT / "docs" / "results" / "operating_points.md"
 FOLDS, REPLICATES = 5, 2000
 FEDERATED = "federated"
 HEALTHY_CALLED_URGENT, SEVERE_CALLED_URGENT, SEVERE_REFERRED = 0.10, 0.60, 0.85
-"""At most, and twice at least. The second lies below the first measurement, .68 (.64 to .72)."""
+"""Requirements: at most, at least and at least. The second is below the first measurement, .68 (.64 to .72)."""
 
 WITH, ALONE, WITHOUT_FLOORS, LOWER_FLOOR = "with", "alone", "without floors", "lower floor"
 VARIANTS = {
@@ -88,7 +88,7 @@ class Called:
         return self.found.grade == 0
 
     def healthy_called_urgent(self) -> tuple[Share, float]:
-        """With its upper limit."""
+        """Return the share of healthy eyes called urgent, with its upper limit."""
         exact = share(self.urgent[self.healthy])
         drawn = multiplicities(self.found.patient, REPLICATES, generator(0, purpose="operating points"))
         resampled = ratio(drawn @ (self.urgent & self.healthy), drawn @ self.healthy.astype(float))
@@ -96,7 +96,7 @@ class Called:
 
 
 def measured(folder: Path) -> dict[str, Evaluation]:
-    """By variant, all folds together."""
+    """Return the evaluation of each variant, over all folds."""
     asked = settings(folder)
     asked = replace(asked, evaluation=replace(asked.evaluation, folds=FOLDS))
     (parts,) = asked.repeats()
@@ -167,7 +167,7 @@ def variant_rows(tested: Mapping[str, Evaluation]) -> Iterator[str]:
 
 
 def referred_where_withheld(sites: Mapping[str, Called]) -> Share:
-    """Of severe eyes for which urgent is withheld."""
+    """Return the share referred of the severe eyes for which urgent is withheld."""
     return share(np.concatenate([one.refers[one.severe & one.withheld] for one in sites.values()]))
 
 

@@ -1,13 +1,13 @@
 """One fine-tuning job, 8 sites × 5 rounds, by this project and its peers: seconds from start to final weights.
 
-Each peer does it twice: with the training loop that its own examples teach, and with ours inside, where every site also
-scores a model each round. The network (EfficientNet-B0 at 96 px), photographs (prepared beforehand), augmentation,
-batches, steps and two cores are the same.
+Each peer runs it twice: with the training loop of its own examples, and with ours, where every site also scores a model
+each round. The network (EfficientNet-B0 at 96 px), photographs (already prepared), augmentation, batches, steps and two
+cores are the same.
 
 - Flower 1.41, Ray runtime, after its quickstart-pytorch: two sites at a time, one thread each.
-- NVFlare 2.9.0, simulator, after its hello-pt: a process a site, one thread each.
+- NVFlare 2.9.0, simulator, after its hello-pt: one process per site, one thread each.
 - pfl-research 0.6.0, simulated backend, after its image benchmarks: one process, two threads.
-- A plain loop, channels-last, two threads: the same steps with no federation around them, as the limit.
+- A plain loop, channels-last, two threads: the same steps without a federation, as the limit.
 """
 
 from functools import partial
@@ -30,7 +30,7 @@ BAR_INSIDE = 0.97
 
 
 def main() -> None:
-    sites()  # draws and prepares the photographs before any clock runs
+    sites()  # draws and prepares the photographs before the measurements
     own = {name: partial(seconds_to_final_weights, job, "own") for name, job in PEERS.items()}
     inside = {f"{name}_inside": partial(seconds_to_final_weights, job, "inside") for name, job in PEERS.items()}
     limits = {"ours": partial(seconds_to_final_weights, OURS), "plain": partial(seconds_to_final_weights, PLAIN)}

@@ -1,4 +1,4 @@
-"""Preparing photographs: beside what Pillow alone would take, and the first start of a run beside the second."""
+"""Preparation of photographs compared with Pillow alone, and the first start of a run compared with the second."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -49,7 +49,7 @@ class Clinic:
         ImageCache(self.empty_cache(), self.settings).prepare(examples)
 
     def prepare_with_pillow(self) -> None:
-        """As many photographs at once as ours."""
+        """Resize photographs with Pillow, as many at once as ours."""
         with ThreadPoolExecutor(self.settings.workers) as pool:
             list(pool.map(self._resized, self.photographs))
 

@@ -1,4 +1,4 @@
-"""Measure which photographs the quality gate refuses, and how well the optic disc shows the eye.
+"""Measure which photographs the quality gate refuses, and how often the optic disc gives the right eye.
 
 `python -m benchmarks.quality_gate RUN [DATA]`: RUN is the folder of a run with `experiment=real_hospitals`; its
 bundles grade accepted and refused photographs. DATA is a folder with the four real sites, by default ../shared/data.
@@ -35,18 +35,18 @@ from teledx_fed.model.bundle import Bundle
 ROOT = Path(__file__).parents[1]
 PAGE, PLOT = (ROOT / "docs" / "results" / name for name in ("quality.md", "quality.png"))
 SITES = {"aptos2019": "aptos2019", "eyepacs": "eyepacs", "messidor2_a": "messidor2", "messidor2_b": "messidor2"}
-"""And the layout of each."""
+"""Sites, with the layout of each."""
 SPOILT = 50
-"""Photographs a site."""
+"""Photographs per site that are spoilt."""
 REFERABLE = 2
 LIMITS = QualityLimits()
 
 
 @dataclass(frozen=True)
 class Seen:
-    """`spoilt` is the fault that was made, None in an untouched photograph, and `level` how it was made.
+    """A photograph. `spoilt` is the fault that was added, None in an unchanged one, and `level` its degree.
 
-    `suggested` is the likeliest grade by the site's own bundle, whose training has seen part of the photographs.
+    `suggested` is the likeliest grade by the site's own bundle, which was trained on some of the photographs.
     """
 
     site: str
@@ -62,7 +62,7 @@ class Seen:
 
 
 def wilson(hits: int, of: int) -> tuple[float, float]:
-    """The 95 % interval of a share (Wilson 1927)."""
+    """Return the 95 % interval of a share (Wilson 1927)."""
     z, share = 1.96, hits / of
     middle, half = share + z * z / (2 * of), z * math.sqrt(share * (1 - share) / of + z * z / (4 * of * of))
     return max(0.0, (middle - half) / (1 + z * z / of)), min(1.0, (middle + half) / (1 + z * z / of))
@@ -90,7 +90,7 @@ def suggested(example: Example, bundle: Bundle) -> int | None:
 
 
 def look(site: str, run: Path, number: int, example: Example) -> tuple[list[Seen], Disc | None]:
-    """At a photograph as it is and, of the first ones, at each degree of each fault."""
+    """Measure a photograph, and the first ones also with each degree of each fault."""
     cv2.setNumThreads(1)
     image = example.image.read()
     grade = suggested(example, opened(run / "bundles" / site))
@@ -163,7 +163,7 @@ def _agreement(seen: Sequence[Seen]) -> Iterator[str]:
 
 
 def _wrong(seen: Sequence[Seen]) -> tuple[str, str]:
-    """How often the model names another grade, and takes the other side of referral."""
+    """Return how often the model's grade is wrong, and how often its referral is."""
     grades = sum(one.suggested != one.grade for one in seen)
     sides = sum(((one.suggested or 0) >= REFERABLE) != (one.grade >= REFERABLE) for one in seen)
     return percent(grades, len(seen)), percent(sides, len(seen))

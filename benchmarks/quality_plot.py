@@ -1,4 +1,4 @@
-"""What each limit of the quality gate costs in good photographs for the bad ones that it catches."""
+"""Plot for each limit of the quality gate the good photographs refused against the bad ones caught."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,10 +12,10 @@ from teledx_fed.core.clinical import Fault
 from teledx_fed.data.quality import QualityLimits, Signs
 
 Seen = tuple[str, Fault | None, str, Signs]
-"""Site, fault that was made, how, and what was measured."""
+"""Site, added fault, its degree, and measurements."""
 LIMITS = QualityLimits()
 WORST = 0.1
-"""Where the axis ends: nobody would set a limit that refuses more."""
+"""End of the axis: a useful limit refuses no more."""
 
 BADNESS: dict[Fault, tuple[str, Callable[[Signs], float], float]] = {
     Fault.BLURRED: ("sharpness", lambda signs: -signs.sharpness, -LIMITS.sharpness[0]),
@@ -24,7 +24,7 @@ BADNESS: dict[Fault, tuple[str, Callable[[Signs], float], float]] = {
     Fault.LOW_CONTRAST: ("detail", lambda signs: -signs.detail, -LIMITS.detail[0]),
     Fault.FIELD_CUT: ("field", lambda signs: -signs.field, -LIMITS.field),
 }
-"""What is too high in a photograph with the fault, and the limit to it."""
+"""By fault: name and value of the measurement that is too high, and its limit."""
 
 
 def draw(path: Path, seen: Sequence[Seen]) -> None:
@@ -53,5 +53,5 @@ def _panel(axes: Axes, fault: Fault, seen: Sequence[Seen]) -> None:
 
 
 def _above(values: np.ndarray, steps: np.ndarray) -> np.ndarray:
-    """The share of values above each step."""
+    """Return the share of values above each step."""
     return 1 - np.searchsorted(np.sort(values), steps, side="right") / len(values)

@@ -1,6 +1,6 @@
-"""Each fault injected into a running federation of three hospitals: `python -m benchmarks.reliability [FAULT …]`.
+"""Inject faults into a running federation of three hospitals: `python -m benchmarks.reliability [FAULT …]`.
 
-Without a name it injects all of them, and rewrites their section of docs/results/reliability.md.
+Without a name, inject all of them, and rewrite their section of docs/results/reliability.md.
 """
 
 import resource
@@ -93,7 +93,7 @@ def cache_is_emptied(scene: Scene) -> None:
 
 
 def disk_is_full(scene: Scene) -> None:
-    """No file of the hospital's can grow; then there is room again."""
+    """Forbid the hospital's files to grow, and later allow it again."""
     scene.federation.bound("north", resource.RLIMIT_FSIZE, 0)
     scene.federation.wait_for_rounds(scene.run, 2, seconds=300)
     scene.federation.bound("north", resource.RLIMIT_FSIZE, resource.RLIM_INFINITY)

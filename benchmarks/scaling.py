@@ -1,6 +1,6 @@
 """From 8 to 512 simulated sites on one machine: seconds of a site's round, and memory.
 
-A small network and twenty photographs a site; each number of sites runs in processes of its own, which take turns.
+A small network and twenty photographs per site; each number of sites runs in its own processes, which take turns.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ REPEATS = 3
 
 @dataclass(frozen=True)
 class Noise:
-    """Stands for a photograph, and takes no time to draw."""
+    """Noise in place of a photograph, which takes no time to draw."""
 
     name: str
 
@@ -64,7 +64,7 @@ def site(name: str, folder: Path) -> Site:
 
 
 def simulation(count: int) -> None:
-    """The last line tells seconds of a site's round, start-up left out, and memory."""
+    """Print seconds of a site's round, without start-up, and memory as the last line."""
     settings = Settings(
         data=DataSettings(hospitals={"noise": HospitalSettings()}, image_size=SIZE),
         model=ModelSettings(name="test_efficientnet", initial="none"),

@@ -1,4 +1,4 @@
-"""A page of results whose sections are measured apart: each run replaces its own."""
+"""Replace one section of a page of results, whose sections come from different benchmarks."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ RESULTS = Path(__file__).parents[1] / "docs" / "results"
 
 
 def write_section(page: Path, name: str, text: str) -> None:
-    """Between the comments `<!-- name -->` and `<!-- /name -->`, which the page must have."""
+    """Replace the text between the comments `<!-- name -->` and `<!-- /name -->`, which the page must have."""
     begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
     before, found, rest = page.read_text().partition(begin)
     _, ended, after = rest.partition(end)

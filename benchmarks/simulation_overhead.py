@@ -1,8 +1,8 @@
-"""What a runtime costs where nobody trains: 8 sites × 5 rounds of EfficientNet-B0's weights, start-up left out.
+"""Overhead of a runtime without training: 8 sites × 5 rounds of EfficientNet-B0's weights, without start-up.
 
-Ours vets every update and writes a checkpoint a round. Against it stand Flower 1.41's Ray runtime with an app as its
-quickstart-pytorch writes it (named arrays, train and evaluate), two sites at a time; pfl-research 0.6.0 with no local
-steps; and our own apps on Flower's Ray runtime.
+Ours validates every update and writes a checkpoint per round. It is compared with Flower 1.41's Ray runtime with an app
+as in quickstart-pytorch (named arrays, train and evaluate), two sites at a time; with pfl-research 0.6.0 without local
+steps; and with our own apps on Flower's Ray runtime.
 """
 
 from functools import partial

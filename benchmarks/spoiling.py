@@ -1,4 +1,4 @@
-"""Photographs made worse by known degrees, and pictures of something else."""
+"""Photographs with added faults of known degree, and pictures of other things."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -20,7 +20,7 @@ Spoil = Callable[[Image], Image]
 
 
 def blurred(sigma: float, image: Image) -> Image:
-    """Defocus, as a Gaussian; `sigma` in percent of the fundus's width."""
+    """Blur with a Gaussian, as by defocus; `sigma` in percent of the fundus's width."""
     return _pixels(cv2.GaussianBlur(image, (0, 0), sigma / 100 * max(_box(image)[2:])))
 
 
@@ -33,13 +33,13 @@ def brighter(factor: float, image: Image) -> Image:
 
 
 def hazed(share: float, image: Image) -> Image:
-    """A veil, as of a cataract, that takes `share` of the light."""
+    """Replace `share` of the light by a veil, as by a cataract."""
     veil = (np.median(image[_inside(image)[..., 0]], axis=0) + 150) / 2
     return _pixels(np.where(_inside(image), (1 - share) * image + share * veil, image))
 
 
 def cut(share: float, image: Image) -> Image:
-    """Without `share` of the fundus's width, at its left."""
+    """Cut off `share` of the fundus's width at its left."""
     x, _, width, _ = _box(image)
     return image[:, x + round(share * width) :].copy()
 
@@ -51,11 +51,11 @@ LEVELS: Mapping[Fault, Mapping[str, Spoil]] = {
     Fault.LOW_CONTRAST: {f"haze of {level}": partial(hazed, level) for level in (0.3, 0.5, 0.7, 0.8, 0.9)},
     Fault.FIELD_CUT: {f"{level} of the width cut off": partial(cut, level) for level in (0.1, 0.2, 0.3, 0.4, 0.5)},
 }
-"""By the fault that they should be refused for."""
+"""Degrees of each fault, by the fault for which the quality gate should refuse the photograph."""
 
 
 def other_pictures() -> dict[str, Image]:
-    """A face, buildings, a flower, a drawing, a page, a card, noise, a black frame; with a black border round, too."""
+    """Return a face, buildings, a flower, a logo, a page, cards, noise and black; each also in a black border."""
     folder = Path(matplotlib.get_data_path()) / "sample_data"
     face, logo = (imread(folder / name) for name in ("grace_hopper.jpg", "logo2.png"))
     pictures = {"face": _pixels(face), "logo": _pixels(255 * logo[..., :3])}

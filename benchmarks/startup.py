@@ -1,4 +1,4 @@
-"""Waiting for `--help`: beside an interpreter that only imports what the commands are made with."""
+"""Time of `--help`, compared with an interpreter that only imports the libraries of the commands."""
 
 import subprocess
 import sys

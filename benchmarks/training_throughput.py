@@ -1,8 +1,8 @@
-"""Full fine-tuning in a federation, beside a bare PyTorch loop over the same prepared images.
+"""Full fine-tuning in a federation, compared with a bare PyTorch loop over the same prepared images.
 
-Both are channels-last, augment alike, take batches of one size and use as many threads. Ours counts whole rounds,
-messages, vetting and aggregation included, but not scoring: a site validates on two images, and those seconds are
-taken off.
+Both are channels-last, with the same augmentation, batch size and number of threads. Ours counts whole rounds with
+messages, validation of updates and aggregation, but without scoring: a site scores on two images, and that time is
+subtracted.
 """
 
 import os
@@ -34,7 +34,7 @@ REPEATS = 5
 
 
 def ours(sites: Mapping[str, Site], worker: Worker, settings: Settings) -> float:
-    """Seconds of the training rounds, less those of scoring in all rounds."""
+    """Return the seconds of the training rounds, minus those of scoring in all rounds."""
     recorder = RoundRecorder()
     scored = worker.clock.seconds()["evaluation"]
     with TemporaryDirectory() as folder:
@@ -43,7 +43,7 @@ def ours(sites: Mapping[str, Site], worker: Worker, settings: Settings) -> float
 
 
 def plain(network: Grader, images: torch.Tensor, labels: torch.Tensor) -> float:
-    """Seconds of as many epochs over as many images, in one place."""
+    """Return the seconds of as many epochs over as many images, without a federation."""
     generator = torch.Generator().manual_seed(0)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4)
     network.train()

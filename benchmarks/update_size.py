@@ -1,7 +1,7 @@
-"""How small an update travels, and whether eight bits a parameter cost accuracy: six full simulations, a while.
+"""Size of an update in a message, and the loss of accuracy with eight bits per parameter, by six full simulations.
 
-QWK is the validation sets' mean over the last half of the rounds, since one round's alone moves by more than what is
-looked for; `qwk_lost` is below zero where eight bits did better.
+QWK is the validation sets' mean over the last half of the rounds, since a single round varies by more than the expected
+difference; `qwk_lost` is negative if eight bits are better.
 """
 
 import json
@@ -28,7 +28,7 @@ SEEDS = (0, 1, 2)
 
 
 def update_bytes(freeze: str, compression: str) -> int:
-    """Bytes of a reply's arrays, score tables left out: they are the same few kilobytes always."""
+    """Return the bytes of a reply's arrays, without score tables: these always take the same few kilobytes."""
     start = Worker(build(ModelSettings(initial="none", freeze=freeze), seed=0)).initial.weights
     difference = generator(0, purpose="benchmark").standard_normal(len(start.parameters), dtype=np.float32)
     whole = {wire.PARAMETERS: start.parameters + difference}

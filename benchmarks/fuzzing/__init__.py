@@ -1,1 +1,1 @@
-"""Fuzzing of a real clinic: mutated files and requests, and how it answers them."""
+"""Fuzzing of a real clinic with mutated files and requests."""

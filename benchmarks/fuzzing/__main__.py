@@ -1,7 +1,7 @@
-"""Ten thousand malformed files and requests: `python -m benchmarks.fuzzing [OF_EACH_KIND] [KEPT]`.
+"""Send ten thousand malformed files and requests to a clinic: `python -m benchmarks.fuzzing [OF_EACH_KIND] [KEPT]`.
 
-Writes the results to docs/results/reliability.md, if there were ten thousand. Keeps inputs that failed in the folder
-KEPT, and then ends with exit code 1.
+With ten thousand, write the results to docs/results/reliability.md. Copy inputs that failed to the folder KEPT, and
+then end with exit code 1.
 """
 
 import json
@@ -44,7 +44,7 @@ python -m benchmarks.fuzzing
 
 @dataclass(frozen=True)
 class Outcome:
-    """Of some inputs of one kind; `left` are files where none should be."""
+    """Results of some inputs of one kind; `left` are files where none should be."""
 
     kind: str
     fates: Counter[str]
@@ -86,7 +86,7 @@ def row(kind: str, outcomes: Sequence[Outcome]) -> str:
 
 
 def main(of_each: int, kept: Path) -> bool:
-    """Whether all went well."""
+    """Run all trials. Return whether none failed."""
     with TemporaryDirectory() as folder, ThreadPoolExecutor(AT_ONCE) as pool:
         prepared = Path(folder)
         material.write(prepared)

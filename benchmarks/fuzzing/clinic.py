@@ -1,4 +1,4 @@
-"""A clinic of its own, and what somebody who was let in knows of it."""
+"""A clinic for a trial, with the secrets of its user, device and link."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -22,11 +22,11 @@ from teledx_fed.store.values import Device, Role
 DAY = timedelta(days=1)
 FOLDERS = ("material", "inputs", "clinic", "work", "tmp")
 OWN = ("site.sqlite", "images", "identified")
-"""What lies in a clinic's folder; SQLite adds endings."""
+"""Names in a clinic's folder; SQLite adds endings."""
 
 
 class Surgery:
-    """A clinic in `folder`, beside the material. A lost session, or a used link or upload, is replaced."""
+    """A clinic in `folder`, next to the material. A lost session, or a used link or upload, is replaced."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, home = folder, folder / "clinic"
@@ -69,12 +69,12 @@ class Surgery:
         )
 
     def _version(self) -> str:
-        """As the study's form carries it."""
+        """Return the study's version, as in the form of its page."""
         store, study = self.clinic.store, self._first.entry.id
         return StudyView(store.study(study), store.suggestions(study)[-1], store.readings(study)).version
 
     def traces(self) -> list[str]:
-        """What should not be there, or should, once nobody sends anything any more."""
+        """List files that should not exist, and files that are missing, after the last input."""
         store = self.clinic.store
         beside = [path for path in self.folder.iterdir() if path.name not in FOLDERS]
         beside += [path for name in ("work", "tmp") for path in (self.folder / name).iterdir()]

@@ -1,4 +1,4 @@
-"""DICOM files written by hand (PS3.5, PS3.10), so that anything in them can be wrong."""
+"""DICOM files written without a library (PS3.5, PS3.10), so that anything in them can be wrong."""
 
 import struct
 from collections.abc import Callable, Mapping
@@ -39,7 +39,7 @@ ABOUT = (
 
 @dataclass(frozen=True)
 class Element:
-    """`value` as it is written; `length` where it shall be said to have another."""
+    """An element with the bytes of its `value`; `length`, if set, is a wrong length to write."""
 
     tag: int
     vr: str
@@ -73,7 +73,7 @@ def _written(element: Element, syntax: uid.UID) -> bytes:
 
 
 def photographs(image: Image.Image) -> list[Photograph]:
-    """In every transfer syntax that is read, and some that are not; in colour, grey and in 16 bits."""
+    """Return photographs in every supported transfer syntax and some others; in colour, grey and 16 bits."""
     pixels = np.array(image)
     frames: Mapping[uid.UID, bytes] = {
         uid.ExplicitVRLittleEndian: pixels.tobytes(),
@@ -105,7 +105,7 @@ def _of(shape: tuple[int, ...], bits: int, syntax: uid.UID, frame: bytes) -> Pho
 
 
 def enlarged(pixels: NDArray[np.uint8], times: int) -> Photograph:
-    """So many times as wide and high, in RLE, which is written without making it."""
+    """Return a photograph `times` as wide and high, in RLE, without making its pixels."""
     repeated = np.empty((*pixels.shape[:2], 2), np.uint8)
     segments = []
     for channel in np.moveaxis(pixels, -1, 0):
@@ -167,7 +167,7 @@ def _private(photograph: Photograph, rng: Generator) -> Photograph:
 
 
 def _nested(photograph: Photograph, rng: Generator) -> Photograph:
-    """Sequences within sequences, up to thousands deep; in one that we look into, or in another."""
+    """Add sequences within sequences, up to thousands deep, to a sequence that is read or to another."""
     inner, defined = b"", rng.random() < 0.5
     tags = (0x00082218, 0x00220031, 0x00400555, 0x00283000)
     for _ in range(int(10 ** (3.6 * rng.random()))):
@@ -179,7 +179,7 @@ def _nested(photograph: Photograph, rng: Generator) -> Photograph:
 
 
 def _many(photograph: Photograph, rng: Generator) -> Photograph:
-    """Elements beyond counting, or fragments of a frame."""
+    """Add up to 100,000 elements, or fragments of a frame."""
     count = int(10 ** (5 * rng.random()))
     if photograph.syntax.is_encapsulated and rng.random() < 0.5:
         return _with(photograph, Element(PIXELS, "OB", _item(b"") * count + _item(b"", 0xE0DD), UNDEFINED))

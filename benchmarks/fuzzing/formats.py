@@ -1,4 +1,4 @@
-"""Photographs in the formats that are read, and mutations that keep enough of each to reach its decoder."""
+"""Photographs in the supported formats, and mutations that leave enough of each for its decoder to start."""
 
 import struct
 import zlib
@@ -32,7 +32,7 @@ WAYS: Mapping[str, Sequence[tuple[str, Mapping[str, object]]]] = {
 
 
 def written(photograph: Image.Image, kind: str) -> list[bytes]:
-    """In every way of this format, and lying on its side as EXIF says."""
+    """Return files in every mode and option of a format, and one that EXIF turns by 90°."""
     exif = Image.Exif()
     exif[0x0112], exif[0x010F] = 6, "a camera"
     plain = [encoded(_in_mode(photograph, mode), kind, **options) for mode, options in WAYS[kind]]
@@ -58,7 +58,7 @@ def _png_chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _png(content: bytes, rng: Generator) -> bytes:
-    """A chunk is changed, moved, doubled or added, and every checksum is right."""
+    """Change, move, double or add a chunk, with correct checksums."""
     chunks = list(_png_chunks(content)) or [(b"IHDR", bytes(13))]
     at = int(rng.integers(len(chunks)))
     kind, body = chunks[at]
@@ -82,20 +82,20 @@ def _png_chunk(kind: bytes, body: bytes) -> bytes:
 
 
 def _text_chunk(rng: Generator) -> bytes:
-    """What unpacks to as much as 20 MB, once compressed."""
+    """Return the body of a text chunk that decompresses to up to 20 MB."""
     text = zlib.compress(bytes(int(10 ** (7.3 * rng.random()))))
     return b"key\0" + one((b"\0" + text, b"\1\0\0\0" + text, rng.bytes(30)), rng)
 
 
 def _with_extremes(body: bytes, sizes: Sequence[int], rng: Generator) -> bytes:
-    """One of the fields that it begins with at the edge of what it holds."""
+    """Set one of the first fields, of these sizes in bytes, to an extreme value."""
     at = int(rng.integers(len(sizes)))
     start = sum(sizes[:at])
     return body[:start] + extreme(sizes[at], rng) + body[start + sizes[at] :]
 
 
 def _jpeg_segments(content: bytes) -> list[bytes]:
-    """Each with its marker; the last one is the first scan, and all that comes after."""
+    """Return the segments with their markers; the last is the first scan with all bytes after it."""
     segments, at = [], 2
     while at + 4 <= len(content) and content[at] == 0xFF and content[at + 1] != 0xDA:
         length = 2 + int.from_bytes(content[at + 2 : at + 4], "big")
@@ -105,7 +105,7 @@ def _jpeg_segments(content: bytes) -> list[bytes]:
 
 
 def _jpeg(content: bytes, rng: Generator) -> bytes:
-    """A segment is changed, moved, doubled, dropped or added, or a frame has extreme dimensions or components."""
+    """Change, move, double or add a segment, or give a frame extreme dimensions or components."""
     segments = _jpeg_segments(content)
     at = int(rng.integers(len(segments)))
     frames = [number for number, segment in enumerate(segments) if segment[1:2] in (b"\xc0", b"\xc1", b"\xc2")]
@@ -130,7 +130,7 @@ def _jpeg_segment(marker: int, rng: Generator) -> bytes:
 
 
 def _tiff(content: bytes, rng: Generator) -> bytes:
-    """An entry of its first directory has another tag, type, count or value."""
+    """Change the tag, type, count or value of an entry of the first directory."""
     order = "<" if content.startswith(b"II") else ">"
     if len(content) < 8 or (first := struct.unpack_from(f"{order}I", content, 4)[0]) + 2 > len(content):
         return mutated(content, rng, ANY, most=1)
@@ -147,7 +147,7 @@ def _tiff(content: bytes, rng: Generator) -> bytes:
         case 2:
             count = int.from_bytes(extreme(4, rng), "little")
         case 3:
-            value = struct.pack(f"{order}I", first)  # a directory within itself
+            value = struct.pack(f"{order}I", first)  # a directory that contains itself
         case _:
             value = extreme(4, rng)
     return content[:at] + struct.pack(f"{order}HHI4s", tag, kind, count, value) + content[at + 12 :]

@@ -1,4 +1,4 @@
-"""Bytes changed as accidents and attackers change them, whatever format they are of; seeded."""
+"""Seeded mutations of bytes in any format, like those of accidents and attackers."""
 
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -18,20 +18,20 @@ def one(choices: Sequence[Choice], rng: Generator) -> Choice:
 
 
 def mutated(content: bytes, rng: Generator, mutators: Sequence[Mutator], most: int = 4) -> bytes:
-    """By one to `most` of them, by turns."""
+    """Apply one to `most` of the mutators, one after another."""
     for _ in range(rng.integers(1, most + 1)):
         content = one(mutators, rng)(content, rng)
     return content
 
 
 def extreme(size: int, rng: Generator) -> bytes:
-    """A number of `size` bytes at the edge of what some field holds."""
+    """Return a number of `size` bytes at the limit of some field."""
     number = one(EXTREMES, rng) % 256**size
     return number.to_bytes(size, "big" if rng.random() < 0.5 else "little")
 
 
 def place(content: bytes, rng: Generator) -> int:
-    """Oftener near the beginning, where headers lie."""
+    """Draw a position, more often near the beginning, where headers are."""
     return min(int((len(content) + 1) ** rng.random()) - 1, len(content))
 
 
@@ -69,7 +69,7 @@ def _inserted(content: bytes, rng: Generator) -> bytes:
 
 
 def _spliced(content: bytes, rng: Generator) -> bytes:
-    """One part of it over another."""
+    """Copy one part over another."""
     source, target = place(content, rng), place(content, rng)
     part = content[source : source + place(content[source:], rng)]
     return content[:target] + part + content[target + len(part) :]

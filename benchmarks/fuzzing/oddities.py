@@ -1,4 +1,4 @@
-"""What stands in requests where something else is meant to, and requests made odd in a place or several."""
+"""Malformed values, and malformed requests."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -33,12 +33,12 @@ VALUES: tuple[bytes, ...] = (
 
 
 def perhaps(plain: bytes, rng: Generator) -> bytes:
-    """Something odd in its place, once in twenty times."""
+    """Replace a value by a malformed one, once in twenty times."""
     return one(ODD, rng) if rng.random() < 0.05 else plain
 
 
 def odd(request: Request, rng: Generator) -> Request:
-    """In up to three places, or in none."""
+    """Change a request in up to three places, or in none."""
     for _ in range(one((0, 0, 1, 1, 2, 3), rng)):
         request = one(ODDITIES, rng)(request, rng)
     return request

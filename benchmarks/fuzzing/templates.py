@@ -1,4 +1,4 @@
-"""Requests as devices and browsers send them; what somebody typed in is odd now and then."""
+"""Requests of devices and browsers; values that a person typed are sometimes malformed."""
 
 import json
 from base64 import b64encode
@@ -51,7 +51,7 @@ READING = {
 
 @dataclass(frozen=True)
 class Known:
-    """Secrets of a user, a device and a link; some requests carry another's."""
+    """Secrets of a user, a device and a link; some requests use the wrong ones."""
 
     reader: str
     token: str
@@ -64,7 +64,7 @@ class Known:
     upload: str
     offset: int
     rest: bytes
-    """What the upload still lacks."""
+    """Bytes that the upload still lacks."""
 
     @property
     def bearer(self) -> Header:
@@ -92,7 +92,7 @@ def a_study(known: Known, files: Files, rng: Generator) -> Request:
 
 
 def a_bundle(known: Known, files: Files, rng: Generator) -> Request:
-    """In FHIR; a value is odd now and then."""
+    """Return a FHIR bundle; its values are sometimes malformed."""
     side, number, birth = (perhaps(plain, rng).decode(errors="replace") for plain in (b"7771000", b"4711", b"1961-02"))
     content, diabetes = {"data": b64encode(files()).decode()}, {"coding": [{"system": SNOMED, "code": "44054006"}]}
     resources = (

@@ -1,7 +1,7 @@
-"""Some inputs sent to a clinic, in a process of its own: `python -m benchmarks.fuzzing.trial KIND FIRST END FOLDER`.
+"""Send some inputs to a clinic in its own process: `python -m benchmarks.fuzzing.trial KIND FIRST END FOLDER`.
 
-Each input gives one JSON line with its result; a last line lists files that were left behind. FOLDER/material is what
-`material` wrote; everything else in FOLDER is the trial's.
+Each input gives one JSON line with its result; a last line lists files that were left behind. `material` writes
+FOLDER/material; the trial writes everything else in FOLDER.
 """
 
 import json
@@ -41,9 +41,9 @@ REQUESTS = {"requests of devices": OF_DEVICES, "requests of people": OF_PEOPLE}
 KINDS = (*FILES, *REQUESTS)
 MOST_MEMORY_GIB = 6
 VAST = 0.005
-"""Share of files that have almost as many pixels as are read."""
+"""Share of files with almost as many pixels as the limit allows."""
 PLAIN = " must "
-"""In every refusal of a file that somebody meant."""
+"""Every intended refusal of a file contains it."""
 
 
 class Fate(StrEnum):
@@ -56,7 +56,7 @@ class Fate(StrEnum):
 
 @dataclass(frozen=True)
 class Told:
-    """`why` of what is a fault, empty for what is none."""
+    """Result of an input. `why` describes a failure, and is empty otherwise."""
 
     number: int
     fate: Fate
@@ -126,7 +126,7 @@ class Trial:
 
 
 def _asked_by_many(site: FastAPI) -> ASGIApp:
-    """Each request is from an address of its own, since after five wrong passwords one has to wait."""
+    """Give each request another address: an address must wait after five wrong passwords."""
     addresses = count(int(IPv4Address("10.0.0.0")))
 
     async def asked(scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,1 +1,1 @@
-"""One job, done by this project and by its peers, each in a process and a virtual environment of its own."""
+"""One job for this project and its peers, each in its own process and virtual environment."""

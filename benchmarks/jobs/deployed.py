@@ -1,4 +1,4 @@
-"""A whole federation on this machine, as its people start it: a server, hospitals, TLS, keys; and what befalls them."""
+"""A whole federation on this machine, started as people start it: server, hospitals, TLS, keys; and faults in it."""
 
 import json
 import os
@@ -37,11 +37,11 @@ LIMITS = {
     "disk": 0.1,
     "cores": 1,
 }
-"""Of hospitals that are far smaller than real ones."""
+"""Limits of hospitals that are far smaller than real ones."""
 
 
 def draw_photographs(folder: Path, name: str, patients: int, side: int = 64) -> None:
-    """Noise within a disc whose brightness tells the grade, in the layout `folder`."""
+    """Write photographs of noise in a disc, whose brightness depends on the grade, in the layout `folder`."""
     rows, columns = np.mgrid[:side, :side] - (side - 1) / 2
     disc = (rows**2 + columns**2 < (side / 2 - 2) ** 2)[..., None]
     for patient in range(patients):
@@ -61,7 +61,7 @@ def free_port() -> int:
 
 @dataclass
 class Federation:
-    """Its folders under `folder`; every process of it ends with the context that `running` opens."""
+    """A federation with its folders in `folder`; all its processes end with the context that `running` opens."""
 
     folder: Path
     python: str = sys.executable
@@ -69,7 +69,7 @@ class Federation:
     variables: Mapping[str, str] = field(default_factory=dict)
     hosts: Sequence[str] = ("localhost",)
     within: dict[str, Sequence[str]] = field(default_factory=dict)
-    """What the command line of a hospital begins with: `ip netns exec NAME`, say."""
+    """First words of a hospital's command line, such as `ip netns exec NAME`."""
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     @property
@@ -83,21 +83,21 @@ class Federation:
         return self.server / "runs" / run
 
     def command(self, module: str, *arguments: object) -> str:
-        """What `python -m module arguments` prints; a `RuntimeError` with what it complains of where it fails."""
+        """Return the output of `python -m module arguments`. Raise a `RuntimeError` with its errors if it fails."""
         return self._run(self._line(module, *arguments))
 
     def python_code(self, code: str) -> None:
         self._run([self.python, "-c", code])
 
     def _run(self, line: Sequence[str]) -> str:
-        """In a folder without code, so that none is found but where `PYTHONPATH` says."""
+        """Run a command in a folder without code, so that Python finds code only through `PYTHONPATH`."""
         done = subprocess.run(line, env=self.environment(), cwd=self.folder, capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError(done.stderr.strip() or done.stdout.strip())
         return done.stdout
 
     def say_to_server(self, request: bytes) -> bytes:
-        """Bytes as they are, over TLS, and what comes back."""
+        """Send raw bytes over TLS, and return the response."""
         with (
             socket.create_connection(("127.0.0.1", self.port), timeout=10) as connection,
             self.trusting().wrap_socket(connection, server_hostname="localhost") as server,
@@ -127,7 +127,7 @@ class Federation:
         within: Sequence[str] = (),
         **own: Any,
     ) -> None:
-        """Draw its photographs, lay out its folder, admit it. It approves whatever plan `order` asks by."""
+        """Draw a hospital's photographs, make its folder, admit it. `order` approves every plan for it."""
         self.within[name] = within
         photographs = self.folder / "photographs" / name
         draw_photographs(photographs, name, patients)
@@ -160,12 +160,12 @@ class Federation:
         return ssl.create_default_context(cafile=self.server / "certificates" / "ca.crt")
 
     def change(self, who: str, **settings: Any) -> None:
-        """Rewrite a settings file with these values in the place of its own."""
+        """Rewrite a settings file with these values in place of its own."""
         file = self.server / "server.yaml" if who == "server" else self.site(who) / "site.yaml"
         OmegaConf.save(OmegaConf.merge(OmegaConf.load(file), settings), file)
 
     def join(self, name: str, limits: Mapping[int, int] = {}, module: str = "sites") -> None:
-        """`limits` by their number in `resource`."""
+        """Start a hospital's process; `limits` are by their number in `resource`."""
 
         def limit() -> None:
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -188,7 +188,7 @@ class Federation:
         self.command("server", "run", *asked, "--name", run, "--detach", "--dir", self.server)
 
     def approve(self, *asked: str) -> None:
-        """By all hospitals, for one more run."""
+        """Approve the plan of one more run at all hospitals."""
         self.command("server", "plan", *asked, "--out", self.folder / "plan.json", "--dir", self.server)
         plan = plans.read(self.folder / "plan.json")
         for name in self.within:
@@ -210,7 +210,7 @@ class Federation:
         self.wait(lambda: len(self.rounds(run)) >= count, f"{count} rounds of {run}", seconds)
 
     def wait_until_done(self, run: str, seconds: float = PATIENCE) -> Path:
-        """The model that it came to."""
+        """Wait for the end of a run, and return the path of its model."""
         model = self.run_folder(run) / "model.safetensors"
         self.wait(model.exists, f"the end of {run}", seconds)
         return model
@@ -227,26 +227,26 @@ class Federation:
             time.sleep(0.3)
 
     def said(self, who: str) -> str:
-        """All that a process printed, and for a hospital its SuperNode."""
+        """Return the output of a process, and of a hospital's SuperNode."""
         logs = [self.folder / f"{who}.log", self.site(who) / "state" / "supernode.log"]
         return "".join(log.read_text(errors="replace") for log in logs if log.exists())
 
     def kill(self, who: str, number: signal.Signals = signal.SIGKILL) -> None:
-        """The process alone, not those that it started."""
+        """Send a signal to the process, not to those that it started."""
         process = self.processes[who]
         process.send_signal(number)
         if number in (signal.SIGKILL, signal.SIGTERM):
             process.wait(120)
 
     def bound(self, who: str, limit: int, most: int) -> None:
-        """A limit by its number in `resource`, on a process at work and all that it started."""
+        """Set a limit, by its number in `resource`, for a running process and all that it started."""
         process = self.processes[who].pid
         for member in (process, *descendants(process)):
             _, hard = resource.prlimit(member, limit)
             resource.prlimit(member, limit, (most, hard))
 
     def kill_child(self, who: str, command: str) -> None:
-        """The process that `who` started and whose command line holds `command`."""
+        """Kill the processes that `who` started and whose command line contains `command`."""
         found = [child for child in descendants(self.processes[who].pid) if command in _command_line(child)]
         for child in found:
             os.kill(child, signal.SIGKILL)
@@ -274,7 +274,7 @@ class Federation:
 def running(
     folder: Path, environment: Mapping[str, str] = {}, hosts: Sequence[str] = ("localhost",)
 ) -> Iterator[Federation]:
-    """With a server that is up."""
+    """Yield a federation whose server is up."""
     folder.mkdir(parents=True, exist_ok=True)
     federation = Federation(folder, variables=environment, hosts=hosts)
     try:
@@ -288,7 +288,7 @@ def running(
 
 
 def descendants(process: int) -> Iterator[int]:
-    """Of those threads that do not end meanwhile."""
+    """Yield the descendants of a process. Threads and processes that end in between are ignored."""
     for children in Path(f"/proc/{process}").glob("task/*/children"):
         with suppress(FileNotFoundError, ProcessLookupError):
             for child in map(int, children.read_text().split()):

@@ -1,4 +1,4 @@
-"""Apps that a SuperNode runs in a process of its own for each message, as Flower does by itself; nobody trains.
+"""Apps without training that a SuperNode runs in a new process for each message, as Flower does by default.
 
 `named`: Flower's quickstart, 358 named arrays, train and evaluate. `vector`: ours, one vector and one message a round.
 """

@@ -1,4 +1,4 @@
-"""Flower's ClientApp as its quickstart writes it; in a module of its own, for Ray's actors to import."""
+"""Flower's ClientApp as in its quickstart, in its own module for Ray's actors to import."""
 
 from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp

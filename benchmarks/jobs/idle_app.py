@@ -1,4 +1,4 @@
-"""Our own ClientApp around a worker that does not train; in a module of its own, for Ray's actors to import."""
+"""Our own ClientApp with a worker that does not train, in its own module for Ray's actors to import."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -19,7 +19,7 @@ from teledx_fed.training.worker import SiteModel, TrainedModel, Worker
 
 
 class Idle(Worker):
-    """Loads what comes and packs what it sends; the head moves a little, so that an update is one."""
+    """Worker that loads and packs weights without training; it changes the head a little, so no update is zero."""
 
     def train(self, site: Site, model: SiteModel, asked: LocalTraining, round: int) -> TrainedModel:
         self._load(model)

@@ -1,4 +1,4 @@
-"""`python -m sites` at a hospital whose worker does not train: `python -m benchmarks.jobs.idle_join join --dir DIR`."""
+"""`python -m sites` with a worker that does not train: `python -m benchmarks.jobs.idle_join join --dir DIR`."""
 
 from unittest.mock import patch
 

@@ -1,4 +1,4 @@
-"""This project's training function, for a peer's runtime to call on one resident network a process."""
+"""This project's training function for a peer's runtime, with one resident network per process."""
 
 from functools import cache
 

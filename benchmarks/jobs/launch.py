@@ -1,4 +1,4 @@
-"""A job in a process of its own, in the virtual environment of its peer."""
+"""Run a job in its own process, in the virtual environment of its peer."""
 
 import os
 import subprocess
@@ -17,9 +17,9 @@ QUIET = {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1", "RAY_U
 
 @dataclass(frozen=True)
 class Job:
-    """A module of this package, and the name of the file that it leaves its result in.
+    """A module of this package, and the name of the file with its result.
 
-    `environment` is a folder of `.venv-peers`, none that of this project; `threads` are those of one torch process.
+    `environment` is a folder of `.venv-peers`, or None for this project's own; `threads` are per torch process.
     """
 
     module: str
@@ -28,7 +28,7 @@ class Job:
     threads: int = 1
 
     def run(self, folder: Path, *arguments: str) -> Path:
-        """The file with the result. A `RuntimeError` shows what the job printed where it failed."""
+        """Run the job, and return the file with its result. Raise a `RuntimeError` with its output if it fails."""
         command = [self._python(), "-m", f"benchmarks.jobs.{self.module}", *arguments, str(folder)]
         environment = {**os.environ, **QUIET, "OMP_NUM_THREADS": str(self.threads)}
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
@@ -47,19 +47,19 @@ class Job:
 
 
 def seconds_to_final_weights(job: Job, *arguments: str) -> float:
-    """From the start of the job's process until its last weights lie on disk."""
+    """Return the seconds from the start of the job's process until its last weights are on disk."""
     with TemporaryDirectory() as folder:
         began = time.time()
         return job.run(Path(folder), *arguments).stat().st_mtime - began
 
 
 def seconds_told(job: Job, *arguments: str) -> float:
-    """Those that the job itself took the time of."""
+    """Return the seconds that the job itself measured."""
     with TemporaryDirectory() as folder:
         return float(job.run(Path(folder), *arguments).read_text())
 
 
 def medians(sides: Mapping[str, Callable[[], float]], repeats: int) -> dict[str, float]:
-    """Of what each side measured; the sides take turns."""
+    """Return the median of each side's measurements; the sides take turns."""
     taken = [{name: measure() for name, measure in sides.items()} for _ in range(repeats)]
     return {name: median(turn[name] for turn in taken) for name in sides}

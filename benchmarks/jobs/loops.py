@@ -1,4 +1,4 @@
-"""What a peer's runtime is given to run at a site: the loop of its own examples, ours in its place, or none."""
+"""Training loops that a peer's runtime runs at a site: that of its own examples, ours, or none."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from benchmarks.jobs import inside, quickstart
 
 @dataclass(frozen=True)
 class Loop:
-    """`train` takes a network, the number of a site and of the round and returns the loss; `test` the accuracy."""
+    """A loop. `train` takes a network and the numbers of site and round, and returns the loss; `test` the accuracy."""
 
     network: Callable[[], nn.Module]
     train: Callable[[nn.Module, int, int], float]

@@ -1,5 +1,5 @@
 # mypy: disable-error-code="import-not-found"
-"""A site of the job as NVFlare's hello-pt writes it; the simulator runs this script in a process a site."""
+"""A site of the job as in NVFlare's hello-pt; the simulator runs this script in one process per site."""
 
 import sys
 

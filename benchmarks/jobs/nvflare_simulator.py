@@ -1,5 +1,5 @@
 # mypy: disable-error-code="import-not-found"
-"""NVFlare's simulator: `python -m benchmarks.jobs.nvflare_simulator LOOP FOLDER`. A process a site, all at once."""
+"""NVFlare's simulator: `python -m benchmarks.jobs.nvflare_simulator LOOP FOLDER`. One process per site, all at once."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""This project by its public face: `python -m benchmarks.jobs.ours FOLDER`."""
+"""This project through its public interface: `python -m benchmarks.jobs.ours FOLDER`."""
 
 import sys
 from dataclasses import replace

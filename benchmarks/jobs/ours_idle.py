@@ -1,4 +1,4 @@
-"""This project's rounds with no training, on either backend: `python -m benchmarks.jobs.ours_idle BACKEND FOLDER`."""
+"""This project's rounds without training, on either backend: `python -m benchmarks.jobs.ours_idle BACKEND FOLDER`."""
 
 import sys
 from contextlib import AbstractContextManager, nullcontext

@@ -1,7 +1,7 @@
 # mypy: disable-error-code="import-not-found, misc"
 """Apple's pfl-research: `python -m benchmarks.jobs.pfl_research LOOP FOLDER`. One process, one resident network.
 
-pfl averages parameters alone; BatchNorm statistics stay as the site before left them.
+pfl averages only parameters; BatchNorm statistics stay those of the previous site.
 """
 
 import sys
@@ -28,12 +28,12 @@ from benchmarks.jobs.quickstart import AUGMENTED, NORMALISED
 from benchmarks.jobs.task import BATCH_SIZE, LEARNING_RATE, MOMENTUM, ROUNDS, SITES, sites, stopwatch, tensors
 
 augmented = v2.Compose([*AUGMENTED, *NORMALISED])
-"""A batch is transformed as one, as in pfl's FLAIR benchmark."""
+"""It transforms a whole batch in the same way, as in pfl's FLAIR benchmark."""
 normalised = v2.Compose(NORMALISED)
 
 
 class OursInside(FederatedAveraging):
-    """Our training function where pfl's own SGD stands; a site scores what came first, as in every other runtime."""
+    """Our training function in place of pfl's own SGD; a site first scores the received model, as in other runtimes."""
 
     def train_one_user(self, initial_model_state: Any, model: Any, user_dataset: Any, central_context: Any) -> Any:
         round = central_context.current_central_iteration + 1

@@ -1,4 +1,4 @@
-"""The same steps with no federation around them: `python -m benchmarks.jobs.plain FOLDER`."""
+"""The same steps without a federation: `python -m benchmarks.jobs.plain FOLDER`."""
 
 import sys
 from pathlib import Path

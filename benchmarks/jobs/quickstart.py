@@ -1,4 +1,4 @@
-"""The loop that the examples of Flower and NVFlare teach: a DataLoader, transforms of one image, a plain network."""
+"""The loop of Flower's and NVFlare's examples: a DataLoader, transforms of one image, a plain network."""
 
 from functools import cache
 
@@ -27,7 +27,7 @@ Batches = DataLoader[tuple[Tensor, Tensor]]
 
 
 class Net(nn.Module):
-    """The job's network, with drawn weights."""
+    """The job's network, with random weights."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -27,7 +27,7 @@ CORES = 2
 
 
 def settings() -> Settings:
-    """SGD and plain cross-entropy as in the peers' examples; weights are drawn, which changes no second."""
+    """Return settings: SGD and plain cross-entropy as in the peers' examples, and random weights, just as fast."""
     return Settings(
         data=DataSettings(
             hospitals={f"hospital_{number}": HospitalSettings(patients=24) for number in range(SITES)},
@@ -58,13 +58,13 @@ def sites() -> tuple[Site, ...]:
 
 
 def tensors(site: Site, examples: Sequence[Example]) -> tuple[Tensor, Tensor]:
-    """Prepared photographs (n, 3, s, s), uint8, and their grades (n,)."""
+    """Return prepared photographs (n, 3, s, s), uint8, and their grades (n,)."""
     pixels = torch.from_numpy(site.images.batch(examples)).permute(0, 3, 1, 2).contiguous()
     return pixels, torch.tensor([example.grade for example in examples])
 
 
 def stopwatch(rounds: Callable[[int], object], folder: Path) -> None:
-    """Leave in `folder` the seconds that the job's rounds take once all has started."""
+    """Write to `folder` the seconds of the job's rounds, after one round to start everything."""
     rounds(1)
     began = time.perf_counter()
     rounds(ROUNDS)

@@ -1,4 +1,4 @@
-"""Between hospitals and their server: what passes, in the clear; and a cut, wherever and whenever one is wanted."""
+"""Proxy between hospitals and their server that records messages unencrypted, and can cut connections."""
 
 import asyncio
 import ssl
@@ -14,13 +14,13 @@ PIECE = 1 << 16
 
 @dataclass
 class WireTap:
-    """Holds the server's own certificate, so that hospitals take it for the server."""
+    """Proxy with the server's own certificate, so that hospitals accept it as the server."""
 
     certificates: Path
     server_port: int
     recorded: bytearray = field(default_factory=bytearray)
     bytes_until_cut: int | None = None
-    """Of what hospitals send; the connection that sends the last of them is cut, and so is each that begins then."""
+    """Bytes from hospitals before the cut: it ends the connection that sends the last of them, and all later ones."""
     cut: threading.Event = field(default_factory=threading.Event)
     port: int = 0
     listening: threading.Event = field(default_factory=threading.Event)
@@ -65,7 +65,7 @@ class WireTap:
 
 @contextmanager
 def tapped(certificates: Path, server_port: int) -> Iterator[WireTap]:
-    """In a thread that ends with this process."""
+    """Run a proxy in a thread that ends with this process."""
     tap = WireTap(certificates, server_port)
     threading.Thread(target=lambda: asyncio.run(tap.listen()), daemon=True).start()
     tap.listening.wait(10)
