@@ -11,11 +11,11 @@ from teledx_fed.config.settings import Settings
 from teledx_fed.core.examples import Example, Eye, Patients, Shard, Site
 
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # what a test starts shares its cores with another test
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # two test processes of two threads each, on two cores, fall to a fifth
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # a test's processes share their cores with another test
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two processes of two threads each, on two cores, are five times slower
 
 settings.register_profile("gate", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("gate")  # the same examples each time; --hypothesis-profile=default looks for new ones
+settings.load_profile("gate")  # the same examples each time; --hypothesis-profile=default draws new ones
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -65,7 +65,7 @@ def tiny_site(tmp_path: Path) -> Callable[..., Site]:
 
 @pytest.fixture
 def tiny_settings(tmp_path: Path) -> Callable[..., Settings]:
-    """Settings of a run that takes a second; `overrides` by dotted name."""
+    """Return a function that makes settings of a run of one second; `overrides` such as `federation__rounds`."""
 
     def make(**overrides: object) -> Settings:
         values: dict[str, dict[str, object]] = {

@@ -1,4 +1,4 @@
-"""DICOM photographs as cameras write them, for tests."""
+"""DICOM photographs like those of cameras, for tests."""
 
 import io
 from pathlib import Path
@@ -19,7 +19,7 @@ RGB = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
 SMOOTH = np.ascontiguousarray(cv2.resize(RGB[:4, :6], (60, 40), interpolation=cv2.INTER_CUBIC))
 GREY = RGB[..., 0]
 DEEP = np.random.default_rng(1).integers(0, 4096, (40, 60), dtype=np.uint16)
-"""40 × 60: noise, what JPEG keeps well, one channel, and 12 bits of 16."""
+"""Pixels, 40 × 60: noise, a smooth image that JPEG preserves well, one channel, and 12 bits of 16."""
 
 
 def photograph(
@@ -28,7 +28,7 @@ def photograph(
     syntax: uid.UID = uid.ExplicitVRLittleEndian,
     **values: object,
 ) -> Dataset:
-    """Height × width or height × width × 3, as they shall be stored; `values` by keyword, None for one to leave out."""
+    """Make a data set of pixels, height × width (× 3), stored unchanged; `values` by keyword, None to leave one out."""
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = syntax
@@ -58,7 +58,7 @@ def store(dataset: Dataset, content: bytes) -> None:
 
 
 def compressed(pixels: NDArray[np.uint8], syntax: uid.UID, interpretation: str, **options: object) -> Dataset:
-    """As Pillow encodes them."""
+    """Make a data set of pixels (height, width, 3) that Pillow encodes."""
     dataset = photograph(pixels, interpretation, syntax)
     store(dataset, encapsulate([encoded(pixels, "JPEG" if syntax == JPEG else "JPEG2000", **options)]))
     return dataset

@@ -1,6 +1,6 @@
-"""Machines on this one, for what people do on several: each has its own network, processes, /srv, /media and units.
+"""Several machines on this one, each with its own network, processes, /srv, /media and systemd units.
 
-They are namespaces of the kernel; with the test all of it is gone. Only root can make them.
+They are namespaces of the kernel, and disappear with the test. Only root can make them.
 """
 
 import os
@@ -16,14 +16,14 @@ from typing import Any
 STAND_IN = Path(__file__).with_name("systemd_stand_in.py")
 OWN = {"srv": "/srv", "media": "/media", "units": "/etc/systemd/system"}
 CLEAN = ("PYTHON", "VIRTUAL_ENV", "PIP_", "UV_", "MAKE", "MFLAGS", "COVERAGE")
-"""Begins of the names of what a new login would not find in its environment."""
+"""Prefixes of environment variables that a new login does not have."""
 
 
 class Terminal:
-    """A shell on a machine; where one starts and what one sets lasts from block to block."""
+    """A shell on a machine; its folder and variables last from block to block."""
 
     def __init__(self, shell: subprocess.Popen[str], log: Path) -> None:
-        """`log` keeps all that was said."""
+        """Write all output of `shell` to the file `log`."""
         self._shell, self._log, self._end = shell, log, f"end {uuid.uuid4().hex}"
 
     def run(self, block: str, may_fail: bool = False) -> tuple[int, str]:
@@ -53,7 +53,7 @@ class Machine:
         self.terminal = Terminal(shell, folder / "terminal.log")
 
     def path(self, path: str) -> Path:
-        """A place under /srv or /media, as it is seen from outside."""
+        """Return the path outside the machine of a path under /srv or /media."""
         return self.folder / path.removeprefix("/")
 
     def knows(self, hosts: Mapping[str, str]) -> None:
@@ -62,7 +62,7 @@ class Machine:
         self.terminal.run(f"mount --bind '{self.folder}/hosts' /etc/hosts")
 
     def shows(self, there: Path, here: str) -> None:
-        """Another folder at a place of this machine's, to be read alone."""
+        """Mount another folder on this machine, read-only."""
         self.terminal.run(f"mkdir -p {here}\nmount --bind '{there}' {here}\nmount -o remount,ro,bind {here}")
 
 
@@ -104,7 +104,7 @@ def _command(path: Path, line: str) -> None:
 
 
 def connect(one: Machine, other: Machine, number: int) -> tuple[str, str]:
-    """A cable between the two; the addresses at its ends."""
+    """Connect two machines by a cable, and return the addresses at its ends."""
     ends = {one: f"192.0.2.{4 * number + 1}", other: f"192.0.2.{4 * number + 2}"}
     cable = f"cable{number}"
     here, there = (["netns", str(end.process)] for end in ends)
@@ -116,7 +116,7 @@ def connect(one: Machine, other: Machine, number: int) -> tuple[str, str]:
 
 @contextmanager
 def federation(folder: Path, host: str, hospitals: tuple[str, ...]) -> Iterator[dict[str, Machine]]:
-    """A coordinator's machine that is called `host`, and hospitals' that reach it and nothing else."""
+    """Yield a coordinator's machine with the name `host`, and hospitals' machines that can only reach it."""
     with ExitStack() as stack:
         machines: dict[str, Any] = {
             name: stack.enter_context(machine(name, folder / name)) for name in ("coordinator", *hospitals)

@@ -1,4 +1,4 @@
-"""Identifiers in every field that can hold one, to be looked for wherever something is stored, sent or told."""
+"""Identifiers in every field that can contain one, for tests that search for them in all that is stored or sent."""
 
 import io
 
@@ -23,10 +23,10 @@ VALUES = {
     "UI": f"1.2.{DIGITS}",
     **dict.fromkeys(("OB", "OW", "UN", "OB or OW"), TEXT.encode()),
 }
-"""By value representation: what can hold text, or bytes that are."""
+"""Identifiers by value representation, for those that can contain text."""
 CANARIES = [TEXT.encode(), TEXT.encode("utf-16-le"), DIGITS.encode(), DATE.encode(), b"097Y", b"230713"]
 STRUCTURE = {*dicom_pixels.KEYWORDS, "SpecificCharacterSet"}
-"""A file that says anything else there shows no photograph."""
+"""Elements that keep their values: with others, the file is not a photograph."""
 
 
 def planted(dataset: Dataset, tag: int, vr: str) -> None:
@@ -48,7 +48,7 @@ def plant_everywhere(dataset: Dataset) -> Dataset:
 
 
 def full_of_identifiers(pixels: NDArray[np.uint8]) -> Dataset:
-    """In every element that can hold text, once more in an item of sequences that are read, and around the data set."""
+    """Plant identifiers in every element that can contain text, in items of sequences, and in the file's meta data."""
     image = pixels.copy()
     cv2.putText(image, "DOE", (2, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (255, 255, 255), 1)
     dataset = plant_everywhere(photograph(image))

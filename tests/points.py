@@ -1,4 +1,4 @@
-"""Operating points as a test wants them."""
+"""Operating points for tests."""
 
 from teledx_fed.core.operating_points import Bound, OperatingPoint, OperatingPoints, Performance, Share, Source
 
@@ -22,7 +22,7 @@ def point(threshold: float, source: Source = Source.LOCAL) -> OperatingPoint:
 
 
 def points(referable: float, urgent: float, source: Source = Source.LOCAL) -> OperatingPoints:
-    """`source` is that of the urgent one."""
+    """Return operating points; `source` is that of the urgent one."""
     return OperatingPoints(point(referable), point(urgent, source))
 
 

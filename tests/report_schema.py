@@ -1,4 +1,4 @@
-"""Check of a real report.json against the published schema."""
+"""Check a real report.json against the published schema."""
 
 import json
 from pathlib import Path

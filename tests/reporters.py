@@ -1,4 +1,4 @@
-"""A reporter that keeps what a test asserts."""
+"""A reporter that records messages and progress for tests."""
 
 from teledx_fed.core.reports import RoundReport, SilentReporter
 

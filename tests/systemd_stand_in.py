@@ -1,7 +1,7 @@
-"""systemctl where no systemd runs: keeps a unit's process up as the unit says, as confined as can be done without it.
+"""systemctl where no systemd runs: runs and restarts a unit's process, confined as far as possible without systemd.
 
-Read-only file systems but for ReadWritePaths, a /tmp of its own, no capabilities or new privileges, umask, limits and
-the filter of system calls are the unit's; memory and tasks are not bounded, and the user is root.
+The unit sets file systems that are read-only except ReadWritePaths, a private /tmp, no capabilities or new privileges,
+umask, limits and the filter of system calls. Memory and tasks are not limited, and the user is root.
 """
 
 import ctypes
@@ -59,7 +59,7 @@ def supervise(name: str) -> None:
     while not stopping:
         child = subprocess.Popen(["unshare", "--mount", sys.executable, __file__, "-", "confined", name])
         if stopping:
-            child.terminate()  # the signal was for the one before
+            child.terminate()  # the signal arrived for the previous process
         child.wait()
         until = time.monotonic() + float(unit["RestartSec"])
         while not stopping and time.monotonic() < until:
@@ -106,7 +106,7 @@ def _system_calls(group: str) -> set[str]:
 
 
 def _renounce() -> None:
-    """All capabilities, and ways to new ones: NoNewPrivileges=yes, CapabilityBoundingSet=."""
+    """Drop all capabilities, and the means to gain any: NoNewPrivileges=yes, CapabilityBoundingSet=."""
     library = ctypes.CDLL(None)
     for capability in range(int(Path("/proc/sys/kernel/cap_last_cap").read_text()) + 1):
         assert library.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) == 0
@@ -114,7 +114,7 @@ def _renounce() -> None:
 
 
 def _filter(allowed: set[str]) -> None:
-    """What is not allowed ends with EPERM, as SystemCallErrorNumber= says."""
+    """Make all other system calls fail with EPERM, as in SystemCallErrorNumber=."""
     library = ctypes.CDLL("libseccomp.so.2")
     library.seccomp_init.restype = ctypes.c_void_p
     permit, refuse = 0x7FFF0000, 0x00050000 | errno.EPERM

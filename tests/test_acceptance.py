@@ -1,4 +1,4 @@
-"""What the main job must show, on the data it is meant for."""
+"""Requirements of the main job, on the data for which it is made."""
 
 import csv
 import json
@@ -63,7 +63,7 @@ def test_real_hospitals_learn_from_each_other_and_the_easy_one_keeps_its_own(rea
 
 
 def test_robust_strategies_bear_a_hospital_that_poisons(tmp_path: Path) -> None:
-    """Six seeds: with three, the worst of four honest hospitals moves by .02 with the patients that are drawn."""
+    """With three seeds, the worst of four honest hospitals varies by .02 with the patients; so there are six."""
     swept = ["strategy=fedtrimmedavg,multikrum", "faults=none,sign_flip,label_flip", "seeds=[0,1,2,3,4,5]"]
     fast = ["simulation.threads=1", "evaluation.replicates=20", f"data.cache={tmp_path / 'cache'}"]
     folder = run(tmp_path / "poisoned", "experiment=poisoned", *swept, *fast)

@@ -1,4 +1,4 @@
-"""The app that Flower runs for a hospital, in one process and on Ray: the same bits as the simulation."""
+"""Flower's app of a hospital, in one process and on Ray, gives the same bits as the simulation."""
 
 import json
 from collections.abc import Callable

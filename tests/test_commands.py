@@ -1,4 +1,4 @@
-"""How every command-line program reports errors."""
+"""Error reports of every command-line program."""
 
 import re
 import sys
@@ -68,7 +68,7 @@ def test_an_error_of_the_tree_is_one_line_and_is_not_logged(tmp_path: Path, monk
 
 
 def assert_referred(output: str, folder: Path) -> None:
-    """A reference number, without the error's text, that the folder's log has with the traceback."""
+    """Check that the output has a reference number and no error text, and the folder's log the traceback."""
     assert SECRET not in output
     reference = re.search("reference [0-9a-f]{8}", output)
     assert reference is not None, output

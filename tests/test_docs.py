@@ -1,4 +1,4 @@
-"""Pages name paths and functions that exist, and each link of a page leads somewhere."""
+"""Pages name paths and functions that exist, and every link has a target."""
 
 import ast
 import re

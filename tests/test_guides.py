@@ -1,4 +1,4 @@
-"""The coordinator's and the hospital's guide, followed to the letter: each on a machine of its own, turn by turn."""
+"""The coordinator's and the hospital's guide, followed exactly, each on its own machine, turn by turn."""
 
 import os
 import re
@@ -30,7 +30,7 @@ GIVEN = {
     7: ("hospital", "site/keys/site.pub", "coordinator", "{hospital}.pub"),
     14: ("coordinator", "server/audit.jsonl", "hospital", "coordinator.jsonl"),
 }
-"""What changes hands before a turn."""
+"""Files that one party sends to the other before a turn."""
 
 MARK = re.compile(
     r"<!-- turn (?P<number>\d+)(?:, (?P<how>[^>]+?))? -->\n```(?P<language>\w+)\n(?P<block>.*?)```", re.DOTALL
@@ -42,7 +42,7 @@ COMMAND = re.compile(r"python -m (?P<module>server|sites) (?P<words>[a-z][^`\n]*
 
 @dataclass(frozen=True)
 class Turn:
-    """What one of the two does next, and what they should see then."""
+    """The next step of one party, and its expected output."""
 
     number: int
     who: str
@@ -69,7 +69,7 @@ def _seen(after: str) -> tuple[str, ...]:
 
 
 def missing(expected: tuple[str, ...], said: str) -> str | None:
-    """The first expected line that does not come after those before it; `…` stands for anything."""
+    """Return the first expected line that does not follow those before it, or None; `…` matches any text."""
     lines = iter(said.splitlines())
     for line in expected:
         pattern = re.compile(".*".join(map(re.escape, line.split("…"))))
@@ -120,7 +120,7 @@ def test_each_message_that_is_explained_is_said_somewhere(name: str) -> None:
 
 
 def draw_photographs(root: Path, hospital: str) -> None:
-    """Noisy discs whose brightness tells the grade, in the layout of EyePACS."""
+    """Write noisy discs whose brightness depends on the grade, in the layout of EyePACS."""
     rows, columns = np.mgrid[:96, :96] - 47.5
     disc = (rows**2 + columns**2 < 46**2)[..., None]
     (root / "train").mkdir(parents=True)
@@ -160,19 +160,19 @@ def hand_over(machines: dict[str, Machine], sender: str, what: str, receiver: st
 
 
 def lend_installation(machines: dict[str, Machine]) -> None:
-    """A third one would only cost time."""
+    """Use north's installation at south, since a third one would only take time."""
     machines["south"].shows(machines["north"].path("/srv/teledx/venv"), "/srv/teledx/venv")
     machines["south"].terminal.run(". /srv/teledx/venv/bin/activate")
 
 
 def share_files(machine: Machine) -> None:
-    """With the repository's environment, which holds the same libraries: another 6 GB might not find room."""
+    """Hard-link the installation to the repository's environment, which has the same libraries, to save 6 GB."""
     how = ("--quiet", "--ignore-time", "--maximize", "--minimum-size=1M")
     subprocess.run(["hardlink", *how, ROOT / ".venv", machine.path("/srv/teledx/venv")], check=True)
 
 
 def follow(machine: Machine, turn: Turn, name: str) -> None:
-    """By `name`, who is not always whom the guide speaks of."""
+    """Follow a turn at `name`, which may differ from the name in the guide."""
     block, seen = turn.block, turn.seen
     if name not in ("coordinator", "north"):
         block, seen = block.replace("north", name), tuple(line.replace("north", name) for line in seen)
@@ -189,7 +189,7 @@ def follow(machine: Machine, turn: Turn, name: str) -> None:
 
 
 def is_confined(machine: Machine) -> bool:
-    """The worker, as its unit says: it changes nothing but its own folder, and can become nobody else."""
+    """Whether the worker is confined as its unit states: it writes only in its folder, without privileges."""
     process = machine.path("/srv/teledx/site/state/join.pid").read_text()
     _, said = machine.terminal.run(f"cat /proc/{process}/status /proc/{process}/mountinfo")
     mounts = {fields[4]: fields[5][:2] for line in said.splitlines() if len(fields := line.split()) > 6}

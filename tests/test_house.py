@@ -1,4 +1,4 @@
-"""The rules of the code, read from its source: layers, doors, randomness, and who may read the test sets."""
+"""Rules of the source code: layers, imports, randomness, and which functions may read the test sets."""
 
 import ast
 import re
@@ -123,7 +123,7 @@ def _allowed(importer: str, imported: str) -> bool:
 
 
 def test_the_two_sides_of_a_deployment_share_only_what_is_common() -> None:
-    """A site's code never loads the server's, or the other way round; what both use lies in `common`."""
+    """A site's code never imports the server's, or the reverse; code for both is in `common`."""
     sides = {"site": {"server"}, "server": {"site"}, "common": {"site", "server"}}
     wrong = [
         f"{path} imports {name}"
@@ -157,7 +157,7 @@ def test_every_private_name_of_flower_is_used() -> None:
 
 
 def private_names(tree: ast.Module) -> set[str]:
-    """Names of Flower that a file imports and that no public module of Flower holds."""
+    """Return the names that a file imports from Flower and that no public module of Flower contains."""
     modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     names = {name for name in imports(tree) if name.split(".")[0] == "flwr" and name not in modules}
     return {name for name in names if name.rpartition(".")[0] not in PUBLIC_FLOWER}
@@ -176,7 +176,7 @@ def test_nothing_reads_or_seeds_a_global_generator() -> None:
         for node in ast.walk(tree)
         if isinstance(node, ast.Call) and _is_global_draw(node)
     ]
-    # timm initialises from torch's global generator, and shap draws from numpy's: both are put back as they were
+    # timm initialises from torch's global generator, and shap draws from numpy's: both states are restored
     lent = ("teledx_fed/model/network.py", "teledx_fed/diagnosis/explain.py")
     assert [place for place in wrong if not place.startswith(lent)] == []
     assert len(wrong) == 3
@@ -200,7 +200,7 @@ def test_one_function_reads_the_test_sets() -> None:
         for node in ast.walk(function)
         if isinstance(node, ast.Attribute) and node.attr in ("test", "everyone") and "shard" in ast.unparse(node.value)
     }
-    # `_about` and `summary` count examples, `_digest` names all of them by one hash and `_photographs` each by its own;
+    # `_about` and `summary` count examples, `_digest` hashes them together and `_photographs` one by one;
     # none reads an image
     assert readers == {
         "teledx_fed/training/evaluate.py:evaluate",
@@ -234,14 +234,14 @@ LIBRARIES_VALUE_ERRORS = {
     "teledx_fed/diagnosis/web/oidc.py",
     "teledx_fed/diagnosis/web/settings.py",
 }
-"""They read an address or a number from the network: a `ValueError` of Python's or a library's."""
+"""Modules that read an address or number from the network, where Python or a library raises a `ValueError`."""
 REPORTING = {
     "run_simulation.py": 1,
     "teledx_fed/commands.py": 1,
     "teledx_fed/deployment/server/web/page.py": 1,
     "teledx_fed/diagnosis/web/app.py": 1,
 }
-"""Where every error that is not of the tree gets a reference number, and how often."""
+"""Modules that give every unexpected error a reference number, with the number of such places."""
 
 
 def test_commands_and_pages_catch_nothing_wider_than_the_tree() -> None:

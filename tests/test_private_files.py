@@ -1,4 +1,4 @@
-"""What may hold a patient's name is its owner's alone, whatever the umask."""
+"""Files that may contain a patient's name are private to their owner, whatever the umask."""
 
 import os
 from collections.abc import Iterator

@@ -27,7 +27,7 @@ OF_REAL_HOSPITALS = "real"
 
 @pytest.fixture
 def few_photographs(real_data: Path, tmp_path: Path) -> Path:
-    """The first of each real hospital, in their own layouts; none is copied."""
+    """Return a folder with the first photographs of each real hospital, in their own layouts, by links."""
     for site, table, images in (
         ("aptos2019", "train.csv", "train_images"),
         ("eyepacs", "trainLabels.csv", "train"),
@@ -44,7 +44,7 @@ def few_photographs(real_data: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Path:
-    """A checkout to work in, whose runs are thrown away."""
+    """Return a folder with links to the program, for runs that are deleted later."""
     for name in ("run_simulation.py", "conf"):
         (tmp_path / name).symlink_to(ROOT / name)
     return tmp_path
@@ -97,7 +97,7 @@ def test_the_guide_leads_through_four_real_hospitals(desk: Path, few_photographs
 
 
 def lay_out_own_hospitals(folder: Path) -> None:
-    """Three hospitals as they might lie, and the guide's own description of them."""
+    """Write three hospitals in typical folders, and the guide's own description of them."""
     (described,) = re.findall(r"```yaml\n(.*?)```", GUIDE, re.DOTALL)
     (folder / "hospitals.yaml").write_text(described, "utf-8")
     rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""A run whose disk is full, whose folder is read-only, or that another process is at: one line, and nothing lost."""
+"""A run with a full disk, a read-only folder or a folder in use: the error is one line, and no data are lost."""
 
 import json
 import os
@@ -53,7 +53,7 @@ def run(tmp_path: Path) -> Run:
 
 @pytest.fixture
 def own_mounts(run: Run, tmp_path: Path) -> Run:
-    """A shell that may mount for itself alone."""
+    """Return a function that runs a script in a mount namespace of its own."""
     if run("unshare", "-m", "mount", "-t", "tmpfs", "tmpfs", str(tmp_path)).returncode:
         pytest.skip("this user may not mount in a namespace of its own")
     return lambda script: run("unshare", "-m", "sh", "-c", script)
@@ -61,7 +61,7 @@ def own_mounts(run: Run, tmp_path: Path) -> Run:
 
 @pytest.fixture
 def ward() -> Iterator[Path]:
-    """A folder that every user may read: pytest keeps its own to their owner."""
+    """Yield a folder that every user may read: pytest's folders are private to their owner."""
     with TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         yield Path(folder)
@@ -69,7 +69,7 @@ def ward() -> Iterator[Path]:
 
 @pytest.fixture
 def as_nobody(ward: Path) -> Run:
-    """In a folder that another user owns."""
+    """Return a function that runs a command in `ward` as a user who does not own it."""
     if os.geteuid() != 0 or shutil.which("setpriv") is None:
         pytest.skip("only root may become another user")
     plain = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
@@ -141,7 +141,7 @@ def test_after_space_is_freed_a_run_reaches_the_same_bits(
     assert "Traceback" not in ended.stderr
     assert (tmp_path / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
     assert len((tmp_path / "rounds.jsonl").read_text().splitlines()) == 7
-    assert not [path for path in kept.rglob(".*") if path.is_file()]  # neither a lock nor half a file
+    assert not [path for path in kept.rglob(".*") if path.is_file()]  # no lock and no incomplete file
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""`run_simulation.py` as a researcher runs it: another process, its run folder, and kill -9 at any moment."""
+"""`run_simulation.py` as a researcher runs it: in a process, with a run folder, and with kill -9 at any moment."""
 
 import json
 import math
@@ -83,7 +83,7 @@ def finish(process: "subprocess.Popen[str]") -> Path:
 
 
 def kill_at(process: "subprocess.Popen[str]", line: str) -> None:
-    """kill -9 as soon as that line was said."""
+    """Send kill -9 as soon as the process prints that line."""
     assert process.stderr is not None
     for said in process.stderr:
         if said.startswith(line):
@@ -179,7 +179,7 @@ def test_a_setting_that_does_not_exist_ends_a_run_before_it_begins(
 
 @pytest.mark.slow
 def test_bad_data_is_named_with_file_and_row(start: Start, tmp_path: Path) -> None:
-    """First what the table says, before a photograph is read; then what a photograph says."""
+    """First a problem in the table, before a photograph is read; then a problem in a photograph."""
     root = tmp_path / "site"
     (root / "train_images").mkdir(parents=True)
     (root / "train_images" / "torn.png").write_bytes(b"\x89PNG\r\n\x1a\n")
@@ -220,7 +220,7 @@ def test_two_files_of_one_group_are_refused(start: Start, tmp_path: Path) -> Non
 
 @pytest.mark.slow
 def test_interrupted_by_hand_it_says_how_to_go_on(start: Start, tmp_path: Path) -> None:
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell runs in the background ignores it
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background processes ignore it
     process = start(*TINY, "baselines=[]", "federation.rounds=200", f"folder={tmp_path / 'run'}")
     signal.signal(signal.SIGINT, before)
     assert process.stderr is not None
@@ -257,7 +257,7 @@ def test_a_killed_sweep_goes_on_by_the_same_command(start: Start, tmp_path: Path
 
 @pytest.mark.slow
 def test_two_folders_and_the_seeds_head(start: Start, tmp_path: Path) -> None:
-    """The seed's example: metrics that need five grades are null, those of referable or not are there."""
+    """The example of the seed head: metrics that need five grades are null, those of referable disease are present."""
     for example in hospital("clinic", HospitalSettings(patients=60), seed=0).examples:
         folder = tmp_path / "photographs" / ("referable" if example.referable else "not_referable")
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Photographs that are drawn in no time, in a module that other processes can import."""
+"""Photographs that are fast to draw, in a module that other processes can import."""
 
 import hashlib
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from teledx_fed.core.examples import Example
 
 @dataclass(frozen=True)
 class TinyPhotograph:
-    """A 64 px image whose brightness tells the grade, so that a tiny network can learn it."""
+    """A 64 px image whose brightness depends on the grade, so that a tiny network can learn it."""
 
     name: str
     grade: int

@@ -1,4 +1,4 @@
-"""Which errors are one line for a person, and which have a reference number and a traceback in the log."""
+"""Expected errors are one line; others have a reference number, and a traceback in the log."""
 
 import errno
 import re

@@ -1,4 +1,4 @@
-"""One process at a time in a folder, whatever becomes of it."""
+"""Only one process at a time may use a folder, also after a crash."""
 
 import os
 import subprocess
@@ -39,7 +39,7 @@ def test_the_second_process_is_told_who_holds_the_folder(holder: "subprocess.Pop
         exclusive(tmp_path / ".lock"),
     ):
         pass
-    assert f"process {holder.pid}" in (tmp_path / ".lock").read_text()  # still told to the third
+    assert f"process {holder.pid}" in (tmp_path / ".lock").read_text()  # a third process also reads the holder
 
 
 def test_a_killed_process_holds_nothing(holder: "subprocess.Popen[str]", tmp_path: Path) -> None:
@@ -79,4 +79,4 @@ while held < 100:
     command = [sys.executable, "-c", program, str(tmp_path / ".lock"), str(count)]
     processes = [subprocess.Popen(command) for _ in range(3)]
     assert [process.wait() for process in processes] == [0, 0, 0]
-    assert int(count.read_text()) == 300  # no count was lost: never were two inside
+    assert int(count.read_text()) == 300  # no count is lost: two processes were never inside at once

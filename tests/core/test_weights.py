@@ -65,7 +65,7 @@ def test_the_order_of_what_is_averaged_shows_in_no_bit(found: list[tuple[np.ndar
 
 @given(hospitals)
 def test_a_mean_is_the_exact_one_rounded_once(found: list[tuple[np.ndarray, float]]) -> None:
-    """Against rational numbers; weights by square root are rounded before they are summed."""
+    """Compare with rational numbers; weights by square root are rounded before they are summed."""
     counted = [(vector, int(by)) for vector, by in found]
     exact = [
         sum(Fraction(float(vector[i])) * by for vector, by in counted) / sum(by for _, by in counted) for i in range(5)

@@ -7,7 +7,7 @@ from teledx_fed.data.augmentation import BRIGHTNESS, CONTRAST, DEGREES, SATURATI
 
 
 def batch(count: int = 8) -> torch.Tensor:
-    """Copies of one image: a disc with a spot beside its centre."""
+    """Return copies (count, 3, 48, 48) of one image: a disc with a spot beside its centre."""
     y, x = torch.meshgrid(torch.linspace(-1, 1, 48), torch.linspace(-1, 1, 48), indexing="ij")
     image = 120 * (x**2 + y**2 < 0.8) + 100 * ((x - 0.4) ** 2 + y**2 < 0.03)
     return torch.stack([image, image / 2, image / 3]).to(torch.uint8).expand(count, -1, -1, -1)
@@ -53,7 +53,7 @@ def test_prepared_photographs_need_not_be_contiguous() -> None:
 
 
 def one_by_one(image: torch.Tensor, draw: list[float]) -> torch.Tensor:
-    """torchvision's functions, in the order of `augment`; `draw` holds eight numbers in −1…1."""
+    """Apply torchvision's functions in the order of `augment`; `draw` contains eight numbers in −1…1."""
     mirrored, turned, right, down, scaled, brightness, contrast, saturation = draw
     side = image.shape[-1]
     image = functional.horizontal_flip(image) if mirrored < 0 else image

@@ -10,7 +10,7 @@ from teledx_fed.core.examples import Eye, Field, Patients
 from teledx_fed.data.dicom import about, described, read_dataset
 from teledx_fed.data.layouts import read
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")  # as the library has it outside of pytest
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")  # as the library sets it outside pytest
 
 
 def said(**values: object) -> object:

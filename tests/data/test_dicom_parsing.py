@@ -33,7 +33,7 @@ from teledx_fed.data.deidentification import deidentified
 from teledx_fed.data.dicom import described, is_dicom, read_dataset
 from teledx_fed.data.dicom_pixels import pixels
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")  # as the library has it outside of pytest
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")  # as the library sets it outside pytest
 
 ORIGINS = Path(pydicom.__file__).parent / "data" / "test_files"
 
@@ -152,7 +152,7 @@ def test_a_frame_of_another_size_than_its_header_says_is_refused() -> None:
 
 
 def header(*elements: bytes) -> bytes:
-    """A file of explicit VR elements as they are."""
+    """Return a file of these raw explicit VR elements."""
     meta = photograph(RGB)
     for keyword in [element.keyword for element in meta]:
         delattr(meta, keyword)
@@ -214,7 +214,7 @@ def test_no_warning_or_log_quotes_a_file(tmp_path: Path) -> None:
 
 
 def ask_all(content: bytes) -> None:
-    """An answer or a `ValueError`."""
+    """Check that each function returns, or raises a `ValueError` that names the requirement."""
     for ask in (
         lambda dataset: described(dataset, "photograph"),
         lambda dataset: pixels(dataset, "photograph"),

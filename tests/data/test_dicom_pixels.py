@@ -33,7 +33,7 @@ from teledx_fed.data.dicom import DicomPhotograph, read_dataset
 from teledx_fed.data.dicom_pixels import PHOTOGRAPHS, pixels
 from teledx_fed.data.photographs import PhotographFile
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")  # as the library has it outside of pytest
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")  # as the library sets it outside pytest
 
 Picture = NDArray[np.uint8]
 
@@ -86,7 +86,7 @@ def test_rle_of_16_bits() -> None:
 @pytest.mark.parametrize("interpretation", ["YBR_FULL_422", "YBR_FULL", "RGB"])
 @pytest.mark.parametrize("subsampling", [0, 1, 2])
 def test_jpeg_baseline(interpretation: str, subsampling: int) -> None:
-    """Exported as RGB, a JPEG file is mostly still YCbCr, and its header states so."""
+    """A JPEG that is exported as RGB usually still contains YCbCr, and its header states so."""
     content = encoded(SMOOTH, "JPEG", quality=95, subsampling=subsampling)
     image = shown(compressed(SMOOTH, JPEG, interpretation, quality=95, subsampling=subsampling))
     truth = np.asarray(Image.open(io.BytesIO(content)))
@@ -140,7 +140,7 @@ def test_ybr_full() -> None:
 
 
 def test_ybr_full_422() -> None:
-    """Two brightnesses, and one colour for both."""
+    """Each pair of pixels has two brightnesses and one colour."""
     pairs = SMOOTH[:, ::2].repeat(2, axis=1)
     pairs[:, 1::2] = np.clip(pairs[:, 1::2] // 2 + 60, 0, 255)
     full = ybr(pairs)
@@ -230,7 +230,7 @@ ORIGINS = Path(pydicom.__file__).parent / "data" / "test_files"
 
 
 def test_lossless_jpeg_shows_what_uncompressed_shows() -> None:
-    """The photograph of 100 × 100 colours that several programs compressed."""
+    """Compare versions of one photograph, 100 × 100, that several programs compressed."""
     lossless, plain = (pydicom.dcmread(ORIGINS / f"SC_rgb_{name}.dcm") for name in ("jpeg_gdcm", "rle"))
     assert lossless.file_meta.TransferSyntaxUID == uid.JPEGLosslessSV1
     np.testing.assert_array_equal(shown(lossless), shown(plain))

@@ -1,4 +1,4 @@
-"""A cached value equals the value that would be computed again."""
+"""A cached value equals the value that a new computation gives."""
 
 from pathlib import Path
 

@@ -23,7 +23,7 @@ def drawn(patient: int, eye: Eye, field: Field, camera: str = "topcon") -> Synth
 
 
 def place(image: SyntheticPhotograph) -> complex:
-    """Of the disc, as x + iy in radii of the fundus from its centre."""
+    """Return the place of the disc, as x + iy in radii of the fundus from its centre."""
     eye = image._anatomy()
     return (complex(image._view(eye).pixels(np.array(eye.disc))) - CENTRE) / CAMERAS[image.camera].radius
 

@@ -97,7 +97,7 @@ def test_near_duplicates_stay_and_their_patients_become_one(scenes: Scenes) -> N
 
 @pytest.mark.parametrize("grade", [0, 4])
 def test_patients_who_share_an_exact_duplicate_are_one(grade: int, scenes: Scenes) -> None:
-    """Whether one copy is kept or, for their grades, none: the other photographs show the same eyes."""
+    """Also where no copy is kept, since their grades conflict: the patients' other photographs show the same eyes."""
     distinct = deduplicate(
         collection(
             Example(Scene("a", 1), 0, "p"), Example(Scene("b", 1), grade, "q"),

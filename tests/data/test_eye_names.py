@@ -1,4 +1,4 @@
-"""Names of files: an eye where every word agrees, else none and why."""
+"""The eye in a file's name, if all words agree, else the reason why it is unknown."""
 
 import pytest
 from hypothesis import given, settings

@@ -1,4 +1,4 @@
-"""From a folder as it lies to hospitals: everything that is wrong at once, or left out and counted."""
+"""From a folder of photographs to hospitals: all problems are reported at once, or set aside and counted."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +19,7 @@ from teledx_fed.data.problems import BadData, Problem
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """30 photographs of APTOS, one of them torn, beside a row without a file and one without a grade that exists."""
+    """Write an APTOS folder: 30 photographs, one of them truncated, a row without a file, and one with a bad grade."""
     folder = tmp_path / "aptos"
     (folder / "train_images").mkdir(parents=True)
     rng = np.random.default_rng(0)
@@ -59,7 +59,7 @@ def test_photographs_of_more_pixels_than_the_limit_are_named(of: Callable[..., S
 
 
 def test_all_problems_are_reported_at_once(of: Callable[..., Settings], tmp_path: Path) -> None:
-    """Of all hospitals, before a photograph is prepared; then all photographs that cannot be decoded."""
+    """First those of all hospitals, before any photograph is prepared; then all photographs that cannot be decoded."""
     reporter = RecordingReporter()
     settings = of()
     root = Path(settings.data.sources["clinic"].root)
@@ -80,7 +80,7 @@ def test_all_problems_are_reported_at_once(of: Callable[..., Settings], tmp_path
 
 
 def test_no_photograph_of_a_bad_folder_or_row_goes_missing(of: Callable[..., Settings], tmp_path: Path) -> None:
-    """Every file below the root is learned from, set aside by name, or counted as not taken."""
+    """Every file below the root is an example, is set aside by name, or is counted as not taken."""
     settings = of(on_bad="skip")
     photographs = Path(settings.data.sources["clinic"].root) / "train_images"
     (photographs / "unlisted.png").write_bytes((photographs / "eye1.png").read_bytes())

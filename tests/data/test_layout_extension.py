@@ -1,4 +1,4 @@
-"""The layout of docs/extending.md, as an installed package of somebody else, and partitions in the same way."""
+"""The layout of docs/extending.md in an installed package, and a partition in the same way."""
 
 import os
 import re
@@ -50,7 +50,7 @@ def package(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def hospitals(tmp_path: Path) -> Path:
-    """The file of hospitals in the example, and an export that it describes."""
+    """Write the example's file of hospitals, and an export that it describes."""
     images, rng = tmp_path / "export" / "images", np.random.default_rng(0)
     images.mkdir(parents=True)
     rows = ["photo,person,side,stage"]

@@ -36,7 +36,7 @@ def read_whole(layout: str, root: Path, grading: Mapping[str, int] = {}) -> Coll
 
 
 def files(collection: Collection, root: Path) -> list[tuple[str, int, str]]:
-    """Where each photograph lies, its grade and its patient."""
+    """Return path, grade and patient of each photograph."""
     return [(e.image.name.removeprefix(f"{root}/"), e.grade, e.patient) for e in collection.examples]
 
 
@@ -109,7 +109,7 @@ def test_messidor2_infers_patients_from_names(tmp_path: Path) -> None:
 
 
 def test_messidor2_infers_patients_whatever_the_number_in_the_names(tmp_path: Path) -> None:
-    """A day, the second of it, and four digits that photographs of one series share."""
+    """A name has a day, a second of the day, and four digits that are the same for one series."""
     table(tmp_path / "messidor_data.csv", MESSIDOR2.replace("_0100_", "_0400_"))
     photographs(tmp_path / "images", *(name.replace("_0100_", "_0400_") for name in MESSIDOR2_IMAGES))
     collection = read_whole("messidor2", tmp_path)

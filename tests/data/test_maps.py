@@ -29,7 +29,7 @@ def test_a_finer_map_stays_at_or_above_its_lowest_value_and_keeps_its_highest_pl
 
 
 def test_a_mask_goes_into_the_prepared_square_with_its_photograph() -> None:
-    """A pale patch that is painted and masked alike is found in the same pixels."""
+    """A patch, drawn on the photograph and in its mask, lies on the same prepared pixels."""
     image = photograph(0).read()
     patch = cv2.circle(np.zeros(image.shape[:2], np.uint8), (250, 140), 20, 1, -1).astype(bool)
     image[patch] = (60, 60, 255)

@@ -1,4 +1,4 @@
-"""A file of hospitals is read as it is written, and all that is wrong in it is named by line."""
+"""A file of hospitals is read unchanged, and each problem in it is reported by line."""
 
 import csv
 import re

@@ -30,7 +30,7 @@ class Named:
 
 
 def patients(grades: Sequence[int], prefix: str = "p", camera: str = "one") -> tuple[Example, ...]:
-    """Two photographs of each patient, the other eye never worse."""
+    """Return two photographs of each patient: the left eye with the grade, the right eye without disease."""
     return tuple(
         Example(Named(f"{prefix}{i}-{eye}"), grade if eye == "left" else 0, f"{prefix}{i}", camera=camera)
         for i, grade in enumerate(grades)
@@ -46,7 +46,7 @@ def collections(**examples: tuple[Example, ...]) -> dict[str, Collection]:
 
 
 def sides(shard: Shard) -> dict[str, str]:
-    """The side of each patient, who must be on one alone."""
+    """Return the side of each patient, and check that it is only one."""
     held = {side: {example.patient for example in getattr(shard, side)} for side in ("train", "validation", "test")}
     assert sum(map(len, held.values())) == len(set().union(*held.values()))
     return {patient: side for side, names in held.items() for patient in names}
@@ -102,7 +102,7 @@ def test_iid_sites_are_equal() -> None:
 
 
 def _spread(by: str, alpha: float) -> tuple[float, float]:
-    """How much the sites' sizes, and their shares of grade 0, differ."""
+    """Return the spread of the sites' sizes, relative to their mean, and of their shares of grade 0."""
     many = collections(only=patients(GRADES * 8))
     dealt = assign(many, PartitionSettings(by=by, sites=4, alpha=alpha), 3)
     sizes = [len(collection.examples) for collection in dealt.values()]
@@ -191,7 +191,7 @@ def test_every_grade_is_held_out_in_its_share() -> None:
 
 
 def test_new_patients_are_split_in_about_the_same_shares() -> None:
-    """Also those of a grade that was rare, or not there, at first."""
+    """Also patients of a grade that was rare or missing at first."""
     _, kept = split(patients([0] * 10 + [1, 2]), SHARES, KEY)
     many = patients([1, 2, 3, 4] * 250, prefix="new")
     counts = Counter(sides(split(many, SHARES, KEY, kept)[0]).values())

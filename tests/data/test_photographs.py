@@ -41,7 +41,7 @@ def chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def png(width: int, height: int, more: bytes = b"") -> bytes:
-    """A header that promises `width` × `height` pixels, and hardly any pixels."""
+    """Return a PNG file whose header states `width` × `height` pixels, with few pixels."""
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + header + more + chunk(b"IDAT", zlib.compress(bytes(99))) + chunk(b"IEND", b"")
 
@@ -135,7 +135,7 @@ def test_equal_content_has_equal_digests(tmp_path: Path) -> None:
         (encoded(Image.fromarray(PIXELS), "GIF"), "must be a JPEG, PNG, TIFF, BMP, WEBP file"),
         (JPEG[: len(JPEG) // 2], "must be whole"),
         (JPEG[:-2], "must be whole"),
-        (JPEG[:900] + bytes(len(JPEG) - 900), "must be whole"),  # allocated, and the copy broken off
+        (JPEG[:900] + bytes(len(JPEG) - 900), "must be whole"),  # a copy that stopped after the file was allocated
         (encoded(Image.fromarray(PIXELS), "PNG")[:3000], "must be whole"),
         (encoded(Image.fromarray(PIXELS), "TIFF")[:-100], "must be whole"),
         (
@@ -205,7 +205,7 @@ def test_a_jpeg_that_is_cut_is_refused_however_it_is_ended(kind: str, share: flo
 @settings(max_examples=60)
 @given(kinds, st.floats(0.1, 0.8), st.integers(2000, 5000), st.integers(0, 2**32 - 1) | st.none())
 def test_a_jpeg_with_a_hole_is_refused(kind: str, start: float, length: int, seed: int | None) -> None:
-    """Few bytes that were overwritten with others may show in nothing."""
+    """The hole has 2,000 bytes or more: fewer may change nothing."""
     whole = JPEGS[kind]
     first = whole.index(b"\xff\xda") + 14
     at = first + int(start * (len(whole) - first))
@@ -264,7 +264,7 @@ def test_a_tiff_of_several_photographs_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_tiff_of_endless_pages_is_refused_before_they_are_read(tmp_path: Path, monkeypatch) -> None:
-    """A page of 100 bytes costs a quarter of a millisecond, and a file can hold half a million."""
+    """A page of 100 bytes takes a quarter of a millisecond, and a file can have half a million pages."""
     turned: list[int] = []
     seek = TiffImageFile.seek
     monkeypatch.setattr(TiffImageFile, "seek", lambda image, page: (turned.append(page), seek(image, page))[1])
@@ -276,7 +276,7 @@ def test_a_tiff_of_endless_pages_is_refused_before_they_are_read(tmp_path: Path,
 
 
 def test_a_jpeg_of_endless_scans_is_refused_before_they_are_decoded(tmp_path: Path) -> None:
-    """Each of some bytes costs a pass over all of the image."""
+    """Each scan of a few bytes needs a pass over the whole image."""
     content = encoded(Image.fromarray(PIXELS), "JPEG", progressive=True)
     last = content.rindex(b"\xff\xda")
     with pytest.raises(ValueError, match="more than 100 scans"):
@@ -302,7 +302,7 @@ def test_a_missing_file_is_reported(tmp_path: Path) -> None:
 def test_damaged_metadata_neither_hides_the_pixels_nor_prints_a_warning(tmp_path: Path) -> None:
     damaged = b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + b"\x01\x12\0\x03\xff\xff\xff\xff" * 20
     path = stored(tmp_path, encoded(Image.fromarray(PIXELS), "JPEG", exif=damaged)).path
-    # in a process of its own, since pytest has filters of its own
+    # in another process, since pytest sets its own filters
     code = (
         "from pathlib import Path; from teledx_fed.data.photographs import PhotographFile;"
         f"print(PhotographFile(Path({str(path)!r})).read().shape)"

@@ -125,7 +125,7 @@ DARK = {Fault.TOO_DARK, Fault.NOT_A_FUNDUS}
 @settings(deadline=None, max_examples=25)
 @given(st.sampled_from(sorted(EYES)), st.floats(0, 1))
 def test_an_eye_that_is_dark_beyond_recognition_is_never_graded(camera: str, factor: float) -> None:
-    """Below a mean of 45 of 255 in its brightest channel, whatever its colour."""
+    """An eye is too dark below a mean of 45 of 255 in its brightest channel, in any colour."""
     darker = (EYES[camera] * factor).astype(np.uint8)
     disc = EYES[camera].max(axis=2) > 30
     if darker.max(axis=2)[disc].mean() < 40:

@@ -128,7 +128,7 @@ def test_a_file_that_is_no_table_is_reported(tmp_path: Path, content: str | byte
 
 
 def test_a_missing_file_of_an_assumed_encoding_is_reported_with_it(tmp_path: Path) -> None:
-    """Excel for Mac writes in an encoding that nothing tells from Windows'."""
+    """Excel for Mac writes in an encoding that cannot be distinguished from that of Windows."""
     photographs(tmp_path / "train_images", "José.png", "b.png")
     (tmp_path / "train.csv").write_bytes("id_code,diagnosis\nJosé,1\nb,2\nc,3\n".encode("mac_roman"))
     _, problems = read("ward", SourceSettings("aptos2019", str(tmp_path)))
@@ -160,7 +160,7 @@ def test_any_table_comes_back_or_is_refused_by_a_row(
 @settings(max_examples=60)
 @given(st.lists(st.text(st.sampled_from('ab1,"" \n'), max_size=9), max_size=8))
 def test_no_line_is_lost(tmp_path_factory: pytest.TempPathFactory, lines: list[str]) -> None:
-    """However quotes stand: each line is a row, or a problem is named."""
+    """Wherever quotes are, each line is a row, or a problem is reported."""
     text = "\n".join(["image,grade", *lines])
     table = read_table(written(tmp_path_factory.getbasetemp(), text), "image", "grade")
     full = [number for number, line in enumerate(text.split("\n"), 1) if line.replace('"', "").strip(" ,")]

@@ -35,7 +35,7 @@ class Named:
 
 
 def collection(*photographs: tuple[str, str, int]) -> Collection:
-    """Of (patient, what it shows, grade)."""
+    """Make a collection from tuples of patient, digest and grade."""
     examples = (
         Example(Named(f"{i}.jpg", shows), grade, patient) for i, (patient, shows, grade) in enumerate(photographs)
     )
@@ -44,7 +44,7 @@ def collection(*photographs: tuple[str, str, int]) -> Collection:
 
 @pytest.fixture
 def exact_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is prepared, so nothing is nearly the same."""
+    """Disable near copies, which would need prepared photographs."""
     monkeypatch.setattr(shared_patients, "hashes", lambda examples, images: np.zeros((0, 575), bool))
     monkeypatch.setattr(shared_patients, "aligned", lambda pairs, examples, images: [])
 
@@ -70,7 +70,7 @@ def test_no_photograph_and_no_person_is_at_two_hospitals(held: dict[str, list[tu
     for name, of in given.items():
         for example in of.examples:
             homes.setdefault(example.image.shows, set()).add(f"{name} {example.patient}")
-    for together in homes.values():  # who share a photograph are one person, who is at one hospital
+    for together in homes.values():  # patients who share a photograph are one person, at one hospital
         there = {
             name for name, of in found.items() for example in of.examples if f"{name} {example.patient}" in together
         }
@@ -124,7 +124,7 @@ def test_where_a_person_stays_their_photographs_are_one_patient(held: dict[str, 
 
 @pytest.mark.usefixtures("exact_only")
 def test_a_person_whom_only_the_other_hospital_identifies_is_on_one_side_of_a_split() -> None:
-    """Two photographs of one patient at `known`, and copies of both in a table without patients."""
+    """`known` has photographs with patients, and `unnamed` has copies of them without patients."""
     chosen = HospitalSettings(patients=12)
     drawn = {name: hospital(name, chosen, seed=0).examples for name in ("both", "known", "unnamed")}
     unnamed = (replace(example, patient=f"row {i}") for i, example in enumerate(drawn["both"]))
@@ -151,7 +151,7 @@ def write(folder: Path, example: Example, image: np.ndarray, quality: int = 95) 
 
 @pytest.mark.slow
 def test_a_hospital_that_is_a_copy_of_another_encoded_anew_adds_nothing(tmp_path: Path) -> None:
-    """Smaller by a tenth and at another JPEG quality; by its other photographs each hospital keeps its own."""
+    """The copy is a tenth smaller, at another JPEG quality. Each hospital keeps its own other photographs."""
     drawn = hospital("clinic", HospitalSettings(patients=6), seed=0).examples
     own = {name: hospital(name, HospitalSettings(patients=2), seed=1).examples for name in ("normal", "copied")}
     for example in drawn:

@@ -1,4 +1,4 @@
-"""What leaves of a hospital's counts, and what cannot be had back from it."""
+"""Counts that a hospital sends, and counts that cannot be computed from them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -139,7 +139,7 @@ def test_every_count_is_a_multiple_below_the_truth_and_small_ones_are_nothing(si
 
 @given(hospitals(), cells, st.data())
 def test_no_total_gives_a_count_back(site: Site, cell: int, data: st.DataObject) -> None:
-    """For any summary, each cell of each table may hold any number from what it reads up to the next multiple."""
+    """For any summary, the true count of a cell may be any number from the sent count up to the next multiple."""
     told = {name: table for name, table in summary(site, cell).items() if name != "declared"}
     more = data.draw(st.integers(0, cell - 1))
     where = {name: data.draw(st.integers(0, len(CELLS[name]) - 1)) for name in CELL_OF}
@@ -153,7 +153,7 @@ def test_no_total_gives_a_count_back(site: Site, cell: int, data: st.DataObject)
 def test_one_patient_with_one_photograph_moves_no_count_by_more_than_a_multiple(
     site: Site, cell: int, grade: int, side: int
 ) -> None:
-    """Where each has but one: with more of them, a patient counts in as many."""
+    """Each patient has one photograph; a patient with more would count in more cells."""
     alone = [replace(example, patient=str(n)) for n, example in enumerate(everyone(site))]
     before = summary(hospital(*alone, patients=site.patients), cell)
     after = summary(hospital(*alone, example(999, grade, side), patients=site.patients), cell)

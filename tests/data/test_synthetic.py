@@ -45,7 +45,7 @@ def pixels(photograph: SyntheticPhotograph) -> bytes:
 
 
 def eyes(grade: int, count: int = 40) -> list[tuple[SyntheticPhotograph, Counter[Kind]]]:
-    """Macula-centred photographs by every camera, with the lesions that each holds."""
+    """Return macula-centred photographs by every camera, with the number of lesions of each kind."""
     cameras = list(CAMERAS)
     photographs = [
         SyntheticPhotograph(1, f"eyes-{i:04d}", Eye.LEFT, Field.MACULA, grade, False, cameras[i % len(cameras)])
@@ -69,7 +69,7 @@ def test_a_photograph_is_the_same_in_another_process() -> None:
 
 
 def test_the_drawing_version_stands_for_these_pixels() -> None:
-    """Where this fails the drawing has changed: raise DRAWING_VERSION, and write its means here."""
+    """If this fails, the drawing has changed: increase DRAWING_VERSION, and write the new means here."""
     means = {2: (81.444, 41.133, 16.204)}
     cameras = [*CAMERAS, "canon"]
     photographs = [replace(PHOTOGRAPH, grade=grade, camera=cameras[grade], oedema=False) for grade in range(GRADES)]
@@ -164,7 +164,7 @@ def test_lesions_lie_in_the_disc_of_view(camera: str, field: Field) -> None:
 
 
 def test_a_lesion_is_where_it_is_said_to_be() -> None:
-    """Haemorrhages take the green light away exactly there, against the same eye of grade 0."""
+    """At each haemorrhage the image has less green than that of the same eye with grade 0."""
     ill = replace(PHOTOGRAPH, grade=2, oedema=False)
     change = ill.read()[..., 1].astype(float) - replace(ill, grade=0).read()[..., 1]
     rows, columns = np.mgrid[:SIZE, :SIZE]
@@ -205,7 +205,7 @@ def test_oedema_is_exudates_within_a_disc_diameter_of_the_fovea(oedema: bool) ->
 
 
 def disc_side(image: NDArray[np.uint8]) -> str:
-    """Where the pale disc lies: its green is the brightest, once noise and small spots are averaged out."""
+    """Return the side of the pale disc: its green is the brightest, after averaging of noise and small spots."""
     coarse = image[..., 1].reshape(32, SIZE // 32, 32, SIZE // 32).mean(axis=(1, 3))
     return "right" if coarse[10:22].max(axis=0).argmax() >= 16 else "left"
 
@@ -271,7 +271,7 @@ def test_shares_are_whole_complete_and_leave_no_grade_out(total: int, weights: l
 
 
 def shortcut_auroc(colours: NDArray[np.float64], examples: list[Example]) -> float:
-    """Referable or not, from nothing but the mean colour and the camera."""
+    """Return the AUROC of referable disease, predicted only from mean colour and camera."""
     cameras = [[example.camera == camera for camera in CAMERAS] for example in examples]
     model = make_pipeline(StandardScaler(), LogisticRegression())
     referable = np.array([example.referable for example in examples])

@@ -1,4 +1,4 @@
-"""Every file below a folder is a photograph, counted as not taken, or named as a problem."""
+"""Every file below a folder is a photograph, is counted as not taken, or is reported as a problem."""
 
 import os
 from collections import Counter
@@ -35,7 +35,7 @@ def not_taken(files: Files) -> dict[tuple[str, str], int]:
 
 @contextmanager
 def another_user(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """In `folder`, which others may enter, as a user who owns nothing there."""
+    """Change to `folder`, which others may enter, as a user who owns nothing there."""
     if os.geteuid() != 0:
         pytest.skip("only root can become another user")
     folder.chmod(0o755)
@@ -88,7 +88,7 @@ def test_a_folder_that_cannot_be_read_is_named_with_what_to_do(tmp_path: Path, m
     for grade in range(5):
         put(tmp_path / "data" / str(grade) / "a.png")
     (tmp_path / "data" / "4").chmod(0o700)
-    (tmp_path / "data" / "3").chmod(0o704)  # its names can be listed, its files not be reached
+    (tmp_path / "data" / "3").chmod(0o704)  # its names can be listed, but its files cannot be reached
     put(tmp_path / "data" / "2" / "b").chmod(0o600)
     with another_user(tmp_path, monkeypatch):
         files = walk(Path("data"))
