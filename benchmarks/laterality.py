@@ -16,7 +16,7 @@ Found = Sequence[tuple[Example, Disc | None]]
 PATIENTS = 50
 """Synthetic patients for each camera."""
 NEAR = 0.12
-"""In radii of the fundus: less than the radius of a synthetic disc."""
+"""Largest error of a located disc, in radii of the fundus: less than a synthetic disc's radius."""
 
 
 def laterality(found: Mapping[str, Found], percent: Percent) -> str:

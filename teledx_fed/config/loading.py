@@ -109,7 +109,7 @@ def build(composed: Mapping[str, Any] | DictConfig, local: bool = False) -> Sett
 
 
 def compose(overrides: Sequence[str]) -> Settings:
-    """Compose a coordinator's settings, without data: hospitals name theirs. Raise a `ConfigurationError`."""
+    """Compose a coordinator's settings; hospitals set their own data. Raise a `ConfigurationError` for bad values."""
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             composed = hydra.compose("config", list(overrides))

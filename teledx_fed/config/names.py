@@ -46,7 +46,7 @@ def _names(kind: Any, within: str = "") -> Iterator[str]:
 
 
 def _nearest(name: str, schema: type) -> str | None:
-    """Return a setting with the same last word, else one of similar spelling: beside it, or else anywhere."""
+    """Return a setting with the same last word, else one of similar spelling in the same group, or anywhere."""
     *path, word = name.split(".")
     beside = _by_last_word(_names(reduce(_inner, path, schema), "".join(f"{part}." for part in path)))
     everywhere = _by_last_word(_names(schema))

@@ -18,7 +18,7 @@ GRADE_NAMES = (
     "severe non-proliferative retinopathy",
     "proliferative retinopathy",
 )
-"""By ICDR grade (International Clinical Diabetic Retinopathy scale)."""
+"""Names by ICDR grade (International Clinical Diabetic Retinopathy scale)."""
 DEMONSTRATION = "Demonstration, not for patients."
 """Shown too where the model was trained on synthetic eyes."""
 

@@ -46,7 +46,7 @@ WORDS = {
     r"readonly database": errno.EROFS,
     r"unable to open database file": errno.EACCES,
 }
-"""Messages of safetensors, NumPy and SQLite for system errors: these libraries do not pass on the error number."""
+"""Messages of safetensors, NumPy and SQLite for system errors: these libraries do not set `errno`."""
 
 log = logging.getLogger(__name__)
 

@@ -23,7 +23,7 @@ class Bound(StrEnum):
 
 @dataclass(frozen=True)
 class Share:
-    """`count` of `of` eyes, with the exact 95 % interval of that share (Clopper & Pearson 1934); None where `of` is 0.
+    """A share: `count` of `of` eyes, with its exact 95 % interval (Clopper & Pearson 1934); None where `of` is 0.
 
     The interval treats eyes as independent.
     """

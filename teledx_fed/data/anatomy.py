@@ -33,7 +33,7 @@ class Vessels:
 
 @dataclass(frozen=True)
 class Eye:
-    """`melanin` darkens the whole fundus; `tessellation` is the contrast of the choroid's vessels."""
+    """A synthetic eye. `melanin` darkens the whole fundus; `tessellation` is the contrast of the choroid's vessels."""
 
     disc: complex
     disc_radius: complex

@@ -39,7 +39,6 @@ class ArrayStore:
         return path in self._whole
 
     def read(self, photograph: Photograph, part: str = "") -> NDArray[Any]:
-        """Return a stored array."""
         array: NDArray[Any] = np.load(self.path(photograph, part))
         return array
 

@@ -16,7 +16,7 @@ from teledx_fed.data.retina import Retina, retina_of
 
 @dataclass(frozen=True)
 class AssessedPhotograph:
-    """`pixels` are the whole photograph, height × width × 3, RGB; `faults` the reasons why it cannot be graded.
+    """A decoded photograph: all `pixels`, height × width × 3, RGB; `faults` are the reasons why it cannot be graded.
 
     `prepared` is the model's input, size × size × 3, None where the photograph shows no fundus. `disc` is the optic
     disc, None where the search found none.

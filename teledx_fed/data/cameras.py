@@ -20,7 +20,7 @@ Colour = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Camera:
-    """`field_of_view` in degrees, `blur` in pixels; `cut` is the share of the radius seen above and below."""
+    """A camera: `field_of_view` in degrees, `blur` in pixels; `cut` is the share of the radius above and below."""
 
     field_of_view: float
     tint: Colour

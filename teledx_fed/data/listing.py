@@ -53,7 +53,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Listing:
-    """`patients` is how the data set identifies patients; `files` are all files in its folders."""
+    """Content of a data set. `patients` is how it identifies patients; `files` are all files in its folders."""
 
     entries: Sequence[Entry]
     patients: Patients

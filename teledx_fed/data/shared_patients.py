@@ -16,8 +16,6 @@ Person = tuple[str, str]
 
 @dataclass(frozen=True)
 class SourcePhotograph:
-    """A photograph at a source."""
-
     source: str
     example: Example
 

@@ -214,7 +214,7 @@ def test_no_warning_or_log_quotes_a_file(tmp_path: Path) -> None:
 
 
 def ask_all(content: bytes) -> None:
-    """Check that each function returns, or raises a `ValueError` that names the requirement."""
+    """Check that each function returns, or refuses the file with a `ValueError`."""
     for ask in (
         lambda dataset: described(dataset, "photograph"),
         lambda dataset: pixels(dataset, "photograph"),

@@ -12,7 +12,7 @@ Image = NDArray[np.uint8]
 
 
 def disc(height: int = 300, width: int = 400, centre: tuple[int, int] = (200, 150), radius: int = 100) -> Image:
-    """Return a brown disc with a bright spot on black, height × width × 3."""
+    """Return a brown disc with a bright spot on black."""
     image = np.zeros((height, width, 3), dtype=np.uint8)
     cv2.circle(image, centre, radius, (170, 90, 40), -1)
     cv2.circle(image, (centre[0] + radius // 2, centre[1]), radius // 8, (250, 220, 150), -1)
