@@ -133,7 +133,7 @@ class SuperNodeSupervisor(Thread):
     def __init__(self, home: SiteDirectory, a_port: Callable[[], int], stop: Event, say: Callable[[str], None]) -> None:
         super().__init__(name="supernode")
         self.port, self._a_port = a_port(), a_port
-        self._home, self._stop, self._say = home, stop, say
+        self._home, self._stop_event, self._say = home, stop, say
         self._node: subprocess.Popen[bytes] | None = None
 
     @property
@@ -142,17 +142,17 @@ class SuperNodeSupervisor(Thread):
 
     def run(self) -> None:
         pause = FIRST_PAUSE
-        while not self._stop.is_set():
+        while not self._stop_event.is_set():
             began = time.monotonic()
             self._node = launch(self._home, self.port)
-            while self._node.poll() is None and not self._stop.wait(0.2):
+            while self._node.poll() is None and not self._stop_event.wait(0.2):
                 pass
-            if self._stop.is_set():
+            if self._stop_event.is_set():
                 _end(self._node)
                 return
             pause = FIRST_PAUSE if time.monotonic() - began > LONGEST_PAUSE else min(2 * pause, LONGEST_PAUSE)
             self._say(f"{exit_reason(self._home)} It is tried again in {pause:g} s.")
-            self._stop.wait(pause)
+            self._stop_event.wait(pause)
             self.port = self._a_port()
 
 

@@ -1,13 +1,14 @@
-"""Leaving: the process of `join` is stopped, and no other."""
+"""Leaving: the process of `join` ends, and no other."""
 
 import os
 import signal
 from pathlib import Path
+from threading import Event
 
 import pytest
 
 from teledx_fed.core.errors import ConfigurationError
-from teledx_fed.deployment.site.joining import leave
+from teledx_fed.deployment.site.joining import SuperNodeSupervisor, leave
 from teledx_fed.deployment.site.settings import SiteDirectory
 
 
@@ -22,3 +23,12 @@ def test_the_number_of_a_process_that_was_killed_stops_no_other(
     with pytest.raises(ConfigurationError, match="Nothing to leave"):
         leave(site)
     assert stopped == []
+
+
+def test_the_supervisor_ends_when_it_is_stopped(tmp_path: Path) -> None:
+    stop = Event()
+    stop.set()
+    supervisor = SuperNodeSupervisor(SiteDirectory(tmp_path), lambda: 9092, stop, print)
+    supervisor.start()
+    supervisor.join(timeout=5)
+    assert not supervisor.is_alive()
