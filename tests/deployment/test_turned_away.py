@@ -102,7 +102,7 @@ def test_a_renewed_certificate_is_shown_without_a_restart(federation: Federation
 
 def test_a_certificate_that_has_expired(federation: Federation, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as long_ago:
-        long_ago.setattr(certificates, "_now", lambda: datetime.now(UTC) - timedelta(days=400))
+        long_ago.setattr(certificate_authority, "now", lambda: datetime.now(UTC) - timedelta(days=400))
         certificate_authority.issue_server_certificate(federation.server / "certificates", ["localhost"])
     federation.wait(lambda: not shows_a_valid_one(federation), "the expired certificate to be shown", 180)
     federation.enrol("punctual")
