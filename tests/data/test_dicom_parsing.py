@@ -123,6 +123,7 @@ EVERY_WAY: dict[str, Callable[[], Dataset]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", EVERY_WAY)
 def test_truncated_files_are_refused_wherever_they_end(way: str) -> None:
     content = content_of(EVERY_WAY[way]())
@@ -232,6 +233,7 @@ def ask_all(content: bytes) -> None:
 CONTENTS = {way: content_of(make()) for way, make in EVERY_WAY.items()}
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(
     st.sampled_from(list(CONTENTS)),

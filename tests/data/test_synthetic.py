@@ -135,6 +135,7 @@ def meets_4_2_1(photograph: SyntheticPhotograph) -> bool:
     return four or len(kinds[Kind.VENOUS_BEADING]) >= 2 or len(kinds[Kind.IRMA]) >= 1
 
 
+@pytest.mark.slow
 def test_grade_3_meets_the_4_2_1_rule_and_lower_grades_do_not() -> None:
     assert all(meets_4_2_1(photograph) for photograph, _ in eyes(3))
     assert not any(meets_4_2_1(photograph) for photograph, _ in eyes(2))
@@ -175,6 +176,7 @@ def test_a_lesion_is_where_it_is_said_to_be() -> None:
         assert change[inside].mean() < -4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("grade", [1, 2, 3, 4])
 def test_the_lesion_mask_holds_every_lesion_and_little_else(grade: int) -> None:
     for photograph, counts in eyes(grade, 12):

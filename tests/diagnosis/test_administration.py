@@ -121,6 +121,7 @@ def test_a_device_token_is_shown_once_and_opens_until_it_is_revoked(chief: Perso
     assert clinic.store.access.device(token) is None
 
 
+@pytest.mark.slow
 def test_a_link_is_one_patients_until_it_is_revoked(chief: Person, clinic: Clinic, photographs) -> None:
     made = [
         re.findall("shown only once: <code>http://127.0.0.1(/link/[^<]+)</code>", answer.text)[0]

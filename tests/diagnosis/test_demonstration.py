@@ -77,6 +77,7 @@ def test_what_is_old_is_forgotten_with_its_patient(bundle_folder: Path, tmp_path
         assert identified.identity(patient) is None
 
 
+@pytest.mark.slow
 def test_while_the_page_is_served_a_study_is_deleted_when_its_days_are_over(
     bundle_folder: Path, tmp_path: Path, photographs
 ) -> None:

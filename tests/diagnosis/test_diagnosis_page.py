@@ -52,6 +52,7 @@ def test_without_a_log_in_there_is_nothing_to_see(anyone: TestClient, clinic: Cl
         assert (response.status_code, response.headers["location"]) == (303, "/login"), path
 
 
+@pytest.mark.slow
 def test_a_wrong_password_and_an_unknown_name_are_told_alike_and_wait_after_five(
     anyone: TestClient, clinic: Clinic
 ) -> None:

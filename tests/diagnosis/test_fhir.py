@@ -232,6 +232,7 @@ def test_a_server_takes_the_transaction_and_updates_what_it_has(tmp_path: Path) 
     assert len(found) == len(references(told["report"])) == 4
 
 
+@pytest.mark.slow
 @given(studies, diagnoses, readings)
 def test_only_a_clinician_makes_it_final(study: Study, diagnosis: Diagnosis, reading: Reading) -> None:
     def status(*args: Any) -> str:

@@ -48,6 +48,7 @@ def gradients(of: Grader, images: Image) -> NDArray[np.float32]:
     return maps / np.maximum(maps.max(axis=(1, 2), keepdims=True), 1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{}, {"freeze": "backbone"}, {"oedema": True}], ids=str)
 def test_the_map_of_a_bundle_is_grad_cam_by_autograd(tmp_path: Path, settings: dict[str, object]) -> None:
     trained, images = network(**settings), photographs()

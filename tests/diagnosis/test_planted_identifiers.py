@@ -108,6 +108,7 @@ def site(clinic: Clinic) -> TestClient:
     return client
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("told")
 def test_by_the_page_a_device_and_a_link(clinic: Clinic, site: TestClient, files: dict[str, bytes]) -> None:
     csrf = re.findall('name="csrf" value="([^"]+)"', site.get("/").text)[0]

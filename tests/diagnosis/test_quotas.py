@@ -128,6 +128,7 @@ def test_nothing_is_taken_in_where_the_disk_would_be_filled(full: TestClient, cl
     assert full.post("/login", data={"name": "anna", "password": "x"}).status_code == 401
 
 
+@pytest.mark.slow
 def test_while_the_page_is_served_uploads_that_are_over_are_deleted(bundle_folder: Path, tmp_path: Path) -> None:
     home = DiagnosisDirectory(tmp_path)
     store = home.store()

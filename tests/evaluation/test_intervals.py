@@ -43,6 +43,7 @@ def test_there_is_no_interval_of_what_is_undefined(values: list[float]) -> None:
     assert estimate(np.array(values)) is None
 
 
+@pytest.mark.slow
 def test_95_percent_intervals_cover_the_truth_only_where_patients_are_drawn_whole() -> None:
     """Four images a patient, with equal calls: with independent rows, intervals would be half as wide."""
     truth, simulations, random = 0.8, 200, generator()

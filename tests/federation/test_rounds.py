@@ -70,12 +70,14 @@ def test_one_hospital_and_one_round_is_local_training(
     assert progress.weights.equal(expected)
 
 
+@pytest.mark.slow
 def test_the_order_of_sites_changes_no_bit(world: Callable[..., World]) -> None:
     forward, backward = world(), world()
     backward.sites = dict(reversed(backward.sites.items()))
     assert list(forward.run())[-1][0].weights.equal(list(backward.run())[-1][0].weights)
 
 
+@pytest.mark.slow
 def test_a_shuffled_federation_with_another_seed_differs(world: Callable[..., World]) -> None:
     assert not list(world(seed=1).run())[-1][0].weights.equal(list(world(seed=2).run())[-1][0].weights)
 
@@ -299,6 +301,7 @@ class CutOffInRoundTwo(RecordingReporter):
         super().round(report, rounds)
 
 
+@pytest.mark.slow
 def test_every_round_is_reported_where_a_run_is_cut_off(world: Callable[..., World]) -> None:
     here, reporter = world(), CutOffInRoundTwo()
     with pytest.raises(ConnectionError):
@@ -321,6 +324,7 @@ def test_counts_alone_give_the_scores_of_the_patients(world: Callable[..., World
         assert told[name]["low"] <= told[name]["value"] <= told[name]["high"]
 
 
+@pytest.mark.slow
 def test_sites_are_sampled_by_the_seed(world: Callable[..., World]) -> None:
     chosen = [
         [report.accepted for _, report in world(seed=seed, federation__fraction_train=0.34, federation__rounds=5).run()]

@@ -335,7 +335,10 @@ def test_ranks_and_their_critical_difference(runs: dict[str, Path]) -> None:
     found = ranks(comparison, "referable_auroc")
     assert found is not None
     values = np.array(
-        [[row.scores["sites"][site]["referable_auroc"]["value"] for site in comparison.sites] for row in comparison.rows]
+        [
+            [row.scores["sites"][site]["referable_auroc"]["value"] for site in comparison.sites]
+            for row in comparison.rows
+        ]
     )
     expected = rankdata(-values, axis=0).mean(axis=1)
     assert list(found.values()) == pytest.approx(expected.tolist())

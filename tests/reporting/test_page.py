@@ -214,6 +214,7 @@ def test_names_of_photographs_stay_out_of_the_page(tmp_path: Path) -> None:
     assert "patient-7" not in seen.text
 
 
+@pytest.mark.slow
 def test_the_same_run_gives_the_same_bytes(tmp_path: Path) -> None:
     written = [write_page(write_run(tmp_path, report(SITES[:2], ("local",)))).read_bytes() for _ in range(2)]
     assert written[0] == written[1]
@@ -238,6 +239,7 @@ def test_faults_that_were_asked_for_stand_at_the_top(tmp_path: Path) -> None:
     assert "Made to fail" not in page(tmp_path, report()).text
 
 
+@pytest.mark.slow
 def test_the_page_tells_the_settings_but_not_where_things_lie(tmp_path: Path) -> None:
     text = page(tmp_path, report()).text
     assert "seed: 12345" in text

@@ -103,6 +103,7 @@ def test_equal_weights_behind_another_activation_share_nothing(tmp_path: Path, e
     assert len(images.asked) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["empty", "short", "flipped"])
 def test_a_damaged_file_is_written_anew(damage: str, tmp_path: Path, examples: tuple[Example, ...]) -> None:
     images = Images(tmp_path)

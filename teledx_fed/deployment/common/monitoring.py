@@ -35,7 +35,7 @@ def watched(listen: str | None, metrics: Callable[[], bytes], health: Health) ->
             f"watch.listen must be free, got {listen!r} ({error}). Choose another port."
         ) from error
     with server:
-        threading.Thread(target=server.serve_forever, name="watch", daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.1,), name="watch", daemon=True).start()
         try:
             yield
         finally:

@@ -85,11 +85,13 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(grid, "RETURN_SECONDS", 1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("hasty")
 def test_a_site_that_went_away_and_came_back_is_asked_again(tmp_path: Path) -> None:
     assert not asked(AWAY, tmp_path, back=True)[SOUTH].has_error()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("hasty")
 def test_a_site_that_stays_away_is_missed_with_the_servers_word_for_it(tmp_path: Path) -> None:
     assert asked(AWAY, tmp_path)[SOUTH].error.reason == "no heartbeat"

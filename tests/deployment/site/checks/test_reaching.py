@@ -154,6 +154,7 @@ def test_a_server_that_is_silent(write: Write, monkeypatch: pytest.MonkeyPatch) 
         assert refused(write(port)).found == f"{HOST}:{port} is silent for 0.2 s"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shift", "state"), [(-4, "fail"), (4, "ok"), (90, "warn"), (400, "fail"), (0, "ok")], ids=lambda value: str(value)
 )
@@ -176,6 +177,7 @@ def test_the_clock_is_known_between_two_bounds() -> None:
     assert server.clock([server.Answer(400, None, None, 0, 0)]).state is State.WARN
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("status", "code", "told"),
     [(400, KNOWN, "knows"), (412, UNKNOWN, "does not know"), (401, 0, "signature"), (502, 0, "answers 502")],
@@ -189,6 +191,7 @@ def test_admission(write: Write, certificates: Path, status: int, code: int, tol
     assert (pki.fingerprint(home.public_key) in found.remedy) == (code == UNKNOWN)
 
 
+@pytest.mark.slow
 def test_a_proxy_with_credentials(write: Write, certificates: Path) -> None:
     with coordinator(certificates) as port, proxy("it:p@ss") as (proxy_port, asked):
         found = named(server.checks(write(port, proxy=f"http://it:p%40ss@{HOST}:{proxy_port}")))
@@ -213,6 +216,7 @@ def test_a_proxy_that_forbids_the_server(write: Write) -> None:
     assert found.remedy == f"Ask IT to allow CONNECT to {HOST}:9092."
 
 
+@pytest.mark.slow
 def test_a_proxy_of_the_environment(write: Write, certificates: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with coordinator(certificates) as port, proxy() as (proxy_port, asked):
         monkeypatch.setenv("HTTPS_PROXY", f"http://{HOST}:{proxy_port}")
