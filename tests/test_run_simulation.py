@@ -136,6 +136,7 @@ def test_a_run_leaves_everything_that_a_reviewer_asks_for(start: Start, tmp_path
     assert 'src="http' not in page
 
 
+@pytest.mark.slow
 def test_a_folder_that_holds_a_run_is_not_written_over(start: Start, tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("seed: 7\n")
     process = start(f"folder={tmp_path}")
@@ -145,6 +146,7 @@ def test_a_folder_that_holds_a_run_is_not_written_over(start: Start, tmp_path: P
     assert (tmp_path / "config.yaml").read_text() == "seed: 7\n"
 
 
+@pytest.mark.slow
 def test_a_folder_that_holds_something_else_is_left_alone(start: Start, tmp_path: Path) -> None:
     (tmp_path / "thesis" / "splits").mkdir(parents=True)
     process = start(f"folder={tmp_path / 'thesis'}", "faults=sign_flip", "faults.sites=[nowhere]")
@@ -210,6 +212,7 @@ def test_what_was_refused_before_its_first_round_leaves_its_folder_free(start: S
     assert finish(start(*TINY, "baselines=[]", f"folder={tmp_path / 'run'}")) == tmp_path / "run"
 
 
+@pytest.mark.slow
 def test_two_files_of_one_group_are_refused(start: Start, tmp_path: Path) -> None:
     process = start(*TINY, "faults=[sign_flip,crash]", f"folder={tmp_path / 'run'}")
     _, err = process.communicate(timeout=120)

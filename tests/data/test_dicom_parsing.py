@@ -166,6 +166,7 @@ ITEM = b"\xfe\xff\x00\xe0"
 SEQUENCE = b"\x40\x00\x75\x02SQ\0\0"
 
 
+@pytest.mark.slow
 def test_sequences_without_end_are_refused() -> None:
     deep = header((SEQUENCE + UNDEFINED + ITEM + UNDEFINED) * 50_000)
     assert refusal(deep).startswith("ward/7 must be a whole DICOM file, got a header")
@@ -177,6 +178,7 @@ def test_sequences_without_end_are_refused() -> None:
     assert refusal(lying).startswith("ward/7 must be")
 
 
+@pytest.mark.slow
 def test_a_long_value_is_refused() -> None:
     content = content_of(photograph(RGB, AnatomicRegionSequence=[Dataset()] * 100_000))
     assert "described in values of at most 262144 bytes, got 800000" in refusal(content)

@@ -193,6 +193,7 @@ def test_bytes_after_the_end_of_a_whole_jpeg_are_ignored(tmp_path: Path, kind: s
     np.testing.assert_array_equal(read, decoded_by_pillow(whole))
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(kinds, st.floats(0.02, 0.95), st.sampled_from([END, b"", bytes(999) + END]))
 def test_a_jpeg_that_is_cut_is_refused_however_it_is_ended(kind: str, share: float, end: bytes) -> None:

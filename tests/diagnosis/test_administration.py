@@ -88,6 +88,7 @@ def test_a_user_is_added_promoted_and_shut_out_at_once(chief: Person, clinic: Cl
     assert boris.post("/login", data={"name": "boris", "password": "another battery"}).status_code == 303
 
 
+@pytest.mark.slow
 def test_a_reader_changes_their_own_password_and_is_logged_out_everywhere(anna: Person, clinic: Clinic) -> None:
     wrong = anna.post("/password", old="not the one", new="another battery")
     assert (wrong.status_code, "name or password is wrong" in wrong.text.casefold()) == (422, True)

@@ -60,12 +60,14 @@ def samples(text: str) -> dict[str, float]:
     }
 
 
+@pytest.mark.slow
 def test_a_healthy_clinic_says_so_to_anybody(clinic: Clinic) -> None:
     answer = visitor(clinic, "10.9.9.9").get("/healthz")
     checks = dict.fromkeys(("database", "identities", "model", "disk"), True)
     assert (answer.status_code, answer.json()) == (200, {"healthy": True, "checks": checks})
 
 
+@pytest.mark.slow
 def test_what_is_wrong_is_named_and_nothing_else(clinic: Clinic, tmp_path: Path, monkeypatch) -> None:
     def unwell(check: str) -> None:
         answer = visitor(clinic).get("/healthz")

@@ -328,6 +328,7 @@ def test_an_upload_is_its_devices_own_and_no_longer_than_announced(clinic: Clini
     assert go_on(camera, name, 0, b"12").status_code == 200
 
 
+@pytest.mark.slow
 def test_reports_are_taken_along_by_who_is_logged_in_and_it_is_on_record(
     reader: Reader, clinic: Clinic, study: str, anyone: TestClient
 ) -> None:

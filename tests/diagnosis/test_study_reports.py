@@ -132,6 +132,7 @@ def archive():
     thread.join()
 
 
+@pytest.mark.slow
 def test_the_button_sends_what_was_signed_and_says_what_became_of_it(report, clinic: Clinic, archive) -> None:
     handler, settings = archive
     study = report.stored.study.id

@@ -77,6 +77,7 @@ def page_of(found: Json) -> str:
         return write_page(write_run(Path(folder), found)).read_text("utf-8")
 
 
+@pytest.mark.slow
 @settings(max_examples=4)
 @given(BASELINES, st.integers(1, 3), st.sampled_from(["grade", "seed"]), SHARES, st.randoms(use_true_random=False))
 @pytest.mark.usefixtures("undrawn")

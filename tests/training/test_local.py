@@ -94,6 +94,7 @@ def test_no_global_generator_moves(site: Site) -> None:
 SLOW = pytest.mark.slow
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adamw", pytest.param("adam", marks=SLOW), pytest.param("sgd", marks=SLOW)])
 @pytest.mark.parametrize("balance", ["weights", pytest.param("none", marks=SLOW), pytest.param("sampling", marks=SLOW)])
 def test_it_learns(site: Site, optimizer: str, balance: str) -> None:

@@ -125,6 +125,7 @@ def test_a_missing_log_is_a_fault(tmp_path: Path) -> None:
     assert faults_in(tmp_path / "audit.jsonl") == [f"{tmp_path / 'audit.jsonl'} is missing"]
 
 
+@pytest.mark.slow
 @given(data=st.data())
 def test_any_byte_changed_is_found(honest: Honest, data: st.DataObject) -> None:
     content = bytearray(b"".join(honest.lines))
@@ -134,6 +135,7 @@ def test_any_byte_changed_is_found(honest: Honest, data: st.DataObject) -> None:
     assert any(f"line {line} " in fault for fault in honest.verified(bytes(content)))
 
 
+@pytest.mark.slow
 @given(data=st.data())
 def test_any_byte_of_the_head_changed_is_found(honest: Honest, data: st.DataObject) -> None:
     head = bytearray(honest.head)
@@ -156,6 +158,7 @@ def test_a_line_repeated_is_found(honest: Honest, at: int, copied: int) -> None:
     assert any(re.match(r"line \d+ holds entry", fault) for fault in honest.verified(b"".join(content))) or at == copied
 
 
+@pytest.mark.slow
 @given(at=st.integers(0, ENTRIES), line=st.binary(max_size=80).filter(lambda line: b"\n" not in line))
 def test_a_foreign_line_is_found(honest: Honest, at: int, line: bytes) -> None:
     content = [*honest.lines[:at], line + b"\n", *honest.lines[at:]]

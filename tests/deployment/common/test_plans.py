@@ -113,6 +113,7 @@ def test_the_page_says_what_is_asked_in_plain_words() -> None:
     assert max(map(len, shown.splitlines())) <= 110
 
 
+@pytest.mark.slow
 def test_the_page_says_every_setting_that_the_plan_binds() -> None:
     """For example `clip_norm`: with a tiny value, AdamW behaves like plain SGD."""
 
