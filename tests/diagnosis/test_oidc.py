@@ -184,6 +184,7 @@ def test_what_the_provider_told_is_good_once(browser: Browser) -> None:
     assert_refused(browser, browser.client.get(back, headers=header), 502, "does not answer as it should")
 
 
+@pytest.mark.slow
 def test_only_who_was_added_for_it_and_may_still_come_is_let_in(
     browser: Browser, clinic: Clinic, provider: LocalProvider
 ) -> None:

@@ -43,6 +43,7 @@ def seen(clinic: Clinic, study: str) -> list[str]:
     return [f"{view.user}: {view.what}" for view in clinic.store.views(study)]
 
 
+@pytest.mark.slow
 def test_nothing_of_a_study_is_shown_to_nobody_knows_whom(clinic: Clinic, study: str) -> None:
     anna, digest = reader(clinic), clinic.store.study(study).images[0].digest
     for path in SHOWING:

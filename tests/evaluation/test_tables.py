@@ -26,6 +26,7 @@ def same(one: float | None, other: float) -> bool:
     return np.isnan(other) if one is None else one == pytest.approx(other, abs=1e-9)
 
 
+@pytest.mark.slow
 @given(seeds=st.lists(st.integers(0, 500), min_size=1, max_size=4), thresholds=st.lists(st.floats(0, 1), min_size=4))
 def test_summed_tables_score_as_their_pooled_patients(simulate, seeds: list[int], thresholds: list[float]) -> None:
     sites = [simulate(seed, patients=5 + seed % 30, labels=seed) for seed in seeds]

@@ -23,6 +23,7 @@ STEP = {"float16": 2.0**-11, "int8": 0.5 / 127}
 differences = numpy_arrays(np.float32, 10, elements=st.floats(-8, 8, width=32))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compression", CODECS)
 @given(difference=differences)
 def test_what_is_decoded_is_as_near_as_the_bits_allow(compression: str, difference: np.ndarray) -> None:

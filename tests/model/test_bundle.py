@@ -72,6 +72,7 @@ def test_a_changed_file_is_refused_by_name(folder: Path, name: str) -> None:
         Bundle(folder, threads=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [MANIFEST, WEIGHTS, GRAPH])
 def test_a_missing_file_is_named(folder: Path, name: str) -> None:
     (folder / name).unlink()

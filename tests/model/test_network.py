@@ -149,6 +149,7 @@ def test_a_saved_network_initialises_the_same_network_and_no_other(tmp_path: Pat
         build(tiny(initial="file", file=str(tmp_path / "absent.safetensors")), seed=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("freeze", ["none", "backbone"])
 def test_a_saved_network_keeps_the_activations_and_the_pixels_that_it_was_begun_with(
     freeze: str, tmp_path: Path

@@ -205,6 +205,7 @@ def test_what_cannot_be_read_back_is_not_stored(store: Store) -> None:
     assert store.suggestions(study) == ()
 
 
+@pytest.mark.slow
 @given(st.from_type(Diagnosis))
 def test_any_diagnosis_is_the_same_after_json(diagnosis: Diagnosis) -> None:
     graded = [eye.graded for eye in diagnosis.eyes if eye.graded is not None]

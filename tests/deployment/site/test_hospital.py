@@ -50,6 +50,7 @@ def test_rounds_through_the_gate_pass_terms_and_rules(rig: Rig, tmp_path: Path) 
     assert verify(rig.home.audit, rig.home.audit_key.with_suffix(".pub")) == []
 
 
+@pytest.mark.slow
 def test_counts_before_training_pass_the_rules(rig: Rig) -> None:
     replies, tables = ask_for_statistics(rig.grid(), rig.asked)
     assert replies.accepted == ("north",)
