@@ -203,7 +203,7 @@ def readiness(
 
 @app.command()
 def status(
-    watch: Annotated[bool, typer.Option(help="Show it anew every two seconds, until Ctrl-C.")] = False,
+    watch: Annotated[bool, typer.Option(help="Show it again every two seconds, until Ctrl-C.")] = False,
     home: Home = HERE,
     as_json: AsJson = False,
 ) -> None:

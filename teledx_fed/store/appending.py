@@ -105,7 +105,7 @@ def _check_grade(eye: EyeReading) -> None:
     if eye.grade not in (range(GRADES) if eye.gradable else (None,)):
         raise DataError(
             f"reading.grade must be 0 to {GRADES - 1}, and none where the eye is not gradable, got {eye.grade}"
-            f" of the {eye.eye} eye. Grade it anew."
+            f" of the {eye.eye} eye. Grade it again."
         )
 
 
@@ -114,7 +114,7 @@ def _check_eyes(study: StudyRow, reading: Reading) -> None:
     if read != photographed:
         raise DataError(
             f"reading.eyes must be those of the study's photographs ({', '.join(sorted(photographed))}), got "
-            f"{', '.join(sorted(read))}. Load the study anew and read each eye."
+            f"{', '.join(sorted(read))}. Load the study again and read each eye."
         )
 
 
@@ -125,7 +125,7 @@ def _check_signed(session: Session, study: str, known: int | None) -> None:
     )
     if known is not None and (there := session.execute(signed).scalar_one()) != known:
         raise DataError(
-            f"study {study} must have {known} signed readings, as its reader saw, got {there}. Load it anew."
+            f"study {study} must have {known} signed readings, as its reader saw, got {there}. Load it again."
         )
 
 
@@ -147,7 +147,7 @@ def _check_suggestion(session: Session, reading: Reading, sign: bool) -> None:
     made = session.execute(found.order_by(SuggestionRow.number)).all()
     if reading.suggestion is not None and reading.suggestion not in {row.digest for row in made}:
         raise DataError(
-            f"reading.suggestion must be one made of study {reading.study}, got {reading.suggestion}. Load it anew."
+            f"reading.suggestion must be one made of study {reading.study}, got {reading.suggestion}. Load it again."
         )
     in_sight = [*made[-1:], *(row for row in made if row.digest == reading.suggestion)]
     if sign and any(row.demonstration for row in in_sight):

@@ -30,7 +30,7 @@ def written(adapter: TypeAdapter[Value], value: Value) -> str:
     """Return JSON; raise a `DataError` if it would not read back as the same value, such as for NaN."""
     text = adapter.dump_json(value).decode()
     if adapter.validate_json(text) != value:
-        raise DataError(f"{type(value).__name__} must hold plain numbers and words, got {value!r}. Compute it anew.")
+        raise DataError(f"{type(value).__name__} must hold plain numbers and words, got {value!r}. Compute it again.")
     return text
 
 

@@ -210,7 +210,7 @@ class Store:
         with self._database.writing() as session:
             row = rows.study_row(session, study, lock=True)
             if row.status in (Status.READ, Status.REOPENED, Status.SIGNED):
-                raise DataError(f"study must be unread for its eyes to change, got {row.status}. Send it anew.")
+                raise DataError(f"study must be unread for its eyes to change, got {row.status}. Send it again.")
             found = select(ImageRow).where(ImageRow.study == study, ImageRow.digest == digest)
             if (image := session.scalars(found).one_or_none()) is None:
                 raise rows.unknown("image", digest)

@@ -55,7 +55,7 @@ class Plan:
             good = isinstance(value, str) and value.isprintable() and 0 < len(value) <= LONGEST
             must(good, f"plan.{name}", f"be a line of at most {LONGEST} characters", value, "Ask for another plan.")
         for name in [self.initial, *([self.file] if self.file is not None else [])]:
-            must(DIGEST.fullmatch(str(name)) is not None, "plan", "name weights by SHA-256", name, "Write it anew.")
+            must(DIGEST.fullmatch(str(name)) is not None, "plan", "name weights by SHA-256", name, "Write it again.")
 
     @property
     def file(self) -> str | None:

@@ -108,7 +108,7 @@ def _start_of(home: SiteDirectory, plan: Plan, model: Path | None) -> Path | Non
 def _read(file: Path) -> Approval:
     kept = json.loads(private_files.read(file))
     plan = Plan.parse(json.dumps(kept["plan"]))
-    must(plan.digest == file.stem, str(file), "hold the plan that it is named by", plan.digest, "Approve it anew.")
+    must(plan.digest == file.stem, str(file), "hold the plan that it is named by", plan.digest, "Approve it again.")
     return Approval(plan, str(kept["reference"]), _day(kept["expires"]), int(kept["runs"]))
 
 

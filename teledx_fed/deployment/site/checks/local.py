@@ -76,7 +76,7 @@ def _approved(home: SiteDirectory, given: Approval, days: int) -> Check:
     if refused is not None:
         return warn("approval", f"{about} is refused: {refused}", "Change limits in site.yaml, or withdraw it.")
     if days < SOON_DAYS:
-        return warn("approval", f"{about}, {days} days left", "Approve it anew in time.")
+        return warn("approval", f"{about}, {days} days left", "Approve it again in time.")
     return ok("approval", f"{about}, {days} days left")
 
 
