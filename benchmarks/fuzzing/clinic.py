@@ -6,6 +6,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from benchmarks.fuzzing.templates import PASSWORD, Known
+from teledx_fed.core.errors import DataError
 from teledx_fed.core.examples import Eye
 from teledx_fed.diagnosis.clinic import Clinic
 from teledx_fed.diagnosis.diagnose import open_bundle
@@ -86,7 +87,7 @@ class Surgery:
         uploads = self.clinic.store.uploads
         try:
             found = uploads.get(self._device.source, self._upload)
-        except ValueError:
+        except DataError:
             found = uploads.begin(self._device.source, len(self._eye), DAY)
         self._upload = found.id
         return found

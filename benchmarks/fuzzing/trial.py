@@ -31,6 +31,7 @@ from benchmarks.fuzzing.oddities import odd
 from benchmarks.fuzzing.requests import Request
 from benchmarks.fuzzing.templates import OF_DEVICES, OF_PEOPLE
 from benchmarks.measure import peak_memory
+from teledx_fed.core.errors import TeledxError
 from teledx_fed.core.examples import Eye
 from teledx_fed.diagnosis.intake import PhotographUpload, StudyUpload, decode
 from teledx_fed.diagnosis.web.app import app
@@ -108,7 +109,7 @@ class Trial:
     def _of_file(self, content: bytes, rng: Generator) -> tuple[Fate, str]:
         try:
             one(PATHS, rng)(self.surgery, content, rng)
-        except ValueError as error:
+        except TeledxError as error:
             if PLAIN not in str(error) or str(self.surgery.folder / "clinic") in str(error):
                 raise
             return Fate.REFUSED, ""

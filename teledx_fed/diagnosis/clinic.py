@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from datetime import timedelta
 from threading import Lock
-from uuid import uuid4
 
 from teledx_fed.core.checks import must
 from teledx_fed.core.clinical import Fault, Gap
-from teledx_fed.core.errors import DataError, TeledxError
+from teledx_fed.core.errors import DataError
 from teledx_fed.core.examples import Eye
 from teledx_fed.data.comparison import alike_in_both_eyes
 from teledx_fed.data.dicom import DicomAbout
@@ -44,15 +43,13 @@ class Clinic:
         self._gathering = Lock()
 
     def receive(self, upload: StudyUpload, link: str | None = None) -> StoredStudy:
-        """Store and diagnose a study; if a `DataError` names a refused photograph, store nothing."""
-        folder = f"studies/{uuid4().hex}"
-        try:
-            stored = self._add(upload, folder, link)
-        except (TeledxError, ValueError):
-            self.photographs.remove(folder)
-            raise
+        """Store and diagnose a study; store nothing if a photograph is refused or anything else fails."""
+        with self.photographs.study_folder() as folder:
+            kept = self._keep(upload.photographs, folder)
+            stored = self._add(upload, kept, link)
         if not stored.images[0].path.startswith(folder):
             self.photographs.remove(folder)  # the study was stored earlier
+        self.patients.file(stored.study.id, _headers(kept))
         return stored
 
     def gather(self, upload: StudyUpload) -> StoredStudy:
@@ -63,12 +60,12 @@ class Clinic:
 
     def grow(self, study: str, uploads: Sequence[PhotographUpload]) -> StoredStudy:
         """Add photographs to a study and judge it again; skip those that it already has, also recompressed."""
-        folder = f"studies/{uuid4().hex}"
-        try:
-            return self._grow(study, self._keep(uploads, folder), folder)
-        except (TeledxError, ValueError):
+        with self.photographs.study_folder() as folder:
+            grown, fresh = self._grow(study, self._keep(uploads, folder))
+        if not fresh:
             self.photographs.remove(folder)
-            raise
+        self.patients.file(study, _headers(fresh))
+        return grown
 
     def find_study(self, source: str, key: str) -> StoredStudy | None:
         """Return the study that this source sent under this key."""
@@ -89,8 +86,7 @@ class Clinic:
         self.store.close()
         self.identified.close()
 
-    def _add(self, upload: StudyUpload, folder: str, link: str | None) -> StoredStudy:
-        kept = self._keep(upload.photographs, folder)
+    def _add(self, upload: StudyUpload, kept: Sequence[KeptPhotograph], link: str | None) -> StoredStudy:
         number = self.patients.number(upload.patient, _headers(kept))
         patient = self._patient_of(link) if number is None else self.patients.register(*number)
         kept = self._with_doubts(kept, patient)
@@ -102,29 +98,24 @@ class Clinic:
             record=upload.record,
             acquired=upload.acquired,
         )
-        made = tuple(path for each in kept for path in each.derivatives)
         diagnosis = judged([each.result for each in kept], upload.record, self.bundle, self.referral)
-        stored = self.store.add_study(arrival, link, diagnosis, made)
-        self.patients.file(stored.study.id, _headers(kept))
-        return stored
+        return self.store.add_study(arrival, link, diagnosis, _derivatives(kept))
 
-    def _grow(self, study: str, kept: Sequence[KeptPhotograph], folder: str) -> StoredStudy:
+    def _grow(self, study: str, kept: Sequence[KeptPhotograph]) -> tuple[StoredStudy, list[KeptPhotograph]]:
+        """Add the photographs that the study does not have; return the study and these photographs."""
         before = self.store.study(study)
         fresh = [each for each in kept if not self._has(before, each)]
         check_count(len(before.images) + len(fresh))
         if not fresh:
-            self.photographs.remove(folder)
-            return before
+            return before, []
         fresh = self._with_doubts(fresh, before.study.patient, before.images)
         earlier = [one.result() for one in self.photographs.results(before)]
-        made = tuple(path for each in fresh for path in each.derivatives)
         results = [*earlier, *(each.result for each in fresh)]
         diagnosis = judged(results, before.study.record, self.bundle, self.referral)
-        grown = self.store.grow_study(before, [each.image for each in fresh], diagnosis, made)
+        grown = self.store.grow_study(before, [each.image for each in fresh], diagnosis, _derivatives(fresh))
         if grown is None:  # another request added a photograph meanwhile
-            return self._grow(study, kept, folder)
-        self.patients.file(study, _headers(fresh))
-        return grown
+            return self._grow(study, kept)
+        return grown, fresh
 
     def _has(self, stored: StoredStudy, kept: KeptPhotograph) -> bool:
         if kept.header is not None:
@@ -173,6 +164,10 @@ class Clinic:
     def _patient_of(self, token: str | None) -> str | None:
         link = None if token is None else self.store.access.link(token)
         return None if link is None else link.patient
+
+
+def _derivatives(kept: Sequence[KeptPhotograph]) -> tuple[str, ...]:
+    return tuple(path for each in kept for path in each.derivatives)
 
 
 def _headers(kept: Sequence[KeptPhotograph]) -> list[DicomAbout]:

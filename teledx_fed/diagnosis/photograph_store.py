@@ -2,8 +2,9 @@
 
 import hashlib
 import shutil
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -64,11 +65,21 @@ class PhotographStore:
 
     def decode(self, upload: PhotographUpload, name: str = "the photograph") -> DecodedPhotograph:
         """Decode a photograph without storing it; raise a `DataError` if it cannot be read."""
-        folder = f"studies/{uuid4().hex}"
+        folder = new_folder()
         try:
             return self._workers.submit(self._decode, upload, folder, name).result()
         finally:
             self.remove(folder)
+
+    @contextmanager
+    def study_folder(self) -> Iterator[str]:
+        """Yield a new folder for photographs; delete it if the block raises any exception."""
+        folder = new_folder()
+        try:
+            yield folder
+        except BaseException:
+            self.remove(folder)
+            raise
 
     def keep(self, uploads: Sequence[PhotographUpload], folder: str) -> list[KeptPhotograph]:
         check_count(len(uploads))
@@ -162,6 +173,10 @@ class PhotographStore:
 
         self._bundle.content(WEIGHTS)  # checks the digest
         return Explainer(self._bundle.folder / WEIGHTS)
+
+
+def new_folder() -> str:
+    return f"studies/{uuid4().hex}"
 
 
 def check_same(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> None:

@@ -48,9 +48,12 @@ class ResultRow:
 
 
 def row_of(file: Path, study: Study, result: PhotographResult, diagnosis: Diagnosis, number: str = "") -> ResultRow:
-    """Make a row: grade, scores and faults are the photograph's; certainty and action the eye's and patient's."""
+    """Make a row: grade, scores and faults are the photograph's; certainty and action the eye's and patient's.
+
+    The row of an ungradable photograph has no grade and no scores.
+    """
     eye = next(eye for eye in diagnosis.eyes if eye.eye is result.eye)
-    graded = result.graded
+    graded = None if result.faults else result.graded
     return ResultRow(
         file=str(file),
         study=study.id,
@@ -82,11 +85,16 @@ def write_csv(rows: Iterable[ResultRow], path: Path) -> None:
 
 
 def as_json(study: Study, diagnosis: Diagnosis) -> Mapping[str, Any]:
-    """Return a study as JSON values: enums by their codes, the patient by the pseudonym."""
-    told = DIAGNOSES.dump_python(diagnosis, mode="json")
-    for eye, values in zip(diagnosis.eyes, told["eyes"], strict=True):
-        values["grade"] = eye.grade
-    return {"study": study.id, "patient": study.patient, "note": " ".join(marks(diagnosis)), **told}
+    """Return a study as JSON values: enums by their codes, the patient by the pseudonym.
+
+    An ungradable eye has neither `grade` nor `graded`.
+    """
+    values = DIAGNOSES.dump_python(diagnosis, mode="json")
+    for eye, item in zip(diagnosis.eyes, values["eyes"], strict=True):
+        item["grade"] = eye.grade
+        if eye.grade is None:
+            item["graded"] = None
+    return {"study": study.id, "patient": study.patient, "note": " ".join(marks(diagnosis)), **values}
 
 
 def _plain(cell: str) -> str:

@@ -28,7 +28,6 @@ from teledx_fed.diagnosis.batch import identities, run
 from teledx_fed.diagnosis.diagnose import open_bundle
 from teledx_fed.diagnosis.intake import StudyUpload, opened
 from teledx_fed.diagnosis.referral import ReferralSettings
-from teledx_fed.diagnosis.results import ResultRow, write_csv
 from teledx_fed.diagnosis.study_files import study_uploads
 
 CANARY = "canary-jane-doe"
@@ -254,14 +253,6 @@ def test_what_is_wrong_in_a_table_is_named_by_its_row(tmp_path: Path, line: str,
     table.write_text(f"file,study,eye,field,age\n{line}\n")
     with pytest.raises(ValueError, match=told):
         study_uploads([table])
-
-
-@pytest.mark.parametrize("cell", ["=1+1", "+cmd", "-2", "@sum", "\tx"])
-def test_no_name_of_a_file_becomes_a_formula(tmp_path: Path, cell: str) -> None:
-    write_csv([ResultRow(cell)], tmp_path / "results.csv")
-    with (tmp_path / "results.csv").open() as file:
-        (row,) = csv.DictReader(file)
-    assert row["file"] == f"'{cell}"
 
 
 def test_a_file_of_a_table_that_cannot_be_read_has_a_row_and_the_others_are_diagnosed(

@@ -12,6 +12,7 @@ from PIL.PngImagePlugin import PngInfo
 from pydicom import dcmwrite
 
 from teledx_fed.core.clinical import Action, Certainty, Diagnosis, Fault, Gap, PatientRecord, Study
+from teledx_fed.core.errors import DataError
 from teledx_fed.core.examples import Eye
 from teledx_fed.diagnosis import intake
 from teledx_fed.diagnosis.clinic import Clinic
@@ -26,6 +27,10 @@ CANARY = "Canary-Jane-Doe-1912"
 
 def everything_in(folder: Path) -> bytes:
     return b"".join(path.read_bytes() + path.name.encode() for path in folder.rglob("*") if path.is_file())
+
+
+def files_in(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
 def as_in_a_batch(study: Study, clinic: Clinic) -> Diagnosis:
@@ -81,17 +86,42 @@ def test_other_photographs_under_the_same_key_are_refused_and_leave_nothing(clin
     assert sorted(clinic.store.folder.rglob("*")) == before
 
 
-def test_where_a_suggestion_cannot_be_kept_the_study_is_not_either(clinic: Clinic, photographs, monkeypatch) -> None:
-    def full(*_: object) -> None:
-        raise ValueError("the disk is full")
+@pytest.mark.parametrize("error", [DataError, RuntimeError, KeyboardInterrupt])
+def test_a_study_whose_suggestion_cannot_be_stored_leaves_nothing(
+    clinic: Clinic, photographs, monkeypatch, error: type[BaseException]
+) -> None:
+    def fail(*_: object) -> None:
+        raise error("the disk is full")
 
     with monkeypatch.context() as patched:
-        patched.setattr(appending, "add_suggestion", full)
-        with pytest.raises(ValueError, match="disk"):
+        patched.setattr(appending, "add_suggestion", fail)
+        with pytest.raises(error, match="disk"):
             clinic.receive(photographs.submitted())
     assert clinic.store.worklist() == ()
-    assert [path for path in clinic.store.folder.rglob("*") if path.is_file()] == []
-    assert clinic.receive(photographs.submitted()).entry.status is Status.DIAGNOSED
+    assert files_in(clinic.store.folder) == []
+    alone = replace(photographs.submitted(), photographs=photographs.upload()[:1])
+    stored = clinic.receive(alone)
+    assert stored.entry.status is Status.DIAGNOSED
+    before = files_in(clinic.store.folder)
+    with monkeypatch.context() as patched:
+        patched.setattr(appending, "add_suggestion", fail)
+        with pytest.raises(error, match="disk"):
+            clinic.grow(stored.study.id, photographs.upload()[1:])
+    assert files_in(clinic.store.folder) == before
+    assert clinic.store.study(stored.study.id) == stored
+
+
+def test_a_stored_study_keeps_its_photographs_when_a_later_step_fails(clinic: Clinic, photographs, monkeypatch) -> None:
+    def fail(*_: object) -> None:
+        raise DataError("the identified store is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(clinic.patients, "file", fail)
+        with pytest.raises(DataError, match="identified store"):
+            clinic.receive(photographs.submitted())
+    (entry,) = clinic.store.worklist()
+    assert all((clinic.store.folder / image.path).is_file() for image in clinic.store.study(entry.id).images)
+    assert clinic.receive(photographs.submitted()).entry.id == entry.id
 
 
 def test_patients_are_known_by_pseudonym_alone(clinic: Clinic, photographs) -> None:
@@ -142,7 +172,7 @@ def test_photographs_of_two_patients_are_no_study(clinic: Clinic, photographs) -
         files.append(PhotographUpload(file.getvalue()))
     with pytest.raises(ValueError, match=r"study\.images must be of one patient, got 2"):
         clinic.receive(replace(photographs.submitted(), photographs=tuple(files)))
-    assert [path for path in clinic.store.folder.rglob("*") if path.is_file()] == []
+    assert files_in(clinic.store.folder) == []
 
 
 def test_nothing_of_a_file_but_its_disc_is_kept(clinic: Clinic, photographs) -> None:
@@ -165,7 +195,7 @@ def test_nothing_of_a_file_but_its_disc_is_kept(clinic: Clinic, photographs) -> 
 def test_what_is_no_photograph_is_refused_and_leaves_nothing(clinic: Clinic, photographs, content: bytes) -> None:
     with pytest.raises(ValueError, match="photograph 3 must be"):
         clinic.receive(replace(photographs.submitted(), photographs=(*photographs.upload(), PhotographUpload(content))))
-    assert [path for path in clinic.store.folder.rglob("*") if path.is_file()] == []
+    assert files_in(clinic.store.folder) == []
     assert clinic.store.worklist() == ()
 
 

@@ -3,10 +3,28 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
+from benchmarks.fuzzing.trial import Fate, Trial
+from teledx_fed.core.errors import DataError
+
 ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize(("error", "fate"), [(DataError, Fate.REFUSED), (ValueError, Fate.CRASHED)])
+def test_only_an_error_of_the_tree_counts_as_a_refusal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception], fate: Fate
+) -> None:
+    def fail(*_: object) -> None:
+        raise error("the photograph must be whole")
+
+    trial = Trial.__new__(Trial)
+    trial.surgery = SimpleNamespace(folder=tmp_path)  # type: ignore[assignment]
+    monkeypatch.setattr("benchmarks.fuzzing.trial.PATHS", (fail,))
+    assert trial._tried(b"", np.random.default_rng(0))[0] is fate
 
 
 @pytest.mark.slow

@@ -130,7 +130,7 @@ LIES: dict[str, dict[str, object]] = {
 @pytest.mark.parametrize("lie", LIES)
 def test_a_token_that_is_not_for_this_log_in_is_refused(browser: Browser, provider: LocalProvider, lie: str) -> None:
     provider.claims |= LIES[lie]
-    assert_refused(browser, browser.log_in(), 401, "What the provider said of you was refused.")
+    assert_refused(browser, browser.log_in(), 401, "The page refused the provider")
 
 
 def unsigned(claims: dict[str, object]) -> str:
@@ -152,7 +152,7 @@ def test_a_token_that_the_provider_did_not_sign_is_refused(
         lambda _: "no token",
     ):
         provider.sign = sign
-        assert_refused(browser, browser.log_in(), 401, "What the provider said of you was refused.")
+        assert_refused(browser, browser.log_in(), 401, "The page refused the provider")
     assert len(provider.told) == 15, "each was asked for, and given"
 
 
@@ -163,15 +163,15 @@ def test_a_provider_may_change_its_key(browser: Browser, provider: LocalProvider
     assert browser.log_in().status_code == 200
     browser.client.cookies.clear()
     provider.sign = lambda claims: jwt.encode({"alg": "RS256", "kid": "one"}, claims, key)
-    assert_refused(browser, browser.log_in(), 401, "was refused")
+    assert_refused(browser, browser.log_in(), 401, "page refused the provider")
 
 
 def test_a_log_in_that_was_not_begun_here_is_refused(browser: Browser, clinic: Clinic, settings: OidcSettings) -> None:
     begun_elsewhere = Browser(clinic, settings).sent_back()
-    assert_refused(browser, browser.client.get(begun_elsewhere), 401, "not begun in this browser")
+    assert_refused(browser, browser.client.get(begun_elsewhere), 401, "did not begin in this browser")
     browser.client.get("/login/oidc")
-    assert_refused(browser, browser.client.get(begun_elsewhere), 401, "not begun in this browser")
-    assert_refused(browser, browser.client.get("/login/oidc/callback"), 401, "not begun in this browser")
+    assert_refused(browser, browser.client.get(begun_elsewhere), 401, "did not begin in this browser")
+    assert_refused(browser, browser.client.get("/login/oidc/callback"), 401, "did not begin in this browser")
 
 
 def test_what_the_provider_told_is_good_once(browser: Browser) -> None:
@@ -179,9 +179,9 @@ def test_what_the_provider_told_is_good_once(browser: Browser) -> None:
     remembered = {"teledx_fed_login": browser.client.cookies["teledx_fed_login"]}
     assert browser.client.get(back).status_code == 200
     browser.client.cookies.delete(COOKIE)
-    assert_refused(browser, browser.client.get(back), 401, "not begun in this browser")
+    assert_refused(browser, browser.client.get(back), 401, "did not begin in this browser")
     header = {"Cookie": "; ".join(f"{name}={value}" for name, value in remembered.items())}
-    assert_refused(browser, browser.client.get(back, headers=header), 502, "does not answer as it should")
+    assert_refused(browser, browser.client.get(back, headers=header), 502, "sent no valid response")
 
 
 @pytest.mark.slow
@@ -213,7 +213,7 @@ def test_an_address_counts_as_a_name_where_it_is_verified(
     clinic.store.access.add_user("anna@hospital.example", Role.READER, None)
     browser = Browser(clinic, replace(settings, claim="email"))
     provider.claims = {"email": "anna@hospital.example"}
-    assert_refused(browser, browser.log_in(), 401, "was refused")
+    assert_refused(browser, browser.log_in(), 401, "page refused the provider")
     provider.claims["email_verified"] = True
     assert browser.log_in().status_code == 200
 
@@ -234,24 +234,37 @@ def test_a_provider_that_is_not_there_leaves_the_page_as_it_is(
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         away = Browser(clinic, replace(settings, issuer=f"http://127.0.0.1:{taken.getsockname()[1]}"))
-        assert_refused(away, away.client.get("/login/oidc"), 502, "does not answer as it should")
+        assert_refused(away, away.client.get("/login/oidc"), 502, "sent no valid response")
 
 
 @pytest.mark.parametrize(
-    "said",
+    ("discovered", "status", "message"),
     [
-        {"issuer": "http://localhost:1"},
-        {"authorization_endpoint": "http://provider.example/authorize"},
-        {"jwks_uri": None},
+        ({"jwks_uri": None}, 502, "sent no valid response. Try again in a minute"),
+        ({"issuer": "http://localhost:1"}, 500, "The setting oidc.issuer must be"),
+        (
+            {"authorization_endpoint": "http://provider"},
+            500,
+            "authorization_endpoint must be an https:// address",
+        ),
     ],
 )
-def test_a_provider_that_says_what_cannot_be_is_not_followed(
-    browser: Browser, provider: LocalProvider, said: dict[str, object]
+def test_an_invalid_discovery_document_is_refused_and_a_wrong_setting_is_named(
+    browser: Browser,
+    provider: LocalProvider,
+    discovered: dict[str, object],
+    status: int,
+    message: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     back = browser.sent_back()
-    provider.discovered = said
+    provider.discovered = discovered
     for path in (back, "/login/oidc"):
-        assert_refused(browser, browser.client.get(path), 502, "does not answer as it should")
+        caplog.clear()
+        response = browser.client.get(path)
+        assert_refused(browser, response, status, message)
+        assert ("Try again in a minute" in response.text) == (status == 502)
+        assert ("settings" in caplog.text) == (status == 500)
 
 
 def test_a_provider_that_hangs_is_not_waited_for(
@@ -260,7 +273,7 @@ def test_a_provider_that_hangs_is_not_waited_for(
     monkeypatch.setattr(oidc, "TIMEOUT_SECONDS", 0.1)
     honest = provider.discovery()
     monkeypatch.setattr(provider, "discovery", lambda: time.sleep(0.3) or honest)
-    assert_refused(browser, browser.client.get("/login/oidc"), 502, "does not answer as it should")
+    assert_refused(browser, browser.client.get("/login/oidc"), 502, "sent no valid response")
 
 
 def test_no_more_wait_for_the_provider_than_leave_threads_to_others(
@@ -269,7 +282,7 @@ def test_no_more_wait_for_the_provider_than_leave_threads_to_others(
     places = browser.client.app.state.provider._places  # type: ignore[attr-defined]
     for _ in range(oidc.AT_ONCE):
         assert places.acquire(blocking=False)
-    assert_refused(browser, browser.client.get("/login/oidc"), 502, "Too many log in at the same time")
+    assert_refused(browser, browser.client.get("/login/oidc"), 502, "Too many people log in at the same time")
     places.release()
     assert browser.client.get("/login/oidc").status_code == 303
 
@@ -283,7 +296,7 @@ def test_nothing_secret_is_logged(
     provider.sign = lambda _: ["opens-nothing"]
     browser.log_in()
     assert "was refused" in caplog.text
-    assert "does not answer as it should" in caplog.text
+    assert "sent no valid response" in caplog.text
     assert [told for told in (*provider.told, SECRET, "opens-nothing") if told in caplog.text] == []
 
 

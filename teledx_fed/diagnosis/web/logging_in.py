@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Form, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from teledx_fed.core.errors import TeledxError
+from teledx_fed.core.errors import ConfigurationError, TeledxError
 from teledx_fed.diagnosis.web.limits import Busy, TooMany
 from teledx_fed.diagnosis.web.oidc import Attempt, Provider, ProviderError
 from teledx_fed.diagnosis.web.passwords import is_mark, new_mark
@@ -31,11 +31,11 @@ def authenticator_of(request: Request) -> Authenticator:
 def provider_of(request: Request) -> Provider:
     provider: Provider | None = request.app.state.provider
     if provider is None:
-        raise HTTPException(404, "One logs in with a password here.")
+        raise HTTPException(404, "This page has no log-in with a provider. Log in with a password.")
     return provider
 
 
-Asked = Annotated[Provider, Depends(provider_of)]
+ConfiguredProvider = Annotated[Provider, Depends(provider_of)]
 
 
 def address_of(request: Request) -> str:
@@ -90,16 +90,14 @@ def _mark(request: Request, response: Response, cookie: str, mark: str, password
 
 
 @router.get("/login/oidc")
-def begin(request: Request, provider: Asked) -> Response:
-    """Off to the provider, with a cookie that comes along when the provider sends the browser back."""
+def begin_oidc(request: Request, provider: ConfiguredProvider) -> Response:
+    """Redirect to the provider, with a cookie that the browser sends when it returns."""
     attempt, secure = Attempt(), request.url.scheme == "https"
     try:
         authenticator_of(request).limits.with_provider(address_of(request))
         response = RedirectResponse(provider.address(attempt), 303)
-    except ProviderError as error:
-        return _form(request, error, 502)
-    except TooMany as error:
-        return _form(request, error, 401)
+    except TeledxError as error:
+        return _form(request, error, _status(error))
     response.set_cookie(
         ATTEMPT_COOKIE, attempt.cookie, ATTEMPT_SECONDS, path=ATTEMPT_PATH, httponly=True, samesite="lax", secure=secure
     )
@@ -107,23 +105,26 @@ def begin(request: Request, provider: Asked) -> Response:
 
 
 @router.get("/login/oidc/callback")
-def come_back(request: Request, provider: Asked) -> Response:
+def finish_oidc(request: Request, provider: ConfiguredProvider) -> Response:
     response = _admitted(request, provider)
     response.delete_cookie(ATTEMPT_COOKIE, path=ATTEMPT_PATH)
     return response
 
 
+def _status(error: TeledxError) -> int:
+    """Return the HTTP status of a failed log-in with the provider."""
+    return 502 if isinstance(error, ProviderError) else 500 if isinstance(error, ConfigurationError) else 401
+
+
 def _admitted(request: Request, provider: Provider) -> Response:
     """Log in and return a page that redirects: on a redirect from the provider, browsers send no strict cookie."""
-    told = request.query_params
+    parameters = request.query_params
     try:
         authenticator_of(request).limits.with_provider(address_of(request))
-        attempt = Attempt.read(request.cookies.get(ATTEMPT_COOKIE, ""), told.get("state", ""))
-        token, _ = authenticator_of(request).admit(provider.user(attempt, told))
-    except ProviderError as error:
-        return _form(request, error, 502)
+        attempt = Attempt.read(request.cookies.get(ATTEMPT_COOKIE, ""), parameters.get("state", ""))
+        token, _ = authenticator_of(request).admit(provider.user(attempt, parameters))
     except TeledxError as error:
-        return _form(request, error, 401)
+        return _form(request, error, _status(error))
     response = render(request, "logged_in")
     response.headers["Refresh"] = "0; url=/"
     _remember(request, response, token)

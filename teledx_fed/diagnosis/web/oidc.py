@@ -56,7 +56,7 @@ class Attempt:
         """Read the cookie; raise a `RefusedError` unless this browser began the log-in with `state`."""
         parts = cookie.split(".")
         if len(parts) != 3 or not all(parts) or not compare_digest(parts[0].encode(), state.encode()):
-            raise RefusedError("this log-in was not begun in this browser, or its time is over. Begin again.")
+            raise RefusedError("this log-in did not begin in this browser, or it took too long. Begin again.")
         return cls(*parts)
 
 
@@ -109,9 +109,9 @@ class Provider:
 
     def address(self, attempt: Attempt) -> str:
         """Return the provider's address at which the browser logs in."""
-        with self._asked() as client:
+        with self._connection() as client:
             endpoint = self._discovery(client).authorization_endpoint
-        asked = {
+        parameters = {
             "response_type": "code",
             "client_id": self.settings.client_id,
             "redirect_uri": self.settings.callback,
@@ -121,14 +121,14 @@ class Provider:
             "code_challenge": create_s256_code_challenge(attempt.verifier),
             "code_challenge_method": "S256",
         }
-        return str(httpx.URL(endpoint).copy_merge_params(asked))
+        return str(httpx.URL(endpoint).copy_merge_params(parameters))
 
-    def user(self, attempt: Attempt, told: Mapping[str, str]) -> str:
+    def user(self, attempt: Attempt, parameters: Mapping[str, str]) -> str:
         """Return the user's name by the callback's parameters; raise a `RefusedError` without a valid ID token."""
-        if not (code := told.get("code")):
-            log.warning("%s logged nobody in: %.100r", self.settings.issuer, told.get("error"))
+        if not (code := parameters.get("code")):
+            log.warning("%s logged nobody in: %.100r", self.settings.issuer, parameters.get("error"))
             raise RefusedError("the provider did not log you in. Try again, or ask an administrator.")
-        with self._asked() as client:
+        with self._connection() as client:
             discovery = self._discovery(client)
             token = self._token(client, discovery, code, attempt.verifier)
             # fetched at each log-in, so that withdrawn keys are refused and new keys are accepted
@@ -137,18 +137,24 @@ class Provider:
             return self._name(self._claims(token, keys, attempt.nonce))
         except (JoseError, RefusedError, ValueError) as error:
             log.warning("an ID token of %s was refused: %s", self.settings.issuer, error)
-            raise RefusedError("what the provider said of you was refused. Ask an administrator.") from error
+            raise RefusedError(
+                "the page refused the provider's ID token for you. Ask an administrator: the log has the reason."
+            ) from error
 
     @contextmanager
-    def _asked(self) -> Iterator[httpx.Client]:
+    def _connection(self) -> Iterator[httpx.Client]:
+        """Open a connection to the provider; raise a `ProviderError` for a response that cannot be used."""
         if not self._places.acquire(blocking=False):
-            raise ProviderError("too many log in at the same time. Try again in a minute.")
+            raise ProviderError("too many people log in at the same time. Try again in a minute.")
         try:
             with httpx.Client(timeout=TIMEOUT_SECONDS) as client:
                 yield client
+        except ConfigurationError as error:
+            log.error("the settings of the log-in with %s are wrong: %s", self.settings.issuer, error)
+            raise
         except (httpx.HTTPError, httpx.InvalidURL, JoseError, ValueError) as error:
-            log.warning("%s does not answer as it should: %s", self.settings.issuer, error)
-            raise ProviderError("the provider does not answer as it should. Try again in a minute.") from error
+            log.warning("%s sent no valid response: %s", self.settings.issuer, error)
+            raise ProviderError("the provider sent no valid response. Try again in a minute.") from error
         finally:
             self._places.release()
 
@@ -156,10 +162,11 @@ class Provider:
         discovery = _read(client.get(get_well_known_url(self.settings.issuer, external=True)), Discovery)
         if discovery.issuer != self.settings.issuer:
             raise ConfigurationError(
-                f"oidc.issuer must be {discovery.issuer!r}, as it says, got {self.settings.issuer!r}."
+                f"the setting oidc.issuer must be {discovery.issuer!r}, as the provider names itself, got "
+                f"{self.settings.issuer!r}. Ask an administrator to correct diagnosis.yaml."
             )
         for name in ("authorization_endpoint", "token_endpoint", "jwks_uri"):
-            check_secure(name, getattr(discovery, name))
+            check_secure(f"the provider's {name}", getattr(discovery, name))
         return discovery
 
     def _token(self, client: httpx.Client, discovery: Discovery, code: str, verifier: str) -> str:
@@ -175,8 +182,8 @@ class Provider:
     def _claims(self, token: str, keys: KeySet, nonce: str) -> Mapping[str, Any]:
         issuer, client = self.settings.issuer, self.settings.client_id
         wanted = {"iss": {"essential": True, "value": issuer}, "aud": {"essential": True, "value": client}}
-        read = jwt.decode(token, keys, SIGNATURES)
-        claims: Any = CodeIDToken(read.claims, read.header, wanted, {"nonce": nonce, "client_id": client})
+        decoded = jwt.decode(token, keys, SIGNATURES)
+        claims: Any = CodeIDToken(decoded.claims, decoded.header, wanted, {"nonce": nonce, "client_id": client})
         claims.validate(leeway=LEEWAY_SECONDS)
         return claims
 
