@@ -112,7 +112,9 @@ def answers(home: ServerDirectory, order: Order) -> list[Readiness]:
 
 
 def _newest(home: ServerDirectory, run: str) -> FlowerRun:
-    return next(found for found in control.runs(home) if found.run == run)
+    flower_runs = [flower_run for flower_run in control.runs(home) if flower_run.run == run]
+    must(bool(flower_runs), "run", "be one that the server has", run, "See list.")
+    return flower_runs[0]
 
 
 def _lines(file: Path) -> Iterator[list[str]]:

@@ -10,6 +10,7 @@ from contextlib import suppress
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from typing import NoReturn
 
 import uvicorn
 from uvicorn.config import LifespanType
@@ -18,6 +19,7 @@ from teledx_fed.core.errors import ConfigurationError
 from teledx_fed.core.files import make_folder
 from teledx_fed.deployment.common.audit import AuditLog
 from teledx_fed.deployment.common.monitoring import repeatedly
+from teledx_fed.deployment.common.private_files import read
 from teledx_fed.deployment.common.settings import LOOPBACK
 from teledx_fed.deployment.server.control import bundle, is_up
 from teledx_fed.deployment.server.journal import Journal
@@ -47,10 +49,11 @@ OBJECTIONS = {
 POLL_SECONDS = 0.2
 
 
-def serve(home: ServerDirectory, when_up: Callable[[], None], say: Callable[[str], None]) -> None:
+def serve(home: ServerDirectory, when_up: Callable[[], None], say: Callable[[str], None]) -> NoReturn:
     """Serve until a signal. `when_up` is called once both ports answer, `say` with the reason of each refusal.
 
-    A `ConfigurationError` if a port is taken.
+    uvicorn raises the signal again when it has stopped: `serve` never returns. A `ConfigurationError` if a port is
+    taken or a certificate is missing.
     """
     settings = home.settings
     commands = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # flower-superexec is there
@@ -77,21 +80,35 @@ def serve(home: ServerDirectory, when_up: Callable[[], None], say: Callable[[str
     filtered = RequestFilter(app, is_admitted, largest, a_second, refuse)
     public = _server(filtered, home.certificates, settings.listen, settings.port, lifespan="off", refuse=refuse)
     private = _server(app, home.loopback, LOOPBACK, settings.control_port, lifespan="on")
+    _load(public, home.certificates)
+    _load(private, home.loopback)
     threading.Thread(target=_run, args=(public, private), name="hospitals", daemon=True).start()
     threading.Thread(target=_wait, args=(home, public, when_up), name="health", daemon=True).start()
     with repeatedly(partial(_renew, public, home.certificates)):
         _run(private, public)
-    if not (private.started and public.started):
+    raise ConfigurationError(
+        f"port and control_port must be free, got {settings.port} and {settings.control_port}: a listener ended. "
+        "See above."
+    )
+
+
+def _load(server: uvicorn.Server, certificates: Path) -> None:
+    """Load the certificate before a listener starts. A `ConfigurationError` if it cannot be used."""
+    try:
+        server.config.load()
+    except OSError as error:
         raise ConfigurationError(
-            f"port and control_port must be free, got {settings.port} and {settings.control_port}. See above."
-        )
+            f"{certificates} must hold server.crt and its server.key, got: {error.strerror or error}. Run renew."
+        ) from error
 
 
 def _run(server: uvicorn.Server, other: uvicorn.Server) -> None:
-    """Stop the other listener when this one stops."""
-    with suppress(SystemExit):  # uvicorn raises it if the port is taken
-        server.run()
-    other.should_exit = True
+    """Stop the other listener when this one stops, whatever the reason."""
+    try:
+        with suppress(SystemExit):  # uvicorn raises it if the port is taken
+            server.run()
+    finally:
+        other.should_exit = True
 
 
 def _wait(home: ServerDirectory, public: uvicorn.Server, when_up: Callable[[], None]) -> None:
@@ -159,7 +176,7 @@ def _config(home: ServerDirectory) -> SuperLinkLifespanConfig:
         host=LOOPBACK,
         port=home.settings.control_port,
         insecure=False,
-        certificates=(authority.read_bytes(), certificate.read_bytes(), key.read_bytes()),
+        certificates=(read(authority), read(certificate), read(key)),
         superexec_auth_secret=None,
         authn_plugin=NoOpControlAuthnPlugin(),
         event_log_plugin=None,

@@ -1,5 +1,7 @@
 """The coordinator's commands when a run or port changes at the same moment."""
 
+import json
+import re
 import socket
 import subprocess
 import sys
@@ -10,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks.jobs.deployed import ROOT, Federation, free_port
-from teledx_fed.core.errors import RefusedError
-from teledx_fed.deployment.server import control
-from teledx_fed.deployment.server.control import FlowerRun
+from teledx_fed.core.errors import ConfigurationError, RefusedError
+from teledx_fed.deployment.server import control, run_requests
+from teledx_fed.deployment.server.control import FlowerRun, Order
 from teledx_fed.deployment.server.settings import ServerDirectory
 
 
@@ -37,6 +39,13 @@ def test_a_run_that_ends_while_it_is_being_stopped_is_stopped(
             control.stop(ServerDirectory(tmp_path), "first")
 
 
+def test_a_run_that_the_server_does_not_have_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(control, "runs", lambda home: [FlowerRun(7, "other", "running", "")])
+    order = Order("first", "", json.dumps({"federation": {"rounds": 1}}))
+    with pytest.raises(ConfigurationError, match="run must be one that the server has, got 'first'"):
+        run_requests.watch(ServerDirectory(tmp_path), order)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("taken", ["port", "control_port"])
 def test_a_port_that_is_taken_is_said(taken: str, tmp_path: Path) -> None:
@@ -49,3 +58,17 @@ def test_a_port_that_is_taken_is_said(taken: str, tmp_path: Path) -> None:
         ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert ended.returncode == 1
     assert "error: port and control_port must be free, got" in ended.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("certificate", ["server.crt", "loopback/server.crt"])
+def test_a_server_without_its_certificate_ends_with_a_clear_error(certificate: str, tmp_path: Path) -> None:
+    federation = Federation(tmp_path)
+    federation.command("server", "init", federation.server, "--host", "localhost")
+    ports = {"port": free_port(), "control_port": free_port()}
+    federation.change("server", listen="127.0.0.1", watch={"listen": None}, **ports)
+    (federation.server / "certificates" / certificate).unlink()
+    command = [sys.executable, "-m", "server", "start", "--dir", str(federation.server)]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 1
+    assert re.search(r"error: .*certificates.* must .*, got: No such file or directory", ended.stderr)

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
 
-from teledx_fed.core.errors import TeledxError
+from teledx_fed.core.failures import line_for_person
+from teledx_fed.deployment.site.settings import SiteDirectory
 
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 
 class State(StrEnum):
@@ -45,13 +46,12 @@ def fail(name: str, found: str, remedy: str) -> Check:
     return Check(name, State.FAIL, found, remedy)
 
 
-def guarded(name: str, checks: Generator[Check, None, Found]) -> Generator[Check, None, Found | None]:
-    """Run checks; an exception becomes a failed check, so that other checks still run."""
+def guarded(
+    name: str, checks: Generator[Check, None, Result], directory: SiteDirectory
+) -> Generator[Check, None, Result | None]:
+    """Run checks. An exception becomes a failed check, so that other checks still run."""
     try:
         return (yield from checks)
-    except TeledxError as error:
-        yield fail(name, str(error), "")
-    except Exception as error:  # noqa: BLE001 - after any error, the other checks are still useful
-        found = f"{type(error).__name__}: {error}"
-        yield fail(name, found, "This was not foreseen: tell those who look after teledx_fed.")
+    except Exception as error:  # noqa: BLE001 - people read a reference, the directory's log has the traceback
+        yield fail(name, line_for_person(error, directory.folder), "")
     return None

@@ -28,11 +28,11 @@ def checks(home: SiteDirectory, offline: bool, reporter: Reporter, asked: Settin
         return
     yield ok("site.yaml", f"{settings.name}, for the server {settings.server}")
     for name, part in LOCAL_CHECKS.items():
-        yield from guarded(name, part(home))
+        yield from guarded(name, part(home), home)
     if offline:
         yield warn("network", "not checked (--offline)", "Check without it before joining.")
     else:
-        yield from guarded("network", server.checks(home))
+        yield from guarded("network", server.checks(home), home)
     yield from _computing(home, reporter, asked or _approved(home) or Settings())
 
 
@@ -48,7 +48,7 @@ def _computing(home: SiteDirectory, reporter: Reporter, asked: Settings) -> Chec
     from teledx_fed.deployment.site.hospital import own_settings
 
     settings = own_settings(asked, home)
-    yield from guarded("device", computing.device(home))
-    site = yield from guarded("data", data.checks(home, settings, reporter))
+    yield from guarded("device", computing.device(home), home)
+    site = yield from guarded("data", data.checks(home, settings, reporter), home)
     if site is not None:
-        yield from guarded("training", computing.training(home, site, settings))
+        yield from guarded("training", computing.training(home, site, settings), home)

@@ -1,6 +1,7 @@
 """The checks of a hospital's photographs and of a round of training on them; and all checks together."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ from typer.testing import CliRunner
 
 from sites.__main__ import app
 from teledx_fed.config.settings import Settings
+from teledx_fed.core.failures import LOG
 from teledx_fed.core.reports import SILENT
 from teledx_fed.deployment.site.checks import run_all
 from teledx_fed.deployment.site.checks.check import Check, State, fail, ok
@@ -126,18 +128,23 @@ def test_limits_that_allow_no_training(write: Write, photographs: Path, asked: S
     assert "patients is refused: fewer training patients than limits.training_patients" in found["limits"].found
 
 
-def test_what_nobody_foresaw_ends_nothing_else(write: Write, monkeypatch: pytest.MonkeyPatch, asked: Settings) -> None:
+def test_an_unexpected_error_shows_a_reference_and_other_checks_still_run(
+    write: Write, monkeypatch: pytest.MonkeyPatch, asked: Settings
+) -> None:
     def broken(home: SiteDirectory) -> Iterator[Check]:
         yield ok("memory", "some")
-        raise KeyError("MemAvailable")
+        raise KeyError("patient Njeri")
 
     monkeypatch.setitem(run_all.LOCAL_CHECKS, "memory", broken)
-    found = list(run_all.checks(write(), True, SILENT, asked))
-    assert (
-        fail("memory", "KeyError: 'MemAvailable'", "This was not foreseen: tell those who look after teledx_fed.")
-        in found
-    )
-    assert found[-1].name == "data"
+    home = write()
+    results = list(run_all.checks(home, True, SILENT, asked))
+    (failed,) = [check for check in results if check.name == "memory" and check.state is State.FAIL]
+    assert (reference := re.match(r"unexpected error, reference (\w+)\.", failed.found))
+    assert "Njeri" not in failed.found + failed.remedy
+    traceback = (home.folder / LOG).read_text()
+    assert reference[1] in traceback
+    assert "patient Njeri" in traceback
+    assert results[-1].name == "data"
 
 
 def test_a_site_yaml_that_is_wrong(write: Write) -> None:

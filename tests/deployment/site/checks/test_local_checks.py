@@ -43,7 +43,7 @@ def test_a_key_that_belongs_to_another(write: Write, tmp_path: Path) -> None:
     home.public_key.write_bytes((tmp_path / "other.pub").read_bytes())
     assert named(local.key(home))["key"].state is State.FAIL
     home.private_key.write_text("no key")
-    found = named(run_all.guarded("key", local.key(home)))["key"]
+    found = named(run_all.guarded("key", local.key(home), home))["key"]
     assert "must be the key that init made" in found.found
 
 
@@ -51,7 +51,8 @@ def test_an_authority_that_is_none(write: Write) -> None:
     home = write()
     assert named(local.authority(home))["authority"].state is State.OK
     home.authority.write_text("")
-    for found in (named(run_all.guarded("authority", local.authority(home))), named(run_all.guarded("x", reach(home)))):
+    for checks in (local.authority(home), reach(home)):
+        found = named(run_all.guarded("authority", checks, home))
         assert any("must hold certificates" in check.found for check in found.values())
 
 

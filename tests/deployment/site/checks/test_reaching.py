@@ -226,5 +226,6 @@ def test_a_proxy_of_the_environment(write: Write, certificates: Path, monkeypatc
 
 
 def test_a_proxy_that_is_none(write: Write) -> None:
-    found = named(run_all.guarded("network", server.checks(write(proxy="proxy.example.org"))))
+    home = write(proxy="proxy.example.org")
+    found = named(run_all.guarded("network", server.checks(home), home))
     assert found["network"].found.startswith("proxy must be http://")
