@@ -22,7 +22,7 @@ from teledx_fed.core.files import write_text
 from teledx_fed.core.reports import RoundReport
 from teledx_fed.evaluation.metrics import PRIMARY
 from teledx_fed.reporting.runs import flat
-from teledx_fed.reporting.wording import verdict
+from teledx_fed.reporting.wording import MODELS, verdict
 
 ARTEFACTS = ("report.html", "report.json", "rounds.jsonl", "model.safetensors")
 """Files that can be shared: none of them names a photograph, a patient or a path."""
@@ -32,7 +32,7 @@ PROCESS = "teledx_fed.process"
 ORPHANS = 1000
 LONGEST, LONGEST_LINE = 500, 160
 
-Point = tuple[str, float, int]
+Scalar = tuple[str, float, int]
 """A metric's name, its value, and the number of rounds."""
 
 log = logging.getLogger(__name__)
@@ -45,15 +45,15 @@ class Tracker(Protocol):
 
     def end(self, report: Mapping[str, Any]) -> None: ...
 
-    def break_off(self, error: BaseException) -> None: ...
+    def fail(self, error: BaseException) -> None: ...
 
 
-class Nobody:
+class NoTracker:
     def round(self, part: str, report: RoundReport) -> None: ...
 
     def end(self, report: Mapping[str, Any]) -> None: ...
 
-    def break_off(self, error: BaseException) -> None: ...
+    def fail(self, error: BaseException) -> None: ...
 
 
 class TensorBoard:
@@ -69,17 +69,17 @@ class TensorBoard:
             self._of("").add_text(f"tag/{name}", value)
 
     def round(self, part: str, report: RoundReport) -> None:
-        for point in _told(report):
-            self._of(part).add_scalar(*point)
+        for scalar in _round_scalars(report):
+            self._of(part).add_scalar(*scalar)
         self._of(part).flush()
 
     def end(self, report: Mapping[str, Any]) -> None:
         self._of("").add_text("verdict", verdict(report))
-        for point in _tested(report):
-            self._of("").add_scalar(*point)
+        for scalar in _test_scalars(report):
+            self._of("").add_scalar(*scalar)
         self._close()
 
-    def break_off(self, error: BaseException) -> None:
+    def fail(self, error: BaseException) -> None:
         self._close()
 
     def _close(self) -> None:
@@ -108,20 +108,22 @@ class MLflow:
             uri = settings.tracking.uri
             raise ConfigurationError(f"tracking.uri must be where MLflow answers, got {uri}: {_line(error)}") from error
 
-    def _begin(self, settings: Settings, known: Path) -> None:
+    def _begin(self, settings: Settings, run_file: Path) -> None:
         from mlflow.tracking import MlflowClient
 
-        asked = settings.tracking
-        self._client = MlflowClient(asked.uri)
-        found = self._client.get_experiment_by_name(asked.experiment)
-        experiment = found.experiment_id if found else self._client.create_experiment(asked.experiment)
+        tracking = settings.tracking
+        self._client = MlflowClient(tracking.uri)
+        earlier = self._client.get_experiment_by_name(tracking.experiment)
+        experiment = earlier.experiment_id if earlier else self._client.create_experiment(tracking.experiment)
         self._end_orphans(experiment)
-        if known.exists():
-            self._run = json.loads(known.read_text())["run"]
+        if run_file.exists():
+            self._run = json.loads(run_file.read_text())["run"]
             self._client.update_run(self._run, "RUNNING")
         else:
-            self._run = self._client.create_run(experiment, run_name=known.parent.name, tags=asked.tags).info.run_id
-            write_text(known, json.dumps({"run": self._run}) + "\n")
+            self._run = self._client.create_run(
+                experiment, run_name=run_file.parent.name, tags=tracking.tags
+            ).info.run_id
+            write_text(run_file, json.dumps({"run": self._run}) + "\n")
         self._client.set_tag(self._run, PROCESS, f"{_machine()} {os.getpid()}")
         for name, value in flat(without_places(settings)).items():  # also if resumed: a killed run may lack some
             self._client.log_param(self._run, _key(name), str(value)[:LONGEST])
@@ -136,15 +138,15 @@ class MLflow:
 
     def round(self, part: str, report: RoundReport) -> None:
         before = f"{part}/" if part else ""
-        self._log([(f"{before}{name}", value, step) for name, value, step in _told(report)])
+        self._log([(f"{before}{name}", value, step) for name, value, step in _round_scalars(report)])
 
     def end(self, report: Mapping[str, Any]) -> None:
-        self._log(_tested(report))
-        self._tell(partial(self._conclude, report))
+        self._log(_test_scalars(report))
+        self._send(partial(self._conclude, report))
 
-    def break_off(self, error: BaseException) -> None:
+    def fail(self, error: BaseException) -> None:
         status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
-        self._tell(partial(self._client.set_terminated, self._run, status))
+        self._send(partial(self._client.set_terminated, self._run, status))
 
     def _conclude(self, report: Mapping[str, Any]) -> None:
         self._client.set_tag(self._run, "verdict", verdict(report))
@@ -153,25 +155,25 @@ class MLflow:
                 self._client.log_artifact(self._run, str(self._folder / name))
         self._client.set_terminated(self._run)
 
-    def _log(self, points: Sequence[Point]) -> None:
-        """Log all points at once: a killed run logs none."""
+    def _log(self, scalars: Sequence[Scalar]) -> None:
+        """Log all scalars at once: a killed run logs none."""
         now = int(time.time() * 1000)
-        metrics = [self._metric(_key(name), value, now, step) for name, value, step in points]
-        self._tell(partial(self._client.log_batch, self._run, metrics))
+        metrics = [self._metric(_key(name), value, now, step) for name, value, step in scalars]
+        self._send(partial(self._client.log_batch, self._run, metrics))
 
-    def _tell(self, say: Callable[[], object]) -> None:
+    def _send(self, request: Callable[[], object]) -> None:
         """Send to MLflow. If it fails, log one warning and send no more."""
         if self._failed:
             return
         try:
-            say()
+            request()
         except self._failure as error:
             self._failed = True
-            log.warning("MLflow does not answer, and is told nothing from here on: %s", _line(error))
+            log.warning("MLflow does not answer; the rest of this run is not sent to it: %s", _line(error))
 
 
 TRACKERS: Mapping[str, Callable[[Settings, Path], Tracker]] = {
-    "none": lambda settings, folder: Nobody(),
+    "none": lambda settings, folder: NoTracker(),
     "tensorboard": TensorBoard,
     "mlflow": MLflow,
 }
@@ -184,15 +186,15 @@ def tracked(settings: Settings, folder: Path) -> Iterator[Tracker]:
     try:
         tracker = TRACKERS[to](settings, folder)
     except ImportError as error:
-        remedy = "Say pip install '.[tracking]' in the checkout."
+        remedy = "Run pip install '.[tracking]' in the checkout."
         raise ConfigurationError(f"tracking.to must be installed, got {to}. {remedy}") from error
     try:
         yield tracker
     except BaseException as error:
         try:
-            tracker.break_off(error)
+            tracker.fail(error)
         except OSError as another:  # a full disk, perhaps: show the first failure
-            log.warning("the tracker did not take in that the run has ended: %s", _line(another))
+            log.warning("the tracker could not record that the run ended: %s", _line(another))
         raise
 
 
@@ -220,25 +222,25 @@ def _line(error: Exception) -> str:
     return shorten(str(error).partition("\n")[0], LONGEST_LINE)
 
 
-def _told(report: RoundReport) -> list[Point]:
-    """Return a round's points; scores are of the model at its start, so of the step before."""
+def _round_scalars(report: RoundReport) -> list[Scalar]:
+    """Return a round's scalars; scores are of the model at its start, so of the step before."""
     scores = {f"validation/{name}": value for name, value in report.metrics.items() if value is not None}
-    round = {
+    of_round = {
         **{f"sites/{state}": float(len(getattr(report, state))) for state in ("accepted", "refused", "silent")},
         "cost/megabytes_up": report.bytes_up / 1e6,
         "cost/megabytes_down": report.bytes_down / 1e6,
         "cost/seconds": report.seconds,
     }
     before = [(name, value, report.round - 1) for name, value in scores.items()]
-    return before + [(name, value, report.round) for name, value in round.items()]
+    return before + [(name, value, report.round) for name, value in of_round.items()]
 
 
-def _tested(report: Mapping[str, Any]) -> list[Point]:
-    models = {model: found for model, found in report.items() if isinstance(found, dict) and "mean_of_sites" in found}
+def _test_scalars(report: Mapping[str, Any]) -> list[Scalar]:
+    models = {model: report[model] for model in MODELS if model in report}
     return [
-        (f"test/{model}/{place}/{name}", found[place][name]["value"], 0)
-        for model, found in models.items()
+        (f"test/{model}/{place}/{name}", scores[place][name]["value"], 0)
+        for model, scores in models.items()
         for place in ("mean_of_sites", "worst_of_sites")
         for name in PRIMARY
-        if found[place].get(name) is not None
+        if scores[place].get(name) is not None
     ]

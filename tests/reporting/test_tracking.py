@@ -21,27 +21,27 @@ ROUNDS = [
 ]
 
 
-def tell(settings: Settings, folder: Path) -> None:
-    with tracked(settings, folder) as told:
+def track(settings: Settings, folder: Path) -> None:
+    with tracked(settings, folder) as tracker:
         for line in ROUNDS:
-            told.round("", line)
-        told.end(report(("north", "south")))
+            tracker.round("", line)
+        tracker.end(report(("north", "south")))
 
 
-def break_off(settings: Settings, folder: Path, error: BaseException, *rounds: RoundReport) -> None:
-    with tracked(settings, folder) as told:
+def fail(settings: Settings, folder: Path, error: BaseException, *rounds: RoundReport) -> None:
+    with tracked(settings, folder) as tracker:
         for line in rounds:
-            told.round("", line)
+            tracker.round("", line)
         raise error
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_tensorboard_reads_courses_settings_and_what_was_tested(
+def test_tensorboard_reads_learning_curves_settings_and_test_scores(
     tiny_settings: Callable[..., Settings], tmp_path: Path
 ) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    tell(tiny_settings(tracking__to="tensorboard", tracking__tags={"paper": "one"}), tmp_path)
+    track(tiny_settings(tracking__to="tensorboard", tracking__tags={"paper": "one"}), tmp_path)
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
     scalars = events.Tags()["scalars"]
@@ -56,7 +56,7 @@ def test_tensorboard_reads_courses_settings_and_what_was_tested(
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_mlflow_keeps_one_run_and_goes_on_with_it(tiny_settings: Callable[..., Settings], tmp_path: Path) -> None:
+def test_a_resumed_run_continues_its_mlflow_run(tiny_settings: Callable[..., Settings], tmp_path: Path) -> None:
     from mlflow.tracking import MlflowClient
 
     uri = f"sqlite:///{tmp_path}/mlflow.db"
@@ -74,15 +74,15 @@ def test_mlflow_keeps_one_run_and_goes_on_with_it(tiny_settings: Callable[..., S
         return run
 
     with pytest.raises(KeyboardInterrupt):
-        break_off(settings, folder, KeyboardInterrupt(), ROUNDS[0])
+        fail(settings, folder, KeyboardInterrupt(), ROUNDS[0])
     assert only_run().info.status == "KILLED"
     with pytest.raises(RuntimeError):
-        break_off(settings, folder, RuntimeError())
+        fail(settings, folder, RuntimeError())
     assert only_run().info.status == "FAILED"
-    with tracked(settings, folder) as told:
+    with tracked(settings, folder) as tracker:
         assert only_run().info.status == "RUNNING"
-        told.round("", ROUNDS[1])
-        told.end(report(("north", "south")))
+        tracker.round("", ROUNDS[1])
+        tracker.end(report(("north", "south")))
     run = only_run()
     assert run.info.run_name == "first"
     assert run.info.status == "FINISHED"
@@ -93,14 +93,14 @@ def test_mlflow_keeps_one_run_and_goes_on_with_it(tiny_settings: Callable[..., S
     kept = {file.path for file in client.list_artifacts(run.info.run_id)}
     assert {"report.json", "settings.yaml", "rounds.jsonl"} <= kept
     assert not {"set_aside.csv", "tested.safetensors", "config.yaml"} & kept
-    told_of = [client.download_artifacts(run.info.run_id, name) for name in kept]
-    said = " ".join([str(run.data), *(Path(file).read_bytes().decode(errors="replace") for file in told_of)])
-    assert str(tmp_path) not in said
+    artefacts = [client.download_artifacts(run.info.run_id, name) for name in kept]
+    contents = " ".join([str(run.data), *(Path(file).read_bytes().decode(errors="replace") for file in artefacts)])
+    assert str(tmp_path) not in contents
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_killed_while_it_tells_mlflow_its_settings_it_goes_on_with_that_run(
+def test_a_run_killed_while_it_sends_its_settings_continues_its_mlflow_run(
     tiny_settings: Callable[..., Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mlflow.tracking import MlflowClient
@@ -119,7 +119,7 @@ def test_killed_while_it_tells_mlflow_its_settings_it_goes_on_with_that_run(
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_what_kill_9_ended_is_ended_in_mlflow_by_the_next_run(
+def test_the_next_run_ends_the_mlflow_runs_of_killed_processes(
     tiny_settings: Callable[..., Settings], tmp_path: Path
 ) -> None:
     from mlflow.tracking import MlflowClient
@@ -132,8 +132,8 @@ def test_what_kill_9_ended_is_ended_in_mlflow_by_the_next_run(
     ended = subprocess.Popen(["true"])
     ended.wait()
     for folder, process in zip(folders, (ended.pid, os.getpid()), strict=False):
-        told = MLflow(settings, folder)
-        client.set_tag(told._run, PROCESS, f"{_machine()} {process}")
+        tracker = MLflow(settings, folder)
+        client.set_tag(tracker._run, PROCESS, f"{_machine()} {process}")
     with tracked(settings, folders[2]):
         pass
     (experiment,) = client.search_experiments(filter_string="name = 'teledx_fed'")
@@ -147,23 +147,23 @@ def broken(*_: object) -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_an_mlflow_that_fails_does_not_end_the_training(
+def test_a_failing_mlflow_does_not_end_the_training(
     tiny_settings: Callable[..., Settings], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(ValueError, match=r"tracking\.uri must be where MLflow answers, got nonsense://x"):
-        tell(tiny_settings(tracking__to="mlflow", tracking__uri="nonsense://x"), tmp_path)
+        track(tiny_settings(tracking__to="mlflow", tracking__uri="nonsense://x"), tmp_path)
     database = tmp_path / "mlflow.db"
     hospitals = {"hospitals": {"St. Mary's": {}}, "image_size": 64}
     settings = tiny_settings(tracking__to="mlflow", tracking__uri=f"sqlite:///{database}", data=hospitals)
-    with tracked(settings, tmp_path) as told:
+    with tracked(settings, tmp_path) as tracker:
         database.write_bytes(b"torn")
         for line in ROUNDS:
-            told.round("", line)
-        told.end(report(("north", "south")))
+            tracker.round("", line)
+        tracker.end(report(("north", "south")))
     assert len([record for record in caplog.records if "MLflow does not answer" in record.message]) == 1
 
 
-def test_what_is_not_installed_is_said_before_anything_begins(
+def test_a_tracker_that_is_not_installed_is_reported_at_the_start(
     tiny_settings: Callable[..., Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def without(name: str, *args: Any, **kwargs: Any) -> Any:
@@ -174,6 +174,6 @@ def test_what_is_not_installed_is_said_before_anything_begins(
     imported = builtins.__import__
     monkeypatch.setattr(builtins, "__import__", without)
     for to in ("mlflow", "tensorboard"):
-        with pytest.raises(ValueError, match=rf"tracking\.to must be installed, got {to}. Say pip install "):
-            tell(tiny_settings(tracking__to=to), tmp_path)
+        with pytest.raises(ValueError, match=rf"tracking\.to must be installed, got {to}. Run pip install "):
+            track(tiny_settings(tracking__to=to), tmp_path)
     assert not list(tmp_path.rglob("events*"))

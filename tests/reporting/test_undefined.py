@@ -185,7 +185,7 @@ def test_rounds_without_some_of_their_scores(scores: list[dict[str, float | None
     for line in lines:
         live.round(line, len(lines))
         progress._round_line(line, len(lines))
-        assert all(value is not None for _, value, _ in tracking._told(line))
+        assert all(value is not None for _, value, _ in tracking._round_scalars(line))
     Console(file=StringIO(), width=100).print(live)
     now = "2026-01-05T10:00:00+00:00"
     standing = RunStanding("a", State.RUNNING, "", len(lines), 5, now, scores[-1] if scores else {}, 0, 0)
