@@ -52,12 +52,12 @@ class Command:
             _run(composed, folder)
         except KeyboardInterrupt as interrupt:
             number = interrupt.args[0] if interrupt.args else signal.SIGINT
-            print(f"interrupted: {_again(folder)} goes on", file=sys.stderr)
+            print(f"interrupted: continue with {_again(folder)}", file=sys.stderr)
             sys.exit(ENDED_BY_SIGNAL + number)
         except Exception as error:  # noqa: BLE001 - people read a reference, the log has the traceback
             line = line_for_person(error, folder)
             if of_machine(error):
-                line += f" Nothing is lost: afterwards {_again(folder)} continues the run."
+                line += f" Then continue the run with {_again(folder)}."
             if not is_sweep:
                 sys.exit(f"error: {line}")
             choices = [choice for choice in job.overrides.task if not choice.startswith(("folder=", "data_root="))]
@@ -78,7 +78,7 @@ class Command:
                 print(f"no table: {error}")
         self.lock.close()
         if self.failed:
-            sys.exit(f"error: {len(self.failed)} of {len(self.made) + len(self.failed)} runs could not be made")
+            sys.exit(f"error: {len(self.failed)} of {len(self.made) + len(self.failed)} runs failed")
 
 
 def _again(folder: Path) -> str:
@@ -94,10 +94,10 @@ def _run(composed: DictConfig, folder: Path) -> None:
     with exclusive(folder / LOCK):
         new = _is_empty(folder)
         settings = _settings(composed, folder)
-        from teledx_fed.experiment import conduct  # torch and timm, which --help does not need
+        from teledx_fed.experiment import run_experiment  # torch and timm, which --help does not need
 
         with _free_again(folder) if new else nullcontext():
-            conduct(settings, folder)
+            run_experiment(settings, folder)
 
 
 def _check_resume(resume: str, folder: Path) -> None:
@@ -107,7 +107,7 @@ def _check_resume(resume: str, folder: Path) -> None:
         )
     if not (folder / KEPT).exists():
         raise ConfigurationError(
-            f"resume must be the folder of a run, got {resume}, which holds no {KEPT}. Name one that does."
+            f"resume must be the folder of a run, got {resume}, which has no {KEPT}. Name the folder of a run."
         )
 
 
@@ -127,11 +127,11 @@ def _settings(composed: DictConfig, folder: Path) -> Settings:
             if HydraConfig.get().mode == RunMode.MULTIRUN and loading.load(kept, local=True) == settings:
                 return settings
             raise ConfigurationError(
-                f"folder must be new, got {folder}, which holds a run. Say resume={folder}, or another."
+                f"folder must be new, got {folder}, which contains a run. Set resume={folder}, or another folder."
             )
         if not _is_empty(folder):
             raise ConfigurationError(
-                f"folder must be new or empty, got {folder}, which holds something else. Name another."
+                f"folder must be new or empty, got {folder}, which contains other files. Name another folder."
             )
         loading.save(settings, kept)
         write_text(folder / CHOICES, json.dumps(choices, indent=1) + "\n")
@@ -144,7 +144,7 @@ def _describe(composed: DictConfig, choices: list[str]) -> None:
     from teledx_fed.data.own_hospitals import load  # pydicom and OpenCV, which --help does not need
 
     if others := [choice for choice in choices if choice.startswith("data=") and choice != "data=mine"]:
-        raise ConfigurationError(f"hospitals must come without {others[0]}, got both. Say data=mine, or leave it out.")
+        raise ConfigurationError(f"hospitals must come without {others[0]}, got both. Remove data=, or set data=mine.")
     own = load(Path(composed.hospitals))
     composed.data.sources, composed.data.hospitals = dict(own.sources), dict(own.drawn)
 
@@ -154,8 +154,8 @@ def _one_of_each(choices: list[str]) -> None:
     for choice in choices:
         group, _, value = choice.partition("=")
         if value.startswith("[") and (loading.CONF / group).is_dir():
-            several = f" Several faults are faults.kinds={value}." if group == "faults" else ""
-            raise ConfigurationError(f"{group} must be one name, got {value}. Name one.{several}")
+            several = f" Name several faults with faults.kinds={value}." if group == "faults" else ""
+            raise ConfigurationError(f"{group} must be one name, got {value}. Choose one.{several}")
 
 
 @contextmanager
@@ -191,9 +191,9 @@ def usage() -> str:
         [
             f"{__doc__}\n\nChoices, each a file in conf/:",
             *choices,
-            "\nSettings with their defaults, which choices change, and you: federation.rounds=3",
+            "\nSettings with their defaults. A choice changes some; change others as in federation.rounds=3:",
             OmegaConf.to_yaml(OmegaConf.structured(Settings)),
-            "--cfg job shows what a command comes to; seed=0,1,2 --multirun runs three; --hydra-help tells more",
+            "--cfg job shows the composed settings; seed=0,1,2 --multirun makes three runs; --hydra-help shows more",
         ]
     )
 
@@ -202,7 +202,7 @@ if __name__ == "__main__":
     if {"-h", "--help"} & set(sys.argv):
         print(usage())
         sys.exit()
-    if wrong := loading.not_on_the_command_line(sys.argv[1:]):
+    if wrong := loading.command_line_problem(sys.argv[1:]):
         sys.exit(f"error: {wrong}")
     os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
     os.umask(0o077)  # Hydra makes the run's folder, which holds patients' names
@@ -216,5 +216,5 @@ if __name__ == "__main__":
         try:
             hydra.main(version_base="1.3", config_path=str(loading.CONF), config_name="config")(command.run)()
         except CompactHydraException as error:
-            sys.exit(f"error: {loading.worded(error)}")
+            sys.exit(f"error: {loading.hydra_message(error)}")
         command.finish()

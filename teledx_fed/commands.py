@@ -13,14 +13,14 @@ from typer.core import TyperGroup
 from teledx_fed.core.failures import line_for_person
 
 
-def _log_there(context: typer.Context, folder: Path) -> Path:
+def _log_in(context: typer.Context, folder: Path) -> Path:
     """Log unexpected errors in the folder that the command works in."""
     context.find_root().obj = folder
     return folder
 
 
 HERE = Path()
-Home = Annotated[Path, typer.Option("--dir", help="The folder that init laid out.", callback=_log_there)]
+Home = Annotated[Path, typer.Option("--dir", help="The folder that init made.", callback=_log_in)]
 AsJson = Annotated[bool, typer.Option("--json", help="For scripts: JSON on standard output.")]
 
 

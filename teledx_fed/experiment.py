@@ -27,7 +27,7 @@ from teledx_fed.training.worker import SiteModel, Worker, build_workers
 
 
 @dataclass(frozen=True)
-class Conducted:
+class FinishedPart:
     """A finished part of the experiment: one seed and fold."""
 
     part: Part
@@ -37,7 +37,7 @@ class Conducted:
 
 
 @dataclass(frozen=True)
-class Context:
+class SharedContext:
     """What all folds of a seed share."""
 
     workers: Sequence[Worker]
@@ -63,31 +63,31 @@ class PartReporter(SilentReporter):
         self._tracker.round(self._part, report)
 
 
-def conduct(settings: Settings, folder: Path) -> None:
+def run_experiment(settings: Settings, folder: Path) -> None:
     """Run an experiment, or resume it: finished parts are read from `folder`."""
     local_strategy_of(settings)  # refuse settings that do not fit the strategy before any work
     clock = Clock()
     with tracked(settings, folder) as track, TerminalReporter(settings.federation.choose_by) as reporter:
-        repeats: list[list[Conducted]] = []
+        repeats: list[list[FinishedPart]] = []
         for folds in settings.repeats():
             reporter.phase("photographs")
             with clock("preparation"):
                 # first, so that a missing GPU ends the run at once
                 workers = build_workers(folds[0], clock, SILENT if repeats else reporter)
-            context = Context(workers, clock, reporter, track)
-            repeats.append([_conducted(part, folder, settings.part_name(part), context) for part in folds])
-        parts = [done for folds in repeats for done in folds]
+            context = SharedContext(workers, clock, reporter, track)
+            repeats.append([_run_part(part, folder, settings.part_name(part), context) for part in folds])
+        parts = [part for folds in repeats for part in folds]
         reporter.phase("report")
-        said = [concatenate_folds([done.evaluation for done in folds]) for folds in repeats]
-        report = write_report(folder, settings, [done.part for done in parts], parts[0].sites, said, clock)
+        evaluations = [concatenate_folds([part.evaluation for part in folds]) for folds in repeats]
+        report = write_report(folder, settings, [part.part for part in parts], parts[0].sites, evaluations, clock)
         write_page(folder)
         if settings.bundles:
-            _bundle(parts, workers[0], settings, folder, reporter)
+            _write_bundles(parts, workers[0], settings, folder, reporter)
         track.end(report)
         reporter.message(verdict(report))
 
 
-def _conducted(settings: Settings, run: Path, name: str, context: Context) -> Conducted:
+def _run_part(settings: Settings, run: Path, name: str, context: SharedContext) -> FinishedPart:
     folder, worker, reporter = run / name, context.workers[0], context.reporter
     if name:
         reporter.message(name)
@@ -113,12 +113,14 @@ def _conducted(settings: Settings, run: Path, name: str, context: Context) -> Co
         pooled = {"federated": federation.pooled}
         test_predictions.write(evaluate(worker, sites, models, settings, pooled), folder / TESTED)
     part = Part(name, settings.seed, settings.evaluation.fold, federation.best_round)
-    for each in context.workers:
-        each.clear_inputs()
-    return Conducted(part, sites, federation.models, test_predictions.read(folder / TESTED))
+    for worker in context.workers:
+        worker.clear_inputs()
+    return FinishedPart(part, sites, federation.models, test_predictions.read(folder / TESTED))
 
 
-def _bundle(parts: Sequence[Conducted], worker: Worker, settings: Settings, folder: Path, reporter: Reporter) -> None:
+def _write_bundles(
+    parts: Sequence[FinishedPart], worker: Worker, settings: Settings, folder: Path, reporter: Reporter
+) -> None:
     """Write bundles, unless the run has several parts: then no single model is for diagnosis."""
     if missing := no_bundle(len(parts)):
         reporter.message(missing)

@@ -8,7 +8,7 @@ from tiny_images import TinyImages, TinyPhotograph
 
 from teledx_fed.config.loading import build
 from teledx_fed.config.settings import Settings
-from teledx_fed.core.examples import Example, Eye, Patients, Shard, Site
+from teledx_fed.core.examples import Example, Eye, Identification, Shard, Site
 
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # a test's processes share their cores with another test
@@ -58,7 +58,7 @@ def tiny_site(tmp_path: Path) -> Callable[..., Site]:
         examples = tiny_examples(name, patients * 3, oedema)
         third = patients * 2
         shard = Shard(examples[:third], examples[third : 2 * third], examples[2 * third :])
-        return Site(name, shard, TinyImages(tmp_path), Patients.GIVEN)
+        return Site(name, shard, TinyImages(tmp_path), Identification.GIVEN)
 
     return make
 

@@ -82,11 +82,11 @@ def simulate(folder: Path, error: Exception, monkeypatch: pytest.MonkeyPatch) ->
     """Run a simulation that fails in its preparation, and return its last line."""
     experiment = ModuleType("teledx_fed.experiment")  # without torch
 
-    def conduct(*_: object) -> None:
+    def run_experiment(*_: object) -> None:
         (folder / "splits").mkdir()
         raise error
 
-    vars(experiment)["conduct"] = conduct
+    vars(experiment)["run_experiment"] = run_experiment
     monkeypatch.setitem(sys.modules, "teledx_fed.experiment", experiment)
     monkeypatch.setattr(sys, "argv", ["run_simulation.py", "experiment=quick", f"folder={folder}"])
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")

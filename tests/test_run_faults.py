@@ -93,7 +93,11 @@ def refused(ended: "subprocess.CompletedProcess[str]", *words: str) -> None:
 
 @pytest.mark.slow
 def test_a_new_run_in_a_folder_of_another_user(as_nobody: Run) -> None:
-    refused(as_nobody(*simulate(*TINY)), "runs must be open to this user, got: Permission denied", "name another place")
+    refused(
+        as_nobody(*simulate(*TINY)),
+        "runs must be accessible to this user, got: Permission denied",
+        "choose another folder",
+    )
 
 
 @pytest.mark.slow
@@ -101,13 +105,13 @@ def test_the_cache_may_not_be_written(as_nobody: Run, ward: Path) -> None:
     (ward / "open").mkdir()
     (ward / "open").chmod(0o777)
     ended = as_nobody(*simulate(*TINY, "folder=open/run"))
-    refused(ended, ".teledx_cache must be open to this user", f"resume={ward / 'open' / 'run'}")
+    refused(ended, ".teledx_cache must be accessible to this user", f"resume={ward / 'open' / 'run'}")
 
 
 @pytest.mark.slow
 def test_a_finished_run_of_another_user_is_not_gone_on_with(as_nobody: Run, ward: Path) -> None:
     (ward / "config.yaml").write_text("seed: 1\n")
-    refused(as_nobody(*simulate(f"resume={ward}")), "must be open to this user, got: Permission denied")
+    refused(as_nobody(*simulate(f"resume={ward}")), "must be accessible to this user, got: Permission denied")
 
 
 @pytest.mark.slow
@@ -135,8 +139,8 @@ def test_after_space_is_freed_a_run_reaches_the_same_bits(
     )
     assert ended.returncode == 0, ended.stderr
     assert (
-        "No space left on device. Free some space there, or name another place. "
-        f"Nothing is lost: afterwards resume={full}" in ended.stderr
+        "No space left on device. Free some disk space, or choose another folder. "
+        f"Then continue the run with resume={full}" in ended.stderr
     )
     assert "Traceback" not in ended.stderr
     assert (tmp_path / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
@@ -173,5 +177,5 @@ def test_a_scheduler_that_ends_a_run_is_answered_as_ctrl_c_is(cache: str, tmp_pa
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=100)
     assert process.returncode == 128 + signal.SIGTERM
-    assert f"interrupted: resume={tmp_path / 'run'} goes on" in said
+    assert f"interrupted: continue with resume={tmp_path / 'run'}" in said
     assert "Traceback" not in said

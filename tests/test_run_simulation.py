@@ -233,7 +233,7 @@ def test_interrupted_by_hand_it_says_how_to_go_on(start: Start, tmp_path: Path) 
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 130
-    assert f"interrupted: resume={tmp_path / 'run'} goes on" in err
+    assert f"interrupted: continue with resume={tmp_path / 'run'}" in err
     assert "Traceback" not in err
 
 

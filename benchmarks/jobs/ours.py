@@ -6,13 +6,13 @@ from pathlib import Path
 
 from benchmarks.jobs import task
 from teledx_fed.config.loading import save
-from teledx_fed.experiment import conduct
+from teledx_fed.experiment import run_experiment
 
 
 def main(folder: Path) -> None:
     settings = replace(task.settings(), folder=str(folder))
     save(settings, folder / "config.yaml")
-    conduct(settings, folder)
+    run_experiment(settings, folder)
 
 
 if __name__ == "__main__":

@@ -91,8 +91,9 @@ class DataSettings:
 
     def source(self, name: str) -> SourceSettings:
         """Return the settings of a source, completed with the defaults for grading and file pattern."""
-        own = self.sources[name]
-        return replace(own, grading={**self.grading, **own.grading}, file_pattern=own.file_pattern or self.file_pattern)
+        source = self.sources[name]
+        pattern = source.file_pattern or self.file_pattern
+        return replace(source, grading={**self.grading, **source.grading}, file_pattern=pattern)
 
 
 @dataclass
@@ -113,13 +114,19 @@ class PartitionSettings:
         if self.by not in BUILT_IN_PARTITIONS:
             one_of("partition.by", self.by, (*BUILT_IN_PARTITIONS, *extensions.names(PARTITION_ENTRY_POINTS)))
         within("partition.sites", self.sites, 1, 100_000)
-        must(self.alpha > 0, "partition.alpha", "be positive", self.alpha, "Small is skewed, large is even.")
+        must(
+            self.alpha > 0,
+            "partition.alpha",
+            "be positive",
+            self.alpha,
+            "Small values give skewed sites.",
+        )
         for name in ("validation", "test"):
             within(f"partition.{name}", getattr(self, name), 0.01, 0.9)
         within("partition.validation + partition.test", self.validation + self.test, 0.02, 0.95)
 
     def present(self, sites: Mapping[str, Value]) -> dict[str, Value]:
         """Return the sites that train together. Raise a `ConfigurationError` if `absent` is not one of `sites`."""
-        known = self.absent is None or self.absent in sites
-        must(known, "partition.absent", f"be one of {', '.join(sites)}", self.absent, "Choose one of these.")
+        exists = self.absent is None or self.absent in sites
+        must(exists, "partition.absent", f"be one of {', '.join(sites)}", self.absent, "Choose one of these.")
         return {name: value for name, value in sites.items() if name != self.absent}

@@ -69,7 +69,7 @@ class FederationSettings:
             "federation.fraction_train",
             "lie in 0…1, above 0",
             self.fraction_train,
-            "1 trains every site in every round.",
+            "Set 1 to train every site in every round.",
         )
         within("federation.quorum", self.quorum, 1, 100_000)
         must(self.deadline_seconds > 0, "federation.deadline_seconds", "be positive", self.deadline_seconds, "")

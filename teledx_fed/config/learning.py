@@ -36,14 +36,14 @@ class ModelSettings:
         must(
             re.fullmatch(r"\w+(\.\w+)?", self.name) is not None,
             "model.name",
-            "be a network that timm has by name",
+            "be the name of a network in timm",
             self.name,
-            "No address and no path; see timm.list_models().",
+            "Choose one of timm.list_models(), not an address or a path.",
         )
         must(
             self.freeze in ("none", "backbone") or (self.freeze.isdecimal() and int(self.freeze) > 0),
             "model.freeze",
-            "be none, backbone or a number of blocks from 1 on",
+            "be none, backbone or a number of blocks, at least 1",
             self.freeze,
             "For the first three blocks write model.freeze=3.",
         )
@@ -59,14 +59,14 @@ class ModelSettings:
             "model.file",
             "be given with model.initial=file, and only then",
             self.file,
-            "Give both or neither.",
+            "Set both or neither.",
         )
         must(
             not (self.oedema and self.head == HeadName.REFERABLE),
             "model.oedema",
             "be false with model.head=seed",
             self.oedema,
-            "The seed head has one output.",
+            "Choose model.head=grade, or model.oedema=false: the seed head has one output.",
         )
 
 

@@ -46,7 +46,7 @@ def read(path: Path, schema: type[Schema]) -> Schema:
         values = OmegaConf.merge(OmegaConf.structured(schema), _load(path))
         return cast(Schema, OmegaConf.to_object(values))
     except FileNotFoundError as error:
-        raise ConfigurationError(f"{path} must be a file, got none. Write it with init, or say --dir.") from error
+        raise ConfigurationError(f"{path} must be a file, got none. Write it with init, or set --dir.") from error
     except (OmegaConfBaseException, YAMLError, ValueError) as error:
         raise ConfigurationError(f"{path}: {str(error).splitlines()[0]}") from error
 
@@ -65,18 +65,18 @@ def _load(path: Path) -> DictConfig:
     return cast(DictConfig, OmegaConf.load(StringIO(text)))
 
 
-def not_on_the_command_line(words: Sequence[str]) -> str | None:
+def command_line_problem(words: Sequence[str]) -> str | None:
     """Return an error message for settings that Hydra cannot parse here, such as data.grading={R0:0}; else None."""
-    own = [word for word in words if re.match(r"\+{0,2}data\.(grading|sources|hospitals|file_pattern)\b", word)]
-    if not own or {"-m", "--multirun"} & set(words):
+    choices = [word for word in words if re.match(r"\+{0,2}data\.(grading|sources|hospitals|file_pattern)\b", word)]
+    if not choices or {"-m", "--multirun"} & set(words):
         return None
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            hydra.compose("config", [word for word in words if word.startswith(("data=", "experiment="))] + own)
+            hydra.compose("config", [word for word in words if word.startswith(("data=", "experiment="))] + choices)
     except HydraException:
         return (
-            f"{' '.join(own)} cannot be set on the command line. "
-            f"Describe your hospitals in a file, and say hospitals=FILE: {GUIDE}."
+            f"{' '.join(choices)} cannot be set on the command line. "
+            f"Describe your hospitals in a file, and name it with hospitals=FILE: {GUIDE}."
         )
     return None
 
@@ -97,7 +97,7 @@ def build(composed: Mapping[str, Any] | DictConfig, local: bool = False) -> Sett
         "data_root",
         "be the folder that data=NAME reads",
         None,
-        "Say data_root=PATH.",
+        "Add data_root=PATH.",
     )
     try:
         settings = cast(Settings, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Settings), values)))
@@ -114,11 +114,11 @@ def compose(overrides: Sequence[str]) -> Settings:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             composed = hydra.compose("config", list(overrides))
     except HydraException as error:
-        raise ConfigurationError(worded(error)) from error
+        raise ConfigurationError(hydra_message(error)) from error
     _check_names(composed)  # also those of the data, which are removed below
-    for name, unasked in NOT_OVER_A_NETWORK.items():
-        found = OmegaConf.select(composed, name)
-        must(found == unasked, name, f"be {unasked} over a network", found, "Simulate it: run_simulation.py.")
+    for name, allowed in NOT_OVER_A_NETWORK.items():
+        value = OmegaConf.select(composed, name)
+        must(value == allowed, name, f"be {allowed} over a network", value, "Use it in a simulation only.")
     composed.data.sources, composed.data.hospitals = {}, {}
     composed.folder = composed.resume = None
     return build(composed)
@@ -129,7 +129,7 @@ def _check_names(values: DictConfig) -> None:
     check_names(cast(dict[Any, Any], OmegaConf.to_container(values)), Settings)
 
 
-def worded(error: HydraException) -> str:
+def hydra_message(error: HydraException) -> str:
     """Return Hydra's message, or our own for an unknown setting, which Hydra recommends to add with a plus."""
     cause = error.__cause__
     if isinstance(cause, ConfigAttributeError | ConfigKeyError) and str(error).startswith("Could not override"):

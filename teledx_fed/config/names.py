@@ -18,10 +18,10 @@ def check_names(values: Mapping[Any, Any], schema: type) -> None:
 def refusal(name: str, schema: type) -> str:
     """Return the error message, always one line: `name` may come over the network."""
     shown = " ".join(name.split())
-    near = _nearest(name, schema)
-    meant = f"Did you mean {near}? " if near else ""
-    found = "got one that does not exist"
-    return f"{shown} must be the name of a setting, {found}. {meant}run_simulation.py --help lists all."
+    nearest = _nearest(name, schema)
+    suggestion = f"Did you mean {nearest}? " if nearest else ""
+    fault = "got one that does not exist"
+    return f"{shown} must be the name of a setting, {fault}. {suggestion}run_simulation.py --help lists all."
 
 
 def _unknown(values: Mapping[Any, Any], kind: Any, within: str = "") -> Iterator[str]:
@@ -50,7 +50,7 @@ def _nearest(name: str, schema: type) -> str | None:
     *path, word = name.split(".")
     beside = _by_last_word(_names(reduce(_inner, path, schema), "".join(f"{part}." for part in path)))
     everywhere = _by_last_word(_names(schema))
-    near = [found[one] for found in (beside, everywhere) for one in get_close_matches(word, found, 1)]
+    near = [names[match] for names in (beside, everywhere) for match in get_close_matches(word, names, 1)]
     return everywhere.get(word) or next(iter(near), None)
 
 

@@ -27,7 +27,7 @@ class EvaluationSettings:
     def __post_init__(self) -> None:
         within("evaluation.folds", self.folds, 1, 1000)
         if self.fold is not None:
-            must(self.folds > 1, "evaluation.folds", "come with evaluation.fold", self.folds, "Say how many there are.")
+            must(self.folds > 1, "evaluation.folds", "come with evaluation.fold", self.folds, "Set how many.")
             within("evaluation.fold", self.fold, 0, self.folds - 1)
         within("evaluation.target_sensitivity", self.target_sensitivity, 0.01, 1)
         within("evaluation.referable_specificity", self.referable_specificity, 0, 0.999)

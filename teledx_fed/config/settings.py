@@ -55,7 +55,7 @@ class Settings:
         must(
             not (self.data.sources and self.data.hospitals),
             "data",
-            "name either sources on disk or hospitals to draw",
+            "name either sources on disk or synthetic hospitals",
             {"sources": list(self.data.sources), "hospitals": list(self.data.hospitals)},
             "Choose one with data=NAME (see conf/data).",
         )
@@ -68,16 +68,16 @@ class Settings:
         must(
             "ensemble" not in self.baselines or "local" in self.baselines,
             "baselines",
-            "hold local where they hold ensemble",
+            "include local if they include ensemble",
             self.baselines,
-            "The ensemble is made of the local models.",
+            "Add local: the ensemble averages the local models.",
         )
 
     def repeats(self) -> list["list[Settings]"]:
         """Return the settings of each part of the run, by seed, then by fold."""
         evaluation = self.evaluation
-        whole = evaluation.folds == 1 or evaluation.fold is not None
-        folds = [evaluation.fold] if whole else list(range(evaluation.folds))
+        is_one_fold = evaluation.folds == 1 or evaluation.fold is not None
+        folds = [evaluation.fold] if is_one_fold else list(range(evaluation.folds))
         return [
             [replace(self, seed=seed, seeds=[], evaluation=replace(evaluation, fold=fold)) for fold in folds]
             for seed in self.seeds or [self.seed]
@@ -91,10 +91,10 @@ class Settings:
 
     def local_training(self, round: int) -> LocalTraining:
         """Return the settings of a site's training in round `round`."""
-        asked = asdict(self.training)
-        if asked.pop("schedule") == "cosine":
-            asked["learning_rate"] *= 0.5 * (1 + math.cos(math.pi * (round - 1) / self.federation.rounds))
-        return LocalTraining(**asked, compression=self.federation.compression, seed=self.seed)
+        values = asdict(self.training)
+        if values.pop("schedule") == "cosine":
+            values["learning_rate"] *= 0.5 * (1 + math.cos(math.pi * (round - 1) / self.federation.rounds))
+        return LocalTraining(**values, compression=self.federation.compression, seed=self.seed)
 
 
 ConfigStore.instance().store("schema", Settings)

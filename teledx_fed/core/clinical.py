@@ -85,7 +85,7 @@ class Action(StrEnum):
     URGENT = "urgent"
 
 
-def sternest(actions: Iterable[Action]) -> Action:
+def most_urgent(actions: Iterable[Action]) -> Action:
     return max(actions, key=list(Action).index)
 
 
@@ -114,9 +114,9 @@ class PatientRecord:
     not_understood: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name, most in (("age", 130), ("acuity", 3)):
+        for name, highest in (("age", 130), ("acuity", 3)):
             if (value := getattr(self, name)) is not None:
-                within(f"record.{name}", value, 0, most, DataError)
+                within(f"record.{name}", value, 0, highest, DataError)
         short = all(0 < len(text) <= 100 and text.isprintable() for text in self.not_understood)
         fits = short and len(self.not_understood) <= MOST_NOT_UNDERSTOOD
         got = len(self.not_understood)

@@ -27,7 +27,7 @@ class Field(StrEnum):
     UNKNOWN = "unknown"
 
 
-class Patients(StrEnum):
+class Identification(StrEnum):
     """How a source identifies patients. `unknown` counts every photograph as a patient; the partly ones, some."""
 
     GIVEN = "given"
@@ -37,9 +37,12 @@ class Patients(StrEnum):
     UNKNOWN = "unknown"
 
     @property
-    def partly(self) -> "Patients":
+    def partly(self) -> "Identification":
         """The value for a source where this applies only to some photographs."""
-        return {Patients.GIVEN: Patients.PARTLY_GIVEN, Patients.INFERRED: Patients.PARTLY_INFERRED}.get(self, self)
+        return {
+            Identification.GIVEN: Identification.PARTLY_GIVEN,
+            Identification.INFERRED: Identification.PARTLY_INFERRED,
+        }.get(self, self)
 
 
 class Photograph(Protocol):
@@ -82,7 +85,7 @@ class Example:
         return self.grade >= 3 or self.oedema is True
 
 
-class Reason(StrEnum):
+class SetAsideReason(StrEnum):
     """Why an image was set aside."""
 
     UNGRADABLE = "ungradable"
@@ -98,7 +101,7 @@ class SetAside:
     """A photograph set aside. `elsewhere` is another hospital of the simulation that has the photograph or person."""
 
     name: str
-    reason: Reason
+    reason: SetAsideReason
     detail: str = ""
     elsewhere: str = ""
 
@@ -118,7 +121,7 @@ class Collection:
     """One source after reading: its examples, what was set aside, and which files were not taken."""
 
     examples: tuple[Example, ...]
-    patients: Patients
+    patients: Identification
     set_aside: tuple[SetAside, ...] = ()
     not_taken: tuple[NotTaken, ...] = ()
 
@@ -155,6 +158,6 @@ class Site:
     name: str
     shard: Shard
     images: Images
-    patients: Patients = Patients.UNKNOWN
+    patients: Identification = Identification.UNKNOWN
     set_aside: tuple[SetAside, ...] = ()
     not_taken: tuple[NotTaken, ...] = ()

@@ -20,22 +20,22 @@ from teledx_fed.core.files import append_private
 LOG = "errors.log"
 """File for tracebacks of unexpected errors, in the folder of a run, a hospital or the coordinator."""
 
-FREE = ("have room", "Free some space there, or name another place.")
-PERMIT = ("be open to this user", "Give this user access to it (chown, chmod), or name another place.")
+FREE = ("have free space", "Free some disk space, or choose another folder.")
+PERMIT = ("be accessible to this user", "Give this user access to it (chown, chmod), or choose another folder.")
 MORE_FILES = ("be opened", "Raise the limit of open files (ulimit -n).")
 REMEDIES = {
     errno.ENOSPC: FREE,
     errno.EDQUOT: FREE,
-    errno.EROFS: ("be writable", "Mount it for writing, or name another place."),
+    errno.EROFS: ("be writable", "Mount it for writing, or choose another folder."),
     errno.EACCES: PERMIT,
     errno.EPERM: PERMIT,
     errno.EMFILE: MORE_FILES,
     errno.ENFILE: MORE_FILES,
     errno.ENOLCK: (
-        "lie where files can be locked",
-        "Mount this network folder with locks, or name a local folder.",
+        "be on a file system with file locks",
+        "Mount this network folder with locks, or choose a local folder.",
     ),
-    errno.EEXIST: ("be new", "Name another place."),
+    errno.EEXIST: ("be new", "Choose another name."),
 }
 """By error number: what must hold, and what to do."""
 
@@ -58,10 +58,10 @@ def line_of(error: BaseException) -> str | None:
 
 def of_machine(error: BaseException) -> str | None:
     """Return the line for a failure of disk, permissions or limits: the run can continue after the user fixes it."""
-    for each in _chain(error):
-        number = _number(each)
+    for cause in _chain(error):
+        number = _number(cause)
         if number in REMEDIES:
-            place = getattr(each, "filename", None) or "a file"
+            place = getattr(cause, "filename", None) or "a file"
             requirement, remedy = REMEDIES[number]
             return f"{place} must {requirement}, got: {os.strerror(number)}. {remedy}"
     return None

@@ -76,7 +76,7 @@ def _locked(path: Path) -> TextIO:
         except BlockingIOError as error:
             with file:
                 file.seek(0)
-                holder = file.read() or "a process that just began"
+                holder = file.read() or "a process that has just started"
             raise RefusedError(
                 f"{path.parent} must be free, got one in use by {holder}. Wait until it ends, or stop it."
             ) from error

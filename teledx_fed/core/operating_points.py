@@ -98,8 +98,8 @@ def lines(points: OperatingPoints) -> tuple[str, ...]:
 
 
 def described(point: OperatingPoint) -> str:
-    found = "" if point.test is None else f"; on the test set {measured(point.test)}"
-    return f"{basis(point)}, from a score of {point.threshold:.3f} on{found}"
+    performance = "" if point.test is None else f"; on the test set {measured(point.test)}"
+    return f"{basis(point)}, from a score of {point.threshold:.3f} on{performance}"
 
 
 def basis(point: OperatingPoint) -> str:
@@ -113,9 +113,9 @@ def basis(point: OperatingPoint) -> str:
     return f"{SOURCES[point.source]}, set by {required[point.bound_by]}"
 
 
-def measured(found: Performance) -> str:
-    shares = (("sensitivity", found.sensitivity), ("specificity", found.specificity), ("PPV", found.ppv))
-    return ", ".join(f"{name} {percentage(share)}" for name, share in shares)
+def measured(performance: Performance) -> str:
+    names = {"sensitivity": "sensitivity", "specificity": "specificity", "ppv": "PPV"}
+    return ", ".join(f"{title} {percentage(getattr(performance, name))}" for name, title in names.items())
 
 
 def percentage(share: Share) -> str:

@@ -97,8 +97,8 @@ class Weights:
         )
 
 
-def _concatenate(tensors: Mapping[str, NDArray[np.float32]], wanted: tuple[tuple[str, tuple[int, ...]], ...]) -> Vector:
-    parts = [np.asarray(tensors[name], dtype=np.float32).ravel() for name, _ in wanted]
+def _concatenate(tensors: Mapping[str, NDArray[np.float32]], shapes: tuple[tuple[str, tuple[int, ...]], ...]) -> Vector:
+    parts = [np.asarray(tensors[name], dtype=np.float32).ravel() for name, _ in shapes]
     return np.concatenate(parts) if parts else np.empty(0, dtype=np.float32)
 
 
@@ -124,8 +124,8 @@ class Mean:
         self._by += Fraction(by)
         terms, multiples = np.empty((2, BLOCK))
         for part in blocks(len(vector)):
-            here = slice(0, len(vector[part]))
-            term, multiple = terms[here], multiples[here]
+            block = slice(0, len(vector[part]))
+            term, multiple = terms[block], multiples[block]
             np.multiply(vector[part], by, out=term, dtype=np.float64)
             np.add(term, ROUNDS_TO_MULTIPLES, out=multiple)
             multiple -= ROUNDS_TO_MULTIPLES
@@ -139,25 +139,25 @@ class Mean:
         return float(self._by)
 
     def value(self) -> Vector:
-        found, by = np.empty(len(self._multiples), np.float32), self.by
-        for part in blocks(len(found)):
-            found[part] = (self._multiples[part] + self._rests[part]) / by
-        return found
+        values, by = np.empty(len(self._multiples), np.float32), self.by
+        for part in blocks(len(values)):
+            values[part] = (self._multiples[part] + self._rests[part]) / by
+        return values
 
 
 def mean(vectors: Sequence[Vector], by: Sequence[float]) -> Vector:
-    found = Mean(len(vectors[0]))
+    total = Mean(len(vectors[0]))
     for vector, weight in zip(vectors, by, strict=True):
-        found.add(vector, weight)
-    return found.value()
+        total.add(vector, weight)
+    return total.value()
 
 
-def distance(one: Vector, other: Vector) -> float:
+def distance(first: Vector, second: Vector) -> float:
     """Return the Euclidean distance; blocks are summed in float64. NaN or infinite where an entry is."""
     total = 0.0
     with np.errstate(all="ignore"):
-        for part in blocks(len(one)):
-            difference = one[part] - other[part]
+        for part in blocks(len(first)):
+            difference = first[part] - second[part]
             total += float(difference @ difference)
     return math.sqrt(total)
 

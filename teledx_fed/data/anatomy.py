@@ -3,7 +3,7 @@
 Lengths are disc diameters, places are x + iy from the fovea with x towards the nose and y down (see `cameras`).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +32,7 @@ class Vessels:
 
 
 @dataclass(frozen=True)
-class Eye:
+class EyeAnatomy:
     """A synthetic eye. `melanin` darkens the whole fundus; `tessellation` is the contrast of the choroid's vessels."""
 
     disc: complex
@@ -43,19 +43,19 @@ class Eye:
     vessels: tuple[Vessels, ...]
 
 
-def eye(person: np.random.Generator, own: np.random.Generator) -> Eye:
-    """Draw an eye: properties of both eyes from `person`, those of each eye from `own`."""
-    melanin, tessellation, wiggle = person.uniform((0.0, 0.0, 0.12), (1.0, 0.16, 0.30)).tolist()
-    disc = complex(own.uniform(2.45, 2.75), own.uniform(-0.35, 0.05))
-    radius = own.uniform(0.45, 0.55)
-    vessels = [_trunks(own, disc, wiggle)]
+def eye(person_rng: np.random.Generator, eye_rng: np.random.Generator) -> EyeAnatomy:
+    """Draw an eye: properties of both eyes from `person_rng`, those of each eye from `eye_rng`."""
+    melanin, tessellation, wiggle = person_rng.uniform((0.0, 0.0, 0.12), (1.0, 0.16, 0.30)).tolist()
+    disc = complex(eye_rng.uniform(2.45, 2.75), eye_rng.uniform(-0.35, 0.05))
+    radius = eye_rng.uniform(0.45, 0.55)
+    vessels = [_trunks(eye_rng, disc, wiggle)]
     for count in BRANCHES:
-        vessels.append(_branches(own, vessels[-1], count, 1.3 * wiggle))
-    return Eye(
+        vessels.append(_branches(eye_rng, vessels[-1], count, 1.3 * wiggle))
+    return EyeAnatomy(
         disc=disc,
-        disc_radius=complex(radius * own.uniform(0.85, 0.98), radius),
-        cup=own.uniform(0.25, 0.60),
-        melanin=melanin * own.uniform(0.9, 1.1),
+        disc_radius=complex(radius * eye_rng.uniform(0.85, 0.98), radius),
+        cup=eye_rng.uniform(0.25, 0.60),
+        melanin=melanin * eye_rng.uniform(0.9, 1.1),
         tessellation=tessellation,
         vessels=tuple(vessels),
     )
@@ -90,7 +90,7 @@ def _branches(rng: np.random.Generator, parents: Vessels, count: int, wiggle: fl
     leaving, easing, thinning, reaching = rng.uniform(
         (0.5, -1.3, 0.40, 0.35), (1.1, 0.1, 0.65, 0.80), (vessels * count, 4)
     ).T
-    there = parents.width[parent, at] > 0
+    is_visible = parents.width[parent, at] > 0
     grown = _grown(
         rng,
         root=parents.path[parent, at],
@@ -102,9 +102,7 @@ def _branches(rng: np.random.Generator, parents: Vessels, count: int, wiggle: fl
         wiggle=wiggle,
         points=points // 2,
     )
-    return Vessels(
-        grown.path[there], grown.heading[there], grown.width[there], grown.length[there], grown.artery[there]
-    )
+    return Vessels(*(getattr(grown, part.name)[is_visible] for part in fields(Vessels)))
 
 
 def _grown(

@@ -57,7 +57,7 @@ CAMERAS = {
 
 
 @dataclass(frozen=True)
-class View:
+class CameraView:
     """The map between fundus and pixels, both as x + iy with y down.
 
     Fundus points are disc diameters from the fovea, x towards the nose. `aim` is the point in the middle of the

@@ -30,11 +30,11 @@ LARGEST_DIFFERENCE = 2.5
 """Largest mean difference of two copies at 64 × 64 pixels, of 255. JPEG at quality 50 changed each of 300 real
 photographs by at most 2.0; any two photographs of one size differed by 3.8 or more."""
 
-Pair = tuple[int, int]
+IndexPair = tuple[int, int]
 Bits = NDArray[np.bool_]
 
 
-def aligned(pairs: Sequence[Pair], examples: Sequence[Example], images: Images) -> list[Pair]:
+def aligned(pairs: Sequence[IndexPair], examples: Sequence[Example], images: Images) -> list[IndexPair]:
     """Return the `pairs` of `examples` that show one eye in one view. Distances are cached beside the photographs."""
     names = {pair: " ".join(examples[i].image.digest() for i in pair) for pair in pairs}
     pair_of = {name: pair for pair, name in names.items()}
@@ -52,10 +52,10 @@ def aligned(pairs: Sequence[Pair], examples: Sequence[Example], images: Images) 
     return [pair for pair, name in names.items() if float(distances[name]) <= ALIGNED]
 
 
-def _distance(one: Bits, other: Bits) -> float:
+def _distance(first: Bits, second: Bits) -> float:
     """Return the least share of differing bits between either photograph and a crop of the other."""
-    middle = len(one) // 2
-    return float(min((one != other[middle]).mean(axis=1).min(), (other != one[middle]).mean(axis=1).min()))
+    middle = len(first) // 2
+    return float(min((first != second[middle]).mean(axis=1).min(), (second != first[middle]).mean(axis=1).min()))
 
 
 def _crops(image: NDArray[np.uint8]) -> Bits:
@@ -72,9 +72,9 @@ def _crops(image: NDArray[np.uint8]) -> Bits:
     return bits_of(np.stack(crops))
 
 
-def is_same_photograph(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> bool:
+def is_same_photograph(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> bool:
     """Whether two images, height × width × 3, RGB, show one photograph, however each was compressed."""
-    return one.shape == other.shape and bool(np.abs(_reduced(one) - _reduced(other)).mean() <= LARGEST_DIFFERENCE)
+    return first.shape == second.shape and bool(np.abs(_reduced(first) - _reduced(second)).mean() <= LARGEST_DIFFERENCE)
 
 
 def alike_in_both_eyes(photographs: Sequence[tuple[Eye, NDArray[np.uint8]]]) -> set[int]:

@@ -39,29 +39,29 @@ def deidentified(dataset: Dataset, key: bytes, cameras: Collection[str] = ()) ->
     contain any text there. A file without a patient stays without one; a file without a study gets a new one.
     """
     name = "photograph"
-    about = described(dataset, name)
+    header = described(dataset, name)
     image = pixels(dataset, name)
     image = image * (fundus_mask(image) > 0)[..., None]
     digest = _keyed(key, "pixels", image.tobytes()).hex()
     study, series, instance = (
         pseudonymous_uid(key, stated or f"{level} of {digest}")
-        for level, stated in (("study", about.study), ("series", about.series), ("instance", about.instance))
+        for level, stated in (("study", header.study), ("series", header.series), ("instance", header.instance))
     )
-    fresh = stamped(Dataset(), uid.SecondaryCaptureImageStorage, instance)
-    fresh.StudyInstanceUID, fresh.SeriesInstanceUID = study, series
-    fresh.PatientID = pseudonym(key, about.patient) if about.patient else ""
-    fresh.Modality, fresh.ConversionType, fresh.ImageType = "OP", "WSD", ["DERIVED", "SECONDARY"]
-    fresh.ImageLaterality = SIDES.get(about.eye, "U")
-    fresh.ManufacturerModelName = about.camera if about.camera in cameras else ""
-    if about.field in POSITIONS:
-        fresh.RelativeImagePositionCodeSequence = [code(*POSITIONS[about.field])]
-    fresh.BurnedInAnnotation = "NO" if about.free_of_text else "YES"
-    fresh.PatientIdentityRemoved = "YES"
-    fresh.LongitudinalTemporalInformationModified = "REMOVED"
-    fresh.DeidentificationMethod = "Fresh data set from an allow-list, fundus disc only"
-    fresh.DeidentificationMethodCodeSequence = [code(*PROFILE)]
-    fresh.set_pixel_data(image, "RGB", 8, generate_instance_uid=False)
-    return fresh
+    copy = stamped(Dataset(), uid.SecondaryCaptureImageStorage, instance)
+    copy.StudyInstanceUID, copy.SeriesInstanceUID = study, series
+    copy.PatientID = pseudonym(key, header.patient) if header.patient else ""
+    copy.Modality, copy.ConversionType, copy.ImageType = "OP", "WSD", ["DERIVED", "SECONDARY"]
+    copy.ImageLaterality = SIDES.get(header.eye, "U")
+    copy.ManufacturerModelName = header.camera if header.camera in cameras else ""
+    if header.field in POSITIONS:
+        copy.RelativeImagePositionCodeSequence = [code(*POSITIONS[header.field])]
+    copy.BurnedInAnnotation = "NO" if header.free_of_text else "YES"
+    copy.PatientIdentityRemoved = "YES"
+    copy.LongitudinalTemporalInformationModified = "REMOVED"
+    copy.DeidentificationMethod = "Fresh data set from an allow-list, fundus disc only"
+    copy.DeidentificationMethodCodeSequence = [code(*PROFILE)]
+    copy.set_pixel_data(image, "RGB", 8, generate_instance_uid=False)
+    return copy
 
 
 def _keyed(key: bytes, purpose: str, content: str | bytes) -> bytes:

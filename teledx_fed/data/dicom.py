@@ -75,7 +75,7 @@ class Filing:
 
 
 @dataclass(frozen=True, order=True)
-class Source:
+class PhotographUids:
     """The UIDs of a photograph in its archive: `kind` is the SOP class."""
 
     instance: str

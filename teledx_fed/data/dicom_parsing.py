@@ -91,7 +91,7 @@ def _syntax(meta: Dataset, name: str) -> uid.UID:
     if syntax not in SYNTAXES:
         got = f"transfer syntax {called(syntax)}"
         raise InvalidPhotograph(
-            name, "uncompressed or compressed as RLE, JPEG, JPEG-LS or JPEG 2000", got, "Export it so"
+            name, "uncompressed or compressed as RLE, JPEG, JPEG-LS or JPEG 2000", got, "Export it in one of these"
         )
     return syntax
 

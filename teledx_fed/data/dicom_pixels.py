@@ -36,7 +36,7 @@ END_OF_IMAGE = b"\xff\xd9"
 FRAME_HEADERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
 """The second bytes of JPEG's SOF markers (ITU-T T.81 B.1.1.3), and of JPEG-LS's (T.87 C.1.1)."""
 
-Values = NDArray[np.integer]
+Samples = NDArray[np.integer]
 Pixels = NDArray[np.uint8]
 
 
@@ -64,7 +64,7 @@ def pixels(dataset: Dataset, name: str, most_pixels: int = MOST_PIXELS) -> Pixel
         return _rgb(dataset, name, np.ascontiguousarray(values, values.dtype.newbyteorder("=")), interpretation)
 
 
-def _decoded(dataset: Dataset) -> tuple[Values, str]:
+def _decoded(dataset: Dataset) -> tuple[Samples, str]:
     """Return the samples and their photometric interpretation; colours become RGB."""
     if dataset.file_meta.TransferSyntaxUID in LOSSLESS_JPEGS:  # for these pydicom needs a GPL library
         return _lossless(dataset)
@@ -72,11 +72,11 @@ def _decoded(dataset: Dataset) -> tuple[Values, str]:
     return values, str(decoded["photometric_interpretation"])
 
 
-def _lossless(dataset: Dataset) -> tuple[Values, str]:
+def _lossless(dataset: Dataset) -> tuple[Samples, str]:
     """Decode with Pillow's libjpeg-turbo, which returns the samples as they are stored."""
     interpretation = text(dataset, "PhotometricInterpretation")
     with Image.open(BytesIO(get_frame(dataset.PixelData, 0, number_of_frames=1)), formats=("JPEG",)) as image:
-        values: Values = np.array(image)
+        values: Samples = np.array(image)
     if interpretation == "YBR_FULL":
         return convert_color_space(values, "YBR_FULL", "RGB"), "RGB"
     return (values.view(np.int8) if dataset.PixelRepresentation else values), interpretation
@@ -125,7 +125,7 @@ def _frame_header(frame: bytes) -> tuple[int, int, int]:
     return bits, height, width
 
 
-def _rgb(dataset: Dataset, name: str, values: Values, interpretation: str) -> Pixels:
+def _rgb(dataset: Dataset, name: str, values: Samples, interpretation: str) -> Pixels:
     if interpretation == "RGB":
         return _to_8_bits(values, 0, 2**dataset.BitsStored - 1)
     if interpretation == "PALETTE COLOR" and all(keyword in dataset for keyword in PALETTE):
@@ -137,10 +137,10 @@ def _rgb(dataset: Dataset, name: str, values: Values, interpretation: str) -> Pi
     raise InvalidPhotograph(name, "RGB, YBR, MONOCHROME or PALETTE COLOR", "other colours", "Convert it to RGB")
 
 
-def _grey(dataset: Dataset, name: str, values: Values) -> Pixels:
+def _grey(dataset: Dataset, name: str, values: Samples) -> Pixels:
     slope, intercept = (float(dataset.get(f"Rescale{part}", plain)) for part, plain in (("Slope", 1), ("Intercept", 0)))
-    least = -(2 ** (dataset.BitsStored - 1)) if dataset.PixelRepresentation else 0
-    full = sorted(slope * level + intercept for level in (least, least + 2**dataset.BitsStored - 1))
+    lowest = -(2 ** (dataset.BitsStored - 1)) if dataset.PixelRepresentation else 0
+    full = sorted(slope * level + intercept for level in (lowest, lowest + 2**dataset.BitsStored - 1))
     low, high = _window(dataset, name) or full
     if not (low < high and np.abs([*full, low, high]).max() < 1e9):
         raise InvalidPhotograph(name, "shown from a darker to a brighter level", f"{low} to {high}", "Export it as RGB")
@@ -161,7 +161,7 @@ def _window(dataset: Dataset, name: str) -> tuple[float, float] | None:
     return centre - width / 2, centre + width / 2
 
 
-def _to_8_bits(values: Values, low: float, high: float, slope: float = 1, intercept: float = 0) -> Pixels:
+def _to_8_bits(values: Samples, low: float, high: float, slope: float = 1, intercept: float = 0) -> Pixels:
     """Convert to 8 bits, `low` black and `high` white, by a table of all possible values."""
     patterns = np.arange(1 << 8 * values.itemsize).astype(f"u{values.itemsize}")
     levels = (slope * patterns.view(values.dtype).astype(float) + intercept - low) / (high - low)

@@ -11,7 +11,7 @@ from pydicom.valuerep import PersonName, validate_value
 
 from teledx_fed.core.checks import must
 from teledx_fed.core.errors import DataError
-from teledx_fed.data.dicom import FILED_BY, Filing, Source
+from teledx_fed.data.dicom import FILED_BY, Filing, PhotographUids
 
 UNCOMPRESSED = uid.ExplicitVRLittleEndian
 
@@ -32,7 +32,7 @@ class ReportFacts:
     filing: Filing
     series_uid: str
     instance_uid: str
-    sources: Sequence[Source] = ()
+    sources: Sequence[PhotographUids] = ()
     verified: bool = False
 
 
@@ -74,7 +74,7 @@ def facts_of(report: bytes) -> tuple[str, str]:
     return str(dataset.SOPClassUID), str(dataset.SOPInstanceUID)
 
 
-def _referenced(source: Source) -> Dataset:
+def _referenced(source: PhotographUids) -> Dataset:
     item = Dataset()
     item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = source.kind, source.instance
     return item

@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from teledx_fed.data.anatomy import Eye, Vessels
-from teledx_fed.data.cameras import CENTRE, SIZE, Camera, Colour, Points, View
-from teledx_fed.data.lesions import Finding, Kind
+from teledx_fed.data.anatomy import EyeAnatomy, Vessels
+from teledx_fed.data.cameras import CENTRE, SIZE, Camera, CameraView, Colour, Points
+from teledx_fed.data.lesions import Finding, FindingKind
 
 Image = NDArray[np.float32]
 """A mask is height × width, a coloured image 3 × height × width."""
@@ -33,10 +33,10 @@ GLINT: Colour = (0.90, 0.88, 0.72)
 FLARE: Colour = (0.45, 0.62, 0.50)
 ARTERY, VEIN, GLEAM, NEW_VESSEL = 0.38, 0.60, 0.22, 0.75
 """Absorption as a share of that of blood."""
-DEPOSITS: dict[Kind, tuple[Colour, float]] = {
-    Kind.DRUSEN: ((0.98, 0.78, 0.42), 1.2),
-    Kind.COTTON_WOOL_SPOT: ((0.96, 0.86, 0.66), 3.0),
-    Kind.HARD_EXUDATE: ((1.00, 0.87, 0.42), 0.6),
+DEPOSITS: dict[FindingKind, tuple[Colour, float]] = {
+    FindingKind.DRUSEN: ((0.98, 0.78, 0.42), 1.2),
+    FindingKind.COTTON_WOOL_SPOT: ((0.96, 0.86, 0.66), 3.0),
+    FindingKind.HARD_EXUDATE: ((1.00, 0.87, 0.42), 0.6),
 }
 """Deposits brighter than the retina: colour, and blur of the edge in pixels."""
 BLOOD: Colour = (0.48, 1.20, 1.35)
@@ -45,12 +45,13 @@ MELANIN: Colour = (0.60, 0.75, 0.85)
 
 
 def photograph(
-    eye: Eye, view: View, camera: Camera, findings: Sequence[Finding], rng: np.random.Generator
+    eye: EyeAnatomy, view: CameraView, camera: Camera, findings: Sequence[Finding], rng: np.random.Generator
 ) -> NDArray[np.uint8]:
     """Draw a photograph, SIZE × SIZE × 3, RGB, with findings in pixels."""
     fundus = view.fundus(GRID)
     disc = _from_disc(eye, fundus)
-    melanin = _melanin(eye, fundus, rng) * (1 - 0.8 * _soft(disc, 0.3)) + _painted(findings, (Kind.NAEVUS,), blur=4)
+    melanin = _melanin(eye, fundus, rng) * (1 - 0.8 * _soft(disc, 0.3))
+    melanin += _painted(findings, (FindingKind.NAEVUS,), blur=4)
     density = _in_colour(_blood(eye, view, findings), BLOOD) + _in_colour(melanin, MELANIN)
     light = _reflectance(eye, disc, findings) * np.exp(-density)
     offset = (GRID - CENTRE) / camera.radius
@@ -64,9 +65,9 @@ def covered(findings: Iterable[Finding]) -> NDArray[np.bool_]:
     """
     canvas = _canvas()
     for finding in findings:
-        if finding.kind in (Kind.IRMA, Kind.NEOVASCULARISATION):
+        if finding.kind in (FindingKind.IRMA, FindingKind.NEOVASCULARISATION):
             cv2.polylines(canvas, list(_fixed(_tangle(finding))), False, 255, 1, cv2.LINE_AA, SHIFT)
-        elif finding.kind is Kind.VENOUS_BEADING:
+        elif finding.kind is FindingKind.VENOUS_BEADING:
             _fill(canvas, finding.centre + finding.radius * np.exp(2j * np.pi * np.arange(24) / 24)[None], 1)
         else:
             _fill(canvas, _blobs([finding]), 1)
@@ -95,7 +96,7 @@ def _clouds(rng: np.random.Generator, cells: int) -> Image:
     return np.asarray(cv2.resize(coarse, (SIZE, SIZE), interpolation=cv2.INTER_CUBIC), np.float32)
 
 
-def _melanin(eye: Eye, fundus: Points, rng: np.random.Generator) -> Image:
+def _melanin(eye: EyeAnatomy, fundus: Points, rng: np.random.Generator) -> Image:
     """Draw pigment: dense at the fovea, uneven, and between vessels of the choroid where these show."""
     r = np.abs(fundus)
     fovea = 0.35 * np.exp(-((r / 0.22) ** 2)) + 0.40 * np.exp(-((r / 0.85) ** 2))
@@ -104,13 +105,13 @@ def _melanin(eye: Eye, fundus: Points, rng: np.random.Generator) -> Image:
     return eye.melanin + fovea + uneven - eye.tessellation * ridges
 
 
-def _from_disc(eye: Eye, fundus: Points) -> Image:
+def _from_disc(eye: EyeAnatomy, fundus: Points) -> Image:
     """Return the distance from the optic disc's centre, 1 on its rim."""
     offset = fundus - eye.disc
     return np.hypot(offset.real / eye.disc_radius.real, offset.imag / eye.disc_radius.imag)
 
 
-def _reflectance(eye: Eye, disc: Image, findings: Sequence[Finding]) -> Image:
+def _reflectance(eye: EyeAnatomy, disc: Image, findings: Sequence[Finding]) -> Image:
     retina = _in_colour(1 + 0.18 * np.exp(-((disc / 2.2) ** 2)), RETINA)
     _cover(retina, DISC, 0.9 * _soft(disc, 0.22))
     _cover(retina, CUP, 0.8 * _soft(disc / eye.cup, 0.5))
@@ -119,15 +120,15 @@ def _reflectance(eye: Eye, disc: Image, findings: Sequence[Finding]) -> Image:
     return retina
 
 
-def _blood(eye: Eye, view: View, findings: Sequence[Finding]) -> Image:
+def _blood(eye: EyeAnatomy, view: CameraView, findings: Sequence[Finding]) -> Image:
     """Draw absorption by vessels and haemorrhages."""
-    spots = _painted(findings, (Kind.MICROANEURYSM, Kind.HAEMORRHAGE), blur=0.8)
-    pools = _painted(findings, (Kind.PRERETINAL_HAEMORRHAGE,), blur=1.5)
-    veil = _painted(findings, (Kind.VITREOUS_HAEMORRHAGE,), blur=14)
+    spots = _painted(findings, (FindingKind.MICROANEURYSM, FindingKind.HAEMORRHAGE), blur=0.8)
+    pools = _painted(findings, (FindingKind.PRERETINAL_HAEMORRHAGE,), blur=1.5)
+    veil = _painted(findings, (FindingKind.VITREOUS_HAEMORRHAGE,), blur=14)
     return _vessels(eye, view, findings) + 0.8 * spots + 1.6 * pools + 1.2 * veil
 
 
-def _vessels(eye: Eye, view: View, findings: Sequence[Finding]) -> Image:
+def _vessels(eye: EyeAnatomy, view: CameraView, findings: Sequence[Finding]) -> Image:
     """Draw vessels: veins wider and darker than arteries, whose trunks gleam along the middle."""
     canvas = _canvas()
     for order in reversed(eye.vessels):
@@ -137,7 +138,7 @@ def _vessels(eye: Eye, view: View, findings: Sequence[Finding]) -> Image:
     trunks = eye.vessels[0]
     _fill(canvas, view.pixels(_outlines(trunks, 0.3 * trunks.width))[trunks.artery], GLEAM)
     for finding in findings:
-        if finding.kind in (Kind.IRMA, Kind.NEOVASCULARISATION):
+        if finding.kind in (FindingKind.IRMA, FindingKind.NEOVASCULARISATION):
             threads = list(_fixed(_tangle(finding)))
             cv2.polylines(canvas, threads, False, round(255 * NEW_VESSEL * finding.contrast), 1, cv2.LINE_AA, SHIFT)
     return _reduced(canvas, blur=0.5)
@@ -148,13 +149,13 @@ def _outlines(vessels: Vessels, width: NDArray[np.float64]) -> Points:
     return np.concatenate([vessels.path + side, (vessels.path - side)[:, ::-1]], axis=1)
 
 
-def _beads(vessels: Vessels, view: View, findings: Iterable[Finding]) -> NDArray[np.float64]:
+def _beads(vessels: Vessels, view: CameraView, findings: Iterable[Finding]) -> NDArray[np.float64]:
     """Return the relative width of vessels, point by point: veins that bead vary along their length."""
     path = view.pixels(vessels.path)
     string = 0.3 + 0.9 * np.sin(1.25 * np.arange(path.shape[1]))
     width = np.ones(path.shape)
     for finding in findings:
-        if finding.kind is Kind.VENOUS_BEADING:
+        if finding.kind is FindingKind.VENOUS_BEADING:
             near = (np.abs(path - finding.centre) < finding.radius) & ~vessels.artery[:, None]
             width += finding.contrast * near * string
     return width
@@ -172,7 +173,7 @@ def _tangle(finding: Finding) -> Points:
 def _blobs(findings: Sequence[Finding]) -> Points:
     """Return rounded, irregular outlines, findings × points; preretinal blood settles below a level line."""
     centre, radius, shape = np.array([(f.centre, f.radius, f.shape) for f in findings]).T[..., None]
-    pooled = np.array([[f.kind is Kind.PRERETINAL_HAEMORRHAGE] for f in findings])
+    pooled = np.array([[f.kind is FindingKind.PRERETINAL_HAEMORRHAGE] for f in findings])
     angle, s = np.linspace(0, 2 * np.pi, 24, endpoint=False), shape.real
     waves = 0.20 * np.sin(2 * angle + s) + 0.12 * np.sin(3 * angle + 5 * s) + 0.06 * np.sin(5 * angle + 11 * s)
     around = (1 + np.where(pooled, 0.4, 1) * waves) / 1.2 * np.exp(1j * angle)
@@ -180,7 +181,7 @@ def _blobs(findings: Sequence[Finding]) -> Points:
     return centre + radius * (around.real + 1j * np.maximum(around.imag, level))
 
 
-def _painted(findings: Iterable[Finding], kinds: tuple[Kind, ...], blur: float) -> Image:
+def _painted(findings: Iterable[Finding], kinds: tuple[FindingKind, ...], blur: float) -> Image:
     """Return how strongly findings of these kinds cover each pixel, 0 to 1."""
     chosen = [finding for finding in findings if finding.kind in kinds]
     if not chosen:
@@ -216,8 +217,8 @@ def _lit(light: Image, offset: Points, camera: Camera, findings: Sequence[Findin
     lamp = complex(*rng.normal(0, 0.22, 2))
     fall = 1 - camera.vignette * rng.uniform(0.6, 1.4) * _square(offset - lamp)
     gain = camera.brightness * np.array(camera.tint) * np.exp(rng.normal(0, 0.20) + rng.normal(0, (0.08, 0.06, 0.15)))
-    lit = light * _in_colour(fall * (1 - _painted(findings, (Kind.DUST,), blur=2)), gain)
-    _cover(lit, GLINT, _painted(findings, (Kind.REFLECTION,), blur=8))
+    lit = light * _in_colour(fall * (1 - _painted(findings, (FindingKind.DUST,), blur=2)), gain)
+    _cover(lit, GLINT, _painted(findings, (FindingKind.REFLECTION,), blur=8))
     rim = _square(offset + lamp / 2)
     return lit + _in_colour(camera.flare * rng.exponential() * rim * rim * rim, FLARE)
 

@@ -12,10 +12,10 @@ from scipy.fft import dctn
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from teledx_fed.core.examples import Collection, Example, Images, Reason, SetAside
+from teledx_fed.core.examples import Collection, Example, Images, SetAside, SetAsideReason
 from teledx_fed.data.digest_cache import cached
 
-Pair = tuple[str, str]
+PatientPair = tuple[str, str]
 Node = TypeVar("Node", str, tuple[str, str])
 """A patient, by pseudonym or by source and pseudonym."""
 
@@ -54,11 +54,11 @@ def label_noise(set_aside: Sequence[SetAside]) -> dict[str, int]:
     """Count the photographs set aside that had copies, and those whose copies had different grades."""
     groups = {
         reason: {aside.detail for aside in set_aside if aside.reason is reason}
-        for reason in (Reason.DUPLICATE, Reason.CONFLICTING_GRADES)
+        for reason in (SetAsideReason.DUPLICATE, SetAsideReason.CONFLICTING_GRADES)
     }
     return {
         "duplicate_groups": sum(len(details) for details in groups.values()),
-        "conflicting_groups": len(groups[Reason.CONFLICTING_GRADES]),
+        "conflicting_groups": len(groups[SetAsideReason.CONFLICTING_GRADES]),
     }
 
 
@@ -101,11 +101,11 @@ def _set_aside(group: Sequence[Example]) -> list[SetAside]:
     first, *copies = group
     if _conflicting(group):
         grades = ", ".join(f"{example.image.name} {example.grade}" for example in group)
-        return [SetAside(example.image.name, Reason.CONFLICTING_GRADES, grades) for example in group]
-    return [SetAside(copy.image.name, Reason.DUPLICATE, f"equals {first.image.name}") for copy in copies]
+        return [SetAside(example.image.name, SetAsideReason.CONFLICTING_GRADES, grades) for example in group]
+    return [SetAside(copy.image.name, SetAsideReason.DUPLICATE, f"equals {first.image.name}") for copy in copies]
 
 
-def _links(groups: Sequence[Sequence[Example]], images: Images) -> list[Pair]:
+def _links(groups: Sequence[Sequence[Example]], images: Images) -> list[PatientPair]:
     """List pairs of patients who share a photograph."""
     firsts = [group[0] for group in groups]
     copies = [(group[0].patient, copy.patient) for group in groups for copy in group[1:]]

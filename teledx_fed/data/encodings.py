@@ -16,7 +16,7 @@ OR_SAVE = "save it as 'CSV UTF-8'."
 
 
 @dataclass(frozen=True)
-class Text:
+class DecodedText:
     """Decoded text; `note` states the encoding where the program had to assume it."""
 
     content: str
@@ -28,7 +28,7 @@ def composed(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
-def decode(content: bytes) -> Text:
+def decode(content: bytes) -> DecodedText:
     """Decode a text file. Raise a `DataError` where it is not text.
 
     Text that is not Unicode is read as Windows-1252: two names then differ exactly where their bytes differ.
@@ -46,7 +46,7 @@ def decode(content: bytes) -> Text:
         ) from error
     if "\0" in text:
         raise DataError(f"must be text, got a character of value 0 in row {_line(text, text.index(chr(0)))}. {SAVE}")
-    return Text(text)
+    return DecodedText(text)
 
 
 def _unicode(content: bytes) -> str | None:
@@ -62,7 +62,7 @@ def _unicode(content: bytes) -> str | None:
     return "utf-8"
 
 
-def _single_bytes(content: bytes) -> Text:
+def _single_bytes(content: bytes) -> DecodedText:
     lines = [(number, line) for number, line in enumerate(content.split(b"\n"), 1) if not line.isascii()]
     unicode = [number for number, line in lines if _unicode(line)]
     other = [number for number, line in lines if not _unicode(line)]
@@ -74,7 +74,7 @@ def _single_bytes(content: bytes) -> Text:
         row = content.count(b"\n", 0, error.start) + 1
         got = f"the byte {content[error.start]:#x} in row {row}, which is neither"
         raise DataError(f"must be in UTF-8, UTF-16 or Windows-1252, got {got}. {SAVE}") from error
-    return Text(text, f" The file is not UTF-8 and was read as Windows-1252: if names look wrong, {OR_SAVE}")
+    return DecodedText(text, f" The file is not UTF-8 and was read as Windows-1252: if names look wrong, {OR_SAVE}")
 
 
 def _line(text: str, position: int) -> int:

@@ -58,8 +58,8 @@ def eye_in(name: str) -> NamedEye:
         return NamedEye(doubt=Gap.EYE_NAME_UNCLEAR)
     if words:
         return NamedEye(words.pop())
-    others = set(tokens) - set(LETTERS) - PLAIN
-    if letters and (others or GRADE.search(plain)):
+    other_words = set(tokens) - set(LETTERS) - PLAIN
+    if letters and (other_words or GRADE.search(plain)):
         return NamedEye(doubt=Gap.EYE_NAME_UNCLEAR)
     return NamedEye(letters.pop()) if letters else NamedEye()
 

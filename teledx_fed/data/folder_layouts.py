@@ -9,10 +9,10 @@ from pathlib import Path, PureWindowsPath
 from teledx_fed.config.data import SourceSettings
 from teledx_fed.core.checks import must
 from teledx_fed.core.errors import ConfigurationError, DataError
-from teledx_fed.core.examples import Patients
+from teledx_fed.core.examples import Identification
 from teledx_fed.data.dicom import DicomPhotograph, about
 from teledx_fed.data.encodings import composed
-from teledx_fed.data.listing import EYES, Entry, Listing
+from teledx_fed.data.listing import EYES, Listing, ListingEntry
 from teledx_fed.data.photographs import PhotographFile
 from teledx_fed.data.problems import Problem
 from teledx_fed.data.tables import Row, code, on_disk, read_table
@@ -33,7 +33,7 @@ def table(root: Path, source: SourceSettings) -> Listing:
     return _listing_by_table(root, _table_entry)
 
 
-def _listing_by_table(root: Path, entry: Callable[[Row, str, Path, Files], Entry]) -> Listing:
+def _listing_by_table(root: Path, entry: Callable[[Row, str, Path, Files], ListingEntry]) -> Listing:
     table = on_disk(root / "grades.csv")
     labels, files = read_table(table, "file", "grade"), walk(root, [table])
     entries, problems = [], list(labels.problems)
@@ -44,18 +44,18 @@ def _listing_by_table(root: Path, entry: Callable[[Row, str, Path, Files], Entry
             entries.append(entry(row, name, file, files))
         except DataError as error:
             problems.append(row.problem(str(error), [str(file)]))
-    return Listing(entries, Patients.GIVEN, problems, [files])
+    return Listing(entries, Identification.GIVEN, problems, [files])
 
 
-def _dicom_entry(row: Row, name: str, file: Path, files: Files) -> Entry:
+def _dicom_entry(row: Row, name: str, file: Path, files: Files) -> ListingEntry:
     return replace(_by_header(row, name, file, row.code("grade")), oedema=row.code("oedema"))
 
 
-def _table_entry(row: Row, name: str, file: Path, files: Files) -> Entry:
+def _table_entry(row: Row, name: str, file: Path, files: Files) -> ListingEntry:
     if file in files.dicom:
         entry = _by_header(row, name, file, row.code("grade"))
     else:
-        entry = Entry(row, name, [PhotographFile(file)] if file.is_file() else [], row.code("grade"))
+        entry = ListingEntry(row, name, [PhotographFile(file)] if file.is_file() else [], row.code("grade"))
     return replace(
         entry,
         patient=row["patient"] if "patient" in row.cells else entry.patient or None,
@@ -66,9 +66,9 @@ def _table_entry(row: Row, name: str, file: Path, files: Files) -> Entry:
     )
 
 
-def _by_header(row: Row, name: str, file: Path, grade: str) -> Entry:
+def _by_header(row: Row, name: str, file: Path, grade: str) -> ListingEntry:
     header = about(file)
-    return Entry(
+    return ListingEntry(
         row,
         name,
         [DicomPhotograph(file)],
@@ -85,24 +85,24 @@ def folder(root: Path, source: SourceSettings) -> Listing:
     """List photographs in one sub-folder per grade. Patient and eye come from `file_pattern`, or from DICOM headers."""
     files = walk(root)
     groups = {file: _pattern_groups(file, source.file_pattern) for file in files.photographs}
-    entries: list[Entry] = []
+    entries: list[ListingEntry] = []
     problems = _mismatches(root, [file for file, group in groups.items() if group is None], len(groups))
     for file, group in groups.items():
         try:
             entries += [_folder_entry(root, file, files, group)] if group is not None else []
         except DataError as error:
             problems.append(Problem(str(file), str(error), photographs=(str(file),)))
-    return Listing(entries, Patients.GIVEN, problems, [files])
+    return Listing(entries, Identification.GIVEN, problems, [files])
 
 
-def _folder_entry(root: Path, file: Path, files: Files, group: Mapping[str, str]) -> Entry:
+def _folder_entry(root: Path, file: Path, files: Files, group: Mapping[str, str]) -> ListingEntry:
     """Make the entry of a photograph in a grade's folder. The file's name takes precedence over its header."""
     name = file.relative_to(root)
     row, grade = Row(str(root / name.parts[0])), code(name.parts[0])
     if file in files.dicom:
         entry = _by_header(row, str(name), file, grade)
     else:
-        entry = Entry(row, str(name), [PhotographFile(file)], grade)
+        entry = ListingEntry(row, str(name), [PhotographFile(file)], grade)
     patient, eye = group.get("patient") or entry.patient or None, code(group.get("eye", "")) or entry.eye
     return replace(entry, patient=patient, eye=eye)
 

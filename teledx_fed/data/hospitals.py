@@ -9,7 +9,16 @@ from teledx_fed.config.data import DataSettings
 from teledx_fed.config.settings import Settings
 from teledx_fed.core.checks import must
 from teledx_fed.core.errors import ConfigurationError, TeledxError
-from teledx_fed.core.examples import Collection, Example, Images, Patients, Reason, SetAside, Shard, Site
+from teledx_fed.core.examples import (
+    Collection,
+    Example,
+    Identification,
+    Images,
+    SetAside,
+    SetAsideReason,
+    Shard,
+    Site,
+)
 from teledx_fed.core.files import write_text
 from teledx_fed.core.randomness import generator
 from teledx_fed.core.reports import Reporter
@@ -25,7 +34,7 @@ from teledx_fed.data.shared_patients import count_shared, keep_at_one_source
 from teledx_fed.data.split import cross_fit, split
 from teledx_fed.data.synthetic import hospital
 from teledx_fed.data.tables import spelling, spellings
-from teledx_fed.data.walk import in_words
+from teledx_fed.data.walk import describe_not_taken
 
 
 def hospitals(
@@ -62,7 +71,7 @@ def collections(
     if counts := count_shared({name: collection.set_aside for name, collection in distinct.items()}):
         listed_pairs = "; ".join(f"{pair}: {count} photographs set aside" for pair, count in counts.items())
         reporter.message(
-            f"Two hospitals have the same people, and each person stays at one: {listed_pairs}. See set_aside.csv."
+            f"Some people have photographs at two hospitals; each stays at one: {listed_pairs}. See set_aside.csv."
         )
     return distinct, images
 
@@ -73,7 +82,7 @@ def _listed(settings: Settings, reporter: Reporter) -> dict[str, Collection]:
     must(
         bool(data.sources or data.hospitals),
         "data",
-        "name sources on disk or hospitals to draw",
+        "name sources on disk or synthetic hospitals",
         None,
         "Choose some with data=NAME (see conf/data), or describe your own: hospitals=FILE (docs/researcher.md).",
     )
@@ -82,7 +91,7 @@ def _listed(settings: Settings, reporter: Reporter) -> dict[str, Collection]:
     sources = {name: _read(name, data) for name in data.sources}
     _report([problem for _, problems in sources.values() for problem in problems], data.on_bad, reporter)
     for name, (collection, _) in sources.items():
-        if not_taken := in_words(collection.not_taken):
+        if not_taken := describe_not_taken(collection.not_taken):
             reporter.message(f"{name}: {not_taken}")
     return {name: _with_bad_set_aside(collection, problems) for name, (collection, problems) in sources.items()}
 
@@ -92,7 +101,7 @@ def _read(name: str, data: DataSettings) -> tuple[Collection, Sequence[Problem]]
     try:
         collection, problems = read(name, data.source(name))
     except TeledxError as error:
-        return Collection((), Patients.UNKNOWN), [Problem(name, str(error), skippable=False)]
+        return Collection((), Identification.UNKNOWN), [Problem(name, str(error), skippable=False)]
     return _limited(collection, round(1e6 * data.most_megapixels)), problems
 
 
@@ -131,9 +140,9 @@ def _with_bad_set_aside(collection: Collection, problems: Sequence[Problem]) -> 
     bad: dict[tuple[str, int | None], SetAside] = {}
     for problem in problems:
         for name in problem.photographs:
-            bad.setdefault((name, None), SetAside(name, Reason.BAD, str(problem)))
+            bad.setdefault((name, None), SetAside(name, SetAsideReason.BAD, str(problem)))
         if not problem.photographs:
-            bad.setdefault((problem.file, problem.row), SetAside(problem.file, Reason.BAD, str(problem)))
+            bad.setdefault((problem.file, problem.row), SetAside(problem.file, SetAsideReason.BAD, str(problem)))
     return replace(collection, set_aside=(*collection.set_aside, *bad.values()))
 
 
@@ -146,7 +155,7 @@ def _decodable(collection: Collection, undecodable: Sequence[Problem]) -> Collec
         examples=tuple(example for example in collection.examples if example.image.name not in broken),
         set_aside=(
             *collection.set_aside,
-            *(SetAside(name, Reason.BAD, broken[name]) for name in names if name in broken),
+            *(SetAside(name, SetAsideReason.BAD, broken[name]) for name in names if name in broken),
         ),
     )
 

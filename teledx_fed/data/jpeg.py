@@ -46,8 +46,8 @@ def decoded(content: bytes, colours: Colours = "RGB", least: tuple[int, int] = (
     `least`, a half, quarter or eighth of height and width, rounded up, decodes to that size with less work.
     """
     height, width = least
-    whole = _Scans(content).repaired
-    return simplejpeg.decode_jpeg(whole, colours, min_height=height, min_width=width, min_factor=1, strict=True)
+    repaired = _Scans(content).repaired
+    return simplejpeg.decode_jpeg(repaired, colours, min_height=height, min_width=width, min_factor=1, strict=True)
 
 
 class _Scans:

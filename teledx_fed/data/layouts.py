@@ -8,19 +8,21 @@ from typing import TypeVar
 from teledx_fed.config.data import OEDEMA_WORDS, SourceSettings
 from teledx_fed.core import extensions
 from teledx_fed.core.checks import must, one_of
-from teledx_fed.core.examples import Collection, Patients
+from teledx_fed.core.examples import Collection, Identification
 from teledx_fed.data.folder_layouts import FOLDER_LAYOUTS
 from teledx_fed.data.listing import BINARY, ICDR, OEDEMA, Listing, collect
 from teledx_fed.data.messidor2_layout import messidor2
 from teledx_fed.data.problems import Problem
 from teledx_fed.data.public_layouts import PUBLIC_LAYOUTS
 from teledx_fed.data.tables import code
-from teledx_fed.data.walk import in_words, unreadable
+from teledx_fed.data.walk import describe_not_taken, unreadable
 
-Layout = Callable[[Path, SourceSettings], Listing]
+LayoutFunction = Callable[[Path, SourceSettings], Listing]
 """A function that lists the photographs and grades below a folder."""
 
-LAYOUTS: Mapping[str, Layout] = {layout.__name__: layout for layout in (*PUBLIC_LAYOUTS, messidor2, *FOLDER_LAYOUTS)}
+LAYOUTS: Mapping[str, LayoutFunction] = {
+    layout.__name__: layout for layout in (*PUBLIC_LAYOUTS, messidor2, *FOLDER_LAYOUTS)
+}
 ENTRY_POINTS = "teledx_fed.layouts"
 """Entry point group of layouts in installed packages. Only the settings of a simulation and site.yaml name layouts: a
 source is never received over a network."""
@@ -44,28 +46,28 @@ def read(name: str, source: SourceSettings) -> tuple[Collection, tuple[Problem, 
     try:
         listing = _listing(name, source, root, layout)
     except OSError as error:
-        listing = Listing([], Patients.UNKNOWN, [unreadable(Path(error.filename or root), error)])
+        listing = Listing([], Identification.UNKNOWN, [unreadable(Path(error.filename or root), error)])
     return collect(listing, name, {**ICDR, **BINARY, **_by_code("grading", source.grading)}, _oedema(source.oedema))
 
 
-def _layout(setting: str, name: str) -> Layout:
+def _layout(setting: str, name: str) -> LayoutFunction:
     if name in LAYOUTS:
         return LAYOUTS[name]
     one_of(setting, name, layout_names())
-    layout: Layout = extensions.load(ENTRY_POINTS, name)
+    layout: LayoutFunction = extensions.load(ENTRY_POINTS, name)
     return layout
 
 
-def _listing(name: str, source: SourceSettings, root: Path, layout: Layout) -> Listing:
+def _listing(name: str, source: SourceSettings, root: Path, layout: LayoutFunction) -> Listing:
     if not (source.root and root.exists()):
-        got = f"must be where the data set lies, got {source.root!r}"
+        got = f"must be the folder of the data set, got {source.root!r}"
         message = f"{got}. Correct the path: data_root=PATH, or root: PATH where this hospital is described."
-        return Listing([], Patients.UNKNOWN, [Problem(f"data.sources.{name}.root", message)])
+        return Listing([], Identification.UNKNOWN, [Problem(f"data.sources.{name}.root", message)])
     listing = layout(root, source)
     must(isinstance(listing, Listing), f"layout {source.layout}", "return a Listing", listing, "Correct the function.")
     if listing.entries or listing.problems or any(files.problems for files in listing.files):
         return listing
-    other_files = in_words(group for files in listing.files for group in files.not_taken)
+    other_files = describe_not_taken(group for files in listing.files for group in files.not_taken)
     message = (
         f"must hold graded photographs, got none{other_files and f'; {other_files}'}. Correct the path, or choose"
         " another layout."
@@ -80,5 +82,5 @@ def _oedema(words: Mapping[str, str]) -> Mapping[str, bool | None]:
 def _by_code(name: str, words: Mapping[str, Value]) -> dict[str, Value]:
     """Return a hospital's own words as codes. Raise a `ConfigurationError` where two words give one code."""
     codes = {code(word): value for word, value in words.items()}
-    must(len(codes) == len(words), name, "name each code once, whatever its case", list(words), "Leave one of them.")
+    must(len(codes) == len(words), name, "name each code once, in any letter case", list(words), "Keep one of them.")
     return codes

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from teledx_fed.data.anatomy import Eye
+from teledx_fed.data.anatomy import EyeAnatomy
 from teledx_fed.data.cameras import DISC_DIAMETER, Camera, Points
-from teledx_fed.data.lesions import DEFINING, HAEMORRHAGES_A_QUADRANT, TABLE, Finding, Kind
+from teledx_fed.data.lesions import DEFINING, HAEMORRHAGES_A_QUADRANT, TABLE, Finding, FindingKind
 
 Mask = NDArray[np.bool_]
 MACULA = 1.0
@@ -23,7 +23,7 @@ TRUNK = 0.04
 class FundusView:
     """The part of an eye in a camera's field when it aims at one point of the fundus."""
 
-    eye: Eye
+    eye: EyeAnatomy
     camera: Camera
     aim: complex
 
@@ -42,39 +42,39 @@ class FundusView:
 
 
 def findings(
-    rng: np.random.Generator, kinds: Iterable[Kind], grade: int, fundus: FundusView, oedema: bool = False
+    rng: np.random.Generator, kinds: Iterable[FindingKind], grade: int, fundus: FundusView, oedema: bool = False
 ) -> tuple[Finding, ...]:
     """Draw findings on the fundus of an eye of this grade, in disc diameters."""
     certain = _certain(rng, grade, oedema)
-    drawn: list[Finding] = []
+    placed: list[Finding] = []
     for kind in kinds:
         share, low, high = TABLE[kind].grades.get(grade, (0, 0, 0))
         if kind in certain or rng.random() < share:
             count = int(rng.integers(low, high + 1))
-            drawn += _with_looks(rng, kind, _places(rng, kind, count, fundus, kind in certain))
-    return tuple(drawn)
+            placed += _with_looks(rng, kind, _places(rng, kind, count, fundus, kind in certain))
+    return tuple(placed)
 
 
-def _certain(rng: np.random.Generator, grade: int, oedema: bool) -> set[Kind]:
+def _certain(rng: np.random.Generator, grade: int, oedema: bool) -> set[FindingKind]:
     defining = DEFINING.get(grade, ())
     chosen = {defining[rng.integers(len(defining))]} if defining else set()
-    return chosen | ({Kind.HARD_EXUDATE} if oedema else set())
+    return chosen | ({FindingKind.HARD_EXUDATE} if oedema else set())
 
 
-def _places(rng: np.random.Generator, kind: Kind, count: int, fundus: FundusView, certain: bool) -> Points:
+def _places(rng: np.random.Generator, kind: FindingKind, count: int, fundus: FundusView, certain: bool) -> Points:
     margin = MARGIN + TABLE[kind].diameter[1] / 2 / DISC_DIAMETER
     match kind:
-        case Kind.HAEMORRHAGE if certain:
+        case FindingKind.HAEMORRHAGE if certain:
             return _in_each_quadrant(rng, fundus, margin)
-        case Kind.HARD_EXUDATE:
+        case FindingKind.HARD_EXUDATE:
             return _exudates(rng, count, fundus, margin, oedema=certain)
-        case Kind.DRUSEN:
+        case FindingKind.DRUSEN:
             return _clustered(rng, count, lambda points: fundus.holds(points, margin), fundus)
-        case Kind.VENOUS_BEADING:
+        case FindingKind.VENOUS_BEADING:
             veins = rng.permutation(fundus.veins(margin))
             _, first = np.unique(fundus.quadrant(veins), return_index=True)
             return veins[rng.permutation(first)[:count]]
-        case Kind.NEOVASCULARISATION:
+        case FindingKind.NEOVASCULARISATION:
             rim = fundus.eye.disc + 0.3 * np.exp(1j * rng.uniform(0, 2 * np.pi, 60))
             veins = fundus.veins(margin)
             return rng.choice(np.concatenate([veins, rim[fundus.holds(rim, margin)]]), count)
@@ -82,7 +82,7 @@ def _places(rng: np.random.Generator, kind: Kind, count: int, fundus: FundusView
             return _scattered(rng, count, lambda points: fundus.holds(points, margin), fundus)
 
 
-def _with_looks(rng: np.random.Generator, kind: Kind, places: Points) -> list[Finding]:
+def _with_looks(rng: np.random.Generator, kind: FindingKind, places: Points) -> list[Finding]:
     row = TABLE[kind]
     diameters = rng.uniform(*row.diameter, len(places)) / DISC_DIAMETER
     contrasts, shapes = rng.uniform(*row.contrast, len(places)), rng.uniform(0, 2 * np.pi, len(places))

@@ -6,21 +6,31 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PureWindowsPath
 
-from teledx_fed.core.examples import Collection, Example, Eye, Field, NotTaken, Patients, Photograph, Reason, SetAside
+from teledx_fed.core.examples import (
+    Collection,
+    Example,
+    Eye,
+    Field,
+    Identification,
+    NotTaken,
+    Photograph,
+    SetAside,
+    SetAsideReason,
+)
 from teledx_fed.data.dicom import DicomPhotograph
 from teledx_fed.data.photographs import PhotographFile
 from teledx_fed.data.problems import Problem
 from teledx_fed.data.tables import Row, on_disk, spelling
-from teledx_fed.data.walk import SUFFIXES, Files, Why, counted, walk
+from teledx_fed.data.walk import SUFFIXES, Files, NotTakenReason, counted, walk
 
-Grades = Mapping[str, int | Reason]
+Grades = Mapping[str, int | SetAsideReason]
 """A grading scheme: the ICDR grade of a code, or the reason why a photograph with this code has none."""
 
 NAMES = ("no_dr", "mild", "moderate", "severe", "proliferate_dr")
 ICDR: Grades = {
     **{str(grade): grade for grade in range(len(NAMES))},
     **{name: grade for grade, name in enumerate(NAMES)},
-    "": Reason.UNGRADED,
+    "": SetAsideReason.UNGRADED,
 }
 BINARY: Grades = {"not_referable": 0, "non_referable": 0, "referable": 2}
 """Such a grade states only whether the eye is referable."""
@@ -32,7 +42,7 @@ EYES = {**dict.fromkeys(LEFT, Eye.LEFT), **dict.fromkeys(RIGHT, Eye.RIGHT), "": 
 
 
 @dataclass(frozen=True)
-class Entry:
+class ListingEntry:
     """A photograph in its data set's own codes.
 
     `images` are the files of this name, None where the whole folder is missing. `patient` is None where it is unknown.
@@ -55,16 +65,16 @@ class Entry:
 class Listing:
     """Content of a data set. `patients` is how it identifies patients; `files` are all files in its folders."""
 
-    entries: Sequence[Entry]
-    patients: Patients
+    entries: Sequence[ListingEntry]
+    patients: Identification
     problems: Sequence[Problem] = ()
     files: Sequence[Files] = ()
 
 
 def joined(parts: Iterable[Listing]) -> Listing:
     """Join the parts of one data set, which all identify patients in the same way."""
-    first, *others = parts
-    for part in others:
+    first, *other_parts = parts
+    for part in other_parts:
         first = Listing(
             [*first.entries, *part.entries],
             first.patients,
@@ -129,12 +139,12 @@ def collect(
     return collection, _merged(problems)
 
 
-def _patients(how: Patients, examples: Sequence[Example]) -> Patients:
+def _patients(how: Identification, examples: Sequence[Example]) -> Identification:
     identified = sum(example.patient_known for example in examples)
-    return how if identified == len(examples) else how.partly if identified else Patients.UNKNOWN
+    return how if identified == len(examples) else how.partly if identified else Identification.UNKNOWN
 
 
-def _problem(entry: Entry, fault: str) -> Problem:
+def _problem(entry: ListingEntry, fault: str) -> Problem:
     return entry.row.problem(fault, [image.name for image in entry.images or ()])
 
 
@@ -150,13 +160,12 @@ def _not_taken(listing: Listing) -> tuple[NotTaken, ...]:
     """List files that were not taken, among them photographs that the data set does not name."""
     listed = {image.name for entry in listing.entries for image in entry.images or ()}
     listed |= {name for problem in listing.problems for name in problem.photographs}
-    unlisted = [
-        (file, Why.UNLISTED) for files in listing.files for file in files.photographs if str(file) not in listed
-    ]
+    photographs = (file for files in listing.files for file in files.photographs)
+    unlisted = [(file, NotTakenReason.UNLISTED) for file in photographs if str(file) not in listed]
     return (*(group for files in listing.files for group in files.not_taken), *counted(unlisted))
 
 
-def _listed_once(entries: Sequence[Entry]) -> tuple[list[Entry], list[Problem]]:
+def _listed_once(entries: Sequence[ListingEntry]) -> tuple[list[ListingEntry], list[Problem]]:
     """Leave out every image that is listed twice, since no row is known to be the right one."""
     same = defaultdict(list)
     for entry in entries:
@@ -174,23 +183,23 @@ def _listed_once(entries: Sequence[Entry]) -> tuple[list[Entry], list[Problem]]:
     return [group[0] for group in same.values() if len(group) == 1], problems
 
 
-def _why_set_aside(entry: Entry, grades: Grades) -> Reason | None:
+def _why_set_aside(entry: ListingEntry, grades: Grades) -> SetAsideReason | None:
     if GRADABLE.get(entry.gradable) is False:
-        return Reason.UNGRADABLE
+        return SetAsideReason.UNGRADABLE
     grade = grades.get(entry.grade)
-    return grade if isinstance(grade, Reason) else None
+    return grade if isinstance(grade, SetAsideReason) else None
 
 
-def _faults(entry: Entry, grades: Grades, oedema: Mapping[str, bool | None]) -> Iterator[str]:
+def _faults(entry: ListingEntry, grades: Grades, oedema: Mapping[str, bool | None]) -> Iterator[str]:
     if entry.grade not in grades:
         yield (
             f"grade must be one of {_listed(grades)}, got {entry.grade!r}."
-            f" Correct it, or write {_mapping('grading', entry.grade, 'GRADE')}, GRADE being ICDR's 0 to 4."
+            f" Correct it, or write {_mapping('grading', entry.grade, 'GRADE')}, where GRADE is an ICDR grade, 0 to 4."
         )
     if entry.oedema not in oedema:
         yield (
             f"oedema of image {entry.id} must be one of {_listed(oedema)}, got {entry.oedema!r}."
-            f" Correct it, or write {_mapping('oedema', entry.oedema, 'WORD')}, WORD being yes, no or unknown."
+            f" Correct it, or write {_mapping('oedema', entry.oedema, 'WORD')}, where WORD is yes, no or unknown."
         )
     for name, value, choices in (("eye", entry.eye, EYES), ("gradable", entry.gradable, GRADABLE)):
         if value not in choices:
@@ -212,7 +221,7 @@ def _listed(choices: Iterable[str]) -> str:
     return ", ".join(filter(None, choices))
 
 
-def _example(entry: Entry, image: Photograph, source: str, grade: int, oedema: bool | None) -> Example:
+def _example(entry: ListingEntry, image: Photograph, source: str, grade: int, oedema: bool | None) -> Example:
     return Example(
         image=image,
         grade=grade,

@@ -43,21 +43,21 @@ def on_photograph(map: Map, place: Place) -> Map:
         slice(max(-start, 0), min(length - start, place.side))
         for start, length in ((place.top, height), (place.left, width))
     )
-    whole = np.zeros((height, width), np.float32)
-    whole[place.top + rows.start : place.top + rows.stop, place.left + columns.start : place.left + columns.stop] = (
+    canvas = np.zeros((height, width), np.float32)
+    canvas[place.top + rows.start : place.top + rows.stop, place.left + columns.start : place.left + columns.stop] = (
         square[rows, columns]
     )
-    return whole
+    return canvas
 
 
 def in_square(mask: Mask, place: Place, side: int) -> Mask:
     """Convert a photograph's mask to the prepared square, side × side: True where any pixel of it is True."""
-    whole = np.zeros((place.side, place.side), np.float32)
+    marked = np.zeros((place.side, place.side), np.float32)
     rows, columns = np.nonzero(mask)
     rows, columns = rows - place.top, columns - place.left
     inside = (rows >= 0) & (rows < place.side) & (columns >= 0) & (columns < place.side)
-    whole[rows[inside], columns[inside]] = 1
-    return resized(whole, side) > 0
+    marked[rows[inside], columns[inside]] = 1
+    return resized(marked, side) > 0
 
 
 def widened(mask: Mask, pixels: int) -> Mask:
@@ -95,8 +95,8 @@ def coloured(photograph: Image, map: Map, inside: Mask) -> Image:
     levels = cv2.merge([level] * 3)  # lookup tables on bytes: on 13 megapixels, float arithmetic takes seconds
     share = OPACITY * LEVELS[:, None]
     added = cv2.LUT(levels, _table(share * _shades()))
-    kept = cv2.LUT(levels, _table(255 * (1 - share)))
-    blended = cv2.add(cv2.multiply(photograph, kept, scale=1 / 255), added)
+    remaining = cv2.LUT(levels, _table(255 * (1 - share)))
+    blended = cv2.add(cv2.multiply(photograph, remaining, scale=1 / 255), added)
     return np.asarray(cv2.copyTo(blended, (inside & (level > 0)).view(np.uint8), photograph.copy()))
 
 

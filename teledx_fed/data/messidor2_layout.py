@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from teledx_fed.config.data import SourceSettings
-from teledx_fed.core.examples import Field, Patients
-from teledx_fed.data.listing import Entry, Listing, image_folder, stem
+from teledx_fed.core.examples import Field, Identification
+from teledx_fed.data.listing import Listing, ListingEntry, image_folder, stem
 from teledx_fed.data.problems import Problem
 from teledx_fed.data.tables import Row, on_disk, read_table, spelling
 
@@ -17,7 +17,7 @@ class Pairs:
     """Patient and eye by the spelling of an image's name; `unlisted` is the patient of an image without a pair."""
 
     owners: Mapping[str, tuple[str, str]]
-    patients: Patients
+    patients: Identification
     unlisted: str | None
     problems: tuple[Problem, ...] = ()
 
@@ -35,7 +35,7 @@ def messidor2(root: Path, source: SourceSettings) -> Listing:
     for row in labels.rows:
         image = stem(row["image_id"])
         patient, eye = pairs.owner(image)
-        entry = Entry(
+        entry = ListingEntry(
             row,
             image,
             images.find(image),
@@ -52,9 +52,9 @@ def messidor2(root: Path, source: SourceSettings) -> Listing:
 
 def _pairs(listed: Path, images: Iterable[str]) -> Pairs:
     if not on_disk(listed).exists():
-        return Pairs(_inferred(map(spelling, images)), Patients.INFERRED, None)
+        return Pairs(_inferred(map(spelling, images)), Identification.INFERRED, None)
     table = read_table(listed, "left", "right", header=False)
-    return Pairs(_listed(table.rows), Patients.GIVEN, "", table.problems)
+    return Pairs(_listed(table.rows), Identification.GIVEN, "", table.problems)
 
 
 def _listed(rows: Iterable[Row]) -> dict[str, tuple[str, str]]:

@@ -19,9 +19,9 @@ from teledx_fed.data.problems import BadData, Problem
 DRAWN = "drawn"
 """The layout of a synthetic hospital."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-GUIDE = "Write it as docs/researcher.md says, under Your own hospitals."
+GUIDE = "The format is in docs/researcher.md, Your own hospitals."
 
-Hospital = SourceSettings | HospitalSettings
+HospitalDescription = SourceSettings | HospitalSettings
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,12 @@ class _Value:
 
     @property
     def text(self) -> str:
-        self.must(isinstance(self.content, str), "be one word or path", "Write it so.")
+        self.must(isinstance(self.content, str), "be one word or path", "Correct it.")
         return str(self.content)
 
     @property
     def items(self) -> Mapping[str, "_Value"]:
-        self.must(isinstance(self.content, dict) or not self.content, "map words to what they mean", GUIDE)
+        self.must(isinstance(self.content, dict) or not self.content, "map words to their meanings", GUIDE)
         return dict(self.content or {})
 
     @property
@@ -85,7 +85,7 @@ def load(path: Path) -> OwnHospitals:
     kinds = {type(hospital) for hospital in hospitals.values() if hospital is not None}
     if len(kinds) > 1:
         reader.problems.append(
-            Problem(str(path), "all hospitals must be drawn, or none, got some of each.", skippable=False)
+            Problem(str(path), "all hospitals must be synthetic, or none, got some of each.", skippable=False)
         )
     if reader.problems:
         raise BadData(reader.problems)
@@ -99,7 +99,7 @@ def _read(path: Path) -> _Value:
     try:
         top = _value("hospitals", yaml.compose(path.read_text("utf-8"), Loader=yaml.BaseLoader))
     except FileNotFoundError as error:
-        raise ConfigurationError(f"hospitals must be a file, got {path}, which is none. {GUIDE}") from error
+        raise ConfigurationError(f"hospitals must be a file, got {path}, which does not exist. {GUIDE}") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise ConfigurationError(
@@ -123,7 +123,7 @@ def _value(name: str, node: yaml.Node | None) -> _Value:
     for key, value in node.value:
         word = str(key.value)
         if word in values:
-            raise yaml.YAMLError(f"{word} stands twice, the second time in line {key.start_mark.line + 1}")
+            raise yaml.YAMLError(f"{word} occurs twice, the second time in line {key.start_mark.line + 1}")
         values[word] = _value(word if name == "hospitals" else f"{name}.{word}", value)
     return _Value(name, line, values)
 
@@ -145,21 +145,22 @@ class _Reader:
             "prevalence": lambda value: value.numbers,
         }
 
-    def hospital(self, value: _Value) -> Hospital | None:
+    def hospital(self, value: _Value) -> HospitalDescription | None:
         """Convert a hospital; None where it has a problem."""
         before = len(self.problems)
         has_name = NAME.fullmatch(value.name) is not None
         self._check(value, has_name, "be a name of letters, digits, dots, dashes and underscores")
         self._check(value, isinstance(value.content, dict), "be described by its layout and root")
         described = value.content if isinstance(value.content, dict) else {}
-        drawn = "layout" in described and described["layout"].content == DRAWN
-        values = self._values(described, {"layout": self._source["layout"], **self._drawn} if drawn else self._source)
-        for key in () if drawn else ("layout", "root"):
+        is_synthetic = "layout" in described and described["layout"].content == DRAWN
+        synthetic = {"layout": self._source["layout"], **self._drawn}
+        values = self._values(described, synthetic if is_synthetic else self._source)
+        for key in () if is_synthetic else ("layout", "root"):
             self._check(value, not described or key in described, f"have a {key}")
         if len(self.problems) > before:
             return None
         try:
-            if not drawn:
+            if not is_synthetic:
                 return SourceSettings(**values)
             return HospitalSettings(**{key: values[key] for key in self._drawn if key in values})
         except ConfigurationError as error:
@@ -181,7 +182,7 @@ class _Reader:
     def _root(self, value: _Value) -> str:
         root = self._path.parent / Path(value.text).expanduser()
         value.must(
-            bool(value.text) and root.exists(), "be a folder that is there", f"{root} is none: correct the path."
+            bool(value.text) and root.exists(), "be an existing folder", f"Correct the path: {root} does not exist."
         )
         return str(root)
 

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from teledx_fed.config.data import PARTITION_ENTRY_POINTS, PartitionSettings
 from teledx_fed.core import extensions
 from teledx_fed.core.checks import must
-from teledx_fed.core.examples import Collection, Example, Patients
+from teledx_fed.core.examples import Collection, Example, Identification
 from teledx_fed.core.randomness import generator
 from teledx_fed.data.split import ordered
 
-WEAKEST_FIRST = tuple(reversed(Patients))
+WEAKEST_FIRST = tuple(reversed(Identification))
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def assign(collections: Mapping[str, Collection], settings: PartitionSettings, s
     `ConfigurationError` where a site would have no patient.
     """
     for name, collection in collections.items():
-        must(bool(collection.examples), f"data.sources.{name}", "hold a graded photograph", 0, "Leave it out.")
+        must(bool(collection.examples), f"data.sources.{name}", "hold a graded photograph", 0, "Remove this source.")
     patients = [patient for name in sorted(collections) for patient in _patients(name, collections[name].examples)]
     partition = PARTITIONS.get(settings.by) or extensions.load(PARTITION_ENTRY_POINTS, settings.by)
     sites = partition(patients, settings, generator(seed, purpose=f"partition {settings.by}"))

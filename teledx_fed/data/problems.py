@@ -30,8 +30,8 @@ class BadData(DataError):
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
         listed = "\n".join(f"  {problem}" for problem in problems)
-        skip = "or go on without: data.on_bad=skip in a simulation, on_bad: skip in site.yaml, else --on-bad skip"
-        hidden = "what a folder or a setting hides cannot be left out"
+        skip = "or skip them: data.on_bad=skip in a simulation, on_bad: skip in site.yaml, or --on-bad skip"
+        hidden = "a folder or setting with an error hides photographs, so it cannot be skipped"
         remedy = skip if all(problem.skippable for problem in problems) else hidden
         super().__init__(f"{amount(problems)} in the data. Correct them; {remedy}:\n{listed}")
 

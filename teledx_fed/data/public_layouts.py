@@ -7,9 +7,9 @@ from zipfile import BadZipFile
 import numpy as np
 
 from teledx_fed.config.data import SourceSettings
-from teledx_fed.core.examples import Field, Patients
+from teledx_fed.core.examples import Field, Identification
 from teledx_fed.data.array_photographs import ArrayPhotograph
-from teledx_fed.data.listing import Entry, Listing, image_folder, joined, stem
+from teledx_fed.data.listing import Listing, ListingEntry, image_folder, joined, stem
 from teledx_fed.data.problems import Problem
 from teledx_fed.data.tables import Row, code, first_on_disk, read_table
 
@@ -21,10 +21,10 @@ def aptos2019(root: Path, source: SourceSettings) -> Listing:
     labels = read_table(root / "train.csv", "id_code", "diagnosis")
     images = image_folder(root / "train_images")
     entries = [
-        Entry(row, stem(row["id_code"]), images.find(row["id_code"]), grade=row.code("diagnosis"))
+        ListingEntry(row, stem(row["id_code"]), images.find(row["id_code"]), grade=row.code("diagnosis"))
         for row in labels.rows
     ]
-    return Listing(entries, Patients.UNKNOWN, labels.problems + images.problems, [images.files])
+    return Listing(entries, Identification.UNKNOWN, labels.problems + images.problems, [images.files])
 
 
 def eyepacs(root: Path, source: SourceSettings) -> Listing:
@@ -34,8 +34,9 @@ def eyepacs(root: Path, source: SourceSettings) -> Listing:
     for row in labels.rows:
         image = stem(row["image"])
         patient, _, eye = image.rpartition("_")
-        entries.append(Entry(row, image, images.find(image), grade=row.code("level"), patient=patient, eye=code(eye)))
-    return Listing(entries, Patients.GIVEN, labels.problems + images.problems, [images.files])
+        files, grade = images.find(image), row.code("level")
+        entries.append(ListingEntry(row, image, files, grade=grade, patient=patient, eye=code(eye)))
+    return Listing(entries, Identification.GIVEN, labels.problems + images.problems, [images.files])
 
 
 def idrid(root: Path, source: SourceSettings) -> Listing:
@@ -48,7 +49,7 @@ def _idrid(root: Path, letter: str, name: str) -> Listing:
     labels = read_table(table, "Image name", "Retinopathy grade", "Risk of macular edema")
     images = image_folder(root / "1. Original Images" / f"{letter}. {name} Set")
     entries = [
-        Entry(
+        ListingEntry(
             row,
             f"{name.casefold()}/{stem(row['Image name'])}",
             images.find(row["Image name"]),
@@ -58,7 +59,7 @@ def _idrid(root: Path, letter: str, name: str) -> Listing:
         )
         for row in labels.rows
     ]
-    return Listing(entries, Patients.UNKNOWN, labels.problems + images.problems, [images.files])
+    return Listing(entries, Identification.UNKNOWN, labels.problems + images.problems, [images.files])
 
 
 def ddr(root: Path, source: SourceSettings) -> Listing:
@@ -69,7 +70,7 @@ def _ddr(root: Path, split: str) -> Listing:
     labels = read_table(root / f"{split}.txt", "image", "grade", header=False)
     images = image_folder(root / split)
     entries = [
-        Entry(
+        ListingEntry(
             row,
             f"{split}/{stem(row['image'])}",
             images.find(row["image"]),
@@ -78,7 +79,7 @@ def _ddr(root: Path, split: str) -> Listing:
         )
         for row in labels.rows
     ]
-    return Listing(entries, Patients.UNKNOWN, labels.problems + images.problems, [images.files])
+    return Listing(entries, Identification.UNKNOWN, labels.problems + images.problems, [images.files])
 
 
 def deepdrid(root: Path, source: SourceSettings) -> Listing:
@@ -103,7 +104,7 @@ def _deepdrid(folder: Path) -> Listing:
             continue
         named_eye, other_eye = SIDES[name[1]]
         eye = named_eye if grades[named_eye] else other_eye  # 56_r3 and 56_l3 are named after the other eye
-        entry = Entry(
+        entry = ListingEntry(
             row,
             f"{folder.name}/{image}",
             images.find(image),
@@ -112,7 +113,7 @@ def _deepdrid(folder: Path) -> Listing:
             eye=eye,
         )
         entries.append(entry)
-    return Listing(entries, Patients.GIVEN, problems, [images.files])
+    return Listing(entries, Identification.GIVEN, problems, [images.files])
 
 
 def brset(root: Path, source: SourceSettings) -> Listing:
@@ -121,7 +122,7 @@ def brset(root: Path, source: SourceSettings) -> Listing:
     images = image_folder(root / "fundus_photos")
     eyes = {"1": "right", "2": "left"}
     entries = [
-        Entry(
+        ListingEntry(
             row,
             stem(row["image_id"]),
             images.find(row["image_id"]),
@@ -135,14 +136,14 @@ def brset(root: Path, source: SourceSettings) -> Listing:
         )
         for row in labels.rows
     ]
-    return Listing(entries, Patients.GIVEN, labels.problems + images.problems, [images.files])
+    return Listing(entries, Identification.GIVEN, labels.problems + images.problems, [images.files])
 
 
 def mbrset(root: Path, source: SourceSettings) -> Listing:
     labels = read_table(root / "labels_mbrset.csv", "file", "final_icdr")
     images = image_folder(root / "images")
     entries = [
-        Entry(
+        ListingEntry(
             row,
             stem(row["file"]),
             images.find(row["file"]),
@@ -155,7 +156,7 @@ def mbrset(root: Path, source: SourceSettings) -> Listing:
         )
         for row in labels.rows
     ]
-    return Listing(entries, Patients.GIVEN, labels.problems + images.problems, [images.files])
+    return Listing(entries, Identification.GIVEN, labels.problems + images.problems, [images.files])
 
 
 def retinamnist(root: Path, source: SourceSettings) -> Listing:
@@ -165,15 +166,16 @@ def retinamnist(root: Path, source: SourceSettings) -> Listing:
     try:
         with np.load(file) as arrays:
             labels = {split: arrays[f"{split}_labels"] for split in ("train", "val", "test")}
+        row = Row(str(file))
         entries = [
-            Entry(Row(str(file)), f"{split}/{index}", [ArrayPhotograph(file, f"{split}_images", index)], str(grade))
+            ListingEntry(row, f"{split}/{index}", [ArrayPhotograph(file, f"{split}_images", index)], str(grade))
             for split in labels
             for index, grade in enumerate(labels[split].reshape(len(labels[split])))
         ]
     except (OSError, ValueError, KeyError, BadZipFile) as error:
         problem = Problem(str(file), f"must be a RetinaMNIST file, got {error}. Download it again.")
-        return Listing([], Patients.UNKNOWN, [problem])
-    return Listing(entries, Patients.UNKNOWN)
+        return Listing([], Identification.UNKNOWN, [problem])
+    return Listing(entries, Identification.UNKNOWN)
 
 
 PUBLIC_LAYOUTS = (aptos2019, eyepacs, idrid, ddr, deepdrid, brset, mbrset, retinamnist)

@@ -188,8 +188,8 @@ def _shortcomings(signs: Signs, limits: QualityLimits) -> tuple[Fault, ...]:
 def _dark_corners(retina: Retina) -> int:
     """Count the corners of the fundus's box that lie outside it: four where it is round, 0 where they are bright."""
     x, y, width, height = cv2.boundingRect(retina.mask)
-    around = retina.photograph[cv2.dilate(retina.mask, np.ones((5, 5), np.uint8)) == 0]
-    if around.size and np.percentile(around.max(axis=1), 90) > 2 * DARK:
+    surroundings = retina.photograph[cv2.dilate(retina.mask, np.ones((5, 5), np.uint8)) == 0]
+    if surroundings.size and np.percentile(surroundings.max(axis=1), 90) > 2 * DARK:
         return 0
     reach = max(1, min(width, height) // 64)
     ends, box = (slice(0, reach), slice(-reach, None)), retina.mask[y : y + height, x : x + width]

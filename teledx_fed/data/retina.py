@@ -91,16 +91,16 @@ def ridges(channel: Floats, inside: Mask) -> Ridges:
 
 def _shrunk(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Shrink a photograph by a whole number, which is fast."""
-    every = max(1, max(image.shape) // LARGE)
-    height, width = (side // every for side in image.shape[:2])
-    if every == 1 or min(height, width) == 0:
+    step = max(1, max(image.shape) // LARGE)
+    height, width = (side // step for side in image.shape[:2])
+    if step == 1 or min(height, width) == 0:
         return image
-    whole = image[: height * every, : width * every]
-    return np.asarray(cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    cut = image[: height * step, : width * step]
+    return np.asarray(cv2.resize(cut, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
 def _squared(image: NDArray[np.generic]) -> NDArray[np.uint8]:
     height, width = image.shape[:2]
     top, left = (SIDE - height) // 2, (SIDE - width) // 2
-    around = ((top, SIDE - height - top), (left, SIDE - width - left), *[(0, 0)] * (image.ndim - 2))
-    return np.asarray(np.pad(image, around), dtype=np.uint8)
+    margins = ((top, SIDE - height - top), (left, SIDE - width - left), *[(0, 0)] * (image.ndim - 2))
+    return np.asarray(np.pad(image, margins), dtype=np.uint8)

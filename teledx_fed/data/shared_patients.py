@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import combinations
 
-from teledx_fed.core.examples import Collection, Example, Images, Reason, SetAside
+from teledx_fed.core.examples import Collection, Example, Images, SetAside, SetAsideReason
 from teledx_fed.data.comparison import LOOSE, aligned
 from teledx_fed.data.duplicates import hashes, merged, near_duplicates
 
@@ -42,38 +42,40 @@ def keep_at_one_source(collections: Mapping[str, Collection], images: Images) ->
     if not persons:
         return dict(collections)
     sources, patients = _sources(photographs, persons), _patients(persons)
-    conflicting = {id(one): group for group in groups for one in _conflicting(group)}
-    kept: dict[str, list[Example]] = {name: [] for name in collections}
+    conflicting = {id(photograph): group for group in groups for photograph in _conflicting(group)}
+    remaining: dict[str, list[Example]] = {name: [] for name in collections}
     aside: dict[str, list[SetAside]] = {name: [] for name in collections}
-    for one in photographs:
-        source = sources.get(persons.get(one.person, one.person), one.source)
-        if id(one) in conflicting:
-            aside[one.source].append(_in_conflict(one, conflicting[id(one)]))
-        elif source != one.source:
+    for photograph in photographs:
+        source = sources.get(persons.get(photograph.person, photograph.person), photograph.source)
+        if id(photograph) in conflicting:
+            aside[photograph.source].append(_in_conflict(photograph, conflicting[id(photograph)]))
+        elif source != photograph.source:
             detail = f"this person also has photographs at {source}, and stays there"
-            aside[one.source].append(SetAside(one.example.image.name, Reason.ELSEWHERE, detail, source))
+            name = photograph.example.image.name
+            aside[photograph.source].append(SetAside(name, SetAsideReason.ELSEWHERE, detail, source))
         else:
-            kept[one.source].append(replace(one.example, patient=patients.get(one.person, one.example.patient)))
+            patient = patients.get(photograph.person, photograph.example.patient)
+            remaining[photograph.source].append(replace(photograph.example, patient=patient))
     return {
-        name: replace(of, examples=tuple(kept[name]), set_aside=(*of.set_aside, *aside[name]))
-        for name, of in collections.items()
+        name: replace(collection, examples=tuple(remaining[name]), set_aside=(*collection.set_aside, *aside[name]))
+        for name, collection in collections.items()
     }
 
 
 def count_shared(set_aside: Mapping[str, Sequence[SetAside]]) -> dict[str, int]:
     """Count the photographs that a hospital set aside because another one has the person, by pair of hospitals."""
     counts: defaultdict[str, int] = defaultdict(int)
-    for name, of in set_aside.items():
-        for one in of:
-            if one.elsewhere:
-                counts[" and ".join(sorted((name, one.elsewhere)))] += 1
+    for name, photographs in set_aside.items():
+        for aside in photographs:
+            if aside.elsewhere:
+                counts[" and ".join(sorted((name, aside.elsewhere)))] += 1
     return dict(sorted(counts.items()))
 
 
 def _by_content(photographs: Sequence[SourcePhotograph]) -> list[list[SourcePhotograph]]:
     groups: defaultdict[str, list[SourcePhotograph]] = defaultdict(list)
-    for one in photographs:
-        groups[one.example.image.digest()].append(one)
+    for photograph in photographs:
+        groups[photograph.example.image.digest()].append(photograph)
     return list(groups.values())
 
 
@@ -82,21 +84,22 @@ def _shared(
 ) -> list[tuple[SourcePhotograph, SourcePhotograph]]:
     """List pairs of photographs at two sources that show one eye in one view."""
     same = [pair for group in groups for pair in combinations(group, 2)]
-    examples, sources = [group[0].example for group in groups], [{one.source for one in group} for group in groups]
+    examples = [group[0].example for group in groups]
+    sources = [{photograph.source for photograph in group} for group in groups]
     candidates = near_duplicates(hashes(examples, images), LOOSE)
-    near = aligned([(i, j) for i, j in candidates if len(sources[i] | sources[j]) > 1], examples, images)
-    nearly = [(a, b) for i, j in near for a in groups[i] for b in groups[j]]
-    return [(a, b) for a, b in (*same, *nearly) if a.source != b.source]
+    same_view = aligned([(i, j) for i, j in candidates if len(sources[i] | sources[j]) > 1], examples, images)
+    copies = [(a, b) for i, j in same_view for a in groups[i] for b in groups[j]]
+    return [(a, b) for a, b in (*same, *copies) if a.source != b.source]
 
 
 def _sources(photographs: Sequence[SourcePhotograph], persons: Mapping[Person, Person]) -> dict[Person, str]:
     """Choose the source of each person."""
     sources: defaultdict[Person, set[str]] = defaultdict(set)
     digests: defaultdict[Person, list[str]] = defaultdict(list)
-    for one in photographs:
-        if one.person in persons:
-            sources[persons[one.person]].add(one.source)
-            digests[persons[one.person]].append(one.example.image.digest())
+    for photograph in photographs:
+        if photograph.person in persons:
+            sources[persons[photograph.person]].add(photograph.source)
+            digests[persons[photograph.person]].append(photograph.example.image.digest())
     numbers = {person: int(sha256(min(of_person).encode()).hexdigest(), 16) for person, of_person in digests.items()}
     return {person: sorted(names)[numbers[person] % len(names)] for person, names in sources.items()}
 
@@ -110,10 +113,10 @@ def _patients(persons: Mapping[Person, Person]) -> dict[Person, str]:
 
 
 def _conflicting(group: Sequence[SourcePhotograph]) -> Sequence[SourcePhotograph]:
-    return group if len({one.example.grade for one in group}) > 1 else ()
+    return group if len({photograph.example.grade for photograph in group}) > 1 else ()
 
 
-def _in_conflict(one: SourcePhotograph, group: Sequence[SourcePhotograph]) -> SetAside:
+def _in_conflict(photograph: SourcePhotograph, group: Sequence[SourcePhotograph]) -> SetAside:
     grades = ", ".join(f"{other.source} {other.example.image.name} {other.example.grade}" for other in group)
-    elsewhere = next(other.source for other in group if other.source != one.source)
-    return SetAside(one.example.image.name, Reason.CONFLICTING_GRADES, grades, elsewhere)
+    elsewhere = next(other.source for other in group if other.source != photograph.source)
+    return SetAside(photograph.example.image.name, SetAsideReason.CONFLICTING_GRADES, grades, elsewhere)

@@ -29,9 +29,9 @@ def split(
     must(
         stored["terms"] == terms,
         "partition.validation, partition.test and the key",
-        f"stay as at first use, {stored['terms']}",
+        f"be as at the first use, {stored['terms']}",
         terms,
-        "Restore them: under others, tested patients would be trained on.",
+        "Restore them: with other values, tested patients would enter training.",
     )
     grades |= stored["grades"]
     thresholds = {patient: _threshold(stored["thresholds"], grade) for patient, grade in grades.items()}
@@ -49,9 +49,9 @@ def cross_fit(examples: Sequence[Example], settings: PartitionSettings, k: int, 
     Over all folds each patient is tested once. Unlike under `split`, a new patient may change the side of others.
     """
     parts = folds(examples, k, key)
-    rest = [example for i, part in enumerate(parts) if i != fold for example in part]
+    others = [example for i, part in enumerate(parts) if i != fold for example in part]
     shares = max(2, round((1 - 1 / k) / settings.validation))
-    validation, *train = folds(rest, min(shares, len(_worst_grades(rest))), _derived(key, fold))
+    validation, *train = folds(others, min(shares, len(_worst_grades(others))), _derived(key, fold))
     return Shard(tuple(ordered(example for part in train for example in part)), validation, parts[fold])
 
 
@@ -104,14 +104,14 @@ def _thresholds(
     shares = (settings.test, settings.test + settings.validation)
     pooled = sorted(positions.values())
     thresholds = {"pooled": [_cut(pooled, share, round(share * len(pooled))) for share in shares]}
-    cumulative, taken = 0, [0, 0]
+    cumulative, assigned = 0, [0, 0]
     for grade in sorted(set(grades.values())):
         of_grade = sorted(position for patient, position in positions.items() if grades[patient] == grade)
         cumulative, count = cumulative + len(of_grade), 0
         thresholds[str(grade)] = []
         for i, share in enumerate(shares):
-            count = min(max(round(share * cumulative) - taken[i], count), len(of_grade))
-            taken[i] += count
+            count = min(max(round(share * cumulative) - assigned[i], count), len(of_grade))
+            assigned[i] += count
             thresholds[str(grade)].append(_cut(of_grade, share, count))
     return thresholds
 
@@ -129,9 +129,9 @@ def _check_sides(sides: Mapping[str, str]) -> None:
     must(
         all(counts[side] for side in SIDES),
         "partition.validation and partition.test",
-        "leave a patient each to train, validate and test on",
+        "leave at least one patient for training, validation and test",
         f"{got} of {len(sides)} patients",
-        "Change the shares, or gather more patients.",
+        "Change the shares, or add more patients.",
     )
 
 

@@ -16,7 +16,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from teledx_fed.core.examples import GRADES, Example, Patients, Reason, Site
+from teledx_fed.core.examples import GRADES, Example, Identification, SetAsideReason, Site
 from teledx_fed.core.reports import Counts
 from teledx_fed.core.updates import Tables
 
@@ -34,8 +34,8 @@ CELLS: Mapping[str, tuple[str, ...]] = {
     "oedema": ("no", "yes", "unknown"),
     "cameras": (*MAKERS, OTHER, UNKNOWN),
     "sides": (*(f"{low}–{high - 1}" for low, high in pairwise(SIDES)), f"{SIDES[-1]}–"),
-    "patients": tuple(Patients),
-    "set_aside": tuple(Reason),
+    "patients": tuple(Identification),
+    "set_aside": tuple(SetAsideReason),
     "declared": ("at most",),
 }
 """The cells of each table. All patients are in the one cell for how they are identified; `declared` is the number of
@@ -53,8 +53,8 @@ def summary(site: Site, cell: int) -> Tables:
     rounded = suppressed(
         tables
         | {
-            "patients": _counted([tuple(Patients).index(site.patients)] * people, "patients"),
-            "set_aside": _counted([tuple(Reason).index(aside.reason) for aside in site.set_aside], "set_aside"),
+            "patients": _counted([tuple(Identification).index(site.patients)] * people, "patients"),
+            "set_aside": _counted([tuple(SetAsideReason).index(aside.reason) for aside in site.set_aside], "set_aside"),
         },
         cell,
     )
@@ -85,7 +85,7 @@ def inconsistency(tables: Tables, most_photographs: int) -> str | None:
     if any(tables[name].sum() != total for name in CELL_OF):
         return "tables of photographs must add up to one total"
     if np.count_nonzero(tables["patients"]) > 1 or tables["patients"].sum() > total:
-        return "patients must be known in one way, and be no more than photographs"
+        return "tables of patients must identify them in one way, and count no more than photographs"
     return None
 
 
@@ -97,10 +97,12 @@ def by_cell(tables: Tables) -> Counts:
     }
 
 
-def _photographs(examples: Sequence[Example], name: str, cell_of: Callable[[Example], int], least: int) -> Floats:
+def _photographs(
+    examples: Sequence[Example], name: str, cell_of: Callable[[Example], int], min_patients: int
+) -> Floats:
     cells = [cell_of(example) for example in examples]
     patients = {(cell, example.source, example.patient) for cell, example in zip(cells, examples, strict=True)}
-    enough = _counted([cell for cell, _, _ in patients], name) >= least
+    enough = _counted([cell for cell, _, _ in patients], name) >= min_patients
     return _counted(cells, name) * enough
 
 

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from teledx_fed.config.data import HospitalSettings
 from teledx_fed.core.checks import one_of
-from teledx_fed.core.examples import GRADES, Collection, Example, Eye, Field, Patients
+from teledx_fed.core.examples import GRADES, Collection, Example, Eye, Field, Identification
 from teledx_fed.core.randomness import generator
 from teledx_fed.data import anatomy, drawing
-from teledx_fed.data.cameras import CAMERAS, CENTRE, SIZE, Camera, View
+from teledx_fed.data.cameras import CAMERAS, CENTRE, SIZE, Camera, CameraView
 from teledx_fed.data.lesion_placement import FundusView, findings
-from teledx_fed.data.lesions import LESIONS, OEDEMA, OF_THE_EYE, OF_THE_PHOTOGRAPH, Finding, Kind
+from teledx_fed.data.lesions import LESIONS, OEDEMA, OF_THE_EYE, OF_THE_PHOTOGRAPH, Finding, FindingKind
 
 DRAWING_VERSION = 2
 """Increase it whenever the same specification gives other pixels."""
@@ -70,37 +70,37 @@ class SyntheticPhotograph:
     def _generator(self, purpose: str) -> np.random.Generator:
         return generator(self.seed, self.patient, purpose=purpose)
 
-    def _anatomy(self) -> anatomy.Eye:
+    def _anatomy(self) -> anatomy.EyeAnatomy:
         return anatomy.eye(self._generator("both eyes"), self._generator(f"{self.eye} eye"))
 
-    def _view(self, eye: anatomy.Eye) -> View:
+    def _view(self, eye: anatomy.EyeAnatomy) -> CameraView:
         """Draw a view with a photographer's small errors of aim and tilt."""
         camera = CAMERAS[self.camera]
         right, down, tilt = self._generator(f"{self.eye} {self.field} view").uniform(-0.1, 0.1, 3).tolist()
         aim = complex(right, down) + (eye.disc if self.field is Field.DISC else 0)
-        return View(aim, cmath.rect(camera.radius / camera.reach, tilt), mirrored=self.eye is Eye.LEFT)
+        return CameraView(aim, cmath.rect(camera.radius / camera.reach, tilt), mirrored=self.eye is Eye.LEFT)
 
-    def _findings(self, eye: anatomy.Eye, view: View) -> tuple[Finding, ...]:
+    def _findings(self, eye: anatomy.EyeAnatomy, view: CameraView) -> tuple[Finding, ...]:
         """Draw lesions and distractors, in pixels: those around the fovea, and beyond for a disc-centred field."""
         camera = CAMERAS[self.camera]
-        macula, here = (
+        macula, field_view = (
             FundusView(eye, camera, 0),
             FundusView(eye, camera, eye.disc if self.field is Field.DISC else 0),
         )
 
-        def drawn(purpose: str, kinds: tuple[Kind, ...], fundus: FundusView) -> tuple[Finding, ...]:
+        def drawn(purpose: str, kinds: tuple[FindingKind, ...], fundus: FundusView) -> tuple[Finding, ...]:
             return findings(self._generator(purpose), kinds, self.grade, fundus, self.oedema and fundus is macula)
 
         drawings = drawn(f"{self.eye} lesions", LESIONS, macula) + drawn(f"{self.eye} distractors", OF_THE_EYE, macula)
         if self.field is Field.DISC:
-            nasal = drawn(f"{self.eye} nasal lesions", LESIONS, here)
+            nasal = drawn(f"{self.eye} nasal lesions", LESIONS, field_view)
             drawings += tuple(finding for finding in nasal if not macula.holds(np.array(finding.centre), 0))
-        drawings += drawn(f"{self.eye} {self.field} distractors", OF_THE_PHOTOGRAPH, here)
+        drawings += drawn(f"{self.eye} {self.field} distractors", OF_THE_PHOTOGRAPH, field_view)
         projected = [_projected(finding, view) for finding in drawings]
         return tuple(finding for finding in projected if _in_view(finding, camera))
 
 
-def _projected(finding: Finding, view: View) -> Finding:
+def _projected(finding: Finding, view: CameraView) -> Finding:
     centre = complex(view.pixels(np.array(finding.centre)))
     return replace(finding, centre=centre, radius=abs(view.zoom) * finding.radius)
 
@@ -120,27 +120,27 @@ def hospital(name: str, settings: HospitalSettings, seed: int) -> Collection:
         for number, grade in enumerate(grades.tolist())
         for example in _examples(f"{name}-{number:04d}", grade, settings.camera, name, seed)
     ]
-    return Collection(tuple(examples), Patients.GIVEN)
+    return Collection(tuple(examples), Identification.GIVEN)
 
 
 def _examples(patient: str, grade: int, camera: str, source: str, seed: int) -> Iterator[Example]:
     rng = generator(seed, patient, purpose="grades")
     fellow = grade if rng.random() < SAME_GRADE else int(np.clip(grade + rng.choice((-1, 1)), 0, GRADES - 1))
     grades = rng.permutation((grade, fellow)).tolist()
-    for eye, own in zip((Eye.RIGHT, Eye.LEFT), grades, strict=True):
-        oedema = bool(rng.random() < OEDEMA[own])
+    for eye, eye_grade in zip((Eye.RIGHT, Eye.LEFT), grades, strict=True):
+        oedema = bool(rng.random() < OEDEMA[eye_grade])
         fields = (Field.MACULA, Field.DISC) if rng.random() < DISC_FIELD else (Field.MACULA,)
         for field in fields:
-            image = SyntheticPhotograph(seed, patient, eye, field, own, oedema, camera)
-            yield Example(image, own, patient, eye, field, oedema, camera, source=source)
+            image = SyntheticPhotograph(seed, patient, eye, field, eye_grade, oedema, camera)
+            yield Example(image, eye_grade, patient, eye, field, oedema, camera, source=source)
 
 
 def shares(total: int, prevalence: Sequence[float]) -> NDArray[np.int64]:
     """Divide `total` into whole parts close to `prevalence`, at least one of each positive share if possible."""
-    wanted = total * np.asarray(prevalence)
-    counts: NDArray[np.int64] = np.maximum(np.floor(wanted), wanted > 0).astype(np.int64)
+    exact = total * np.asarray(prevalence)
+    counts: NDArray[np.int64] = np.maximum(np.floor(exact), exact > 0).astype(np.int64)
     while (missing := total - counts.sum()) > 0:
-        counts[np.argsort(counts - wanted)[:missing]] += 1
+        counts[np.argsort(counts - exact)[:missing]] += 1
     while counts.sum() > total:
         counts[counts.argmax()] -= 1
     return counts

@@ -108,22 +108,20 @@ def read_table(path: Path, *columns: str, header: bool = True) -> Table:
         return _refused(path, str(error), error.row)
     except DataError as error:
         return _refused(path, str(error))
-    wanted = [names.index(column.casefold()) for column in columns]
-    rows = [(number, cells, _fault(cells, len(names), wanted)) for number, cells in records]
+    required = [names.index(column.casefold()) for column in columns]
+    rows = [(number, cells, _fault(cells, len(names), required)) for number, cells in records]
     return Table(
         tuple(Row(str(path), number, _named(names, cells), text.note) for number, cells, fault in rows if not fault),
         tuple(Problem(str(path), fault, number) for number, _, fault in rows if fault),
     )
 
 
-def _fault(cells: Cells, width: int, wanted: Sequence[int]) -> str | None:
+def _fault(cells: Cells, width: int, required: Sequence[int]) -> str | None:
     if len(cells) < width or any(cells[width:]):
         remedy = "Complete the row, or put a cell that holds the delimiter in quotes."
         return f"must have {width} cells, got {len(cells)}. {remedy}"
-    if any(LINE_BREAK.search(cells[column]) for column in wanted):
-        return (
-            "must have a line of its own, got a name or code with a line break. Close its quote, or remove the break."
-        )
+    if any(LINE_BREAK.search(cells[column]) for column in required):
+        return "must be one line, got a name or code with a line break. Close its quote, or remove the break."
     return None
 
 
@@ -133,14 +131,14 @@ def _named(names: Cells, cells: Cells) -> Mapping[str, str]:
 
 def _headed(text: str, columns: Cells) -> tuple[Cells, Sequence[tuple[int, Cells]]]:
     """Return the names of columns and the records, by the delimiter that gives all of `columns`."""
-    wanted = {column.casefold() for column in columns}
+    required = {column.casefold() for column in columns}
     delimiters = _declared(text) or DELIMITERS
-    delimiter = next((mark for mark in delimiters if wanted <= set(_names(text, mark))), None)
+    delimiter = next((mark for mark in delimiters if required <= set(_names(text, mark))), None)
     names = _names(text, delimiter or max(delimiters, key=lambda mark: len(_names(text, mark))))
     if delimiter is None:
         missing = ", ".join(column for column in columns if column.casefold() not in names)
         got = ", ".join(filter(None, names)) or "an empty file"
-        raise _InvalidTable(f"must have the column {missing}, got {got}. Name it so.")
+        raise _InvalidTable(f"must have the column {missing}, got {got}. Rename the column.")
     twice = [name for name, count in Counter(filter(None, names)).items() if count > 1]
     if twice:
         raise _InvalidTable(
@@ -195,7 +193,7 @@ def _records(text: str, delimiter: str) -> Iterator[tuple[int, Cells]]:
         if line is None:
             return
         if any(delimiter in below for cell in line for below in LINE_BREAK.split(cell)[1:]):
-            got = f"a quoted cell that goes on to row {reader.line_num}"
+            got = f"a quoted cell that continues to row {reader.line_num}"
             raise _InvalidTable(
                 f"must end on its own line, got {got}. Close its quote, or remove its line breaks.", number
             )

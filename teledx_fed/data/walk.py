@@ -30,7 +30,7 @@ LEFTOVERS = {
 """Names under which archives, file managers and file servers leave files and thumbnails, in lower case."""
 
 
-class Why(StrEnum):
+class NotTakenReason(StrEnum):
     """Why a file in a folder is not taken as a photograph."""
 
     HIDDEN = "hidden, or left by an archive or a file manager"
@@ -76,13 +76,13 @@ def walk(folder: Path, excluded: Iterable[Path] = ()) -> Files:
         folder,
         frozenset(walker.images),
         frozenset(walker.dicom),
-        frozenset(path for path, why in walker.left if why is Why.OTHER),
+        frozenset(path for path, why in walker.left if why is NotTakenReason.OTHER),
         counted(walker.left),
         tuple(dict.fromkeys(walker.problems)),
     )
 
 
-def counted(left: Iterable[tuple[Path, Why]]) -> tuple[NotTaken, ...]:
+def counted(left: Iterable[tuple[Path, NotTakenReason]]) -> tuple[NotTaken, ...]:
     """Count files that are not taken, by folder, suffix and reason."""
     cells = Counter((_shown(path.parent), _suffix(path), why) for path, why in left)
     return tuple(NotTaken(*cell, count) for cell, count in sorted(cells.items()))
@@ -96,15 +96,15 @@ def by_reason(not_taken: Iterable[NotTaken]) -> dict[str, dict[str, int]]:
     return {why: dict(suffixes.most_common()) for why, suffixes in sorted(counts.items())}
 
 
-def in_words(not_taken: Iterable[NotTaken]) -> str:
+def describe_not_taken(not_taken: Iterable[NotTaken]) -> str:
     """Write counts as `3 files are not taken: 2 .heic, 1 .txt (not a photograph that this program reads)`."""
     reasons = by_reason(not_taken)
     count = sum(sum(suffixes.values()) for suffixes in reasons.values())
-    each = (
+    lists = (
         f"{', '.join(f'{number} {suffix}' for suffix, number in suffixes.items())} ({why})"
         for why, suffixes in reasons.items()
     )
-    return f"{count} {'file is' if count == 1 else 'files are'} not taken: {'; '.join(each)}" if count else ""
+    return f"{count} {'file is' if count == 1 else 'files are'} not taken: {'; '.join(lists)}" if count else ""
 
 
 def _suffix(path: PurePath) -> str:
@@ -124,7 +124,7 @@ class _Walker:
     def __init__(self, excluded: frozenset[Path]) -> None:
         self.images: list[Path] = []
         self.dicom: list[Path] = []
-        self.left: list[tuple[Path, Why]] = []
+        self.left: list[tuple[Path, NotTakenReason]] = []
         self.problems: list[Problem] = []
         self._excluded = excluded
         self._open: list[_Folder] = []
@@ -167,15 +167,15 @@ class _Walker:
 
     def _descend(self, path: Path, above: frozenset[tuple[int, int]], identity: tuple[int, int], hidden: bool) -> None:
         if identity in above:
-            self.left.append((path, Why.LOOP))
+            self.left.append((path, NotTakenReason.LOOP))
         else:
             self._open.append(_Folder(path, above | {identity}, hidden))
 
     def _take_file(self, path: Path, state: os.stat_result, hidden: bool) -> None:
         if hidden:
-            self.left.append((path, Why.HIDDEN))
+            self.left.append((path, NotTakenReason.HIDDEN))
         elif not stat.S_ISREG(state.st_mode):
-            self.left.append((path, Why.OTHER))
+            self.left.append((path, NotTakenReason.OTHER))
         elif not _is_text(str(path)):
             self.problems.append(_misnamed(path))
         elif path.suffix.casefold() in IMAGE_SUFFIXES:
@@ -195,12 +195,12 @@ class _Walker:
         elif begin[PREFIX] == b"DICM" or path.suffix.casefold() in DICOM_SUFFIXES:
             self.dicom.append(path)
         else:
-            self.left.append((path, Why.OTHER))
+            self.left.append((path, NotTakenReason.OTHER))
 
     def _fault(self, path: Path, hidden: bool, problem: Problem) -> None:
         """Count a hidden file that cannot be read as not taken; report any other."""
         if hidden:
-            self.left.append((path, Why.HIDDEN))
+            self.left.append((path, NotTakenReason.HIDDEN))
         else:
             self.problems.append(problem)
 

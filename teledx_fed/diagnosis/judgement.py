@@ -18,7 +18,7 @@ from teledx_fed.core.clinical import (
     OutOfScope,
     PatientRecord,
     Reason,
-    sternest,
+    most_urgent,
 )
 from teledx_fed.core.examples import Eye, Field
 from teledx_fed.data.disc import Disc
@@ -73,7 +73,7 @@ def judge(
     )
     gaps = _gaps({eye.eye for eye in eyes})
     doubts = {eye.certainty for eye in eyes} | ({Certainty.INCOMPLETE} if gaps else set())
-    action = sternest([*(eye.action for eye in eyes), Action.RETAKE if gaps else Action.RESCREEN])
+    action = most_urgent([*(eye.action for eye in eyes), Action.RETAKE if gaps else Action.RESCREEN])
     return Diagnosis(
         eyes=eyes,
         certainty=next(doubt for doubt in DOUBTS if doubt in doubts),
@@ -92,7 +92,8 @@ def _eye(eye: Eye, results: Sequence[PhotographResult], outside: tuple[OutOfScop
     decided = [Action.URGENT] * (worst is not None and worst.is_urgent is True)
     decided += [Action.REFER] * (worst is not None and worst.refers is True)
     doubts = (doubt for one in results for doubt in one.doubts)
-    return EyeDiagnosis(eye, certainty, sternest([floor, *decided]), tuple(dict.fromkeys((*reasons, *doubts))), worst)
+    action = most_urgent([floor, *decided])
+    return EyeDiagnosis(eye, certainty, action, tuple(dict.fromkeys((*reasons, *doubts))), worst)
 
 
 def _doubt(

@@ -6,7 +6,7 @@ from teledx_fed.core.checks import must
 from teledx_fed.core.clinical import Study
 from teledx_fed.core.errors import DataError
 from teledx_fed.data.deidentification import pseudonym, pseudonymous_uid
-from teledx_fed.data.dicom import DicomAbout, Source
+from teledx_fed.data.dicom import DicomAbout, PhotographUids
 from teledx_fed.store.identified import Filed, IdentifiedStore, Identity
 from teledx_fed.store.values import StoredStudy
 
@@ -88,5 +88,5 @@ class Patients:
     def file(self, study: str, headers: Sequence[DicomAbout]) -> None:
         """Store the archive's identifiers of a study's photographs in the identified store."""
         for header in headers:
-            sources = (Source(header.instance, header.series, header.kind),) if header.instance else ()
+            sources = (PhotographUids(header.instance, header.series, header.kind),) if header.instance else ()
             self.identified.file(study, Filed(header.filing, sources))

@@ -13,7 +13,7 @@ from teledx_fed.core.reports import SILENT, Reporter
 from teledx_fed.data.deidentification import pseudonym
 from teledx_fed.data.eye_names import NamedEye, eye_in, pairs_of_eyes
 from teledx_fed.data.tables import Row, on_disk, read_table
-from teledx_fed.data.walk import Files, Why, in_words, walk
+from teledx_fed.data.walk import Files, NotTakenReason, describe_not_taken, walk
 from teledx_fed.diagnosis.intake import RECORD, PhotographUpload, StudyUpload, record_of
 
 
@@ -33,7 +33,7 @@ def study_uploads(paths: Sequence[Path], eye: Eye = Eye.UNKNOWN, reporter: Repor
         elif path.is_dir():
             files = walk(path).readable()
             studies += of_folder(files, eye)
-            if left := in_words(one for one in files.not_taken if one.why != Why.OTHER):
+            if left := describe_not_taken(one for one in files.not_taken if one.why != NotTakenReason.OTHER):
                 reporter.message(f"{path}: {left}")
         elif path.is_file():
             studies.append(_alone(path, eye))

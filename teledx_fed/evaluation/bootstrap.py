@@ -89,9 +89,9 @@ def bootstrap(
     }
     rows = [_rows(repeat, names) for repeat in repeats]
     chunks: list[dict[str, list[RepeatScores]]] = [{model: [] for model in repeat.predictions} for repeat in repeats]
-    for drawn in _draws(names, replicates, generator):
+    for multiplicity_of in _draws(names, replicates, generator):
         for i, repeat in enumerate(repeats):
-            multiplicity = {site: times[:, rows[i][site]] for site, times in drawn.items()}
+            multiplicity = {site: times[:, rows[i][site]] for site, times in multiplicity_of.items()}
             for model, sites in repeat.predictions.items():
                 chunks[i][model].append(_scores(sites, repeat.called[model], multiplicity, metrics))
     deviations = seed_deviations(len(repeats), replicates, generator)
@@ -131,9 +131,9 @@ def seed_deviations(repeats: int, replicates: int, generator: np.random.Generato
     deviations = np.zeros((1 + replicates, repeats))
     if repeats > 1:
         freedom = repeats - 1
-        drawn = generator.normal(size=(replicates, repeats))
+        draws = generator.normal(size=(replicates, repeats))
         scale = np.sqrt(freedom / generator.chisquare(freedom, size=(replicates, 1)) * repeats / freedom)
-        deviations[1:] = (drawn - drawn.mean(axis=1, keepdims=True)) * scale
+        deviations[1:] = (draws - draws.mean(axis=1, keepdims=True)) * scale
     return deviations.T
 
 
@@ -183,5 +183,5 @@ def _joined(chunks: Sequence[RepeatScores]) -> RepeatScores:
     return RepeatScores(sites, joined([chunk.all_patients for chunk in chunks]))
 
 
-def _minus(one: Values, other: Values) -> Values:
-    return {name: one[name] - other[name] for name in one}
+def _minus(first: Values, second: Values) -> Values:
+    return {name: first[name] - second[name] for name in first}

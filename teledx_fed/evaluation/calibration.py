@@ -22,8 +22,8 @@ def recalibration(truth: Booleans, scores: Floats, multiplicity: Floats) -> tupl
     solution = np.full((len(multiplicity), 2), np.nan)
     overlap = _overlap(truth, logits, multiplicity)
     if overlap.any():
-        everyone = _newton(truth, logits, np.ones((1, truth.size)), np.zeros(2))
-        solution[overlap] = _newton(truth, logits, multiplicity[overlap], everyone[0])
+        sample = _newton(truth, logits, np.ones((1, truth.size)), np.zeros(2))
+        solution[overlap] = _newton(truth, logits, multiplicity[overlap], sample[0])
     return solution[:, 0], solution[:, 1]
 
 
@@ -48,8 +48,8 @@ def temperature(probabilities: Floats, grade: Integers) -> float:
         tempered_rows = tempered(probabilities, math.exp(log_temperature))
         return -float(np.log(np.maximum(tempered_rows[rows, grade], 1e-12)).mean())
 
-    found = minimize_scalar(surprise, bounds=(math.log(0.05), math.log(20)), method="bounded")
-    return math.exp(float(found.x))
+    minimum = minimize_scalar(surprise, bounds=(math.log(0.05), math.log(20)), method="bounded")
+    return math.exp(float(minimum.x))
 
 
 def tempered(probabilities: Floats, temperature: float) -> Floats:
@@ -63,11 +63,11 @@ def conformal_threshold(probabilities: Floats, grade: Integers, coverage: float)
     Split conformal prediction with the score 1 − p (Sadinle et al., JASA 2019;114:223-34). With too few eyes, return 0:
     every grade is possible.
     """
-    needed = math.ceil((grade.size + 1) * coverage)
-    if needed > grade.size:
+    rank = math.ceil((grade.size + 1) * coverage)
+    if rank > grade.size:
         return 0.0
     scores = np.sort(1 - probabilities[np.arange(grade.size), grade])
-    return float(1 - scores[needed - 1])
+    return float(1 - scores[rank - 1])
 
 
 def conformal_set(probabilities: Floats, threshold: float) -> Booleans:
@@ -78,8 +78,8 @@ def conformal_set(probabilities: Floats, threshold: float) -> Booleans:
 
 def _overlap(truth: Booleans, x: Floats, multiplicity: Floats) -> Booleans:
     """Return where a maximum likelihood exists for the covariate x (Albert & Anderson 1984)."""
-    drawn = multiplicity > 0
-    no, yes = drawn & ~truth, drawn & truth
+    counted = multiplicity > 0
+    no, yes = counted & ~truth, counted & truth
     below = np.where(yes, x, np.inf).min(axis=1) < np.where(no, x, -np.inf).max(axis=1)
     above = np.where(yes, x, -np.inf).max(axis=1) > np.where(no, x, np.inf).min(axis=1)
     return np.asarray(below & above)

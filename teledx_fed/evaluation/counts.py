@@ -119,9 +119,9 @@ def auroc_bound(counts: Floats) -> Floats:
     return ratio((negative * positive).sum(axis=1) / 2, negative.sum(axis=1) * positive.sum(axis=1))
 
 
-def ratio(part: Floats, whole: Floats) -> Floats:
+def ratio(part: Floats, total: Floats) -> Floats:
     """Divide; NaN where `whole` is 0."""
-    return np.asarray(np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole != 0))
+    return np.asarray(np.divide(part, total, out=np.full(total.shape, np.nan), where=total != 0))
 
 
 def mean_defined(values: Floats, axis: int) -> Floats:

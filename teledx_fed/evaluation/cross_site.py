@@ -58,13 +58,13 @@ def compare(
     order = -1 if others_minus_reference else 1
     pairs = {model: (scores[reference], scores[model])[::order] for model in baselines}
     differences = {
-        model: _report(one - other, metrics, difference=True)
-        | {"worst_of_sites": _worst_difference(one, other, metrics)}
-        for model, (one, other) in pairs.items()
+        model: _report(first - second, metrics, difference=True)
+        | {"worst_of_sites": _worst_difference(first, second, metrics)}
+        for model, (first, second) in pairs.items()
     }
     _adjust([metrics for part in differences.values() for metrics in part["sites"].values()])
-    for whole in ("mean_of_sites", "worst_of_sites", "all_patients"):
-        _adjust([part[whole] for part in differences.values()])
+    for scope in ("mean_of_sites", "worst_of_sites", "all_patients"):
+        _adjust([part[scope] for part in differences.values()])
     models = {
         model: _report(of_model, metrics) | {"worst_of_sites": _worst(of_model, metrics)}
         for model, of_model in scores.items()
@@ -100,9 +100,9 @@ def mean_prediction(members: Sequence[Predictions]) -> Predictions:
 
 def curves(predictions: Predictions, called: Booleans) -> Json:
     """Return data for plots: grade × predicted grade, ROC with the point of the `called` eyes (n,), reliability."""
-    p, once = predictions, np.ones((1, predictions.eyes))
-    counts = None if p.probabilities is None else confusion(p.grade, predicted_grade(p.probabilities), GRADES, once)[0]
-    rows, predicted, observed = reliability(p.referable, p.referable_score, once)[0]
+    p, ones = predictions, np.ones((1, predictions.eyes))
+    counts = None if p.probabilities is None else confusion(p.grade, predicted_grade(p.probabilities), GRADES, ones)[0]
+    rows, predicted, observed = reliability(p.referable, p.referable_score, ones)[0]
     filled = rows >= FEWEST
     return {
         "confusion": None if counts is None else counts.astype(int).tolist(),
@@ -165,13 +165,13 @@ def _worst_of(metric: Metric, scores: ModelScores) -> Json | None:
     return (_metric(metric, values[site]) or {}) | {"site": site}
 
 
-def _worst_difference(one: ModelScores, other: ModelScores, metrics: Mapping[str, Metric]) -> Json:
+def _worst_difference(first: ModelScores, second: ModelScores, metrics: Mapping[str, Metric]) -> Json:
     """Subtract the minima over sites in each replicate, where both are defined."""
     differences: Json = {}
     for name, metric in metrics.items():
         if metric.worst_site:
-            both = [site for site in one.defined(name) if site in other.defined(name)]
-            worst = [np.fmin.reduce([model.sites[site][name] for site in both]) for model in (one, other) if both]
+            both = [site for site in first.defined(name) if site in second.defined(name)]
+            worst = [np.fmin.reduce([model.sites[site][name] for site in both]) for model in (first, second) if both]
             differences[name] = _metric(metric, worst[0] - worst[1], difference=True) if worst else None
     return differences
 
@@ -189,10 +189,10 @@ def _roc(truth: Booleans, scores: Floats, called: Booleans) -> Json:
     if truth.all() or not truth.any():
         return {"false_positive_rate": [], "true_positive_rate": [], "operating_point": None}
     false_positive, true_positive, _ = roc_curve(truth, scores)
-    kept = np.unique(np.linspace(0, false_positive.size - 1, ROC_POINTS).round().astype(int))
+    shown = np.unique(np.linspace(0, false_positive.size - 1, ROC_POINTS).round().astype(int))
     return {
-        "false_positive_rate": false_positive[kept].tolist(),
-        "true_positive_rate": true_positive[kept].tolist(),
+        "false_positive_rate": false_positive[shown].tolist(),
+        "true_positive_rate": true_positive[shown].tolist(),
         "operating_point": {
             "false_positive_rate": float(called[~truth].mean()),
             "true_positive_rate": float(called[truth].mean()),

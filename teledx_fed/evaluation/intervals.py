@@ -33,8 +33,8 @@ class Estimate:
 def multiplicities(patient: Integers, replicates: int, generator: np.random.Generator) -> Floats:
     """Return how often each row counts (B, n) when patients (n,), numbered from 0, are drawn with replacement."""
     patients = int(patient.max()) + 1
-    drawn = generator.multinomial(patients, np.full(patients, 1 / patients), size=replicates)
-    return drawn[:, patient].astype(np.float64)
+    draws = generator.multinomial(patients, np.full(patients, 1 / patients), size=replicates)
+    return draws[:, patient].astype(np.float64)
 
 
 def estimate(values: Floats) -> Estimate | None:
@@ -72,14 +72,14 @@ def design_effects(
     is exactly 1. It is at most the largest number of eyes of a patient, the bound for a cell. Rare draws of a steep
     metric, such as the NPV of few eyes, exceed it. Resampled cells repeat them: they would widen the interval twice.
     """
-    most = min(int(np.bincount(predictions.patient).max()), LARGEST_EFFECT)
+    largest = min(int(np.bincount(predictions.patient).max()), LARGEST_EFFECT)
     seed = generator.integers(2**63)
-    sent = [METRICS[name] for name in EFFECTS]
+    metrics = [METRICS[name] for name in EFFECTS]
     by_patient, by_eye = (
-        compute(predictions, called, multiplicities(cluster, replicates, np.random.default_rng(seed)), sent)
+        compute(predictions, called, multiplicities(cluster, replicates, np.random.default_rng(seed)), metrics)
         for cluster in (predictions.patient, np.arange(predictions.eyes))
     )
-    return {name: _coarse(_variance(by_patient[name]), _variance(by_eye[name]), most) for name in EFFECTS}
+    return {name: _coarse(_variance(by_patient[name]), _variance(by_eye[name]), largest) for name in EFFECTS}
 
 
 def table_intervals(
@@ -92,23 +92,24 @@ def table_intervals(
 
     The design effect of a metric is the mean over sites, weighted by eyes.
     """
-    sent = [(table, effects) for table, effects in zip(tables, design_effects, strict=True) if table]
-    if not sent:
+    answers = [(table, effects) for table, effects in zip(tables, design_effects, strict=True) if table]
+    if not answers:
         return {}
-    summed = add([table for table, _ in sent])
-    eyes = [float(table["eyes"][0]) for table, _ in sent]
+    summed = add([table for table, _ in answers])
+    eyes = [float(table["eyes"][0]) for table, _ in answers]
     pooled = {
-        name: float(np.average([effects[name] for _, effects in sent], weights=eyes).round(2)) for name in sent[0][1]
+        name: float(np.average([effects[name] for _, effects in answers], weights=eyes).round(2))
+        for name in answers[0][1]
     }
     sample = measure({name: array[None] for name, array in summed.items()})
     pooled |= {name: max(pooled.values()) for name in METRICS if name in sample and name not in pooled}
-    drawn = {
+    replicates_of = {
         effect: measure(resample(summed, effect, replicates, generator)) for effect in sorted(set(pooled.values()))
     }
     counts = eyes_of_kinds(summed)
     defined = {name for name in sample if name in METRICS and not has_too_few(METRICS[name].kinds, counts)}
     return {
-        name: estimate(np.concatenate([sample[name], drawn[effect][name]])) if name in defined else None
+        name: estimate(np.concatenate([sample[name], replicates_of[effect][name]])) if name in defined else None
         for name, effect in pooled.items()
     }
 
@@ -118,6 +119,6 @@ def _variance(replicates: Floats) -> float:
     return float(defined.var()) if defined.size else 0.0
 
 
-def _coarse(by_patient: float, by_eye: float, most: int) -> float:
-    effect = min(by_patient / by_eye, most) if by_eye > 0 else 1.0
+def _coarse(by_patient: float, by_eye: float, largest: int) -> float:
+    effect = min(by_patient / by_eye, largest) if by_eye > 0 else 1.0
     return max(1.0, round(effect * STEPS_PER_UNIT) / STEPS_PER_UNIT)

@@ -16,14 +16,14 @@ from teledx_fed.core.checks import must
 from teledx_fed.evaluation.calibration import expected_calibration_error
 from teledx_fed.evaluation.counts import EYES, EyeCounts, auroc, mean_defined, ratio
 from teledx_fed.evaluation.predictions import Booleans, Floats, Predictions
-from teledx_fed.evaluation.sufficiency import Kind
+from teledx_fed.evaluation.sufficiency import PatientKind
 
 ENTRY_POINTS = "teledx_fed.metrics"
 """The entry point group of metrics in installed packages, for reports of local runs."""
 DEFAULT_THRESHOLD = 0.5
 
 
-class Counts(Protocol):
+class CountsByName(Protocol):
     def get(self, name: str, /) -> Floats | None:
         """Return counts with a leading axis of replicates, or None where the name is missing."""
 
@@ -39,7 +39,7 @@ class Metric:
     name: str
     title: str
     function: Callable[..., Floats]
-    kinds: tuple[Kind, ...]
+    kinds: tuple[PatientKind, ...]
     low: float
     high: float
     worst_site: bool
@@ -53,15 +53,15 @@ class Metric:
     def needs(self) -> tuple[str, ...]:
         return tuple(signature(self.function).parameters)
 
-    def of(self, counts: Counts) -> Floats | None:
+    def of(self, counts: CountsByName) -> Floats | None:
         """Return the metric (B,), or None where a count that it needs is missing."""
-        needed = [counts.get(name) for name in self.needs]
-        return None if any(count is None for count in needed) else self.function(*needed)
+        arguments = [counts.get(name) for name in self.needs]
+        return None if any(count is None for count in arguments) else self.function(*arguments)
 
 
 def metric(
     title: str,
-    *kinds: Kind,
+    *kinds: PatientKind,
     low: float = 0.0,
     high: float = 1.0,
     worst_site: bool = False,
@@ -71,12 +71,12 @@ def metric(
     return lambda function: Metric(function.__name__, title, function, kinds, low, high, worst_site, form)
 
 
-@metric("Referable AUROC", Kind.REFERABLE, Kind.NOT_REFERABLE, worst_site=True)
+@metric("Referable AUROC", PatientKind.REFERABLE, PatientKind.NOT_REFERABLE, worst_site=True)
 def referable_auroc(referable_scores: Floats) -> Floats:
     return auroc(referable_scores)
 
 
-@metric("QWK", Kind.NOT_COMMONEST_GRADE, low=-1.0, worst_site=True)
+@metric("QWK", PatientKind.NOT_COMMONEST_GRADE, low=-1.0, worst_site=True)
 def qwk(confusion: Floats) -> Floats:
     """Return Cohen's kappa with quadratic weights (Cohen, Psychol Bull 1968;70:213-20)."""
     rows, columns, grade = confusion.sum(axis=2), confusion.sum(axis=1), np.arange(confusion.shape[1])
@@ -86,27 +86,27 @@ def qwk(confusion: Floats) -> Floats:
     return 1 - ratio(observed, by_chance)
 
 
-@metric("Vision-threatening AUROC", Kind.VISION_THREATENING, Kind.NOT_VISION_THREATENING, worst_site=True)
+@metric("Vision-threatening AUROC", PatientKind.VISION_THREATENING, PatientKind.NOT_VISION_THREATENING, worst_site=True)
 def vision_threatening_auroc(vision_threatening_scores: Floats) -> Floats:
     return auroc(vision_threatening_scores)
 
 
-@metric("Sensitivity", Kind.REFERABLE, worst_site=True)
+@metric("Sensitivity", PatientKind.REFERABLE, worst_site=True)
 def sensitivity(called: Floats) -> Floats:
     return ratio(called[:, 1, 1], called[:, 1, 1] + called[:, 1, 0])
 
 
-@metric("Specificity", Kind.NOT_REFERABLE, worst_site=True)
+@metric("Specificity", PatientKind.NOT_REFERABLE, worst_site=True)
 def specificity(called: Floats) -> Floats:
     return ratio(called[:, 0, 0], called[:, 0, 0] + called[:, 0, 1])
 
 
-@metric("PPV", Kind.CALLED)
+@metric("PPV", PatientKind.CALLED)
 def ppv(called: Floats) -> Floats:
     return ratio(called[:, 1, 1], called[:, 1, 1] + called[:, 0, 1])
 
 
-@metric("NPV", Kind.NOT_CALLED)
+@metric("NPV", PatientKind.NOT_CALLED)
 def npv(called: Floats) -> Floats:
     return ratio(called[:, 0, 0], called[:, 0, 0] + called[:, 1, 0])
 
@@ -124,7 +124,7 @@ def _at_prevalence(percent: int) -> tuple[Metric, Metric]:
         return ratio(right, right + prevalence * (1 - sensitivity.function(called)))
 
     positive.__name__, negative.__name__ = f"ppv_{percent}", f"npv_{percent}"
-    both = Kind.REFERABLE, Kind.NOT_REFERABLE
+    both = PatientKind.REFERABLE, PatientKind.NOT_REFERABLE
     return (
         metric(f"PPV at {percent} % prevalence", *both)(positive),
         metric(f"NPV at {percent} % prevalence", *both)(negative),
@@ -141,35 +141,35 @@ def missed_severe(severe_called: Floats) -> Floats:
     return severe_called[:, 0]
 
 
-@metric("Accuracy over five grades", Kind.TESTED, worst_site=True)
+@metric("Accuracy over five grades", PatientKind.TESTED, worst_site=True)
 def accuracy(confusion: Floats) -> Floats:
     return ratio(np.einsum("bii->bi", confusion).sum(axis=1), confusion.sum(axis=2).sum(axis=1))
 
 
-@metric("Macro F1", Kind.TESTED)
+@metric("Macro F1", PatientKind.TESTED)
 def macro_f1(confusion: Floats) -> Floats:
     """Return the mean F1 of grades, without those that neither occur nor are predicted."""
     hits, rows, columns = np.einsum("bii->bi", confusion), confusion.sum(axis=2), confusion.sum(axis=1)
     return mean_defined(ratio(2 * hits, rows + columns), axis=1)
 
 
-@metric("Brier score", Kind.TESTED)
+@metric("Brier score", PatientKind.TESTED)
 def brier(referable_scores: Floats, referable_sums: Floats) -> Floats:
     """Return the mean squared error of the referable score (Brier, Mon Weather Rev 1950;78:1-3)."""
     return ratio(referable_sums[:, 0], referable_scores.sum(axis=(1, 2)))
 
 
-@metric("Calibration slope", Kind.REFERABLE, Kind.NOT_REFERABLE, low=-np.inf, high=np.inf)
+@metric("Calibration slope", PatientKind.REFERABLE, PatientKind.NOT_REFERABLE, low=-np.inf, high=np.inf)
 def calibration_slope(calibration_line: Floats) -> Floats:
     return calibration_line[:, 1]
 
 
-@metric("Calibration intercept", Kind.REFERABLE, Kind.NOT_REFERABLE, low=-np.inf, high=np.inf)
+@metric("Calibration intercept", PatientKind.REFERABLE, PatientKind.NOT_REFERABLE, low=-np.inf, high=np.inf)
 def calibration_intercept(calibration_line: Floats) -> Floats:
     return calibration_line[:, 0]
 
 
-@metric("ECE", Kind.TESTED)
+@metric("ECE", PatientKind.TESTED)
 def ece(reliability: Floats) -> Floats:
     return expected_calibration_error(reliability)
 
@@ -191,10 +191,10 @@ METRICS: Mapping[str, Metric] = {
 def all_metrics() -> dict[str, Metric]:
     """Return `METRICS` and those of installed packages, for reports of local runs. A site computes only `METRICS`."""
     installed = {name: extensions.load(ENTRY_POINTS, name) for name in extensions.names(ENTRY_POINTS)}
-    for name, one in installed.items():
+    for name, supplied in installed.items():
         entry = f"entry point {name} of {ENTRY_POINTS}"
-        must(isinstance(one, Metric), entry, "refer to a function under @metric", one, "Put @metric above it.")
-        must(one.name == name, entry, "have the name of its function", one.name, "Rename one of them.")
+        must(isinstance(supplied, Metric), entry, "refer to a function under @metric", supplied, "Add @metric.")
+        must(supplied.name == name, entry, "have the name of its function", supplied.name, "Rename one of them.")
         must(name not in METRICS, entry, "differ from built-in metrics", name, "Choose another name.")
     return {**METRICS, **installed}
 
@@ -207,7 +207,7 @@ def compute(
     NaN where the head does not give the counts that a metric needs.
     """
     counts, undefined = EyeCounts(predictions, called, multiplicity), np.full(len(multiplicity), np.nan)
-    values = {one.name: one.of(counts) for one in metrics}
+    values = {metric.name: metric.of(counts) for metric in metrics}
     return {name: undefined if value is None else value for name, value in values.items()}
 
 

@@ -19,23 +19,23 @@ DEFAULT_THRESHOLD = 0.5
 
 
 @dataclass(frozen=True)
-class Evidence:
+class PooledEvidence:
     """Score histograms (64,) of a federation's diseased eyes, in equal bins of 0…1. `urgent` is None for one output."""
 
     referable: Floats
     urgent: Floats | None
 
 
-def evidence(tables: Tables) -> Evidence | None:
+def pooled_evidence(tables: Tables) -> PooledEvidence | None:
     """Return the evidence in the hospitals' summed tables; None where no hospital sent any."""
-    return Evidence(tables["referable_sought"], tables.get("urgent_sought")) if tables else None
+    return PooledEvidence(tables["referable_sought"], tables.get("urgent_sought")) if tables else None
 
 
 def choose_operating_points(
-    predictions: Predictions, settings: EvaluationSettings, pooled: Evidence | None = None
+    predictions: Predictions, settings: EvaluationSettings, pooled: PooledEvidence | None = None
 ) -> OperatingPoints:
     """Choose thresholds on validation `predictions`. An eye at or above the urgent threshold is also referred."""
-    p, counts = predictions, pooled or Evidence(np.zeros(BINS), None)
+    p, counts = predictions, pooled or PooledEvidence(np.zeros(BINS), None)
     diseased, floor = p.detectable(REFERABLE), settings.referable_specificity
     referable = choose_operating_point(diseased, p.referable_score, floor, settings, counts.referable)
     if p.vision_threatening_score is None:
@@ -154,9 +154,9 @@ def false_positives_allowed(healthy: int, least_specificity: float) -> int | Non
     return sufficient - 1 if sufficient else None
 
 
-def as_json(evidence: Evidence) -> Mapping[str, list[int]]:
+def as_json(pooled_evidence: PooledEvidence) -> Mapping[str, list[int]]:
     """Return the counts as lists, for pooled.json."""
-    counts = {"referable": evidence.referable, "urgent": evidence.urgent}
+    counts = {"referable": pooled_evidence.referable, "urgent": pooled_evidence.urgent}
     return {name: histogram.astype(int).tolist() for name, histogram in counts.items() if histogram is not None}
 
 
@@ -185,8 +185,8 @@ def _threshold_for_specificity(healthy: Floats, scores: Floats, allowed: int) ->
     return (highest_not_called + (float(above.min()) if above.size else max(1.0, highest_not_called + 1))) / 2
 
 
-def _too_few(here: int, pooled: int, fewest: int) -> str:
-    return f"{here} diseased eyes in the validation set and {pooled} in the federation's counts: {fewest} are needed"
+def _too_few(local: int, pooled: int, fewest: int) -> str:
+    return f"{local} diseased eyes in the validation set and {pooled} in the federation's counts: {fewest} are needed"
 
 
 def _contradicted(called: Booleans, target: float) -> str:
@@ -197,6 +197,6 @@ def _contradicted(called: Booleans, target: float) -> str:
     return f"by the federation's counts {count} of {of} diseased eyes here would be found: the counts do not fit them"
 
 
-def _too_few_healthy(here: int, least_specificity: float) -> str:
-    needed = math.ceil(math.log(1 - CONFIDENCE) / math.log(least_specificity))
-    return f"{here} healthy eyes in the validation set: a specificity of {least_specificity:g} needs {needed}"
+def _too_few_healthy(local: int, least_specificity: float) -> str:
+    required = math.ceil(math.log(1 - CONFIDENCE) / math.log(least_specificity))
+    return f"{local} healthy eyes in the validation set: a specificity of {least_specificity:g} needs {required}"

@@ -100,14 +100,14 @@ def pool(parts: Sequence[Predictions]) -> Predictions:
 def all_or_none(parts: Iterable[Floats | None]) -> list[Floats]:
     """Return all `parts`, or an empty list if all are None."""
     listed = list(parts)
-    there = [part for part in listed if part is not None]
-    assert len(there) in (0, len(listed)), "every model must have the same kind of head"
-    return there
+    present = [part for part in listed if part is not None]
+    assert len(present) in (0, len(listed)), "every model must have the same kind of head"
+    return present
 
 
-def same_eyes(one: Predictions, other: Predictions) -> bool:
+def same_eyes(first: Predictions, second: Predictions) -> bool:
     labels = ("grade", "referable", "vision_threatening", "patient")
-    return all(np.array_equal(getattr(one, label), getattr(other, label)) for label in labels)
+    return all(np.array_equal(getattr(first, label), getattr(second, label)) for label in labels)
 
 
 def _check(images: int, probabilities: Floats, oedema: Floats | None) -> None:
@@ -128,8 +128,8 @@ def _check(images: int, probabilities: Floats, oedema: Floats | None) -> None:
         "Give one value for each example.",
         DataError,
     )
-    given = np.concatenate([probabilities.ravel(), [] if oedema is None else oedema])
-    bad = given[~((given >= -1e-6) & (given <= 1 + 1e-6))]
+    values = np.concatenate([probabilities.ravel(), [] if oedema is None else oedema])
+    bad = values[~((values >= -1e-6) & (values <= 1 + 1e-6))]
     must(bad.size == 0, "probabilities", "lie in 0…1", bad[:3].tolist(), "The model may have diverged.", DataError)
 
 

@@ -13,7 +13,7 @@ FEWEST = 4
 probability n^-n. Up to n = 3 that exceeds 2.5 %: the ends of a 95 % interval would be single patients."""
 
 
-class Kind(StrEnum):
+class PatientKind(StrEnum):
     """A kind of patients that a metric can need."""
 
     TESTED = "tested"
@@ -26,51 +26,51 @@ class Kind(StrEnum):
     NOT_CALLED = "called not referable"
 
 
-PatientCounts = Mapping[Kind, int]
+PatientCounts = Mapping[PatientKind, int]
 """How many patients have an eye of each kind."""
 
 
-def patients_of_kinds(predictions: Predictions, called: Booleans) -> dict[Kind, int]:
+def patients_of_kinds(predictions: Predictions, called: Booleans) -> dict[PatientKind, int]:
     """Count the patients of each kind, with the eyes `called` referable (n,)."""
     p = predictions
     eyes = {
-        Kind.TESTED: np.ones(p.eyes, dtype=bool),
-        Kind.REFERABLE: p.referable,
-        Kind.NOT_REFERABLE: ~p.referable,
-        Kind.VISION_THREATENING: p.vision_threatening,
-        Kind.NOT_VISION_THREATENING: ~p.vision_threatening,
-        Kind.NOT_COMMONEST_GRADE: p.grade != np.bincount(p.grade).argmax(),
-        Kind.CALLED: called,
-        Kind.NOT_CALLED: ~called,
+        PatientKind.TESTED: np.ones(p.eyes, dtype=bool),
+        PatientKind.REFERABLE: p.referable,
+        PatientKind.NOT_REFERABLE: ~p.referable,
+        PatientKind.VISION_THREATENING: p.vision_threatening,
+        PatientKind.NOT_VISION_THREATENING: ~p.vision_threatening,
+        PatientKind.NOT_COMMONEST_GRADE: p.grade != np.bincount(p.grade).argmax(),
+        PatientKind.CALLED: called,
+        PatientKind.NOT_CALLED: ~called,
     }
     return {kind: np.unique(p.patient[these]).size for kind, these in eyes.items()}
 
 
-def eyes_of_kinds(tables: Tables) -> dict[Kind, int]:
+def eyes_of_kinds(tables: Tables) -> dict[PatientKind, int]:
     """Count the eyes of each kind in summed tables; leave out kinds that the tables lack."""
     (passed, alarmed), (missed, caught) = tables["called"]
     eyes = {
-        Kind.TESTED: tables["eyes"][0],
-        Kind.REFERABLE: missed + caught,
-        Kind.NOT_REFERABLE: passed + alarmed,
-        Kind.CALLED: alarmed + caught,
-        Kind.NOT_CALLED: passed + missed,
+        PatientKind.TESTED: tables["eyes"][0],
+        PatientKind.REFERABLE: missed + caught,
+        PatientKind.NOT_REFERABLE: passed + alarmed,
+        PatientKind.CALLED: alarmed + caught,
+        PatientKind.NOT_CALLED: passed + missed,
     }
     if "vision_threatening_scores" in tables:
         safe, threatened = tables["vision_threatening_scores"].sum(axis=1)
-        eyes |= {Kind.VISION_THREATENING: threatened, Kind.NOT_VISION_THREATENING: safe}
+        eyes |= {PatientKind.VISION_THREATENING: threatened, PatientKind.NOT_VISION_THREATENING: safe}
     if "confusion" in tables:
         rows = tables["confusion"].sum(axis=1)
-        eyes[Kind.NOT_COMMONEST_GRADE] = rows.sum() - rows.max()
+        eyes[PatientKind.NOT_COMMONEST_GRADE] = rows.sum() - rows.max()
     return {kind: int(count) for kind, count in eyes.items()}
 
 
-def lacking(counts: PatientCounts) -> dict[Kind, int]:
+def lacking(counts: PatientCounts) -> dict[PatientKind, int]:
     """Return the kinds of which there are fewer than `FEWEST`."""
     return {kind: count for kind, count in counts.items() if count < FEWEST}
 
 
-def has_too_few(kinds: Iterable[Kind], counts: PatientCounts) -> bool:
+def has_too_few(kinds: Iterable[PatientKind], counts: PatientCounts) -> bool:
     """Whether `counts` has too few patients of one of the kinds that a metric needs."""
     few = lacking(counts)
     return any(kind in few for kind in kinds)

@@ -38,13 +38,13 @@ def table(predictions: Predictions, called: Booleans, min_patients: int) -> Tabl
     p = predictions
     if p.patients < min_patients:
         return {}
-    once = np.ones((1, p.eyes))
+    multiplicity = np.ones((1, p.eyes))
     squared_error = ((p.referable_score - p.referable) ** 2).sum()
     tables = {
         "eyes": np.array([p.eyes], dtype=np.float64),
         "patients": np.array([p.patients], dtype=np.float64),
-        "called": confusion(p.referable, called, 2, once)[0],
-        "severe_called": confusion(p.grade >= 3, called, 2, once)[0, 1],
+        "called": confusion(p.referable, called, 2, multiplicity)[0],
+        "severe_called": confusion(p.grade >= 3, called, 2, multiplicity)[0, 1],
         "referable_scores": _histogram(p.referable, p.referable_score),
         "referable_sums": np.round([squared_error, p.referable_score.sum()], SUM_DECIMALS),
         "referable_sought": _counts(p.referable_score[p.detectable(REFERABLE)]),
@@ -54,59 +54,60 @@ def table(predictions: Predictions, called: Booleans, min_patients: int) -> Tabl
     return tables | {
         "vision_threatening_scores": _histogram(p.vision_threatening, p.vision_threatening_score),
         "urgent_sought": _counts(p.vision_threatening_score[p.detectable(VISION_THREATENING)]),
-        "confusion": confusion(p.grade, predicted_grade(p.probabilities), GRADES, once)[0],
+        "confusion": confusion(p.grade, predicted_grade(p.probabilities), GRADES, multiplicity)[0],
         "grade_scores": np.stack([_histogram(p.grade == grade, p.probabilities[:, grade]) for grade in range(GRADES)]),
     }
 
 
 def inconsistency(tables: Tables, most_eyes: int) -> str | None:
     """Return why these cannot be the tables of one evaluation, or None."""
-    there = set(tables) & set(SHAPES)
+    names = set(tables) & set(SHAPES)
     if any(not np.isfinite(table).all() or (table < 0).any() for table in tables.values()):
         return "tables must hold counts and sums that are finite and not negative"
-    counts = [tables[name] for name in there - {"referable_sums"}]
+    counts = [tables[name] for name in names - {"referable_sums"}]
     if any((count != np.floor(count)).any() for count in counts):
         return "tables must hold whole counts"
     eyes = float(tables["eyes"][0])
     if not 1 <= eyes <= most_eyes:
         return f"tables must count at least 1 and at most {most_eyes} eyes"
-    once = there & {"called", "referable_scores", "vision_threatening_scores", "confusion"}
-    if any(tables[name].sum() != eyes for name in once) or (tables["referable_sums"] > eyes + 1).any():
+    complete = names & {"called", "referable_scores", "vision_threatening_scores", "confusion"}
+    if any(tables[name].sum() != eyes for name in complete) or (tables["referable_sums"] > eyes + 1).any():
         return "tables must count every eye once"
     pairs = (("referable_sought", "referable_scores"), ("urgent_sought", "vision_threatening_scores"))
-    if any((tables[part] > tables[whole][1]).any() for part, whole in pairs if {part, whole} <= there):
+    if any((tables[part] > tables[all_eyes][1]).any() for part, all_eyes in pairs if {part, all_eyes} <= names):
         return "tables must count no more eyes to be found than are ill"
     return None
 
 
 def add(tables: Sequence[Tables]) -> Tables:
     """Sum the tables of sites; skip sites that sent none. All must come from one kind of head."""
-    sent = [table for table in tables if table]
-    assert all(table.keys() == sent[0].keys() for table in sent), "tables must hold the same arrays to be added"
-    return {name: np.sum([table[name] for table in sent], axis=0) for name in (sent[0] if sent else ())}
+    filled = [table for table in tables if table]
+    assert all(table.keys() == filled[0].keys() for table in filled), "tables must hold the same arrays to be added"
+    return {name: np.sum([table[name] for table in filled], axis=0) for name in (filled[0] if filled else ())}
 
 
-def lent(tables: Sequence[Tables]) -> Tables:
+def evidence_counts(tables: Sequence[Tables]) -> Tables:
     """Sum the counts of diseased eyes. A site can claim any number, so it counts at most as much as all others."""
-    sent = [table for table in tables if table]
-    names = [name for name in ("referable_sought", "urgent_sought") if sent and name in sent[0]]
-    return {name: np.sum(_bounded([table[name] for table in sent]), axis=0) for name in names}
+    filled = [table for table in tables if table]
+    names = [name for name in ("referable_sought", "urgent_sought") if filled and name in filled[0]]
+    return {name: np.sum(_bounded([table[name] for table in filled]), axis=0) for name in names}
 
 
 def _bounded(counts: Sequence[Floats]) -> list[Floats]:
-    everyone = sum(float(one.sum()) for one in counts)
-    limits = [everyone - float(one.sum()) if len(counts) > 1 else everyone for one in counts]
+    total = sum(float(count.sum()) for count in counts)
+    limits = [total - float(count.sum()) if len(counts) > 1 else total for count in counts]
     return [
-        one if one.sum() <= limit else np.floor(one * (limit / one.sum()))
-        for one, limit in zip(counts, limits, strict=True)
+        count if count.sum() <= limit else np.floor(count * (limit / count.sum()))
+        for count, limit in zip(counts, limits, strict=True)
     ]
 
 
 def scores(tables: Tables) -> dict[str, float | None]:
     """Return SCORES by name; None where one is not finite or an array that it needs is missing."""
     with np.errstate(over="ignore", invalid="ignore"):
-        found = measure({name: array[None] for name, array in tables.items()})
-    return {name: float(found[name][0]) if name in found and np.isfinite(found[name][0]) else None for name in SCORES}
+        values = measure({name: array[None] for name, array in tables.items()})
+    finite = {name: float(value[0]) for name, value in values.items() if np.isfinite(value[0])}
+    return {name: finite.get(name) for name in SCORES}
 
 
 def measure(tables: Tables) -> dict[str, Floats]:
@@ -132,10 +133,10 @@ def resample(tables: Tables, design_effect: float, replicates: int, generator: n
     Sums vary with their histogram, taken at the middles of its bins.
     """
 
-    def drawn(cells: Floats) -> Floats:
+    def poisson(cells: Floats) -> Floats:
         return np.asarray(design_effect * generator.poisson(cells / design_effect, (replicates, *cells.shape)))
 
-    resampled = {name: drawn(cells) for name, cells in tables.items() if name != "referable_sums"}
+    resampled = {name: poisson(cells) for name, cells in tables.items() if name != "referable_sums"}
     if "referable_sums" in tables:
         middle = (np.arange(BINS) + 0.5) / BINS
         squared_error, score = np.stack([middle**2, (1 - middle) ** 2]), np.stack([middle, middle])

@@ -12,7 +12,7 @@ from teledx_fed.core.checks import must
 from teledx_fed.core.errors import DataError, IntegrityError
 from teledx_fed.core.files import write_text
 from teledx_fed.core.score_tables import BINS
-from teledx_fed.evaluation.operating_points import Evidence, as_json, evidence
+from teledx_fed.evaluation.operating_points import PooledEvidence, as_json, pooled_evidence
 from teledx_fed.federation.checkpoint import Scored
 from teledx_fed.model.card import FILE, Card, network_card
 from teledx_fed.training.bundling import TrainingFacts, preparation
@@ -43,12 +43,12 @@ def write_pooled(best: Scored, model: Path) -> None:
     the model. A hospital with few such eyes sets its thresholds by these counts. Without counts there is no file.
     """
     model.with_name(POOLED).unlink(missing_ok=True)
-    if (found := evidence(best.lent)) is not None:
+    if (found := pooled_evidence(best.lent)) is not None:
         told = {"model": digest(model), "round": best.round, "eyes": int(best.tables["eyes"][0]), **as_json(found)}
         write_text(model.with_name(POOLED), json.dumps(told) + "\n")
 
 
-def read_pooled(model: Path) -> Evidence | None:
+def read_pooled(model: Path) -> PooledEvidence | None:
     """Return the counts; None without a file. A `DataError` if invalid, an `IntegrityError` if of another model."""
     path = model.with_name(POOLED)
     if not path.is_file():
@@ -67,7 +67,7 @@ def read_pooled(model: Path) -> Evidence | None:
         "Ask for both.",
         IntegrityError,
     )
-    return Evidence(referable, counts.get("urgent"))
+    return PooledEvidence(referable, counts.get("urgent"))
 
 
 def digest(model: Path) -> str:

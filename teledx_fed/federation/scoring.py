@@ -11,7 +11,7 @@ from teledx_fed.config.settings import Settings
 from teledx_fed.core.randomness import generator
 from teledx_fed.core.updates import GlobalModel, Tables
 from teledx_fed.evaluation.intervals import Estimate, table_intervals
-from teledx_fed.evaluation.tables import EFFECTS, add, lent, scores
+from teledx_fed.evaluation.tables import EFFECTS, add, evidence_counts, scores
 from teledx_fed.federation import messages as wire
 from teledx_fed.federation.checkpoint import Progress, Scored
 from teledx_fed.federation.send_and_collect import Replies, named_sites, send_and_collect
@@ -68,7 +68,7 @@ def choose(
     here = {site: value for site, metrics in found.items() if (value := metrics.get(by)) is not None}
     fewest = max(1, settings.federation.quorum - max_byzantine)
     sent = [tables[site] for site in sorted(tables)]
-    current = Scored(progress.trained_in, progress.weights, here, add(sent), lent(sent))
+    current = Scored(progress.trained_in, progress.weights, here, add(sent), evidence_counts(sent))
     progress = _compared(progress, current, fewest, max(1, max_byzantine), void)
     finished = 0 < settings.federation.patience <= progress.waited
     return replace(progress, finished=finished), _mean_of_sites(list(found.values()))

@@ -15,7 +15,7 @@ from teledx_fed.config.settings import Settings
 from teledx_fed.core.examples import Site
 from teledx_fed.core.files import make_folder, write_text
 from teledx_fed.core.reports import SILENT, Reporter, RoundReport
-from teledx_fed.evaluation.operating_points import Evidence, evidence
+from teledx_fed.evaluation.operating_points import PooledEvidence, pooled_evidence
 from teledx_fed.federation import checkpoint
 from teledx_fed.federation.checkpoint import Progress
 from teledx_fed.federation.faults import FaultyGrid, checked, with_flipped_labels
@@ -39,7 +39,7 @@ class Federation:
     best_round: int
     models: dict[str, SiteModel]
     conclude: Callable[[], None]
-    pooled: Evidence | None
+    pooled: PooledEvidence | None
 
     def ensembles(self, sites: Iterable[str]) -> dict[str, list[SiteModel]]:
         """Return the model of each of `sites`; one that did not train gets the mean of the others' own statistics."""
@@ -64,7 +64,7 @@ def federate(
     final = [hospital.model_after(last.trained_in, last.weights) for hospital in hospitals.values()]
     worker.save(final, folder / "last.safetensors")
     release(worker, list(models.values()), best, settings, folder / "model.safetensors")
-    return Federation(best.round, models, lambda: conclude(here, last, settings, folder), evidence(best.tables))
+    return Federation(best.round, models, lambda: conclude(here, last, settings, folder), pooled_evidence(best.tables))
 
 
 def _runtime(

@@ -6,7 +6,7 @@ from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
 from teledx_fed.config.settings import Settings
-from teledx_fed.core.examples import Patients, Reason
+from teledx_fed.core.examples import Identification, SetAsideReason
 from teledx_fed.core.reports import Counts, Readiness
 from teledx_fed.core.updates import Tables
 from teledx_fed.data.summary import SIDES, by_cell
@@ -101,7 +101,7 @@ def _referable(counts: Counts, settings: Settings) -> list[str]:
 
 
 def _gradable(counts: Counts) -> str | None:
-    graded, ungradable = _sum(counts["grades"]), counts["set_aside"][Reason.UNGRADABLE]
+    graded, ungradable = _sum(counts["grades"]), counts["set_aside"][SetAsideReason.UNGRADABLE]
     share = ungradable / max(graded + ungradable, 1)
     return f"at most {MOST_UNGRADABLE:.0%} may be ungradable, {share:.0%} are" if share > MOST_UNGRADABLE else None
 
@@ -115,7 +115,11 @@ def _large(counts: Counts, settings: Settings) -> str | None:
 
 
 def _known(counts: Counts) -> str | None:
-    for known in (Patients.UNKNOWN, Patients.PARTLY_INFERRED, Patients.PARTLY_GIVEN):
+    for known in (
+        Identification.UNKNOWN,
+        Identification.PARTLY_INFERRED,
+        Identification.PARTLY_GIVEN,
+    ):
         if counts["patients"][known]:
             return f"patients are {known}: one with two photographs may be trained and tested on"
     return None

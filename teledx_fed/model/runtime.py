@@ -17,7 +17,7 @@ CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 LIKE_PYTORCH = {"use_tf32": "0"}
 TRIALS = 5
 
-Images = NDArray[np.uint8]
+Pixels = NDArray[np.uint8]
 
 
 def has_cuda() -> bool:
@@ -41,11 +41,11 @@ class Runtime:
                 "Install onnxruntime-gpu's CUDA and cuDNN, or choose simulation.device=cpu."
             )
 
-    def __call__(self, images: Images) -> NDArray[np.float32]:
-        """Return the first output for uint8 images (b, s, s, 3), as `Images.batch` gives them."""
+    def __call__(self, images: Pixels) -> NDArray[np.float32]:
+        """Return the first output for uint8 images (b, s, s, 3), as `Pixels.batch` gives them."""
         return self.outputs(images)[0]
 
-    def outputs(self, images: Images) -> list[NDArray[np.float32]]:
+    def outputs(self, images: Pixels) -> list[NDArray[np.float32]]:
         """Return all outputs, in the order of the exported module."""
         if len(images) > 1:
             return _outputs(self._session, images)
@@ -64,18 +64,18 @@ def _session(graph: bytes, threads: int, cuda: bool) -> onnxruntime.InferenceSes
     return onnxruntime.InferenceSession(graph, options, providers=providers)
 
 
-def _outputs(session: onnxruntime.InferenceSession, images: Images) -> list[NDArray[np.float32]]:
+def _outputs(session: onnxruntime.InferenceSession, images: Pixels) -> list[NDArray[np.float32]]:
     return [np.asarray(output) for output in session.run(None, {IMAGES: images})]
 
 
-def _seconds(session: onnxruntime.InferenceSession, images: Images) -> float:
+def _seconds(session: onnxruntime.InferenceSession, images: Pixels) -> float:
     """Return the shortest time of some trials; the first warms up."""
-    taken = []
+    seconds = []
     for _ in range(TRIALS):
         began = time.perf_counter()
         _outputs(session, images)
-        taken.append(time.perf_counter() - began)
-    return min(taken)
+        seconds.append(time.perf_counter() - began)
+    return min(seconds)
 
 
 def identity(cuda: bool) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from teledx_fed.core.examples import Reason
+from teledx_fed.core.examples import SetAsideReason
 from teledx_fed.core.reports import Counts, Readiness
 
 HEADER = ("site", "", "patients", "photographs", "grades 0–4", "oedema", "ungradable", "cameras")
@@ -37,6 +37,6 @@ def _figures(counts: Counts) -> tuple[str, ...]:
         str(sum(grades.values())),
         " / ".join(map(str, grades.values())),
         f"{oedema['yes']} of {oedema['yes'] + oedema['no']}",
-        str(counts["set_aside"][Reason.UNGRADABLE]),
+        str(counts["set_aside"][SetAsideReason.UNGRADABLE]),
         ", ".join(f"{maker} {count}" for maker, count in counts["cameras"].items() if count),
     )

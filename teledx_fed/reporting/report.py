@@ -21,7 +21,7 @@ from teledx_fed.data.shared_patients import count_shared
 from teledx_fed.data.walk import by_reason
 from teledx_fed.evaluation.cross_site import compare, curves, matrix
 from teledx_fed.evaluation.metrics import all_metrics
-from teledx_fed.evaluation.sufficiency import Kind, lacking, patients_of_kinds
+from teledx_fed.evaluation.sufficiency import PatientKind, lacking, patients_of_kinds
 from teledx_fed.evaluation.test_predictions import Evaluation
 from teledx_fed.reporting import schema
 from teledx_fed.reporting.operating_points import points_of
@@ -111,7 +111,7 @@ def _share(examples: Sequence[Example]) -> float:
     return sum(example.referable for example in examples) / len(examples)
 
 
-def _too_few(tested: Evaluation) -> dict[str, dict[Kind, int]]:
+def _too_few(tested: Evaluation) -> dict[str, dict[PatientKind, int]]:
     """Return by site the kinds of patients of which too few were tested with the federated model."""
     predictions, called = tested.predictions["federated"], tested.called["federated"]
     return {site: lacking(patients_of_kinds(found, called[site])) for site, found in predictions.items()}

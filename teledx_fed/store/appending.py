@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from teledx_fed.core.clinical import Diagnosis, EyeReading, Reading, sternest
+from teledx_fed.core.clinical import Diagnosis, EyeReading, Reading, most_urgent
 from teledx_fed.core.errors import DataError
 from teledx_fed.core.examples import GRADES
 from teledx_fed.store.content import DIAGNOSES, READINGS, digest_of, written
@@ -36,7 +36,7 @@ def add_suggestion(session: Session, study: str, diagnosis: Diagnosis, time: dat
     if about.status in (Status.RECEIVED, Status.DIAGNOSED):
         about.action = diagnosis.action
     if about.status is Status.REOPENED:
-        about.action = sternest([diagnosis.action, *([about.action] if about.action else [])])
+        about.action = most_urgent([diagnosis.action, *([about.action] if about.action else [])])
     _advance(about, Status.DIAGNOSED)
     return row
 

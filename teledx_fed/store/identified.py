@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 from sqlalchemy import delete, select
 
 from teledx_fed.core.errors import ConfigurationError
-from teledx_fed.data.dicom import Filing, Source
+from teledx_fed.data.dicom import Filing, PhotographUids
 from teledx_fed.store import backup
 from teledx_fed.store.content import written
 from teledx_fed.store.database import Database
@@ -39,7 +39,7 @@ class Filed:
     """The archive's identifiers of a study received over DICOM."""
 
     filing: Filing
-    sources: tuple[Source, ...]
+    sources: tuple[PhotographUids, ...]
 
 
 def open_identified(url: str, folder: Path, clock: Callable[[], datetime] = now) -> "IdentifiedStore":
@@ -100,7 +100,7 @@ class IdentifiedStore:
         with self._database.reading() as session:
             if (row := session.get(FilingRow, study)) is None:
                 return None
-            found = tuple(Source(each.instance, each.series, each.kind) for each in session.scalars(sources))
+            found = tuple(PhotographUids(each.instance, each.series, each.kind) for each in session.scalars(sources))
             return Filed(FILINGS.validate_json(row.filing), found)
 
     def forget(self, before: datetime, keep: frozenset[str], studies: frozenset[str]) -> int:

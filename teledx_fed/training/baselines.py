@@ -62,7 +62,7 @@ def train_baselines(
 def local_models_everywhere(local: Mapping[str, Sequence[SiteModel]]) -> dict[str, dict[str, list[SiteModel]]]:
     """Return each hospital's local model at every hospital, with the BatchNorm statistics of the latter."""
     return {
-        f"{LOCAL_OF}{name}": {site: [SiteModel(model.weights, own.kept)] for site, (own,) in local.items()}
+        f"{LOCAL_OF}{name}": {site: [SiteModel(model.weights, receiver.kept)] for site, (receiver,) in local.items()}
         for name, (model,) in local.items()
     }
 

@@ -17,8 +17,8 @@ GLIBC_KEEPS = {-3: 32 * 2**20, -1: 2**31 - 1}
 
 def place(network: Grader, settings: Settings, reporter: Reporter, number: int = 0) -> Grader:
     """Move the network to the device of the settings, the GPU by `number`, and compile it if the settings ask."""
-    here = device(settings, reporter)
-    network = network.to(torch.device("cuda", number % torch.cuda.device_count()) if here.type == "cuda" else here)
+    chosen = device(settings, reporter)
+    network = network.to(torch.device("cuda", number % torch.cuda.device_count()) if chosen.type == "cuda" else chosen)
     if network.device.type == "cuda" and network.has_frozen_stages and not has_cuda():
         reporter.message(
             "onnxruntime has no CUDA provider: frozen parts are computed on the CPU (install onnxruntime-gpu)"

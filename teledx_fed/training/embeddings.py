@@ -37,8 +37,8 @@ class Embeddings:
         rows.writerow((*ABOUT, *MEASURES))
         for example, measures in zip(self.examples, self.qualities, strict=True):
             oedema = "" if example.oedema is None else int(example.oedema)
-            about = (example.image.name, example.patient, example.eye, example.grade, oedema, example.camera)
-            rows.writerow((*about, *(f"{value:.4f}" for value in astuple(measures))))
+            facts = (example.image.name, example.patient, example.eye, example.grade, oedema, example.camera)
+            rows.writerow((*facts, *(f"{value:.4f}" for value in astuple(measures))))
         write_array(folder / "embeddings.npy", self.features)
         write_text(folder / "photographs.csv", table.getvalue())
 
@@ -50,8 +50,8 @@ def embeddings(
     photographs = [example.image for example in examples]
     qualities = []
     with ThreadPoolExecutor(threads) as pool:
-        for one in pool.map(_quality, photographs):
-            qualities.append(one)
+        for measures in pool.map(_quality, photographs):
+            qualities.append(measures)
             reporter.progress(len(qualities), len(photographs))
     return Embeddings(examples, features(network, images, examples), qualities)
 

@@ -9,12 +9,12 @@ from teledx_fed.core.examples import Example, Site
 from teledx_fed.core.operating_points import OperatingPoints
 from teledx_fed.evaluation.cross_site import mean_prediction
 from teledx_fed.evaluation.operating_points import (
-    Evidence,
+    PooledEvidence,
     add_test_performance,
     call_referable,
     call_urgent,
     choose_operating_points,
-    evidence,
+    pooled_evidence,
 )
 from teledx_fed.evaluation.predictions import Booleans, Predictions
 from teledx_fed.evaluation.tables import add, table
@@ -32,7 +32,7 @@ def evaluate(
     sites: Mapping[str, Site],
     models: Mapping[str, Mapping[str, Ensemble]],
     settings: Settings,
-    pooled: Mapping[str, Evidence | None] = {},
+    pooled: Mapping[str, PooledEvidence | None] = {},
 ) -> Evaluation:
     """Test `models[model][site]` at each site, at operating points chosen on the site's validation set.
 
@@ -62,10 +62,10 @@ def evaluate(
     return Evaluation(predictions, called, patients, urgent, withheld, points)
 
 
-def sum_evidence(validation: Mapping[str, Predictions], settings: Settings) -> Evidence | None:
+def sum_evidence(validation: Mapping[str, Predictions], settings: Settings) -> PooledEvidence | None:
     """Return the counts of one model's validation scores, summed over the sites as in a federation."""
     fewest, none_called = settings.outbound.min_patients, False
-    return evidence(add([table(p, np.full(p.eyes, none_called), fewest) for p in validation.values()]))
+    return pooled_evidence(add([table(p, np.full(p.eyes, none_called), fewest) for p in validation.values()]))
 
 
 def _predict(worker: Worker, site: Site, ensemble: Ensemble, examples: Sequence[Example]) -> Predictions:

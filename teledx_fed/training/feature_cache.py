@@ -19,10 +19,10 @@ from teledx_fed.model.runtime import Runtime, has_cuda, identity
 
 BATCH = 32
 
-View = int | None
+AugmentedView = int | None
 """Number of an augmented view, or None for the photograph without augmentation."""
 
-Views = tuple[View, ...]
+Views = tuple[AugmentedView, ...]
 PLAIN: Views = (None,)
 
 Gather = Callable[[Tensor, Tensor], Tensor]
@@ -53,18 +53,18 @@ class FeatureCache:
         features = torch.from_numpy(rows).to(device)
         return lambda view, index: features[sent(view, device), sent(index, device)]
 
-    def _maps(self, examples: Sequence[Example], views: Sequence[View]) -> Tensor:
+    def _maps(self, examples: Sequence[Example], views: Sequence[AugmentedView]) -> Tensor:
         read = [self._read(example, view) for example, view in zip(examples, views, strict=True)]
         return torch.from_numpy(np.stack(read))
 
-    def _read(self, example: Example, view: View) -> NDArray[np.float32]:
+    def _read(self, example: Example, view: AugmentedView) -> NDArray[np.float32]:
         return self._store.read(example.image, _part(view))
 
     def _complete(self, examples: Sequence[Example], views: Views) -> None:
-        wanted = {(example.image, view): example for view in views for example in examples}
+        needed = {(example.image, view): example for view in views for example in examples}
         missing = [
             (example, view)
-            for (photograph, view), example in wanted.items()
+            for (photograph, view), example in needed.items()
             if not self._store.holds(photograph, _part(view))
         ]
         for start in range(0, len(missing), BATCH):
@@ -72,10 +72,10 @@ class FeatureCache:
             for (example, view), row in zip(batch, self._computed(batch), strict=False):
                 self._store.write(row, example.image, _part(view))
 
-    def _computed(self, wanted: Sequence[tuple[Example, View]]) -> NDArray[np.float32]:
-        """Return `BATCH` rows, of which the first are those of `wanted`."""
-        pixels = self._images.batch([example for example, _ in wanted])
-        for image, (example, view) in zip(pixels, wanted, strict=True):
+    def _computed(self, views: Sequence[tuple[Example, AugmentedView]]) -> NDArray[np.float32]:
+        """Return `BATCH` rows, of which the first are those of `views`."""
+        pixels = self._images.batch([example for example, _ in views])
+        for image, (example, view) in zip(pixels, views, strict=True):
             if view is not None:
                 image[:] = augmented(image, example.image, view)
         if self._runtime is None:
@@ -84,20 +84,20 @@ class FeatureCache:
         return self._runtime(np.resize(pixels, (BATCH, *pixels.shape[1:])))  # padded with repetitions
 
 
-def _part(view: View) -> str:
+def _part(view: AugmentedView) -> str:
     return "plain" if view is None else f"view-{view}-v{AUGMENTATION_VERSION}"
 
 
 def augmented(image: NDArray[np.uint8], photograph: Photograph, view: int) -> NDArray[np.uint8]:
     """Return view `view` of a prepared photograph (s, s, 3); it is the same for every seed and site."""
-    drawn = torch_generator(0, photograph.digest(), view, "view")
-    return augment(torch.from_numpy(image).permute(2, 0, 1)[None], drawn)[0].permute(1, 2, 0).numpy()
+    rng = torch_generator(0, photograph.digest(), view, "view")
+    return augment(torch.from_numpy(image).permute(2, 0, 1)[None], rng)[0].permute(1, 2, 0).numpy()
 
 
 def _digest(network: Grader, on_cuda: bool) -> str:
     frozen = network.frozen
-    about = f"{frozen!r} {identity(on_cuda)} export {EXPORT_VERSION}"
-    digest = hashlib.sha256(about.encode())
+    description = f"{frozen!r} {identity(on_cuda)} export {EXPORT_VERSION}"
+    digest = hashlib.sha256(description.encode())
     for tensor in (*frozen.parameters(), *frozen.buffers()):
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]

@@ -82,10 +82,10 @@ def _batches(targets: Targets, training: LocalTraining, order: np.random.Generat
     n = len(targets.labels)
     if training.class_balance == "sampling":
         weights = targets.balance[targets.labels].double().numpy()
-        drawn = order.choice(n, size=n, p=weights / weights.sum())
+        chosen = order.choice(n, size=n, p=weights / weights.sum())
     else:
-        drawn = order.permutation(n)
-    yield from np.array_split(drawn, ceil(n / training.batch_size))
+        chosen = order.permutation(n)
+    yield from np.array_split(chosen, ceil(n / training.batch_size))
 
 
 def _objective(network: Grader, targets: Targets, training: LocalTraining) -> Callable[[Tensor, Index], Tensor]:

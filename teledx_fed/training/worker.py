@@ -56,18 +56,18 @@ class Worker:
     initial: SiteModel = field(init=False)
     _loaded: SiteModel | None = field(default=None, init=False)
     _caches: dict[Path, FeatureCache] = field(default_factory=dict, init=False)
-    _known: dict[tuple[Path, tuple[Example, ...], Views | None], Inputs] = field(default_factory=dict, init=False)
+    _inputs_of: dict[tuple[Path, tuple[Example, ...], Views | None], Inputs] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         self.initial = self._model()
 
-    def train(self, site: Site, model: SiteModel, asked: LocalTraining, round: int) -> TrainedModel:
+    def train(self, site: Site, model: SiteModel, training: LocalTraining, round: int) -> TrainedModel:
         with self.clock("training"):
             self._load(model)
             self._loaded = None
             targets = Targets.of(site.shard.train, self.network.head_type)
-            inputs = self._inputs(site.images, site.shard.train, _views(asked))
-            loss = learn(self.network, inputs, targets, asked, site.name, round)
+            inputs = self._inputs(site.images, site.shard.train, _views(training))
+            loss = learn(self.network, inputs, targets, training, site.name, round)
             return TrainedModel(self._model(), loss)
 
     def predictions(
@@ -96,7 +96,7 @@ class Worker:
 
     def clear_inputs(self) -> None:
         """Drop the inputs of a finished part of the run: a GPU has no room for those of all parts."""
-        self._known.clear()
+        self._inputs_of.clear()
 
     def _load(self, model: SiteModel) -> None:
         """Load the weights, unless the network has them since the last scoring."""
@@ -108,13 +108,13 @@ class Worker:
     def _inputs(self, images: Images, examples: Sequence[Example], views: Views | None = PLAIN) -> Inputs:
         """Return photographs if `views` is None or nothing is frozen, else features. Cache them for later rounds."""
         key = images.folder, tuple(examples), views
-        if key not in self._known:
+        if key not in self._inputs_of:
             if views is None or not self.network.has_frozen_stages:
-                self._known[key] = PhotographInputs(images, examples, self.network.device)
+                self._inputs_of[key] = PhotographInputs(images, examples, self.network.device)
             else:
                 gather = self._features(images).gather(examples, views)
-                self._known[key] = FeatureInputs(gather, len(examples), len(views))
-        return self._known[key]
+                self._inputs_of[key] = FeatureInputs(gather, len(examples), len(views))
+        return self._inputs_of[key]
 
     def _features(self, images: Images) -> FeatureCache:
         if images.folder not in self._caches:
@@ -137,8 +137,8 @@ def build_workers(settings: Settings, clock: Clock, reporter: Reporter) -> list[
     ]
 
 
-def _views(asked: LocalTraining) -> Views | None:
+def _views(training: LocalTraining) -> Views | None:
     """Return the views to train on; None for photographs with new augmentation in each epoch."""
-    if not asked.augment:
+    if not training.augment:
         return PLAIN
-    return tuple(range(asked.views)) or None
+    return tuple(range(training.views)) or None

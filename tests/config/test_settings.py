@@ -5,7 +5,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 
-from teledx_fed.config.loading import build, load, not_on_the_command_line, read, save
+from teledx_fed.config.loading import build, command_line_problem, load, read, save
 from teledx_fed.config.loading import compose as compose_for_network
 from teledx_fed.config.settings import Settings
 from teledx_fed.federation.strategies.registry import strategy_of
@@ -36,7 +36,7 @@ def test_every_experiment_composes(experiment: str) -> None:
 )
 def test_what_a_simulation_alone_can_do_is_not_asked_of_hospitals(asked: str) -> None:
     name = asked.partition("=")[0]
-    with pytest.raises(ValueError, match=rf"{name}\S* must be \S+ over a network, got .*\. Simulate it"):
+    with pytest.raises(ValueError, match=rf"{name}\S* must be \S+ over a network, got .*\. Use it in a simulation"):
         compose_for_network(["experiment=quick_full", asked])
 
 
@@ -59,10 +59,10 @@ def test_every_choice_composes(group: str) -> None:
         (["partition.test=0.6", "partition.validation=0.6"], "partition.validation + partition.test must lie"),
         (["model.name=resnet18"], "model.name must be tf_efficientnet_b0 where model.initial is lite0"),
         (["model.initial=file"], "model.file must be given with model.initial=file"),
-        (["model.freeze=0"], "model.freeze must be none, backbone or a number of blocks from 1 on"),
+        (["model.freeze=0"], "model.freeze must be none, backbone or a number of blocks, at least 1"),
         (["model.freeze=some"], "model.freeze must be none, backbone or a number of blocks"),
         (["model.head=seed", "model.oedema=true"], "model.oedema must be false with model.head=seed"),
-        (["baselines=[ensemble]"], "baselines must hold local where they hold ensemble"),
+        (["baselines=[ensemble]"], "baselines must include local if they include ensemble"),
         (["data.hospitals.north.prevalence=[1,0,0,0,1]"], "data.hospitals.prevalence must be 5 shares that sum to 1"),
         (["+data.grading.good=7"], "data.grading.good must be an ICDR grade 0 to 4"),
     ],
@@ -210,5 +210,5 @@ def test_a_hospitals_words_are_text_as_they_are_written(tmp_path: Path, word: st
     ],
 )
 def test_what_hydra_cannot_take_is_said_in_a_file(words: list[str], refused: bool) -> None:
-    told = not_on_the_command_line(words)
-    assert ("say hospitals=FILE: docs/researcher.md, Your own hospitals." in (told or "")) is refused
+    told = command_line_problem(words)
+    assert ("name it with hospitals=FILE: docs/researcher.md, Your own hospitals." in (told or "")) is refused

@@ -41,10 +41,10 @@ def error_of(fail: Callable[[], object]) -> BaseException:
 @pytest.mark.parametrize(
     ("number", "what"),
     [
-        (errno.ENOSPC, "/ward/run must have room, got: No space left on device. Free some"),
-        (errno.EDQUOT, "/ward/run must have room"),
+        (errno.ENOSPC, "/ward/run must have free space, got: No space left on device. Free some"),
+        (errno.EDQUOT, "/ward/run must have free space"),
         (errno.EROFS, "/ward/run must be writable, got: Read-only file system. Mount it"),
-        (errno.EACCES, "/ward/run must be open to this user, got: Permission denied. Give"),
+        (errno.EACCES, "/ward/run must be accessible to this user, got: Permission denied. Give"),
         (errno.EMFILE, "ulimit -n"),
         (errno.ENOLCK, "with locks"),
     ],
@@ -74,7 +74,7 @@ def test_a_full_disk_is_known_behind_another_error() -> None:
         except OSError as error:
             raise RuntimeError("could not write") from error
 
-    assert "must have room" in str(of_machine(error_of(fail)))
+    assert "must have free space" in str(of_machine(error_of(fail)))
 
 
 def test_an_error_of_the_tree_is_its_own_line(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from reportlab.pdfgen.canvas import Canvas
 
 from teledx_fed.core.examples import Eye, Field
 from teledx_fed.data.deidentification import deidentified, pseudonym, pseudonymous_uid
-from teledx_fed.data.dicom import DicomPhotograph, Filing, Source, about, read_dataset
+from teledx_fed.data.dicom import DicomPhotograph, Filing, PhotographUids, about, read_dataset
 from teledx_fed.data.dicom_writing import ReportFacts, encapsulated_pdf
 from teledx_fed.data.dicom_writing import encoded as written
 
@@ -172,7 +172,7 @@ FACTS = ReportFacts(
     ),
     series_uid="1.2.3.9",
     instance_uid="1.2.3.9.1",
-    sources=(Source("1.2.3.4.5", "1.2.3.4", "1.2.840.10008.5.1.4.1.1.77.1.5.1"),),
+    sources=(PhotographUids("1.2.3.4.5", "1.2.3.4", "1.2.840.10008.5.1.4.1.1.77.1.5.1"),),
 )
 
 

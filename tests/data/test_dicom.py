@@ -6,7 +6,7 @@ from dicom_files import DEEP, PLAIN, RGB, SMOOTH, content_of, photograph, saved
 from pydicom import Dataset, uid
 
 from teledx_fed.config.data import SourceSettings
-from teledx_fed.core.examples import Eye, Field, Patients
+from teledx_fed.core.examples import Eye, Field, Identification
 from teledx_fed.data.dicom import about, described, read_dataset
 from teledx_fed.data.layouts import read
 
@@ -107,7 +107,7 @@ def test_training_reads_a_folder(tmp_path: Path) -> None:
     hospital(tmp_path, "file,grade,oedema\n2026/IM1,2,yes\n2026\\im2.DCM,R0,no\n2026/IM3,4,\n")
     collection, problems = read("ward", SourceSettings("dicom", str(tmp_path), {"R0": 0}))
     assert problems == ()
-    assert collection.patients is Patients.GIVEN
+    assert collection.patients is Identification.GIVEN
     assert [(e.grade, e.oedema, e.eye, e.patient) for e in collection.examples] == [
         (2, True, Eye.LEFT, "MRN 7"),
         (0, False, Eye.RIGHT, "MRN 7"),

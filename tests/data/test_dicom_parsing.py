@@ -96,7 +96,7 @@ def test_other_transfer_syntaxes_are_refused(syntax: uid.UID) -> None:
     if syntax.is_encapsulated:
         store(dataset, encapsulate([b"1234"]))
     dataset.file_meta.TransferSyntaxUID = syntax
-    assert f"got transfer syntax {syntax.name}. Export it so" in refusal(content_of(dataset))
+    assert f"got transfer syntax {syntax.name}. Export it in one of these" in refusal(content_of(dataset))
 
 
 def rle() -> Dataset:

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from teledx_fed.config.data import DataSettings
-from teledx_fed.core.examples import Collection, Example, Patients, Reason, SetAside
+from teledx_fed.core.examples import Collection, Example, Identification, SetAside, SetAsideReason
 from teledx_fed.data.duplicates import deduplicate, label_noise, near_duplicates, perceptual_hash
 from teledx_fed.data.image_cache import ImageCache
 from teledx_fed.data.photographs import PhotographFile
@@ -49,7 +49,7 @@ def scenes(tmp_path: Path) -> Scenes:
 
 
 def collection(*examples: Example) -> Collection:
-    return Collection(examples, Patients.GIVEN, (SetAside("earlier", Reason.UNGRADED),))
+    return Collection(examples, Identification.GIVEN, (SetAside("earlier", SetAsideReason.UNGRADED),))
 
 
 def kept(collection: Collection) -> list[tuple[str, str]]:
@@ -60,7 +60,7 @@ def test_of_exact_duplicates_the_first_by_name_is_kept(scenes: Scenes) -> None:
     given = collection(Example(Scene("b", 1), 2, "p"), Example(Scene("c", 2), 0, "q"), Example(Scene("a", 1), 2, "p"))
     distinct = deduplicate(given, scenes)
     assert kept(distinct) == [("a", "p"), ("c", "q")]
-    assert distinct.set_aside == (*given.set_aside, SetAside("b", Reason.DUPLICATE, "equals a"))
+    assert distinct.set_aside == (*given.set_aside, SetAside("b", SetAsideReason.DUPLICATE, "equals a"))
     assert label_noise(distinct.set_aside) == {"duplicate_groups": 1, "conflicting_groups": 0}
 
 
@@ -78,7 +78,9 @@ def test_duplicates_with_conflicting_grades_are_all_set_aside(scenes: Scenes) ->
         scenes,
     )  # fmt: skip
     assert kept(distinct) == [("d", "s")]
-    assert [aside.reason for aside in distinct.set_aside[1:]] == [Reason.CONFLICTING_GRADES] * 3 + [Reason.DUPLICATE]
+    assert [aside.reason for aside in distinct.set_aside[1:]] == [SetAsideReason.CONFLICTING_GRADES] * 3 + [
+        SetAsideReason.DUPLICATE
+    ]
     assert distinct.set_aside[1].detail == "a 2, b 3, c 2"
     assert label_noise(distinct.set_aside) == {"duplicate_groups": 2, "conflicting_groups": 1}
 
@@ -154,7 +156,7 @@ def test_aptos_has_the_published_duplicates(real_data: Path, tmp_path: Path) -> 
         )
     images = ImageCache(tmp_path, DataSettings(image_size=96))
     assert images.prepare(examples) == ()
-    distinct = deduplicate(Collection(examples, Patients.UNKNOWN), images)
+    distinct = deduplicate(Collection(examples, Identification.UNKNOWN), images)
     assert label_noise(distinct.set_aside) == {"duplicate_groups": 123, "conflicting_groups": 30}
     assert len(distinct.examples) == 3504
     assert len({example.patient for example in distinct.examples}) == 3493, "no big clusters"

@@ -10,7 +10,7 @@ from reporters import RecordingReporter
 
 from teledx_fed.config.data import SourceSettings
 from teledx_fed.config.settings import Settings
-from teledx_fed.core.examples import Reason, Site
+from teledx_fed.core.examples import SetAsideReason, Site
 from teledx_fed.core.reports import SILENT
 from teledx_fed.data.hospitals import _report, collections, hospitals
 from teledx_fed.data.photographs import PhotographFile
@@ -104,7 +104,7 @@ def test_no_photograph_of_a_bad_folder_or_row_goes_missing(of: Callable[..., Set
 
 def test_a_folder_that_cannot_be_read_is_not_skipped() -> None:
     problem = Problem("train_images", "must be readable, got Permission denied.", skippable=False)
-    with pytest.raises(BadData, match="cannot be left out"):
+    with pytest.raises(BadData, match="cannot be skipped"):
         _report([problem], "skip", SILENT)
 
 
@@ -113,7 +113,7 @@ def test_skipping_reports_the_number_and_keeps_all_others(of: Callable[..., Sett
     site = hospitals(of(on_bad="skip"), tmp_path, reporter)["clinic"]
     shard = site.shard
     assert len([*shard.train, *shard.validation, *shard.test]) == 29
-    assert [aside.reason for aside in site.set_aside] == [Reason.BAD] * 3
+    assert [aside.reason for aside in site.set_aside] == [SetAsideReason.BAD] * 3
     assert "data.on_bad=skip" in reporter.messages[0]
 
 

@@ -18,7 +18,7 @@ from teledx_fed.config.data import (
     PartitionSettings,
     SourceSettings,
 )
-from teledx_fed.core.examples import Collection, Eye, Patients
+from teledx_fed.core.examples import Collection, Eye, Identification
 from teledx_fed.data.layouts import ENTRY_POINTS, LAYOUTS, layout_names, read
 from teledx_fed.data.own_hospitals import load
 from teledx_fed.data.partition import PARTITIONS, assign
@@ -122,7 +122,7 @@ def test_an_installed_package_adds_a_partition(tmp_path: Path, monkeypatch: pyte
         PartitionSettings(by="by_grade")
     points = f"[{PARTITION_ENTRY_POINTS}]\nby_grade = by_grade:by_grade\n"
     monkeypatch.syspath_prepend(install(tmp_path, points, {"by_grade": BY_GRADE}))
-    source = Collection(hospital("north", HospitalSettings(40), seed=0).examples, Patients.GIVEN)
+    source = Collection(hospital("north", HospitalSettings(40), seed=0).examples, Identification.GIVEN)
     sites = assign({"north": source}, PartitionSettings(by="by_grade"), 0)
     assert {name: max(example.grade for example in site.examples) for name, site in sites.items()} == {
         f"grade_{grade}": grade for grade in range(5)

@@ -9,10 +9,10 @@ from dicom_files import photograph as dicom_photograph
 from PIL import Image
 
 from teledx_fed.config.data import SourceSettings
-from teledx_fed.core.examples import Collection, Eye, Field, Patients, Reason
+from teledx_fed.core.examples import Collection, Eye, Field, Identification, SetAsideReason
 from teledx_fed.data.layouts import LAYOUTS, read
 from teledx_fed.data.problems import Problem
-from teledx_fed.data.walk import in_words
+from teledx_fed.data.walk import describe_not_taken
 
 L, R, U = Eye.LEFT, Eye.RIGHT, Eye.UNKNOWN
 
@@ -48,7 +48,7 @@ def oedema(collection: Collection) -> list[bool | None]:
     return [example.oedema for example in collection.examples]
 
 
-def set_aside(collection: Collection, root: Path) -> list[tuple[str, Reason]]:
+def set_aside(collection: Collection, root: Path) -> list[tuple[str, SetAsideReason]]:
     return [(image.name.removeprefix(f"{root}/"), image.reason) for image in collection.set_aside]
 
 
@@ -63,8 +63,8 @@ def test_aptos2019(tmp_path: Path) -> None:
     assert (first.source, first.grade, first.patient, first.oedema, first.eye) == ("ward", 2, "000c1434d8d7", None, U)
     assert (second.image.name, second.grade) == (str(tmp_path / "train_images" / "001639a390f0.JPG"), 4)
     assert first.image.read().shape == (8, 8, 3)
-    assert collection.patients is Patients.UNKNOWN
-    assert set_aside(collection, tmp_path) == [("train_images/0024cdab0c1e.png", Reason.UNGRADED)]
+    assert collection.patients is Identification.UNKNOWN
+    assert set_aside(collection, tmp_path) == [("train_images/0024cdab0c1e.png", SetAsideReason.UNGRADED)]
 
 
 def test_eyepacs(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_eyepacs(tmp_path: Path) -> None:
         ("train/13_left.jpeg", 1, "13"),
     ]
     assert eyes(collection) == [L, R, L]
-    assert collection.patients is Patients.GIVEN
+    assert collection.patients is Identification.GIVEN
 
 
 MESSIDOR2 = (
@@ -100,12 +100,12 @@ def test_messidor2_infers_patients_from_names(tmp_path: Path) -> None:
         *("im000012", "im000015", "20051020_43808_0100_pp"),
         *("20051020_43929_0100_pp", "20051021_43929_0100_pp"),
     )
-    assert collection.patients is Patients.INFERRED
+    assert collection.patients is Identification.INFERRED
     assert [e.patient for e in collection.examples] == [pair, pair, alone, minute, minute, later, next_day]
     assert [e.grade for e in collection.examples] == [2, 1, 0, 0, 3, 4, 0]
     assert oedema(collection) == [True, False, False, False, True, False, False]
     assert {e.field for e in collection.examples} == {Field.MACULA}
-    assert set_aside(collection, tmp_path) == [("images/IM000016.jpg", Reason.UNGRADABLE)]
+    assert set_aside(collection, tmp_path) == [("images/IM000016.jpg", SetAsideReason.UNGRADABLE)]
 
 
 def test_messidor2_infers_patients_whatever_the_number_in_the_names(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_messidor2_infers_patients_whatever_the_number_in_the_names(tmp_path: Pa
     table(tmp_path / "messidor_data.csv", MESSIDOR2.replace("_0100_", "_0400_"))
     photographs(tmp_path / "images", *(name.replace("_0100_", "_0400_") for name in MESSIDOR2_IMAGES))
     collection = read_whole("messidor2", tmp_path)
-    assert collection.patients is Patients.INFERRED
+    assert collection.patients is Identification.INFERRED
     assert len({e.patient for e in collection.examples}) == 5
     assert all(e.patient_known for e in collection.examples)
 
@@ -121,12 +121,17 @@ def test_messidor2_infers_patients_whatever_the_number_in_the_names(tmp_path: Pa
 @pytest.mark.parametrize(
     ("strange", "known", "patients", "alone"),
     [
-        ("IM000012 IM000013", Patients.PARTLY_INFERRED, 6, 2),
-        ("IM000012 IM000013 IM000015 20051020_43808 20051020_43868 20051020_43929 20051021", Patients.UNKNOWN, 7, 7),
+        ("IM000012 IM000013", Identification.PARTLY_INFERRED, 6, 2),
+        (
+            "IM000012 IM000013 IM000015 20051020_43808 20051020_43868 20051020_43929 20051021",
+            Identification.UNKNOWN,
+            7,
+            7,
+        ),
     ],
 )
 def test_messidor2_counts_names_of_another_form_as_patients(
-    tmp_path: Path, strange: str, known: Patients, patients: int, alone: int
+    tmp_path: Path, strange: str, known: Identification, patients: int, alone: int
 ) -> None:
     text, names = MESSIDOR2, " ".join(MESSIDOR2_IMAGES).replace(".JPG", ".jpg").replace("im000013", "IM000013")
     for name in strange.split():
@@ -154,7 +159,7 @@ def test_messidor2_pairs(tmp_path: Path, separator: str) -> None:
     table(tmp_path / "messidor-2.csv", "\ufeff" + "\r\n".join(separator.join(pair) for pair in pairs))
     collection = read_whole("messidor2", tmp_path)
     patients = {Path(e.image.name).name: e.patient for e in collection.examples}
-    assert collection.patients is Patients.GIVEN
+    assert collection.patients is Identification.GIVEN
     assert patients["IM000012.JPG"] == patients["IM000015.jpg"] != patients["im000013.jpg"]
     assert patients["20051020_43808_0100_PP.jpg"] == patients["20051020_43929_0100_PP.tif"]
     assert len(set(patients.values())) == 5
@@ -188,7 +193,7 @@ def test_idrid(tmp_path: Path) -> None:
         ("B. Disease Grading/1. Original Images/b. Testing Set/IDRiD_001.jpg", 4, "testing/IDRiD_001"),
     ]
     assert oedema(collection) == [True, True, False]
-    assert collection.patients is Patients.UNKNOWN
+    assert collection.patients is Identification.UNKNOWN
 
 
 def test_ddr_ungradable_is_not_a_grade(tmp_path: Path) -> None:
@@ -206,7 +211,7 @@ def test_ddr_ungradable_is_not_a_grade(tmp_path: Path) -> None:
         ("DR_grading/valid/20170413102628830.jpg", 4, "valid/20170413102628830"),
         ("DR_grading/test/20170323092644013.jpg", 1, "test/20170323092644013"),
     ]
-    assert set_aside(collection, tmp_path) == [("DR_grading/train/007-0005-000.jpg", Reason.UNGRADABLE)]
+    assert set_aside(collection, tmp_path) == [("DR_grading/train/007-0005-000.jpg", SetAsideReason.UNGRADABLE)]
 
 
 def test_deepdrid_takes_no_eye_from_a_name_without_one(tmp_path: Path) -> None:
@@ -248,8 +253,8 @@ def test_deepdrid_takes_the_grade_of_the_eye(tmp_path: Path) -> None:
         (f"{validation}/265/265_l1.jpg", 0, "265"),
     ]
     assert eyes(collection) == [L, R, L, R, L]
-    assert collection.patients is Patients.GIVEN
-    assert set_aside(collection, tmp_path) == [(f"{validation}/265/265_l2.jpg", Reason.UNGRADED)]
+    assert collection.patients is Identification.GIVEN
+    assert set_aside(collection, tmp_path) == [(f"{validation}/265/265_l2.jpg", SetAsideReason.UNGRADED)]
 
 
 @pytest.mark.parametrize(("name", "encoding"), [("labels.csv", "latin-1"), ("labels_brset.csv", "utf-8-sig")])
@@ -270,7 +275,7 @@ def test_brset(tmp_path: Path, name: str, encoding: str) -> None:
     assert eyes(collection) == [R, L]
     assert oedema(collection) == [False, True]
     assert {e.camera for e in collection.examples} == {"Canon CR"}
-    assert set_aside(collection, tmp_path) == [("fundus_photos/img00003.jpg", Reason.UNGRADABLE)]
+    assert set_aside(collection, tmp_path) == [("fundus_photos/img00003.jpg", SetAsideReason.UNGRADABLE)]
 
 
 def test_mbrset(tmp_path: Path) -> None:
@@ -286,8 +291,8 @@ def test_mbrset(tmp_path: Path) -> None:
     assert eyes(collection) == [R, L]
     assert oedema(collection) == [False, True]
     assert set_aside(collection, tmp_path) == [
-        ("images/2.1.jpg", Reason.UNGRADED),
-        ("images/2.3.jpg", Reason.UNGRADABLE),
+        ("images/2.1.jpg", SetAsideReason.UNGRADED),
+        ("images/2.3.jpg", SetAsideReason.UNGRADABLE),
     ]
 
 
@@ -338,7 +343,7 @@ def test_folder_by_name_of_the_grade(tmp_path: Path) -> None:
         ("No_DR/a.png", 0, "No_DR/a.png"),
         ("Proliferate_DR/deeper/b.JPEG", 4, "Proliferate_DR/deeper/b.JPEG"),
     ]
-    assert collection.patients is Patients.UNKNOWN
+    assert collection.patients is Identification.UNKNOWN
 
 
 def test_folder_takes_links_and_every_photograph_by_suffix_or_content(tmp_path: Path) -> None:
@@ -368,7 +373,7 @@ def test_folder_takes_dicom_files_with_their_headers(tmp_path: Path) -> None:
         (3, "MRN 7", True, R),
         (3, "3/IM2.dcm", False, L),
     ]
-    assert collection.patients is Patients.PARTLY_GIVEN
+    assert collection.patients is Identification.PARTLY_GIVEN
     assert [problem.photographs for problem in problems] == [(str(tmp_path / "4" / "torn.dcm"),)]
     named, _ = read("ward", SourceSettings("folder", str(tmp_path), file_pattern=r"(?P<patient>\w+)\.?\w*$"))
     assert [e.patient for e in named.examples] == ["a", "IM1", "IM2"]
@@ -377,7 +382,7 @@ def test_folder_takes_dicom_files_with_their_headers(tmp_path: Path) -> None:
 def test_a_photograph_that_no_row_names_is_counted(tmp_path: Path) -> None:
     table(tmp_path / "train.csv", "id_code,diagnosis\na,0\n")
     photographs(tmp_path / "train_images", "a.png", "b.png", "deep/c.jpg")
-    assert in_words(read_whole("aptos2019", tmp_path).not_taken) == (
+    assert describe_not_taken(read_whole("aptos2019", tmp_path).not_taken) == (
         "2 files are not taken: 1 .png, 1 .jpg (a photograph that no row of the table names)"
     )
 
@@ -409,7 +414,7 @@ def test_folder_with_local_grades_and_file_pattern(tmp_path: Path) -> None:
         ("ill/8.png", 2, "8"),
     ]
     assert eyes(collection) == [L, R, U]
-    assert collection.patients is Patients.GIVEN
+    assert collection.patients is Identification.GIVEN
     assert len(problems) == 2
     assert "got 1 of 6 that it does not fit, the first ill/x_OS.png" in str(problems[0])
     assert str(problems[1]).startswith(f"{tmp_path / 'odd'}: grade must be one of 0, 1, 2, 3, 4, no_dr")
@@ -438,7 +443,7 @@ def test_all_problems_are_reported_with_file_and_row(tmp_path: Path) -> None:
     collection, problems = read("ward", SourceSettings("aptos2019", str(tmp_path)))
     codes = "0, 1, 2, 3, 4, no_dr, mild, moderate, severe, proliferate_dr, not_referable, non_referable, referable"
     place = "where this hospital is described (site.yaml, or the file of hospitals=FILE)"
-    mapped = f'write grading: {{{{"{{0}}": GRADE}}}} {place}, GRADE being ICDR\'s 0 to 4.'
+    mapped = f'write grading: {{{{"{{0}}": GRADE}}}} {place}, where GRADE is an ICDR grade, 0 to 4.'
     wrong_grade = f"grade must be one of {codes}, got {{0!r}}. Correct it, or {mapped}"
     both = f"{images / 'again' / 'both.jpg'} and {images / 'both.png'}"
     expected = [
@@ -452,7 +457,7 @@ def test_all_problems_are_reported_with_file_and_row(tmp_path: Path) -> None:
     ]
     assert list(problems) == [Problem(str(file), message, row) for row, message in expected]
     assert [example.patient for example in collection.examples] == ["good"]
-    assert set_aside(collection, tmp_path) == [("train_images/none.png", Reason.UNGRADED)]
+    assert set_aside(collection, tmp_path) == [("train_images/none.png", SetAsideReason.UNGRADED)]
 
 
 def test_unknown_code_of_eye_oedema_or_quality(tmp_path: Path) -> None:
@@ -512,7 +517,7 @@ def test_missing_and_empty_root(tmp_path: Path, layout: str) -> None:
     for root in ("", str(tmp_path / "absent")):
         collection, problems = read("ward", SourceSettings(layout, root))
         assert collection.examples == ()
-        assert str(problems[0]).startswith("data.sources.ward.root: must be where the data set lies")
+        assert str(problems[0]).startswith("data.sources.ward.root: must be the folder of the data set")
     assert read("ward", SourceSettings(layout, str(tmp_path)))[1] != ()
 
 
@@ -556,5 +561,5 @@ def test_real_messidor2_oedema(real_data: Path, name: str, positive: int) -> Non
 def test_real_messidor2_pairs(real_data: Path) -> None:
     collection = read_real(real_data, "messidor2_b")
     images = Counter(example.patient for example in collection.examples)
-    assert collection.patients is Patients.INFERRED
+    assert collection.patients is Identification.INFERRED
     assert Counter(images.values()) == {2: 332, 1: 23}

@@ -60,7 +60,7 @@ k: {layout: drawn, patients: many, camera: zeiss, prevalence: 3}
         load(described(tmp_path, text))
     assert [(problem.row, problem.message.split(",")[0].split(" one of")[0]) for problem in error.value.problems] == [
         (1, "a.layout must be"),
-        (2, "b.root must be a folder that is there"),
+        (2, "b.root must be an existing folder"),
         (3, "c.grading.R0 must be a whole number"),
         (3, "c.oedma must be"),
         (4, "d: grading.R0 must be an ICDR grade 0 to 4"),
@@ -79,10 +79,10 @@ k: {layout: drawn, patients: many, camera: zeiss, prevalence: 3}
     [
         ("", "must describe each hospital under its name"),
         ("- a\n- b\n", "must describe each hospital under its name"),
-        ("a: {layout: folder, root: .}\na: {layout: folder, root: .}\n", "a stands twice, the second time in line 2"),
-        ("a: {layout: folder, root: ., grading: {R0: 0, R0: 1}}\n", "R0 stands twice"),
+        ("a: {layout: folder, root: .}\na: {layout: folder, root: .}\n", "a occurs twice, the second time in line 2"),
+        ("a: {layout: folder, root: ., grading: {R0: 0, R0: 1}}\n", "R0 occurs twice"),
         ("a: {layout: [", "must be a YAML file"),
-        ("a: {layout: folder, root: .}\nb: {layout: drawn}\n", "all hospitals must be drawn, or none"),
+        ("a: {layout: folder, root: .}\nb: {layout: drawn}\n", "all hospitals must be synthetic, or none"),
     ],
 )
 def test_a_file_without_descriptions_is_refused(tmp_path: Path, text: str, expected: str) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from teledx_fed.config.data import PartitionSettings
-from teledx_fed.core.examples import Collection, Example, Patients, Reason, SetAside, Shard
+from teledx_fed.core.examples import Collection, Example, Identification, SetAside, SetAsideReason, Shard
 from teledx_fed.data.partition import PARTITIONS, assign
 from teledx_fed.data.split import cross_fit, folds, split
 
@@ -40,7 +40,7 @@ def patients(grades: Sequence[int], prefix: str = "p", camera: str = "one") -> t
 
 def collections(**examples: tuple[Example, ...]) -> dict[str, Collection]:
     return {
-        name: Collection(held, Patients.GIVEN, (SetAside(f"{name}-bad", Reason.BAD),))
+        name: Collection(held, Identification.GIVEN, (SetAside(f"{name}-bad", SetAsideReason.BAD),))
         for name, held in examples.items()
     }
 
@@ -132,8 +132,8 @@ def test_a_site_without_patients_is_refused_with_the_reason() -> None:
 
 
 def test_a_site_identifies_patients_as_its_weakest_source_does() -> None:
-    mixed = {**THREE, "west": Collection(patients([0] * 90), Patients.UNKNOWN)}
-    assert assign(mixed, PartitionSettings(by="iid", sites=1), 0)["site_1"].patients == Patients.UNKNOWN
+    mixed = {**THREE, "west": Collection(patients([0] * 90), Identification.UNKNOWN)}
+    assert assign(mixed, PartitionSettings(by="iid", sites=1), 0)["site_1"].patients == Identification.UNKNOWN
 
 
 cohorts = st.lists(st.integers(0, 4), min_size=12, max_size=60)
@@ -206,13 +206,13 @@ def test_another_key_gives_another_split() -> None:
 @pytest.mark.parametrize(("terms", "key"), [(PartitionSettings(test=0.2), KEY), (SHARES, KEY[::-1])])
 def test_changed_terms_are_refused(terms: PartitionSettings, key: bytes) -> None:
     _, kept = split(patients(GRADES), SHARES, KEY)
-    with pytest.raises(ValueError, match="stay as at first use"):
+    with pytest.raises(ValueError, match="be as at the first use"):
         split(patients(GRADES), terms, key, kept)
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_a_site_too_small_to_split_is_refused(count: int) -> None:
-    with pytest.raises(ValueError, match=rf"leave a patient each to train.*of {count} patients.*gather more"):
+    with pytest.raises(ValueError, match=rf"leave at least one patient.*of {count} patients.*add more"):
         split(patients([0] * count), SHARES, KEY)
 
 

@@ -79,7 +79,7 @@ def test_an_unclosed_quote_is_named_by_its_row(tmp_path: Path) -> None:
 
 def test_two_unclosed_quotes_do_not_make_a_cell(tmp_path: Path) -> None:
     told = refusal(tmp_path, 'image,grade,note\na,1,"open\nb,2,fine\nc,3,"\nd,4,fine\n')
-    assert told.startswith(", row 2: must end on its own line, got a quoted cell that goes on to row 4")
+    assert told.startswith(", row 2: must end on its own line, got a quoted cell that continues to row 4")
 
 
 def test_a_note_may_have_lines(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_an_index_without_a_name_is_no_column(tmp_path: Path) -> None:
         ),
         ("\ufeffimage,grade,note\n".encode("utf-16-le") + b"x", "must be whole UTF-16-LE text"),
         (b"image,grade,note\na\0,1,\n", "must be "),
-        ("image,level\na,1\n", "must have the column grade, note, got image, level. Name it so."),
+        ("image,level\na,1\n", "must have the column grade, note, got image, level. Rename the column."),
         ("", "must have the column image, grade, note, got an empty file"),
     ],
 )

@@ -12,7 +12,7 @@ from reporters import RecordingReporter
 
 from teledx_fed.config.data import HospitalSettings, PartitionSettings
 from teledx_fed.config.loading import build
-from teledx_fed.core.examples import Collection, Example, Patients, Reason
+from teledx_fed.core.examples import Collection, Example, Identification, SetAsideReason
 from teledx_fed.core.reports import SILENT
 from teledx_fed.data import shared_patients
 from teledx_fed.data.duplicates import merged
@@ -39,7 +39,7 @@ def collection(*photographs: tuple[str, str, int]) -> Collection:
     examples = (
         Example(Named(f"{i}.jpg", shows), grade, patient) for i, (patient, shows, grade) in enumerate(photographs)
     )
-    return Collection(tuple(examples), Patients.GIVEN)
+    return Collection(tuple(examples), Identification.GIVEN)
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_a_photograph_that_two_hospitals_grade_differently_is_set_aside_at_both(
     )
     assert shown(found) == {"north": ["b"], "south": []}
     (aside,) = found["south"].set_aside
-    assert (aside.reason, aside.elsewhere) == (Reason.CONFLICTING_GRADES, "north")
+    assert (aside.reason, aside.elsewhere) == (SetAsideReason.CONFLICTING_GRADES, "north")
     assert aside.detail == "north 0.jpg 0, south 0.jpg 2"
 
 
@@ -129,8 +129,8 @@ def test_a_person_whom_only_the_other_hospital_identifies_is_on_one_side_of_a_sp
     drawn = {name: hospital(name, chosen, seed=0).examples for name in ("both", "known", "unnamed")}
     unnamed = (replace(example, patient=f"row {i}") for i, example in enumerate(drawn["both"]))
     given = {
-        "known": Collection((*drawn["both"], *drawn["known"]), Patients.GIVEN),
-        "unnamed": Collection((*unnamed, *drawn["unnamed"]), Patients.UNKNOWN),
+        "known": Collection((*drawn["both"], *drawn["known"]), Identification.GIVEN),
+        "unnamed": Collection((*unnamed, *drawn["unnamed"]), Identification.UNKNOWN),
     }
     person = {example.image.digest(): example.patient for example in drawn["both"]}
     found = keep_at_one_source(given, None)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from teledx_fed.core.examples import Example, Patients, Reason, SetAside, Shard, Site
+from teledx_fed.core.examples import Example, Identification, SetAside, SetAsideReason, Shard, Site
 from teledx_fed.core.updates import Tables
 from teledx_fed.data.array_photographs import ArrayPhotograph
 from teledx_fed.data.summary import CELL_OF, CELLS, MAKERS, SHAPES, by_cell, inconsistency, summary, suppressed
@@ -31,7 +31,11 @@ class Sized:
         raise AssertionError("a summary reads headers alone")
 
 
-def hospital(*examples: Example, patients: Patients = Patients.GIVEN, set_aside: tuple[SetAside, ...] = ()) -> Site:
+def hospital(
+    *examples: Example,
+    patients: Identification = Identification.GIVEN,
+    set_aside: tuple[SetAside, ...] = (),
+) -> Site:
     return Site("north", Shard(examples[::3], examples[1::3], examples[2::3]), None, patients, set_aside)  # type: ignore[arg-type]
 
 
@@ -49,7 +53,9 @@ def test_every_table_counts_the_whole_shard() -> None:
         for patient in range(30)
         for _ in ("left", "right")
     ]
-    aside = tuple(SetAside("x", reason) for reason in (Reason.UNGRADABLE, Reason.UNGRADABLE, Reason.BAD))
+    aside = tuple(
+        SetAside("x", reason) for reason in (SetAsideReason.UNGRADABLE, SetAsideReason.UNGRADABLE, SetAsideReason.BAD)
+    )
     tables = summary(hospital(*examples, set_aside=aside), 1)
     assert {name: table.shape for name, table in tables.items()} == SHAPES
     assert nonzero(tables) == {
@@ -90,7 +96,7 @@ def test_the_size_of_an_array_is_that_of_its_rows(tmp_path: Path) -> None:
 
 
 def test_patients_of_two_sources_are_not_confused() -> None:
-    site = hospital(example(1, source="a"), example(1, source="b"), patients=Patients.INFERRED)
+    site = hospital(example(1, source="a"), example(1, source="b"), patients=Identification.INFERRED)
     assert nonzero(summary(site, 1))["patients"] == {"inferred": 2}
 
 
@@ -114,10 +120,10 @@ def hospitals(draw: st.DrawFn) -> Site:
         oedema=st.sampled_from((None, False, True)),
         camera=st.sampled_from(("unknown", "Canon", "home-made")),
     )
-    aside = st.builds(SetAside, st.just("x"), st.sampled_from(Reason))
+    aside = st.builds(SetAside, st.just("x"), st.sampled_from(SetAsideReason))
     return hospital(
         *draw(st.lists(one, max_size=120)),
-        patients=draw(st.sampled_from(Patients)),
+        patients=draw(st.sampled_from(Identification)),
         set_aside=tuple(draw(st.lists(aside, max_size=20))),
     )
 
@@ -176,7 +182,7 @@ def changed(table: str, *values: float) -> Callable[[dict[str, NDArray[np.float6
         (changed("grades", 9.5, 10.5, 0, 0, 10), "whole counts"),
         (changed("grades", 10, 10, 0, 0, 5), "one total"),
         (changed("set_aside", 5000, 0, 0, 0, 0), "at most 1000 photographs"),
-        (changed("patients", 5, 5, 0), "known in one way"),
+        (changed("patients", 5, 5, 0), "identify them in one way"),
         (changed("declared", 25), "at most the 25 photographs that the site declares, got 30"),
         (changed("patients", 35, 0, 0), "no more than photographs"),
     ],

@@ -18,7 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from teledx_fed.config.data import HospitalSettings
-from teledx_fed.core.examples import GRADES, Example, Eye, Field, Patients
+from teledx_fed.core.examples import GRADES, Example, Eye, Field, Identification
 from teledx_fed.data.cameras import CAMERAS, CENTRE, DISC_DIAMETER, SIZE
 from teledx_fed.data.lesions import (
     DEFINING,
@@ -28,7 +28,7 @@ from teledx_fed.data.lesions import (
     OF_THE_PHOTOGRAPH,
     TABLE,
     Finding,
-    Kind,
+    FindingKind,
 )
 from teledx_fed.data.synthetic import DRAWING_VERSION, SyntheticPhotograph, hospital, shares
 
@@ -44,7 +44,7 @@ def pixels(photograph: SyntheticPhotograph) -> bytes:
     return photograph.read().tobytes()
 
 
-def eyes(grade: int, count: int = 40) -> list[tuple[SyntheticPhotograph, Counter[Kind]]]:
+def eyes(grade: int, count: int = 40) -> list[tuple[SyntheticPhotograph, Counter[FindingKind]]]:
     """Return macula-centred photographs by every camera, with the number of lesions of each kind."""
     cameras = list(CAMERAS)
     photographs = [
@@ -116,7 +116,7 @@ def test_counts_obey_the_table(grade: int) -> None:
     for photograph, counts in eyes(grade):
         for kind in LESIONS:
             share, low, high = TABLE[kind].grades.get(grade, (0, 0, 0))
-            if kind is Kind.HAEMORRHAGE and grade == 3:
+            if kind is FindingKind.HAEMORRHAGE and grade == 3:
                 high = 4 * HAEMORRHAGES_A_QUADRANT[1]
             assert low <= counts[kind] <= high or (share < 1 and counts[kind] == 0), (photograph.name, kind)
 
@@ -131,8 +131,8 @@ def quadrants(found: list[Finding], photograph: SyntheticPhotograph) -> Counter[
 def meets_4_2_1(photograph: SyntheticPhotograph) -> bool:
     found = photograph.lesions()
     kinds = {kind: quadrants([f for f in found if f.kind is kind], photograph) for kind in DEFINING[3]}
-    four = len(kinds[Kind.HAEMORRHAGE]) == 4 and min(kinds[Kind.HAEMORRHAGE].values()) > 20
-    return four or len(kinds[Kind.VENOUS_BEADING]) >= 2 or len(kinds[Kind.IRMA]) >= 1
+    four = len(kinds[FindingKind.HAEMORRHAGE]) == 4 and min(kinds[FindingKind.HAEMORRHAGE].values()) > 20
+    return four or len(kinds[FindingKind.VENOUS_BEADING]) >= 2 or len(kinds[FindingKind.IRMA]) >= 1
 
 
 @pytest.mark.slow
@@ -147,7 +147,7 @@ def test_grade_4_has_new_vessels_or_blood_before_the_retina_and_lower_grades_hav
 
 
 @pytest.mark.parametrize("kind", [*OF_THE_EYE, *OF_THE_PHOTOGRAPH])
-def test_distractors_are_as_common_in_every_grade(kind: Kind) -> None:
+def test_distractors_are_as_common_in_every_grade(kind: FindingKind) -> None:
     assert len({TABLE[kind].grades[grade] for grade in range(GRADES)}) == 1
 
 
@@ -169,7 +169,7 @@ def test_a_lesion_is_where_it_is_said_to_be() -> None:
     ill = replace(PHOTOGRAPH, grade=2, oedema=False)
     change = ill.read()[..., 1].astype(float) - replace(ill, grade=0).read()[..., 1]
     rows, columns = np.mgrid[:SIZE, :SIZE]
-    haemorrhages = [lesion for lesion in ill.lesions() if lesion.kind is Kind.HAEMORRHAGE]
+    haemorrhages = [lesion for lesion in ill.lesions() if lesion.kind is FindingKind.HAEMORRHAGE]
     assert haemorrhages
     for lesion in haemorrhages:
         inside = np.abs(columns + 1j * rows - lesion.centre) < 0.6 * lesion.radius
@@ -184,7 +184,7 @@ def test_the_lesion_mask_holds_every_lesion_and_little_else(grade: int) -> None:
         assert mask.shape == (SIZE, SIZE)
         for lesion in photograph.lesions():
             row, column = round(lesion.centre.imag), round(lesion.centre.real)
-            assert mask[row - 1 : row + 2, column - 1 : column + 2].any() or lesion.kind is Kind.VENOUS_BEADING
+            assert mask[row - 1 : row + 2, column - 1 : column + 2].any() or lesion.kind is FindingKind.VENOUS_BEADING
         areas = sum(np.pi * (lesion.radius + 2) ** 2 for lesion in photograph.lesions())
         assert 0 < mask.sum() <= areas, counts
 
@@ -202,7 +202,7 @@ def test_oedema_is_exudates_within_a_disc_diameter_of_the_fovea(oedema: bool) ->
     for number in range(20):
         photograph = replace(PHOTOGRAPH, oedema=oedema, patient=f"macula-{number}")
         view = photograph._view(photograph._anatomy())
-        exudates = [lesion.centre for lesion in photograph.lesions() if lesion.kind is Kind.HARD_EXUDATE]
+        exudates = [lesion.centre for lesion in photograph.lesions() if lesion.kind is FindingKind.HARD_EXUDATE]
         assert (np.abs(view.fundus(np.array(exudates, dtype=complex))) < 1).any() == oedema
 
 
@@ -231,7 +231,7 @@ def test_lesions_have_the_sizes_of_the_table() -> None:
 def test_a_hospital_holds_both_eyes_of_its_patients() -> None:
     collection = hospital("valley", HospitalSettings(patients=60, camera="zeiss"), seed=0)
     examples = collection.examples
-    assert collection.patients is Patients.GIVEN
+    assert collection.patients is Identification.GIVEN
     assert {example.patient for example in examples} == {f"valley-{i:04d}" for i in range(60)}
     assert {(example.source, example.camera) for example in examples} == {("valley", "zeiss")}
     assert len({example.image.name for example in examples}) == len(examples)

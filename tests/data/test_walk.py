@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from teledx_fed.data.problems import BadData
-from teledx_fed.data.walk import IMAGE_SUFFIXES, Files, Why, walk
+from teledx_fed.data.walk import IMAGE_SUFFIXES, Files, NotTakenReason, walk
 
 NOBODY = 65534
 JPEG = b"\xff\xd8\xff\xe0"
@@ -70,7 +70,7 @@ def test_a_link_in_a_circle_is_followed_once_and_counted(tmp_path: Path, target:
     (tmp_path / "data" / "2" / "again").symlink_to(target)
     files = walk(tmp_path / "data")
     assert [Path(name).name for name in names(files)].count("a.png") in (1, 2)
-    assert {why for _, why in not_taken(files)} == {Why.LOOP}
+    assert {why for _, why in not_taken(files)} == {NotTakenReason.LOOP}
     assert files.problems == ()
 
 
@@ -142,12 +142,12 @@ def test_files_not_taken_are_counted_by_folder_suffix_and_reason(tmp_path: Path)
     os.mkfifo(tmp_path / "0" / "pipe.jpg")
     left = {(Path(left.folder).name, left.suffix): (left.count, left.why) for left in walk(tmp_path).not_taken}
     assert left == {
-        ("0", ".heic"): (1, Why.OTHER),
-        ("0", ".jpg"): (1, Why.OTHER),
-        ("0", ".txt"): (2, Why.OTHER),
-        ("0", "no suffix"): (2, Why.OTHER),
-        ("1", ".txt"): (1, Why.OTHER),
-        ("1", "no suffix"): (1, Why.OTHER),
+        ("0", ".heic"): (1, NotTakenReason.OTHER),
+        ("0", ".jpg"): (1, NotTakenReason.OTHER),
+        ("0", ".txt"): (2, NotTakenReason.OTHER),
+        ("0", "no suffix"): (2, NotTakenReason.OTHER),
+        ("1", ".txt"): (1, NotTakenReason.OTHER),
+        ("1", "no suffix"): (1, NotTakenReason.OTHER),
     }
 
 
@@ -162,7 +162,7 @@ def test_hidden_files_and_leftovers_are_counted(tmp_path: Path, name: str) -> No
     put(tmp_path / "0" / name)
     files = walk(tmp_path)
     assert files.photographs == ()
-    assert [(left.count, left.why) for left in files.not_taken] == [(1, Why.HIDDEN)]
+    assert [(left.count, left.why) for left in files.not_taken] == [(1, NotTakenReason.HIDDEN)]
 
 
 def test_a_name_that_is_no_text_is_a_problem(tmp_path: Path) -> None:

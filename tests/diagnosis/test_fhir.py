@@ -29,7 +29,7 @@ from teledx_fed.core.clinical import (
     StudyImage,
 )
 from teledx_fed.core.examples import Eye
-from teledx_fed.data.dicom import Filing, Source
+from teledx_fed.data.dicom import Filing, PhotographUids
 from teledx_fed.data.photographs import PhotographFile
 from teledx_fed.diagnosis.fhir.export import bundle
 from teledx_fed.store.identified import Filed
@@ -123,7 +123,7 @@ def test_references_resolve_and_every_text_is_marked(study: Study, diagnosis: Di
 
 FILED = Filed(
     Filing("4711", "NORTH", "Doe^Jane", study_uid="1.2.3", accession_number="A 7"),
-    (Source("1.2.3.4.5", "1.2.3.4", "1.2.840.10008.5.1.4.1.1.77.1.5.1"),),
+    (PhotographUids("1.2.3.4.5", "1.2.3.4", "1.2.840.10008.5.1.4.1.1.77.1.5.1"),),
 )
 GRADED = EyeDiagnosis(
     Eye.RIGHT, Certainty.CONFIDENT, Action.REFER, (), Graded((0.1, 0.1, 0.6, 0.1, 0.1), (2,), 0.8, 0.2, True, False)

@@ -17,7 +17,7 @@ from teledx_fed.core.clinical import (
     Graded,
     OutOfScope,
     PatientRecord,
-    sternest,
+    most_urgent,
 )
 from teledx_fed.core.examples import GRADES, Eye, Field
 from teledx_fed.diagnosis.judgement import PhotographResult, judge
@@ -67,12 +67,12 @@ SHOWN = [*range(GRADES), "ungradable", "no fundus", "missing"]
 def test_the_patient_fares_no_better_than_the_worse_eye(right, left, oedema) -> None:
     found = judged(*eye(Eye.RIGHT, right, oedema), *eye(Eye.LEFT, left))
     alone = [judged(*seen).eyes[0].action for seen in (eye(Eye.RIGHT, right, oedema), eye(Eye.LEFT, left)) if seen]
-    assert sternest([found.action, *alone]) == found.action
+    assert most_urgent([found.action, *alone]) == found.action
     grades = [shown for shown in (right, left) if isinstance(shown, int)]
     if max(grades, default=0) >= 3:
         assert found.action is Action.URGENT
     elif max(grades, default=0) == 2:
-        assert sternest([found.action, Action.REFER]) == found.action
+        assert most_urgent([found.action, Action.REFER]) == found.action
     if {"ungradable", "no fundus", "missing"} & {right, left}:
         assert found.action is not Action.RESCREEN
         assert found.certainty is not Certainty.CONFIDENT
@@ -102,7 +102,7 @@ seen_photographs = st.builds(
 def test_another_photograph_never_makes_it_milder_where_it_shows_disease(seen, more) -> None:
     before, after = judged(*seen), judged(*seen, more)
     if any(one.graded and one.graded.refers for one in seen):
-        assert sternest([after.action, Action.REFER]) == after.action
+        assert most_urgent([after.action, Action.REFER]) == after.action
     assert (before.action is Action.URGENT) <= (after.action is Action.URGENT)
 
 
@@ -117,7 +117,7 @@ def test_what_is_withheld_makes_no_eye_milder(seen, referral_too: bool) -> None:
     after = judged(*(replace(one, graded=one.graded and withheld(one.graded)) for one in seen))
     for before, eye in zip(judged(*seen).eyes, after.eyes, strict=True):
         expected = Action.REFER if before.action is Action.URGENT else before.action
-        assert sternest([eye.action, expected]) == eye.action
+        assert most_urgent([eye.action, expected]) == eye.action
         assert eye.action is not Action.URGENT
         if eye.graded is not None and eye.graded.refers is None:
             assert eye.action is not Action.RESCREEN

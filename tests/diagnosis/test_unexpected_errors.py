@@ -46,7 +46,7 @@ def test_an_error_of_the_tree_and_a_full_disk_are_lines_with_what_to_do(clinic: 
     for error, status, line in (
         (DataError("eye must be left, got up."), 422, "eye must be left"),
         (UnavailableError("the archive does not answer."), 503, "does not answer"),
-        (OSError(28, "", "/ward"), 500, "/ward must have room"),
+        (OSError(28, "", "/ward"), 500, "/ward must have free space"),
     ):
         response = answering(clinic, error).get(PATHS[0])
         assert response.status_code == status

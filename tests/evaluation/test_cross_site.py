@@ -139,7 +139,7 @@ def test_curves_of_a_model_at_a_site(models) -> None:
     p = models["federated"]["south"]
     found = json.loads(json.dumps(curves(p, p.referable_score >= 0.6), allow_nan=False))
     assert np.sum(found["confusion"]) == p.eyes
-    assert min(found["reliability"]["count"]) >= 5, "a point of one eye tells what was said of it"
+    assert min(found["reliability"]["count"]) >= 5, "a point of one eye would reveal the prediction for it"
     assert np.sum(found["confusion"], axis=1).tolist() == np.bincount(p.grade, minlength=5).tolist()
     x, y = found["roc"]["false_positive_rate"], found["roc"]["true_positive_rate"]
     assert len(x) == len(y) <= 101

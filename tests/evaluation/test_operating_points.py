@@ -14,20 +14,20 @@ from teledx_fed.core.examples import Example
 from teledx_fed.core.operating_points import Bound, OperatingPoint, Source, lines
 from teledx_fed.core.score_tables import BINS
 from teledx_fed.evaluation.operating_points import (
-    Evidence,
+    PooledEvidence,
     call_referable,
     call_urgent,
     choose_operating_point,
     choose_operating_points,
     decisions,
-    evidence,
     false_positives_allowed,
     performance,
+    pooled_evidence,
     refer_by_scores,
     share,
 )
 from teledx_fed.evaluation.predictions import Predictions, predictions
-from teledx_fed.evaluation.tables import add, lent, table
+from teledx_fed.evaluation.tables import add, evidence_counts, table
 
 NO_FLOOR = 0.0
 
@@ -143,7 +143,7 @@ def test_counts_that_do_not_fit_the_hospitals_own_eyes_decide_nothing() -> None:
 def test_one_hospital_that_claims_any_number_of_eyes_leaves_no_others_unreferred(claimed: int) -> None:
     """A hospital without diseased eyes cannot detect false counts of others."""
     honest = [{"referable_sought": counts(*np.linspace(low, 0.9, 100))} for low in (0.3, 0.35, 0.4)]
-    pooled = lent([*honest, {"referable_sought": counts(0.999) * claimed}, {}])["referable_sought"]
+    pooled = evidence_counts([*honest, {"referable_sought": counts(0.999) * claimed}, {}])["referable_sought"]
     assert not (pooled % 1).any()
     found = choose_operating_point(np.zeros(300, bool), np.linspace(0, 0.4, 300), 0.5, settings(fewest=20), pooled)
     assert found.source is Source.POOLED
@@ -190,18 +190,20 @@ def test_labelled_oedema_counts_for_a_model_with_an_output_of_it_alone(tiny_site
 
 def test_counts_are_summed_over_hospitals(simulate) -> None:
     sites = [simulate(seed, labels=seed) for seed in range(3)]
-    found = evidence(add([table(p, p.referable, 5) for p in sites]))
+    found = pooled_evidence(add([table(p, p.referable, 5) for p in sites]))
     assert found is not None
     assert found.urgent is not None
     assert found.urgent.sum() == sum((p.grade >= 3).sum() for p in sites)
-    assert evidence(add([])) is None
+    assert pooled_evidence(add([])) is None
 
 
 @hypothesis(max_examples=25)
 @given(seed=st.integers(0, 300), fewest=st.integers(1, 200), floor=st.sampled_from([0.5, 0.9]))
 def test_a_withheld_urgent_calls_nobody_and_leaves_nobody_unreferred(simulate, seed, fewest, floor) -> None:
     p = simulate(seed)
-    points = choose_operating_points(p, settings(fewest=fewest, floor=floor), Evidence(np.zeros(BINS), np.zeros(BINS)))
+    points = choose_operating_points(
+        p, settings(fewest=fewest, floor=floor), PooledEvidence(np.zeros(BINS), np.zeros(BINS))
+    )
     assert points.urgent is not None
     above = p.vision_threatening_score >= points.urgent.threshold
     assert call_referable(points, p)[above].all()

@@ -10,7 +10,7 @@ import torch
 
 from teledx_fed.config.loading import build as settings_of
 from teledx_fed.config.settings import Settings
-from teledx_fed.core.examples import Patients, Shard, Site
+from teledx_fed.core.examples import Identification, Shard, Site
 from teledx_fed.federation.simulation import federate
 from teledx_fed.model.network import build
 from teledx_fed.training.worker import Worker
@@ -40,7 +40,9 @@ def main(number: int, folder: Path) -> None:
     sites = {}
     for name in (f"site-{index}" for index in range(number)):
         examples = tiny_examples(name, 12)
-        sites[name] = Site(name, Shard(examples[:8], examples[8:16], examples[16:]), TinyImages(folder), Patients.GIVEN)
+        sites[name] = Site(
+            name, Shard(examples[:8], examples[8:16], examples[16:]), TinyImages(folder), Identification.GIVEN
+        )
     worker = Worker(build(settings().model, 0))
     federate(sites, [worker], settings(), folder, reporter)
     assert [len(report.accepted) for report in reporter.rounds] == [number] * 3

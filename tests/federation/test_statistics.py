@@ -10,7 +10,7 @@ import pytest
 from flwr.app import Context, Error, Message, RecordDict
 
 from teledx_fed.config.settings import Settings
-from teledx_fed.core.examples import Patients, Reason, SetAside, Site
+from teledx_fed.core.examples import Identification, SetAside, SetAsideReason, Site
 from teledx_fed.core.reports import Readiness
 from teledx_fed.core.updates import Tables
 from teledx_fed.data.summary import CELLS, SHAPES, by_cell
@@ -77,7 +77,7 @@ def test_every_site_tells_its_tables(ask: Callable[..., tuple[Replies, dict[str,
     assert replies.accepted == tuple(tables) == NAMES
     assert {name: table.shape for name, table in tables["north"].items()} == SHAPES
     assert by_cell(tables["north"])["grades"] == dict.fromkeys("01234", 20)
-    assert by_cell(tables["north"])["patients"][Patients.GIVEN] == 60
+    assert by_cell(tables["north"])["patients"][Identification.GIVEN] == 60
 
 
 @pytest.mark.parametrize(("spoil", "reason"), FAULTS.values(), ids=FAULTS)
@@ -184,7 +184,7 @@ def test_a_site_is_ready_with_enough_to_learn_from_and_to_score(
 def test_a_site_with_few_patients_tells_nothing_of_them(
     ask: Callable[..., tuple[Replies, dict[str, Tables]]], tiny_site: Callable[..., Site]
 ) -> None:
-    site = replace(tiny_site("north", 4), set_aside=(SetAside("patient-7.jpg", Reason.BAD),))
+    site = replace(tiny_site("north", 4), set_aside=(SetAside("patient-7.jpg", SetAsideReason.BAD),))
     _, tables = ask(sites=[site], outbound__min_patients=13)
     assert tables["north"].pop("declared") == 26  # 24, rounded up
     assert not any(table.any() for table in tables["north"].values())
@@ -204,7 +204,7 @@ def test_the_answer_holds_no_text_of_the_site(
     site = replace(
         site,
         shard=replace(site.shard, train=spying),
-        set_aside=tuple(SetAside(f"CANARY-{n}.jpg", Reason.BAD, "CANARY") for n in range(20)),
+        set_aside=tuple(SetAside(f"CANARY-{n}.jpg", SetAsideReason.BAD, "CANARY") for n in range(20)),
     )
     ask({"north": watch}, sites=[site])
     (content,) = sent

@@ -6,10 +6,10 @@ import timm
 import torch
 
 from teledx_fed.config.learning import ModelSettings
-from teledx_fed.core.errors import UnavailableError
+from teledx_fed.core.errors import ConfigurationError, UnavailableError
 from teledx_fed.model.backbone import BatchNorm
 from teledx_fed.model.network import build, load, pack, read_network, save
-from teledx_fed.model.pretrained import lite0_state
+from teledx_fed.model.pretrained import lite0_state, load_hub
 
 
 def tiny(**settings: object) -> ModelSettings:
@@ -175,6 +175,29 @@ def test_an_unreachable_hub_is_an_error_and_never_a_fallback(monkeypatch: pytest
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(UnavailableError, match=r"model.initial=hub must reach the model hub for resnet10t"):
         build(ModelSettings(name="resnet10t", initial="hub"), seed=0)
+
+
+def test_an_unexpected_error_while_loading_from_the_hub_is_not_reported_as_an_unreachable_hub(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("a fault of the program")
+
+    network = build(tiny(), seed=0)
+    monkeypatch.setattr("timm.create_model", fail)
+    with pytest.raises(RuntimeError, match="a fault of the program"):
+        load_hub(network.backbone, "resnet10t")
+
+
+@pytest.mark.parametrize(
+    ("name", "initial", "requirement"),
+    [("resnet_10", "none", "be the name of a network in timm"), ("test_vit4", "hub", "have weights at timm's hub")],
+)
+def test_a_name_that_timm_or_its_hub_does_not_have_is_a_configuration_error(
+    name: str, initial: str, requirement: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=f"model.name must {requirement}"):
+        build(ModelSettings(name=name, initial=initial), seed=0)
 
 
 def test_normalisation_is_the_networks_own() -> None:

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from teledx_fed.config.loading import build, save
 from teledx_fed.config.settings import CHOICES
 from teledx_fed.evaluation import test_predictions
-from teledx_fed.experiment import conduct
+from teledx_fed.experiment import run_experiment
 from teledx_fed.reporting.__main__ import app
 from teledx_fed.reporting.comparison import Comparison, critical_difference, ranks
 from teledx_fed.reporting.plots_of_runs import _groups
@@ -57,7 +57,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             {**values, "data": {**values["data"], "cache": str(base / "cache")}, "folder": str(base / name)}
         )
         save(settings, base / name / "config.yaml")
-        conduct(settings, base / name)
+        run_experiment(settings, base / name)
     return {name: base / name for name in RUNS}
 
 

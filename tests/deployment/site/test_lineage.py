@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 from benchmarks.jobs.deployed import draw_photographs
 from teledx_fed.config.settings import Settings
-from teledx_fed.core.examples import Collection, Example, Patients, Site
+from teledx_fed.core.examples import Collection, Example, Identification, Site
 from teledx_fed.core.reports import SILENT
 from teledx_fed.data.array_photographs import PhotographInMemory
 from teledx_fed.data.hospitals import _without_patients, hospitals
@@ -69,7 +69,7 @@ def test_a_patient_who_withdraws_is_in_no_shard_and_no_cache(
 )
 def test_who_withdrew_is_found_however_the_file_was_saved(home: SiteDirectory, name: str, encoding: str) -> None:
     image = PhotographInMemory("eye", np.zeros((2, 2, 3), np.uint8))
-    collection = Collection((Example(image, 0, "José 07"), Example(image, 0, "8")), Patients.GIVEN)
+    collection = Collection((Example(image, 0, "José 07"), Example(image, 0, "8")), Identification.GIVEN)
     home.excluded.write_bytes(f"{name}\n".encode(encoding))
     without = lineage.excluded(home)
     stays = name == "Jose"

@@ -9,13 +9,13 @@ from tempfile import TemporaryDirectory
 
 from teledx_fed.config.settings import Settings
 from teledx_fed.core.checks import one_of
-from teledx_fed.core.examples import Collection, Patients, Reason, SetAside, Site
+from teledx_fed.core.examples import Collection, Identification, SetAside, SetAsideReason, Site
 from teledx_fed.core.files import write_text
 from teledx_fed.core.formatting import size
 from teledx_fed.core.reports import Reporter
 from teledx_fed.data.hospitals import collections, hospitals
 from teledx_fed.data.layouts import layout_names, read
-from teledx_fed.data.walk import in_words
+from teledx_fed.data.walk import describe_not_taken
 from teledx_fed.deployment.common.events import Disk
 from teledx_fed.deployment.site import disk_space
 from teledx_fed.deployment.site.checks.check import Check, Checks, State, fail, ok, warn
@@ -25,11 +25,11 @@ from teledx_fed.deployment.site.settings import SiteDirectory
 SHOWN = 3
 MOST_UNGRADABLE = 0.5
 KNOWN = {
-    Patients.GIVEN: "as the data name them",
-    Patients.PARTLY_GIVEN: "partly as the data name them",
-    Patients.INFERRED: "inferred from the names of the files",
-    Patients.PARTLY_INFERRED: "partly inferred from the names of the files",
-    Patients.UNKNOWN: "unknown: each photograph counts as a patient of its own",
+    Identification.GIVEN: "as the data name them",
+    Identification.PARTLY_GIVEN: "partly as the data name them",
+    Identification.INFERRED: "inferred from the names of the files",
+    Identification.PARTLY_INFERRED: "partly inferred from the names of the files",
+    Identification.UNKNOWN: "unknown: each photograph counts as a patient of its own",
 }
 
 
@@ -78,7 +78,7 @@ def _room(home: SiteDirectory, photographs: int, side: int) -> Check:
 def _told(home: SiteDirectory, collection: Collection) -> Checks:
     aside = Counter(one.reason for one in collection.set_aside)
     written = _written(home, collection)
-    yield from _problems(home, [one for one in collection.set_aside if one.reason is Reason.BAD], written)
+    yield from _problems(home, [one for one in collection.set_aside if one.reason is SetAsideReason.BAD], written)
     yield _files(collection)
     yield _grades(home, collection)
     yield _patients(home, collection)
@@ -134,22 +134,22 @@ def _patients(home: SiteDirectory, collection: Collection) -> Check:
 
 def _files(collection: Collection) -> Check:
     taken = f"{len(collection.examples)} photographs are taken, {len(collection.set_aside)} set aside"
-    if left := in_words(collection.not_taken):
+    if left := describe_not_taken(collection.not_taken):
         return warn("files", f"{taken}; {left}", "Convert what is a photograph; what is none does no harm.")
     return ok("files", f"{taken}, and no other file lies there")
 
 
-def _gradability(photographs: int, aside: Counter[Reason], written: Path) -> Check:
-    ungradable = aside[Reason.UNGRADABLE]
-    found = f"{ungradable} of {photographs} photographs are ungradable, {aside[Reason.UNGRADED]} have no grade"
+def _gradability(photographs: int, aside: Counter[SetAsideReason], written: Path) -> Check:
+    ungradable = aside[SetAsideReason.UNGRADABLE]
+    found = f"{ungradable} of {photographs} photographs are ungradable, {aside[SetAsideReason.UNGRADED]} have no grade"
     if ungradable > MOST_UNGRADABLE * photographs:
         return warn("gradability", found, f"More than half cannot be used: look at {written}.")
     return ok("gradability", found)
 
 
-def _copies(aside: Counter[Reason], written: Path) -> Check:
-    conflicting = aside[Reason.CONFLICTING_GRADES]
-    found = f"{aside[Reason.DUPLICATE]} copies set aside, {conflicting} whose copies have another grade"
+def _copies(aside: Counter[SetAsideReason], written: Path) -> Check:
+    conflicting = aside[SetAsideReason.CONFLICTING_GRADES]
+    found = f"{aside[SetAsideReason.DUPLICATE]} copies set aside, {conflicting} whose copies have another grade"
     if conflicting:
         return warn("copies", found, f"They are left out: look at {written}.")
     return ok("copies", found)
