@@ -20,7 +20,7 @@ from teledx_fed.reporting.wording import MODELS
 
 
 @dataclass(frozen=True)
-class Row:
+class ModelRow:
     """A run, or a baseline of the first run: its `scores`, and its paired `difference` from the first run."""
 
     name: str
@@ -48,27 +48,27 @@ class Comparison:
         first, *others = self.runs
         baselines = {model: MODELS[model] for model in MODELS if model in first.report and model != "federated"}
         repeats = [repeat.named({"federated": self.names[0], **baselines}) for repeat in first.repeats]
-        apart: dict[str, list[str]] = {}
+        unpaired: dict[str, list[str]] = {}
         for name, run in zip(self.names[1:], others, strict=True):
             if run.report["data"] != first.report["data"]:
-                apart.setdefault("other photographs or grades", []).append(name)
+                unpaired.setdefault("other photographs or grades", []).append(name)
             elif len(run.repeats) != len(repeats):
-                apart.setdefault("another number of seeds", []).append(name)
+                unpaired.setdefault("another number of seeds", []).append(name)
             else:
                 try:
                     repeats = [a | b.named({"federated": name}) for a, b in zip(repeats, run.repeats, strict=True)]
                 except (DataError, KeyError):
-                    apart.setdefault("other patients tested, or other hospitals", []).append(name)
-        reasons = [f"{', '.join(named)} with {what}" for what, named in apart.items()]
-        return f"{'; '.join(reasons)} than {self.names[0]}" if apart else repeats
+                    unpaired.setdefault("other patients tested, or other hospitals", []).append(name)
+        reasons = [f"{', '.join(names)} with {reason}" for reason, names in unpaired.items()]
+        return f"{'; '.join(reasons)} than {self.names[0]}" if unpaired else repeats
 
     @cached_property
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[ModelRow]:
         if isinstance(self.paired, str):
-            return [Row(n, run.report["federated"], None) for n, run in zip(self.names, self.runs, strict=True)]
+            return [ModelRow(n, run.report["federated"], None) for n, run in zip(self.names, self.runs, strict=True)]
         replicates, drawn = resampling(self.runs[0].settings)
         compared = compare_models(self.paired, replicates, drawn, self.names[0], HEADLINE, others_minus_reference=True)
-        return [Row(name, scores, compared.differences.get(name)) for name, scores in compared.models.items()]
+        return [ModelRow(name, scores, compared.differences.get(name)) for name, scores in compared.models.items()]
 
     @property
     def sites(self) -> list[str]:

@@ -8,7 +8,7 @@ from pydantic import TypeAdapter
 
 from teledx_fed.core.operating_points import OperatingPoint, basis
 from teledx_fed.evaluation.operating_points import performance, share
-from teledx_fed.evaluation.predictions import REFERABLE, VISION_THREATENING, Booleans, Predictions
+from teledx_fed.evaluation.predictions import REFERABLE, VISION_THREATENING, Booleans
 from teledx_fed.evaluation.test_predictions import Evaluation
 
 MODEL = "federated"
@@ -16,13 +16,13 @@ POINT = TypeAdapter(OperatingPoint)
 Json = dict[str, Any]
 
 
-def points_of(tested: Evaluation) -> Mapping[str, Json]:
+def points_of(evaluation: Evaluation) -> Mapping[str, Json]:
     """Return the federated model's points by hospital: `referable` and `urgent`, one for each fold of the first seed.
 
     `urgent` counts the eyes for which it is not withheld. `severe_referred` is the share of eyes of grade 3 and 4 that
     are at least referred. `oedema_alone` is that of lower grades with labelled oedema, if the model lacks its output.
     """
-    return {site: _of_site(tested, site) for site in tested.points.get(MODEL, {})}
+    return {site: _of_site(evaluation, site) for site in evaluation.points.get(MODEL, {})}
 
 
 def basis_of(point: Json) -> str:
@@ -30,30 +30,31 @@ def basis_of(point: Json) -> str:
     return basis(POINT.validate_python(point))
 
 
-def _of_site(tested: Evaluation, site: str) -> Json:
-    found, refers = tested.predictions[MODEL][site], tested.called[MODEL][site]
-    points = tested.points[MODEL][site]
-    severe, alone = found.grade >= VISION_THREATENING, found.referable & ~found.detectable(REFERABLE)
-    listed = [point.urgent for point in points if point.urgent is not None]
+def _of_site(evaluation: Evaluation, site: str) -> Json:
+    tested, refers = evaluation.predictions[MODEL][site], evaluation.called[MODEL][site]
+    points = evaluation.points[MODEL][site]
+    severe, alone = tested.grade >= VISION_THREATENING, tested.referable & ~tested.detectable(REFERABLE)
+    urgent = [point.urgent for point in points if point.urgent is not None]
     return {
-        "referable": _point([point.referable for point in points], found.detectable(REFERABLE), refers),
-        "urgent": _urgent(tested, site, found, listed) if listed else None,
+        "referable": _point([point.referable for point in points], tested.detectable(REFERABLE), refers),
+        "urgent": _urgent(evaluation, site, urgent) if urgent else None,
         "severe_referred": asdict(share(refers[severe])),
         "oedema_alone": asdict(share(refers[alone])),
     }
 
 
-def _urgent(tested: Evaluation, site: str, found: Predictions, points: list[OperatingPoint]) -> Json:
-    decided, called = ~tested.withheld[MODEL][site], tested.urgent[MODEL][site]
-    healthy = decided & (found.grade == 0)
+def _urgent(evaluation: Evaluation, site: str, points: list[OperatingPoint]) -> Json:
+    tested, called = evaluation.predictions[MODEL][site], evaluation.urgent[MODEL][site]
+    decided = ~evaluation.withheld[MODEL][site]
+    healthy = decided & (tested.grade == 0)
     return {
-        **_point(points, found.detectable(VISION_THREATENING)[decided], called[decided]),
+        **_point(points, tested.detectable(VISION_THREATENING)[decided], called[decided]),
         "withheld_eyes": int((~decided).sum()),
         "grade_0_called": asdict(share(called[healthy])),
     }
 
 
-def _point(points: list[OperatingPoint], sought: Booleans, called: Booleans) -> Json:
+def _point(points: list[OperatingPoint], positive: Booleans, called: Booleans) -> Json:
     """Return points without their own test: `test` is of all folds."""
     listed = [{name: value for name, value in asdict(point).items() if name != "test"} for point in points]
-    return {"points": listed, "test": asdict(performance(sought, called))}
+    return {"points": listed, "test": asdict(performance(positive, called))}

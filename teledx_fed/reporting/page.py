@@ -23,7 +23,7 @@ CHANCE = {"referable_auroc": 0.5, "qwk": 0.0}
 MEAN, ALL = "Mean of hospitals", "All patients"
 
 Json = Mapping[str, Any]
-Scores = Mapping[str, Mapping[str, Json]]
+ScoresByPlace = Mapping[str, Mapping[str, Json]]
 """Metrics by place (a hospital, their mean, all patients), then by model."""
 
 
@@ -80,16 +80,16 @@ def _template() -> Any:
     return environment.get_template("report.html.jinja", globals=constants)
 
 
-def _scores(found: Json, report: Json) -> Scores:
+def _scores(results: Json, report: Json) -> ScoresByPlace:
     """Return the metrics of the report's models, or of its differences from the baselines."""
-    models = [model for model in MODELS if model in found]
+    models = [model for model in MODELS if model in results]
     sites = {
-        _label(report, site): {model: found[model]["sites"].get(site, {}) for model in models}
+        _label(report, site): {model: results[model]["sites"].get(site, {}) for model in models}
         for site in report["sites"]
     }
     return {
-        MEAN: {model: found[model]["mean_of_sites"] for model in models},
-        ALL: {model: found[model]["all_patients"] for model in models},
+        MEAN: {model: results[model]["mean_of_sites"] for model in models},
+        ALL: {model: results[model]["all_patients"] for model in models},
         **sites,
     }
 
@@ -99,21 +99,21 @@ def _label(report: Json, site: str) -> str:
     return f"{site}\n(patients {report['sites'][site]['patients_known']})"
 
 
-def _defined(scores: Scores, metric: str) -> bool:
+def _defined(scores: ScoresByPlace, metric: str) -> bool:
     """Whether a metric is defined anywhere: a head without grades lacks metrics of grades."""
-    return any(found.get(metric) for models in scores.values() for found in models.values())
+    return any(metrics.get(metric) for models in scores.values() for metrics in models.values())
 
 
-def _bars(scores: Scores) -> dict[str, Markup]:
+def _bars(scores: ScoresByPlace) -> dict[str, Markup]:
     return {metric: Markup(plots.bars(_rows(scores, metric), chance)) for metric, chance in _drawn(scores).items()}
 
 
-def _forests(differences: Scores) -> dict[str, dict[str, Markup]]:
+def _forests(differences: ScoresByPlace) -> dict[str, dict[str, Markup]]:
     """Return forest plots by metric and baseline; the plots of a metric share their axis."""
     return {metric: _forest(_rows(differences, metric)) for metric in _drawn(differences)}
 
 
-def _forest(rows: list[plots.Row]) -> dict[str, Markup]:
+def _forest(rows: list[plots.BarRow]) -> dict[str, Markup]:
     span = plots.span([estimate for _, differences in rows for estimate in differences.values()])
     return {
         baseline: Markup(plots.forest([(label, by[baseline]) for label, by in rows], baseline, span))
@@ -121,30 +121,29 @@ def _forest(rows: list[plots.Row]) -> dict[str, Markup]:
     }
 
 
-def _drawn(scores: Scores) -> dict[str, float]:
+def _drawn(scores: ScoresByPlace) -> dict[str, float]:
     """Return the value of chance for each metric that has bars; all patients together have no bar."""
     hospitals = {of: models for of, models in scores.items() if of != ALL}
     return {metric: chance for metric, chance in CHANCE.items() if _defined(hospitals, metric)}
 
 
-def _rows(scores: Scores, metric: str) -> list[plots.Row]:
+def _rows(scores: ScoresByPlace, metric: str) -> list[plots.BarRow]:
     """Return a row for each hospital, then for their mean."""
-    labels = [label for label in scores if label not in (MEAN, ALL)]
-    return [(label, {model: found.get(metric) for model, found in scores[label].items()}) for label in (*labels, MEAN)]
+    places = [*(place for place in scores if place not in (MEAN, ALL)), MEAN]
+    return [(place, {model: metrics.get(metric) for model, metrics in scores[place].items()}) for place in places]
 
 
 def _learning(report: Json, rounds: Sequence[Sequence[Json]]) -> dict[str, Markup]:
     """Draw learning curves. A round's metrics are of the model at its start, so of the round before."""
-    parts = report["parts"]
-    best = parts[0]["best_round"] if len(parts) == 1 else None
+    best = report["parts"][0]["best_round"] if len(report["parts"]) == 1 else None
     courses = {
         metric: [[(line["round"] - 1, line["metrics"].get(metric)) for line in lines] for lines in rounds]
         for metric in CHANCE
     }
     return {
-        metric: Markup(plots.learning_curve(parts, best))
-        for metric, parts in courses.items()
-        if any(value is not None for course in parts for _, value in course)
+        metric: Markup(plots.learning_curve(of_parts, best))
+        for metric, of_parts in courses.items()
+        if any(value is not None for course in of_parts for _, value in course)
     }
 
 
@@ -152,22 +151,22 @@ def _curves(report: Json) -> Json:
     """Draw the curves of each site; ROC needs referable and other eyes."""
     curves, federated = report["curves"], report["curves"]["federated"]
     return {
-        "confusion": {site: found["confusion"] for site, found in federated.items() if found["confusion"]},
+        "confusion": {site: drawn["confusion"] for site, drawn in federated.items() if drawn["confusion"]},
         "roc": {
-            site: Markup(plots.roc(_rocs(curves, site), _operating_point(found["roc"])))
-            for site, found in federated.items()
-            if found["roc"] and found["roc"]["true_positive_rate"]
+            site: Markup(plots.roc(_rocs(curves, site), _operating_point(drawn["roc"])))
+            for site, drawn in federated.items()
+            if drawn["roc"]["true_positive_rate"]
         },
         "reliability": {
-            site: Markup(plots.reliability(found["reliability"]))
-            for site, found in federated.items()
-            if found["reliability"] and found["reliability"]["count"]
+            site: Markup(plots.reliability(drawn["reliability"]))
+            for site, drawn in federated.items()
+            if drawn["reliability"]["count"]
         },
     }
 
 
 def _rocs(curves: Json, site: str) -> Json:
-    return {model: curves[model][site]["roc"] for model in MODELS if curves.get(model, {}).get(site, {}).get("roc")}
+    return {model: curves[model][site]["roc"] for model in MODELS if site in curves.get(model, {})}
 
 
 def _operating_point(roc: Json) -> tuple[float, float] | None:

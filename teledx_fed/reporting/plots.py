@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from teledx_fed.core.formatting import number
-from teledx_fed.reporting.wording import Estimate
+from teledx_fed.reporting.wording import EstimateValues
 
 PALETTE = {
     "federated": "#0072b2",
@@ -53,15 +53,16 @@ STYLE: Any = {
     "lines.solid_capstyle": "round",
 }
 
-Row = tuple[str, Mapping[str, Estimate | None]]
+BarRow = tuple[str, Mapping[str, EstimateValues | None]]
 """A row's label, and its estimates by model."""
-Difference = tuple[str, Estimate | None]
+ForestRow = tuple[str, EstimateValues | None]
+"""A row's label, and its difference from the baseline."""
 Course = Sequence[tuple[float, float | None]]
 """A score after each round, or by megabytes."""
 
 
 @mpl.rc_context(STYLE)
-def bars(rows: Sequence[Row], chance: float) -> str:
+def bars(rows: Sequence[BarRow], chance: float) -> str:
     """Draw estimates by site and model as bars from `chance`."""
     models = list(rows[0][1])
     figure, axes = _axes(4.6, 0.5 + len(rows) * max(0.45, 0.16 * len(models) + 0.14))
@@ -81,7 +82,7 @@ def bars(rows: Sequence[Row], chance: float) -> str:
 
 
 @mpl.rc_context(STYLE)
-def forest(rows: Sequence[Difference], baseline: str, span: tuple[float, float]) -> str:
+def forest(rows: Sequence[ForestRow], baseline: str, span: tuple[float, float]) -> str:
     """Draw differences by site with intervals and a line at zero; the last row is their mean."""
     figure, axes = _axes(3.7, 0.5 + 0.45 * len(rows))
     axes.axvline(0, color=PALETTE["muted"], linewidth=0.8)
@@ -119,11 +120,11 @@ def learning_curve(courses: Sequence[Course], best: int | None) -> str:
 
 def mean_course(courses: Sequence[Course]) -> list[tuple[float, float]]:
     """Return the mean of defined scores at each place on the x axis."""
-    held: defaultdict[float, list[float]] = defaultdict(list)
+    scores: defaultdict[float, list[float]] = defaultdict(list)
     for course in courses:
         for place, value in course:
-            held[place].append(np.nan if value is None else value)
-    defined = {place: [value for value in values if value == value] for place, values in held.items()}
+            scores[place].append(np.nan if value is None else value)
+    defined = {place: [value for value in values if value == value] for place, values in scores.items()}
     return [(place, float(np.mean(values)) if values else np.nan) for place, values in sorted(defined.items())]
 
 
@@ -162,7 +163,7 @@ def reliability(curve: Mapping[str, Sequence[float]]) -> str:
     return _svg(figure)
 
 
-def span(estimates: Sequence[Estimate | None]) -> tuple[float, float]:
+def span(estimates: Sequence[EstimateValues | None]) -> tuple[float, float]:
     """Return the axis of several forest plots: all intervals, and zero, with a margin."""
     ends = [0.0, *np.ravel([_numbers(estimate) for estimate in estimates])]
     low, high = np.nanmin(ends), np.nanmax(ends)
@@ -195,7 +196,7 @@ def _rows(axes: Axes, labels: Sequence[str]) -> None:
     axes.spines["left"].set_visible(False)
 
 
-def _numbers(estimate: Estimate | None) -> list[float]:
+def _numbers(estimate: EstimateValues | None) -> list[float]:
     return [np.nan if (v := (estimate or {}).get(name)) is None else v for name in ("value", "low", "high")]
 
 

@@ -71,13 +71,13 @@ def heat(values: np.ndarray, rows: Sequence[str], columns: Sequence[str], titles
     figure = Figure(figsize=(2.2 + 0.95 * len(columns) * len(values), 1.7 + ROW * len(rows)), layout="constrained")
     panels: list[Axes] = list(np.atleast_1d(figure.subplots(1, len(values), sharey=True)))
     for axes, panel, title in zip(panels, values, titles, strict=True):
-        known = panel[~np.isnan(panel)]
-        low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
+        defined = panel[~np.isnan(panel)]
+        low, high = (float(defined.min()), float(defined.max())) if defined.size else (0.0, 1.0)
         axes.imshow(panel, cmap="cividis", vmin=low, vmax=high, aspect="auto")
         for (y, x), value in np.ndenumerate(panel):
             dark = (value - low) < 0.55 * (high - low)
-            told = "–" if np.isnan(value) else f"{value:.3f}"
-            axes.text(x, y, told, ha="center", va="center", size=8, color="white" if dark else "black")
+            text = "–" if np.isnan(value) else f"{value:.3f}"
+            axes.text(x, y, text, ha="center", va="center", size=8, color="white" if dark else "black")
         axes.set_xticks(range(len(columns)), [column.replace("_", " ") for column in columns], rotation=35, ha="right")
         axes.set_yticks(range(len(rows)), rows)
         axes.tick_params(length=0, labelcolor=PALETTE["ink"])

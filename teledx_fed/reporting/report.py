@@ -40,7 +40,7 @@ def write_report(
 ) -> Mapping[str, Any]:
     """Write the report. `sites` are those of the first part; `repeats` have different seeds."""
     lines = {part: json_lines(folder / part.name / "rounds.jsonl") for part in parts}
-    said = [line for of_part in lines.values() for line in of_part]
+    rounds = [line for of_part in lines.values() for line in of_part]
     models = [model for model in repeats[0].predictions if model in MODELS]
     alone = [model for model in repeats[0].predictions if model not in MODELS]
     rows = ["federated", *alone, *(["centralised"] if "centralised" in models else [])]
@@ -64,11 +64,11 @@ def write_report(
         "not_taken": {name: by_reason(site.not_taken) for name, site in sites.items()},
         "label_noise": {name: label_noise(site.set_aside) for name, site in sites.items()},
         "shared": count_shared({name: site.set_aside for name, site in sites.items()}),
-        "bytes": {way: sum(line[f"bytes_{way}"] for line in said) for way in ("up", "down")},
+        "bytes": {direction: sum(line[f"bytes_{direction}"] for line in rounds) for direction in ("up", "down")},
         "seconds": clock.seconds(),
         **_absences(lines, sites),
     }
-    report = schema.validate(values)
+    report = schema.REPORT.validate_python(values)
     write_text(folder / "report.json", schema.as_text(report))
     write_text(folder / "set_aside.csv", _set_aside(sites))
     return schema.as_dict(report)
@@ -86,8 +86,8 @@ def _rounds(lines: Sequence[Mapping[str, Any]], settings: Settings) -> int:
 def _digest(sites: Iterable[Site]) -> str:
     """Return a hash of photographs and labels, equal whichever hospital has them. It reveals neither."""
     everyone = (example for site in sites for example in site.shard.everyone)
-    found = sorted(f"{example.image.digest()} {example.grade} {example.oedema}" for example in everyone)
-    return sha256("\n".join(found).encode()).hexdigest()
+    hashes = sorted(f"{example.image.digest()} {example.grade} {example.oedema}" for example in everyone)
+    return sha256("\n".join(hashes).encode()).hexdigest()
 
 
 def _about(site: Site, settings: Settings) -> dict[str, Any]:
@@ -111,16 +111,16 @@ def _share(examples: Sequence[Example]) -> float:
     return sum(example.referable for example in examples) / len(examples)
 
 
-def _too_few(tested: Evaluation) -> dict[str, dict[PatientKind, int]]:
+def _too_few(evaluation: Evaluation) -> dict[str, dict[Kind, int]]:
     """Return by site the kinds of patients of which too few were tested with the federated model."""
-    predictions, called = tested.predictions["federated"], tested.called["federated"]
-    return {site: lacking(patients_of_kinds(found, called[site])) for site, found in predictions.items()}
+    predictions, called = evaluation.predictions["federated"], evaluation.called["federated"]
+    return {site: lacking(patients_of_kinds(tested, called[site])) for site, tested in predictions.items()}
 
 
-def _curves(tested: Evaluation) -> dict[str, dict[str, Any]]:
+def _curves(evaluation: Evaluation) -> dict[str, dict[str, Any]]:
     return {
-        model: {site: curves(found, tested.called[model][site]) for site, found in by_site.items()}
-        for model, by_site in tested.predictions.items()
+        model: {site: curves(tested, evaluation.called[model][site]) for site, tested in by_site.items()}
+        for model, by_site in evaluation.predictions.items()
     }
 
 
@@ -128,8 +128,8 @@ def _absences(lines: Mapping[Part, Sequence[Mapping[str, Any]]], sites: Iterable
     """Return by site the rounds in which it was refused or silent."""
     refused: dict[str, dict[str, str]] = {name: {} for name in sites}
     silent: dict[str, list[str]] = {name: [] for name in sites}
-    for part, told in lines.items():
-        for line in told:
+    for part, rounds in lines.items():
+        for line in rounds:
             when = f"{line['round']} of {part.name}" if part.name else str(line["round"])
             for name, reason in line["refused"].items():
                 refused[name][when] = reason

@@ -115,10 +115,12 @@ def same_data(runs: Sequence[Run]) -> None:
 
 def differing(runs: Sequence[Run]) -> dict[str, list[Any]]:
     """Return by dotted name the values of settings in which the runs differ, except paths."""
-    by_run = [flat(without_places(run.settings)) | {"model.file": _file(run.settings)} for run in runs]
-    names = dict.fromkeys(name for settings in by_run for name in settings)
-    found = {name: [settings.get(name) for settings in by_run] for name in names if not name.startswith(NOT_COMPARED)}
-    return {name: values for name, values in found.items() if any(value != values[0] for value in values)}
+    flattened = [flat(without_places(run.settings)) | {"model.file": _file(run.settings)} for run in runs]
+    names = dict.fromkeys(name for settings in flattened for name in settings)
+    values = {
+        name: [settings.get(name) for settings in flattened] for name in names if not name.startswith(NOT_COMPARED)
+    }
+    return {name: by_run for name, by_run in values.items() if any(value != by_run[0] for value in by_run)}
 
 
 def _file(settings: Settings) -> str | None:
@@ -130,7 +132,7 @@ def without_paths(text: str) -> str:
     return "data_root=PATH" if _name(text) == "data_root" else PATH.sub("PATH", text)
 
 
-def told_apart(names: Sequence[str]) -> list[str]:
+def numbered(names: Sequence[str]) -> list[str]:
     """Return the names without paths, numbered where they are equal."""
     texts = [without_paths(name) for name in names]
     return [f"{name} {texts[: i + 1].count(name)}" if texts.count(name) > 1 else name for i, name in enumerate(texts)]
@@ -159,7 +161,7 @@ def names(runs: Sequence[Run]) -> list[str]:
     ]
     if all(chosen) and len(set(chosen)) == len(runs):
         return chosen
-    return told_apart([run.folder.resolve().name for run in runs])
+    return numbered([run.folder.resolve().name for run in runs])
 
 
 def _differs(choice: str, runs: Sequence[Run]) -> bool:

@@ -1,7 +1,5 @@
 """Table of a sweep: all runs side by side, or a grid for two swept choices."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,8 +16,8 @@ from teledx_fed.evaluation.test_predictions import Evaluation
 from teledx_fed.reporting.comparison import Comparison
 from teledx_fed.reporting.plots_of_runs import heat, save
 from teledx_fed.reporting.report import resampling
-from teledx_fed.reporting.runs import Run, told_apart
-from teledx_fed.reporting.tables_of_runs import markdown_table, not_run, write_comparison
+from teledx_fed.reporting.runs import Run, numbered
+from teledx_fed.reporting.tables_of_runs import FIGURES, csv_text, figures, markdown_table, not_run, write_comparison
 from teledx_fed.reporting.wording import METRICS, between
 
 METRIC = PRIMARY[0]
@@ -57,7 +55,7 @@ class Grid:
     @cached_property
     def cells(self) -> dict[tuple[str, str], dict[str, Cell]]:
         """Cells by run and place; differences are within a paired row."""
-        found: dict[tuple[str, str], dict[str, Cell]] = {}
+        cells: dict[tuple[str, str], dict[str, Cell]] = {}
         for row, repeats in self.paired.items():
             present = self._present(row)
             if isinstance(repeats, str):
@@ -68,23 +66,28 @@ class Grid:
                 compared = compare(models, *drawn, reference, HEADLINE, others_minus_reference=True)
             for column in present:
                 against = compared.differences.get(column) if self.columns[0] in present else None
-                found[row, column] = {
-                    place: {"is": compared.models[column][place][METRIC], "less": against and against[place][METRIC]}
+                cells[row, column] = {
+                    place: {
+                        "estimate": compared.models[column][place][METRIC],
+                        "difference": against and against[place][METRIC],
+                    }
                     for place in PLACES
                 }
-        return found
+        return cells
 
     def _present(self, row: str) -> dict[str, Run]:
         return {column: self.runs[row, column] for column in self.columns if (row, column) in self.runs}
 
     def values(self, place: str) -> np.ndarray:
         """Return values (rows, columns), NaN where undefined."""
-        told = [[self.cells.get((row, column), {}).get(place) for column in self.columns] for row in self.rows]
-        return np.array([[cell["is"]["value"] if cell and cell["is"] else np.nan for cell in row] for row in told])
+        cells = [[self.cells.get((row, column), {}).get(place) for column in self.columns] for row in self.rows]
+        return np.array(
+            [[cell["estimate"]["value"] if cell and cell["estimate"] else np.nan for cell in row] for row in cells]
+        )
 
-    def told(self, place: str) -> list[list[str]]:
+    def texts(self, place: str) -> list[list[str]]:
         rows, cells = self.rows, self.cells
-        return [[row, *(_told(cells.get((row, column), {}).get(place)) for column in self.columns)] for row in rows]
+        return [[row, *(_text(cells.get((row, column), {}).get(place)) for column in self.columns)] for row in rows]
 
 
 def grid(runs: Sequence[Run]) -> Grid | None:
@@ -98,14 +101,14 @@ def grid(runs: Sequence[Run]) -> Grid | None:
         return None
     for name in swept:
         values = list(dict.fromkeys(choices[name] for choices in chosen))
-        told = [text.partition("=")[2] for text in told_apart([f"{name}={value}" for value in values])]
-        labels = dict(zip(values, told, strict=True))
-        chosen = [choices | {name: labels[choices[name]]} for choices in chosen]
-    either = [
+        labels = [text.partition("=")[2] for text in numbered([f"{name}={value}" for value in values])]
+        label_of = dict(zip(values, labels, strict=True))
+        chosen = [choices | {name: label_of[choices[name]]} for choices in chosen]
+    candidates = [
         Grid((rows, columns), {(c[rows], c[columns]): run for c, run in zip(chosen, runs, strict=True)})
         for rows, columns in (swept, swept[::-1])
     ]
-    return next((way for way in either if way.unpaired is None), either[0])
+    return next((candidate for candidate in candidates if candidate.unpaired is None), candidates[0])
 
 
 def write_sweep(folders: Sequence[Path], refused: Mapping[str, str], folder: Path) -> Path:
@@ -114,52 +117,48 @@ def write_sweep(folders: Sequence[Path], refused: Mapping[str, str], folder: Pat
     `refused` maps the choices of a failed run to the reason.
     """
     runs = [Run(path) for path in folders]
-    found = grid(runs)
-    if found is None:
+    table = grid(runs)
+    if table is None:
         return write_comparison(runs, folder, refused)
-    panels = [found.values(place) for place in PLACES]
-    save(heat(np.stack(panels), found.rows, found.columns, list(PLACES.values())), folder / "grid")
-    write_text(folder / "grid.csv", _csv(found))
-    write_text(folder / "grid.md", _markdown(found, refused))
+    panels = [table.values(place) for place in PLACES]
+    save(heat(np.stack(panels), table.rows, table.columns, list(PLACES.values())), folder / "grid")
+    write_text(folder / "grid.csv", _csv(table))
+    write_text(folder / "grid.md", _markdown(table, refused))
     return folder / "grid.md"
 
 
-def _csv(found: Grid) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    ends = ("value", "low", "high")
-    writer.writerow([*found.choices, "of", *ends, *(f"difference_{end}" for end in ends), "p", "holm"])
-    for (row, column), places in found.cells.items():
+def _csv(table: Grid) -> str:
+    lines: list[Sequence[str]] = [(*table.choices, "of", *FIGURES)]
+    for (row, column), places in table.cells.items():
         for place, cell in places.items():
-            estimate, difference = cell["is"] or {}, cell["less"] or {}
-            numbers = [estimate.get(end) for end in ends] + [difference.get(end) for end in (*ends, "p", "holm")]
-            told = ["" if value is None else f"{value:.5f}" for value in numbers]
-            writer.writerow([row, column, PLACES[place], *told])
-    return text.getvalue()
+            lines.append((row, column, PLACES[place], *figures(cell["estimate"], cell["difference"])))
+    return csv_text(lines)
 
 
-def _markdown(found: Grid, refused: Mapping[str, str]) -> str:
-    said = [
+def _markdown(table: Grid, refused: Mapping[str, str]) -> str:
+    sections = [
         "# A sweep",
-        f"{METRICS[METRIC]}. Rows: {found.choices[0]}; columns: {found.choices[1]}. {_brackets(found)}",
+        f"{METRICS[METRIC]}. Rows: {table.choices[0]}; columns: {table.choices[1]}. {_brackets(table)}",
         "![grid](grid.png)",
     ]
     for place, title in PLACES.items():
-        said += [f"## {title.capitalize()}", markdown_table(["", *found.columns], found.told(place))]
-    return "\n\n".join([*said, *not_run(list(found.runs.values()), refused)]) + "\n"
+        sections += [f"## {title.capitalize()}", markdown_table(["", *table.columns], table.texts(place))]
+    return "\n\n".join([*sections, *not_run(list(table.runs.values()), refused)]) + "\n"
 
 
-def _brackets(found: Grid) -> str:
-    if found.unpaired is not None:
-        return f"Runs are not compared: {found.unpaired.rstrip('.')}."
+def _brackets(table: Grid) -> str:
+    if table.unpaired is not None:
+        return f"Runs are not compared: {table.unpaired.rstrip('.')}."
     return (
-        f"In brackets the paired difference from {found.columns[0]}, with its 95 % interval; the worst hospital of the "
+        f"In brackets the paired difference from {table.columns[0]}, with its 95 % interval; the worst hospital of the "
         "two need not be the same. Intervals are not adjusted for their number; p is, by row, under `holm` in grid.csv."
     )
 
 
-def _told(cell: Cell | None) -> str:
-    if cell is None or cell["is"] is None:
+def _text(cell: Cell | None) -> str:
+    if cell is None or cell["estimate"] is None:
         return "–"
-    value, less = number(cell["is"]["value"], ".3f"), cell["less"]
-    return value if less is None else f"{value} ({number(less['value'], '+.3f')}; {between(less, '.3f').strip('()')})"
+    value, difference = number(cell["estimate"]["value"], ".3f"), cell["difference"]
+    if difference is None:
+        return value
+    return f"{value} ({number(difference['value'], '+.3f')}; {between(difference, '.3f').strip('()')})"

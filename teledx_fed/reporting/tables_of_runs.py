@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from teledx_fed.core.formatting import number
 from teledx_fed.evaluation.metrics import PRIMARY
 from teledx_fed.reporting.comparison import (
     Comparison,
-    Row,
+    ModelRow,
     courses,
     critical_difference,
     friedman_p,
@@ -24,6 +24,9 @@ from teledx_fed.reporting.wording import METRICS, MODELS, between, too_few
 
 MOST_DRAWN = 12
 """The most runs that a plot can show legibly."""
+ENDS = ("value", "low", "high")
+FIGURES = (*ENDS, *(f"difference_{end}" for end in ENDS), "p", "holm")
+"""CSV columns of an estimate and its difference from the first run."""
 
 
 def write_comparison(runs: Sequence[Run], folder: Path, refused: Mapping[str, str] = {}) -> Path:
@@ -58,17 +61,25 @@ def _draw(comparison: Comparison, folder: Path) -> list[str]:
 
 def as_csv(comparison: Comparison) -> str:
     """Return a line for each run, hospital (or mean) and metric: value, interval, difference from the first run."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    ends = ("value", "low", "high")
-    writer.writerow(["run", "of", "metric", *ends, *(f"difference_{end}" for end in ends), "p", "holm"])
+    lines: list[Sequence[str]] = [("run", "of", "metric", *FIGURES)]
     for row in comparison.rows:
         for place, scores in _places(row.scores, comparison.sites):
             against = dict(_places(row.difference, comparison.sites))[place] if row.difference else {}
             for metric in PRIMARY:
-                estimate, difference = scores.get(metric) or {}, against.get(metric) or {}
-                values = [estimate.get(end) for end in ends] + [difference.get(end) for end in (*ends, "p", "holm")]
-                writer.writerow([row.name, place, metric, *("" if v is None else f"{v:.5f}" for v in values)])
+                lines.append((row.name, place, metric, *figures(scores.get(metric), against.get(metric))))
+    return csv_text(lines)
+
+
+def figures(estimate: Json | None, difference: Json | None) -> list[str]:
+    """Return the cells under FIGURES, empty where undefined."""
+    values = [(estimate or {}).get(name) for name in ENDS]
+    values += [(difference or {}).get(name) for name in (*ENDS, "p", "holm")]
+    return ["" if value is None else f"{value:.5f}" for value in values]
+
+
+def csv_text(lines: Iterable[Sequence[str]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(lines)
     return text.getvalue()
 
 
@@ -77,7 +88,7 @@ def _places(scores: Json, sites: Sequence[str]) -> list[tuple[str, Json]]:
     return [*whole, *((site, scores["sites"][site]) for site in sites)]
 
 
-def _cells(row: Row, metric: str) -> list[str]:
+def _cells(row: ModelRow, metric: str) -> list[str]:
     """Return the mean, the worst hospital, and the difference from the first run with its adjusted p."""
     mean, worst = row.scores["mean_of_sites"][metric], row.scores["worst_of_sites"][metric]
     against = (row.difference or {}).get("mean_of_sites", {}).get(metric)
@@ -91,7 +102,7 @@ def _text(estimate: Mapping[str, Any] | None) -> str:
     return f"{number(estimate['value'], '.3f')} {between(estimate, '.3f')}" if estimate else "–"
 
 
-def _at(row: Row, site: str, comparison: Comparison) -> str:
+def _at(row: ModelRow, site: str, comparison: Comparison) -> str:
     text = _text(row.scores["sites"][site][PRIMARY[0]])
     run = dict(zip(comparison.names, comparison.runs, strict=True)).get(row.name)
     return f"**{text}**" if run and run.report["sites"][site]["absent"] else text
@@ -146,8 +157,8 @@ def not_run(runs: Sequence[Run], refused: Mapping[str, str]) -> list[str]:
     of_all = set.intersection(*chosen, *(set(run.choices) for run in runs)) if refused else set()
     by_reason: dict[str, list[str]] = {}
     for choices, reason in refused.items():
-        own = " ".join(without_paths(choice) for choice in choices.split() if choice not in of_all)
-        by_reason.setdefault(without_paths(reason.partition("\n")[0]), []).append(f"`{own}`")
+        chosen_here = " ".join(without_paths(choice) for choice in choices.split() if choice not in of_all)
+        by_reason.setdefault(without_paths(reason.partition("\n")[0]), []).append(f"`{chosen_here}`")
     lines = [f"- {', '.join(choices)}: {reason}" for reason, choices in by_reason.items()]
     return ["## Could not be run", "\n".join(lines)] if lines else []
 
@@ -155,10 +166,10 @@ def not_run(runs: Sequence[Run], refused: Mapping[str, str]) -> list[str]:
 def _gains(comparison: Comparison) -> str:
     """Return a table of federated minus baseline by run; empty where no baseline was trained."""
     differences = [run.report["differences"] for run in comparison.runs]
-    baselines = [model for model in MODELS if any(model in found for found in differences)]
+    baselines = [model for model in MODELS if any(model in by_model for by_model in differences)]
     rows = [
-        [name, *(_text(found.get(model, {}).get("mean_of_sites", {}).get(PRIMARY[0])) for model in baselines)]
-        for name, found in zip(comparison.names, differences, strict=True)
+        [name, *(_text(by_model.get(model, {}).get("mean_of_sites", {}).get(PRIMARY[0])) for model in baselines)]
+        for name, by_model in zip(comparison.names, differences, strict=True)
     ]
     heads = [f"{METRICS[PRIMARY[0]]}, minus", *(MODELS[model].lower() for model in baselines)]
     return markdown_table(heads, rows) if baselines else ""

@@ -16,11 +16,11 @@ MODELS = {
 }
 METRICS = {name: metric.title for name, metric in metrics.METRICS.items()}
 
-Estimate = Mapping[str, float | None]
+EstimateValues = Mapping[str, float | None]
 """`value` with its 95 % interval `low` to `high`; a mean of hospitals also has their number, `sites`."""
 
 
-def between(estimate: Estimate | None, form: str = ".2f") -> str:
+def between(estimate: EstimateValues | None, form: str = ".2f") -> str:
     """Return the interval in brackets; "to" replaces the dash where a bound is negative."""
     if estimate is None or estimate["low"] is None or estimate["high"] is None:
         return ""
@@ -90,7 +90,7 @@ def mean_of(sites: int, defined: int) -> str:
     return f"mean of {hospitals}" if defined == sites else f"mean of {defined} of {hospitals}"
 
 
-def _against(difference: Estimate | None, baseline: str) -> str:
+def _against(difference: EstimateValues | None, baseline: str) -> str:
     match difference:
         case {"value": float(value), "low": float(low), "high": float(high)} if low > 0:
             return f"{number(value)} ({number(low)}–{number(high)}) above {baseline} on average"

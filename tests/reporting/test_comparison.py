@@ -286,7 +286,7 @@ def test_a_sweep_of_two_choices_is_a_grid(runs: dict[str, Path], tmp_path: Path)
     assert values.shape == (2, 2)
     np.testing.assert_array_equal(values[0], values[1])
     cell = found.cells["fedavg", "crash"]["mean_of_sites"]
-    assert cell["less"]["value"] == pytest.approx(values[0, 1] - values[0, 0])
+    assert cell["difference"]["value"] == pytest.approx(values[0, 1] - values[0, 0])
     assert (tmp_path / "table" / "grid.png").exists()
 
 
@@ -308,7 +308,7 @@ def test_rows_of_a_grid_are_the_choice_that_changes_who_is_tested(runs: dict[str
     found = grid([Run(folder) for folder in swept(tmp_path, cells)])
     assert found is not None
     assert found.choices == ("seed", "strategy")
-    assert found.cells["1", "fedprox"]["mean_of_sites"]["less"]["value"] == 0
+    assert found.cells["1", "fedprox"]["mean_of_sites"]["difference"]["value"] == 0
     table = write_sweep([tmp_path / "-".join(choices) for choices in cells], {}, tmp_path / "table")
     with (table.parent / "grid.csv").open(newline="") as file:
         told = {(row["seed"], row["strategy"], row["of"]): (row["p"], row["holm"]) for row in csv.DictReader(file)}

@@ -50,18 +50,18 @@ def estimates(node: Any) -> list[tuple[Json, str]]:
     return places
 
 
-def blank(found: Json, share: float, chance: Random) -> Json:
+def blank(values: Json, share: float, chance: Random) -> Json:
     """Remove a share of the estimates and curves."""
-    for holder, name in estimates(found):
+    for holder, name in estimates(values):
         if chance.random() < share:
             holder[name] = None
-    for by_site in found["curves"].values():
+    for by_site in values["curves"].values():
         for drawn in by_site.values():
             if chance.random() < share:
                 drawn["roc"] = {"false_positive_rate": [], "true_positive_rate": [], "operating_point": None}
             if chance.random() < share:
                 drawn["reliability"] = {"predicted": [], "observed": [], "count": []}
-    return found
+    return values
 
 
 @pytest.fixture
@@ -72,9 +72,9 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "save", lambda figure, path: None)
 
 
-def page_of(found: Json) -> str:
+def page_of(values: Json) -> str:
     with TemporaryDirectory() as folder:
-        return write_page(write_run(Path(folder), found)).read_text("utf-8")
+        return write_page(write_run(Path(folder), values)).read_text("utf-8")
 
 
 @pytest.mark.slow
@@ -84,12 +84,12 @@ def page_of(found: Json) -> str:
 def test_a_page_without_some_of_its_figures(
     baselines: tuple[str, ...], sites: int, head: str, share: float, chance: Random
 ) -> None:
-    found = blank(report(SITES[:sites], baselines, head), share, chance)
-    page = page_of(found)
-    assert verdict(found) in page.replace("&#39;", "'")
+    values = blank(report(SITES[:sites], baselines, head), share, chance)
+    page = page_of(values)
+    assert verdict(values) in page.replace("&#39;", "'")
     assert "–" in page
     assert not re.search(r"\b(nan|None)\b", page)
-    assert tracking._tested(found) == [point for point in tracking._tested(found) if point[1] is not None]
+    assert all(value is not None for _, value, _ in tracking._test_scalars(values))
 
 
 def predictions(draw: np.random.Generator, grades: np.ndarray, graded: bool) -> Predictions:
@@ -115,10 +115,10 @@ def evaluations(draw: st.DrawFn) -> Evaluation:
         st.lists(st.tuples(st.integers(1, 30), st.sets(st.integers(0, 4), min_size=1)), min_size=1, max_size=3)
     )
     truths = {site: chance.choice(sorted(grades), eyes) for site, (eyes, grades) in zip(SITES, hospitals, strict=False)}
-    found = {model: {site: predictions(chance, truth, graded) for site, truth in truths.items()} for model in models}
-    called = {model: {site: p.referable_score > 0.5 for site, p in by.items()} for model, by in found.items()}
+    tested = {model: {site: predictions(chance, truth, graded) for site, truth in truths.items()} for model in models}
+    called = {model: {site: p.referable_score > 0.5 for site, p in by.items()} for model, by in tested.items()}
     patients = {site: tuple(f"{site}/{i}" for i in range(-(-len(truth) // 2))) for site, truth in truths.items()}
-    return Evaluation(found, called, patients)
+    return Evaluation(tested, called, patients)
 
 
 def reported(tested: Evaluation) -> Json:
@@ -138,9 +138,9 @@ def reported(tested: Evaluation) -> Json:
     }
 
 
-def run_of(folder: Path, tested: Evaluation, found: Json, *choices: str) -> Path:
+def run_of(folder: Path, tested: Evaluation, values: Json, *choices: str) -> Path:
     folder.mkdir()
-    write_run(folder, found)
+    write_run(folder, values)
     test_predictions.write(tested, folder / TESTED)
     (folder / CHOICES).write_text(json.dumps(choices))
     return folder
@@ -151,14 +151,14 @@ def run_of(folder: Path, tested: Evaluation, found: Json, *choices: str) -> Path
 @given(evaluations())
 @pytest.mark.usefixtures("undrawn")
 def test_hospitals_of_any_size_and_any_grades_are_reported_compared_and_swept(tested: Evaluation) -> None:
-    found = json.loads(json.dumps(reported(tested), allow_nan=False))
-    page = page_of(found)
-    assert not CERTAIN.search(verdict(found))
-    assert ("too few patients. A metric needs" in page) == any(found["too_few"].values())
+    values = json.loads(json.dumps(reported(tested), allow_nan=False))
+    page = page_of(values)
+    assert not CERTAIN.search(verdict(values))
+    assert ("too few patients. A metric needs" in page) == any(values["too_few"].values())
     with TemporaryDirectory() as folder:
         cells = [(strategy, seed) for strategy in ("fedavg", "krum") for seed in (0, 1)]
         runs = [
-            run_of(Path(folder) / f"{strategy}{seed}", tested, found, f"strategy={strategy}", f"seed={seed}")
+            run_of(Path(folder) / f"{strategy}{seed}", tested, values, f"strategy={strategy}", f"seed={seed}")
             for strategy, seed in cells
         ]
         table = write_comparison([Run(run) for run in runs[:3]], Path(folder)).read_text()
@@ -188,12 +188,12 @@ def test_rounds_without_some_of_their_scores(scores: list[dict[str, float | None
         assert all(value is not None for _, value, _ in tracking._round_scalars(line))
     Console(file=StringIO(), width=100).print(live)
     now = "2026-01-05T10:00:00+00:00"
-    standing = RunStanding("a", State.RUNNING, "", len(lines), 5, now, scores[-1] if scores else {}, 0, 0)
-    seen = Overview(now, True, 90, (standing, standing), lines, ())
-    assert "None" not in render(seen)
+    run = RunStanding("a", State.RUNNING, "", len(lines), 5, now, scores[-1] if scores else {}, 0, 0)
+    federation = Overview(now, True, 90, (run, run), lines, ())
+    assert "None" not in render(federation)
 
 
 @pytest.mark.slow
 def test_every_plot_of_a_run_without_any_figure(tmp_path: Path) -> None:
-    found = blank(report(SITES[:2], ("local",)), 1.0, Random(0))
-    assert "Nothing to draw" in page_of(found)
+    values = blank(report(SITES[:2], ("local",)), 1.0, Random(0))
+    assert "Nothing to draw" in page_of(values)

@@ -84,7 +84,7 @@ class SiteStanding:
 class RunStanding:
     """The state of a run; `round` counts ended rounds, `metrics` are those of the last model that was scored.
 
-    `details` is the server's record of how the run ended; `epsilon` is None if there is no bound on the privacy loss.
+    `details` is the server's record of how the run ended.
     """
 
     name: str
@@ -96,7 +96,6 @@ class RunStanding:
     metrics: Mapping[str, float | None]
     bytes_up: int
     bytes_down: int
-    epsilon: float | None = None
 
 
 @dataclass(frozen=True)
