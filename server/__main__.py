@@ -239,8 +239,7 @@ def _standing(status: Any) -> Any:
     if run is not None:
         scores = ", ".join(f"{name} {number(run.metrics.get(name), '.3f')}" for name in ("referable_auroc", "qwk"))
         traffic = f"{size(run.bytes_up)} up, {size(run.bytes_down)} down"
-        epsilon = "epsilon unbounded" if run.epsilon is None else f"epsilon {run.epsilon:.2f}"
-        told = f"run {run.name} is {run.state}: round {run.round} of {run.rounds}, {scores}, {traffic}, {epsilon}"
+        told = f"run {run.name} is {run.state}: round {run.round} of {run.rounds}, {scores}, {traffic}"
     sites = Table("site", "online since", "last reply", "last fault", box=None, pad_edge=False)
     for site in status.sites:
         replied = f"round {site.last_reply.round}, {site.last_reply.time}" if site.last_reply else ""

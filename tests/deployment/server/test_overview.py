@@ -52,7 +52,7 @@ def test_a_night_of_training(server: ServerDirectory) -> None:
     assert seen.run
     assert (seen.run.name, seen.run.state, seen.run.round, seen.run.rounds) == ("night-3", State.RUNNING, 12, 20)
     assert seen.run.metrics == night()[-1].metrics
-    assert (seen.run.bytes_up, seen.run.bytes_down, seen.run.epsilon) == (744_000_000, 768_000_000, None)
+    assert (seen.run.bytes_up, seen.run.bytes_down) == (744_000_000, 768_000_000)
     assert seen.rounds == night()
 
 
