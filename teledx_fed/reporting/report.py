@@ -111,7 +111,7 @@ def _share(examples: Sequence[Example]) -> float:
     return sum(example.referable for example in examples) / len(examples)
 
 
-def _too_few(evaluation: Evaluation) -> dict[str, dict[Kind, int]]:
+def _too_few(evaluation: Evaluation) -> dict[str, dict[PatientKind, int]]:
     """Return by site the kinds of patients of which too few were tested with the federated model."""
     predictions, called = evaluation.predictions["federated"], evaluation.called["federated"]
     return {site: lacking(patients_of_kinds(tested, called[site])) for site, tested in predictions.items()}
