@@ -84,12 +84,12 @@ def upload(client: httpx.Client, csrf: str, eyes: tuple[Path, Path]) -> float:
 
 async def read(address: str, number: int) -> list[float]:
     """Return the seconds of one reader's requests: the worklist, a study with its pictures, an unsigned reading."""
-    taken: list[float] = []
+    seconds: list[float] = []
 
     async def timed(client: httpx.AsyncClient, method: str, path: str, **form: str) -> str:
         began = time.perf_counter()
         response = (await client.request(method, path, data=form or None)).raise_for_status()
-        taken.append(time.perf_counter() - began)
+        seconds.append(time.perf_counter() - began)
         return response.text
 
     async with httpx.AsyncClient(base_url=address, follow_redirects=True, timeout=60) as client:
@@ -101,13 +101,15 @@ async def read(address: str, number: int) -> list[float]:
             for picture in PICTURES.findall(page):
                 await timed(client, "GET", picture)
             graded = {f"{eye}_{item}": value for eye in ("right", "left") for item, value in GRADED.items()}
-            told = {"csrf": CSRF.findall(page)[0], "version": VERSION.findall(page)[0], "sign": "no", **graded}
-            await timed(client, "POST", f"{study}/reading", urgency="refer", overrules="-", **told)
-    return taken
+            answers = {"csrf": CSRF.findall(page)[0], "version": VERSION.findall(page)[0], "sign": "no", **graded}
+            await timed(client, "POST", f"{study}/reading", urgency="refer", overrules="-", **answers)
+    return seconds
 
 
 async def readers(address: str) -> list[float]:
-    return [seconds for one in await asyncio.gather(*(read(address, n) for n in range(READERS))) for seconds in one]
+    return [
+        seconds for reader in await asyncio.gather(*(read(address, n) for n in range(READERS))) for seconds in reader
+    ]
 
 
 def main() -> None:
@@ -117,17 +119,17 @@ def main() -> None:
         pairs = [(eyes[patient, Eye.RIGHT], eyes[patient, Eye.LEFT]) for patient, eye in eyes if eye is Eye.RIGHT]
         with httpx.Client(base_url=address, follow_redirects=True, timeout=60) as client:
             csrf = log_in(client, 0)
-            taken = [upload(client, csrf, pair) for pair in pairs]
+            seconds = [upload(client, csrf, pair) for pair in pairs]
         began = time.perf_counter()
         requests = asyncio.run(readers(address))
         elapsed = time.perf_counter() - began
     percentiles = quantiles(requests, n=20)
     tell(
         "clinic",
-        {"upload_to_page_s": median(taken[1:])},
+        {"upload_to_page_s": median(seconds[1:])},
         at_most={"upload_to_page_s": 1},
         sides={
-            "slowest_upload_s": max(taken[1:]),
+            "slowest_upload_s": max(seconds[1:]),
             "photograph_megapixels": SIDE**2 / 1e6,
             "readers": READERS,
             "requests": len(requests),

@@ -30,7 +30,7 @@ from teledx_fed.data.cameras import CAMERAS
 from teledx_fed.data.maps import Map, Mask, coloured, edges, in_square, lit, resized, smoothed, widened, without_detail
 from teledx_fed.data.preprocessing import place, prepare
 from teledx_fed.data.synthetic import SyntheticPhotograph, hospital
-from teledx_fed.diagnosis.evidence import Evidence
+from teledx_fed.diagnosis.evidence import MapKind
 from teledx_fed.diagnosis.explain import BLURS, EXPLAINED, SAMPLES, STEPS, blurs
 from teledx_fed.diagnosis.faithfulness import deletion, energy_inside, insertion, points_at, rank_correlation
 from teledx_fed.diagnosis.heat_map import heat_map, referable_log_odds
@@ -132,8 +132,8 @@ def measured(asked: Asked, one: Seen, map: Map) -> tuple[float, ...]:
 
 ACTS: dict[str, Callable[[Grader, Image], Map]] = {
     "heat map": lambda network, image: resized(cells(network, image), SIZE),
-    "Integrated Gradients": EXPLAINED[Evidence.INTEGRATED_GRADIENTS],
-    "SHAP": EXPLAINED[Evidence.SHAP],
+    "Integrated Gradients": EXPLAINED[MapKind.INTEGRATED_GRADIENTS],
+    "SHAP": EXPLAINED[MapKind.SHAP],
 }
 
 

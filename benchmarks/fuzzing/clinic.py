@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
-from benchmarks.fuzzing.templates import PASSWORD, Known
+from benchmarks.fuzzing.templates import PASSWORD, Secrets
 from teledx_fed.core.errors import DataError
 from teledx_fed.core.examples import Eye
 from teledx_fed.diagnosis.clinic import Clinic
@@ -22,11 +22,11 @@ from teledx_fed.store.values import Device, Role
 
 DAY = timedelta(days=1)
 FOLDERS = ("material", "inputs", "clinic", "work", "tmp")
-OWN = ("site.sqlite", "images", "identified")
+CLINIC_FILES = ("site.sqlite", "images", "identified")
 """Names in a clinic's folder; SQLite adds endings."""
 
 
-class Surgery:
+class TrialClinic:
     """A clinic in `folder`, next to the material. A lost session, or a used link or upload, is replaced."""
 
     def __init__(self, folder: Path) -> None:
@@ -36,30 +36,30 @@ class Surgery:
         store, identified = open_store("", home), open_identified("", home)
         bundle = open_bundle(folder / "material" / "bundle", threads=1)
         self.clinic = Clinic(store, identified, bundle, ReferralSettings(), b"k" * 32, threads=2)
-        self._let_in(name := uuid4().hex)
+        self._add_accounts(name := uuid4().hex)
         self._eye = (folder / "material" / "eye.png").read_bytes()
         photograph = PhotographUpload(self._eye, Eye.LEFT)
         self._first = self.clinic.receive(StudyUpload(name, self._device.source, (photograph,)))
 
-    def _let_in(self, name: str) -> None:
+    def _add_accounts(self, name: str) -> None:
         access = self.clinic.store.access
         self._reader = access.add_user(name, Role.READER, hashed_password(PASSWORD)).name
         self._token = access.add_device(name)
         self._device = Device(name, datetime.now(UTC), None)
         self._link = self._session = self._upload = ""
 
-    def known(self) -> Known:
-        access, upload = self.clinic.store.access, self._begun()
+    def secrets(self) -> Secrets:
+        access, upload = self.clinic.store.access, self._open_upload()
         if access.link(self._link) is None:
             self._link = access.add_link("by the sea", DAY)[0]
-        found = access.logged_in(self._session)
-        if found is None:
-            self._session, found = access.log_in(self._reader, DAY)
-        return Known(
+        session = access.logged_in(self._session)
+        if session is None:
+            self._session, session = access.log_in(self._reader, DAY)
+        return Secrets(
             reader=self._reader,
             token=self._token,
             cookie=f"{COOKIE}={self._session}",
-            csrf=found.csrf,
+            csrf=session.csrf,
             version=self._version(),
             link=self._link,
             study=self._first.entry.id,
@@ -79,18 +79,18 @@ class Surgery:
         store = self.clinic.store
         beside = [path for path in self.folder.iterdir() if path.name not in FOLDERS]
         beside += [path for name in ("work", "tmp") for path in (self.folder / name).iterdir()]
-        beside += [path for path in (self.folder / "clinic").iterdir() if not path.name.startswith(OWN)]
+        beside += [path for path in (self.folder / "clinic").iterdir() if not path.name.startswith(CLINIC_FILES)]
         strays, empty = store.stray_files(datetime.now(UTC) + DAY), _empty(store.folder / "studies")
         return sorted(str(path.relative_to(self.folder)) for path in (*beside, *strays, *empty, *self._missing()))
 
-    def _begun(self) -> Upload:
+    def _open_upload(self) -> Upload:
         uploads = self.clinic.store.uploads
         try:
-            found = uploads.get(self._device.source, self._upload)
+            upload = uploads.get(self._device.source, self._upload)
         except DataError:
-            found = uploads.begin(self._device.source, len(self._eye), DAY)
-        self._upload = found.id
-        return found
+            upload = uploads.begin(self._device.source, len(self._eye), DAY)
+        self._upload = upload.id
+        return upload
 
     def _missing(self) -> Iterator[Path]:
         store = self.clinic.store

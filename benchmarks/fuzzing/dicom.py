@@ -38,7 +38,7 @@ ABOUT = (
 
 
 @dataclass(frozen=True)
-class Element:
+class DicomElement:
     """An element with the bytes of its `value`; `length`, if set, is a wrong length to write."""
 
     tag: int
@@ -48,20 +48,20 @@ class Element:
 
 
 @dataclass(frozen=True)
-class Photograph:
+class DicomFile:
     syntax: uid.UID
-    elements: tuple[Element, ...]
+    elements: tuple[DicomElement, ...]
 
 
-def file_of(photograph: Photograph) -> bytes:
+def file_of(photograph: DicomFile) -> bytes:
     explicit = uid.ExplicitVRLittleEndian
-    syntax = Element(0x00020010, "UI", photograph.syntax.encode() + b"\0" * (len(photograph.syntax) % 2))
+    syntax = DicomElement(0x00020010, "UI", photograph.syntax.encode() + b"\0" * (len(photograph.syntax) % 2))
     meta = _written(syntax, explicit)
-    meta = _written(Element(0x00020000, "UL", struct.pack("<I", len(meta))), explicit) + meta
+    meta = _written(DicomElement(0x00020000, "UL", struct.pack("<I", len(meta))), explicit) + meta
     return bytes(128) + b"DICM" + meta + b"".join(_written(each, photograph.syntax) for each in photograph.elements)
 
 
-def _written(element: Element, syntax: uid.UID) -> bytes:
+def _written(element: DicomElement, syntax: uid.UID) -> bytes:
     order = "<" if syntax.is_little_endian else ">"
     length = len(element.value) if element.length is None else element.length
     tag = struct.pack(f"{order}HH", element.tag >> 16, element.tag & 0xFFFF)
@@ -72,7 +72,7 @@ def _written(element: Element, syntax: uid.UID) -> bytes:
     return tag + vr + size + element.value
 
 
-def photographs(image: Image.Image) -> list[Photograph]:
+def photographs(image: Image.Image) -> list[DicomFile]:
     """Return photographs in every supported transfer syntax and some others; in colour, grey and 16 bits."""
     pixels = np.array(image)
     frames: Mapping[uid.UID, bytes] = {
@@ -92,19 +92,19 @@ def photographs(image: Image.Image) -> list[Photograph]:
     return [*in_colour, *others, enlarged(pixels, 2)]
 
 
-def _of(shape: tuple[int, ...], bits: int, syntax: uid.UID, frame: bytes) -> Photograph:
+def _of(shape: tuple[int, ...], bits: int, syntax: uid.UID, frame: bytes) -> DicomFile:
     samples = 3 if len(shape) == 3 else 1
     order = "<" if syntax.is_little_endian else ">"
     numbers = zip(NUMBERS, (samples, 0, *shape[:2], bits, bits, bits - 1, 0), strict=True)
-    elements = [Element(tag, "US", struct.pack(f"{order}H", number)) for tag, number in numbers]
-    colours = Element(0x00280004, "CS", b"RGB " if samples == 3 else b"MONOCHROME2 ")
-    elements += [colours, *(Element(*each) for each in ABOUT)]
+    elements = [DicomElement(tag, "US", struct.pack(f"{order}H", number)) for tag, number in numbers]
+    colours = DicomElement(0x00280004, "CS", b"RGB " if samples == 3 else b"MONOCHROME2 ")
+    elements += [colours, *(DicomElement(*each) for each in ABOUT)]
     length = UNDEFINED if syntax.is_encapsulated else None
-    stored = Element(PIXELS, "OW" if bits == 16 else "OB", frame + b"\0" * (len(frame) % 2), length)
-    return Photograph(syntax, (*sorted(elements, key=lambda element: element.tag), stored))
+    stored = DicomElement(PIXELS, "OW" if bits == 16 else "OB", frame + b"\0" * (len(frame) % 2), length)
+    return DicomFile(syntax, (*sorted(elements, key=lambda element: element.tag), stored))
 
 
-def enlarged(pixels: NDArray[np.uint8], times: int) -> Photograph:
+def enlarged(pixels: NDArray[np.uint8], times: int) -> DicomFile:
     """Return a photograph `times` as wide and high, in RLE, without making its pixels."""
     repeated = np.empty((*pixels.shape[:2], 2), np.uint8)
     segments = []
@@ -125,74 +125,74 @@ def _encapsulated(frame: bytes) -> bytes:
     return _item(b"") + _item(frame + b"\0" * (len(frame) % 2)) + _item(b"", 0xE0DD)
 
 
-Change = Callable[[Photograph, Generator], Photograph]
+Change = Callable[[DicomFile, Generator], DicomFile]
 
 
-def changed(photograph: Photograph, rng: Generator) -> Photograph:
+def changed(photograph: DicomFile, rng: Generator) -> DicomFile:
     for _ in range(rng.integers(0, 4)):
         photograph = one(CHANGES, rng)(photograph, rng)
     return photograph
 
 
-def _with(photograph: Photograph, element: Element) -> Photograph:
+def _with(photograph: DicomFile, element: DicomElement) -> DicomFile:
     others = [each for each in photograph.elements if each.tag != element.tag]
     return replace(photograph, elements=tuple(sorted([*others, element], key=lambda each: each.tag)))
 
 
-def _extreme_number(photograph: Photograph, rng: Generator) -> Photograph:
-    return _with(photograph, Element(one(NUMBERS, rng), "US", extreme(2, rng)))
+def _extreme_number(photograph: DicomFile, rng: Generator) -> DicomFile:
+    return _with(photograph, DicomElement(one(NUMBERS, rng), "US", extreme(2, rng)))
 
 
-def _odd_string(photograph: Photograph, rng: Generator) -> Photograph:
-    return _with(photograph, Element(one(STRINGS, rng), one(("LO", "CS", "DS", "IS", "UI"), rng), one(WORDS, rng)))
+def _malformed_string(photograph: DicomFile, rng: Generator) -> DicomFile:
+    return _with(photograph, DicomElement(one(STRINGS, rng), one(("LO", "CS", "DS", "IS", "UI"), rng), one(WORDS, rng)))
 
 
-def _wrong_vr(photograph: Photograph, rng: Generator) -> Photograph:
+def _wrong_vr(photograph: DicomFile, rng: Generator) -> DicomFile:
     return _with(photograph, replace(one(photograph.elements, rng), vr=one(VRS, rng)))
 
 
-def _wrong_length(photograph: Photograph, rng: Generator) -> Photograph:
+def _wrong_length(photograph: DicomFile, rng: Generator) -> DicomFile:
     length = int.from_bytes(extreme(4, rng), "little")
     return _with(photograph, replace(one(photograph.elements, rng), length=length))
 
 
-def _left_out(photograph: Photograph, rng: Generator) -> Photograph:
-    gone = one(photograph.elements, rng)
-    return replace(photograph, elements=tuple(each for each in photograph.elements if each is not gone))
+def _left_out(photograph: DicomFile, rng: Generator) -> DicomFile:
+    left_out = one(photograph.elements, rng)
+    return replace(photograph, elements=tuple(each for each in photograph.elements if each is not left_out))
 
 
-def _private(photograph: Photograph, rng: Generator) -> Photograph:
+def _private(photograph: DicomFile, rng: Generator) -> DicomFile:
     tag = int(rng.integers(0x0009, 0x7FDF)) << 16 | int(rng.integers(65536)) | 0x10000
-    return _with(photograph, Element(tag, one(VRS, rng), rng.bytes(int(rng.integers(200)))))
+    return _with(photograph, DicomElement(tag, one(VRS, rng), rng.bytes(int(rng.integers(200)))))
 
 
-def _nested(photograph: Photograph, rng: Generator) -> Photograph:
+def _nested(photograph: DicomFile, rng: Generator) -> DicomFile:
     """Add sequences within sequences, up to thousands deep, to a sequence that is read or to another."""
     inner, defined = b"", rng.random() < 0.5
     tags = (0x00082218, 0x00220031, 0x00400555, 0x00283000)
     for _ in range(int(10 ** (3.6 * rng.random()))):
-        sequence = Element(one(tags, rng), "SQ", _item(inner), None if defined else UNDEFINED)
+        sequence = DicomElement(one(tags, rng), "SQ", _item(inner), None if defined else UNDEFINED)
         inner = _written(sequence, photograph.syntax)
         if len(inner) > 2**20:
             break
-    return _with(photograph, Element(one(tags, rng), "SQ", _item(inner), None if defined else UNDEFINED))
+    return _with(photograph, DicomElement(one(tags, rng), "SQ", _item(inner), None if defined else UNDEFINED))
 
 
-def _many(photograph: Photograph, rng: Generator) -> Photograph:
+def _many(photograph: DicomFile, rng: Generator) -> DicomFile:
     """Add up to 100,000 elements, or fragments of a frame."""
     count = int(10 ** (5 * rng.random()))
     if photograph.syntax.is_encapsulated and rng.random() < 0.5:
-        return _with(photograph, Element(PIXELS, "OB", _item(b"") * count + _item(b"", 0xE0DD), UNDEFINED))
-    added = tuple(Element(0x00090000 + number % 65536, "LO", b"") for number in range(count))
+        return _with(photograph, DicomElement(PIXELS, "OB", _item(b"") * count + _item(b"", 0xE0DD), UNDEFINED))
+    added = tuple(DicomElement(0x00090000 + number % 65536, "LO", b"") for number in range(count))
     return replace(photograph, elements=added + photograph.elements)
 
 
-def _other_syntax(photograph: Photograph, rng: Generator) -> Photograph:
+def _other_syntax(photograph: DicomFile, rng: Generator) -> DicomFile:
     syntaxes = (uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian, uid.ExplicitVRBigEndian, uid.RLELossless)
     return replace(photograph, syntax=one((*syntaxes, uid.JPEGBaseline8Bit, uid.JPEG2000, uid.MPEG2MPML), rng))
 
 
 CHANGES: tuple[Change, ...] = (
-    *(_extreme_number, _odd_string, _wrong_vr, _wrong_length, _left_out),
+    *(_extreme_number, _malformed_string, _wrong_vr, _wrong_length, _left_out),
     *(_private, _nested, _many, _other_syntax),
 )

@@ -19,11 +19,14 @@ JPEG_BEGINNINGS = (
 )
 TIFF_TYPES = (*range(14), 16, 65535)
 TIFF_TAGS = (*range(254, 345), 347, 512, 513, 514, 529, 530, 700, 33432, 34377, 34665, 34675, 34853, 40965, 50706)
-WAYS: Mapping[str, Sequence[tuple[str, Mapping[str, object]]]] = {
+MODES: Mapping[str, Sequence[tuple[str, Mapping[str, object]]]] = {
     "JPEG": [("RGB", {}), ("RGB", {"progressive": True}), ("L", {}), ("CMYK", {}), ("RGB", {"subsampling": 0})],
     "PNG": [("RGB", {}), ("RGBA", {}), ("P", {}), ("L", {}), ("LA", {}), ("1", {}), ("I;16", {})],
     "TIFF": [
-        *(("RGB", {"compression": way}) for way in ("raw", "tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg")),
+        *(
+            ("RGB", {"compression": compression})
+            for compression in ("raw", "tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg")
+        ),
         *(("CMYK", {}), ("1", {"compression": "group4"}), ("P", {}), ("LA", {}), ("F", {})),
     ],
     "BMP": [("RGB", {}), ("P", {}), ("L", {}), ("1", {})],
@@ -35,7 +38,7 @@ def written(photograph: Image.Image, kind: str) -> list[bytes]:
     """Return files in every mode and option of a format, and one that EXIF turns by 90°."""
     exif = Image.Exif()
     exif[0x0112], exif[0x010F] = 6, "a camera"
-    plain = [encoded(_in_mode(photograph, mode), kind, **options) for mode, options in WAYS[kind]]
+    plain = [encoded(_in_mode(photograph, mode), kind, **options) for mode, options in MODES[kind]]
     return plain if kind == "BMP" else [*plain, encoded(photograph, kind, exif=exif)]
 
 

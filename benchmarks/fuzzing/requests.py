@@ -20,9 +20,9 @@ class Request:
     body: bytes = b""
 
     def sized(self) -> "Request":
-        return self.having(LENGTH, str(len(self.body)).encode())
+        return self.with_header(LENGTH, str(len(self.body)).encode())
 
-    def having(self, name: bytes, value: bytes) -> "Request":
+    def with_header(self, name: bytes, value: bytes) -> "Request":
         others = tuple(each for each in self.headers if each[0] != name)
         return replace(self, headers=(*others, (name, value.translate(None, NO_HEADER_HOLDS))))
 

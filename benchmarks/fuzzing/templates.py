@@ -8,8 +8,8 @@ from urllib.parse import urlencode
 
 from numpy.random import Generator
 
+from benchmarks.fuzzing.malformed_inputs import METHODS, perhaps
 from benchmarks.fuzzing.mutations import EXTREMES, one
-from benchmarks.fuzzing.oddities import METHODS, perhaps
 from benchmarks.fuzzing.requests import JSON, URLENCODED, Header, Part, Request, form
 
 SNOMED = "http://snomed.info/sct"
@@ -50,7 +50,7 @@ READING = {
 
 
 @dataclass(frozen=True)
-class Known:
+class Secrets:
     """Secrets of a user, a device and a link; some requests use the wrong ones."""
 
     reader: str
@@ -79,19 +79,23 @@ class Known:
 
 
 Files = Callable[[], bytes]
-Template = Callable[[Known, Files, Generator], Request]
+Template = Callable[[Secrets, Files, Generator], Request]
 """Build a request from these secrets and a file, different each time."""
 
 
-def a_study(known: Known, files: Files, rng: Generator) -> Request:
+def a_study(secrets: Secrets, files: Files, rng: Generator) -> Request:
     eyes = [Part(b"eyes", one((b"left", b"right", b"unknown"), rng)) for _ in range(rng.integers(1, 4))]
     images = [Part(b"images", files(), perhaps(b"a.jpg", rng)) for _ in eyes]
     record = one(RECORDS if rng.random() < 0.3 else RECORDS[:1], rng)
-    told = [Part(b"patient", perhaps(b"4711", rng)), Part(b"record", record), Part(b"acquired", perhaps(b"2026", rng))]
-    return form(b"/api/v1/studies", [*eyes, *images, *told][: rng.integers(1, 40)], known.bearer, _key(rng))
+    fields = [
+        Part(b"patient", perhaps(b"4711", rng)),
+        Part(b"record", record),
+        Part(b"acquired", perhaps(b"2026", rng)),
+    ]
+    return form(b"/api/v1/studies", [*eyes, *images, *fields][: rng.integers(1, 40)], secrets.bearer, _key(rng))
 
 
-def a_bundle(known: Known, files: Files, rng: Generator) -> Request:
+def a_bundle(secrets: Secrets, files: Files, rng: Generator) -> Request:
     """Return a FHIR bundle; its values are sometimes malformed."""
     side, number, birth = (perhaps(plain, rng).decode(errors="replace") for plain in (b"7771000", b"4711", b"1961-02"))
     content, diabetes = {"data": b64encode(files()).decode()}, {"coding": [{"system": SNOMED, "code": "44054006"}]}
@@ -102,60 +106,60 @@ def a_bundle(known: Known, files: Files, rng: Generator) -> Request:
     )
     entries = [{"resource": resource} for resource in resources[int(rng.integers(3)) :]]
     body = json.dumps({"resourceType": "Bundle", "type": "collection", "entry": entries}).encode()
-    return Request("POST", b"/api/v1/fhir/studies", (known.bearer, JSON, _key(rng)), perhaps(body, rng)).sized()
+    return Request("POST", b"/api/v1/fhir/studies", (secrets.bearer, JSON, _key(rng)), perhaps(body, rng)).sized()
 
 
-def an_uploaded_study(known: Known, files: Files, rng: Generator) -> Request:
-    parts = [Part(b"eyes", b"left"), Part(b"uploads", perhaps(known.upload.encode(), rng))]
-    return form(b"/api/v1/studies", parts, known.bearer, _key(rng))
+def an_uploaded_study(secrets: Secrets, files: Files, rng: Generator) -> Request:
+    parts = [Part(b"eyes", b"left"), Part(b"uploads", perhaps(secrets.upload.encode(), rng))]
+    return form(b"/api/v1/studies", parts, secrets.bearer, _key(rng))
 
 
-def an_announcement(known: Known, files: Files, rng: Generator) -> Request:
+def an_announcement(secrets: Secrets, files: Files, rng: Generator) -> Request:
     body = b'{"length": %s}' % one(LENGTHS, rng)
-    return Request("POST", b"/api/v1/uploads", (known.bearer, JSON), body).sized()
+    return Request("POST", b"/api/v1/uploads", (secrets.bearer, JSON), body).sized()
 
 
-def more_of_an_upload(known: Known, files: Files, rng: Generator) -> Request:
-    offset = known.offset if rng.random() < 0.8 else one(EXTREMES, rng) - int(rng.integers(2))
-    piece = known.rest[: int(rng.integers(1, 2 * len(known.rest)))] if rng.random() < 0.8 else files()
-    headers = (known.bearer, (b"Upload-Offset", perhaps(str(offset).encode(), rng)))
-    return Request("PATCH", known.path("api/v1/uploads/{upload}"), headers, piece).sized()
+def more_of_an_upload(secrets: Secrets, files: Files, rng: Generator) -> Request:
+    offset = secrets.offset if rng.random() < 0.8 else one(EXTREMES, rng) - int(rng.integers(2))
+    piece = secrets.rest[: int(rng.integers(1, 2 * len(secrets.rest)))] if rng.random() < 0.8 else files()
+    headers = (secrets.bearer, (b"Upload-Offset", perhaps(str(offset).encode(), rng)))
+    return Request("PATCH", secrets.path("api/v1/uploads/{upload}"), headers, piece).sized()
 
 
-def a_page(known: Known, files: Files, rng: Generator) -> Request:
+def a_page(secrets: Secrets, files: Files, rng: Generator) -> Request:
     method = "GET" if rng.random() < 0.5 else one(METHODS, rng)
-    return Request(method, known.path(one(PAGES, rng)), (known.session, known.bearer))
+    return Request(method, secrets.path(one(PAGES, rng)), (secrets.session, secrets.bearer))
 
 
-def a_log_in(known: Known, files: Files, rng: Generator) -> Request:
-    fields = {"name": known.reader.encode(), "password": PASSWORD.encode()}
+def a_log_in(secrets: Secrets, files: Files, rng: Generator) -> Request:
+    fields = {"name": secrets.reader.encode(), "password": PASSWORD.encode()}
     if rng.random() < 0.5:
         fields = {"name": perhaps(rng.bytes(4).hex().encode(), rng), "password": perhaps(b"wrong", rng)}
     return Request("POST", b"/login", (URLENCODED,), urlencode(fields).encode()).sized()
 
 
-def a_reading(known: Known, files: Files, rng: Generator) -> Request:
-    told = {name: perhaps(value.encode(), rng) for name, value in READING.items()}
-    told |= {"csrf": known.csrf.encode(), "version": perhaps(known.version.encode(), rng)}
-    told["sign"] = perhaps(one((b"yes", b"no", b"change"), rng), rng)
-    path = known.path("studies/{study}/reading")
+def a_reading(secrets: Secrets, files: Files, rng: Generator) -> Request:
+    fields = {name: perhaps(value.encode(), rng) for name, value in READING.items()}
+    fields |= {"csrf": secrets.csrf.encode(), "version": perhaps(secrets.version.encode(), rng)}
+    fields["sign"] = perhaps(one((b"yes", b"no", b"change"), rng), rng)
+    path = secrets.path("studies/{study}/reading")
     if rng.random() < 0.3:
-        parts = [Part(name.encode(), value, one((None, b"a.txt"), rng)) for name, value in told.items()]
-        return form(path, parts, known.session)
-    return Request("POST", path, (known.session, URLENCODED), urlencode(told).encode()).sized()
+        parts = [Part(name.encode(), value, one((None, b"a.txt"), rng)) for name, value in fields.items()]
+        return form(path, parts, secrets.session)
+    return Request("POST", path, (secrets.session, URLENCODED), urlencode(fields).encode()).sized()
 
 
-def a_study_by_page(known: Known, files: Files, rng: Generator) -> Request:
-    told = [Part(b"csrf", known.csrf.encode()), Part(b"key", perhaps(rng.bytes(4).hex().encode(), rng))]
+def a_study_by_page(secrets: Secrets, files: Files, rng: Generator) -> Request:
+    fields = [Part(b"csrf", secrets.csrf.encode()), Part(b"key", perhaps(rng.bytes(4).hex().encode(), rng))]
     count = int(rng.integers(1, 3 if rng.random() < 0.7 else 19))
-    some = [Part(b"files", files(), perhaps(b"a_OD.jpg", rng)) for _ in range(count)]
-    return form(b"/upload", [*told, Part(b"patient", perhaps(b"", rng)), *some], known.session)
+    files_sent = [Part(b"files", files(), perhaps(b"a_OD.jpg", rng)) for _ in range(count)]
+    return form(b"/upload", [*fields, Part(b"patient", perhaps(b"", rng)), *files_sent], secrets.session)
 
 
-def a_study_by_link(known: Known, files: Files, rng: Generator) -> Request:
+def a_study_by_link(secrets: Secrets, files: Files, rng: Generator) -> Request:
     eyes = (b"right", b"left", b"right")[: rng.integers(1, 4)]
-    sent = [Part(eye, files(), perhaps(b"a.jpg", rng)) for eye in eyes]
-    return form(known.path("link/{link}"), [*sent, Part(b"anyway", perhaps(b"yes", rng))])
+    photographs = [Part(eye, files(), perhaps(b"a.jpg", rng)) for eye in eyes]
+    return form(secrets.path("link/{link}"), [*photographs, Part(b"anyway", perhaps(b"yes", rng))])
 
 
 def _key(rng: Generator) -> Header:

@@ -84,7 +84,7 @@ class PhotographUids:
 
 
 @dataclass(frozen=True)
-class DicomAbout:
+class DicomHeader:
     """The header of a photograph's file.
 
     `filing`, `series`, `instance` and `kind`, the SOP class, are the archive's values, empty where missing. `acquired`
@@ -135,7 +135,7 @@ def is_dicom(content: bytes) -> bool:
     return content[PREFIX] == b"DICM"
 
 
-def about(file: Path) -> DicomAbout:
+def about(file: Path) -> DicomHeader:
     return described(read_dataset(_content(file), str(file)), str(file))
 
 
@@ -146,10 +146,10 @@ def read_dataset(content: bytes, name: str) -> Dataset:
     return parse(content, name, (*dicom_pixels.KEYWORDS, *KEYWORDS))
 
 
-def described(dataset: Dataset, name: str) -> DicomAbout:
+def described(dataset: Dataset, name: str) -> DicomHeader:
     size = image_size(dataset, name)
     with whole(name, "a header"):
-        return DicomAbout(
+        return DicomHeader(
             eye=_eye(dataset, name),
             field=_field(dataset),
             camera=f"{text(dataset, 'Manufacturer')} {text(dataset, 'ManufacturerModelName')}".strip() or "unknown",

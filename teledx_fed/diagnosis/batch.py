@@ -17,11 +17,11 @@ from teledx_fed.core.reports import SILENT, Reporter
 from teledx_fed.data.photographs import MOST_PIXELS
 from teledx_fed.data.preprocessing import place
 from teledx_fed.diagnosis import pdf
-from teledx_fed.diagnosis.collisions import NAME, Collision, Place, collisions, marked
+from teledx_fed.diagnosis.collisions import NAME, Collision, Place, collisions, mark_shared
 from teledx_fed.diagnosis.diagnose import assess_photograph, diagnose
 from teledx_fed.diagnosis.fhir.export import bundle as fhir_bundle
 from teledx_fed.diagnosis.heat_map import overlay, sentence
-from teledx_fed.diagnosis.intake import MOST_IMAGES, PhotographUpload, StudyUpload, opened
+from teledx_fed.diagnosis.intake import MOST_IMAGES, PhotographUpload, StudyUpload, open_upload
 from teledx_fed.diagnosis.judgement import PhotographResult
 from teledx_fed.diagnosis.referral import ReferralSettings
 from teledx_fed.diagnosis.results import ResultRow, as_json, row_of, write_csv
@@ -49,47 +49,51 @@ def run(
     """
     if (out / RESULTS).exists():
         raise ConfigurationError(f"--out must be a new folder, got {out}, which holds results. Name another.")
-    ids, found = identities(submissions, key or secrets.token_bytes()), collisions(submissions)
-    for collision in found:
-        reporter.message(f"{_named(submissions, collision.place)}: {collision.told(partial(_named, submissions))}")
+    ids, duplicates = identities(submissions, key or secrets.token_bytes()), collisions(submissions)
+    for collision in duplicates:
+        reporter.message(
+            f"{_described(submissions, collision.place)}: {collision.told(partial(_described, submissions))}"
+        )
     rows: list[ResultRow] = []
-    for number, submission in enumerate(marked(submissions, found)):
-        own = [collision for collision in found if collision.place[0] == number]
-        read = _of(submission, ids[number], bundle, referral, out, most_pixels)
-        for one in read:
-            if one.error:
-                reporter.message(one.error if one.error.startswith(one.file) else f"{one.file}: {one.error}")
-        rows += [replace(one, collision=_collision(one.file, submission, own, ids)) for one in read]
+    for number, submission in enumerate(mark_shared(submissions, duplicates)):
+        of_study = [collision for collision in duplicates if collision.place[0] == number]
+        study_rows = _diagnose_study(submission, ids[number], bundle, referral, out, most_pixels)
+        for row in study_rows:
+            if row.error:
+                reporter.message(row.error if row.error.startswith(row.file) else f"{row.file}: {row.error}")
+        rows += [replace(row, collision=_collision(row.file, submission, of_study, ids)) for row in study_rows]
         reporter.progress(number + 1, len(submissions))
     write_csv(rows, out / RESULTS)
-    return sum(bool(one.error) for one in rows)
+    return sum(bool(row.error) for row in rows)
 
 
 def identities(submissions: Sequence[StudyUpload], key: bytes) -> list[str]:
     """Return a distinct id for each study, also where studies have the same names."""
-    seen: Counter[tuple[str, str, str]] = Counter()
+    occurrences: Counter[tuple[str, str, str]] = Counter()
     ids = []
-    for one in submissions:
-        called = (one.source, one.patient or "", one.key)
-        ids.append(identity_of(one, key, seen[called]))
-        seen[called] += 1
+    for submission in submissions:
+        names = (submission.source, submission.patient or "", submission.key)
+        ids.append(identity_of(submission, key, occurrences[names]))
+        occurrences[names] += 1
     return ids
 
 
-def _named(submissions: Sequence[StudyUpload], place: Place) -> str:
+def _described(submissions: Sequence[StudyUpload], place: Place) -> str:
     submission = submissions[place[0]]
     return f"{submission.photographs[place[1]].file} of study {submission.key}"
 
 
-def _collision(file: str, submission: StudyUpload, own: Sequence[Collision], ids: Sequence[str]) -> str:
+def _collision(file: str, submission: StudyUpload, of_study: Sequence[Collision], ids: Sequence[str]) -> str:
     """Describe the collisions of a file by study ids: only the first column of the table has names."""
     files = [str(upload.file) for upload in submission.photographs]
-    here = (collision for collision in own if collision.what is NAME or files[collision.place[1]] == file)
-    told = (collision.told(lambda place: f"file {place[1] + 1} of study {ids[place[0]]}") for collision in here)
-    return "; ".join(dict.fromkeys(told))
+    of_file = (collision for collision in of_study if collision.what is NAME or files[collision.place[1]] == file)
+    descriptions = (
+        collision.told(lambda place: f"file {place[1] + 1} of study {ids[place[0]]}") for collision in of_file
+    )
+    return "; ".join(dict.fromkeys(descriptions))
 
 
-def _of(
+def _diagnose_study(
     upload: StudyUpload, identity: str, bundle: Bundle, referral: ReferralSettings, out: Path, most_pixels: int
 ) -> list[ResultRow]:
     """Diagnose one study; a photograph that cannot be read gets a row with the reason, and the others are diagnosed."""
@@ -123,12 +127,12 @@ def _image(photograph: PhotographUpload, number: int, most_pixels: int) -> Study
     try:
         if number >= MOST_IMAGES:
             raise DataError(f"{photograph.file} must be one of at most {MOST_IMAGES} of a study. Split the study.")
-        image, _ = opened(photograph, most_pixels)
+        image, _ = open_upload(photograph, most_pixels)
         return image
     except OSError as error:
-        got = error.strerror or error
+        reason = error.strerror or error
         raise DataError(
-            f"{photograph.file} must be a file that can be read, got: {got}. Correct its path or permissions."
+            f"{photograph.file} must be a file that can be read, got: {reason}. Correct its path or permissions."
         ) from error
 
 
@@ -143,18 +147,18 @@ def _number(photograph: PhotographUpload) -> str:
 def _write(
     study: Study, diagnosis: Diagnosis, results: Sequence[PhotographResult], referral: ReferralSettings, out: Path
 ) -> None:
-    now, shown = datetime.now(UTC), {result.eye: _shown(result) for result in reversed(results)}
+    now, pictures = datetime.now(UTC), {result.eye: _picture(result) for result in reversed(results)}
     write_text(out / f"{study.id}.json", json.dumps(as_json(study, diagnosis), indent=1) + "\n")
-    page = pdf.report(study, diagnosis, None, shown, now, referral.guideline, RELEASE)
+    page = pdf.report(study, diagnosis, None, pictures, now, referral.guideline, RELEASE)
     resources = fhir_bundle(study, diagnosis, None, now, RELEASE, pdf=page)
     write_text(out / f"{study.id}.fhir.json", json.dumps(resources, indent=1) + "\n")
     write_bytes(out / f"{study.id}.pdf", page)
 
 
-def _shown(result: PhotographResult) -> pdf.Shown:
+def _picture(result: PhotographResult) -> pdf.ReportPicture:
     assert result.pixels is not None
     if result.heat is None:
-        return pdf.Shown(result.pixels)
+        return pdf.ReportPicture(result.pixels)
     disc = None if result.disc is None else complex(result.disc.x, result.disc.y)
-    laid_over = overlay(result.pixels, result.heat, place(result.pixels))
-    return pdf.Shown(result.pixels, laid_over, sentence(result.heat, result.eye, disc))
+    overlaid = overlay(result.pixels, result.heat, place(result.pixels))
+    return pdf.ReportPicture(result.pixels, overlaid, sentence(result.heat, result.eye, disc))

@@ -37,22 +37,25 @@ class Collision:
 
 def collisions(submissions: Sequence[StudyUpload]) -> list[Collision]:
     """Return the collisions, ordered by place. Photographs are the same if their files are identical."""
-    named = ((_plain(one.key), (number, 0)) for number, one in enumerate(submissions) if one.photographs)
-    return sorted([*_repeated(_photographs(submissions), PHOTOGRAPH), *_repeated(named, NAME)], key=lambda it: it.place)
+    names = (
+        (_plain(submission.key), (number, 0)) for number, submission in enumerate(submissions) if submission.photographs
+    )
+    return sorted([*_repeated(_photographs(submissions), PHOTOGRAPH), *_repeated(names, NAME)], key=lambda it: it.place)
 
 
-def marked(submissions: Sequence[StudyUpload], found: Iterable[Collision]) -> list[StudyUpload]:
+def mark_shared(submissions: Sequence[StudyUpload], duplicates: Iterable[Collision]) -> list[StudyUpload]:
     """Return the studies with a doubt on each shared photograph."""
-    shared = {collision.place for collision in found if collision.is_shared}
+    shared = {collision.place for collision in duplicates if collision.is_shared}
     doubts = {True: (Gap.PHOTOGRAPH_SHARED,), False: ()}
     return [
         replace(
-            one,
+            submission,
             photographs=tuple(
-                replace(upload, doubts=doubts[(number, at) in shared]) for at, upload in enumerate(one.photographs)
+                replace(upload, doubts=doubts[(number, at) in shared])
+                for at, upload in enumerate(submission.photographs)
             ),
         )
-        for number, one in enumerate(submissions)
+        for number, submission in enumerate(submissions)
     ]
 
 

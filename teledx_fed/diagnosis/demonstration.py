@@ -19,15 +19,15 @@ PATIENTS, SEED = 8, 1
 """Not the patients of the default simulation, whose seed is 0."""
 
 
-def lay_out(home: DiagnosisDirectory, run: Path) -> None:
+def create_demonstration(directory: DiagnosisDirectory, run: Path) -> None:
     """Create the hospital: a bundle of the simulation in `run`, studies of new patients, and one reader."""
-    if home.folder.exists():
-        raise ConfigurationError(f"{home.folder} must be new, got a folder that is there. Name another.")
+    if directory.folder.exists():
+        raise ConfigurationError(f"{directory.folder} must be new, got a folder that is there. Name another.")
     bundles = sorted((run / "bundles").glob("*")) if (run / "bundles").is_dir() else []
     if not bundles:
         raise ConfigurationError(f"{run} must be a run folder with bundles, got none. Run experiment=demo first.")
-    shutil.copytree(bundles[0], make_folder(home.folder) / home.champion.name)
-    clinic = home.clinic(None)
+    shutil.copytree(bundles[0], make_folder(directory.folder) / directory.champion.name)
+    clinic = directory.clinic(None)
     clinic.store.access.add_user(DEMONSTRATION_USER, Role.READER, hashed_demonstration_password())
     for patient, examples in _patients().items():
         uploads = tuple(PhotographUpload(png(example.image.read()), example.eye) for example in examples)
@@ -36,7 +36,7 @@ def lay_out(home: DiagnosisDirectory, run: Path) -> None:
 
 
 def _patients() -> dict[str, list[Example]]:
-    found: dict[str, list[Example]] = defaultdict(list)
+    patients: dict[str, list[Example]] = defaultdict(list)
     for example in hospital("demonstration", HospitalSettings(patients=PATIENTS), SEED).examples:
-        found[example.patient].append(example)
-    return found
+        patients[example.patient].append(example)
+    return patients

@@ -61,10 +61,10 @@ def judged(
 
 def with_alike_doubts(results: Sequence[PhotographResult]) -> tuple[PhotographResult, ...]:
     """Add a doubt to photographs of different eyes that look the same."""
-    alike = alike_in_both_eyes([(one.eye, one.pixels) for one in results if one.pixels is not None])
+    alike = alike_in_both_eyes([(result.eye, result.pixels) for result in results if result.pixels is not None])
     return tuple(
-        replace(one, doubts=(*one.doubts, Gap.BOTH_EYES_ALIKE)) if place in alike else one
-        for place, one in enumerate(results)
+        replace(result, doubts=(*result.doubts, Gap.BOTH_EYES_ALIKE)) if place in alike else result
+        for place, result in enumerate(results)
     )
 
 
@@ -95,14 +95,14 @@ def grade(outputs: Outputs, calibration: Calibration) -> Graded:
     probabilities = tempered(raw, calibration.temperature)
     oedema = None if outputs.oedema is None else float(expit(outputs.oedema[0]))
     referable, threatening = _scores(probabilities, oedema)
-    called = decisions(calibration.points, *_scores(raw, oedema))
+    decision = decisions(calibration.points, *_scores(raw, oedema))
     return Graded(
         probabilities=tuple(probabilities.tolist()),
         grades=tuple(np.flatnonzero(conformal_set(probabilities, calibration.possible)).tolist()),
         referable=referable,
         vision_threatening=threatening,
-        refers=called.refers,
-        is_urgent=called.is_urgent,
+        refers=decision.refers,
+        is_urgent=decision.is_urgent,
         oedema=oedema,
     )
 

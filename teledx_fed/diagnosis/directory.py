@@ -73,15 +73,15 @@ class DiagnosisDirectory:
         with closing(self.store()) as store, closing(self.identified()) as identified:
             now = datetime.now(UTC)
             before = now - timedelta(days=days)
-            forgotten = store.forget_before(before)
+            deleted = store.forget_before(before)
             identified.forget(before, keep=store.patients(), studies=store.ids())
-            for path in forgotten.paths:
+            for path in deleted.paths:
                 path.unlink(missing_ok=True)
             for path in self.incoming.glob(f"{REFUSED}/*"):
                 if path.stat().st_mtime < before.timestamp():
                     path.unlink()
         self.tidy()
-        return forgotten.studies
+        return deleted.studies
 
     def tidy(self) -> None:
         """Delete expired sessions, links and uploads, and files that a crash left behind."""

@@ -11,7 +11,7 @@ from teledx_fed.diagnosis.judgement import PhotographResult
 from teledx_fed.store.values import StoredImage
 
 
-class Evidence(StrEnum):
+class MapKind(StrEnum):
     """A kind of map. The clinic stores the heat map of each graded photograph, and others on request."""
 
     HEAT_MAP = "heat_map"
@@ -19,17 +19,17 @@ class Evidence(StrEnum):
     SHAP = "shap"
 
 
-def map_of(image: StoredImage, kind: Evidence = Evidence.HEAT_MAP) -> str:
+def map_of(image: StoredImage, kind: MapKind = MapKind.HEAT_MAP) -> str:
     """Return the path of the map: an image to lay over the photograph."""
     return f"{image.path.removesuffix('.png')}.{kind}.png"
 
 
-def sentence_of(image: StoredImage, kind: Evidence = Evidence.HEAT_MAP) -> str:
+def sentence_of(image: StoredImage, kind: MapKind = MapKind.HEAT_MAP) -> str:
     """Return the path of the sentence about the map."""
     return f"{image.path.removesuffix('.png')}.{kind}.txt"
 
 
-def keep(folder: Path, image: StoredImage, result: PhotographResult, kind: Evidence) -> tuple[str, ...]:
+def write_map(folder: Path, image: StoredImage, result: PhotographResult, kind: MapKind) -> tuple[str, ...]:
     """Write a photograph's map and its sentence; return their paths."""
     assert result.heat is not None
     assert result.pixels is not None

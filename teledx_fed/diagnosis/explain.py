@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from teledx_fed.core.errors import ConfigurationError
 from teledx_fed.core.examples import GRADES
 from teledx_fed.data.maps import Map, smoothed, without_detail
-from teledx_fed.diagnosis.evidence import Evidence
+from teledx_fed.diagnosis.evidence import MapKind
 from teledx_fed.diagnosis.heat_map import REFERABLE
 from teledx_fed.model.network import Grader, read_network
 
@@ -57,7 +57,7 @@ class Explainer:
     def __init__(self, weights: Path) -> None:
         self._network, self._one_at_a_time = read_network(weights), Lock()
 
-    def __call__(self, image: Image, kind: Evidence) -> Map:
+    def __call__(self, image: Image, kind: MapKind) -> Map:
         """Return a map (s, s), 0 to 1, of what raises 'referable' in a photograph (s, s, 3) beside its blur."""
         with self._one_at_a_time:
             signed = EXPLAINED[kind](self._network, image)
@@ -127,9 +127,9 @@ def _signed(attributed: NDArray[np.floating]) -> Map:
     return np.asarray(attributed.sum(axis=0), np.float32)
 
 
-EXPLAINED: Mapping[Evidence, Callable[[Grader, Image], Map]] = {
-    Evidence.INTEGRATED_GRADIENTS: lambda network, image: integrated_gradients(network, image, without_detail(image)),
-    Evidence.SHAP: lambda network, image: shap_values(network, image, blurs(image)),
+EXPLAINED: Mapping[MapKind, Callable[[Grader, Image], Map]] = {
+    MapKind.INTEGRATED_GRADIENTS: lambda network, image: integrated_gradients(network, image, without_detail(image)),
+    MapKind.SHAP: lambda network, image: shap_values(network, image, blurs(image)),
 }
 
 

@@ -33,8 +33,8 @@ def _revealed(before: Image, after: Image, map: Map, inside: Mask, steps: int) -
     """Return images (steps + 1, s, s, 3) from `before` to `after`; each step changes equally many pixels."""
     order = np.full(inside.shape, np.inf)
     order[inside] = rankdata(-map[inside], method="ordinal")
-    shown = order <= np.linspace(0, np.count_nonzero(inside), steps + 1).round()[:, None, None]
-    return np.where(shown[..., None], after, before)
+    is_after = order <= np.linspace(0, np.count_nonzero(inside), steps + 1).round()[:, None, None]
+    return np.where(is_after[..., None], after, before)
 
 
 def _area(curve: Floats) -> float:

@@ -40,9 +40,9 @@ class Gathering:
         patient = None
         try:
             _check_size(content)
-            came = self._clinic.photographs.decode(PhotographUpload(content))
-            patient = self._clinic.patients.of_files([came.header] if came.header else [])
-            self._add(content, came, sender)
+            photograph = self._clinic.photographs.decode(PhotographUpload(content))
+            patient = self._clinic.patients.of_files([photograph.header] if photograph.header else [])
+            self._add(content, photograph, sender)
         except TeledxError as error:
             self._refuse(sender, patient, str(error))
             raise
@@ -60,8 +60,8 @@ class Gathering:
         """List a refusal of photographs that the sender offered but could not send."""
         self._refuse(sender, None, reason)
 
-    def _add(self, content: bytes, came: DecodedPhotograph, sender: str) -> None:
-        header = came.header
+    def _add(self, content: bytes, photograph: DecodedPhotograph, sender: str) -> None:
+        header = photograph.header
         assert header is not None  # the receiver gets only DICOM
         for name, uid in (("StudyInstanceUID", header.study), ("SOPInstanceUID", header.instance)):
             must(
@@ -69,7 +69,7 @@ class Gathering:
                 name,
                 "be in the file",
                 "none",
-                "Without it the eyes of a study cannot be put together.",
+                "Without it, the photographs of a study cannot be grouped.",
                 DataError,
             )
         folder = self._folder / WAITING / _digest(header.study)
@@ -78,12 +78,12 @@ class Gathering:
             stored = self._clinic.find_study(SOURCE, header.study)
             if stored is not None:
                 self._clinic.patients.check_belongs(stored, header)
-                if self._clinic.photographs.find(stored, header.instance, came.pixels) is not None:
+                if self._clinic.photographs.find(stored, header.instance, photograph.pixels) is not None:
                     return
             waiting = sorted(folder.glob("*.dcm"))
             self._clinic.patients.of_files([header, *map(about, waiting)])
             if file in waiting:
-                check_same(DicomPhotograph(file).read(), came.pixels)
+                check_same(DicomPhotograph(file).read(), photograph.pixels)
                 return
             count = len(waiting) + (len(stored.images) if stored else 0)
             must(

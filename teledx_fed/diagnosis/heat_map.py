@@ -62,13 +62,13 @@ def sentence(map: Map, eye: Eye, disc: complex | None) -> str:
     position of the macula, for a field of 45° and a known eye. If the macula is unknown or not in view, the sentence
     names a part of the photograph.
     """
-    named = "Eye not known" if eye is Eye.UNKNOWN else f"{eye.value.capitalize()} eye"
-    there = _highest(map)
-    if there is None:
-        return f"{named}: no region of the map contributed to 'referable'."
+    name = "Eye not known" if eye is Eye.UNKNOWN else f"{eye.value.capitalize()} eye"
+    highest = _highest(map)
+    if highest is None:
+        return f"{name}: no region of the map contributed to 'referable'."
     macula = _macula(eye, disc)
-    where = _in_words(there) if macula is None else _from_macula(there - macula, eye)
-    return f"{named}: the regions that contributed most to 'referable' lie {where}. {_limit(max(map.shape))}"
+    where = _in_words(highest) if macula is None else _from_macula(highest - macula, eye)
+    return f"{name}: the regions that contributed most to 'referable' lie {where}. {_limit(max(map.shape))}"
 
 
 def _highest(map: Map) -> complex | None:
@@ -103,9 +103,9 @@ def _from_macula(offset: complex, eye: Eye) -> str:
     return f"in the {vertical} {horizontal} quadrant, about {diameters:g} disc diameters from the macula"
 
 
-def _in_words(there: complex) -> str:
-    vertical = ("upper", "", "lower")[_third(there.imag)]
-    horizontal = ("left", "", "right")[_third(there.real)]
+def _in_words(position: complex) -> str:
+    vertical = ("upper", "", "lower")[_third(position.imag)]
+    horizontal = ("left", "", "right")[_third(position.real)]
     place = " ".join(word for word in (vertical, horizontal) if word)
     return f"in the {place} part of the photograph" if place else "in the middle of the photograph"
 

@@ -21,7 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 from teledx_fed.core.clinical import Fault, Gap, PatientRecord, StudyImage
 from teledx_fed.core.errors import DataError
 from teledx_fed.core.examples import Eye, Field, Photograph
-from teledx_fed.data.dicom import DicomAbout, DicomPhotograph, about, is_dicom
+from teledx_fed.data.dicom import DicomHeader, DicomPhotograph, about, is_dicom
 from teledx_fed.data.eye_names import NamedEye, eye_in
 from teledx_fed.data.photographs import MOST_PIXELS, PhotographFile
 from teledx_fed.data.quality import faults
@@ -82,17 +82,17 @@ class DecodedPhotograph:
     image: StudyImage
     pixels: NDArray[np.uint8]
     faults: tuple[Fault, ...]
-    header: DicomAbout | None
+    header: DicomHeader | None
 
 
 def decode(upload: PhotographUpload, most_pixels: int = MOST_PIXELS) -> DecodedPhotograph:
     """Read an uploaded file and assess its quality; raise a `DataError` if it cannot be read."""
-    image, header = opened(upload, most_pixels)
+    image, header = open_upload(upload, most_pixels)
     pixels = image.photograph.read()
     return DecodedPhotograph(image, pixels, faults(pixels), header)
 
 
-def opened(upload: PhotographUpload, most_pixels: int = MOST_PIXELS) -> tuple[StudyImage, DicomAbout | None]:
+def open_upload(upload: PhotographUpload, most_pixels: int = MOST_PIXELS) -> tuple[StudyImage, DicomHeader | None]:
     """Find eye and field of an uploaded file from its sender, header and name, without reading its pixels."""
     file = upload.file
     if not S_ISREG((stat := file.stat()).st_mode):
@@ -112,22 +112,22 @@ def opened(upload: PhotographUpload, most_pixels: int = MOST_PIXELS) -> tuple[St
     return StudyImage(photograph, eye, field, header.camera, (*doubts, *upload.doubts)), header
 
 
-def _eye(stated: set[Eye], named: NamedEye) -> tuple[Eye, tuple[Gap, ...]]:
+def _eye(stated_eyes: set[Eye], named: NamedEye) -> tuple[Eye, tuple[Gap, ...]]:
     """Return the eye that sender and header state, or else the file name's; unknown if the two differ."""
-    stated = stated - {Eye.UNKNOWN}
-    if len(stated) > 1:
+    stated_eyes = stated_eyes - {Eye.UNKNOWN}
+    if len(stated_eyes) > 1:
         return Eye.UNKNOWN, (Gap.EYE_STATED_TWICE,)
-    if not stated:
+    if not stated_eyes:
         return named.eye, () if named.doubt is None else (named.doubt,)
-    (eye,) = stated
+    (eye,) = stated_eyes
     return eye, () if named.eye in (eye, Eye.UNKNOWN) else (Gap.EYE_NAME_OTHER,)
 
 
-def record_of(stated: Mapping[str, object]) -> PatientRecord:
+def record_of(items: Mapping[str, object]) -> PatientRecord:
     """Make a patient's record; skip empty values. A `DataError` names the wrong item."""
     try:
-        return RECORDS.validate_python({name: value for name, value in stated.items() if value != ""})
+        return RECORDS.validate_python({name: value for name, value in items.items() if value != ""})
     except ValidationError as error:
         first = error.errors()[0]
-        name, got = ".".join(map(str, first["loc"])), first["input"]
-        raise DataError(f"record.{name} must be right, got {got!r}: {first['msg']}. Correct it.") from error
+        name = ".".join(map(str, first["loc"]))
+        raise DataError(f"record.{name} must be valid, got {first['input']!r}: {first['msg']}. Correct it.") from error

@@ -67,9 +67,9 @@ def judge(
     """Return the suggestion for a patient from the results of all photographs of the study."""
     outside = referral.outside(record)
     eyes = tuple(
-        _eye(eye, [one for one in results if one.eye is eye], outside)
+        _eye(eye, [result for result in results if result.eye is eye], outside)
         for eye in (*BOTH, Eye.UNKNOWN)
-        if any(one.eye is eye for one in results)
+        if any(result.eye is eye for result in results)
     )
     gaps = _gaps({eye.eye for eye in eyes})
     doubts = {eye.certainty for eye in eyes} | ({Certainty.INCOMPLETE} if gaps else set())
@@ -87,30 +87,31 @@ def judge(
 
 def _eye(eye: Eye, results: Sequence[PhotographResult], outside: tuple[OutOfScope, ...]) -> EyeDiagnosis:
     """Return the suggestion for an eye: the grade of its worst photograph, and the doubts of all."""
-    worst = max((one.graded for one in results if one.graded), key=_gravity, default=None)
+    worst = max((result.graded for result in results if result.graded), key=_gravity, default=None)
     certainty, floor, reasons = _doubt(results, outside, worst)
-    decided = [Action.URGENT] * (worst is not None and worst.is_urgent is True)
-    decided += [Action.REFER] * (worst is not None and worst.refers is True)
-    doubts = (doubt for one in results for doubt in one.doubts)
-    action = most_urgent([floor, *decided])
-    return EyeDiagnosis(eye, certainty, action, tuple(dict.fromkeys((*reasons, *doubts))), worst)
+    decisions = [Action.URGENT] * (worst is not None and worst.is_urgent is True)
+    decisions += [Action.REFER] * (worst is not None and worst.refers is True)
+    doubts = (doubt for result in results for doubt in result.doubts)
+    return EyeDiagnosis(
+        eye, certainty, most_urgent([floor, *decisions]), tuple(dict.fromkeys((*reasons, *doubts))), worst
+    )
 
 
 def _doubt(
     results: Sequence[PhotographResult], outside: tuple[OutOfScope, ...], worst: Graded | None
 ) -> tuple[Certainty, Action, tuple[Reason, ...]]:
     """Return the certainty of an eye, the mildest action that it allows, and the reasons."""
-    whole = [one for one in results if not one.faults]
-    if outside or any(one.outside for one in results):
-        own = dict.fromkeys(reason for one in results for reason in one.outside)
-        return Certainty.OUT_OF_SCOPE, Action.HUMAN_READ, tuple(own)
+    whole = [result for result in results if not result.faults]
+    if outside or any(result.outside for result in results):
+        reasons = dict.fromkeys(reason for result in results for reason in result.outside)
+        return Certainty.OUT_OF_SCOPE, Action.HUMAN_READ, tuple(reasons)
     if worst is None or not whole:
-        return Certainty.UNGRADABLE, Action.RETAKE, tuple(dict.fromkeys(f for one in results for f in one.faults))
-    if any(one.doubts for one in results):
+        return Certainty.UNGRADABLE, Action.RETAKE, tuple(dict.fromkeys(f for result in results for f in result.faults))
+    if any(result.doubts for result in results):
         return Certainty.INCOMPLETE, Action.HUMAN_READ, ()
-    if all(one.field is Field.DISC for one in whole):
+    if all(result.field is Field.DISC for result in whole):
         return Certainty.INCOMPLETE, Action.RETAKE, (Gap.NO_MACULA,)
-    if not any(one.field is Field.MACULA for one in whole):
+    if not any(result.field is Field.MACULA for result in whole):
         return Certainty.INCOMPLETE, Action.HUMAN_READ, (Gap.NO_MACULA,)
     if {grade >= REFERABLE for grade in worst.grades} != {worst.refers}:
         return Certainty.UNCERTAIN, Action.HUMAN_READ, ()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, ProcessCollector
-from prometheus_client import generate_latest as written
+from prometheus_client import generate_latest as generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -20,7 +20,7 @@ BUCKETS = (0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 """Upper bounds in seconds, for pages, pages with a map, and studies."""
 
 
-class Traffic:
+class RequestMetrics:
     """Metrics of the requests to one application since its start, and of its clinic."""
 
     def __init__(self, clinic: Clinic) -> None:
@@ -36,7 +36,7 @@ class Traffic:
         )
         self._refused = Counter(
             "teledx_clinic_refused_submissions",
-            "Studies that were sent and refused, by the way they came",
+            "Submissions that were refused, by kind of source",
             ("way",),
             registry=self._registry,
         )
@@ -48,7 +48,7 @@ class Traffic:
         self._refused.labels(way).inc()
 
     def metrics(self) -> bytes:
-        return written(self._registry)
+        return generate_latest(self._registry)
 
 
 @dataclass(frozen=True)
@@ -68,18 +68,18 @@ class _Clinic(Collector):
         if census is not None:
             yield from _counts(census)
         usage = shutil.disk_usage(store.folder)
-        yield _gauge("disk_free_bytes", "Where photographs are kept", usage.free)
-        yield _gauge("disk_size_bytes", "Where photographs are kept", usage.total)
+        yield _gauge("disk_free_bytes", "Free space on the disk with the photographs", usage.free)
+        yield _gauge("disk_size_bytes", "Size of the disk with the photographs", usage.total)
         if store.last_backup is not None:
-            yield _gauge("last_backup_timestamp_seconds", "In Unix time", store.last_backup.timestamp())
+            yield _gauge(
+                "last_backup_timestamp_seconds", "Time of the last backup, in Unix time", store.last_backup.timestamp()
+            )
         model = [((bundle.digest[:12], bundle.manifest.release), 1)]
-        yield _gauges("model_info", "The model that is diagnosed with", ("digest", "release"), model)
+        yield _gauges("model_info", "The model in use", ("digest", "release"), model)
 
 
 def _counts(census: Census) -> Iterator[Metric]:
-    yield _gauges(
-        "studies", "Stored studies, by the way they came and status", ("way", "status"), census.studies.items()
-    )
+    yield _gauges("studies", "Stored studies, by kind of source and status", ("way", "status"), census.studies.items())
     waiting = [((action.value,), census.waiting.get(action.value, 0)) for action in Action]
     yield _gauges("studies_waiting", "Studies not signed yet, by suggested or read action", ("action",), waiting)
     if census.oldest_waiting is not None:
@@ -103,7 +103,7 @@ def _counts(census: Census) -> Iterator[Metric]:
     )
     refused = [((way,), count) for way, count in census.refused.items()]
     yield _gauges("refusals_open", "Refused photographs that nobody has marked as dealt with", ("way",), refused)
-    yield _gauge("uploads_open", "Begun by devices, and not part of a study yet", census.uploads)
+    yield _gauge("uploads_open", "Uploads in progress, which are not part of a study yet", census.uploads)
 
 
 def _gauge(name: str, means: str, value: float) -> Metric:

@@ -6,7 +6,7 @@ from teledx_fed.core.checks import must
 from teledx_fed.core.clinical import Study
 from teledx_fed.core.errors import DataError
 from teledx_fed.data.deidentification import pseudonym, pseudonymous_uid
-from teledx_fed.data.dicom import DicomAbout, PhotographUids
+from teledx_fed.data.dicom import DicomHeader, PhotographUids
 from teledx_fed.store.identified import Filed, IdentifiedStore, Identity
 from teledx_fed.store.values import StoredStudy
 
@@ -14,7 +14,7 @@ LONGEST_NUMBER = 64
 """Characters of a patient's number in DICOM (PS3.5 6.2, LO)."""
 
 
-class Patients:
+class PatientRegister:
     """Pseudonyms of patients; only the identified store holds the numbers behind them."""
 
     def __init__(self, identified: IdentifiedStore, key: bytes) -> None:
@@ -35,12 +35,12 @@ class Patients:
         self.identified.register(Identity(patient, number, issuer=issuer))
         return patient
 
-    def of_files(self, headers: Sequence[DicomAbout]) -> str | None:
+    def of_files(self, headers: Sequence[DicomHeader]) -> str | None:
         """Return the pseudonym of the patient in DICOM headers, if any; raise a `DataError` for several."""
-        named = self.named(headers)
-        return None if named is None else self.pseudonym_of(*named)
+        number = self.named(headers)
+        return None if number is None else self.pseudonym_of(*number)
 
-    def named(self, headers: Sequence[DicomAbout]) -> tuple[str, str] | None:
+    def named(self, headers: Sequence[DicomHeader]) -> tuple[str, str] | None:
         """Return number and issuer of the patient in DICOM headers; raise a `DataError` for several."""
         numbers = {header.filing.patient_id for header in headers} - {""}
         issuers = {header.filing.issuer for header in headers if header.filing.patient_id} - {""}
@@ -57,20 +57,20 @@ class Patients:
         must(several <= 1, "study.images", "be of one patient", several, "Send a study for each.", DataError)
         return (min(numbers), min(issuers, default="")) if numbers else None
 
-    def number(self, stated: str | None, headers: Sequence[DicomAbout]) -> tuple[str, str] | None:
+    def number(self, stated: str | None, headers: Sequence[DicomHeader]) -> tuple[str, str] | None:
         """Return number and issuer; raise a `DataError` if the sender and the files state different numbers."""
-        named = self.named(headers)
+        in_files = self.named(headers)
         must(
-            None in (stated, named) or stated == named[0],  # type: ignore[index]
+            None in (stated, in_files) or stated == in_files[0],  # type: ignore[index]
             "study.patient",
-            "have the number that the DICOM files say",
+            "have the number that the DICOM files state",
             "another",
             "Correct the number, or send the right files.",
             DataError,
         )
-        return named or (None if stated is None else (stated, ""))
+        return in_files or (None if stated is None else (stated, ""))
 
-    def check_belongs(self, stored: StoredStudy, header: DicomAbout) -> None:
+    def check_belongs(self, stored: StoredStudy, header: DicomHeader) -> None:
         """Raise a `DataError` if a DICOM file and the study are of different patients."""
         must(
             self.of_files([header]) in (None, stored.study.patient),
@@ -85,7 +85,7 @@ class Patients:
         """Return the identity of a study's patient, for the clinicians who treat them."""
         return None if study.patient is None else self.identified.identity(study.patient)
 
-    def file(self, study: str, headers: Sequence[DicomAbout]) -> None:
+    def file(self, study: str, headers: Sequence[DicomHeader]) -> None:
         """Store the archive's identifiers of a study's photographs in the identified store."""
         for header in headers:
             sources = (PhotographUids(header.instance, header.series, header.kind),) if header.instance else ()

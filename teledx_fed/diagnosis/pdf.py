@@ -24,7 +24,17 @@ from teledx_fed.core.clinical import Diagnosis, EyeDiagnosis, Reading, Study
 from teledx_fed.core.examples import Eye
 from teledx_fed.data.photographs import png
 from teledx_fed.diagnosis.signing import came_after, marks, status
-from teledx_fed.diagnosis.wording import ACTIONS, EYES, GRADE_NAMES, REOPENED, UNSIGNED, advice, decided, percent, told
+from teledx_fed.diagnosis.wording import (
+    ACTIONS,
+    EYES,
+    GRADE_NAMES,
+    REOPENED,
+    UNSIGNED,
+    advice,
+    eye_sentences,
+    percent,
+    reading_sentences,
+)
 
 INK, MUTED, LINE, BAD = HexColor("#1b1f24"), HexColor("#5b6269"), HexColor("#0072b2"), HexColor("#a83a06")
 MARGIN = 16 * mm
@@ -35,7 +45,7 @@ PLACES = (Eye.RIGHT, Eye.LEFT, Eye.UNKNOWN)
 
 
 @dataclass(frozen=True)
-class Shown:
+class ReportPicture:
     """A photograph of an eye, the same under its heat map, both (height, width, 3), and the map's sentence."""
 
     photograph: NDArray[np.uint8]
@@ -47,7 +57,7 @@ def report(
     study: Study,
     diagnosis: Diagnosis,
     reading: Reading | None,
-    shown: Mapping[Eye, Shown],
+    pictures: Mapping[Eye, ReportPicture],
     issued: datetime,
     guideline: str,
     release: str,
@@ -55,13 +65,13 @@ def report(
     """Return a PDF, A4, reproducible to the byte. `issued` has a time zone; `release` is the program's."""
     regular, bold = _fonts()
     late = reading is not None and came_after(study, reading)
-    marked = " ".join([*marks(diagnosis), *([UNSIGNED] if reading is None or late else [])])
+    mark_line = " ".join([*marks(diagnosis), *([UNSIGNED] if reading is None or late else [])])
     styles = _styles(regular, bold)
 
     def frame(canvas: Canvas, document: SimpleDocTemplate) -> None:
         canvas.setFont(bold, 9)
         canvas.setFillColor(BAD if diagnosis.demonstration else MUTED)
-        canvas.drawString(MARGIN + 6, A4[1] - 10 * mm, marked)
+        canvas.drawString(MARGIN + 6, A4[1] - 10 * mm, mark_line)
         canvas.setFont(regular, 7)
         canvas.setFillColor(MUTED)
         canvas.drawString(MARGIN + 6, 9 * mm, f"teledx_fed {release}, model {diagnosis.model}")
@@ -79,20 +89,20 @@ def report(
         title="Diabetic retinopathy screening",
         author="teledx_fed",
     )
-    standing = status(study, diagnosis, reading)
+    report_status = status(study, diagnosis, reading)
     story: list[Flowable] = [
         Paragraph("Diabetic retinopathy screening", styles["title"]),
         Paragraph(
             f"Patient {_escaped(study.patient or 'unknown')}, study {study.id}"
             f"{f', photographed {_escaped(study.acquired)}' if study.acquired else ''}."
-            f" Report of {issued:%d %B %Y, %H:%M %Z}, {standing}.",
+            f" Report of {issued:%d %B %Y, %H:%M %Z}, {report_status}.",
             styles["muted"],
         ),
         Spacer(1, 4 * mm),
         *([Paragraph(REOPENED, styles["verdict"])] if late else []),
         *(_unsigned(diagnosis, styles) if reading is None else _signed(diagnosis, reading, styles)),
         Spacer(1, 4 * mm),
-        _eyes(diagnosis.eyes, shown, styles, regular),
+        _eyes(diagnosis.eyes, pictures, styles, regular),
         Spacer(1, 4 * mm),
         Paragraph(f"Intervals follow {_escaped(guideline)}.", styles["muted"]),
     ]
@@ -116,7 +126,7 @@ def _unsigned(diagnosis: Diagnosis, styles: Styles) -> list[Flowable]:
 
 
 def _signed(diagnosis: Diagnosis, reading: Reading, styles: Styles) -> list[Flowable]:
-    lines = [Paragraph(_escaped(line), styles["body"]) for line in decided(reading)]
+    lines = [Paragraph(_escaped(line), styles["body"]) for line in reading_sentences(reading)]
     return [
         Paragraph(
             f"{_escaped(reading.reader)}, {reading.time:%d %B %Y}: {ACTIONS[reading.urgency]}.", styles["verdict"]
@@ -126,23 +136,23 @@ def _signed(diagnosis: Diagnosis, reading: Reading, styles: Styles) -> list[Flow
     ]
 
 
-def _eyes(eyes: Sequence[EyeDiagnosis], shown: Mapping[Eye, Shown], styles: Styles, font: str) -> Table:
-    placed = sorted(eyes, key=lambda eye: PLACES.index(eye.eye))
-    columns = [_eye(eye, shown.get(eye.eye), styles, font) for eye in placed]
+def _eyes(eyes: Sequence[EyeDiagnosis], pictures: Mapping[Eye, ReportPicture], styles: Styles, font: str) -> Table:
+    ordered = sorted(eyes, key=lambda eye: PLACES.index(eye.eye))
+    columns = [_eye(eye, pictures.get(eye.eye), styles, font) for eye in ordered]
     table = Table([columns], colWidths=[COLUMN] * len(columns), hAlign="LEFT")
     table.setStyle([("VALIGN", (0, 0), (-1, -1), "TOP"), ("LEFTPADDING", (0, 0), (-1, -1), 0)])
     return table
 
 
-def _eye(eye: EyeDiagnosis, shown: Shown | None, styles: Styles, font: str) -> list[Flowable]:
+def _eye(eye: EyeDiagnosis, picture: ReportPicture | None, styles: Styles, font: str) -> list[Flowable]:
     parts: list[Flowable] = [Paragraph(EYES[eye.eye].capitalize(), styles["heading"])]
-    if shown is not None:
-        parts += [_picture(shown.photograph if shown.overlay is None else shown.overlay), Spacer(1, 2 * mm)]
+    if picture is not None:
+        parts += [_picture(picture.photograph if picture.overlay is None else picture.overlay), Spacer(1, 2 * mm)]
     if eye.graded is not None and eye.grade is not None:
         parts.append(_bars(eye.graded.probabilities, font))
-    parts += [Paragraph(_escaped(line), styles["body"]) for line in told(eye)]
-    if shown is not None and shown.sentence:
-        parts.append(Paragraph(_escaped(shown.sentence), styles["muted"]))
+    parts += [Paragraph(_escaped(line), styles["body"]) for line in eye_sentences(eye)]
+    if picture is not None and picture.sentence:
+        parts.append(Paragraph(_escaped(picture.sentence), styles["muted"]))
     return parts
 
 
@@ -195,6 +205,8 @@ def _fonts() -> tuple[str, str]:
 
 def _escaped(text: str) -> str:
     """Escape text for a paragraph; write characters that the font lacks as `[U+XXXX]`."""
-    known = pdfmetrics.getFont("Report").face.charToGlyph
-    shown = "".join(letter if ord(letter) in known or letter == "\n" else f"[U+{ord(letter):04X}]" for letter in text)
-    return shown.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\n", "<br/>")
+    glyphs = pdfmetrics.getFont("Report").face.charToGlyph
+    printable = "".join(
+        letter if ord(letter) in glyphs or letter == "\n" else f"[U+{ord(letter):04X}]" for letter in text
+    )
+    return printable.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\n", "<br/>")

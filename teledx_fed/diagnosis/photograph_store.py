@@ -20,13 +20,13 @@ from teledx_fed.core.errors import DataError
 from teledx_fed.core.files import write_bytes
 from teledx_fed.data.array_photographs import PhotographInMemory
 from teledx_fed.data.comparison import is_same_photograph
-from teledx_fed.data.dicom import DicomAbout
+from teledx_fed.data.dicom import DicomHeader
 from teledx_fed.data.disc import optic_disc
 from teledx_fed.data.photographs import png, stored_photograph
 from teledx_fed.data.preprocessing import fundus_mask, prepare
 from teledx_fed.data.summary import maker_of
 from teledx_fed.diagnosis.diagnose import assess_photograph
-from teledx_fed.diagnosis.evidence import Evidence, keep, map_of
+from teledx_fed.diagnosis.evidence import MapKind, map_of, write_map
 from teledx_fed.diagnosis.intake import MOST_IMAGES, DecodedPhotograph, PhotographUpload, decode
 from teledx_fed.diagnosis.judgement import PhotographResult
 from teledx_fed.model.bundle import WEIGHTS, Bundle
@@ -37,15 +37,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class KeptPhotograph:
+class StoredPhotograph:
     """A stored photograph with its result. `header` identifies people: only the identified store keeps it."""
 
     image: StoredImage
     result: PhotographResult
     derivatives: tuple[str, ...]
-    header: DicomAbout | None
+    header: DicomHeader | None
 
-    def with_doubts(self, more: Sequence[Gap]) -> "KeptPhotograph":
+    def with_doubts(self, more: Sequence[Gap]) -> "StoredPhotograph":
         doubts = (*self.image.doubts, *more)
         return replace(self, image=replace(self.image, doubts=doubts), result=replace(self.result, doubts=doubts))
 
@@ -81,35 +81,36 @@ class PhotographStore:
             self.remove(folder)
             raise
 
-    def keep(self, uploads: Sequence[PhotographUpload], folder: str) -> list[KeptPhotograph]:
+    def keep(self, uploads: Sequence[PhotographUpload], folder: str) -> list[StoredPhotograph]:
         check_count(len(uploads))
         numbered = enumerate(uploads, start=1)
-        coming = [self._workers.submit(self._keep, number, upload, folder) for number, upload in numbered]
-        wait(coming)
-        return [one.result() for one in coming]
+        stored = [self._workers.submit(self._keep, number, upload, folder) for number, upload in numbered]
+        wait(stored)
+        return [photograph.result() for photograph in stored]
 
-    def distinct(self, kept: Sequence[KeptPhotograph]) -> list[KeptPhotograph]:
+    def distinct(self, photographs: Sequence[StoredPhotograph]) -> list[StoredPhotograph]:
         """Return the first photograph of each SOPInstanceUID; raise a `DataError` if others with it differ."""
-        first = dict[str, KeptPhotograph]()
-        for each in kept:
-            earlier = first.setdefault(each.image.instance or uuid4().hex, each)
-            if earlier is not each:
-                check_same(self.pixels(earlier.image), self.pixels(each.image))
+        first = dict[str, StoredPhotograph]()
+        for photograph in photographs:
+            earlier = first.setdefault(photograph.image.instance or uuid4().hex, photograph)
+            if earlier is not photograph:
+                check_same(self.pixels(earlier.image), self.pixels(photograph.image))
         return list(first.values())
 
     def results(self, stored: StoredStudy) -> list[Future[PhotographResult]]:
         """Run the model again on a study's photographs, with their stored quality faults."""
-        pairs = zip(stored.study.images, stored.images, strict=True)
-        return [self._workers.submit(assess_photograph, image, self._bundle, kept.faults) for image, kept in pairs]
+        images = zip(stored.study.images, stored.images, strict=True)
+        return [self._workers.submit(assess_photograph, image, self._bundle, row.faults) for image, row in images]
 
     def find(self, stored: StoredStudy, instance: str, pixels: NDArray[np.uint8]) -> StoredImage | None:
         """Find a study's photograph by SOPInstanceUID; raise a `DataError` if its pixels differ from `pixels`."""
-        image = next((one for one in stored.images if one.instance == self._pseudonymous(instance)), None)
+        id = self._pseudonymous(instance)
+        image = next((image for image in stored.images if image.instance == id), None)
         if image is not None:
             check_same(self.pixels(image), _fundus_alone(pixels, image.faults))
         return image
 
-    def explain(self, stored: StoredStudy, kind: Evidence) -> list[str]:
+    def explain(self, stored: StoredStudy, kind: MapKind) -> list[str]:
         """Compute this kind of map for each photograph with a heat map; return the paths of the new files."""
         missing = [
             image
@@ -134,7 +135,7 @@ class PhotographStore:
         finally:
             incoming.unlink()
 
-    def _keep(self, number: int, upload: PhotographUpload, folder: str) -> KeptPhotograph:
+    def _keep(self, number: int, upload: PhotographUpload, folder: str) -> StoredPhotograph:
         """Store and assess a photograph; of its file, store only the pixels of the fundus."""
         decoded = self._decode(upload, folder, f"photograph {number}")
         pixels = _fundus_alone(decoded.pixels, decoded.faults)
@@ -151,20 +152,20 @@ class PhotographStore:
             *(digest, path, width, height, image.eye, image.field, image.camera),
             *(decoded.faults, result.doubts, instance),
         )
-        made = () if result.heat is None else keep(self._folder, stored, result, Evidence.HEAT_MAP)
-        return KeptPhotograph(stored, replace(result, pixels=None, heat=None), made, header)
+        maps = () if result.heat is None else write_map(self._folder, stored, result, MapKind.HEAT_MAP)
+        return StoredPhotograph(stored, replace(result, pixels=None, heat=None), maps, header)
 
     def _camera(self, camera: str) -> str:
         """Return a camera of the training set unchanged, else only its maker: a file can state any camera."""
         return camera if camera in self._bundle.manifest.scope.cameras else maker_of(camera)
 
-    def _explain(self, image: StoredImage, kind: Evidence) -> tuple[str, ...]:
+    def _explain(self, image: StoredImage, kind: MapKind) -> tuple[str, ...]:
         pixels, preparation = self.pixels(image), self._bundle.manifest.preparation
         prepared = prepare(pixels, preparation.image_size, preparation.ben_graham, preparation.clahe)
         result = PhotographResult(
             image.eye, image.field, disc=optic_disc(pixels), pixels=pixels, heat=self._explainer(prepared, kind)
         )
-        return keep(self._folder, image, result, kind)
+        return write_map(self._folder, image, result, kind)
 
     @cached_property
     def _explainer(self) -> "Explainer":
@@ -179,10 +180,10 @@ def new_folder() -> str:
     return f"studies/{uuid4().hex}"
 
 
-def check_same(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> None:
+def check_same(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> None:
     """Raise a `DataError` if two files with one SOPInstanceUID show different photographs."""
     must(
-        is_same_photograph(one, other),
+        is_same_photograph(first, second),
         "SOPInstanceUID",
         "be one photograph's alone",
         "two that differ",

@@ -82,8 +82,8 @@ class Receiver:
         except TeledxError as error:
             return response(CANNOT_UNDERSTAND, str(error))
         except (StoreError, OSError) as error:
-            log.error("a photograph could not be kept: %s", error)
-            return response(OUT_OF_RESOURCES, "no room to keep it, try again later")
+            log.error("a photograph could not be stored: %s", error)
+            return response(OUT_OF_RESOURCES, "it could not be stored, try again later")
         return SUCCESS
 
     def _end(self, event: Event) -> None:
@@ -97,5 +97,6 @@ class Receiver:
             if context.abstract_syntax not in accepted and (context.abstract_syntax in PHOTOGRAPHS or not was_busy)
         }
         if offered:
-            reason = f"it offered what is not read here: {'; '.join(sorted(offered)[:MOST_NAMED])}"
+            names = "; ".join(sorted(offered)[:MOST_NAMED])
+            reason = f"the sender offered objects or encodings that this site does not read: {names}"
             self._gathering.refuse(event.assoc.requestor.ae_title, reason)

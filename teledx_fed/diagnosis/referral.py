@@ -49,7 +49,7 @@ class ReferralSettings:
 
     def outside(self, record: PatientRecord) -> tuple[OutOfScope, ...]:
         """Return why a patient is out of the model's scope; missing items of the record are no reason."""
-        found = {
+        reasons = {
             OutOfScope.AGE: record.age is not None and record.age < self.youngest,
             OutOfScope.PREGNANCY: record.pregnant,
             OutOfScope.NO_DIABETES: record.diabetes is Diabetes.NONE,
@@ -59,4 +59,4 @@ class ReferralSettings:
             OutOfScope.SYMPTOMS: record.symptoms,
             OutOfScope.NOT_UNDERSTOOD: bool(record.not_understood),
         }
-        return tuple(reason for reason, holds in found.items() if holds)
+        return tuple(reason for reason, holds in reasons.items() if holds)

@@ -80,7 +80,7 @@ def write_csv(rows: Iterable[ResultRow], path: Path) -> None:
     writer = csv.writer(file, lineterminator="\n")
     names = [field.name for field in fields(ResultRow)]
     writer.writerow(names)
-    writer.writerows([_plain(getattr(one, name)) for name in names] for one in rows)
+    writer.writerows([_plain(getattr(row, name)) for name in names] for row in rows)
     write_text(path, file.getvalue())
 
 

@@ -12,7 +12,7 @@ from pynetdicom import AE
 from teledx_fed.core.checks import must
 from teledx_fed.core.errors import DataError, UnavailableError
 from teledx_fed.data.dicom_writing import UNCOMPRESSED, facts_of
-from teledx_fed.diagnosis.signing import Status
+from teledx_fed.diagnosis.signing import ReportStatus
 from teledx_fed.diagnosis.study_reports import StudyReport
 from teledx_fed.diagnosis.web.settings import ArchiveSettings
 
@@ -27,7 +27,7 @@ class NotSent(UnavailableError):
 
 
 @dataclass(frozen=True)
-class Sent:
+class SentReport:
     """A sent report. `remarks` name identifiers in it that the archive did not give."""
 
     archive: str
@@ -35,9 +35,9 @@ class Sent:
     remarks: tuple[str, ...]
 
 
-def send(report: StudyReport, archive: ArchiveSettings) -> Sent:
+def send(report: StudyReport, archive: ArchiveSettings) -> SentReport:
     """Send a signed report; raise a `DataError` if unsigned, `NotSent` with the archive's reason if refused."""
-    is_signed = report.status in (Status.FINAL, Status.AMENDED)
+    is_signed = report.status in (ReportStatus.FINAL, ReportStatus.AMENDED)
     must(
         is_signed,
         "the study",
@@ -52,7 +52,7 @@ def send(report: StudyReport, archive: ArchiveSettings) -> Sent:
         _stow(content, instance, archive)
     else:
         _store(content, kind, archive)
-    return Sent(archive.address or f"{archive.title} at {archive.host}:{archive.port}", instance, remarks)
+    return SentReport(archive.address or f"{archive.title} at {archive.host}:{archive.port}", instance, remarks)
 
 
 def _store(content: bytes, kind: str, archive: ArchiveSettings) -> None:
@@ -61,18 +61,20 @@ def _store(content: bytes, kind: str, archive: ArchiveSettings) -> None:
     entity.add_requested_context(kind, UNCOMPRESSED)
     association = entity.associate(archive.host, archive.port, ae_title=archive.title)
     if not association.is_established:
-        why = "it rejected the association" if association.is_rejected else "it could not be reached, or takes no PDF"
-        raise NotSent(f"{archive.title} at {archive.host}:{archive.port} did not take the report: {why}.")
+        reason = (
+            "it rejected the association" if association.is_rejected else "it could not be reached, or takes no PDF"
+        )
+        raise NotSent(f"{archive.title} at {archive.host}:{archive.port} did not take the report: {reason}.")
     try:
         with tempfile.NamedTemporaryFile(suffix=".dcm") as file:
             Path(file.name).write_bytes(content)
-            answer = association.send_c_store(file.name)
+            response = association.send_c_store(file.name)
     finally:
         association.release()
-    status = answer.get("Status")
+    status = response.get("Status")
     if status not in (SUCCESS, COERCED):
-        said = "it did not answer" if status is None else f"status 0x{status:04X} {answer.get('ErrorComment', '')}"
-        raise NotSent(f"{archive.title} did not take the report: {said.strip()}.")
+        reason = "it did not answer" if status is None else f"status 0x{status:04X} {response.get('ErrorComment', '')}"
+        raise NotSent(f"{archive.title} did not take the report: {reason.strip()}.")
 
 
 def _stow(content: bytes, instance: str, archive: ArchiveSettings) -> None:
@@ -85,25 +87,27 @@ def _stow(content: bytes, instance: str, archive: ArchiveSettings) -> None:
     }
     body = head + content + f"\r\n--{boundary}--\r\n".encode()
     try:
-        answer = httpx.post(f"{archive.address.rstrip('/')}/studies", content=body, headers=headers, timeout=SECONDS)
+        response = httpx.post(f"{archive.address.rstrip('/')}/studies", content=body, headers=headers, timeout=SECONDS)
     except httpx.HTTPError as error:
         raise NotSent(f"{archive.address} could not be reached: {error}.") from error
-    _check(answer, instance, archive.address)
+    _check(response, instance, archive.address)
 
 
-def _check(answer: httpx.Response, instance: str, address: str) -> None:
+def _check(response: httpx.Response, instance: str, address: str) -> None:
     """Raise `NotSent` unless the archive's response lists the report as stored."""
-    told: Any = {}
-    if "json" in answer.headers.get("Content-Type", ""):
-        told = answer.json()
-        told = told[0] if isinstance(told, list) and told else told
-    stored = [uid for item in _items(told, STORED) for uid in item.get(INSTANCE, {}).get("Value", [])]
-    if answer.status_code in (200, 202) and instance in stored:
+    content: Any = {}
+    if "json" in response.headers.get("Content-Type", ""):
+        content = response.json()
+        content = content[0] if isinstance(content, list) and content else content
+    stored = [uid for item in _items(content, STORED) for uid in item.get(INSTANCE, {}).get("Value", [])]
+    if response.status_code in (200, 202) and instance in stored:
         return
-    reasons = [f"0x{reason:04X}" for item in _items(told, FAILED) for reason in item.get(REASON, {}).get("Value", [])]
-    why = f", failure reason {', '.join(reasons)}" if reasons else ""
-    raise NotSent(f"{address} did not take the report: HTTP {answer.status_code}{why}.")
+    reasons = [
+        f"0x{reason:04X}" for item in _items(content, FAILED) for reason in item.get(REASON, {}).get("Value", [])
+    ]
+    failure = f", failure reason {', '.join(reasons)}" if reasons else ""
+    raise NotSent(f"{address} did not take the report: HTTP {response.status_code}{failure}.")
 
 
-def _items(told: Any, tag: str) -> list[dict[str, Any]]:
-    return told.get(tag, {}).get("Value", []) if isinstance(told, dict) else []
+def _items(content: Any, tag: str) -> list[dict[str, Any]]:
+    return content.get(tag, {}).get("Value", []) if isinstance(content, dict) else []

@@ -8,7 +8,7 @@ from teledx_fed.core.clinical import DEMONSTRATION, SUGGESTION, Diagnosis, Readi
 from teledx_fed.core.errors import DataError
 
 
-class Status(StrEnum):
+class ReportStatus(StrEnum):
     """The status of a report, by its FHIR R4 codes."""
 
     PRELIMINARY = "preliminary"
@@ -16,31 +16,22 @@ class Status(StrEnum):
     AMENDED = "amended"
 
 
-def status(study: Study, diagnosis: Diagnosis, reading: Reading | None, earlier: Sequence[Reading] = ()) -> Status:
+def status(
+    study: Study, diagnosis: Diagnosis, reading: Reading | None, earlier: Sequence[Reading] = ()
+) -> ReportStatus:
     """Return the status of a report; `reading` is the latest signed one and may amend the `earlier` ones.
 
     A report of a demonstration, or of a study with a photograph added after the reading, is preliminary.
     """
-    for each in filter(None, (*earlier, reading)):
-        must(
-            each.study == study.id,
-            "reading",
-            f"be of study {study.id}",
-            each.study,
-            "Take that study's own.",
-            DataError,
-        )
-        must(
-            each.time.utcoffset() is not None,
-            "reading.time",
-            "have a time zone",
-            each.time,
-            "Store it in UTC.",
-            DataError,
-        )
+    for item in filter(None, (*earlier, reading)):
+        own = item.study == study.id
+        must(own, "reading", f"be of study {study.id}", item.study, "Use a reading of this study.", DataError)
+        zoned = item.time.utcoffset() is not None
+        must(zoned, "reading.time", "have a time zone", item.time, "Store it in UTC.", DataError)
     if reading is None or diagnosis.demonstration or came_after(study, reading):
-        return Status.PRELIMINARY
-    return Status.AMENDED if any(_says(each) != _says(reading) for each in earlier) else Status.FINAL
+        return ReportStatus.PRELIMINARY
+    is_amended = any(_content(item) != _content(reading) for item in earlier)
+    return ReportStatus.AMENDED if is_amended else ReportStatus.FINAL
 
 
 def came_after(study: Study, reading: Reading) -> bool:
@@ -55,5 +46,5 @@ def marks(diagnosis: Diagnosis) -> tuple[str, ...]:
     return (SUGGESTION, DEMONSTRATION) if diagnosis.demonstration else (SUGGESTION,)
 
 
-def _says(reading: Reading) -> tuple[object, ...]:
+def _content(reading: Reading) -> tuple[object, ...]:
     return frozenset(reading.eyes), reading.urgency, reading.note

@@ -33,10 +33,10 @@ def study_uploads(paths: Sequence[Path], eye: Eye = Eye.UNKNOWN, reporter: Repor
         elif path.is_dir():
             files = walk(path).readable()
             studies += of_folder(files, eye)
-            if left := describe_not_taken(one for one in files.not_taken if one.why != NotTakenReason.OTHER):
-                reporter.message(f"{path}: {left}")
+            if left_out := describe_not_taken(file for file in files.not_taken if file.why != NotTakenReason.OTHER):
+                reporter.message(f"{path}: {left_out}")
         elif path.is_file():
-            studies.append(_alone(path, eye))
+            studies.append(_single_file(path, eye))
         else:
             raise ConfigurationError(f"{path} must be a file or folder, got neither. Correct the path.")
     _warn_of_split_patients(studies, reporter)
@@ -45,9 +45,9 @@ def study_uploads(paths: Sequence[Path], eye: Eye = Eye.UNKNOWN, reporter: Repor
 
 def _warn_of_split_patients(studies: Sequence[StudyUpload], reporter: Reporter) -> None:
     folders: dict[str, list[str]] = defaultdict(list)
-    for one in studies:
-        if one.photographs[0].file.parent == Path(one.source):
-            folders[one.source].append(one.key)
+    for study in studies:
+        if study.photographs[0].file.parent == Path(study.source):
+            folders[study.source].append(study.key)
     for folder, names in folders.items():
         if pairs := pairs_of_eyes(names):
             more = f" (one of {len(pairs)} such pairs)" if len(pairs) > 1 else ""
@@ -66,7 +66,7 @@ def identity_of(study: StudyUpload, key: bytes, occurrence: int = 0) -> str:
     return pseudonym(key, names)[:16]
 
 
-def _alone(file: Path, eye: Eye) -> StudyUpload:
+def _single_file(file: Path, eye: Eye) -> StudyUpload:
     return StudyUpload(file.name, str(file.parent), (_by_name(file, eye),))
 
 
@@ -75,7 +75,7 @@ def of_folder(files: Files, eye: Eye = Eye.UNKNOWN) -> list[StudyUpload]:
     folders: dict[Path, list[Path]] = defaultdict(list)
     for file in sorted(files.images | files.dicom | files.others):
         folders[file.parent].append(file)
-    studies = [_alone(file, eye) for file in folders.pop(files.folder, ())]
+    studies = [_single_file(file, eye) for file in folders.pop(files.folder, ())]
     for folder, those in sorted(folders.items()):
         photographs = tuple(_by_name(file, eye) for file in those)
         studies.append(StudyUpload(str(folder.relative_to(files.folder)), str(files.folder), photographs))
@@ -88,11 +88,11 @@ def _by_name(file: Path, eye: Eye, field: Field = Field.UNKNOWN) -> PhotographUp
 
 
 def _of_table(table: Path, eye: Eye) -> list[StudyUpload]:
-    read = read_table(table, "file", "study")
-    if read.problems:
-        raise DataError("; ".join(map(str, read.problems)))
+    content = read_table(table, "file", "study")
+    if content.problems:
+        raise DataError("; ".join(map(str, content.problems)))
     groups: dict[tuple[str, str], list[Row]] = defaultdict(list)
-    for row in read.rows:
+    for row in content.rows:
         groups[row["patient"], row["study"] or row["file"]].append(row)
     return [
         StudyUpload(name, str(table), tuple(_of_row(table.parent, row, eye) for row in rows), patient, _record(rows))
@@ -102,14 +102,14 @@ def _of_table(table: Path, eye: Eye) -> list[StudyUpload]:
 
 def _of_row(folder: Path, row: Row, eye: Eye) -> PhotographUpload:
     file = _spelt(folder / row["file"])
-    stated, field = row.code("eye") or Eye.UNKNOWN, row.code("field") or Field.UNKNOWN
+    eye_code, field = row.code("eye") or Eye.UNKNOWN, row.code("field") or Field.UNKNOWN
     try:
-        one_of("eye", stated, Eye, DataError)
+        one_of("eye", eye_code, Eye, DataError)
         one_of("field", field, Field, DataError)
     except DataError as error:
         raise DataError(str(row.problem(str(error)))) from error
     if row.code("eye"):
-        return PhotographUpload(file, Eye(stated), Field(field), file.name, row=row.number)
+        return PhotographUpload(file, Eye(eye_code), Field(field), file.name, row=row.number)
     return replace(_by_name(file, eye, Field(field)), row=row.number)
 
 
@@ -123,15 +123,13 @@ def _spelt(file: Path) -> Path:
 
 def _record(rows: Sequence[Row]) -> PatientRecord:
     """Merge the record of a study's rows; skip empty cells, and raise a `DataError` if two rows differ."""
-    stated: dict[str, str] = {}
+    items: dict[str, str] = {}
     for row in rows:
         for name in RECORD:
-            if (value := row.code(name)) and stated.setdefault(name, value) != value:
-                message = (
-                    f"must state the {name} that another row of its study states, {stated[name]!r}, got {value!r}."
-                )
+            if (value := row.code(name)) and items.setdefault(name, value) != value:
+                message = f"must state the {name} that another row of its study states, {items[name]!r}, got {value!r}."
                 raise DataError(str(row.problem(f"{message} Correct it, or name another study.")))
     try:
-        return record_of(stated)
+        return record_of(items)
     except DataError as error:
         raise DataError(str(rows[0].problem(str(error)))) from error

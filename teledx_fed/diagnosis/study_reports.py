@@ -19,7 +19,7 @@ from teledx_fed.diagnosis import pdf
 from teledx_fed.diagnosis.clinic import Clinic
 from teledx_fed.diagnosis.evidence import map_of, sentence_of
 from teledx_fed.diagnosis.fhir.export import bundle as fhir_bundle
-from teledx_fed.diagnosis.signing import Status, status
+from teledx_fed.diagnosis.signing import ReportStatus, status
 from teledx_fed.store.identified import Filed
 from teledx_fed.store.values import StoredImage, StoredReading, StoredStudy
 
@@ -43,17 +43,17 @@ class StudyReport:
         return [one.reading for one in self.readings if one.signed]
 
     @property
-    def status(self) -> Status:
+    def status(self) -> ReportStatus:
         signed = self.signed
         return status(self.stored.study, self.diagnosis, signed[-1] if signed else None, signed[:-1])
 
     def as_pdf(self, now: datetime, patient: str | None = None) -> bytes:
         """Return the report as PDF; `patient` replaces the pseudonym."""
         signed, study = self.signed, self.stored.study
-        named = study if patient is None else replace(study, patient=patient)
+        labelled = study if patient is None else replace(study, patient=patient)
         guideline = self.clinic.referral.guideline
         last = signed[-1] if signed else None
-        return pdf.report(named, self.diagnosis, last, self._shown(), now, guideline, RELEASE)
+        return pdf.report(labelled, self.diagnosis, last, self._shown(), now, guideline, RELEASE)
 
     def as_fhir(self, now: datetime, outside: bool = False) -> Mapping[str, Any]:
         """Return a FHIR bundle for the hospital's record system, or for `outside` with the pseudonym only."""
@@ -115,25 +115,25 @@ class StudyReport:
             series_uid=_uid(uuid5(identity, f"reports {purpose}")),
             instance_uid=_uid(uuid5(identity, f"report {purpose} {now.isoformat()}")),
             sources=filed.sources,
-            verified=self.status in (Status.FINAL, Status.AMENDED),
+            verified=self.status in (ReportStatus.FINAL, ReportStatus.AMENDED),
         )
         return encapsulated_pdf(content, facts)
 
-    def _shown(self) -> Mapping[Eye, pdf.Shown]:
+    def _shown(self) -> Mapping[Eye, pdf.ReportPicture]:
         """Return the first photograph of each eye."""
-        shown: dict[Eye, pdf.Shown] = {}
+        pictures: dict[Eye, pdf.ReportPicture] = {}
         for image in self.stored.images:
-            if image.eye not in shown:
-                shown[image.eye] = self._picture(image)
-        return shown
+            if image.eye not in pictures:
+                pictures[image.eye] = self._picture(image)
+        return pictures
 
-    def _picture(self, image: StoredImage) -> pdf.Shown:
+    def _picture(self, image: StoredImage) -> pdf.ReportPicture:
         folder = self.clinic.store.folder
         photograph, heat = folder / image.path, folder / map_of(image)
         if not heat.exists():
-            return pdf.Shown(stored_photograph(photograph).read())
-        said = (folder / sentence_of(image)).read_text()
-        return pdf.Shown(stored_photograph(photograph).read(), overlaid(photograph, heat), said)
+            return pdf.ReportPicture(stored_photograph(photograph).read())
+        sentence = (folder / sentence_of(image)).read_text()
+        return pdf.ReportPicture(stored_photograph(photograph).read(), overlaid(photograph, heat), sentence)
 
 
 def _person(filing: Filing) -> str:
@@ -143,9 +143,9 @@ def _person(filing: Filing) -> str:
 
 def latest(clinic: Clinic, study: str) -> StudyReport:
     """Return the report of the latest suggestion; raise a `DataError` if the study has none."""
-    stored, made = clinic.store.study(study), clinic.store.suggestions(study)
-    must(bool(made), "study", "have a suggestion to report", "none", "Diagnose it first.", DataError)
-    return StudyReport(clinic, stored, made[-1].diagnosis, clinic.store.readings(study))
+    stored, suggestions = clinic.store.study(study), clinic.store.suggestions(study)
+    must(bool(suggestions), "study", "have a suggestion to report", "none", "Diagnose it first.", DataError)
+    return StudyReport(clinic, stored, suggestions[-1].diagnosis, clinic.store.readings(study))
 
 
 def _uid(identity: UUID) -> str:

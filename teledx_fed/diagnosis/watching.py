@@ -44,11 +44,11 @@ class Watch:
         """Take in the studies that are ready; return how many."""
         files = walk(self._folder, excluded=[self._folder / name for name in (DONE, REFUSED)])
         self._report(files.problems)
-        waiting = of_folder(files)
-        now: State = {one.key: tuple(_state(upload.file) for upload in one.photographs) for one in waiting}
-        still = [one for one in waiting if self._before.get(one.key) == now[one.key]]
-        self._before = now
-        return sum(self._take_in(one) for one in still)
+        studies = of_folder(files)
+        state: State = {study.key: tuple(_state(upload.file) for upload in study.photographs) for study in studies}
+        ready = [study for study in studies if self._before.get(study.key) == state[study.key]]
+        self._before = state
+        return sum(self._take_in(study) for study in ready)
 
     def _report(self, problems: Sequence[Problem]) -> None:
         """Log problems once, without file names: they may contain patients' names."""
@@ -60,13 +60,15 @@ class Watch:
 
     def _take_in(self, submission: StudyUpload) -> bool:
         photographs = tuple(replace(upload, content=upload.read_bytes()) for upload in submission.photographs)
-        begun = self._begun(submission)
+        study_file = self._begun(submission)
         try:
-            if begun is not None:
-                self._clinic.grow(begun.read_text(), photographs)
+            if study_file is not None:
+                self._clinic.grow(study_file.read_text(), photographs)
             else:
-                named = b"\0".join((submission.key.encode(), *(each.read_bytes() for each in photographs)))
-                key = hashlib.sha256(named).hexdigest()
+                content = b"\0".join(
+                    (submission.key.encode(), *(photograph.read_bytes() for photograph in photographs))
+                )
+                key = hashlib.sha256(content).hexdigest()
                 stored = self._clinic.receive(replace(submission, key=key, source=SOURCE, photographs=photographs))
         except TeledxError as error:
             log.warning("a study is refused, and kept in %s with the reason", self._folder / REFUSED)
@@ -75,8 +77,8 @@ class Watch:
             )
             self._clinic.store.refuse(SOURCE, None, str(error))
             return False
-        if begun is not None:
-            self._move(submission, begun.parent)
+        if study_file is not None:
+            self._move(submission, study_file.parent)
         else:
             target = _new(self._folder / DONE / submission.key)
             self._move(submission, target).joinpath(STUDY).write_text(stored.study.id)
@@ -111,8 +113,8 @@ def _there(path: Path) -> Iterator[Path]:
 
 def _new(path: Path) -> Path:
     """Return this path, or an unused one beside it if it exists."""
-    for taken in _there(path):
-        path = taken.with_name(f"{taken.stem}-again{taken.suffix}")
+    for existing in _there(path):
+        path = existing.with_name(f"{existing.stem}-again{existing.suffix}")
     return path
 
 

@@ -18,7 +18,7 @@ from teledx_fed.core.clinical import (
     Reason,
 )
 from teledx_fed.core.examples import GRADES, Eye, Field
-from teledx_fed.diagnosis.evidence import Evidence
+from teledx_fed.diagnosis.evidence import MapKind
 
 OEDEMA = "signs suggesting macular oedema; a photograph without depth cannot confirm it"
 
@@ -46,7 +46,7 @@ OUT_OF_SCOPE: Mapping[Reason, str] = {
     OutOfScope.KNOWN_RETINOPATHY: "the patient has known retinopathy",
     OutOfScope.ACUITY: "visual acuity is poor",
     OutOfScope.SYMPTOMS: "the patient has new symptoms",
-    OutOfScope.NOT_UNDERSTOOD: "the sender sent information about the patient that is not read here and may matter",
+    OutOfScope.NOT_UNDERSTOOD: "the sender sent facts about the patient that are not read and may matter",
     OutOfScope.CAMERA: "the model has not seen photographs of this camera",
     OutOfScope.IMAGE_SIZE: "the photograph is smaller than those of this hospital that the model was trained on",
 }
@@ -93,9 +93,9 @@ KNOWN = {
 READ_OEDEMA = {True: "macular oedema", False: "no macular oedema", None: "macular oedema cannot be judged"}
 """Phrases for macular oedema in a clinician's reading."""
 MAPS = {
-    Evidence.HEAT_MAP: "heat map",
-    Evidence.INTEGRATED_GRADIENTS: "Integrated Gradients",
-    Evidence.SHAP: "SHAP",
+    MapKind.HEAT_MAP: "heat map",
+    MapKind.INTEGRATED_GRADIENTS: "Integrated Gradients",
+    MapKind.SHAP: "SHAP",
 }
 NO_THRESHOLD = "not decided by the model: this site has too few eyes to set a threshold, so a clinician decides"
 UNSIGNED = "Preliminary, not signed by a clinician."
@@ -147,18 +147,18 @@ def _counted(count: int, unit: str) -> str:
     return f"{count} {unit}" if count == 1 else f"{count} {unit}s"
 
 
-def about(record: PatientRecord) -> tuple[str, ...]:
+def record_phrases(record: PatientRecord) -> tuple[str, ...]:
     """Return a phrase for each item of a patient's record."""
     return (
         *([] if record.age is None else [f"{record.age:g} years old"]),
         *([] if record.diabetes is None else [DIABETES[record.diabetes]]),
         *([] if record.acuity is None else [f"visual acuity {record.acuity:g}"]),
-        *(said[getattr(record, item)] for item, said in KNOWN.items() if getattr(record, item) is not None),
+        *(phrases[getattr(record, item)] for item, phrases in KNOWN.items() if getattr(record, item) is not None),
         *(f"not read: {text}" for text in record.not_understood),
     )
 
 
-def told(eye: EyeDiagnosis) -> tuple[str, ...]:
+def eye_sentences(eye: EyeDiagnosis) -> tuple[str, ...]:
     """Return the suggestion for an eye in sentences: grade, possible grades, likelihoods, oedema, certainty, action.
 
     For an ungradable eye, report no grade, only disease above this site's thresholds.
@@ -187,20 +187,20 @@ def _disease(graded: Graded) -> tuple[str, ...]:
     return *referable, *urgent
 
 
-def likelihood(disease: str, probability: float, decided: bool | None) -> str:
-    side = {True: "at or above", False: "below"}
-    told = NO_THRESHOLD if decided is None else f"{side[decided]} this site's threshold"
-    return f"{disease}: {percent(probability)}, {told}"
+def likelihood(disease: str, probability: float, decision: bool | None) -> str:
+    """State a probability, and on which side of this site's threshold it lies."""
+    threshold = {True: "at or above this site's threshold", False: "below this site's threshold", None: NO_THRESHOLD}
+    return f"{disease}: {percent(probability)}, {threshold[decision]}"
 
 
-def decided(reading: Reading) -> tuple[str, ...]:
+def reading_sentences(reading: Reading) -> tuple[str, ...]:
     """Return a clinician's reading and management in sentences."""
     why = [f"Suggestion not followed: {reading.overrules}"] if reading.overrules else []
     note = [f"Note: {reading.note}"] if reading.note else []
-    return *map(read, reading.eyes), advice(reading.urgency, None), *why, *note, SEEN[reading.seen]
+    return *map(reading_sentence, reading.eyes), advice(reading.urgency, None), *why, *note, SEEN[reading.seen]
 
 
-def read(eye: EyeReading) -> str:
+def reading_sentence(eye: EyeReading) -> str:
     parts = (grade_name(eye.grade), READ_OEDEMA[eye.oedema], *also(eye))
     return sentence(f"{EYES[eye.eye]}: {', '.join(parts)}")
 

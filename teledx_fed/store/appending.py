@@ -10,18 +10,18 @@ from sqlalchemy.orm import Session
 from teledx_fed.core.clinical import Diagnosis, EyeReading, Reading, most_urgent
 from teledx_fed.core.errors import DataError
 from teledx_fed.core.examples import GRADES
-from teledx_fed.store.content import DIAGNOSES, READINGS, digest_of, written
+from teledx_fed.store.content import DIAGNOSES, READINGS, digest_of, to_json
 from teledx_fed.store.database import insert_once
 from teledx_fed.store.rows import next_number, study_row, unknown
 from teledx_fed.store.tables import ReadingRow, RefusalRow, StudyRow, SuggestionRow, UserRow, ViewRow
-from teledx_fed.store.values import Status
+from teledx_fed.store.values import StudyStatus
 
 SAME_VIEW = timedelta(minutes=10)
 """A browser requests the images of a page after the page: for this time, they are the same view."""
 
 
 def add_suggestion(session: Session, study: str, diagnosis: Diagnosis, time: datetime) -> SuggestionRow:
-    text = written(DIAGNOSES, diagnosis)
+    text = to_json(DIAGNOSES, diagnosis)
     about = study_row(session, study, lock=True)
     row = SuggestionRow(
         study=study,
@@ -33,18 +33,18 @@ def add_suggestion(session: Session, study: str, diagnosis: Diagnosis, time: dat
         demonstration=diagnosis.demonstration,
     )
     session.add(row)
-    if about.status in (Status.RECEIVED, Status.DIAGNOSED):
+    if about.status in (StudyStatus.RECEIVED, StudyStatus.DIAGNOSED):
         about.action = diagnosis.action
-    if about.status is Status.REOPENED:
+    if about.status is StudyStatus.REOPENED:
         about.action = most_urgent([diagnosis.action, *([about.action] if about.action else [])])
-    _advance(about, Status.DIAGNOSED)
+    _advance(about, StudyStatus.DIAGNOSED)
     return row
 
 
 def add_reading(session: Session, reading: Reading, sign: bool, signed: int | None, time: datetime) -> ReadingRow:
     """Add a reading; `signed` is how many signed readings the reader saw, None to skip this check."""
     _check(reading)
-    text = written(READINGS, reading)
+    text = to_json(READINGS, reading)
     about = study_row(session, reading.study, lock=True)
     _check_eyes(about, reading)
     _check_reader(session, reading.reader)
@@ -61,7 +61,7 @@ def add_reading(session: Session, reading: Reading, sign: bool, signed: int | No
     )
     session.add(row)
     about.action = reading.urgency
-    _advance(about, Status.SIGNED if sign else Status.READ)
+    _advance(about, StudyStatus.SIGNED if sign else StudyStatus.READ)
     return row
 
 
@@ -88,13 +88,13 @@ def add_refusal(session: Session, source: str, patient: str | None, reason: str,
         row.last, row.times, row.settled, row.settled_by = time, row.times + 1, None, None
 
 
-def _advance(study: StudyRow, to: Status) -> None:
-    study.status = max(study.status, to, key=list(Status).index)
+def _advance(study: StudyRow, to: StudyStatus) -> None:
+    study.status = max(study.status, to, key=list(StudyStatus).index)
 
 
 def _check(reading: Reading) -> None:
     if reading.time.tzinfo is None:
-        raise DataError(f"reading.time must have a zone, got {reading.time.isoformat()}. Say datetime.now(UTC).")
+        raise DataError(f"reading.time must have a zone, got {reading.time.isoformat()}. Use datetime.now(UTC).")
     if len({eye.eye for eye in reading.eyes}) < max(1, len(reading.eyes)):
         raise DataError(f"reading.eyes must name one eye or more, each once, got {reading.eyes}. Read each once.")
     for eye in reading.eyes:
@@ -110,22 +110,22 @@ def _check_grade(eye: EyeReading) -> None:
 
 
 def _check_eyes(study: StudyRow, reading: Reading) -> None:
-    read, photographed = {eye.eye for eye in reading.eyes}, {image.eye for image in study.images}
-    if read != photographed:
+    eyes_read, photographed = {eye.eye for eye in reading.eyes}, {image.eye for image in study.images}
+    if eyes_read != photographed:
         raise DataError(
             f"reading.eyes must be those of the study's photographs ({', '.join(sorted(photographed))}), got "
-            f"{', '.join(sorted(read))}. Load the study again and read each eye."
+            f"{', '.join(sorted(eyes_read))}. Load the study again and read each eye."
         )
 
 
-def _check_signed(session: Session, study: str, known: int | None) -> None:
+def _check_signed(session: Session, study: str, expected: int | None) -> None:
     """Raise a `DataError` if there is a signed reading that the reader did not see."""
     signed = (
         select(func.count()).select_from(ReadingRow).where(ReadingRow.study == study, ReadingRow.signed.is_not(None))
     )
-    if known is not None and (there := session.execute(signed).scalar_one()) != known:
+    if expected is not None and (count := session.execute(signed).scalar_one()) != expected:
         raise DataError(
-            f"study {study} must have {known} signed readings, as its reader saw, got {there}. Load it again."
+            f"study {study} must have {expected} signed readings, as its reader saw, got {count}. Load it again."
         )
 
 
@@ -143,14 +143,14 @@ def _check_photographs(study: StudyRow, reading: Reading) -> None:
 
 
 def _check_suggestion(session: Session, reading: Reading, sign: bool) -> None:
-    found = select(SuggestionRow.digest, SuggestionRow.demonstration).where(SuggestionRow.study == reading.study)
-    made = session.execute(found.order_by(SuggestionRow.number)).all()
-    if reading.suggestion is not None and reading.suggestion not in {row.digest for row in made}:
+    query = select(SuggestionRow.digest, SuggestionRow.demonstration).where(SuggestionRow.study == reading.study)
+    suggestions = session.execute(query.order_by(SuggestionRow.number)).all()
+    if reading.suggestion is not None and reading.suggestion not in {row.digest for row in suggestions}:
         raise DataError(
             f"reading.suggestion must be one made of study {reading.study}, got {reading.suggestion}. Load it again."
         )
-    in_sight = [*made[-1:], *(row for row in made if row.digest == reading.suggestion)]
-    if sign and any(row.demonstration for row in in_sight):
+    relevant = [*suggestions[-1:], *(row for row in suggestions if row.digest == reading.suggestion)]
+    if sign and any(row.demonstration for row in relevant):
         raise DataError(
             f"study {reading.study} must have a suggestion for patients to be signed, got a demonstration."
             " Diagnose it with a trained model."

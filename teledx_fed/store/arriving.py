@@ -13,11 +13,11 @@ from sqlalchemy.orm import Session
 
 from teledx_fed.core.errors import DataError, RefusedError
 from teledx_fed.store.access import hashed
-from teledx_fed.store.content import DOUBTS, FAULTS, RECORDS, written
+from teledx_fed.store.content import DOUBTS, FAULTS, RECORDS, to_json
 from teledx_fed.store.database import insert_once
 from teledx_fed.store.rows import image, study_row
 from teledx_fed.store.tables import ImageRow, LinkRow, PatientRow, StudyRow
-from teledx_fed.store.values import Arrival, Status, StoredImage, check_different
+from teledx_fed.store.values import Arrival, StoredImage, StudyStatus, check_different
 
 
 def add(session: Session, arrival: Arrival, link: str | None, folder: Path, time: datetime) -> tuple[StudyRow, bool]:
@@ -33,10 +33,10 @@ def add(session: Session, arrival: Arrival, link: str | None, folder: Path, time
         key=arrival.key,
         content=content,
         patient=arrival.patient,
-        record=written(RECORDS, arrival.record),
+        record=to_json(RECORDS, arrival.record),
         acquired=arrival.acquired,
         received=time,
-        status=Status.RECEIVED,
+        status=StudyStatus.RECEIVED,
     )
     if is_new:
         _add_images(session, study, arrival.images, folder)
@@ -53,24 +53,24 @@ def grow(session: Session, study: str, images: tuple[StoredImage, ...], folder: 
     row = study_row(session, study, lock=True)
     check_different([*map(image, row.images), *images])
     _add_images(session, study, images, folder, len(row.images))
-    if row.status in (Status.READ, Status.SIGNED):
-        row.status = Status.REOPENED
+    if row.status in (StudyStatus.READ, StudyStatus.SIGNED):
+        row.status = StudyStatus.REOPENED
     session.expire(row, ["images"])
     return row
 
 
 def _content(arrival: Arrival) -> str:
     """Return the digest of an arrival's content, without the paths of its files."""
-    images = [(each.digest, each.eye, each.field, each.camera) for each in arrival.images]
-    told = [images, arrival.patient, asdict(arrival.record), arrival.acquired]
-    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+    images = [(stored.digest, stored.eye, stored.field, stored.camera) for stored in arrival.images]
+    content = [images, arrival.patient, asdict(arrival.record), arrival.acquired]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def _add_images(session: Session, study: str, images: tuple[StoredImage, ...], folder: Path, start: int = 0) -> None:
     for number, added in enumerate(images, start):
         if not (folder / added.path).is_file():
             raise DataError(f"image.path must be a file in {folder}, got {added.path!r}. Write it there first.")
-        facts = asdict(added) | {"faults": written(FAULTS, added.faults), "doubts": written(DOUBTS, added.doubts)}
+        facts = asdict(added) | {"faults": to_json(FAULTS, added.faults), "doubts": to_json(DOUBTS, added.doubts)}
         session.add(ImageRow(study=study, number=number, **facts))
     try:
         session.flush()
@@ -83,9 +83,9 @@ def _use_link(session: Session, arrival: Arrival, token: str, time: datetime) ->
     """Mark a link as used, in the transaction that inserts its study."""
     unused = (LinkRow.token == hashed(token), LinkRow.used.is_(None), LinkRow.expires > time)
     used = update(LinkRow).where(*unused).values(used=time).returning(LinkRow.id, LinkRow.patient)
-    found = session.execute(used).one_or_none()
-    if found is None:
+    link = session.execute(used).one_or_none()
+    if link is None:
         raise RefusedError("link must be new and in time, got one that is used, expired or unknown. Ask for another.")
-    meant = (f"link/{found.id}", arrival.patient if found.patient is None else found.patient)
-    if meant != (arrival.source, arrival.patient):
+    allowed = (f"link/{link.id}", arrival.patient if link.patient is None else link.patient)
+    if allowed != (arrival.source, arrival.patient):
         raise RefusedError("link must be this source's and this patient's, got another's. Ask for another.")

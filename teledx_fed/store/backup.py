@@ -33,7 +33,7 @@ PASSING = frozenset({"sessions", "uploads", "retention"})
 
 
 @dataclass(frozen=True)
-class Manifest:
+class BackupManifest:
     """Contents of a backup. `tables`, `files`: SHA-256 by name; tables in the order of their foreign keys."""
 
     format: int
@@ -43,7 +43,7 @@ class Manifest:
     files: Mapping[str, str]
 
 
-MANIFESTS = TypeAdapter(Manifest)
+MANIFESTS = TypeAdapter(BackupManifest)
 
 
 def write(
@@ -68,7 +68,7 @@ def write(
                     files[name] = _write(archive, f"files/{name}", _pieces(content), zipfile.ZIP_STORED)
             except FileNotFoundError:
                 missing.append(name)
-        manifest = Manifest(FORMAT, schema.name, str(revision(connection, schema)), tables, files)
+        manifest = BackupManifest(FORMAT, schema.name, str(revision(connection, schema)), tables, files)
         archive.writestr(MANIFEST, MANIFESTS.dump_json(manifest, indent=1))
     return tuple(missing)
 
@@ -92,7 +92,7 @@ def load(path: Path, url: str, schema: Schema, folder: Path | None, key: Path | 
         raise IntegrityError(f"{path} must be a whole backup, got {error}. Take another copy.") from error
 
 
-def _extract(archive: zipfile.ZipFile, manifest: Manifest, folder: Path) -> None:
+def _extract(archive: zipfile.ZipFile, manifest: BackupManifest, folder: Path) -> None:
     for name in manifest.files:
         with archive.open(f"files/{name}") as content, replacing(folder / name) as file:
             shutil.copyfileobj(content, file)
@@ -103,7 +103,7 @@ def _check_empty(connection: Connection) -> None:
         raise ConfigurationError(f"the database must be empty, got a table {min(tables)}. Restore into another.")
 
 
-def _fill(connection: Connection, schema: Schema, archive: zipfile.ZipFile, manifest: Manifest) -> None:
+def _fill(connection: Connection, schema: Schema, archive: zipfile.ZipFile, manifest: BackupManifest) -> None:
     upgrade(connection, schema, manifest.revision)
     tables = {table.name: table for table in _tables(connection, schema)}
     for name in manifest.tables:
@@ -116,9 +116,9 @@ def _fill(connection: Connection, schema: Schema, archive: zipfile.ZipFile, mani
 
 def _tables(connection: Connection, schema: Schema) -> list[Table]:
     """Return the tables that this database has, at its own version."""
-    found = MetaData()
-    found.reflect(connection)
-    return [table for table in found.sorted_tables if table.name not in PASSING | {schema.version_table}]
+    metadata = MetaData()
+    metadata.reflect(connection)
+    return [table for table in metadata.sorted_tables if table.name not in PASSING | {schema.version_table}]
 
 
 def _files(connection: Connection, schema: Schema, folder: Path | None) -> dict[str, Path]:
@@ -174,15 +174,15 @@ def _digest(file: IO[bytes]) -> str:
     return digest.hexdigest()
 
 
-def _verified(archive: zipfile.ZipFile, schema: Schema) -> Manifest:
+def _verified(archive: zipfile.ZipFile, schema: Schema) -> BackupManifest:
     manifest = MANIFESTS.validate_json(archive.read(MANIFEST))
     if (manifest.format, manifest.schema) != (FORMAT, schema.name):
-        got = f"format {manifest.format} of {manifest.schema}"
-        raise IntegrityError(f"the backup must be of format {FORMAT} and of {schema.name}, got {got}. Take another.")
+        other = f"format {manifest.format} of {manifest.schema}"
+        raise IntegrityError(f"the backup must be of format {FORMAT} and of {schema.name}, got {other}. Take another.")
     for name in manifest.files:
         check_path("the backup's file", name)
-    named = {f"tables/{name}.jsonl": digest for name, digest in manifest.tables.items()}
-    for name, digest in (named | {f"files/{name}": digest for name, digest in manifest.files.items()}).items():
+    members = {f"tables/{name}.jsonl": digest for name, digest in manifest.tables.items()}
+    for name, digest in (members | {f"files/{name}": digest for name, digest in manifest.files.items()}).items():
         with archive.open(name) as content:
             if _digest(content) != digest:
                 raise IntegrityError(f"{name} must be as it was backed up, got other content. Take another copy.")

@@ -10,7 +10,7 @@ from sqlalchemy import JSON, ColumnElement, Subquery, Text, cast, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from teledx_fed.store.tables import ReadingRow, RefusalRow, StudyRow, SuggestionRow, UploadRow
-from teledx_fed.store.values import Status
+from teledx_fed.store.values import StudyStatus
 
 STORED_JSON = JSON().with_variant(Text(), "sqlite")
 """Type to extract JSON values: SQLite extracts from text, PostgreSQL from JSON."""
@@ -40,15 +40,15 @@ class Census:
 
 
 def take(session: Session) -> Census:
-    waits = StudyRow.status != Status.SIGNED
+    waits = StudyRow.status != StudyStatus.SIGNED
     studies: Counter[tuple[str, str]] = Counter()
     refused: Counter[str] = Counter()
     for source, count in session.execute(_grouped(RefusalRow.source).where(RefusalRow.settled.is_(None))):
-        refused[_way(source)] += count
+        refused[_source_kind(source)] += count
     for source, status, count in session.execute(_grouped(StudyRow.source, StudyRow.status)):
-        studies[_way(source), status.value] += count
+        studies[_source_kind(source), status.value] += count
     waiting = session.execute(_grouped(StudyRow.action).where(waits))
-    action, certainty = (_said(SuggestionRow.diagnosis, name) for name in ("action", "certainty"))
+    action, certainty = (_json_item(SuggestionRow.diagnosis, name) for name in ("action", "certainty"))
     suggestions = session.execute(_counted(select(action, certainty).subquery()))
     overrules = ~ReadingRow.reading.contains(NO_REASON, autoescape=True)
     readings = session.execute(_counted(select(ReadingRow.signed.is_not(None), overrules).subquery()))
@@ -63,7 +63,7 @@ def take(session: Session) -> Census:
     )
 
 
-def _way(source: str) -> str:
+def _source_kind(source: str) -> str:
     """Return the kind of a source, without the person, device or link."""
     return source.partition("/")[0]
 
@@ -77,5 +77,5 @@ def _counted(rows: Subquery) -> Any:
     return select(*rows.c, func.count()).group_by(*rows.c)
 
 
-def _said(column: InstrumentedAttribute[str], name: str) -> ColumnElement[str]:
+def _json_item(column: InstrumentedAttribute[str], name: str) -> ColumnElement[str]:
     return cast(column, STORED_JSON)[name].as_string()

@@ -23,10 +23,10 @@ def digest_of(text: str) -> str:
 
 def diagnosis_digest(diagnosis: Diagnosis) -> str:
     """Return the digest by which a reading refers to a suggestion."""
-    return digest_of(written(DIAGNOSES, diagnosis))
+    return digest_of(to_json(DIAGNOSES, diagnosis))
 
 
-def written(adapter: TypeAdapter[Value], value: Value) -> str:
+def to_json(adapter: TypeAdapter[Value], value: Value) -> str:
     """Return JSON; raise a `DataError` if it would not read back as the same value, such as for NaN."""
     text = adapter.dump_json(value).decode()
     if adapter.validate_json(text) != value:
@@ -34,10 +34,8 @@ def written(adapter: TypeAdapter[Value], value: Value) -> str:
     return text
 
 
-def read(adapter: TypeAdapter[Value], text: str, digest: str) -> Value:
+def read_json(adapter: TypeAdapter[Value], text: str, digest: str) -> Value:
     """Read JSON; raise an `IntegrityError` if its digest differs, because somebody changed the text."""
     if digest_of(text) != digest:
-        raise IntegrityError(
-            f"what was stored must be as it was written, got other bytes than {digest}. Restore a backup."
-        )
+        raise IntegrityError(f"the stored text must have the digest {digest}, got another text. Restore a backup.")
     return adapter.validate_json(text)

@@ -38,10 +38,10 @@ def recipients_of(texts: Sequence[str]) -> list[Any]:
 @contextmanager
 def encrypting(file: BinaryIO, recipients: Sequence[Any]) -> Iterator[BinaryIO]:
     """Yield a pipe whose content goes encrypted into `file`; no plain text is written to the disk."""
-    read, write = os.pipe()
+    read_end, write_end = os.pipe()
 
     def encrypt() -> None:
-        with os.fdopen(read, "rb") as source:  # must close on errors, or the writer blocks forever
+        with os.fdopen(read_end, "rb") as source:  # must close on errors, or the writer blocks forever
             try:
                 pyrage.encrypt_io(source, file, recipients)
             except pyrage.EncryptError as error:
@@ -50,7 +50,7 @@ def encrypting(file: BinaryIO, recipients: Sequence[Any]) -> Iterator[BinaryIO]:
     with ThreadPoolExecutor(1) as pool:
         encrypted = pool.submit(encrypt)
         try:
-            with os.fdopen(write, "wb") as pipe:
+            with os.fdopen(write_end, "wb") as pipe:
                 yield pipe
         except BrokenPipeError:
             encrypted.result()
@@ -68,8 +68,10 @@ def opened(path: Path, key: Path | None, scratch: Path) -> Iterator[BinaryIO]:
         is_encrypted = file.read(len(BEGINNING)) == BEGINNING
         file.seek(0)
         if is_encrypted != (key is not None):
-            got, remedy = ("an encrypted one", "Name its key.") if is_encrypted else ("a plain one", "Leave --key out.")
-            raise DataError(f"{path} must be {'plain' if key is None else 'encrypted'}, got {got}. {remedy}")
+            other, remedy = (
+                ("an encrypted one", "Name its key.") if is_encrypted else ("a plain one", "Leave --key out.")
+            )
+            raise DataError(f"{path} must be {'plain' if key is None else 'encrypted'}, got {other}. {remedy}")
         if key is None:
             yield file
             return
@@ -91,11 +93,11 @@ def _decrypt(path: Path, file: BinaryIO, plain: Any, key: Path) -> None:
 def _identities(key: Path) -> list[Any]:
     try:
         lines = [line.strip() for line in key.read_text().splitlines()]
-        found = [pyrage.x25519.Identity.from_str(line) for line in lines if line and not line.startswith("#")]
+        identities = [pyrage.x25519.Identity.from_str(line) for line in lines if line and not line.startswith("#")]
     except (OSError, UnicodeDecodeError, pyrage.IdentityError) as error:
         raise ConfigurationError(
             f"--key must be a file that backup-key wrote, got {key}: {error}. Name another."
         ) from error
-    if not found:
+    if not identities:
         raise ConfigurationError(f"--key must be a file that backup-key wrote, got {key} without a key. Name another.")
-    return found
+    return identities

@@ -11,7 +11,7 @@ from sqlalchemy import delete, select
 from teledx_fed.core.errors import ConfigurationError
 from teledx_fed.data.dicom import Filing, PhotographUids
 from teledx_fed.store import backup
-from teledx_fed.store.content import written
+from teledx_fed.store.content import to_json
 from teledx_fed.store.database import Database
 from teledx_fed.store.identified_tables import FilingRow, IdentityRow, SourceRow
 from teledx_fed.store.schema import IDENTIFIED
@@ -75,9 +75,9 @@ class IdentifiedStore:
                     "identity.number must belong to one pseudonym, got one that has another. Use the site's one key."
                 )
             row = session.get(IdentityRow, identity.pseudonym)
-            known = {} if row is None else {"name": row.name, "born": row.born}
+            stored = {} if row is None else {"name": row.name, "born": row.born}
             new = {name: value for name, value in vars(identity).items() if value is not None}
-            session.merge(IdentityRow(**known | new, seen=self._clock()))
+            session.merge(IdentityRow(**stored | new, seen=self._clock()))
 
     def identity(self, pseudonym: str) -> Identity | None:
         with self._database.reading() as session:
@@ -89,7 +89,7 @@ class IdentifiedStore:
         with self._database.writing() as session:
             row = session.get(FilingRow, study)
             filing = _completed(FILINGS.validate_json(row.filing), filed.filing) if row else filed.filing
-            session.merge(FilingRow(study=study, filing=written(FILINGS, filing), seen=self._clock()))
+            session.merge(FilingRow(study=study, filing=to_json(FILINGS, filing), seen=self._clock()))
             session.flush()
             for source in filed.sources:
                 session.merge(SourceRow(study=study, **vars(source)))
@@ -100,8 +100,10 @@ class IdentifiedStore:
         with self._database.reading() as session:
             if (row := session.get(FilingRow, study)) is None:
                 return None
-            found = tuple(PhotographUids(each.instance, each.series, each.kind) for each in session.scalars(sources))
-            return Filed(FILINGS.validate_json(row.filing), found)
+            photographs = tuple(
+                PhotographUids(source.instance, source.series, source.kind) for source in session.scalars(sources)
+            )
+            return Filed(FILINGS.validate_json(row.filing), photographs)
 
     def forget(self, before: datetime, keep: frozenset[str], studies: frozenset[str]) -> int:
         """Delete old identities except those in `keep`, and old archive identifiers of studies not in `studies`.
@@ -124,11 +126,11 @@ class IdentifiedStore:
         backup.write(path, self._database, IDENTIFIED, None, recipients)
 
 
-def _completed(known: Filing, other: Filing) -> Filing:
+def _completed(stored: Filing, other: Filing) -> Filing:
     """Fill the empty items of a filing from another one of the same study."""
-    if known.study_uid != other.study_uid:
-        return known
-    return replace(known, **{name: value for name, value in vars(other).items() if not getattr(known, name)})
+    if stored.study_uid != other.study_uid:
+        return stored
+    return replace(stored, **{name: value for name, value in vars(other).items() if not getattr(stored, name)})
 
 
 def restore_identified(path: Path, url: str, folder: Path, key: Path | None = None) -> IdentifiedStore:

@@ -20,10 +20,10 @@ from teledx_fed.store.tables import (
     UploadRow,
     ViewRow,
 )
-from teledx_fed.store.values import Forgotten
+from teledx_fed.store.values import DeletedStudies
 
 
-def forget(session: Session, before: datetime, folder: Path) -> Forgotten:
+def forget(session: Session, before: datetime, folder: Path) -> DeletedStudies:
     if session.get_bind().dialect.name == "postgresql":  # no transaction adds to old studies meanwhile
         session.execute(text("LOCK TABLE patients, studies IN EXCLUSIVE MODE"))
     old = select(StudyRow.id).where(StudyRow.received < before)
@@ -40,7 +40,7 @@ def forget(session: Session, before: datetime, folder: Path) -> Forgotten:
     session.execute(delete(RefusalRow).where(RefusalRow.last < before))
     session.execute(delete(PatientRow).where(~exists().where(StudyRow.patient == PatientRow.pseudonym)))
     session.execute(delete(RetentionRow))
-    return Forgotten(len(studies), tuple(sorted(paths)))
+    return DeletedStudies(len(studies), tuple(sorted(paths)))
 
 
 def expire(session: Session, time: datetime, folder: Path) -> tuple[Path, ...]:

@@ -8,13 +8,21 @@ from sqlalchemy.orm import Session
 from teledx_fed.core.clinical import Study, StudyImage
 from teledx_fed.core.errors import DataError
 from teledx_fed.data.photographs import stored_photograph
-from teledx_fed.store.content import DIAGNOSES, DOUBTS, FAULTS, READINGS, RECORDS, read
+from teledx_fed.store.content import DIAGNOSES, DOUBTS, FAULTS, READINGS, RECORDS, read_json
 from teledx_fed.store.tables import ImageRow, ReadingRow, RefusalRow, StudyRow, SuggestionRow, ViewRow
-from teledx_fed.store.values import Entry, Refusal, StoredImage, StoredReading, StoredStudy, Suggestion, View
+from teledx_fed.store.values import (
+    LoggedView,
+    StoredImage,
+    StoredReading,
+    StoredRefusal,
+    StoredStudy,
+    StudyEntry,
+    Suggestion,
+)
 
 
 def unknown(what: str, name: str) -> DataError:
-    return DataError(f"{what} must be one that is stored, got {name!r}. Look at the list.")
+    return DataError(f"{what} must be one that is stored, got {name!r}. Choose one from the list.")
 
 
 def study_row(session: Session, study: str, lock: bool = False) -> StudyRow:
@@ -29,8 +37,8 @@ def next_number(session: Session, row: type[SuggestionRow | ReadingRow | ViewRow
     return session.execute(select(func.coalesce(func.max(row.number), 0) + 1).where(row.study == study)).scalar_one()
 
 
-def entry(row: StudyRow) -> Entry:
-    return Entry(row.id, row.patient, row.acquired, row.received, row.source, row.status, row.action)
+def entry(row: StudyRow) -> StudyEntry:
+    return StudyEntry(row.id, row.patient, row.acquired, row.received, row.source, row.status, row.action)
 
 
 def image(row: ImageRow) -> StoredImage:
@@ -40,26 +48,32 @@ def image(row: ImageRow) -> StoredImage:
 
 
 def stored_study(row: StudyRow, folder: Path) -> StoredStudy:
-    images = tuple(image(each) for each in row.images)
+    images = tuple(image(stored) for stored in row.images)
     photographed = tuple(
-        StudyImage(stored_photograph(folder / each.path, each.digest), each.eye, each.field, each.camera, each.doubts)
-        for each in images
+        StudyImage(
+            stored_photograph(folder / stored.path, stored.digest),
+            stored.eye,
+            stored.field,
+            stored.camera,
+            stored.doubts,
+        )
+        for stored in images
     )
     study = Study(row.id, photographed, row.patient, RECORDS.validate_json(row.record), row.acquired)
     return StoredStudy(entry(row), study, images)
 
 
 def suggestion(row: SuggestionRow) -> Suggestion:
-    return Suggestion(row.study, row.time, row.digest, read(DIAGNOSES, row.diagnosis, row.digest))
+    return Suggestion(row.study, row.time, row.digest, read_json(DIAGNOSES, row.diagnosis, row.digest))
 
 
 def reading(row: ReadingRow) -> StoredReading:
-    return StoredReading(row.digest, row.signed, read(READINGS, row.reading, row.digest))
+    return StoredReading(row.digest, row.signed, read_json(READINGS, row.reading, row.digest))
 
 
-def view(row: ViewRow) -> View:
-    return View(row.study, row.user, row.what, row.time)
+def view(row: ViewRow) -> LoggedView:
+    return LoggedView(row.study, row.user, row.what, row.time)
 
 
-def refusal(row: RefusalRow) -> Refusal:
-    return Refusal(row.id, row.source, row.patient, row.reason, row.first, row.last, row.times)
+def refusal(row: RefusalRow) -> StoredRefusal:
+    return StoredRefusal(row.id, row.source, row.patient, row.reason, row.first, row.last, row.times)

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, MetaData, text
 
 from teledx_fed.core.errors import IntegrityError
 from teledx_fed.store.identified_tables import IdentifiedTable
-from teledx_fed.store.tables import Table
+from teledx_fed.store.tables import SiteTable
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 UPGRADING = 5_332_001
@@ -33,7 +33,7 @@ class Schema:
         return f"{self.name}_version"
 
 
-SITE = Schema("site", Table.metadata)
+SITE = Schema("site", SiteTable.metadata)
 IDENTIFIED = Schema("identified", IdentifiedTable.metadata)
 
 
@@ -43,9 +43,9 @@ def upgrade(connection: Connection, schema: Schema, to: str = "head") -> None:
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": UPGRADING})
     config = _config(connection, schema)
     scripts = ScriptDirectory.from_config(config)
-    known = {script.revision for script in scripts.walk_revisions()}
+    revisions = {script.revision for script in scripts.walk_revisions()}
     current = revision(connection, schema)
-    if not {current, to} <= known | {None, "head"}:
+    if not {current, to} <= revisions | {None, "head"}:
         raise IntegrityError(
             f"the database must be of this version or an older one, got {schema.name} {current or to}."
             " Install the version that wrote it, or a newer one."

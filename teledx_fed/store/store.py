@@ -14,7 +14,7 @@ from teledx_fed.core.files import make_folder
 from teledx_fed.store import appending, arriving, backup, census, learning, retention, rows
 from teledx_fed.store.access import Access
 from teledx_fed.store.census import Census
-from teledx_fed.store.content import DOUBTS, written
+from teledx_fed.store.content import DOUBTS, to_json
 from teledx_fed.store.database import Database
 from teledx_fed.store.schema import SITE
 from teledx_fed.store.tables import (
@@ -30,16 +30,16 @@ from teledx_fed.store.tables import (
 from teledx_fed.store.uploads import Uploads
 from teledx_fed.store.values import (
     Arrival,
-    Entry,
-    Forgotten,
-    Refusal,
-    Status,
+    DeletedStudies,
+    LoggedView,
     StoredImage,
     StoredReading,
+    StoredRefusal,
     StoredStudy,
+    StudyEntry,
+    StudyStatus,
     Suggestion,
     TrainingReading,
-    View,
     check_path,
     check_text,
 )
@@ -132,11 +132,11 @@ class Store:
         with self._database.writing() as session:
             appending.add_refusal(session, source, patient, reason, self._clock())
 
-    def refusals(self, limit: int = 100) -> tuple[Refusal, ...]:
+    def refusals(self, limit: int = 100) -> tuple[StoredRefusal, ...]:
         """Return the refusals that are not settled, newest first."""
-        found = select(RefusalRow).where(RefusalRow.settled.is_(None)).order_by(RefusalRow.last.desc()).limit(limit)
+        query = select(RefusalRow).where(RefusalRow.settled.is_(None)).order_by(RefusalRow.last.desc()).limit(limit)
         with self._database.reading() as session:
-            return tuple(rows.refusal(row) for row in session.scalars(found))
+            return tuple(rows.refusal(row) for row in session.scalars(query))
 
     def settle_refusal(self, id: str, user: str) -> None:
         with self._database.writing() as session:
@@ -148,52 +148,52 @@ class Store:
         with self._database.reading() as session:
             return rows.stored_study(rows.study_row(session, study), self.folder)
 
-    def submitted(self, source: str, study: str) -> Entry:
+    def submitted(self, source: str, study: str) -> StudyEntry:
         """Return a study for its sender; another sender's study counts as unknown."""
         with self._database.reading() as session:
             if (row := session.get(StudyRow, study)) is None or row.source != source:
                 raise rows.unknown("study", study)
             return rows.entry(row)
 
-    def worklist(self, limit: int = 100, offset: int = 0) -> tuple[Entry, ...]:
+    def worklist(self, limit: int = 100, offset: int = 0) -> tuple[StudyEntry, ...]:
         """Return the studies that are not signed: urgent ones first, then the oldest."""
         urgent = case((StudyRow.action == Action.URGENT, 0), else_=1)
-        found = select(StudyRow).where(StudyRow.status != Status.SIGNED)
-        ordered = found.order_by(urgent, StudyRow.received, StudyRow.id).limit(limit).offset(offset)
+        query = select(StudyRow).where(StudyRow.status != StudyStatus.SIGNED)
+        ordered = query.order_by(urgent, StudyRow.received, StudyRow.id).limit(limit).offset(offset)
         with self._database.reading() as session:
             return tuple(rows.entry(row) for row in session.scalars(ordered))
 
-    def signed(self, limit: int = 100, offset: int = 0) -> tuple[Entry, ...]:
+    def signed(self, limit: int = 100, offset: int = 0) -> tuple[StudyEntry, ...]:
         """Return the signed studies, newest first."""
-        found = select(StudyRow).where(StudyRow.status == Status.SIGNED)
-        ordered = found.order_by(StudyRow.received.desc(), StudyRow.id).limit(limit).offset(offset)
+        query = select(StudyRow).where(StudyRow.status == StudyStatus.SIGNED)
+        ordered = query.order_by(StudyRow.received.desc(), StudyRow.id).limit(limit).offset(offset)
         with self._database.reading() as session:
             return tuple(rows.entry(row) for row in session.scalars(ordered))
 
-    def of_patient(self, pseudonym: str, limit: int = 100) -> tuple[Entry, ...]:
+    def of_patient(self, pseudonym: str, limit: int = 100) -> tuple[StudyEntry, ...]:
         """Return the studies of patients whose pseudonym begins with these characters, newest first."""
-        found = select(StudyRow).where(StudyRow.patient.startswith(pseudonym, autoescape=True))
-        ordered = found.order_by(StudyRow.received.desc(), StudyRow.id).limit(limit)
+        query = select(StudyRow).where(StudyRow.patient.startswith(pseudonym, autoescape=True))
+        ordered = query.order_by(StudyRow.received.desc(), StudyRow.id).limit(limit)
         with self._database.reading() as session:
             return tuple(rows.entry(row) for row in session.scalars(ordered))
 
-    def previous(self, study: str) -> tuple[Entry, ...]:
+    def previous(self, study: str) -> tuple[StudyEntry, ...]:
         """Return earlier studies of the same patient, newest first."""
         with self._database.reading() as session:
             row = rows.study_row(session, study)
             if row.patient is None:
                 return ()
-            found = select(StudyRow).where(StudyRow.patient == row.patient, StudyRow.received < row.received)
-            return tuple(rows.entry(other) for other in session.scalars(found.order_by(StudyRow.received.desc())))
+            query = select(StudyRow).where(StudyRow.patient == row.patient, StudyRow.received < row.received)
+            return tuple(rows.entry(other) for other in session.scalars(query.order_by(StudyRow.received.desc())))
 
     def shared(self, digests: Collection[str], patient: str | None) -> frozenset[str]:
         """Return the digests of photographs that are also in studies of other or unknown patients."""
-        found = (
+        query = (
             select(ImageRow.digest).join(StudyRow, StudyRow.id == ImageRow.study).where(ImageRow.digest.in_(digests))
         )
         others = StudyRow.patient.is_distinct_from(patient) if patient else true()
         with self._database.reading() as session:
-            return frozenset(session.scalars(found.where(others)))
+            return frozenset(session.scalars(query.where(others)))
 
     def patients(self) -> frozenset[str]:
         """Return the pseudonyms."""
@@ -209,13 +209,13 @@ class Store:
         """Set the eye that a person states for a photograph; raise a `DataError` once the study is read."""
         with self._database.writing() as session:
             row = rows.study_row(session, study, lock=True)
-            if row.status in (Status.READ, Status.REOPENED, Status.SIGNED):
+            if row.status in (StudyStatus.READ, StudyStatus.REOPENED, StudyStatus.SIGNED):
                 raise DataError(f"study must be unread for its eyes to change, got {row.status}. Send it again.")
-            found = select(ImageRow).where(ImageRow.study == study, ImageRow.digest == digest)
-            if (image := session.scalars(found).one_or_none()) is None:
+            query = select(ImageRow).where(ImageRow.study == study, ImageRow.digest == digest)
+            if (image := session.scalars(query).one_or_none()) is None:
                 raise rows.unknown("image", digest)
             image.eye = eye
-            image.doubts = written(
+            image.doubts = to_json(
                 DOUBTS, tuple(set(rows.image(image).doubts) & {Gap.PHOTOGRAPH_SHARED, Gap.BOTH_EYES_ALIKE})
             )
 
@@ -231,10 +231,10 @@ class Store:
 
     def suggestions(self, study: str) -> tuple[Suggestion, ...]:
         """Return the suggestions, oldest first; the last one is valid."""
-        found = select(SuggestionRow).where(SuggestionRow.study == study).order_by(SuggestionRow.number)
+        query = select(SuggestionRow).where(SuggestionRow.study == study).order_by(SuggestionRow.number)
         with self._database.reading() as session:
             rows.study_row(session, study)
-            return tuple(rows.suggestion(row) for row in session.scalars(found))
+            return tuple(rows.suggestion(row) for row in session.scalars(query))
 
     def add_reading(self, reading: Reading, sign: bool, signed: int | None = None) -> StoredReading:
         """Add a reading. A signed one is final; a later signed one amends it. `signed`: how many the reader saw.
@@ -247,10 +247,10 @@ class Store:
 
     def readings(self, study: str) -> tuple[StoredReading, ...]:
         """Return the readings, oldest first; the last signed one is valid."""
-        found = select(ReadingRow).where(ReadingRow.study == study).order_by(ReadingRow.number)
+        query = select(ReadingRow).where(ReadingRow.study == study).order_by(ReadingRow.number)
         with self._database.reading() as session:
             rows.study_row(session, study)
-            return tuple(rows.reading(row) for row in session.scalars(found))
+            return tuple(rows.reading(row) for row in session.scalars(query))
 
     def readings_for_training(self) -> tuple[TrainingReading, ...]:
         """Return photographs without faults of gradable eyes, with the last signed reading of each study."""
@@ -263,14 +263,14 @@ class Store:
         with self._database.writing() as session:
             appending.add_view(session, study, user, what, self._clock(), covered_by)
 
-    def views(self, study: str) -> tuple[View, ...]:
+    def views(self, study: str) -> tuple[LoggedView, ...]:
         """Return the views, oldest first."""
-        found = select(ViewRow).where(ViewRow.study == study).order_by(ViewRow.number)
+        query = select(ViewRow).where(ViewRow.study == study).order_by(ViewRow.number)
         with self._database.reading() as session:
             rows.study_row(session, study)
-            return tuple(rows.view(row) for row in session.scalars(found))
+            return tuple(rows.view(row) for row in session.scalars(query))
 
-    def forget_before(self, before: datetime) -> Forgotten:
+    def forget_before(self, before: datetime) -> DeletedStudies:
         """Delete the studies received before that time with all their rows, and patients without studies.
 
         The caller deletes the files at the returned paths; after a crash, `stray_files` finds the remaining ones.

@@ -22,7 +22,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from teledx_fed.core.clinical import Action
 from teledx_fed.core.errors import DataError
 from teledx_fed.core.examples import Eye, Field
-from teledx_fed.store.values import Role, Status
+from teledx_fed.store.values import Role, StudyStatus
 
 NAMES = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -43,7 +43,7 @@ class Moment(TypeDecorator[datetime]):
         if value is None:
             return None
         if value.tzinfo is None:
-            raise DataError(f"time must have a zone, got {value.isoformat()}. Say datetime.now(UTC).")
+            raise DataError(f"time must have a zone, got {value.isoformat()}. Use datetime.now(UTC).")
         utc = value.astimezone(UTC)
         return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
 
@@ -62,13 +62,13 @@ def _values(kind: type[StrEnum]) -> list[str]:
     return [member.value for member in kind]
 
 
-class Table(DeclarativeBase):
+class SiteTable(DeclarativeBase):
     metadata = MetaData(naming_convention=NAMES)
     type_annotation_map = {  # noqa: RUF012
         datetime: Moment,
         str: Text,
         int: BigInteger,
-        Status: _words(Status),
+        StudyStatus: _words(StudyStatus),
         Action: _words(Action),
         Role: _words(Role),
         Eye: _words(Eye),
@@ -79,12 +79,12 @@ class Table(DeclarativeBase):
 DIGEST = String(64)
 
 
-class PatientRow(Table):
+class PatientRow(SiteTable):
     __tablename__ = "patients"
     pseudonym: Mapped[str] = mapped_column(primary_key=True)
 
 
-class StudyRow(Table):
+class StudyRow(SiteTable):
     """A study; `content` is the digest of its first content, to detect other content with the same key."""
 
     __tablename__ = "studies"
@@ -97,12 +97,12 @@ class StudyRow(Table):
     record: Mapped[str]
     acquired: Mapped[str | None]
     received: Mapped[datetime] = mapped_column(index=True)
-    status: Mapped[Status]
+    status: Mapped[StudyStatus]
     action: Mapped[Action | None]
     images: Mapped[list["ImageRow"]] = relationship(order_by="ImageRow.number")
 
 
-class ImageRow(Table):
+class ImageRow(SiteTable):
     __tablename__ = "images"
     __table_args__ = (UniqueConstraint("study", "digest"), UniqueConstraint("study", "instance"))
     study: Mapped[str] = mapped_column(ForeignKey("studies.id"), primary_key=True)
@@ -119,7 +119,7 @@ class ImageRow(Table):
     instance: Mapped[str | None] = mapped_column(DIGEST)
 
 
-class DerivativeRow(Table):
+class DerivativeRow(SiteTable):
     """A file made from a study's photographs, such as a heat map."""
 
     __tablename__ = "derivatives"
@@ -127,7 +127,7 @@ class DerivativeRow(Table):
     study: Mapped[str] = mapped_column(ForeignKey("studies.id"), index=True)
 
 
-class SuggestionRow(Table):
+class SuggestionRow(SiteTable):
     """A suggestion, append-only; `diagnosis` is JSON, `digest` the SHA-256 of its bytes."""
 
     __tablename__ = "suggestions"
@@ -140,7 +140,7 @@ class SuggestionRow(Table):
     demonstration: Mapped[bool]
 
 
-class ReadingRow(Table):
+class ReadingRow(SiteTable):
     """A reading, append-only; `reading` is JSON, `digest` the SHA-256 of its bytes."""
 
     __tablename__ = "readings"
@@ -152,7 +152,7 @@ class ReadingRow(Table):
     signed: Mapped[datetime | None]
 
 
-class ViewRow(Table):
+class ViewRow(SiteTable):
     """A logged view, append-only."""
 
     __tablename__ = "views"
@@ -163,7 +163,7 @@ class ViewRow(Table):
     time: Mapped[datetime]
 
 
-class RefusalRow(Table):
+class RefusalRow(SiteTable):
     """A refusal for the page's list, because its sender may not see the response or may try again for days."""
 
     __tablename__ = "refusals"
@@ -178,7 +178,7 @@ class RefusalRow(Table):
     settled_by: Mapped[str | None]
 
 
-class UserRow(Table):
+class UserRow(SiteTable):
     __tablename__ = "users"
     name: Mapped[str] = mapped_column(primary_key=True)
     role: Mapped[Role]
@@ -186,7 +186,7 @@ class UserRow(Table):
     disabled: Mapped[bool]
 
 
-class SessionRow(Table):
+class SessionRow(SiteTable):
     __tablename__ = "sessions"
     token: Mapped[str] = mapped_column(DIGEST, primary_key=True)
     csrf: Mapped[str]
@@ -194,7 +194,7 @@ class SessionRow(Table):
     expires: Mapped[datetime]
 
 
-class DeviceRow(Table):
+class DeviceRow(SiteTable):
     __tablename__ = "devices"
     name: Mapped[str] = mapped_column(primary_key=True)
     token: Mapped[str] = mapped_column(DIGEST, unique=True)
@@ -202,7 +202,7 @@ class DeviceRow(Table):
     revoked: Mapped[datetime | None]
 
 
-class LinkRow(Table):
+class LinkRow(SiteTable):
     __tablename__ = "links"
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     token: Mapped[str] = mapped_column(DIGEST, unique=True)
@@ -213,7 +213,7 @@ class LinkRow(Table):
     attempts: Mapped[int] = mapped_column(default=0)
 
 
-class UploadRow(Table):
+class UploadRow(SiteTable):
     __tablename__ = "uploads"
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     source: Mapped[str]
@@ -223,7 +223,7 @@ class UploadRow(Table):
     expires: Mapped[datetime]
 
 
-class RetentionRow(Table):
+class RetentionRow(SiteTable):
     """Has a row only in a transaction that deletes old studies: the row allows it in append-only tables."""
 
     __tablename__ = "retention"

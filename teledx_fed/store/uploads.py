@@ -52,7 +52,7 @@ class Uploads:
         Raise `OverQuota` if the source would exceed its quota.
         """
         check_text("upload.source", source)
-        must(length > 0, "upload.length", "be positive", length, "Send a file that holds something.", DataError)
+        must(length > 0, "upload.length", "be positive", length, "Send a file with content.", DataError)
         name = uuid4().hex
         upload = Upload(name, source, f"uploads/{name}", length, 0, self._clock() + lifetime)
         with self._database.writing() as session:
@@ -83,12 +83,12 @@ class Uploads:
             row = self._row(session, source, upload)
             within = start < end <= row.length
             must(
-                within, "upload.end", f"lie in {start + 1}…{row.length}", end, "Send what is left, no more.", DataError
+                within, "upload.end", f"lie in {start + 1}…{row.length}", end, "Send only the missing bytes.", DataError
             )
-            stood = (UploadRow.id == upload, UploadRow.offset == start)
-            moved = session.scalar(update(UploadRow).where(*stood).values(offset=end).returning(UploadRow.id))
+            unchanged = (UploadRow.id == upload, UploadRow.offset == start)
+            updated = session.scalar(update(UploadRow).where(*unchanged).values(offset=end).returning(UploadRow.id))
             session.refresh(row)
-            must(moved is not None, "upload.start", f"be {row.offset}", start, "Go on from there.", DataError)
+            must(updated is not None, "upload.start", f"be {row.offset}", start, "Continue there.", DataError)
             return _upload(row)
 
     def end(self, source: str, upload: str) -> None:

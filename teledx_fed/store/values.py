@@ -12,7 +12,7 @@ from teledx_fed.core.errors import DataError
 from teledx_fed.core.examples import Example, Eye, Field
 
 
-class Status(StrEnum):
+class StudyStatus(StrEnum):
     """How far a study is. It goes back in one case: a photograph that comes after a reading reopens its study."""
 
     RECEIVED = "received"
@@ -112,7 +112,7 @@ def check_different(images: Sequence[StoredImage]) -> None:
 
 
 @dataclass(frozen=True)
-class Entry:
+class StudyEntry:
     """A study in a list. `action` is that of the last reading, or else of the last suggestion; for a reopened study,
     the more urgent of both.
     """
@@ -122,7 +122,7 @@ class Entry:
     acquired: str | None
     received: datetime
     source: str
-    status: Status
+    status: StudyStatus
     action: Action | None
 
 
@@ -130,7 +130,7 @@ class Entry:
 class StoredStudy:
     """A study in the store; `images` are those of `study`, in the same order."""
 
-    entry: Entry
+    entry: StudyEntry
     study: Study
     images: tuple[StoredImage, ...]
 
@@ -167,7 +167,7 @@ class TrainingReading:
 
 
 @dataclass(frozen=True)
-class View:
+class LoggedView:
     """A logged view; `what` was viewed, such as the page or a report."""
 
     study: str
@@ -225,7 +225,7 @@ class Link:
 
 
 @dataclass(frozen=True)
-class Refusal:
+class StoredRefusal:
     """Refused photographs, which are in no study. `source` is the sender, `patient` a pseudonym; `times` counts equal
     refusals between `first` and `last`.
     """
@@ -240,7 +240,7 @@ class Refusal:
 
 
 @dataclass(frozen=True)
-class Forgotten:
+class DeletedStudies:
     """The number of studies deleted from the database; the caller deletes the files at `paths`."""
 
     studies: int

@@ -26,7 +26,7 @@ from teledx_fed.core.examples import Eye, Field
 from teledx_fed.core.reports import SILENT, Reporter
 from teledx_fed.diagnosis.batch import identities, run
 from teledx_fed.diagnosis.diagnose import open_bundle
-from teledx_fed.diagnosis.intake import StudyUpload, opened
+from teledx_fed.diagnosis.intake import StudyUpload, open_upload
 from teledx_fed.diagnosis.referral import ReferralSettings
 from teledx_fed.diagnosis.study_files import study_uploads
 
@@ -143,7 +143,7 @@ def test_an_eye_for_files_that_do_not_say_is_none_for_those_in_doubt(tmp_path: P
     for name in ("12_OD.png", "12.png", "12_R3.png"):
         (tmp_path / name).write_bytes(photographs.left)
     studies = study_uploads([tmp_path], Eye.LEFT)
-    eyes = {study.photographs[0].file.name: opened(study.photographs[0])[0].eye for study in studies}
+    eyes = {study.photographs[0].file.name: open_upload(study.photographs[0])[0].eye for study in studies}
     assert eyes == {"12_OD.png": Eye.RIGHT, "12.png": Eye.LEFT, "12_R3.png": Eye.UNKNOWN}
 
 
@@ -154,7 +154,7 @@ def test_a_header_and_a_sender_that_differ_leave_the_eye_unknown(tmp_path: Path,
     dcmwrite(tmp_path / "OS.dcm", dataset, enforce_file_format=True)
     table = tmp_path / "t.csv"
     table.write_text("file,study,eye\na.dcm,A,left\nOS.dcm,B,\n")
-    one, other = (opened(study.photographs[0])[0] for study in study_uploads([table]))
+    one, other = (open_upload(study.photographs[0])[0] for study in study_uploads([table]))
     assert (one.eye, one.doubts) == (Eye.UNKNOWN, (Gap.EYE_STATED_TWICE,))
     assert (other.eye, other.doubts) == (Eye.RIGHT, (Gap.EYE_NAME_OTHER,))
 
@@ -235,7 +235,7 @@ def test_a_table_says_which_files_are_one_patient_and_what_is_known_of_them(tmp_
     table = tmp_path / "studies.csv"
     table.write_text("file,study,eye,field,age,diabetes\na.png,7,left,macula,61,type_2\nb.png,7,right,macula,,\n")
     (study,) = study_uploads([table])
-    images = [opened(upload)[0] for upload in study.photographs]
+    images = [open_upload(upload)[0] for upload in study.photographs]
     assert [(image.eye, image.field) for image in images] == [(Eye.LEFT, Field.MACULA), (Eye.RIGHT, Field.MACULA)]
     assert (study.record.age, study.record.diabetes, study.record.pregnant) == (61, Diabetes.TYPE_2, None)
 
@@ -266,16 +266,16 @@ def test_a_file_of_a_table_that_cannot_be_read_has_a_row_and_the_others_are_diag
     bad = ["missing.png", "x" * 300, "folder", "", "pipe", "closed.png"]
     table, reporter = tmp_path / "t.csv", RecordingReporter()
     table.write_text("file,study\n" + "".join(f"{name},{at}\n" for at, name in enumerate([*bad, "good.png"])))
-    opened = Path.open
+    path_open = Path.open
 
     def refusing(path: Path, *how: object, **named: object) -> object:
         if path.name == "closed.png":  # tests may run as root, who can read any file
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-        return opened(path, *how, **named)
+        return path_open(path, *how, **named)
 
     monkeypatch.setattr(Path, "open", refusing)
-    found = study_uploads([table])
-    failed = run(found, open_bundle(bundle_folder, 1), ReferralSettings(), tmp_path / "out", reporter)
+    studies = study_uploads([table])
+    failed = run(studies, open_bundle(bundle_folder, 1), ReferralSettings(), tmp_path / "out", reporter)
     monkeypatch.undo()
     with (tmp_path / "out" / "results.csv").open() as file:
         *refused, good = csv.DictReader(file)

@@ -20,7 +20,7 @@ from teledx_fed.diagnosis.diagnose import assess_photograph, diagnose
 from teledx_fed.diagnosis.evidence import map_of
 from teledx_fed.diagnosis.intake import PhotographUpload
 from teledx_fed.store import appending
-from teledx_fed.store.values import Status
+from teledx_fed.store.values import StudyStatus
 
 CANARY = "Canary-Jane-Doe-1912"
 
@@ -58,7 +58,7 @@ def test_quality_is_assessed_once_on_the_pixels_that_were_sent(clinic: Clinic, p
 
 def test_what_comes_in_is_kept_and_diagnosed(clinic: Clinic, photographs) -> None:
     stored = clinic.receive(photographs.submitted(record=PatientRecord(age=50)))
-    assert stored.entry.status is Status.DIAGNOSED
+    assert stored.entry.status is StudyStatus.DIAGNOSED
     assert [image.eye for image in stored.images] == [Eye.RIGHT, Eye.LEFT]
     (suggestion,) = clinic.store.suggestions(stored.study.id)
     assert suggestion.diagnosis == as_in_a_batch(stored.study, clinic)
@@ -101,7 +101,7 @@ def test_a_study_whose_suggestion_cannot_be_stored_leaves_nothing(
     assert files_in(clinic.store.folder) == []
     alone = replace(photographs.submitted(), photographs=photographs.upload()[:1])
     stored = clinic.receive(alone)
-    assert stored.entry.status is Status.DIAGNOSED
+    assert stored.entry.status is StudyStatus.DIAGNOSED
     before = files_in(clinic.store.folder)
     with monkeypatch.context() as patched:
         patched.setattr(appending, "add_suggestion", fail)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from teledx_fed.diagnosis.demonstration import PATIENTS, lay_out
+from teledx_fed.diagnosis.demonstration import PATIENTS, create_demonstration
 from teledx_fed.diagnosis.directory import DEMONSTRATION, DiagnosisDirectory
 
 
@@ -17,19 +17,19 @@ def test_it_has_studies_of_drawn_patients_under_a_demonstration_bundle(
 ) -> None:
     shutil.copytree(demonstration_folder, tmp_path / "run" / "bundles" / "north")
     home = DiagnosisDirectory(tmp_path / "hospital")
-    lay_out(home, tmp_path / "run")
+    create_demonstration(home, tmp_path / "run")
     clinic = home.clinic(None)
     assert len(clinic.store.worklist()) == PATIENTS
     (suggestion,) = clinic.store.suggestions(clinic.store.worklist()[0].id)
     assert suggestion.diagnosis.demonstration
     clinic.close()
     with pytest.raises(ValueError, match="must be new"):
-        lay_out(home, tmp_path / "run")
+        create_demonstration(home, tmp_path / "run")
 
 
 def test_a_run_without_bundles_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="must be a run folder with bundles"):
-        lay_out(DiagnosisDirectory(tmp_path / "hospital"), tmp_path / "run")
+        create_demonstration(DiagnosisDirectory(tmp_path / "hospital"), tmp_path / "run")
 
 
 def test_the_key_of_pseudonyms_is_made_once_and_for_its_owner_alone(bundle_folder: Path, tmp_path: Path) -> None:

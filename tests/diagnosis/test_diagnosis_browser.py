@@ -30,7 +30,7 @@ from teledx_fed.diagnosis.clinic import Clinic
 from teledx_fed.diagnosis.intake import PhotographUpload
 from teledx_fed.diagnosis.web.passwords import hashed_password
 from teledx_fed.diagnosis.web.settings import DiagnosisSettings, OidcSettings
-from teledx_fed.store.values import Role, Status
+from teledx_fed.store.values import Role, StudyStatus
 
 pytestmark = pytest.mark.slow
 
@@ -131,7 +131,11 @@ def test_from_log_in_to_a_signed_report(browser: Chrome, address: str, clinic: C
     WebDriverWait(browser, PATIENCE).until(lambda driver: "No study is waiting." in driver.page_source)
     (entry,) = clinic.store.signed()
     (stored,) = clinic.store.readings(entry.id)
-    assert (entry.status, stored.reading.urgency, stored.reading.eyes[0].grade) == (Status.SIGNED, Action.URGENT, 4)
+    assert (entry.status, stored.reading.urgency, stored.reading.eyes[0].grade) == (
+        StudyStatus.SIGNED,
+        Action.URGENT,
+        4,
+    )
     assert [line for line in browser.get_log("browser") if line["level"] == "SEVERE"] == []
 
 

@@ -308,7 +308,7 @@ def test_an_upload_that_was_cut_at_half_goes_on_and_gives_one_study(clinic: Clin
     data = {"eyes": ["right", "left"], "uploads": names}
     headers = camera.headers | {"Idempotency-Key": "1"}
     early = camera.client.post("/api/v1/studies", headers=headers, data=data)
-    assert (early.status_code, "must be whole" in early.text) == (409, True)
+    assert (early.status_code, "must be complete" in early.text) == (409, True)
     assert go_on(camera, names[0], 0, photographs.right).status_code == 409
     standing = camera.client.get(f"/api/v1/uploads/{names[0]}", headers=camera.headers).json()["offset"]
     go_on(camera, names[0], standing, photographs.right[standing:])

@@ -21,7 +21,7 @@ from teledx_fed.diagnosis.fhir.reading import NotUnderstood, read
 from teledx_fed.diagnosis.referral import ReferralSettings
 from teledx_fed.diagnosis.web.app import app
 from teledx_fed.diagnosis.web.settings import DiagnosisSettings
-from teledx_fed.diagnosis.wording import about
+from teledx_fed.diagnosis.wording import record_phrases
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "diagnosis.md"
 SNOMED, LOINC = "http://snomed.info/sct", "http://loinc.org"
@@ -97,7 +97,7 @@ def test_a_bundle_is_the_study_that_a_form_is_and_once(portal: Portal, clinic: C
     )
     answer = portal.send(sent)
     assert answer.status_code == 201, answer.text
-    assert "Everything that was sent was read" in answer.text
+    assert "Every resource was read" in answer.text
     assert portal.send(sent).json() == answer.json()
     (entry,) = clinic.store.worklist()
     stored = clinic.store.study(entry.id)
@@ -169,7 +169,7 @@ def test_what_is_not_read_is_listed_and_a_person_reads_where_it_may_matter(resou
     assert one.what.startswith(what)
     assert "Doe" not in one.what
     assert (OutOfScope.NOT_UNDERSTOOD in ReferralSettings().outside(found.record)) == matters
-    assert found.record.treated is True, "what is known is kept"
+    assert found.record.treated is True, "the procedure is still read"
 
 
 def test_the_answer_and_the_study_say_what_was_not_read(portal: Portal, clinic: Clinic, photographs) -> None:
@@ -184,7 +184,7 @@ def test_the_answer_and_the_study_say_what_was_not_read(portal: Portal, clinic: 
     diagnosis = clinic.store.suggestions(answer["id"])[-1].diagnosis
     assert (diagnosis.certainty, diagnosis.reasons) == (Certainty.OUT_OF_SCOPE, (OutOfScope.NOT_UNDERSTOOD,))
     assert diagnosis.action in (Action.HUMAN_READ, Action.REFER, Action.URGENT)
-    assert "not read: MedicationStatement" in about(stored.study.record)
+    assert "not read: MedicationStatement" in record_phrases(stored.study.record)
 
 
 def test_of_several_numbers_the_medical_record_number_is_the_hospitals() -> None:
@@ -248,7 +248,7 @@ def test_what_changes_the_meaning_of_an_element_is_never_passed_over(changed: Re
     assert found.record.diabetes is None
     assert OutOfScope.NOT_UNDERSTOOD in ReferralSettings().outside(found.record)
     for kind in ({"resourceType": "Patient"}, media(b"", "24028007")):
-        with pytest.raises(NotUnderstood, match=r"entry\[0\].resource must hold no"):
+        with pytest.raises(NotUnderstood, match=r"entry\[0\].resource must have no"):
             told({**kind, **changed})
 
 

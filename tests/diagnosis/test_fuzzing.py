@@ -22,9 +22,9 @@ def test_only_an_error_of_the_tree_counts_as_a_refusal(
         raise error("the photograph must be whole")
 
     trial = Trial.__new__(Trial)
-    trial.surgery = SimpleNamespace(folder=tmp_path)  # type: ignore[assignment]
+    trial.trial_clinic = SimpleNamespace(folder=tmp_path)  # type: ignore[assignment]
     monkeypatch.setattr("benchmarks.fuzzing.trial.PATHS", (fail,))
-    assert trial._tried(b"", np.random.default_rng(0))[0] is fate
+    assert trial._send(b"", np.random.default_rng(0))[0] is fate
 
 
 @pytest.mark.slow

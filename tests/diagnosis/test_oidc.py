@@ -191,10 +191,10 @@ def test_only_who_was_added_for_it_and_may_still_come_is_let_in(
     clinic.store.access.add_user("berta", Role.ADMIN, HASH)
     for name in ("nobody", "berta", "Anna", "", "anna\n"):
         provider.claims["preferred_username"] = name
-        assert_refused(browser, browser.log_in(), 401, "Nobody who logs in this way is called")
+        assert_refused(browser, browser.log_in(), 401, "No user who logs in with the provider is named")
     provider.claims["preferred_username"] = "anna"
     clinic.store.access.set_disabled("anna", True)
-    assert_refused(browser, browser.log_in(), 401, "Nobody who logs in this way is called")
+    assert_refused(browser, browser.log_in(), 401, "No user who logs in with the provider is named")
     assert {user.name for user in clinic.store.access.users()} == {"anna", "berta"}
 
 

@@ -24,7 +24,7 @@ from teledx_fed.core.clinical import (
     Study,
 )
 from teledx_fed.core.examples import Eye
-from teledx_fed.diagnosis.pdf import Shown, report
+from teledx_fed.diagnosis.pdf import ReportPicture, report
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 GRADED = Graded((0.1, 0.6, 0.2, 0.05, 0.05), (1, 2), 0.3, 0.1, False, False, 0.2)
@@ -46,7 +46,7 @@ READING = Reading(
 
 
 def text(
-    diagnosis: Diagnosis = DIAGNOSIS, reading: Reading | None = None, shown: Mapping[Eye, Shown] = {}
+    diagnosis: Diagnosis = DIAGNOSIS, reading: Reading | None = None, shown: Mapping[Eye, ReportPicture] = {}
 ) -> list[str]:
     content = report(STUDY, diagnosis, reading, shown, NOW, "the guideline", "0.1.0")
     return [" ".join(page.extract_text().split()) for page in PdfReader(io.BytesIO(content)).pages]
@@ -114,6 +114,6 @@ def test_any_script_is_shown_or_its_letters_named(note: str) -> None:
 def test_equal_input_gives_equal_bytes_whatever_the_photographs() -> None:
     rng = np.random.default_rng(0)
     for shape in ((40, 60), (300, 1100), (1, 700)):
-        shown = {Eye.RIGHT: Shown(rng.integers(0, 256, (*shape, 3), dtype=np.uint8), None, "A sentence.")}
+        shown = {Eye.RIGHT: ReportPicture(rng.integers(0, 256, (*shape, 3), dtype=np.uint8), None, "A sentence.")}
         made = {report(STUDY, DIAGNOSIS, None, shown, NOW, "x", "0.1.0") for _ in range(2)}
         assert len(made) == 1

@@ -121,9 +121,9 @@ def full(clinic: Clinic) -> TestClient:
 def test_nothing_is_taken_in_where_the_disk_would_be_filled(full: TestClient, clinic: Clinic) -> None:
     camera, link = Camera(full, clinic), clinic.link("by the sea", timedelta(hours=1))
     refused = full.post("/api/v1/studies", headers=camera._headers, content=bytes(2 * MIB))
-    assert (refused.status_code, "no room" in refused.json()["detail"]) == (507, True)
+    assert (refused.status_code, "disk of this site is full" in refused.json()["detail"]) == (507, True)
     page = full.post(f"/link/{link}", content=bytes(2 * MIB))
-    assert (page.status_code, "no room" in page.text) == (507, True)
+    assert (page.status_code, "disk of this site is full" in page.text) == (507, True)
     assert left(clinic, link) == LINK_ATTEMPTS, "it is not the sender's fault"
     assert full.post("/login", data={"name": "anna", "password": "x"}).status_code == 401
 

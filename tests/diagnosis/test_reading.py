@@ -23,10 +23,10 @@ from teledx_fed.diagnosis.referral import ReferralSettings
 from teledx_fed.diagnosis.web.pages import StudyView
 from teledx_fed.diagnosis.web.reading_form import GRADE, MANAGEMENT, OEDEMA, problems, reading_of
 from teledx_fed.diagnosis.web.settings import DiagnosisSettings
-from teledx_fed.diagnosis.wording import told
+from teledx_fed.diagnosis.wording import eye_sentences
 from teledx_fed.store.identified import open_identified
 from teledx_fed.store.store import open_store
-from teledx_fed.store.values import Arrival, LoggedIn, Role, Status, StoredImage, User
+from teledx_fed.store.values import Arrival, LoggedIn, Role, StoredImage, StudyStatus, User
 
 NONE = Graded((0.9, 0.04, 0.03, 0.02, 0.01), (0, 1), 0.06, 0.03, False, False)
 ANSWERS = ("right_grade", "right_oedema", "left_grade", "left_oedema", "urgency")
@@ -168,7 +168,7 @@ def test_signing_asks_once_and_shows_what_will_be_signed(reader: Reader, clinic:
         EyeReading(Eye.LEFT, False, None, oedema=None, findings=("cataract",)),
     )
     assert (stored.reading.urgency, stored.reading.note) == (Action.REFER, 'a "note"\n& more')
-    assert clinic.store.study(study).entry.status is Status.SIGNED
+    assert clinic.store.study(study).entry.status is StudyStatus.SIGNED
 
 
 ROWS = ("Right eye", "Left eye", "Management")
@@ -246,7 +246,7 @@ def test_of_an_ungradable_eye_no_grade_is_told_and_disease_is(reader: Reader, cl
     assert "Not gradable: the photograph is blurred." in page
     assert ("Referable disease" in page) == refers
     assert [eye["grade"] for eye in reader.get(f"/studies/{study}/report.json").json()["eyes"]] == [None, None]
-    assert "no apparent" not in " ".join(told(suggestion(Certainty.UNGRADABLE, graded).eyes[0]))
+    assert "no apparent" not in " ".join(eye_sentences(suggestion(Certainty.UNGRADABLE, graded).eyes[0]))
 
 
 def test_blinded_readers_do_not_learn_from_lists_or_from_each_other(

@@ -28,7 +28,7 @@ from teledx_fed.diagnosis.receiver import CANNOT_UNDERSTAND, OUT_OF_RESOURCES, S
 from teledx_fed.diagnosis.web.app import app
 from teledx_fed.diagnosis.web.sessions import hashed_password
 from teledx_fed.diagnosis.web.settings import DiagnosisSettings
-from teledx_fed.store.values import Role, Status, StoredStudy
+from teledx_fed.store.values import Role, StoredStudy, StudyStatus
 
 OPHTHALMIC, VERIFICATION = "1.2.840.10008.5.1.4.1.1.77.1.5.1", "1.2.840.10008.1.1"
 Associate = Callable[..., Association]
@@ -155,7 +155,7 @@ def test_a_study_that_was_read_is_open_again(camera, clinic: Clinic, gathering, 
     camera.send(eye(photographs.left, "L"))
     gathering.take_in()
     stored = the_study(clinic)
-    assert stored.entry.status is Status.REOPENED
+    assert stored.entry.status is StudyStatus.REOPENED
     assert [one.reading for one in clinic.store.readings(stored.study.id)] == [said]
     assert stored.entry in clinic.store.worklist()
     assert {one.example.eye for one in clinic.store.readings_for_training()} == ({Eye.RIGHT} if sign else set())
@@ -170,7 +170,7 @@ def test_a_study_that_was_read_is_open_again(camera, clinic: Clinic, gathering, 
     assert report["status"] == "preliminary"
     assert ("The study is open again" in report["conclusion"]) == sign
     read(clinic, stored, sign=True)
-    assert the_study(clinic).entry.status is Status.SIGNED
+    assert the_study(clinic).entry.status is StudyStatus.SIGNED
 
 
 @pytest.mark.slow
@@ -330,7 +330,7 @@ def test_two_hospitals_with_one_number_have_two_patients(camera, clinic: Clinic,
 def test_a_typed_number_and_that_of_the_files_must_be_one(clinic: Clinic, photographs) -> None:
     file = content_of(eye(photographs.right, "R"))
     sent = replace(photographs.submitted(patient="MRN 8"), photographs=(gathering_module.PhotographUpload(file),))
-    with pytest.raises(ValueError, match="have the number that the DICOM files say"):
+    with pytest.raises(ValueError, match="have the number that the DICOM files state"):
         clinic.receive(sent)
     assert clinic.receive(replace(sent, patient="MRN 7")).study.patient == clinic.patients.pseudonym_of("MRN 7")
     assert clinic.find_study(SOURCE, "1.2.3") is None

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from invented_studies import SUGGESTED, arrival, reading
 
 from teledx_fed.store.store import Store, open_store
-from teledx_fed.store.values import Role, Status
+from teledx_fed.store.values import Role, StudyStatus
 
 WRITER = """
 import sys
@@ -46,7 +46,7 @@ def whole(store: Store, study: str) -> bool:
     """Return whether a study has both images, and the suggestions and readings of its status."""
     stored = store.study(study)
     counts = len(store.suggestions(study)), len(store.readings(study))
-    expected = {Status.RECEIVED: (0, 0), Status.DIAGNOSED: (1, 0), Status.SIGNED: (1, 1)}
+    expected = {StudyStatus.RECEIVED: (0, 0), StudyStatus.DIAGNOSED: (1, 0), StudyStatus.SIGNED: (1, 1)}
     return len(stored.images) == 2 and counts == expected[stored.entry.status]
 
 
@@ -61,7 +61,7 @@ def test_processes_at_once_lose_nothing(store: Store, database_url: str, tmp_pat
     assert [each.returncode for each in writers] == [0, 0, 0]
     assert sorted(all_studies(store)) == sorted(said)
     assert len(said) == 75
-    assert all(whole(store, study) and store.study(study).entry.status is Status.SIGNED for study in said)
+    assert all(whole(store, study) and store.study(study).entry.status is StudyStatus.SIGNED for study in said)
 
 
 @pytest.mark.slow
@@ -79,7 +79,7 @@ def test_a_killed_process_leaves_no_half_study(store: Store, database_url: str, 
     told += steady.communicate(timeout=200)[0].split()
     assert steady.returncode == 0
     found = all_studies(store)
-    assert set(told) <= set(found), "what was told to be stored is stored"
+    assert set(told) <= set(found), "each study that a writer reported is stored"
     assert len(found) - len(told) <= 4, "and of each that was killed at most the one it was at"
     assert all(whole(store, study) for study in found)
     assert _is_sound(store)
@@ -122,6 +122,6 @@ def test_a_second_opener_sees_what_the_first_wrote(tmp_path: Path) -> None:
     study = first.add_study(arrival(first, "a")).entry.id
     second.add_suggestion(study, SUGGESTED)
     second.add_reading(reading(study), sign=True)
-    assert first.study(study).entry.status is Status.SIGNED
+    assert first.study(study).entry.status is StudyStatus.SIGNED
     first.close()
     second.close()

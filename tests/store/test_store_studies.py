@@ -16,9 +16,9 @@ from invented_studies import SUGGESTED, Clock, arrival, photograph, reading
 
 from teledx_fed.core.clinical import Action, Diagnosis, EyeReading, Fault, Graded, PatientRecord
 from teledx_fed.core.examples import Eye, Field
-from teledx_fed.store.content import DIAGNOSES, diagnosis_digest, written
+from teledx_fed.store.content import DIAGNOSES, diagnosis_digest, to_json
 from teledx_fed.store.store import Store, open_store
-from teledx_fed.store.values import Arrival, Role, Status, StoredImage
+from teledx_fed.store.values import Arrival, Role, StoredImage, StudyStatus
 
 
 def test_a_study_comes_back_as_it_was_sent(store: Store) -> None:
@@ -34,7 +34,7 @@ def test_a_study_comes_back_as_it_was_sent(store: Store) -> None:
     assert (image.eye, image.field, image.camera) == (Eye.LEFT, Field.DISC, "Canon")
     assert image.photograph.name == str(store.folder / "deep/one.png")
     assert image.photograph.digest() == sent.digest
-    assert found.entry.status is Status.RECEIVED
+    assert found.entry.status is StudyStatus.RECEIVED
     assert found.entry.received.tzinfo is UTC
 
 
@@ -89,8 +89,8 @@ def test_urgent_first_then_the_oldest_and_nothing_signed(store: Store) -> None:
     store.add_reading(reading(a), sign=True)
     assert [entry.id for entry in store.worklist()] == [d, b, c]
     assert [entry.id for entry in store.signed()] == [a]
-    assert store.study(b).entry.status is Status.RECEIVED
-    assert store.study(c).entry.status is Status.READ
+    assert store.study(b).entry.status is StudyStatus.RECEIVED
+    assert store.study(c).entry.status is StudyStatus.READ
 
 
 def test_previous_studies_are_the_same_patients(store: Store) -> None:
@@ -162,7 +162,7 @@ def test_a_demonstration_cannot_be_signed(store: Store) -> None:
     with pytest.raises(ValueError, match="got a demonstration"):
         store.add_reading(reading(study, suggestion=demonstration.digest), sign=True)
     store.add_reading(reading(study, suggestion=trained.digest), sign=True)
-    assert store.study(study).entry.status is Status.SIGNED
+    assert store.study(study).entry.status is StudyStatus.SIGNED
 
 
 def test_a_reading_that_cannot_be_is_refused(store: Store) -> None:
@@ -211,7 +211,7 @@ def test_any_diagnosis_is_the_same_after_json(diagnosis: Diagnosis) -> None:
     graded = [eye.graded for eye in diagnosis.eyes if eye.graded is not None]
     numbers = [diagnosis.months, *(number for each in graded for number in _numbers(each))]
     if all(number is None or abs(number) < float("inf") for number in numbers):
-        assert DIAGNOSES.validate_json(written(DIAGNOSES, diagnosis)) == diagnosis
+        assert DIAGNOSES.validate_json(to_json(DIAGNOSES, diagnosis)) == diagnosis
 
 
 def _numbers(graded: Graded) -> tuple[float | None, ...]:
@@ -397,11 +397,11 @@ class AnyOrder(RuleBasedStateMachine):
                 sum(what in ("read", "signed") for what in kinds),
             )
 
-    def _status(self, key: str) -> Status:
+    def _status(self, key: str) -> StudyStatus:
         kinds = {what for what, _ in self.done[key]}
         if kinds & {"signed", "read"}:
-            return Status.SIGNED if "signed" in kinds else Status.READ
-        return Status.DIAGNOSED if kinds else Status.RECEIVED
+            return StudyStatus.SIGNED if "signed" in kinds else StudyStatus.READ
+        return StudyStatus.DIAGNOSED if kinds else StudyStatus.RECEIVED
 
     def _action(self, key: str) -> Action | None:
         read = [action for what, action in self.done[key] if what in ("read", "signed")]

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from uuid import UUID, uuid5
 
 from teledx_fed.core.clinical import Diagnosis, Reading, Study
-from teledx_fed.diagnosis.signing import Status, marks
+from teledx_fed.diagnosis.signing import ReportStatus, marks
 from teledx_fed.store.identified import Filed
 
 Resource = dict[str, Any]
@@ -30,7 +30,7 @@ class Case:
     diagnosis: Diagnosis
     reading: Reading | None
     issued: datetime
-    status: Status
+    status: ReportStatus
     filed: Filed | None
 
     @property
@@ -39,8 +39,8 @@ class Case:
 
     def id(self, name: str) -> str:
         """Return a resource's id; the model's is the same for all studies."""
-        of = f"model/{self.diagnosis.model}" if name == "model" else f"{self.study.id}/{name}"
-        return str(uuid5(NAMESPACE, of))
+        path = f"model/{self.diagnosis.model}" if name == "model" else f"{self.study.id}/{name}"
+        return str(uuid5(NAMESPACE, path))
 
     def reference(self, name: str) -> Resource:
         return {"reference": f"urn:uuid:{self.id(name)}"}
@@ -54,8 +54,8 @@ class Case:
         paragraphs = "".join(f"<p>{escape(plain(line))}</p>" for line in (*lines, *marks(self.diagnosis)))
         text = {"status": "generated", "div": f'<div xmlns="http://www.w3.org/1999/xhtml">{paragraphs}</div>'}
         if kind not in WITHOUT_IDENTIFIER:
-            own = {"system": OBJECTS, "value": self.id(name)}
-            elements["identifier"] = [*elements.get("identifier", []), own]
+            identifier = {"system": OBJECTS, "value": self.id(name)}
+            elements["identifier"] = [*elements.get("identifier", []), identifier]
         resource = {"resourceType": kind, "text": text, **elements}
         return {"fullUrl": f"urn:uuid:{self.id(name)}", "resource": resource, "request": _request(resource)}
 
@@ -69,8 +69,8 @@ def _request(resource: Resource) -> Resource:
     kind = resource["resourceType"]
     if kind in WITHOUT_IDENTIFIER:
         return {"method": "POST", "url": kind}
-    known = resource["identifier"][0 if kind == "Patient" else -1]
-    query = f"identifier={quote(known['system'], safe=':/')}%7C{quote(known['value'], safe=':')}"
+    identifier = resource["identifier"][0 if kind == "Patient" else -1]
+    query = f"identifier={quote(identifier['system'], safe=':/')}%7C{quote(identifier['value'], safe=':')}"
     if kind == "Patient":
         return {"method": "POST", "url": kind, "ifNoneExist": query}
     return {"method": "PUT", "url": f"{kind}?{query}"}

@@ -19,7 +19,7 @@ from teledx_fed.diagnosis.fhir.case import (
 )
 from teledx_fed.diagnosis.fhir.codes import DICOM, HL7, IMAGING_STUDY, LOINC, PHOTOGRAPHY, URI, coding, concept
 from teledx_fed.diagnosis.fhir.observations import signed, suggested
-from teledx_fed.diagnosis.signing import Status, came_after, marks, status
+from teledx_fed.diagnosis.signing import ReportStatus, came_after, marks, status
 from teledx_fed.diagnosis.wording import (
     ACTIONS,
     EYES,
@@ -28,10 +28,10 @@ from teledx_fed.diagnosis.wording import (
     REOPENED,
     UNSIGNED,
     advice,
-    decided,
+    eye_sentences,
     listed,
+    reading_sentences,
     sentence,
-    told,
 )
 from teledx_fed.store.identified import Filed
 
@@ -58,8 +58,8 @@ def bundle(
     readings = [signed(case, reading, eye) for eye in reading.eyes] if reading else []
     report = _report(case, readings if reading else suggestions, pdf)
     about = [_photographs(case), _model(case, release), _patient(case)]
-    provenance = [_made(case, [report, *suggestions])]
-    provenance += [_confirmed(case, reading, [report, *readings])] if reading else []
+    provenance = [_suggested_by(case, [report, *suggestions])]
+    provenance += [_read_by(case, reading, [report, *readings])] if reading else []
     return {
         "resourceType": "Bundle",
         "id": case.id("bundle"),
@@ -70,12 +70,12 @@ def bundle(
 
 
 def _report(case: Case, results: Sequence[Resource], pdf: bytes | None) -> Resource:
-    eyes = [line for eye in case.diagnosis.eyes for line in told(eye)]
+    eyes = [line for eye in case.diagnosis.eyes for line in eye_sentences(eye)]
     why = [sentence(listed([REASONS[reason] for reason in case.diagnosis.reasons]))] if case.diagnosis.reasons else []
     suggestion = (*eyes, *why, f"Suggested: {advice(case.diagnosis.action, case.diagnosis.months)}")
-    decision = decided(case.reading) if case.reading else ()
+    decision = reading_sentences(case.reading) if case.reading else ()
     late = [REOPENED] if case.reading and came_after(case.study, case.reading) else []
-    lines = (*([UNSIGNED] if case.status is Status.PRELIMINARY and not late else late), *decision, *suggestion)
+    lines = (*([UNSIGNED] if case.status is ReportStatus.PRELIMINARY and not late else late), *decision, *suggestion)
     return case.entry(
         "report",
         "DiagnosticReport",
@@ -138,8 +138,8 @@ def _series(case: Case) -> Resource:
         instance = {"uid": source.instance, "sopClass": {"system": URI, "code": f"urn:oid:{source.kind}"}}
         series.setdefault(source.series, []).append(instance)
     modality = coding(DICOM, PHOTOGRAPHY)
-    made = [{"uid": uid, "modality": modality, "instance": several} for uid, several in series.items() if uid]
-    return {"series": made} if made else {}
+    elements = [{"uid": uid, "modality": modality, "instance": several} for uid, several in series.items() if uid]
+    return {"series": elements} if elements else {}
 
 
 def _model(case: Case, release: str) -> Resource:
@@ -158,8 +158,8 @@ def _patient(case: Case) -> Resource:
     if case.filed is not None and case.filed.filing.patient_id:
         return _known_patient(case, case.filed)
     pseudonym = case.study.patient
-    known = {} if pseudonym is None else {"identifier": [{"system": PSEUDONYMS, "value": pseudonym}]}
-    return case.entry("patient", "Patient", ["A patient under a pseudonym."], **known)
+    elements = {} if pseudonym is None else {"identifier": [{"system": PSEUDONYMS, "value": pseudonym}]}
+    return case.entry("patient", "Patient", ["A patient under a pseudonym."], **elements)
 
 
 def _known_patient(case: Case, filed: Filed) -> Resource:
@@ -169,11 +169,11 @@ def _known_patient(case: Case, filed: Filed) -> Resource:
     number = {"type": concept(f"{HL7}/v2-0203", "MR"), "system": system, "value": filing.patient_id}
     assigner = {"assigner": {"display": plain(filing.issuer)}} if filing.issuer else {}
     name = " ".join(filing.patient_name.replace("^", " ").split())
-    named = {"name": [{"text": plain(name)}]} if name else {}
-    return case.entry("patient", "Patient", ["A patient."], identifier=[{**number, **assigner}], **named)
+    elements = {"name": [{"text": plain(name)}]} if name else {}
+    return case.entry("patient", "Patient", ["A patient."], identifier=[{**number, **assigner}], **elements)
 
 
-def _made(case: Case, targets: Sequence[Resource]) -> Resource:
+def _suggested_by(case: Case, targets: Sequence[Resource]) -> Resource:
     return case.entry(
         "made",
         "Provenance",
@@ -184,7 +184,7 @@ def _made(case: Case, targets: Sequence[Resource]) -> Resource:
     )
 
 
-def _confirmed(case: Case, reading: Reading, targets: Sequence[Resource]) -> Resource:
+def _read_by(case: Case, reading: Reading, targets: Sequence[Resource]) -> Resource:
     return case.entry(
         "confirmed",
         "Provenance",

@@ -60,11 +60,11 @@ class Concept(Element):
     coding: list[_Coding] = []
 
     def codes(self, system: str) -> list[str]:
-        return [one.code for one in self.coding if one.system == system]
+        return [coding.code for coding in self.coding if coding.system == system]
 
     @property
     def plain(self) -> set[str]:
-        return {one.code for one in self.coding}
+        return {coding.code for coding in self.coding}
 
 
 class _Quantity(Element):
@@ -102,7 +102,7 @@ class _Attachment(Element):
     data: Annotated[bytes, BeforeValidator(_decoded)]
 
 
-class Patient(Element):
+class FhirPatient(Element):
     resource_type: Literal["Patient"]
     id: str = ""
     identifier: list[_Identifier] = []
@@ -111,12 +111,14 @@ class Patient(Element):
     @property
     def number(self) -> str | None:
         """The hospital's number of the patient. Raise a `DataError` if several qualify."""
-        own = [one for one in self.identifier if MEDICAL_RECORD in one.type.plain] or self.identifier
-        if len(own) > 1:
+        numbers = [
+            identifier for identifier in self.identifier if MEDICAL_RECORD in identifier.type.plain
+        ] or self.identifier
+        if len(numbers) > 1:
             raise DataError(
-                f"must be one, or one of type {MEDICAL_RECORD}, got {len(own)}. Say which is the hospital's"
+                f"must be one, or one of type {MEDICAL_RECORD}, got {len(numbers)}. Say which is the hospital's"
             )
-        return own[0].value if own else None
+        return numbers[0].value if numbers else None
 
 
 class Condition(Element):
@@ -182,7 +184,7 @@ class Observation(Element):
         try:
             return units[quantity.code](quantity.value)
         except OverflowError as error:
-            raise NotRead("a valueQuantity that is out of all measure") from error
+            raise NotRead("a valueQuantity that is too large") from error
 
 
 def _is_day(text: str) -> str:
@@ -205,8 +207,8 @@ class Media(Element):
     @property
     def eye(self) -> Eye:
         """The eye of the body site; unknown if it names both."""
-        named = {EYES[code] for code in self.body_site.codes(SNOMED) if code in EYES}
-        return named.pop() if len(named) == 1 else Eye.UNKNOWN
+        eyes = {EYES[code] for code in self.body_site.codes(SNOMED) if code in EYES}
+        return eyes.pop() if len(eyes) == 1 else Eye.UNKNOWN
 
     @property
     def field(self) -> View:
@@ -215,7 +217,7 @@ class Media(Element):
 
 
 KINDS: Mapping[str, type[Element]] = {
-    "Patient": Patient,
+    "Patient": FhirPatient,
     "Condition": Condition,
     "Procedure": Procedure,
     "Observation": Observation,
@@ -223,12 +225,12 @@ KINDS: Mapping[str, type[Element]] = {
 }
 
 
-class Entry(Element):
+class FhirEntry(Element):
     resource: dict[str, Any]
     full_url: str = ""
 
 
-class Bundle(Element):
+class FhirBundle(Element):
     resource_type: Literal["Bundle"]
     type: Literal["collection", "transaction", "batch"]
-    entry: list[Entry] = Field(max_length=200)
+    entry: list[FhirEntry] = Field(max_length=200)

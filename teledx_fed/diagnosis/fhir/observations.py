@@ -19,8 +19,18 @@ from teledx_fed.diagnosis.fhir.codes import (
     coding,
     concept,
 )
-from teledx_fed.diagnosis.signing import Status
-from teledx_fed.diagnosis.wording import CERTAINTIES, EYES, GRADE_NAMES, OEDEMA, REASONS, grade_set, listed, read, told
+from teledx_fed.diagnosis.signing import ReportStatus
+from teledx_fed.diagnosis.wording import (
+    CERTAINTIES,
+    EYES,
+    GRADE_NAMES,
+    OEDEMA,
+    REASONS,
+    eye_sentences,
+    grade_set,
+    listed,
+    reading_sentence,
+)
 
 
 def suggested(case: Case, eye: EyeDiagnosis) -> Resource:
@@ -28,8 +38,8 @@ def suggested(case: Case, eye: EyeDiagnosis) -> Resource:
     return case.entry(
         f"suggested {eye.eye}",
         "Observation",
-        told(eye),
-        status=Status.PRELIMINARY.value,
+        eye_sentences(eye),
+        status=ReportStatus.PRELIMINARY.value,
         **_of_eye(case, eye.eye, case.issued),
         device=case.reference("model"),
         **_suggested_value(eye),
@@ -42,7 +52,7 @@ def signed(case: Case, reading: Reading, eye: EyeReading) -> Resource:
     return case.entry(
         f"read {eye.eye}",
         "Observation",
-        [read(eye)],
+        [reading_sentence(eye)],
         status=case.status.value,
         **_of_eye(case, eye.eye, reading.time),
         performer=[reader_of(reading)],

@@ -18,14 +18,14 @@ from teledx_fed.core.errors import DataError
 from teledx_fed.diagnosis.fhir.codes import ICD_10, LOINC, SNOMED
 from teledx_fed.diagnosis.fhir.incoming import (
     KINDS,
-    Bundle,
     Concept,
     Condition,
     Element,
+    FhirBundle,
+    FhirPatient,
     Media,
     NotRead,
     Observation,
-    Patient,
     Procedure,
     Reference,
     Stated,
@@ -76,7 +76,7 @@ class NotUnderstood(DataError):
 
 
 @dataclass(frozen=True)
-class Ignored:
+class IgnoredResource:
     """A resource that was not read. `matters`: it may affect the model's scope."""
 
     path: str
@@ -86,45 +86,47 @@ class Ignored:
 
 
 @dataclass(frozen=True)
-class Told:
+class BundleContent:
     """The content of a Bundle about one patient's study; `patient` is the hospital's number."""
 
     photographs: tuple[Media, ...]
     patient: str | None
     record: PatientRecord
     acquired: str | None
-    ignored: tuple[Ignored, ...]
+    ignored: tuple[IgnoredResource, ...]
 
 
-def read(content: bytes, today: date) -> Told:
+def read(content: bytes, today: date) -> BundleContent:
     """Read a Bundle; `NotUnderstood` names the first element that is invalid or contradicts another."""
     with _by_path("Bundle"):
-        entries = Bundle.model_validate_json(content).entry
-    resources, ignored = dict[str, Element](), list[Ignored]()
-    for at, entry in enumerate(entries):
-        path, kind = f"Bundle.entry[{at}].resource", str(entry.resource.get("resourceType", ""))
+        entries = FhirBundle.model_validate_json(content).entry
+    resources, ignored = dict[str, Element](), list[IgnoredResource]()
+    for index, entry in enumerate(entries):
+        path, kind = f"Bundle.entry[{index}].resource", str(entry.resource.get("resourceType", ""))
         if kind in KINDS:
             with _by_path(path):
                 resource = KINDS[kind].model_validate(entry.resource)
-            if (why := _not_as_it_seems(path, resource, entry.resource)) is None:
+            if (reason := _reason_not_read(path, resource, entry.resource)) is None:
                 resources[path] = resource
             else:
-                ignored.append(Ignored(path, kind, why, not isinstance(resource, Media)))
+                ignored.append(IgnoredResource(path, kind, reason, not isinstance(resource, Media)))
         else:
-            known = kind in HARMLESS_KINDS | OTHER_KINDS
-            what = kind if known else "a resource of another kind"
-            ignored.append(Ignored(path, what, "of a kind that is not read", kind not in HARMLESS_KINDS))
-    photographs = tuple(one for one in resources.values() if isinstance(one, Media))
-    acquired = min((one.created_date_time for one in photographs if one.created_date_time), default=None)
-    patient = _patient(resources, {f"Bundle.entry[{at}].resource": entry.full_url for at, entry in enumerate(entries)})
-    stated, unread = _stated(resources)
-    order = [f"Bundle.entry[{at}].resource" for at in range(len(entries))]
-    ignored = sorted((*ignored, *unread), key=lambda one: order.index(one.path))
+            is_named = kind in HARMLESS_KINDS | OTHER_KINDS
+            what = kind if is_named else "a resource of another kind"
+            ignored.append(IgnoredResource(path, what, "of a kind that is not read", kind not in HARMLESS_KINDS))
+    photographs = tuple(item for item in resources.values() if isinstance(item, Media))
+    acquired = min((item.created_date_time for item in photographs if item.created_date_time), default=None)
+    patient = _patient(
+        resources, {f"Bundle.entry[{index}].resource": entry.full_url for index, entry in enumerate(entries)}
+    )
+    record, unread = _statements(resources)
+    order = [f"Bundle.entry[{index}].resource" for index in range(len(entries))]
+    ignored = sorted((*ignored, *unread), key=lambda item: order.index(item.path))
     if patient is not None and patient.birth_date:
         day = today if acquired is None else datetime.fromisoformat(acquired).date()
-        stated.setdefault("age", _years(patient.birth_date, day))
-    stated["not_understood"] = tuple(dict.fromkeys(one.what for one in ignored if one.matters))
-    return Told(photographs, _number(resources), record_of(stated), acquired, tuple(ignored))
+        record.setdefault("age", _years(patient.birth_date, day))
+    record["not_understood"] = tuple(dict.fromkeys(item.what for item in ignored if item.matters))
+    return BundleContent(photographs, _number(resources), record_of(record), acquired, tuple(ignored))
 
 
 @contextmanager
@@ -139,7 +141,7 @@ def _by_path(path: str) -> Iterator[None]:
 
 def _number(resources: Mapping[str, BaseModel]) -> str | None:
     for path, resource in resources.items():
-        if isinstance(resource, Patient):
+        if isinstance(resource, FhirPatient):
             try:
                 return resource.number
             except DataError as error:
@@ -147,84 +149,88 @@ def _number(resources: Mapping[str, BaseModel]) -> str | None:
     return None
 
 
-def _not_as_it_seems(path: str, resource: Element, sent: object) -> str | None:
+def _reason_not_read(path: str, resource: Element, content: object) -> str | None:
     """Return why a resource is not read, or None; raise `NotUnderstood` if a study needs the resource."""
-    found = _changes_meaning(sent)
-    if found is not None and isinstance(resource, Patient | Media):
-        raise NotUnderstood(path, f"must hold no {found}, for what it changes is not known here.")
+    element = _changes_meaning(content)
+    if element is not None and isinstance(resource, FhirPatient | Media):
+        raise NotUnderstood(path, f"must have no {element}, because this site cannot tell what it changes.")
     if isinstance(resource, Media) and resource.status in NOT_TAKEN:
         return f"its status is {resource.status}"
-    return None if found is None else f"its {found} is not known here"
+    return None if element is None else f"this site cannot tell what its {element} changes"
 
 
-def _changes_meaning(sent: object) -> str | None:
+def _changes_meaning(content: object) -> str | None:
     """Return the first element, at any depth, that may change the meaning of others."""
-    if isinstance(sent, dict):
-        own = (name for name in CHANGES_MEANING if sent.get(name))
-        return next(own, None) or _changes_meaning(list(sent.values()))
-    return next(filter(None, map(_changes_meaning, sent)), None) if isinstance(sent, list) else None
+    if isinstance(content, dict):
+        names = (name for name in CHANGES_MEANING if content.get(name))
+        return next(names, None) or _changes_meaning(list(content.values()))
+    return next(filter(None, map(_changes_meaning, content)), None) if isinstance(content, list) else None
 
 
-def _patient(resources: Mapping[str, Element], addresses: Mapping[str, str]) -> Patient | None:
+def _patient(resources: Mapping[str, Element], addresses: Mapping[str, str]) -> FhirPatient | None:
     """Return the patient of all other resources; `addresses` are the entries' `fullUrl`s by path."""
-    patients = {path: one for path, one in resources.items() if isinstance(one, Patient)}
+    patients = {path: resource for path, resource in resources.items() if isinstance(resource, FhirPatient)}
     others: dict[str, Reference] = {
-        path: one.subject  # type: ignore[attr-defined]
-        for path, one in resources.items()
+        path: resource.subject  # type: ignore[attr-defined]
+        for path, resource in resources.items()
         if path not in patients
     }
-    if len(patients) > 1 or len({one.reference for one in others.values()} - {""}) > 1:
+    if len(patients) > 1 or len({resource.reference for resource in others.values()} - {""}) > 1:
         raise NotUnderstood("Bundle.entry.resource", "must be of one patient, got several. Send a Bundle for each.")
-    for at, patient in patients.items():
+    for path_of_patient, patient in patients.items():
         for path, subject in others.items():
-            if not _is_of(subject, patient, addresses[at]):
+            if not _is_of(subject, patient, addresses[path_of_patient]):
                 raise NotUnderstood(f"{path}.subject", "must be the Bundle's Patient, got another. Correct it.")
     return next(iter(patients.values()), None)
 
 
-def _is_of(subject: Reference, patient: Patient, address: str) -> bool:
+def _is_of(subject: Reference, patient: FhirPatient, address: str) -> bool:
     """Return whether a subject can be this patient; a Patient without id and `fullUrl` fits any reference."""
-    numbers, referred = {one.value for one in patient.identifier}, subject.reference.partition(HISTORY)[0]
+    numbers, referred = {name.value for name in patient.identifier}, subject.reference.partition(HISTORY)[0]
     if subject.identifier is not None and numbers and subject.identifier.value not in numbers:
         return False
     names = {address, f"Patient/{patient.id}" if patient.id else ""} - {""}
     if not referred or not names:
         return True
-    return any(one == referred or one.endswith(f"/{referred}") or referred.endswith(f"/{one}") for one in names)
+    return any(name == referred or name.endswith(f"/{referred}") or referred.endswith(f"/{name}") for name in names)
 
 
-def _stated(resources: Mapping[str, BaseModel]) -> tuple[Stated, list[Ignored]]:
+def _statements(resources: Mapping[str, BaseModel]) -> tuple[Stated, list[IgnoredResource]]:
     """Merge the statements, taking the worst acuity and raising on other conflicts; list unread resources."""
-    stated, unread = Stated(), list[Ignored]()
+    record, unread = Stated(), list[IgnoredResource]()
     for path, resource in resources.items():
         if not isinstance(resource, Condition | Procedure | Observation):
             continue
         try:
-            said = resource.states()
+            statements = resource.states()
         except NotRead as error:
             unread.append(_unread(path, resource, str(error)))
             continue
-        for name, value in said.items():
+        for name, value in statements.items():
             if value is None:
                 continue
             if name == "acuity":
-                value = min(value, stated.get(name, value))
-            elif stated.get(name, value) != value:
-                raise NotUnderstood(path, f"must say of {name} what another does, got both. Send the one that is true.")
-            stated[name] = value
-    return stated, unread
+                value = min(value, record.get(name, value))
+            elif record.get(name, value) != value:
+                raise NotUnderstood(
+                    path, f"must state the same {name} as another resource, got another value. Send the correct one."
+                )
+            record[name] = value
+    return record, unread
 
 
-def _unread(path: str, resource: Condition | Procedure | Observation, why: str) -> Ignored:
+def _unread(path: str, resource: Condition | Procedure | Observation, reason: str) -> IgnoredResource:
     """Describe an unread resource; a refuted condition and a harmless code do not matter."""
     code = Concept() if isinstance(resource, Procedure) else resource.code
-    shown = [
-        f"{SYSTEMS[one.system]} {one.code}" for one in code.coding if one.system in SYSTEMS and CODE.fullmatch(one.code)
+    codes = [
+        f"{SYSTEMS[coding.system]} {coding.code}"
+        for coding in code.coding
+        if coding.system in SYSTEMS and CODE.fullmatch(coding.code)
     ]
     is_harmless = bool(HARMLESS.intersection([*code.codes(LOINC), *code.codes(SNOMED)]))
     ruled_out = isinstance(resource, Condition) and "refuted" in resource.verification_status.plain
-    what = f"{resource.resource_type} {shown[0]}" if shown else f"{resource.resource_type} without a code that is read"
-    return Ignored(path, what, why, not (is_harmless or ruled_out))
+    what = f"{resource.resource_type} {codes[0]}" if codes else f"{resource.resource_type} without a code that is read"
+    return IgnoredResource(path, what, reason, not (is_harmless or ruled_out))
 
 
 def _years(birth: str, day: date) -> float:

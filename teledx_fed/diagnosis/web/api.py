@@ -14,7 +14,7 @@ from teledx_fed.core.examples import Eye, Field
 from teledx_fed.diagnosis.clinic import Clinic
 from teledx_fed.diagnosis.intake import LARGEST_MIB, PhotographUpload, StudyUpload
 from teledx_fed.diagnosis.web.schemas import ALWAYS, WITH_BODY, Binary, reference, refused
-from teledx_fed.store.values import Device, Status, StoredStudy
+from teledx_fed.store.values import Device, StoredStudy, StudyStatus
 
 router = APIRouter(prefix="/api/v1", tags=["studies"])
 BEARER = HTTPBearer(
@@ -40,17 +40,17 @@ class StudyState:
     """The state of a study for its sender: its status, and whether to take photographs again; never a suggestion."""
 
     id: str
-    status: Status
+    status: StudyStatus
     retake: bool
     photographs: tuple[PhotographState, ...]
     note: str = SUGGESTION
 
 
-def device(request: Request, sent: Annotated[HTTPAuthorizationCredentials | None, Security(BEARER)]) -> Device:
-    known = clinic_of(request).store.access.device(sent.credentials if sent else "")
-    if known is None:
+def device(request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(BEARER)]) -> Device:
+    device = clinic_of(request).store.access.device(credentials.credentials if credentials else "")
+    if device is None:
         raise HTTPException(401, "Send this device's token: Authorization: Bearer …", {"WWW-Authenticate": "Bearer"})
-    return known
+    return device
 
 
 Sender = Annotated[Device, Depends(device)]
@@ -69,15 +69,17 @@ def submit(
     record: Annotated[str, Form(description="A JSON object.", json_schema_extra=RECORD)] = "{}",
     acquired: Annotated[str, Form(max_length=40, description="ISO 8601.")] = "",
 ) -> StudyState:
-    """A patient's photographs of both eyes. The same key and content again is the same study."""
+    """Submit a patient's photographs of both eyes. The same key with the same content is the same study."""
     clinic = clinic_of(request)
     finished = [_finished(clinic, sender, upload) for upload in uploads]
     contents = [*map(content_of, images), *(file.read_bytes() for file in finished)]
     names = [*(image.filename or "" for image in images), *("" for _ in finished)]
-    stated = fields or [Field.UNKNOWN] * len(contents)
-    if not len(contents) == len(eyes) == len(stated):
-        raise HTTPException(422, f"eyes and fields must be one for each photograph, got {len(eyes)} and {len(stated)}.")
-    photographs = tuple(map(PhotographUpload, contents, eyes, stated, names))
+    stated_fields = fields or [Field.UNKNOWN] * len(contents)
+    if not len(contents) == len(eyes) == len(stated_fields):
+        raise HTTPException(
+            422, f"eyes and fields must be one for each photograph, got {len(eyes)} and {len(stated_fields)}."
+        )
+    photographs = tuple(map(PhotographUpload, contents, eyes, stated_fields, names))
     submitted = StudyUpload(
         idempotency_key, sender.source, photographs, patient or None, _record(record), acquired or None
     )
@@ -90,7 +92,7 @@ def submit(
 
 @router.get("/studies/{study}", operation_id="study_status", responses=refused(*ALWAYS, 404))
 def status(request: Request, sender: Sender, study: str) -> StudyState:
-    """Of a study that this device submitted."""
+    """Return the status of a study that this device submitted."""
     store = clinic_of(request).store
     try:
         store.submitted(sender.source, study)
@@ -111,7 +113,7 @@ def _finished(clinic: Clinic, sender: Device, upload: str) -> Path:
         raise HTTPException(404, f"This device has begun no upload {upload!r}, or its time is over.") from error
     if progress.offset < progress.length:
         raise HTTPException(
-            409, f"Upload {upload} must be whole, got {progress.offset} of {progress.length} bytes. Go on."
+            409, f"Upload {upload} must be complete, got {progress.offset} of {progress.length} bytes. Continue it."
         )
     return clinic.store.folder / progress.path
 

@@ -12,7 +12,7 @@ from starlette.middleware.base import RequestResponseEndpoint
 from teledx_fed.core.checks import must
 from teledx_fed.core.errors import ConfigurationError
 from teledx_fed.diagnosis.clinic import Clinic
-from teledx_fed.diagnosis.metrics import Traffic
+from teledx_fed.diagnosis.metrics import RequestMetrics
 from teledx_fed.diagnosis.web import (
     administration,
     api,
@@ -30,7 +30,7 @@ from teledx_fed.diagnosis.web import (
 from teledx_fed.diagnosis.web.oidc import Provider
 from teledx_fed.diagnosis.web.passwords import DEMONSTRATION_USER
 from teledx_fed.diagnosis.web.refusals import fail, report_errors
-from teledx_fed.diagnosis.web.request_filter import misdirected, no_room, over, refusal
+from teledx_fed.diagnosis.web.request_filter import disk_full, misdirected, unauthorized, used_up
 from teledx_fed.diagnosis.web.schemas import Described
 from teledx_fed.diagnosis.web.sessions import Authenticator, has_demonstration_user
 from teledx_fed.diagnosis.web.settings import EVERY_ADDRESS, LOOPBACK, DiagnosisSettings
@@ -51,12 +51,12 @@ STATIC = {"page.css": "text/css", "page.js": "text/javascript"}
 def app(clinic: Clinic, settings: DiagnosisSettings) -> FastAPI:
     site = Described(
         title="teledx_fed",
-        summary="Submit studies of fundus photographs, and ask how far they are.",
+        summary="Submit studies of fundus photographs, and read their status.",
         docs_url=None,
         redoc_url=None,
         openapi_url="/api/v1/openapi.json",
     )
-    site.state.clinic, site.state.settings, site.state.traffic = clinic, settings, Traffic(clinic)
+    site.state.clinic, site.state.settings, site.state.traffic = clinic, settings, RequestMetrics(clinic)
     site.state.authenticator = Authenticator(
         clinic.store.access, timedelta(hours=settings.session_hours), clinic.bundle.manifest.demonstration
     )
@@ -81,11 +81,15 @@ def app(clinic: Clinic, settings: DiagnosisSettings) -> FastAPI:
 
     def unwanted(request: Request) -> Response | None:
         access, folder = clinic.store.access, clinic.store.folder
-        return refusal(request, access) or no_room(request, folder, settings.free_disk_mib) or over(request, access)
+        return (
+            unauthorized(request, access)
+            or disk_full(request, folder, settings.free_disk_mib)
+            or used_up(request, access)
+        )
 
     @site.middleware("http")
-    async def with_headers(request: Request, answer: RequestResponseEndpoint) -> Response:
-        response = await monitoring.counted(request, site.state.traffic, partial(admitted, request, answer))
+    async def add_headers(request: Request, answer: RequestResponseEndpoint) -> Response:
+        response = await monitoring.count_request(request, site.state.traffic, partial(admitted, request, answer))
         response.headers.update(HEADERS)
         return response
 
@@ -137,13 +141,13 @@ def _check_served(clinic: Clinic, settings: DiagnosisSettings) -> None:
         )
     if not demonstration and has_demonstration_user(clinic.store.access):
         raise ConfigurationError(
-            "users must have secret passwords where a model is not a demonstration's, got the demonstration's user "
-            f"{DEMONSTRATION_USER}. Serve another --dir, or say python -m sites user disable {DEMONSTRATION_USER}."
+            "users must have secret passwords unless the model is a demonstration, got the demonstration's user "
+            f"{DEMONSTRATION_USER}. Serve another --dir, or run python -m sites user disable {DEMONSTRATION_USER}."
         )
     must(
         settings.host not in EVERY_ADDRESS or not settings.hosts <= {*LOOPBACK},
         "allowed_hosts",
         "name this page where host is every address",
         settings.allowed_hosts,
-        "Say the names that browsers call it by.",
+        "List the names that browsers use for this page.",
     )

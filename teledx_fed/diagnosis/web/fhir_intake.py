@@ -8,7 +8,7 @@ from fastapi import APIRouter, Header, HTTPException, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
-from teledx_fed.diagnosis.fhir.reading import Ignored, NotUnderstood, read
+from teledx_fed.diagnosis.fhir.reading import IgnoredResource, NotUnderstood, read
 from teledx_fed.diagnosis.intake import PhotographUpload, StudyUpload
 from teledx_fed.diagnosis.study_reports import RELEASE
 from teledx_fed.diagnosis.web.api import Sender, StudyState, clinic_of, state
@@ -31,7 +31,7 @@ class FhirStudyState(StudyState):
 
 @router.get("/metadata", include_in_schema=False)
 def metadata(request: Request) -> Response:
-    """The CapabilityStatement."""
+    """Return the CapabilityStatement."""
     documentation = (
         "POST [base]/studies takes a Bundle (collection, transaction or batch) of one patient: Patient, Condition, "
         "Procedure, Observation, and Media with photographs in content.data. Send the device's token as Authorization: "
@@ -62,7 +62,7 @@ def metadata(request: Request) -> Response:
 async def submit_bundle(
     request: Request, sender: Sender, idempotency_key: Annotated[str, Header(min_length=1, max_length=200)]
 ) -> FhirStudyState | Response:
-    """The same as a study that is sent as a form, and the same answer, with what was not read as `outcome`."""
+    """Submit a study as a FHIR Bundle. The response also lists, as `outcome`, resources that were not read."""
     if int(request.headers["content-length"]) > LARGEST_BUNDLE_MIB * 2**20:
         raise HTTPException(413, f"A Bundle must have at most {LARGEST_BUNDLE_MIB} MiB. Send a form.")
     content = await request.body()
@@ -73,16 +73,16 @@ async def submit_bundle(
 
 
 def _submit(request: Request, source: str, key: str, content: bytes) -> FhirStudyState:
-    told = read(content, datetime.now(UTC).date())
-    photographs = tuple(PhotographUpload(media.content.data, media.eye, media.field) for media in told.photographs)
-    submitted = StudyUpload(key, source, photographs, told.patient, told.record, told.acquired)
-    known = vars(state(clinic_of(request).receive(submitted)))
-    nothing = Issue(severity="information", code="informational", diagnostics="Everything that was sent was read.")
-    issues = [_issue(one) for one in told.ignored] or [nothing]
-    return FhirStudyState(**known, outcome=OperationOutcome(resourceType="OperationOutcome", issue=issues))
+    bundle = read(content, datetime.now(UTC).date())
+    photographs = tuple(PhotographUpload(media.content.data, media.eye, media.field) for media in bundle.photographs)
+    submitted = StudyUpload(key, source, photographs, bundle.patient, bundle.record, bundle.acquired)
+    submitted_state = vars(state(clinic_of(request).receive(submitted)))
+    nothing = Issue(severity="information", code="informational", diagnostics="Every resource was read.")
+    issues = [_issue(resource) for resource in bundle.ignored] or [nothing]
+    return FhirStudyState(**submitted_state, outcome=OperationOutcome(resourceType="OperationOutcome", issue=issues))
 
 
-def _issue(ignored: Ignored) -> Issue:
+def _issue(ignored: IgnoredResource) -> Issue:
     consequence = " It may matter: a clinician reads the study." if ignored.matters else ""
     return Issue(
         severity="warning" if ignored.matters else "information",

@@ -10,7 +10,7 @@ from teledx_fed.diagnosis.intake import PhotographUpload, StudyUpload
 from teledx_fed.diagnosis.web.api import content_of
 from teledx_fed.diagnosis.web.pages import clinic_of
 from teledx_fed.diagnosis.web.rendering import render
-from teledx_fed.diagnosis.web.request_filter import LINK_IS_OVER, tried_link
+from teledx_fed.diagnosis.web.request_filter import LINK_NOT_USABLE, tried_link
 from teledx_fed.diagnosis.wording import EYES, FAULTS, listed, sentence
 
 router = APIRouter(include_in_schema=False)
@@ -20,7 +20,7 @@ router = APIRouter(include_in_schema=False)
 def form(request: Request, token: str) -> HTMLResponse:
     link = clinic_of(request).store.access.link(token)
     if link is None or not link.left:
-        raise HTTPException(404, LINK_IS_OVER)
+        raise HTTPException(404, LINK_NOT_USABLE)
     return render(request, "link", retakes=(), left=link.left)
 
 
@@ -37,8 +37,8 @@ def send(
     The last attempt is accepted as it is: a poor photograph is better than none.
     """
     link, clinic = tried_link(request), clinic_of(request)
-    sent = [(file, eye) for file, eye in ((right, Eye.RIGHT), (left, Eye.LEFT)) if file is not None and file.size]
-    photographs = tuple(PhotographUpload(content_of(file), eye, name=file.filename or "") for file, eye in sent)
+    files = [(file, eye) for file, eye in ((right, Eye.RIGHT), (left, Eye.LEFT)) if file is not None and file.size]
+    photographs = tuple(PhotographUpload(content_of(file), eye, name=file.filename or "") for file, eye in files)
     retakes = [
         sentence(f"{EYES[photograph.eye]}: {listed([FAULTS[fault] for fault in faults])}")
         for photograph in photographs

@@ -12,7 +12,7 @@ from teledx_fed.diagnosis.web.limits import Busy, TooMany
 from teledx_fed.diagnosis.web.oidc import Attempt, Provider, ProviderError
 from teledx_fed.diagnosis.web.passwords import is_mark, new_mark
 from teledx_fed.diagnosis.web.rendering import render
-from teledx_fed.diagnosis.web.sessions import COOKIE, Authenticator, OwnForm, Session
+from teledx_fed.diagnosis.web.sessions import COOKIE, Authenticator, CheckedForm, Session
 
 router = APIRouter(include_in_schema=False)
 
@@ -122,7 +122,7 @@ def _admitted(request: Request, provider: Provider) -> Response:
     try:
         authenticator_of(request).limits.with_provider(address_of(request))
         attempt = Attempt.read(request.cookies.get(ATTEMPT_COOKIE, ""), parameters.get("state", ""))
-        token, _ = authenticator_of(request).admit(provider.user(attempt, parameters))
+        token, _ = authenticator_of(request).admit_from_provider(provider.user(attempt, parameters))
     except TeledxError as error:
         return _form(request, error, _status(error))
     response = render(request, "logged_in")
@@ -138,7 +138,7 @@ def password_page(request: Request, session: Session) -> HTMLResponse:
 
 @router.post("/password")
 def change_password(
-    request: Request, session: OwnForm, old: Annotated[str, Form()], new: Annotated[str, Form()]
+    request: Request, session: CheckedForm, old: Annotated[str, Form()], new: Annotated[str, Form()]
 ) -> Response:
     """Change the password, and end all sessions of this user."""
     try:
@@ -149,7 +149,7 @@ def change_password(
 
 
 @router.post("/logout")
-def log_out(request: Request, session: OwnForm) -> Response:
+def log_out(request: Request, session: CheckedForm) -> Response:
     authenticator_of(request).access.log_out(request.cookies[COOKIE])
     response = RedirectResponse("/login", 303)
     response.delete_cookie(COOKIE)

@@ -9,13 +9,13 @@ from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import JSONResponse
 
 from teledx_fed.diagnosis.clinic import Clinic
-from teledx_fed.diagnosis.metrics import CONTENT_TYPE, Traffic
+from teledx_fed.diagnosis.metrics import CONTENT_TYPE, RequestMetrics
 from teledx_fed.diagnosis.web.pages import clinic_of
 from teledx_fed.diagnosis.web.settings import DiagnosisSettings
 
 router = APIRouter(include_in_schema=False)
 
-WAYS = {"/upload": "page", "/link": "link", "/api/v1/studies": "device", "/api/v1/fhir/studies": "fhir"}
+SOURCES = {"/upload": "page", "/link": "link", "/api/v1/studies": "device", "/api/v1/fhir/studies": "fhir"}
 """Paths that receive studies; a link's path continues with its token."""
 NOT_TAKEN = (409, 413, 422, 429, 507)
 """Statuses of refused studies; requests without authorisation do not count."""
@@ -23,7 +23,7 @@ NOT_TAKEN = (409, 413, 422, 429, 507)
 
 @router.get("/healthz")
 def health(request: Request) -> JSONResponse:
-    """Without a log-in: named checks, and 503 unless all hold."""
+    """Return named checks, without a log-in; 503 unless all hold."""
     checks = _checks(clinic_of(request), request.app.state.settings)
     healthy = all(checks.values())
     return JSONResponse({"healthy": healthy, "checks": checks}, 200 if healthy else 503)
@@ -31,33 +31,35 @@ def health(request: Request) -> JSONResponse:
 
 @router.get("/metrics")
 def metrics(request: Request) -> Response:
-    """For the addresses in `metrics_from`."""
+    """Return the metrics to the addresses in `metrics_from`."""
     if not _may_read(request.client.host if request.client else "", request.app.state.settings.metrics_from):
         raise HTTPException(403, "Metrics are for the addresses that metrics_from in diagnosis.yaml names.")
-    traffic: Traffic = request.app.state.traffic
+    traffic: RequestMetrics = request.app.state.traffic
     return Response(traffic.metrics(), media_type=CONTENT_TYPE)
 
 
-async def counted(request: Request, traffic: Traffic, answer: Callable[[], Awaitable[Response]]) -> Response:
+async def count_request(
+    request: Request, traffic: RequestMetrics, answer: Callable[[], Awaitable[Response]]
+) -> Response:
     """Count a request by its route's path: the requested URL may name a patient and has no limited set of values."""
-    began, status = time.perf_counter(), 500
+    start, status = time.perf_counter(), 500
     try:
         response = await answer()
         status = response.status_code
     finally:
         route = request.scope.get("route")
         path = getattr(route, "path", "none")
-        traffic.count(request.method if route else "none", path, status, time.perf_counter() - began)
-        if (way := _way_of(request)) and status in NOT_TAKEN:
-            traffic.count_refused(way)
+        traffic.count(request.method if route else "none", path, status, time.perf_counter() - start)
+        if (source := _source_of(request)) and status in NOT_TAKEN:
+            traffic.count_refused(source)
     return response
 
 
-def _way_of(request: Request) -> str | None:
+def _source_of(request: Request) -> str | None:
     """Return how a study was sent, also for a request that no route handled."""
     path = request.url.path
-    sent_to = "/link" if path.startswith("/link/") else path
-    return WAYS.get(sent_to) if request.method == "POST" else None
+    route = "/link" if path.startswith("/link/") else path
+    return SOURCES.get(route) if request.method == "POST" else None
 
 
 def _checks(clinic: Clinic, settings: DiagnosisSettings) -> dict[str, bool]:

@@ -13,7 +13,7 @@ from teledx_fed.diagnosis.intake import RECORD, PhotographUpload, StudyUpload, r
 from teledx_fed.diagnosis.web.api import content_of
 from teledx_fed.diagnosis.web.pages import clinic_of
 from teledx_fed.diagnosis.web.rendering import render
-from teledx_fed.diagnosis.web.sessions import OwnForm, Session
+from teledx_fed.diagnosis.web.sessions import CheckedForm, Session
 
 router = APIRouter(include_in_schema=False)
 
@@ -23,7 +23,7 @@ def upload_page(request: Request, session: Session) -> HTMLResponse:
     return render(request, "upload", session, key=uuid4().hex)
 
 
-async def stated(request: Request) -> PatientRecord:
+async def record_in_form(request: Request) -> PatientRecord:
     form = await request.form()
     return record_of({name: form.get(name, "") for name in RECORD})
 
@@ -31,22 +31,22 @@ async def stated(request: Request) -> PatientRecord:
 @router.post("/upload")
 def upload(
     request: Request,
-    session: OwnForm,
-    record: Annotated[PatientRecord, Depends(stated)],
+    session: CheckedForm,
+    record: Annotated[PatientRecord, Depends(record_in_form)],
     key: Annotated[str, Form()],
     right: Annotated[list[UploadFile] | None, Form()] = None,
     left: Annotated[list[UploadFile] | None, Form()] = None,
     files: Annotated[list[UploadFile] | None, Form()] = None,
     patient: Annotated[str, Form()] = "",
 ) -> Response:
-    """`files` tell their eye themselves: in DICOM, or by name."""
+    """Receive a study; `files` state their eye in DICOM or by name."""
     chosen = ((right, Eye.RIGHT), (left, Eye.LEFT), (files, Eye.UNKNOWN))
-    uploads = tuple(photograph for sent, eye in chosen for photograph in _photographs(sent or (), eye))
+    uploads = tuple(photograph for files_of_eye, eye in chosen for photograph in _photographs(files_of_eye or (), eye))
     submitted = StudyUpload(key, f"page/{session.user.name}", uploads, patient or None, record)
     stored = clinic_of(request).receive(submitted)
     return RedirectResponse(f"/studies/{stored.study.id}", 303)
 
 
-def _photographs(sent: Iterable[UploadFile], eye: Eye) -> Iterable[PhotographUpload]:
+def _photographs(files: Iterable[UploadFile], eye: Eye) -> Iterable[PhotographUpload]:
     """Make uploads; skip the empty part that a browser sends if no file is chosen."""
-    return (PhotographUpload(content_of(file), eye, name=file.filename or "") for file in sent if file.size)
+    return (PhotographUpload(content_of(file), eye, name=file.filename or "") for file in files if file.size)

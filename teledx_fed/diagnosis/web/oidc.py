@@ -64,11 +64,11 @@ class ProviderError(UnavailableError):
     """The provider cannot be reached, or its response is invalid."""
 
 
-class Answer(BaseModel):
+class ProviderResponse(BaseModel):
     model_config = ConfigDict(hide_input_in_errors=True)  # errors go to the log, and the input contains tokens
 
 
-class Discovery(Answer):
+class Discovery(ProviderResponse):
     issuer: str
     authorization_endpoint: str
     token_endpoint: str
@@ -76,18 +76,18 @@ class Discovery(Answer):
     token_endpoint_auth_methods_supported: tuple[str, ...] = (BASIC,)
 
 
-class Tokens(Answer):
+class Tokens(ProviderResponse):
     id_token: str
 
 
-class Keys(Answer):
+class Keys(ProviderResponse):
     keys: list[dict[str, Any]]
 
 
-Kind = TypeVar("Kind", bound=Answer)
+Kind = TypeVar("Kind", bound=ProviderResponse)
 
 
-def _read(response: httpx.Response, kind: type[Kind]) -> Kind:
+def _parsed(response: httpx.Response, kind: type[Kind]) -> Kind:
     return kind.model_validate_json(response.raise_for_status().content)
 
 
@@ -132,7 +132,7 @@ class Provider:
             discovery = self._discovery(client)
             token = self._token(client, discovery, code, attempt.verifier)
             # fetched at each log-in, so that withdrawn keys are refused and new keys are accepted
-            keys = KeySet.import_key_set({"keys": _read(client.get(discovery.jwks_uri), Keys).keys})
+            keys = KeySet.import_key_set({"keys": _parsed(client.get(discovery.jwks_uri), Keys).keys})
         try:
             return self._name(self._claims(token, keys, attempt.nonce))
         except (JoseError, RefusedError, ValueError) as error:
@@ -159,7 +159,7 @@ class Provider:
             self._places.release()
 
     def _discovery(self, client: httpx.Client) -> Discovery:
-        discovery = _read(client.get(get_well_known_url(self.settings.issuer, external=True)), Discovery)
+        discovery = _parsed(client.get(get_well_known_url(self.settings.issuer, external=True)), Discovery)
         if discovery.issuer != self.settings.issuer:
             raise ConfigurationError(
                 f"the setting oidc.issuer must be {discovery.issuer!r}, as the provider names itself, got "
@@ -177,20 +177,22 @@ class Provider:
             auth = httpx.BasicAuth(quote_plus(id), quote_plus(secret))
         else:
             form |= {"client_id": id, "client_secret": secret}
-        return _read(client.post(discovery.token_endpoint, data=form, auth=auth), Tokens).id_token
+        return _parsed(client.post(discovery.token_endpoint, data=form, auth=auth), Tokens).id_token
 
     def _claims(self, token: str, keys: KeySet, nonce: str) -> Mapping[str, Any]:
         issuer, client = self.settings.issuer, self.settings.client_id
-        wanted = {"iss": {"essential": True, "value": issuer}, "aud": {"essential": True, "value": client}}
+        options = {"iss": {"essential": True, "value": issuer}, "aud": {"essential": True, "value": client}}
         decoded = jwt.decode(token, keys, SIGNATURES)
-        claims: Any = CodeIDToken(decoded.claims, decoded.header, wanted, {"nonce": nonce, "client_id": client})
+        claims: Any = CodeIDToken(decoded.claims, decoded.header, options, {"nonce": nonce, "client_id": client})
         claims.validate(leeway=LEEWAY_SECONDS)
         return claims
 
     def _name(self, claims: Mapping[str, Any]) -> str:
         name, claim = claims.get(self.settings.claim), self.settings.claim
         if not isinstance(name, str):
-            raise RefusedError(f"it has no {claim}. Let the provider put it in, or name another: oidc.claim.")
+            raise RefusedError(
+                f"the ID token must have {claim}, got none. Let the provider include it, or set oidc.claim."
+            )
         if claim == "email" and claims.get("email_verified") is not True:
-            raise RefusedError("it does not say email_verified, and anyone may have written the address.")
+            raise RefusedError("the ID token must have email_verified, got none: anyone may have typed the address.")
         return name

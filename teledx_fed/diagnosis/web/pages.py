@@ -14,10 +14,10 @@ from teledx_fed.core.clinical import Diagnosis, EyeDiagnosis, Reading
 from teledx_fed.core.errors import DataError
 from teledx_fed.core.examples import Eye
 from teledx_fed.diagnosis.clinic import Clinic
-from teledx_fed.diagnosis.evidence import Evidence, map_of, sentence_of
+from teledx_fed.diagnosis.evidence import MapKind, map_of, sentence_of
 from teledx_fed.diagnosis.signing import came_after
 from teledx_fed.diagnosis.web.rendering import render
-from teledx_fed.diagnosis.web.sessions import OwnForm, Session
+from teledx_fed.diagnosis.web.sessions import CheckedForm, Session
 from teledx_fed.diagnosis.web.settings import DiagnosisSettings
 from teledx_fed.store.values import LoggedIn, Role, StoredImage, StoredReading, StoredStudy, Suggestion
 
@@ -57,11 +57,11 @@ class StudyView:
 
     @property
     def panels(self) -> tuple[Panel, ...]:
-        said: Mapping[Eye, EyeDiagnosis] = (
+        diagnoses: Mapping[Eye, EyeDiagnosis] = (
             {eye.eye: eye for eye in self.suggestion.diagnosis.eyes} if self.suggestion else {}
         )
         panels = (
-            Panel(eye, tuple(image for image in self.stored.images if image.eye is eye), said.get(eye))
+            Panel(eye, tuple(image for image in self.stored.images if image.eye is eye), diagnoses.get(eye))
             for eye in SHOWN_EYES
         )
         return tuple(panel for panel in panels if panel.images)
@@ -69,7 +69,7 @@ class StudyView:
     @property
     def late(self) -> tuple[Reading, ...]:
         """The readings that lack a photograph of the study."""
-        return tuple(one.reading for one in self.readings if came_after(self.stored.study, one.reading))
+        return tuple(stored.reading for stored in self.readings if came_after(self.stored.study, stored.reading))
 
     @property
     def diagnosis(self) -> Diagnosis | None:
@@ -77,28 +77,30 @@ class StudyView:
 
     @property
     def signed(self) -> tuple[StoredReading, ...]:
-        return tuple(one for one in self.readings if one.signed)
+        return tuple(stored for stored in self.readings if stored.signed)
 
     @property
     def version(self) -> str:
         """A digest that changes with the photographs, the signed readings and the visible suggestion."""
         images = [(image.digest, image.eye) for image in self.stored.images]
         suggestion = self.suggestion.digest if self.suggestion else None
-        content = json.dumps([images, suggestion, [one.digest for one in self.signed]])
+        content = json.dumps([images, suggestion, [stored.digest for stored in self.signed]])
         return hashlib.sha256(content.encode()).hexdigest()
 
 
 def study_view(request: Request, session: LoggedIn, study: str) -> StudyView:
     """Return a study as this user may see it; respond 404 if there is none."""
     clinic, settings = clinic_of(request), request.app.state.settings
-    stored, readings = _known(clinic, study), clinic.store.readings(study)
-    made = clinic.store.suggestions(study)
+    stored, readings = _stored_study(clinic, study), clinic.store.readings(study)
+    suggestions = clinic.store.suggestions(study)
     return StudyView(
-        stored, made[-1] if made and not _withheld(settings, session, stored, readings) else None, readings
+        stored,
+        suggestions[-1] if suggestions and not _withheld(settings, session, stored, readings) else None,
+        readings,
     )
 
 
-def _known(clinic: Clinic, study: str) -> StoredStudy:
+def _stored_study(clinic: Clinic, study: str) -> StoredStudy:
     try:
         return clinic.store.study(study)
     except DataError as error:
@@ -109,8 +111,8 @@ def _withheld(
     settings: DiagnosisSettings, session: LoggedIn, stored: StoredStudy, readings: tuple[StoredReading, ...]
 ) -> bool:
     """Return whether to hide the suggestion: until this reader has graded all present photographs."""
-    own = [one.reading for one in readings if one.reading.reader == session.user.name]
-    return _blinded(settings) and all(came_after(stored.study, reading) for reading in own)
+    own_readings = [item.reading for item in readings if item.reading.reader == session.user.name]
+    return _blinded(settings) and all(came_after(stored.study, reading) for reading in own_readings)
 
 
 def _blinded(settings: DiagnosisSettings) -> bool:
@@ -120,7 +122,7 @@ def _blinded(settings: DiagnosisSettings) -> bool:
 
 @router.get("/", response_class=HTMLResponse)
 def worklist(request: Request, session: Session, pseudonym: str = "") -> HTMLResponse:
-    """The studies that wait, those signed recently, and those whose patient's pseudonym begins with `pseudonym`."""
+    """List waiting studies, those signed recently, and those whose patient's pseudonym begins with `pseudonym`."""
     store, blinded = clinic_of(request).store, _blinded(request.app.state.settings)
     return render(
         request,
@@ -137,70 +139,70 @@ def worklist(request: Request, session: Session, pseudonym: str = "") -> HTMLRes
 
 @router.get("/refused", response_class=HTMLResponse)
 def refused_photographs(request: Request, session: Session) -> HTMLResponse:
-    """The list of refused photographs, which are in no study."""
+    """List refused photographs, which are in no study."""
     return render(request, "refused_photographs", session, refusals=clinic_of(request).store.refusals())
 
 
 @router.post("/refused/{id}/settled")
-def settle(request: Request, session: OwnForm, id: str) -> Response:
+def settle_refusal(request: Request, session: CheckedForm, id: str) -> Response:
     clinic_of(request).store.settle_refusal(id, session.user.name)
     return RedirectResponse("/refused", 303)
 
 
 @router.get("/studies/{study}", response_class=HTMLResponse)
-def study_page(request: Request, session: Session, study: str, map: Evidence = Evidence.HEAT_MAP) -> HTMLResponse:
-    """With that kind of map over its photographs; one that is not there yet is computed first."""
-    seen, clinic = study_view(request, session, study), clinic_of(request)
-    if seen.suggestion is not None and map is not Evidence.HEAT_MAP:
-        clinic.explain(seen.stored, map)
+def study_page(request: Request, session: Session, study: str, map: MapKind = MapKind.HEAT_MAP) -> HTMLResponse:
+    """Show a study with this kind of map over its photographs; compute missing maps first."""
+    view, clinic = study_view(request, session, study), clinic_of(request)
+    if view.suggestion is not None and map is not MapKind.HEAT_MAP:
+        clinic.explain(view.stored, map)
     clinic.store.log_view(study, session.user.name)
-    return show(request, session, seen, map=map)
+    return show(request, session, view, map=map)
 
 
 def show(
     request: Request,
     session: LoggedIn,
-    seen: StudyView,
+    view: StudyView,
     chosen: FormData = NOTHING_CHOSEN,
     problems: Sequence[str] = (),
-    map: Evidence = Evidence.HEAT_MAP,
+    map: MapKind = MapKind.HEAT_MAP,
     status: int = 200,
 ) -> HTMLResponse:
     """Render a study; the form contains only what the reader has `chosen`. `problems` are shown above it."""
-    clinic, study = clinic_of(request), seen.stored.study.id
+    clinic, study = clinic_of(request), view.stored.study.id
     folder = clinic.store.folder
     return render(
         request,
         "study",
         session,
         status,
-        seen=seen,
+        view=view,
         chosen=chosen,
         problems=problems,
-        person=clinic.patients.who(seen.stored.study),
+        person=clinic.patients.who(view.stored.study),
         previous=clinic.store.previous(study),
         views=clinic.store.views(study) if session.user.role is Role.ADMIN else (),
-        withheld=seen.suggestion is None,
+        withheld=view.suggestion is None,
         blinded=_blinded(request.app.state.settings),
         findings=FINDINGS,
         archive=request.app.state.settings.dicom.archive,
         shown=map,
-        said={image.digest: _said(folder / sentence_of(image, map)) for image in seen.stored.images},
+        sentences={image.digest: _sentence(folder / sentence_of(image, map)) for image in view.stored.images},
     )
 
 
 @router.get("/studies/{study}/images/{digest}.png")
 def photograph(request: Request, session: Session, study: str, digest: str) -> Response:
     clinic = clinic_of(request)
-    image = _image(_known(clinic, study), digest)
+    image = _image(_stored_study(clinic, study), digest)
     return _picture(clinic, session, study, "photograph", digest, clinic.store.folder / image.path)
 
 
 @router.get("/studies/{study}/maps/{kind}/{digest}.png")
-def map_over(request: Request, session: Session, study: str, kind: Evidence, digest: str) -> Response:
-    seen, folder = study_view(request, session, study), clinic_of(request).store.folder
-    file = folder / map_of(_image(seen.stored, digest), kind)
-    if seen.suggestion is None or not file.exists():
+def map_over(request: Request, session: Session, study: str, kind: MapKind, digest: str) -> Response:
+    view, folder = study_view(request, session, study), clinic_of(request).store.folder
+    file = folder / map_of(_image(view.stored, digest), kind)
+    if view.suggestion is None or not file.exists():
         raise HTTPException(404, "This map does not exist.")
     return _picture(clinic_of(request), session, study, kind, digest, file)
 
@@ -212,7 +214,7 @@ def _picture(clinic: Clinic, session: LoggedIn, study: str, kind: str, digest: s
     return Response(file.read_bytes(), media_type=PNG)
 
 
-def _said(file: Path) -> str:
+def _sentence(file: Path) -> str:
     return file.read_text() if file.exists() else ""
 
 

@@ -16,7 +16,7 @@ DEMONSTRATION_USER, DEMONSTRATION_PASSWORD = "demo", "demonstration"
 """The guide contains this password, so only a demonstration accepts it."""
 
 _hasher = PasswordHasher()
-_strangers, _known = Places(2, waiting=8), Places(1, waiting=4)
+_unknown_browsers, _known_browsers = Places(2, waiting=8), Places(1, waiting=4)
 """Browsers with a mark and sessions have a separate queue, which people who guess passwords cannot fill."""
 NOBODY = _hasher.hash(secrets.token_urlsafe())
 """Hash to check for an unknown user, so that the response takes as long as for a known one."""
@@ -40,7 +40,7 @@ def hashed_password(password: str) -> str:
         "Take a sentence.",
         DataError,
     )
-    with _known.place():
+    with _known_browsers.place():
         return _hasher.hash(password)
 
 
@@ -50,7 +50,7 @@ def hashed_demonstration_password() -> str:
 
 def matches(password_hash: str, password: str, known: bool) -> bool:
     """Check a password; `known`: in a marked browser or a session of the user. Raise `Busy` if the queue is full."""
-    with (_known if known else _strangers).place():
+    with (_known_browsers if known else _unknown_browsers).place():
         try:
             return _hasher.verify(password_hash, password)
         except (Argon2Error, InvalidHashError):

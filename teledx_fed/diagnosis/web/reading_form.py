@@ -9,7 +9,7 @@ from teledx_fed.core.clinical import Action, Diagnosis, EyeReading, Reading
 from teledx_fed.core.examples import GRADES, Eye
 from teledx_fed.diagnosis.web.pages import FINDINGS, StudyView
 from teledx_fed.diagnosis.wording import EYES, sentence
-from teledx_fed.store.content import READINGS, digest_of, written
+from teledx_fed.store.content import READINGS, digest_of, to_json
 from teledx_fed.store.values import LoggedIn
 
 UNGRADABLE = "ungradable"
@@ -19,14 +19,14 @@ MANAGEMENT = {action.value: action for action in Action}
 LONGEST_TEXT = 4000
 
 
-def problems(form: FormData, seen: StudyView) -> tuple[str, ...]:
+def problems(form: FormData, view: StudyView) -> tuple[str, ...]:
     """Return a sentence for each missing or invalid answer; none if the form is valid for `reading_of`."""
-    open_choices = tuple(_open_choices(form, seen))
-    return open_choices or tuple(_text_problems(form, seen))
+    open_choices = tuple(_open_choices(form, view))
+    return open_choices or tuple(_text_problems(form, view))
 
 
-def _open_choices(form: FormData, seen: StudyView) -> Iterator[str]:
-    for eye in (panel.eye for panel in seen.panels):
+def _open_choices(form: FormData, view: StudyView) -> Iterator[str]:
+    for eye in (panel.eye for panel in view.panels):
         if form.get(f"{eye}_grade") not in GRADE:
             yield sentence(f"{EYES[eye]}: choose a grade, or that it is not gradable")
         if form.get(f"{eye}_oedema") not in OEDEMA:
@@ -35,35 +35,35 @@ def _open_choices(form: FormData, seen: StudyView) -> Iterator[str]:
         yield "Choose the management."
 
 
-def _text_problems(form: FormData, seen: StudyView) -> Iterator[str]:
+def _text_problems(form: FormData, view: StudyView) -> Iterator[str]:
     for name, label in (("overrules", "The reason"), ("note", "The note")):
         if (length := len(text(form, name))) > LONGEST_TEXT:
             yield f"{label} must have at most {LONGEST_TEXT} characters, got {length}. Shorten it."
-    eyes, urgency = _eyes(form, seen), MANAGEMENT[str(form["urgency"])]
-    if seen.diagnosis and differs(eyes, urgency, seen.diagnosis) and not text(form, "overrules"):
+    eyes, urgency = _eyes(form, view), MANAGEMENT[str(form["urgency"])]
+    if view.diagnosis and differs(eyes, urgency, view.diagnosis) and not text(form, "overrules"):
         yield "State why you do not follow the suggestion."
 
 
-def reading_of(form: FormData, seen: StudyView, session: LoggedIn, now: datetime) -> Reading:
+def reading_of(form: FormData, view: StudyView, session: LoggedIn, now: datetime) -> Reading:
     """Make a reading from a form without problems."""
     return Reading(
-        study=seen.stored.study.id,
+        study=view.stored.study.id,
         reader=session.user.name,
         time=now,
-        eyes=_eyes(form, seen),
+        eyes=_eyes(form, view),
         urgency=MANAGEMENT[str(form["urgency"])],
-        suggestion=seen.suggestion.digest if seen.suggestion else None,
-        seen=seen.suggestion is not None,
+        suggestion=view.suggestion.digest if view.suggestion else None,
+        seen=view.suggestion is not None,
         overrules=text(form, "overrules"),
         note=text(form, "note"),
-        photographs=tuple(image.digest for image in seen.stored.images),
+        photographs=tuple(image.digest for image in view.stored.images),
     )
 
 
-def confirmation(form: FormData, seen: StudyView, session: LoggedIn) -> str:
+def confirmation(form: FormData, view: StudyView, session: LoggedIn) -> str:
     """Return the digest of what a reader confirms: their choices, and the version of the study on the page."""
-    timeless = reading_of(form, seen, session, datetime.fromtimestamp(0, UTC))
-    return digest_of(seen.version + written(READINGS, timeless))
+    timeless = reading_of(form, view, session, datetime.fromtimestamp(0, UTC))
+    return digest_of(view.version + to_json(READINGS, timeless))
 
 
 def differs(eyes: tuple[EyeReading, ...], urgency: Action, diagnosis: Diagnosis) -> bool:
@@ -82,8 +82,8 @@ def text(form: FormData, name: str) -> str:
     return str(form.get(name, "")).replace("\r\n", "\n").strip()
 
 
-def _eyes(form: FormData, seen: StudyView) -> tuple[EyeReading, ...]:
-    return tuple(_eye(form, panel.eye) for panel in seen.panels)
+def _eyes(form: FormData, view: StudyView) -> tuple[EyeReading, ...]:
+    return tuple(_eye(form, panel.eye) for panel in view.panels)
 
 
 def _eye(form: FormData, eye: Eye) -> EyeReading:

@@ -34,8 +34,8 @@ def refuse(
 def _outcome(status: int, message: str, path: str | None) -> dict[str, Any]:
     """Return a FHIR R4 OperationOutcome."""
     issue = {"severity": "error", "code": CODES.get(status, "invalid"), "diagnostics": message}
-    where = {} if path is None else {"expression": [path]}
-    return {"resourceType": "OperationOutcome", "issue": [{**issue, **where}]}
+    location = {} if path is None else {"expression": [path]}
+    return {"resourceType": "OperationOutcome", "issue": [{**issue, **location}]}
 
 
 def fail(request: Request, error: Exception) -> Response:
@@ -57,7 +57,7 @@ def report_errors(site: FastAPI) -> None:
     async def not_filled_in(request: Request, error: RequestValidationError) -> Response:
         if request.url.path.startswith("/api/") and not request.url.path.startswith("/api/v1/fhir/"):
             return await request_validation_exception_handler(request, error)
-        return refuse(request, 422, " ".join(f"{one['loc'][-1]}: {one['msg']}." for one in error.errors()))
+        return refuse(request, 422, " ".join(f"{item['loc'][-1]}: {item['msg']}." for item in error.errors()))
 
     @site.exception_handler(HTTPException)
     async def not_done(request: Request, error: HTTPException) -> Response:

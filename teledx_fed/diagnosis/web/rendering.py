@@ -44,7 +44,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["told"] = lambda code, told: told[code]
+    environment.filters["phrase"] = lambda code, phrases: phrases[code]
     grades = {str(grade): f"{grade} {wording.GRADE_NAMES[grade]}" for grade in range(GRADES)}
     environment.globals |= {"words": wording, "Eye": Eye, "Action": Action, "Role": Role}
     environment.globals["grade_choices"] = {**grades, "ungradable": "not gradable"}

@@ -12,7 +12,7 @@ from teledx_fed.diagnosis.results import as_json
 from teledx_fed.diagnosis.study_reports import StudyReport
 from teledx_fed.diagnosis.web.pages import clinic_of, study_view
 from teledx_fed.diagnosis.web.rendering import render
-from teledx_fed.diagnosis.web.sessions import OwnForm, Session
+from teledx_fed.diagnosis.web.sessions import CheckedForm, Session
 from teledx_fed.diagnosis.web.settings import ArchiveSettings
 
 router = APIRouter(include_in_schema=False)
@@ -22,11 +22,11 @@ DICOM = "application/dicom"
 
 def suggested(request: Request, session: Session, study: str, what: str) -> StudyReport:
     """Return the report, and log who downloads it; respond 404 if the suggestion is withheld or missing."""
-    seen = study_view(request, session, study)
-    if seen.diagnosis is None:
+    view = study_view(request, session, study)
+    if view.diagnosis is None:
         raise HTTPException(404, "There is no suggestion to report yet.")
     clinic_of(request).store.log_view(study, session.user.name, what)
-    return StudyReport(clinic_of(request), seen.stored, seen.diagnosis, seen.readings)
+    return StudyReport(clinic_of(request), view.stored, view.diagnosis, view.readings)
 
 
 @router.get("/studies/{study}/report.pdf")
@@ -37,7 +37,7 @@ def as_pdf(request: Request, session: Session, study: str) -> Response:
 
 @router.get("/studies/{study}/report.dcm")
 def as_dicom(request: Request, session: Session, study: str) -> Response:
-    """As the hospital's archive files it: with the patient's number, under the archive's own study."""
+    """Return DICOM for the hospital's archive: with the patient's number, in the archive's own study."""
     content, _, _ = suggested(request, session, study, "report.dcm").for_archive()
     return Response(content, media_type=DICOM, headers=_named(study, "dcm"))
 
@@ -69,16 +69,16 @@ def as_plain_json(request: Request, session: Session, study: str) -> JSONRespons
 
 
 @router.post("/studies/{study}/sent", response_class=HTMLResponse)
-def send(request: Request, session: OwnForm, study: str) -> HTMLResponse:
+def send(request: Request, session: CheckedForm, study: str) -> HTMLResponse:
     archive: ArchiveSettings | None = request.app.state.settings.dicom.archive
     must(archive is not None, "dicom.archive", "be set to send reports", "none", "Name it in diagnosis.yaml.")
     assert archive is not None
     report = suggested(request, session, study, "report to the archive")
     try:
-        sent = sending.send(report, archive)
+        sent_report = sending.send(report, archive)
     except sending.NotSent as error:
         return render(request, "report_sent", session, 502, study=study, sent=None, problem=str(error))
-    return render(request, "report_sent", session, study=study, sent=sent, problem="")
+    return render(request, "report_sent", session, study=study, sent=sent_report, problem="")
 
 
 def _named(study: str, suffix: str) -> Mapping[str, str]:

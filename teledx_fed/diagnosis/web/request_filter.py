@@ -23,14 +23,14 @@ LARGEST_STUDY = MOST_IMAGES * LARGEST_MIB * MIB
 LARGEST_OF_LINK = 2 * LARGEST_MIB * MIB + MIB
 LARGEST_FORM = MIB
 LARGEST_LOGIN = 16 * 2**10
-LINK_IS_OVER = "This link was used, was tried too often, or has expired. Ask for another."
+LINK_NOT_USABLE = "This link was used, was tried too often, or has expired. Ask for another."
 MOST_DIGITS = 20
 """Longest Content-Length, in digits."""
 SAFE = ("GET", "HEAD", "OPTIONS")
 WITHOUT_BODY = (*SAFE, "DELETE")
 
 
-NOT_OURS = "Host must be a name of this page, as allowed_hosts in diagnosis.yaml has it.\n"
+NOT_OURS = "Host must be a name of this page. Add the name to allowed_hosts in diagnosis.yaml.\n"
 FOREIGN = "This form was sent from another site. Load the page again, and send it from there.\n"
 
 
@@ -61,7 +61,7 @@ def _host(header: str) -> str | None:
         return None
 
 
-def refusal(request: Request, access: Access) -> Response | None:
+def unauthorized(request: Request, access: Access) -> Response | None:
     """Return the refusal of a request whose body must not be read, or None."""
     if request.method in WITHOUT_BODY:
         return None
@@ -71,26 +71,26 @@ def refusal(request: Request, access: Access) -> Response | None:
     largest = _largest(path)
     if len(length) > MOST_DIGITS or int(length) > largest:
         return refuse(request, 413, f"A body must have at most {largest} bytes, got {length:.{MOST_DIGITS}}.")
-    if path == "/login" or _known(request, path, access):
+    if path == "/login" or _is_authorized(request, path, access):
         return None
     if path.startswith("/api/"):
         message = "Send this device's token: Authorization: Bearer …"
         return refuse(request, 401, message, {"WWW-Authenticate": "Bearer"})
     if path.startswith("/link/"):
-        return refuse(request, 404, LINK_IS_OVER)
+        return refuse(request, 404, LINK_NOT_USABLE)
     return RedirectResponse("/login", 303)
 
 
-def no_room(request: Request, folder: Path, free_mib: int) -> Response | None:
+def disk_full(request: Request, folder: Path, free_mib: int) -> Response | None:
     """Return the refusal of a body that would leave less than `free_mib` on a disk for spooling or storage."""
     length = 0 if request.method in WITHOUT_BODY else int(request.headers["content-length"])
     if length <= LARGEST_FORM:
         return None
-    free = min(disk_usage(each).free for each in (folder, gettempdir()))
+    free = min(disk_usage(place).free for place in (folder, gettempdir()))
     if free - length >= free_mib * MIB:
         return None
     log.error("photographs are refused: %d MiB of the disk are free. Make room, or lower free_disk_mib.", free // MIB)
-    return refuse(request, 507, "This site has no room for photographs now. Tell it, and try again later.")
+    return refuse(request, 507, "The disk of this site is full. Tell the site, and try again later.")
 
 
 def _largest(path: str) -> int:
@@ -101,7 +101,7 @@ def _largest(path: str) -> int:
     return LARGEST_STUDY if path == "/upload" or path.startswith("/api/") else LARGEST_FORM
 
 
-def _known(request: Request, path: str, access: Access) -> bool:
+def _is_authorized(request: Request, path: str, access: Access) -> bool:
     if path.startswith("/api/"):
         return access.device(bearer(request.headers.get("authorization", ""))) is not None
     if path.startswith("/link/"):
@@ -110,12 +110,12 @@ def _known(request: Request, path: str, access: Access) -> bool:
     return current_user(request) is not None
 
 
-def over(request: Request, access: Access) -> Response | None:
+def used_up(request: Request, access: Access) -> Response | None:
     """Return the refusal if a link's attempts are used up; else count this attempt."""
     if request.method in WITHOUT_BODY or not request.url.path.startswith("/link/"):
         return None
     request.state.link = access.try_link(_token(request.url.path))
-    return None if request.state.link else refuse(request, 404, LINK_IS_OVER)
+    return None if request.state.link else refuse(request, 404, LINK_NOT_USABLE)
 
 
 def _token(path: str) -> str:

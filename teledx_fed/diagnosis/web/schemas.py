@@ -29,15 +29,15 @@ Binary = Annotated[UploadFile, WithJsonSchema(BINARY)]
 
 
 class WrongField(BaseModel):
-    """`loc` says where it stands in the request."""
+    """A wrong field; `loc` is its place in the request."""
 
     loc: list[str | int]
     msg: str
     type: str
 
 
-class Refusal(BaseModel):
-    """Why, in words, or each field that is wrong."""
+class RefusalDetail(BaseModel):
+    """Why a request is refused: a sentence, or each wrong field."""
 
     detail: str | list[WrongField]
 
@@ -52,14 +52,14 @@ class Issue(BaseModel):
 
 
 class OperationOutcome(BaseModel):
-    """FHIR R4's."""
+    """FHIR R4 OperationOutcome."""
 
     resourceType: Literal["OperationOutcome"]
     issue: list[Issue] = Field(min_length=1)
 
 
 def refused(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    return {status: {"model": Refusal, "description": WHY[status]} for status in sorted(statuses)}
+    return {status: {"model": RefusalDetail, "description": WHY[status]} for status in sorted(statuses)}
 
 
 def refused_in_fhir(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -84,8 +84,8 @@ class Described(FastAPI):
         kinds: list[tuple[type, Literal["validation"], TypeAdapter[Any]]] = [
             (kind, "validation", TypeAdapter(kind)) for kind in (OperationOutcome, PatientRecord)
         ]
-        _, found = TypeAdapter.json_schemas(kinds, ref_template=COMPONENTS)
-        description["components"]["schemas"] |= {**found["$defs"], "Bundle": BUNDLE}
+        _, schemas = TypeAdapter.json_schemas(kinds, ref_template=COMPONENTS)
+        description["components"]["schemas"] |= {**schemas["$defs"], "Bundle": BUNDLE}
         return description
 
 

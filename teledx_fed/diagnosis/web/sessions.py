@@ -38,9 +38,9 @@ class Authenticator:
         """
         user = self.access.user(name)
         stored = user.password if user and user.password else NOBODY
-        known = is_mark(mark, stored)
-        with self.limits.log_in(name, address, mark if known else ""):
-            right = matches(stored, password, known) and (self.demonstration or password != DEMONSTRATION_PASSWORD)
+        is_known = is_mark(mark, stored)
+        with self.limits.log_in(name, address, mark if is_known else ""):
+            right = matches(stored, password, is_known) and (self.demonstration or password != DEMONSTRATION_PASSWORD)
             if not (user and user.password and right and not user.disabled):
                 raise RefusedError(WRONG)
         return self.access.log_in(name, self.lifetime)
@@ -52,14 +52,14 @@ class Authenticator:
                 raise RefusedError(WRONG)
         self.access.set_password(session.user.name, hashed_password(new))
 
-    def admit(self, name: str) -> tuple[str, LoggedIn]:
+    def admit_from_provider(self, name: str) -> tuple[str, LoggedIn]:
         """Log in a user whom the provider names.
 
         A user with a password must use it: the provider's user of the same name may be another person.
         """
         user = self.access.user(name)
         if user is None or user.password or user.disabled:
-            raise RefusedError(f"nobody who logs in this way is called {name!r}. Ask an administrator.")
+            raise RefusedError(f"no user who logs in with the provider is named {name!r}. Ask an administrator.")
         return self.access.log_in(name, self.lifetime)
 
 
@@ -87,14 +87,14 @@ def session(request: Request) -> LoggedIn:
 Session = Annotated[LoggedIn, Depends(session)]
 
 
-def own_form(session: Session, csrf: Annotated[str, Form()] = "") -> LoggedIn:
+def csrf_checked(session: Session, csrf: Annotated[str, Form()] = "") -> LoggedIn:
     """Return the session if the form is from a page for this session; else respond 403."""
     if not hmac.compare_digest(csrf.encode(), session.csrf.encode()):
         raise HTTPException(403, "This form is not from your session. Load the page again.")
     return session
 
 
-OwnForm = Annotated[LoggedIn, Depends(own_form)]
+CheckedForm = Annotated[LoggedIn, Depends(csrf_checked)]
 
 
 def administrator(session: Session) -> LoggedIn:

@@ -68,8 +68,10 @@ class ArchiveSettings:
     authorization_file: str = ""
 
     def __post_init__(self) -> None:
-        one = bool(self.address) != bool(self.title and self.host)
-        must(one, "dicom.archive", "have title and host, or address", "both or neither", "Choose C-STORE or STOW-RS.")
+        is_one = bool(self.address) != bool(self.title and self.host)
+        must(
+            is_one, "dicom.archive", "have title and host, or address", "both or neither", "Choose C-STORE or STOW-RS."
+        )
         within("dicom.archive.port", self.port, 1, 65535)
         if self.address:
             check_secure("dicom.archive.address", self.address)
@@ -144,10 +146,16 @@ class DiagnosisSettings:
         within("most_megapixels", self.most_megapixels, 1, LARGEST_MEGAPIXELS)
         for host in self.allowed_hosts:
             plain = (bool(host) and not set(host) & set("*/@: ")) or _is_network(host)
-            must(plain, "allowed_hosts", "be names without scheme, port and *", host, "Say retina.hospital.example.")
+            must(
+                plain,
+                "allowed_hosts",
+                "be names without scheme, port and *",
+                host,
+                "For example retina.hospital.example.",
+            )
         for name in ("trusted_proxies", "metrics_from"):
             for network in getattr(self, name):
-                must(_is_network(network), name, "be addresses or networks", network, "Say 10.0.0.7.")
+                must(_is_network(network), name, "be addresses or networks", network, "For example 10.0.0.7.")
         must(
             (self.certificate is None) == (self.key is None), "certificate and key", "be given together", None, "Both."
         )
@@ -162,9 +170,9 @@ class DiagnosisSettings:
     @property
     def hosts(self) -> frozenset[str]:
         """Valid values of a request's Host, without the port."""
-        own = () if self.host in EVERY_ADDRESS else (self.host,)
+        host = () if self.host in EVERY_ADDRESS else (self.host,)
         provider = urlsplit(self.oidc.address).hostname if self.oidc else None
-        return frozenset(map(str.casefold, (*LOOPBACK, *own, *self.allowed_hosts, *filter(None, (provider,)))))
+        return frozenset(map(str.casefold, (*LOOPBACK, *host, *self.allowed_hosts, *filter(None, (provider,)))))
 
 
 def _is_network(text: str) -> bool:
