@@ -25,9 +25,10 @@ from teledx_fed.core.weights import Weights
 from teledx_fed.data.summary import SHAPES
 from teledx_fed.federation import messages as wire
 from teledx_fed.federation.in_process import InProcessGrid
+from teledx_fed.federation.reply_specs import UpdateSpec
 from teledx_fed.federation.simulation import coordinate
 from teledx_fed.federation.strategies.accumulators import MeanAccumulator
-from teledx_fed.federation.validation import UpdateSpec, validate_update
+from teledx_fed.federation.validation import validate_update
 from teledx_fed.model.network import build
 from teledx_fed.training.worker import Worker
 
@@ -79,14 +80,14 @@ def server(sites: int) -> None:
 
 def one_update() -> dict[str, float]:
     start = Worker(build(SETTINGS.model, seed=0)).initial.weights
-    content, expected = moved(start, "site"), UpdateSpec(1, start, (1e3, 1e3), max_examples=1000)
+    content, spec = moved(start, "site"), UpdateSpec(1, start.layout, SETTINGS.model.head).of_site(photographs=1000)
     mean = MeanAccumulator(GlobalModel(1, start, 0), "examples")
     into = [np.empty_like(vector) for vector in (start.parameters, start.statistics)]
 
     def take() -> None:
-        found = validate_update(content, expected)
-        assert not isinstance(found, str), found
-        mean.add("site", found.update)
+        valid = validate_update(content, spec, start, (1e3, 1e3))
+        assert not isinstance(valid, str), valid
+        mean.add("site", valid.update)
 
     def copy() -> None:
         for target, vector in zip(into, (start.parameters, start.statistics), strict=True):

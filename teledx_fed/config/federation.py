@@ -10,6 +10,9 @@ STRATEGIES = (
 )
 """Built-in strategies. Only a local run may use a strategy that a package supplies by entry point."""
 
+PLAIN_AGGREGATION = "plain"
+"""The built-in aggregation: the server receives each update."""
+
 
 @dataclass
 class StrategySettings:
@@ -49,6 +52,9 @@ class FederationSettings:
     first round uses the median of its own updates, and the absolute limit `norm_limit`. BatchNorm statistics have the
     same limits, but their absolute limit is `norm_multiple` × their norm. A site may declare at most `max_examples`
     before its first round, and then state at most the declared number.
+
+    `transforms` change each update at its site, in their order, before `compression`. Only a local run may use them, or
+    another `aggregation` than plain: packages supply them by entry point.
     """
 
     rounds: int = 10
@@ -61,6 +67,8 @@ class FederationSettings:
     norm_multiple: float = 10.0
     max_examples: int = 1_000_000
     compression: str = "none"
+    transforms: list[str] = field(default_factory=list)
+    aggregation: str = PLAIN_AGGREGATION
 
     def __post_init__(self) -> None:
         within("federation.rounds", self.rounds, 1, 100_000)

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 from yaml import YAMLError
 
-from teledx_fed.config.federation import STRATEGIES
+from teledx_fed.config.federation import PLAIN_AGGREGATION, STRATEGIES
 from teledx_fed.config.names import check_names, refusal
 from teledx_fed.config.settings import Settings
 from teledx_fed.core import extensions
@@ -84,7 +84,7 @@ def command_line_problem(words: Sequence[str]) -> str | None:
 def build(composed: Mapping[str, Any] | DictConfig, local: bool = False) -> Settings:
     """Build settings from values. Raise a `ConfigurationError` for unknown names, wrong types and bad values.
 
-    A `local` run may use a strategy that another package supplies by entry point; settings from a network may not.
+    A `local` run may use parts that another package supplies by entry point; settings from a network may not.
     """
     if not isinstance(composed, DictConfig):
         must("${" not in json.dumps(composed), "settings", "hold plain values", "an interpolation", "Resolve it first.")
@@ -103,9 +103,24 @@ def build(composed: Mapping[str, Any] | DictConfig, local: bool = False) -> Sett
         settings = cast(Settings, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Settings), values)))
     except (OmegaConfBaseException, ValueError) as error:
         raise ConfigurationError(str(error).splitlines()[0]) from error
-    supplied = extensions.names(extensions.STRATEGIES) if local else ()
-    one_of("strategy.name", settings.strategy.name, (*STRATEGIES, *supplied))
+    _check_extensions(settings, local)
     return settings
+
+
+def _check_extensions(settings: Settings, local: bool) -> None:
+    """Refuse names that are neither built in nor, in a `local` run, supplied by an installed package."""
+
+    def supplied(group: str) -> tuple[str, ...]:
+        return extensions.names(group) if local else ()
+
+    federation = settings.federation
+    aggregations = (PLAIN_AGGREGATION, *supplied(extensions.AGGREGATIONS))
+    one_of("strategy.name", settings.strategy.name, (*STRATEGIES, *supplied(extensions.STRATEGIES)))
+    one_of("federation.aggregation", federation.aggregation, aggregations)
+    for name in federation.transforms:
+        one_of("federation.transforms", name, supplied(extensions.TRANSFORMS) or ("(none)",))
+    if federation.transforms or federation.aggregation != PLAIN_AGGREGATION:
+        one_of("simulation.backend with parts of another package", settings.simulation.backend, ("in_process",))
 
 
 def compose(overrides: Sequence[str]) -> Settings:

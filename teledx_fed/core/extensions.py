@@ -5,7 +5,7 @@ from typing import Any
 
 from teledx_fed.core.checks import must
 
-STRATEGIES = "teledx_fed.strategies"
+STRATEGIES, AGGREGATIONS, TRANSFORMS = (f"teledx_fed.{group}" for group in ("strategies", "aggregations", "transforms"))
 
 
 def names(group: str) -> tuple[str, ...]:

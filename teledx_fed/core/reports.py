@@ -39,7 +39,7 @@ class Readiness:
     counts: Counts = field(default_factory=dict)
 
 
-SiteState = Literal["training", "answered", "refused", "silent"]
+SiteState = Literal["working", "answered", "refused", "silent"]
 
 
 class Reporter(Protocol):

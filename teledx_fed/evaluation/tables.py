@@ -59,22 +59,22 @@ def table(predictions: Predictions, called: Booleans, min_patients: int) -> Tabl
     }
 
 
-def inconsistency(tables: Tables, most_eyes: int) -> str | None:
-    """Return why these cannot be the tables of one evaluation, or None."""
-    names = set(tables) & set(SHAPES)
-    if any(not np.isfinite(table).all() or (table < 0).any() for table in tables.values()):
-        return "tables must hold counts and sums that are finite and not negative"
-    counts = [tables[name] for name in names - {"referable_sums"}]
-    if any((count != np.floor(count)).any() for count in counts):
-        return "tables must hold whole counts"
+def inconsistency(tables: Tables) -> str | None:
+    """Return why these counts, which are whole and not negative, cannot be of one evaluation, or None."""
     eyes = float(tables["eyes"][0])
-    if not 1 <= eyes <= most_eyes:
-        return f"tables must count at least 1 and at most {most_eyes} eyes"
-    complete = names & {"called", "referable_scores", "vision_threatening_scores", "confusion"}
-    if any(tables[name].sum() != eyes for name in complete) or (tables["referable_sums"] > eyes + 1).any():
+    counts = [table for name, table in tables.items() if name != "referable_sums"]
+    once = tables.keys() & {"called", "referable_scores", "vision_threatening_scores", "confusion"}
+    totals = [float(tables[name].sum()) for name in once]
+    if "grade_scores" in tables:
+        totals += tables["grade_scores"].sum(axis=(1, 2)).tolist()
+    if (
+        any(total != eyes for total in totals)
+        or any((count > eyes).any() for count in counts)
+        or (tables["referable_sums"] > eyes + 1).any()
+    ):
         return "tables must count every eye once"
     pairs = (("referable_sought", "referable_scores"), ("urgent_sought", "vision_threatening_scores"))
-    if any((tables[part] > tables[all_eyes][1]).any() for part, all_eyes in pairs if {part, all_eyes} <= names):
+    if any((tables[part] > tables[whole][1]).any() for part, whole in pairs if {part, whole} <= tables.keys()):
         return "tables must count no more eyes to be found than are ill"
     return None
 

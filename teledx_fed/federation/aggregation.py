@@ -5,7 +5,7 @@ sends messages in several phases (keys, masked updates, survivors); its accumula
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,45 +14,52 @@ from typing import Any, Protocol
 from flwr.app import Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
+from teledx_fed.config.federation import PLAIN_AGGREGATION
 from teledx_fed.config.settings import Settings
+from teledx_fed.core import extensions
 from teledx_fed.core.files import make_folder
 from teledx_fed.core.updates import GlobalModel, Tables
 from teledx_fed.federation import messages as wire
 from teledx_fed.federation.first_round import UpdateBuffer
+from teledx_fed.federation.reply_specs import UpdateSpec
 from teledx_fed.federation.send_and_collect import Replies, send_and_collect
 from teledx_fed.federation.strategies.strategy import Accumulator
-from teledx_fed.federation.validation import UpdateSpec, ValidUpdate, validate_update
+from teledx_fed.federation.validation import ValidUpdate, validate_update
 
 
 @dataclass(frozen=True)
 class RoundRequest:
     """Request to `nodes`, each with its site, in a round; `declared` is the number of photographs of each site.
 
-    `first`: no earlier round was valid, so the limit of distances is computed from this round's own updates.
+    `norm_limits` are the largest distances of an update, of its parameters and statistics, from the model. `first`: no
+    earlier round was valid, so this round's own updates limit them too.
     """
 
     model: GlobalModel
     nodes: Mapping[int, str]
     declared: Mapping[str, int]
     spec: UpdateSpec
+    norm_limits: tuple[float, float]
     first: bool
 
 
 @dataclass
 class Collected:
-    """Results of a round: accepted updates in `accumulator`, and the score tables and distances of each site."""
+    """Results of a round: accepted updates in `accumulator`, the tables of each site, the updates' distances."""
 
     accumulator: Accumulator[Any]
     tables: dict[str, Tables] = field(default_factory=dict)
-    moved: list[tuple[float, float]] = field(default_factory=list)
+    distances: list[tuple[float, float]] = field(default_factory=list)
 
     def add(self, site: str, valid: ValidUpdate) -> None:
         self.accumulator.add(site, valid.update)
         self.tables[site] = valid.update.tables
-        self.moved.append(valid.moved)
+        self.distances.append(valid.distances)
 
 
 class Aggregation(Protocol):
+    """How the updates of a round reach its accumulator. One object serves all rounds of a run."""
+
     def run(
         self, grid: Grid, request: RoundRequest, collected: Collected, settings: Settings, scratch: Path
     ) -> Replies:
@@ -82,5 +89,15 @@ class PlainAggregation:
         return replies.without(refused)
 
 
+def local_aggregation_of(settings: Settings) -> Aggregation:
+    """Return the aggregation of a local run: plain, or from the entry points `teledx_fed.aggregations`."""
+    name = settings.federation.aggregation
+    if name == PLAIN_AGGREGATION:
+        return PlainAggregation()
+    aggregation: Aggregation = extensions.load(extensions.AGGREGATIONS, name)()
+    return aggregation
+
+
 def _validate(request: RoundRequest, site: str, content: RecordDict) -> ValidUpdate | str:
-    return validate_update(content, replace(request.spec, max_examples=request.declared[site]))
+    spec = request.spec.of_site(request.declared[site])
+    return validate_update(content, spec, request.model.weights, request.norm_limits)

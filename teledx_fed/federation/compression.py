@@ -45,7 +45,7 @@ def decode(arrays: Arrays, layout: Layout) -> Vector:
     return arrays[QUANTISED].astype(np.float32) * np.repeat(arrays[SCALES].astype(np.float32), _sizes(layout))
 
 
-def form(layout: Layout, compression: str) -> Forms:
+def forms(layout: Layout, compression: str) -> Forms:
     """Return the names, dtypes and shapes of the arrays that carry the parameters."""
     parameters, _ = layout.sizes
     if compression == "none":

@@ -29,9 +29,9 @@ class UpdateBuffer:
         """Return the reason for each site whose update moved by more than `multiple` times the median of all sites."""
         if not self._updates:
             return {}
-        parameters, statistics = (median(norms) for norms in zip(*self._moved().values(), strict=True))
+        parameters, statistics = (median(norms) for norms in zip(*self._distances().values(), strict=True))
         limits = (multiple * parameters, multiple * statistics)
-        reasons = {site: too_far(moved, limits) for site, moved in self._moved().items()}
+        reasons = {site: too_far(distances, limits) for site, distances in self._distances().items()}
         return {site: reason for site, reason in reasons.items() if reason is not None}
 
     def read(self) -> Iterator[tuple[str, ValidUpdate]]:
@@ -42,5 +42,5 @@ class UpdateBuffer:
             weights = Weights(parameters, statistics, self.start.layout)
             yield site, replace(accepted, update=replace(accepted.update, weights=weights))
 
-    def _moved(self) -> dict[str, tuple[float, float]]:
-        return {site: accepted.moved for site, accepted in self._updates.items()}
+    def _distances(self) -> dict[str, tuple[float, float]]:
+        return {site: accepted.distances for site, accepted in self._updates.items()}

@@ -118,7 +118,7 @@ class WatchedGrid(AnsweringGrid):
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
         sent, names = list(messages), {node.node_id: node.name for node in self.get_nodes()}
         for message in sent:
-            self._reporter.site(names[message.metadata.dst_node_id], "training")
+            self._reporter.site(names[message.metadata.dst_node_id], "working")
         for reply in self._grid.send_and_receive(sent, timeout=timeout):
             self._reporter.site(names[reply.metadata.src_node_id], "answered")
             yield reply

@@ -5,21 +5,25 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields
 from functools import cache
 from io import BytesIO
-from typing import Any
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from numpy.typing import NDArray
 
+from teledx_fed.core.checks import one_of
 from teledx_fed.core.errors import DataError
 from teledx_fed.core.updates import GlobalModel, LocalTraining, LocalUpdate, Tables
 from teledx_fed.core.weights import Layout, Weights
 from teledx_fed.evaluation.tables import EFFECTS
 from teledx_fed.federation import compression
+from teledx_fed.privacy.message_spec import MessageContent, MessageSpec, Unreadable
 
 PARAMETERS, STATISTICS, TABLES, CONFIG, METRICS = "parameters", "statistics", "tables", "config", "metrics"
 DESIGN_EFFECTS = "design_effects"
 NUMPY = "numpy.ndarray"
+
+Split = Literal["validation", "test"]
 LOSS_DECIMALS, LARGEST_LOSS = 2, 10.0
 """Rounding and limit of a loss: it reveals at most ten bits in each round."""
 
@@ -45,16 +49,31 @@ def values(array: Array) -> NDArray[Any]:
     return np.frombuffer(array.data, np.dtype(array.dtype), offset=len(header(array.dtype, shape))).reshape(shape)
 
 
-def well_formed(array: Array) -> bool:
-    """Return whether the bytes are exactly those of an array of this dtype and shape, and no more."""
-    try:
-        dtype, shape = np.dtype(array.dtype), tuple(array.shape)
-    except TypeError:
-        return False
-    if array.stype != NUMPY or str(dtype) != array.dtype or dtype.hasobject or min(shape, default=0) < 0:
-        return False
-    start = header(array.dtype, shape)
-    return len(array.data) == len(start) + math.prod(shape) * dtype.itemsize and array.data.startswith(start)
+def read(array: Array, dtype: str, shape: tuple[int, ...]) -> NDArray[Any] | Unreadable:
+    """Return the values of an array if its bytes are exactly those of `dtype` and `shape`. They are never parsed."""
+    if (array.dtype, tuple(array.shape), array.stype) != (dtype, shape, NUMPY):
+        return Unreadable(f"{array.dtype[:20]} {tuple(array.shape)[:5]}")
+    start = header(dtype, shape)
+    if len(array.data) != len(start) + math.prod(shape) * np.dtype(dtype).itemsize or not array.data.startswith(start):
+        return Unreadable(f"{len(array.data)} bytes of another form")
+    return values(array)
+
+
+def contents(content: RecordDict, spec: MessageSpec) -> MessageContent:
+    """Return the arrays and numbers of a message; an array that `spec` does not name is `Unreadable`."""
+    return MessageContent(
+        arrays={
+            record: {name: _agreed(array, record, name, spec) for name, array in arrays.items()}
+            for record, arrays in content.array_records.items()
+        },
+        numbers={record: dict(numbers) for record, numbers in content.metric_records.items()},
+        others=list(content.config_records),
+    )
+
+
+def _agreed(array: Array, record: str, name: str, spec: MessageSpec) -> NDArray[Any] | Unreadable:
+    agreed = spec.arrays[record].arrays.get(name) if record in spec.arrays else None
+    return Unreadable("an array that was not agreed") if agreed is None else read(array, agreed.dtype, agreed.shape)
 
 
 @cache
@@ -71,8 +90,8 @@ def train_request(model: GlobalModel, training: LocalTraining) -> RecordDict:
     return _request(model, asdict(training))
 
 
-def score_request(model: GlobalModel, split: str) -> RecordDict:
-    """Return the content of a request to score the model on `split`: "validation" or "test"."""
+def score_request(model: GlobalModel, split: Split) -> RecordDict:
+    """Return the content of a request to score the model on `split`."""
     return _request(model, {"split": split})
 
 
@@ -104,6 +123,13 @@ def model_of(content: RecordDict, layout: Layout) -> GlobalModel:
     return GlobalModel(int(str(config["round"])), weights, int(str(config["trained-in"])))
 
 
+def split_of(content: RecordDict) -> Split:
+    """Return the split that a request to score names. A `DataError` if there is no such split."""
+    split = str(content.config_records[CONFIG]["split"])
+    one_of("message.split", split, get_args(Split), DataError)
+    return cast(Split, split)
+
+
 def training_of(content: RecordDict) -> LocalTraining:
     config = content.config_records[CONFIG]
     return LocalTraining(**{f.name: config[f.name] for f in fields(LocalTraining)})  # type: ignore[arg-type]
@@ -128,29 +154,27 @@ def reply(update: LocalUpdate, parameters: Mapping[str, NDArray[Any]]) -> Record
     )
 
 
-def update_of(content: RecordDict, start: Weights) -> LocalUpdate:
-    """Decode a valid reply to a request with the weights `start`."""
-    told: Mapping[str, Any] = content.metric_records[METRICS]
-    sent = {name: values(array) for name, array in content.array_records[PARAMETERS].items()}
-    compressed = compression.SCALES in sent
-    parameters = start.parameters + compression.decode(sent, start.layout) if compressed else sent[PARAMETERS]
+def update_of(content: MessageContent, start: Weights) -> LocalUpdate:
+    """Return the update in a valid reply to a request with the weights `start`."""
+    metrics, parameters = content.numbers[METRICS], content.arrays[PARAMETERS]
+    compressed = compression.SCALES in parameters
     return LocalUpdate(
-        round=told["round"],
-        weights=Weights(parameters, values(content.array_records[STATISTICS][STATISTICS]), start.layout),
-        examples=told["examples"],
-        oedema_examples=told["oedema-examples"],
-        train_loss=told.get("train_loss"),
-        tables=tables_of(content),
+        round=metrics["round"],
+        weights=Weights(
+            start.parameters + compression.decode(parameters, start.layout) if compressed else parameters[PARAMETERS],
+            content.arrays[STATISTICS][STATISTICS],
+            start.layout,
+        ),
+        examples=metrics["examples"],
+        oedema_examples=metrics["oedema-examples"],
+        train_loss=metrics.get("train_loss"),
+        tables=content.arrays[TABLES],
     )
 
 
 def effects_of(tables: Tables) -> dict[str, float]:
     """Return the design effect of each metric; 1 for all if the site sent none."""
     return dict(zip(EFFECTS, tables.get(DESIGN_EFFECTS, np.ones(len(EFFECTS))).tolist(), strict=True))
-
-
-def tables_of(content: RecordDict) -> dict[str, NDArray[np.float64]]:
-    return {name: values(array) for name, array in content.array_records[TABLES].items()}
 
 
 def size(content: RecordDict) -> int:

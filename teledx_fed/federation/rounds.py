@@ -10,20 +10,18 @@ from typing import Any
 
 from flwr.serverapp import Grid
 
+from teledx_fed.config.federation import FederationSettings
 from teledx_fed.config.settings import Settings
 from teledx_fed.core.reports import RoundReport
 from teledx_fed.core.updates import GlobalModel
 from teledx_fed.core.weights import norm
-from teledx_fed.federation.aggregation import Aggregation, Collected, PlainAggregation, RoundRequest
+from teledx_fed.federation.aggregation import Aggregation, Collected, RoundRequest
 from teledx_fed.federation.checkpoint import Progress
+from teledx_fed.federation.reply_specs import UpdateSpec
 from teledx_fed.federation.scoring import ask_for_scores, choose
 from teledx_fed.federation.send_and_collect import Replies, named_sites, sampled
 from teledx_fed.federation.statistics import declarations
 from teledx_fed.federation.strategies.strategy import Strategy
-from teledx_fed.federation.validation import UpdateSpec
-from teledx_fed.model.heads import head_of
-
-PLAIN = PlainAggregation()
 
 
 def rounds(
@@ -32,7 +30,7 @@ def rounds(
     progress: Progress,
     settings: Settings,
     scratch: Path,
-    aggregation: Aggregation = PLAIN,
+    aggregation: Aggregation,
 ) -> Iterator[tuple[Progress, RoundReport]]:
     """Run and yield the rounds after `progress`; one more report after the last round scores the last model.
 
@@ -52,21 +50,22 @@ def _round(
     round = progress.round + 1
     needed = strategy.needed_replies(strategy.max_byzantine)
     everyone = sampled(named_sites(grid), round, settings, needed)
-    declared, asked = declarations(grid, everyone, progress.declared, settings)
+    declared, declaring = declarations(grid, everyone, progress.declared, settings)
     progress = replace(progress, declared=declared)
     nodes = {node: name for node, name in everyone.items() if name in declared}
     model = GlobalModel(round, progress.weights, progress.trained_in)
-    spec = _spec(round, progress, settings, strategy.needs_loss)
+    layout, compression = model.weights.layout, settings.federation.compression
+    spec = UpdateSpec(round, layout, settings.model.head, compression, strategy.needs_loss)
+    limits = _norm_limits(progress, settings.federation)
     collected = Collected(strategy.accumulator(model))
-    request = RoundRequest(model, nodes, declared, spec, first=not progress.norms)
-    replies = aggregation.run(grid, request, collected, settings, scratch).beside(asked)
+    request = RoundRequest(model, nodes, declared, spec, limits, first=not progress.norms)
+    replies = aggregation.run(grid, request, collected, settings, scratch).beside(declaring)
     enough = _enough(replies, settings, strategy.max_byzantine)
     progress, metrics = choose(progress, collected.tables, settings, strategy.max_byzantine, void=not enough)
     if enough and not progress.finished:
         weights, memory = strategy.step(progress.memory, collected.accumulator.aggregate())
-        progress = replace(
-            progress, weights=weights, trained_in=round, memory=memory, norms=_with(progress, collected.moved)
-        )
+        norms = (*progress.norms, _medians(collected.distances))
+        progress = replace(progress, weights=weights, trained_in=round, memory=memory, norms=norms)
     report = _report(round, replies, metrics, time.monotonic() - began)
     return replace(progress, round=round), replace(report, void=not enough)
 
@@ -86,24 +85,20 @@ def _score_last(grid: Grid, progress: Progress, settings: Settings, max_byzantin
     return replace(progress, finished=True), report
 
 
-def _spec(round: int, progress: Progress, settings: Settings, loss: bool) -> UpdateSpec:
-    """Return the specification of updates; the declaration of each site later replaces `max_examples`.
+def _norm_limits(progress: Progress, federation: FederationSettings) -> tuple[float, float]:
+    """Return the largest distances that updates may move parameters and statistics.
 
     Statistics have the scale of activations, so their limit in the first round is a multiple of their own norm.
     """
-    federation = settings.federation
-    limits = (federation.norm_limit, federation.norm_multiple * norm(progress.weights.statistics))
-    if progress.norms:
-        parameters, statistics = (median(column) for column in zip(*progress.norms, strict=True))
-        limits = (federation.norm_multiple * parameters, federation.norm_multiple * statistics)
-    tables = head_of(settings.model.head).tables
-    return UpdateSpec(round, progress.weights, limits, federation.max_examples, tables, federation.compression, loss)
+    if not progress.norms:
+        return federation.norm_limit, federation.norm_multiple * norm(progress.weights.statistics)
+    parameters, statistics = _medians(progress.norms)
+    return federation.norm_multiple * parameters, federation.norm_multiple * statistics
 
 
-def _with(progress: Progress, moved: Sequence[tuple[float, float]]) -> tuple[tuple[float, float], ...]:
-    """Return the norms so far, and the median distances of this round."""
-    parameters, statistics = (median(column) for column in zip(*moved, strict=True))
-    return (*progress.norms, (parameters, statistics))
+def _medians(distances: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    parameters, statistics = zip(*distances, strict=True)
+    return median(parameters), median(statistics)
 
 
 def _report(round: int, replies: Replies, metrics: Mapping[str, float | None], seconds: float) -> RoundReport:

@@ -11,19 +11,19 @@ from teledx_fed.config.settings import Settings
 from teledx_fed.core.randomness import generator
 from teledx_fed.core.updates import GlobalModel, Tables
 from teledx_fed.evaluation.intervals import Estimate, table_intervals
-from teledx_fed.evaluation.tables import EFFECTS, add, evidence_counts, scores
+from teledx_fed.evaluation.tables import add, evidence_counts, scores
 from teledx_fed.federation import messages as wire
 from teledx_fed.federation.checkpoint import Progress, Scored
+from teledx_fed.federation.reply_specs import scores_spec
 from teledx_fed.federation.send_and_collect import Replies, named_sites, send_and_collect
 from teledx_fed.federation.statistics import declarations
 from teledx_fed.federation.validation import validate_tables
-from teledx_fed.model.heads import head_of
 
 Means = dict[str, float | None]
 
 
 def ask_for_scores(
-    grid: Grid, model: GlobalModel, split: str, settings: Settings, declared: Mapping[str, int]
+    grid: Grid, model: GlobalModel, split: wire.Split, settings: Settings, declared: Mapping[str, int]
 ) -> tuple[Replies, dict[str, Tables]]:
     """Ask every site to score `model` on `split`; return the replies, and the tables of each site.
 
@@ -33,13 +33,11 @@ def ask_for_scores(
     declared, _ = declarations(grid, nodes, declared, settings)
     content = wire.score_request(model, split)
     sent = [Message(content, dst_node_id=node, message_type=MessageType.EVALUATE) for node in nodes]
-    shapes = {**head_of(settings.model.head).tables}
-    if split == "test":
-        shapes[wire.DESIGN_EFFECTS] = (len(EFFECTS),)
     tables: dict[str, Tables] = {}
 
     def validate(site: str, content: RecordDict) -> Tables | str:
-        return validate_tables(content, shapes, declared.get(site, 0))
+        spec = scores_spec(settings.model.head, declared.get(site, 0), test=split == "test")
+        return validate_tables(content, spec)
 
     return send_and_collect(grid, sent, nodes, settings, validate, tables.__setitem__), dict(sorted(tables.items()))
 

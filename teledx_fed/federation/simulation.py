@@ -17,6 +17,7 @@ from teledx_fed.core.files import make_folder, write_text
 from teledx_fed.core.reports import SILENT, Reporter, RoundReport
 from teledx_fed.evaluation.operating_points import PooledEvidence, pooled_evidence
 from teledx_fed.federation import checkpoint
+from teledx_fed.federation.aggregation import PlainAggregation, local_aggregation_of
 from teledx_fed.federation.checkpoint import Progress
 from teledx_fed.federation.faults import FaultyGrid, checked, with_flipped_labels
 from teledx_fed.federation.in_process import InProcessGrid, WatchedGrid
@@ -102,15 +103,16 @@ def coordinate(
 ) -> Progress:
     """Run the rounds over any grid, as the coordinator; write each to `rounds.jsonl` and to the checkpoint.
 
-    Only a `local` run may use a strategy of another package.
+    Only a `local` run may use a strategy or an aggregation of another package.
     """
     strategy = local_strategy_of(settings) if local else strategy_of(settings)
+    aggregation = local_aggregation_of(settings) if local else PlainAggregation()
     make_folder(folder)
     last = standing(folder, worker)
     _forget_after(folder / LINES, last)
     with ThreadPoolExecutor(1) as scribe:
         written = scribe.submit(lambda: None)
-        for progress, report in rounds(grid, strategy, last, settings, folder):
+        for progress, report in rounds(grid, strategy, last, settings, folder, aggregation):
             written.result()
             written = scribe.submit(
                 _keep, folder, progress, report, partial(reporter.round, report, settings.federation.rounds)

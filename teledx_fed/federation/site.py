@@ -25,7 +25,6 @@ from teledx_fed.evaluation.operating_points import call_referable, choose_operat
 from teledx_fed.evaluation.tables import EFFECTS, table
 from teledx_fed.federation.compression import decode, encode
 from teledx_fed.federation.messages import (
-    CONFIG,
     DESIGN_EFFECTS,
     LARGEST_LOSS,
     LOSS_DECIMALS,
@@ -34,11 +33,14 @@ from teledx_fed.federation.messages import (
     arrays,
     model_of,
     reply,
+    split_of,
     training_of,
 )
+from teledx_fed.federation.reply_specs import EFFECT_DECIMALS
 from teledx_fed.federation.round_state import RoundState
 from teledx_fed.federation.strategies.registry import needs_loss
-from teledx_fed.privacy.outbound import EFFECT_DECIMALS, kind_of
+from teledx_fed.privacy.message_spec import kind_of
+from teledx_fed.privacy.transforms import transformed, transforms_of
 from teledx_fed.training.evaluate import evaluate
 from teledx_fed.training.worker import SiteModel, Worker
 
@@ -64,25 +66,26 @@ class Hospital:
     def train(self, message: Message) -> RecordDict:
         """Score the received model on the validation set, train it, and return both results."""
         model = model_of(message.content, self.worker.network.layout)
-        asked = training_of(message.content)
+        training = training_of(message.content)
         start = self.model_after(model.trained_in, model.weights)
         tables = self._tables(start)
-        trained = self.worker.train(self.site, start, asked, model.round)
+        trained = self.worker.train(self.site, start, training, model.round)
         if trained.model.kept.statistics.size:
             self._statistics.save(model.round, trained.model.kept.statistics)
         train = self.site.shard.train
         labelled = sum(example.oedema is not None for example in train)
         sends_loss = needs_loss(self.settings.strategy.name)
         loss = min(round(trained.loss, LOSS_DECIMALS), LARGEST_LOSS) if sends_loss else None
-        update = LocalUpdate(model.round, trained.model.weights, len(train), labelled, loss, tables)
-        return reply(update, self._travelling(update.weights, model, asked.compression))
+        weights = transformed(trained.model.weights, model.weights, transforms_of(self.settings))
+        update = LocalUpdate(model.round, weights, len(train), labelled, loss, tables)
+        return reply(update, self._compressed(weights, model, training.compression))
 
     def evaluate(self, message: Message) -> RecordDict:
         """Score the received model on the validation set, or on the test set with design effects."""
         model = model_of(message.content, self.worker.network.layout)
         kept = self.model_after(model.trained_in, model.weights)
-        testing = message.content.config_records[CONFIG]["split"] == "test"
-        return RecordDict({TABLES: arrays(self._tested(kept) if testing else self._tables(kept))})
+        tables = self._tested(kept) if split_of(message.content) == "test" else self._tables(kept)
+        return RecordDict({TABLES: arrays(tables)})
 
     def statistics(self, message: Message) -> RecordDict:
         """Return the summary of the site's data. It does not depend on the content of the request."""
@@ -95,36 +98,36 @@ class Hospital:
         examples, fewest = self.site.shard.validation, self.settings.outbound.min_patients
         if len({example.patient for example in examples}) < fewest:
             return {}  # before scoring: an error in scoring would reveal something about a photograph
-        found = self.worker.predictions(self.site.images, model, examples)
-        points = choose_operating_points(found, self.settings.evaluation)
-        return table(found, call_referable(points, found), fewest)
+        predictions = self.worker.predictions(self.site.images, model, examples)
+        points = choose_operating_points(predictions, self.settings.evaluation)
+        return table(predictions, call_referable(points, predictions), fewest)
 
     def _tested(self, model: SiteModel) -> Tables:
         """Test one model and refuse others: from several tests the server could select a model or infer labels."""
         weights, file = model.weights, self.folder / "tested"
-        asked = hashlib.sha256(weights.parameters.tobytes() + weights.statistics.tobytes()).hexdigest()
-        if file.exists() and file.read_text() != asked:
+        digest = hashlib.sha256(weights.parameters.tobytes() + weights.statistics.tobytes()).hexdigest()
+        if file.exists() and file.read_text() != digest:
             raise DataError("message.split must be validation, got test for a second model. A run tests one model.")
-        write_text(file, asked)
+        write_text(file, digest)
         tested = evaluate(self.worker, {self.site.name: self.site}, {"": {self.site.name: [model]}}, self.settings)
-        found, referred = tested.predictions[""][self.site.name], tested.called[""][self.site.name]
-        tables = table(found, referred, self.settings.outbound.min_patients)
+        predictions, called = tested.predictions[""][self.site.name], tested.called[""][self.site.name]
+        tables = table(predictions, called, self.settings.outbound.min_patients)
         if not tables:
             return tables
         drawn = generator(self.settings.seed, self.site.name, purpose="design effects")
-        effects = design_effects(found, referred, self.settings.evaluation.replicates, drawn)
+        effects = design_effects(predictions, called, self.settings.evaluation.replicates, drawn)
         return {**tables, DESIGN_EFFECTS: np.round([effects[name] for name in EFFECTS], EFFECT_DECIMALS)}
 
-    def _travelling(self, trained: Weights, model: GlobalModel, compression: str) -> Mapping[str, NDArray[Any]]:
+    def _compressed(self, weights: Weights, model: GlobalModel, compression: str) -> Mapping[str, NDArray[Any]]:
         """Return the parameters as sent. Later updates include the error of compression (Seide et al. 2014)."""
         if compression == "none":
-            return {PARAMETERS: trained.parameters}
-        owed = trained.parameters - model.weights.parameters
+            return {PARAMETERS: weights.parameters}
+        difference = weights.parameters - model.weights.parameters
         if (unsent := self._unsent.latest(model.trained_in)) is not None:
-            owed += unsent
+            difference += unsent
             self._unsent.drop_before(model.trained_in)
-        sent = encode(owed, trained.layout, compression)
-        self._unsent.save(model.round, owed - decode(sent, trained.layout))
+        sent = encode(difference, weights.layout, compression)
+        self._unsent.save(model.round, difference - decode(sent, weights.layout))
         return sent
 
     def _kept(self, round: int) -> Weights:

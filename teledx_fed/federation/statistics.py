@@ -10,9 +10,10 @@ from teledx_fed.core.examples import Identification, SetAsideReason
 from teledx_fed.core.reports import Counts, Readiness
 from teledx_fed.core.updates import Tables
 from teledx_fed.data.summary import SIDES, by_cell
+from teledx_fed.federation.reply_specs import summary_spec
 from teledx_fed.federation.send_and_collect import Replies, named_sites, send_and_collect
 from teledx_fed.federation.site import STATISTICS
-from teledx_fed.federation.validation import validate_summary
+from teledx_fed.federation.validation import validate_tables
 
 LEAST_PATIENTS = 50
 LEAST_REFERABLE = 5
@@ -31,7 +32,7 @@ def ask_for_statistics(
     tables: dict[str, Tables] = {}
 
     def validate(site: str, content: RecordDict) -> Tables | str:
-        return validate_summary(content, settings.federation.max_examples)
+        return validate_tables(content, summary_spec(settings.federation.max_examples))
 
     return send_and_collect(grid, sent, nodes, settings, validate, tables.__setitem__), dict(sorted(tables.items()))
 

@@ -17,7 +17,7 @@ BLOCKS = "▁▂▃▄▅▆▇█"
 WIDEST = 40
 MOST_SITES = 16
 MARKS: dict[SiteState, tuple[str, str]] = {
-    "training": ("…", "cyan"),
+    "working": ("…", "cyan"),
     "answered": ("✓", "green"),
     "refused": ("✗", "red"),
     "silent": ("–", "yellow"),

@@ -8,10 +8,10 @@ from flwr.app import Context, Message
 from teledx_fed.config.settings import Settings
 from teledx_fed.core.examples import Site
 from teledx_fed.core.reports import RoundReport
-from teledx_fed.federation.aggregation import Aggregation
+from teledx_fed.federation.aggregation import Aggregation, local_aggregation_of
 from teledx_fed.federation.checkpoint import Progress, begin
 from teledx_fed.federation.in_process import InProcessGrid
-from teledx_fed.federation.rounds import PLAIN, rounds
+from teledx_fed.federation.rounds import rounds
 from teledx_fed.federation.site import Hospital, client_app
 from teledx_fed.federation.strategies.registry import local_strategy_of
 from teledx_fed.model.network import build
@@ -32,7 +32,7 @@ class World:
         self,
         spoil: Callable[[str, int, Message], Message] | None = None,
         start: Progress | None = None,
-        aggregation: Aggregation = PLAIN,
+        aggregation: Aggregation | None = None,
     ) -> Iterator[tuple[Progress, RoundReport]]:
         hospitals = {
             name: Hospital(site, self.worker, self.settings, self.folder / "sites" / name)
@@ -50,4 +50,5 @@ class World:
         grid = InProcessGrid([spoiled if spoil is not None else app], list(self.sites))  # type: ignore[list-item]
         strategy = local_strategy_of(self.settings)
         start = start or begin(self.worker.initial.weights)
+        aggregation = aggregation or local_aggregation_of(self.settings)
         yield from rounds(grid, strategy, start, self.settings, self.folder, aggregation)

@@ -20,7 +20,7 @@ from teledx_fed.evaluation.predictions import predictions
 from teledx_fed.evaluation.tables import table
 from teledx_fed.federation.checkpoint import Scored, begin, read, write
 from teledx_fed.federation.first_round import UpdateBuffer
-from teledx_fed.federation.messages import METRICS, PARAMETERS, TABLES, arrays, tables_of, values, vector
+from teledx_fed.federation.messages import METRICS, PARAMETERS, TABLES, arrays, values, vector
 from teledx_fed.federation.scoring import choose, trimmed_mean
 from teledx_fed.federation.strategies.registry import strategy_of
 from teledx_fed.federation.validation import ValidUpdate
@@ -43,7 +43,7 @@ def claiming(examples: int) -> Spoil:
 
 def perfect(reply: Message) -> Message:
     """Multiply the score table of the site by a million."""
-    more = {name: table * 1_000_000 for name, table in tables_of(reply.content).items()}
+    more = {name: values(table) * 1_000_000 for name, table in reply.content.array_records[TABLES].items()}
     reply.content[TABLES] = arrays(more)
     return reply
 
@@ -78,7 +78,7 @@ def run(
     [
         (claiming(1_000_000), "examples must lie in 1…30, got 1000000"),
         pytest.param(claiming(21), "got 21 and 10", marks=pytest.mark.slow),
-        (perfect, "at most 30 eyes"),
+        (perfect, "tables.eyes must lie in 1…30"),
         (moved_by(990), "parameters must move by at most"),
     ],
     ids=["a million examples", "validation eyes as examples", "a million perfect eyes", "a norm of 990"],

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from flwr.app import ArrayRecord
+from flwr.app import ArrayRecord, RecordDict
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays as numpy_arrays
@@ -12,8 +12,9 @@ from teledx_fed.core.updates import LocalUpdate
 from teledx_fed.core.weights import Layout, Weights
 from teledx_fed.federation import messages as wire
 from teledx_fed.federation.compression import CODECS, decode, encode
+from teledx_fed.federation.reply_specs import UpdateSpec
 from teledx_fed.federation.round_state import RoundState
-from teledx_fed.federation.validation import UpdateSpec, ValidUpdate, validate_update
+from teledx_fed.federation.validation import ValidUpdate, validate_update
 
 LAYOUT = Layout((("conv.weight", (3, 2)), ("head.bias", (4,))), (("bn.running_var", (2,)),))
 START = Weights(np.arange(10, dtype=np.float32), np.ones(2, np.float32), LAYOUT)
@@ -43,7 +44,12 @@ def reply(compression: str, **spoilt: np.ndarray) -> ValidUpdate | str:
     difference = np.linspace(-0.1, 0.1, 10, dtype=np.float32)
     update = LocalUpdate(1, START, 10, 0, None, {})
     content = wire.reply(update, {**encode(difference, LAYOUT, compression), **spoilt})
-    return validate_update(content, UpdateSpec(1, START, (10.0, 10.0), 100, {}, compression))
+    return validated(content, compression)
+
+
+def validated(content: RecordDict, compression: str) -> ValidUpdate | str:
+    spec = UpdateSpec(1, LAYOUT, "grade", compression).of_site(photographs=100)
+    return validate_update(content, spec, START, (10.0, 10.0))
 
 
 @pytest.mark.parametrize("compression", CODECS)
@@ -52,19 +58,19 @@ def test_an_update_is_decoded_before_its_values_are_validated(compression: str) 
     assert isinstance(found, ValidUpdate)
     expected = START.parameters + np.linspace(-0.1, 0.1, 10, dtype=np.float32)
     np.testing.assert_allclose(found.update.weights.parameters, expected, atol=1e-3)
-    assert found.moved[0] == pytest.approx(np.linalg.norm(np.linspace(-0.1, 0.1, 10)), rel=0.01)
+    assert found.distances[0] == pytest.approx(np.linalg.norm(np.linspace(-0.1, 0.1, 10)), rel=0.01)
 
 
 @pytest.mark.parametrize(
     ("spoilt", "reason"),
     [
-        ({"scales": np.float32([np.nan, 1])}, "parameters must be finite"),
-        ({"scales": np.float32([np.inf, 1])}, "parameters must be finite"),
+        ({"scales": np.float32([np.nan, 1])}, "scales must be finite"),
+        ({"scales": np.float32([np.inf, 1])}, "scales must be finite"),
         ({"scales": np.float32([1, 1e6])}, "parameters must move by at most 10"),
         ({"scales": np.ones(2)}, r"scales must be float32 \(2,\), got float64"),
         ({"scales": np.ones(3, np.float32)}, r"scales must be float32 \(2,\)"),
         ({"parameters": np.zeros(10, np.float32)}, r"parameters must be int8 \(10,\), got float32"),
-        ({"patients": np.zeros(1)}, "parameters must hold the arrays"),
+        ({"patients": np.zeros(1)}, "parameters must be those agreed"),
     ],
 )
 def test_every_fault_of_a_compressed_update_is_named(spoilt: dict[str, np.ndarray], reason: str) -> None:
@@ -76,9 +82,9 @@ def test_every_fault_of_a_compressed_update_is_named(spoilt: dict[str, np.ndarra
 def test_the_server_chooses_the_compression() -> None:
     update = LocalUpdate(1, START, 10, 0, None, {})
     whole = wire.reply(update, {wire.PARAMETERS: START.parameters})
-    assert isinstance(validate_update(whole, UpdateSpec(1, START, (10.0, 10.0), 100, {}, "int8")), str)
+    assert isinstance(validated(whole, "int8"), str)
     small = wire.reply(update, encode(START.parameters * 0, LAYOUT, "int8"))
-    assert isinstance(validate_update(small, UpdateSpec(1, START, (10.0, 10.0), 100, {}, "none")), str)
+    assert isinstance(validated(small, "none"), str)
 
 
 def test_what_is_lost_in_one_round_is_sent_in_later_ones() -> None:

@@ -62,11 +62,11 @@ def wordy(reply: Message) -> Message:
 
 
 FAULTS: dict[str, tuple[Spoil, str]] = {
-    "another record": (wordy, "records must be"),
-    "nothing": (answering(lambda tables: tables.clear()), "all that were asked for"),
-    "a table more": (answering(lambda tables: tables.update(names=np.zeros(3))), "all that were asked for"),
+    "another record": (wordy, "records of arrays must be those agreed"),
+    "nothing": (answering(lambda tables: tables.clear()), "tables must be those agreed"),
+    "a table more": (answering(lambda tables: tables.update(names=np.zeros(3))), "tables must be those agreed"),
     "another shape": (answering(lambda tables: tables.update(grades=np.zeros(6))), r"must be float64 \(5,\)"),
-    "less than nothing": (answering(lambda tables: tables.update(grades=-np.ones(5))), "whole counts"),
+    "less than nothing": (answering(lambda tables: tables.update(grades=-np.ones(5))), "grades must lie in 0"),
     "two totals": (answering(lambda tables: tables.update(grades=np.ones(5))), "one total"),
     "an error": (lambda reply: Message(error=Error(2, "ValueError"), metadata=reply.metadata), "ValueError"),
 }

@@ -1,14 +1,13 @@
 """The strategy of docs/extending.md, installed as another package."""
 
-import re
 import sys
-import tomllib
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from extension_package import install
 from federated_world import World
 
 from teledx_fed.config.loading import build, compose, load, save
@@ -16,25 +15,13 @@ from teledx_fed.config.settings import Settings
 from teledx_fed.core.examples import Site
 from teledx_fed.federation.strategies.registry import local_strategy_of, strategy_of
 
-PAGE = (Path(__file__).parents[2] / "docs" / "extending.md").read_text("utf-8")
-EXAMPLE = dict(re.findall(r"```(\w+)\n(.*?)```", PAGE.split("\n## A strategy\n")[1].split("\n## ")[0], re.DOTALL))
-((GROUP, POINTS),) = tomllib.loads(EXAMPLE["toml"])["project"]["entry-points"].items()
-((NAME, VALUE),) = POINTS.items()
-MODULE = VALUE.partition(":")[0]
-
 
 @pytest.fixture
 def settings(tmp_path: Path, tiny_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """Install the package of the strategy as pip does, and return settings that name the strategy."""
-    metadata = tmp_path / f"{MODULE}-1.0.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {MODULE}\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text(f"[{GROUP}]\n{NAME} = {VALUE}\n")
-    (tmp_path / f"{MODULE}.py").write_text(EXAMPLE["python"])
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, MODULE, raising=False)
+    """Install the package of the strategy, and return settings that name the strategy."""
     plain = tiny_settings()
-    return replace(plain, strategy=replace(plain.strategy, name=NAME))
+    name = install("A strategy", tmp_path / "installed", monkeypatch)
+    return replace(plain, strategy=replace(plain.strategy, name=name))
 
 
 def test_a_strategy_of_another_package_runs_two_rounds(
@@ -57,13 +44,13 @@ def test_a_strategy_of_another_package_is_refused_outside_a_local_run(settings: 
     refused: tuple[Callable[[], object], ...] = (
         lambda: build(asdict(settings)),
         lambda: load(tmp_path / "config.yaml"),
-        lambda: compose(["experiment=quick", f"strategy.name={NAME}"]),
+        lambda: compose(["experiment=quick", f"strategy.name={settings.strategy.name}"]),
         lambda: strategy_of(settings),
         lambda: local_strategy_of(replace(settings, simulation=replace(settings.simulation, backend="ray"))),
     )
     for attempt in refused[:4]:
         with pytest.raises(ValueError, match=r"strategy\.name must be one of fedavg, .*Choose one of these"):
             attempt()
-    assert MODULE not in sys.modules, "no code of the package ran"
-    with pytest.raises(ValueError, match=rf"simulation\.backend with {NAME} must be one of in_process"):
+    assert "averaged_steps" not in sys.modules, "no code of the package ran"
+    with pytest.raises(ValueError, match=r"simulation\.backend with averaged_steps must be one of in_process"):
         refused[4]()

@@ -30,7 +30,7 @@ def test_the_page_tells_rounds_time_left_course_and_every_site() -> None:
     for round, auroc in enumerate((0.5, 0.7, 0.9), start=1):
         page.round(report(round, auroc, accepted=("aravind",)), 6)
     page.round(report(4, 0.8, accepted=("aravind",), refused={"ddr": "got\nNaN"}, silent=("eyepacs",)), 6)
-    page.site("aravind", "training")
+    page.site("aravind", "working")
     page.progress(3, 6)
     text = shown(page)
     assert "3/6 30.0 s, 30.0 s left" in text
@@ -69,7 +69,7 @@ from teledx_fed.core.reports import RoundReport
 from teledx_fed.reporting.progress import TerminalReporter
 with TerminalReporter() as reporter:
     reporter.phase("rounds")
-    reporter.site("north", "training")
+    reporter.site("north", "working")
     reporter.round(RoundReport(round=1, ended="", accepted=("north",), metrics={"referable_auroc": 0.75}), 2)
 """
     ours, theirs = pty.openpty()

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from teledx_fed.deployment.common.acknowledgement import EMPTY, Heads, LogHead, received
 from teledx_fed.deployment.common.audit import AuditLog, entries
 from teledx_fed.federation import messages as wire
+from teledx_fed.privacy.message_spec import Unreadable
 
 AUDIT = "audit"
 """The record of a message that holds the heads."""
@@ -49,11 +50,12 @@ class LogHeads:
             return {}
         record = dict(message.content.array_records[AUDIT]) if AUDIT in message.content.array_records else {}
         del message.content[AUDIT]
-        if set(record) != {OWN, SEEN} or any(
-            (array.dtype, tuple(array.shape)) != FORM or not wire.well_formed(array) for array in record.values()
-        ):
+        if set(record) != {OWN, SEEN}:
             return {}
-        heads = Heads(*(unpacked(wire.values(record[name])) for name in (OWN, SEEN)))
+        own, seen = (wire.read(record[name], *FORM) for name in (OWN, SEEN))
+        if isinstance(own, Unreadable) or isinstance(seen, Unreadable):
+            return {}
+        heads = Heads(unpacked(own), unpacked(seen))
         self._seen[site] = heads.own
         return heads.facts()
 

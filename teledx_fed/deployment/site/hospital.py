@@ -24,7 +24,7 @@ from teledx_fed.deployment.site import approvals, budget, lineage, questions
 from teledx_fed.deployment.site.approvals import Approval
 from teledx_fed.deployment.site.disk_space import has_room
 from teledx_fed.deployment.site.monitoring import Outcome, Tally
-from teledx_fed.deployment.site.outbound_message import outbound_content, outbound_rules
+from teledx_fed.deployment.site.outbound_message import outbound_fault
 from teledx_fed.deployment.site.questions import TEST, TRAINING
 from teledx_fed.deployment.site.request import Request, request_of
 from teledx_fed.deployment.site.settings import SiteDirectory
@@ -33,8 +33,7 @@ from teledx_fed.federation import messages as wire
 from teledx_fed.federation.messages import model_of
 from teledx_fed.federation.site import FAILED, Hospital, client_app
 from teledx_fed.model.network import build as build_network
-from teledx_fed.privacy.outbound import kind_of
-from teledx_fed.privacy.outbound import refusal as stopped
+from teledx_fed.privacy.message_spec import kind_of
 from teledx_fed.training.compute import place
 from teledx_fed.training.worker import Worker
 
@@ -104,10 +103,8 @@ class MessageHandler:
         hospital = self._hospital(home, asked.run, worker, settings)
         self._spend(home, asked, hospital, day)
         reply = self._app(message, context)
-        if reply.has_content() and (
-            stop := stopped(outbound_content(reply), outbound_rules(message, hospital, asked.training))
-        ):
-            raise Refused(Refusal.OUTBOUND, stop)
+        if reply.has_content() and (reason := outbound_fault(reply, message, hospital, asked.training)):
+            raise Refused(Refusal.OUTBOUND, reason)
         return reply
 
     def _of(self, context: Context) -> Hospital:

@@ -1,69 +1,37 @@
-"""The contents of a reply as plain values, and the outbound rules that apply to it."""
-
-from dataclasses import replace
-from functools import partial
+"""Check of a reply before it leaves the hospital, with the hospital's own counts."""
 
 from flwr.app import Message, MessageType
 
 from teledx_fed.core.updates import LocalTraining
-from teledx_fed.data.summary import SHAPES as COUNTS
-from teledx_fed.data.summary import inconsistency, rounded_up
-from teledx_fed.evaluation.tables import EFFECTS
+from teledx_fed.data.summary import rounded_up
 from teledx_fed.federation import messages as wire
-from teledx_fed.federation.compression import form
+from teledx_fed.federation.reply_specs import UpdateSpec, scores_spec, summary_spec
 from teledx_fed.federation.site import STATISTICS, Hospital
 from teledx_fed.federation.strategies.registry import needs_loss
-from teledx_fed.privacy.outbound import Allowed, Form, Group, Outgoing, counts, scores, weights
+from teledx_fed.privacy.message_spec import MessageSpec, fault
 
 
-def outbound_content(reply: Message) -> Outgoing:
-    """Return a reply's contents; `others` names arrays that hold more than values, such as text in the header."""
-    content = reply.content
-    records = content.array_records
-    hiding = [
-        f"{name}.{key}" for name, record in records.items() for key in record if not wire.well_formed(record[key])
-    ]
-    return Outgoing(
-        arrays={
-            name: {key: wire.values(array) for key, array in record.items() if wire.well_formed(array)}
-            for name, record in records.items()
-        },
-        numbers={name: dict(record) for name, record in content.metric_records.items()},
-        others=[*content.config_records, *hiding],
-    )
+def outbound_fault(reply: Message, request: Message, hospital: Hospital, training: LocalTraining | None) -> str | None:
+    """Return why the reply to `request` must not leave, or None. Only the hospital may read the reason."""
+    spec = reply_spec(request, hospital, training)
+    if spec is None:
+        return f"no reply is specified to a message of type {request.metadata.message_type}"
+    return fault(wire.contents(reply.content, spec), spec)
 
 
-def outbound_rules(asked: Message, hospital: Hospital, training: LocalTraining | None) -> Allowed:
-    """Return the rules for the reply to a message; no count may exceed the hospital's number of photographs."""
-    fewest, head, site = hospital.settings.outbound.min_patients, hospital.settings.model.head, hospital.site
-    held = len(site.shard) + len(site.set_aside)
-    if training is not None:
-        return _update(asked, hospital, training, scores(head, fewest, held))
-    if asked.metadata.message_type == STATISTICS:
-        most = rounded_up(held, fewest)
-        counted = replace(counts(COUNTS, fewest, most), disagreement=partial(inconsistency, most_photographs=most))
-        return Allowed({wire.TABLES: counted})
-    testing = asked.metadata.message_type == MessageType.EVALUATE and asked.content[wire.CONFIG]["split"] == "test"
-    effects = {wire.DESIGN_EFFECTS: len(EFFECTS)} if testing else None
-    return Allowed({wire.TABLES: scores(head, fewest, held, effects)})
-
-
-def _update(asked: Message, hospital: Hospital, training: LocalTraining, tables: Group) -> Allowed:
-    layout, examples = hospital.worker.network.layout, len(hospital.site.shard.train)
-    parameters = form(layout, training.compression)
-    statistics = {wire.STATISTICS: ("float32", layout.sizes[1:])}
-    numbers = {
-        "round": _exactly(int(str(asked.content[wire.CONFIG]["round"]))),
-        "examples": _exactly(examples),
-        "oedema-examples": Form("int64", (), 0, examples),
-    }
-    if needs_loss(hospital.settings.strategy.name):
-        numbers["train_loss"] = Form("float64", (), 0, wire.LARGEST_LOSS, decimals=wire.LOSS_DECIMALS)
-    return Allowed(
-        {wire.PARAMETERS: weights(parameters), wire.STATISTICS: weights(statistics), wire.TABLES: tables},
-        {wire.METRICS: numbers},
-    )
-
-
-def _exactly(value: int) -> Form:
-    return Form("int64", (), value, value)
+def reply_spec(request: Message, hospital: Hospital, training: LocalTraining | None) -> MessageSpec | None:
+    """Return the specification of the reply to a message; None for a type of message that has none."""
+    site, settings = hospital.site, hospital.settings
+    photographs, min_patients = len(site.shard) + len(site.set_aside), settings.outbound.min_patients
+    kind = request.metadata.message_type
+    if kind == MessageType.TRAIN and training is not None:
+        round, layout = int(str(request.content[wire.CONFIG]["round"])), hospital.worker.network.layout
+        loss = needs_loss(settings.strategy.name)
+        spec = UpdateSpec(round, layout, settings.model.head, training.compression, loss)
+        return spec.of_site(photographs, len(site.shard.train), min_patients)
+    if kind == MessageType.EVALUATE:
+        test = wire.split_of(request.content) == "test"
+        return scores_spec(settings.model.head, photographs, min_patients, test=test)
+    if kind == STATISTICS:
+        return summary_spec(rounded_up(photographs, min_patients), min_patients)
+    return None

@@ -17,7 +17,7 @@ from teledx_fed.core.formatting import duration, size
 from teledx_fed.core.reports import SILENT
 from teledx_fed.core.updates import GlobalModel
 from teledx_fed.deployment.site.checks.check import Check, Checks, fail, ok, warn
-from teledx_fed.deployment.site.outbound_message import outbound_content, outbound_rules
+from teledx_fed.deployment.site.outbound_message import outbound_fault
 from teledx_fed.deployment.site.settings import SiteDirectory
 from teledx_fed.deployment.site.terms import data_refusal
 from teledx_fed.federation import messages as wire
@@ -25,7 +25,6 @@ from teledx_fed.federation.in_process import InProcessGrid
 from teledx_fed.federation.site import Hospital, client_app
 from teledx_fed.model.network import build as build_network
 from teledx_fed.model.runtime import has_cuda
-from teledx_fed.privacy.outbound import refusal
 from teledx_fed.training.compute import place
 from teledx_fed.training.worker import Worker
 
@@ -133,7 +132,7 @@ def _seconds(site: Site, part: Site, settings: Settings, took: dict[str, float])
 
 
 def _leaving(message: Message, reply: Message, hospital: Hospital) -> Check:
-    allowed = outbound_rules(message, hospital, wire.training_of(message.content))
-    if (stop := refusal(outbound_content(reply), allowed)) is not None:
-        return fail("outbound", f"what was learned may not leave: {stop}", "Tell those who look after teledx_fed.")
-    return ok("outbound", "what was learned may leave by the outbound rules")
+    reason = outbound_fault(reply, message, hospital, wire.training_of(message.content))
+    if reason is not None:
+        return fail("outbound", f"the update may not leave: {reason}", "Report it to the maintainers of teledx_fed.")
+    return ok("outbound", "the update may leave by the outbound rules")

@@ -13,20 +13,30 @@ from hypothesis import strategies as st
 from teledx_fed.core.examples import Example
 from teledx_fed.evaluation.predictions import predictions
 from teledx_fed.evaluation.tables import table
-from teledx_fed.privacy.outbound import Allowed, Form, Outgoing, counts, kind_of, refusal, scores, weights
+from teledx_fed.federation.reply_specs import score_tables as tables_spec
+from teledx_fed.privacy.message_spec import (
+    MessageContent,
+    MessageSpec,
+    RecordSpec,
+    ValueSpec,
+    counts,
+    fault,
+    kind_of,
+    weights,
+)
 
 EYES, MOST_EYES = 20, 30
-ALLOWED = Allowed(
+SPEC = MessageSpec(
     arrays={
         "parameters": weights({"parameters": ("int8", (6,)), "scales": ("float32", (2,))}),
         "statistics": weights({"statistics": ("float32", (4,))}),
-        "tables": scores("grade", 5, MOST_EYES, effects={"design_effects": 3}),
+        "tables": tables_spec("grade", 5, MOST_EYES, effects={"design_effects": 3}),
     },
     numbers={
         "metrics": {
-            "round": Form("int64", low=3, high=3),
-            "examples": Form("int64", low=1, high=100),
-            "train_loss": Form("float64", low=0, high=1e6, decimals=2),
+            "round": ValueSpec("int64", low=3, high=3),
+            "examples": ValueSpec("int64", low=1, high=100),
+            "train_loss": ValueSpec("float64", low=0, high=1e6, decimals=2),
         }
     },
 )
@@ -35,13 +45,13 @@ ALLOWED = Allowed(
 def score_tables() -> dict[str, np.ndarray]:
     examples = [Example(None, n % 5, str(n)) for n in range(EYES)]  # type: ignore[arg-type]
     drawn = np.random.default_rng(0).dirichlet(np.ones(5), EYES)
-    said = predictions(examples, drawn)
-    found = table(said, said.referable_score >= 0.5, min_patients=1)
-    return {**found, "design_effects": np.array([1, 1.25, 1.5])}
+    scored = predictions(examples, drawn)
+    tables = table(scored, scored.referable_score >= 0.5, min_patients=1)
+    return {**tables, "design_effects": np.array([1, 1.25, 1.5])}
 
 
-def honest() -> Outgoing:
-    return Outgoing(
+def honest() -> MessageContent:
+    return MessageContent(
         arrays={
             "parameters": {
                 "parameters": np.array([-127, 0, 1, 2, 3, 127], np.int8),
@@ -155,7 +165,7 @@ TRICKS: dict[str, tuple[Spoil, str]] = {
     "a complex number": (number("train_loss", 0.29 + 1j), "must be float, got complex"),
     "a number of a megabyte": (number("examples", 1 << 8_000_000), "metrics.examples must be int64"),
     "a number just beyond 64 bits": (number("examples", 2**63), "metrics.examples must be int64"),
-    "another round": (number("round", 4), r"metrics.round must lie in 3…3"),
+    "another round": (number("round", 4), r"metrics.round must be 3, got 4"),
     "more examples than can be": (number("examples", 101), r"must lie in 1…100"),
     "digits behind a loss": (number("train_loss", 0.2900001), "must be rounded to 2 decimals"),
     "the last bit of a loss": (number("train_loss", float(np.nextafter(0.29, 1))), "must be rounded to 2 decimals"),
@@ -180,51 +190,51 @@ TRICKS: dict[str, tuple[Spoil, str]] = {
 }
 
 
-def spoilt(spoil: Spoil) -> Outgoing:
+def spoilt(spoil: Spoil) -> MessageContent:
     message = honest()
     spoil(message)
     return message
 
 
 def test_what_was_agreed_may_leave() -> None:
-    assert refusal(honest(), ALLOWED) is None
+    assert fault(honest(), SPEC) is None
 
 
 def test_a_site_with_few_patients_may_send_no_table() -> None:
-    assert refusal(spoilt(lambda m: m.arrays["tables"].clear()), ALLOWED) is None
+    assert fault(spoilt(lambda m: m.arrays["tables"].clear()), SPEC) is None
 
 
 @pytest.mark.parametrize("name", TRICKS)
 def test_every_trick_is_refused(name: str) -> None:
     spoil, reason = TRICKS[name]
-    found = refusal(spoilt(spoil), ALLOWED)
-    assert found is not None
-    assert re.search(reason, found), found
+    got = fault(spoilt(spoil), SPEC)
+    assert got is not None
+    assert re.search(reason, got), got
 
 
 def test_a_record_of_any_other_kind_is_refused_by_name() -> None:
-    found = refusal(replace(honest(), others=["config", "x" * 10**6]), ALLOWED)
-    assert found is not None
-    assert "config" in found
-    assert len(found) < 200
+    reason = fault(replace(honest(), others=["config", "x" * 10**6]), SPEC)
+    assert reason is not None
+    assert "config" in reason
+    assert len(reason) < 200
 
 
 def test_a_view_of_a_larger_buffer_is_its_values() -> None:
     larger = np.ones((2, 100), np.float32)
-    assert refusal(spoilt(array("parameters", "scales", larger[:, 50])), ALLOWED) is None
+    assert fault(spoilt(array("parameters", "scales", larger[:, 50])), SPEC) is None
 
 
 def test_nothing_is_agreed_by_default() -> None:
-    assert refusal(Outgoing({}), Allowed({})) is None
-    assert refusal(honest(), Allowed({})) is not None
-    assert refusal(Outgoing({}), ALLOWED) is not None
+    assert fault(MessageContent({}), MessageSpec({})) is None
+    assert fault(honest(), MessageSpec({})) is not None
+    assert fault(MessageContent({}), SPEC) is not None
 
 
 names = st.text(min_size=1, max_size=12)
 dtypes = st.sampled_from([*np.typecodes["AllInteger"], *np.typecodes["AllFloat"], "?", "S3", "U3", "O", "V4", ">f4"])
 shapes = st.lists(st.integers(0, 7), max_size=3).map(tuple)
 texts = st.text() | st.binary()
-places = st.sampled_from([(record, name) for record, group in ALLOWED.arrays.items() for name in group.forms])
+places = st.sampled_from([(record, name) for record, group in SPEC.arrays.items() for name in group.arrays])
 
 
 @given(place=places, name=names)
@@ -241,53 +251,53 @@ def test_any_name_more_or_less_or_other_is_refused(place: tuple[str, str], name:
             arrays[name] = arrays.pop(there)
         else:
             continue
-        assert refusal(message, ALLOWED) is not None
+        assert fault(message, SPEC) is not None
 
 
 @given(place=places, dtype=dtypes)
 def test_any_other_dtype_is_refused(place: tuple[str, str], dtype: str) -> None:
     record, name = place
-    form = ALLOWED.arrays[record].forms[name]
+    form = SPEC.arrays[record].arrays[name]
     if np.dtype(dtype) != np.dtype(form.dtype):
-        assert refusal(spoilt(array(record, name, np.zeros(form.shape, dtype))), ALLOWED) is not None
+        assert fault(spoilt(array(record, name, np.zeros(form.shape, dtype))), SPEC) is not None
 
 
 @given(place=places, shape=shapes)
 def test_any_other_shape_is_refused(place: tuple[str, str], shape: tuple[int, ...]) -> None:
     record, name = place
-    form = ALLOWED.arrays[record].forms[name]
+    form = SPEC.arrays[record].arrays[name]
     if shape != form.shape:
-        assert refusal(spoilt(array(record, name, np.ones(shape, form.dtype))), ALLOWED) is not None
+        assert fault(spoilt(array(record, name, np.ones(shape, form.dtype))), SPEC) is not None
 
 
-@given(place=places, text=texts, number_name=st.sampled_from(sorted(ALLOWED.numbers["metrics"])))
+@given(place=places, text=texts, number_name=st.sampled_from(sorted(SPEC.numbers["metrics"])))
 def test_any_text_anywhere_is_refused(place: tuple[str, str], text: str | bytes, number_name: str) -> None:
     for spoil in (array(*place, text), array(*place, np.array(text)), number(number_name, text)):
-        assert refusal(spoilt(spoil), ALLOWED) is not None
-    assert refusal(replace(honest(), others=[str(text)]), ALLOWED) is not None
+        assert fault(spoilt(spoil), SPEC) is not None
+    assert fault(replace(honest(), others=[str(text)]), SPEC) is not None
 
 
 @given(value=st.floats())
 def test_no_float_but_a_rounded_one_passes_for_a_loss(value: float) -> None:
     fits = 0 <= value <= 1e6 and value == round(value, 2) and str(value) != "-0.0"
-    assert (refusal(spoilt(number("train_loss", value)), ALLOWED) is None) == fits
+    assert (fault(spoilt(number("train_loss", value)), SPEC) is None) == fits
 
 
-SUMMARY = Allowed({"tables": counts({"grades": (5,), "patients": (1,)}, cell=10, most=200)})
+SUMMARY = MessageSpec({"tables": RecordSpec(counts({"grades": (5,), "patients": (1,)}, cell=10, most=200))})
 
 
-def summary(*grades: float) -> Outgoing:
-    return Outgoing({"tables": {"grades": np.array(grades, np.float64), "patients": np.array([50.0])}})
+def summary(*grades: float) -> MessageContent:
+    return MessageContent({"tables": {"grades": np.array(grades, np.float64), "patients": np.array([50.0])}})
 
 
 def test_counts_leave_in_whole_cells() -> None:
-    assert refusal(summary(0, 10, 20, 0, 200), SUMMARY) is None
+    assert fault(summary(0, 10, 20, 0, 200), SUMMARY) is None
     for wrong in (1, 9, 11, 10.5, -10, -0.0, 210, np.nan, np.inf):
-        assert refusal(summary(0, wrong, 20, 0, 200), SUMMARY) is not None, wrong
-    assert "multiples of 10" in str(refusal(summary(0, 11, 20, 0, 200), SUMMARY))
+        assert fault(summary(0, wrong, 20, 0, 200), SUMMARY) is not None, wrong
+    assert "multiples of 10" in str(fault(summary(0, 11, 20, 0, 200), SUMMARY))
     empty = summary(0, 0, 0, 0, 0)
     empty.arrays["tables"].clear()  # type: ignore[attr-defined]
-    assert refusal(empty, SUMMARY) is not None
+    assert fault(empty, SUMMARY) is not None
 
 
 def test_an_error_leaves_as_a_word_that_was_there_before() -> None:
