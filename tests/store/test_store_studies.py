@@ -224,7 +224,7 @@ def test_what_was_stored_is_compared_with_its_digest(store: Store) -> None:
     with store._database.connection() as connection:
         _drop_guard(connection, "suggestions")
         connection.execute(sa.text("UPDATE suggestions SET diagnosis = replace(diagnosis, 'refer', 'rescreen')"))
-    with pytest.raises(ValueError, match="must be as it was written"):
+    with pytest.raises(ValueError, match="must have the digest"):
         store.suggestions(study)
 
 
