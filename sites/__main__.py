@@ -224,7 +224,7 @@ def features(
     settings = Settings(data=data, model=begun)
     with TerminalReporter() as reporter:
         reporter.phase("photographs")
-        found, images = collections(settings, reporter)
+        found, images = collections(data, reporter)
         network = place(build(settings.model, settings.seed), settings, reporter)
         reporter.phase("features")
         table = embeddings(network, images, found["site"].examples, workers, reporter)

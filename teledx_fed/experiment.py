@@ -21,7 +21,7 @@ from teledx_fed.reporting.schema import Part
 from teledx_fed.reporting.tracking import Tracker, tracked
 from teledx_fed.reporting.wording import no_bundle, verdict
 from teledx_fed.training.baselines import local_models_everywhere, train_baselines
-from teledx_fed.training.bundling import write_bundles
+from teledx_fed.training.bundling import TrainingFacts, write_bundles
 from teledx_fed.training.evaluate import evaluate
 from teledx_fed.training.worker import SiteModel, Worker, build_workers
 
@@ -128,5 +128,9 @@ def _write_bundles(
     reporter.phase("bundles")
     (only,) = parts
     present, tested = settings.partition.present(only.sites), only.evaluation.among(["federated"])
-    best_round = only.part.best_round
-    write_bundles(worker, present, only.models, tested, settings, best_round, folder, reporter)
+    trained: TrainingFacts = {
+        "network": settings.model.name,
+        "hospitals": len(present),
+        "best_round": only.part.best_round,
+    }
+    write_bundles(worker, present, only.models, tested, settings.data, trained, folder, reporter)

@@ -1,9 +1,12 @@
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from runs import ROOT, Start
 from tiny_images import TinyImages, TinyPhotograph
 
 from teledx_fed.config.loading import build
@@ -88,3 +91,21 @@ def tiny_settings(tmp_path: Path) -> Callable[..., Settings]:
         return build({**values, **top})
 
     return make
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def start(cache: Path, tmp_path: Path) -> Start:
+    """Return a function that starts `run_simulation.py`; the runs of a module share prepared photographs."""
+
+    def begin(*overrides: str) -> "subprocess.Popen[str]":
+        keep_cache = [] if any(o.startswith("resume=") for o in overrides) else [f"data.cache={cache}"]
+        command = [sys.executable, str(ROOT / "run_simulation.py"), *overrides, *keep_cache]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, cwd=tmp_path, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
+
+    return begin

@@ -5,11 +5,15 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 from PIL import Image
 from pydicom import Dataset, dcmwrite, uid
 from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import encapsulate
+
+from teledx_fed.data.dicom import read_dataset
+from teledx_fed.data.dicom_pixels import pixels as decoded_pixels
 
 OPHTHALMIC = uid.OphthalmicPhotography8BitImageStorage
 JPEG, J2K_LOSSLESS, J2K = uid.JPEGBaseline8Bit, uid.JPEG2000Lossless, uid.JPEG2000
@@ -83,3 +87,20 @@ def saved(folder: Path, dataset: Dataset, name: str = "photograph") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content_of(dataset))
     return path
+
+
+def shown(dataset: Dataset) -> NDArray[np.uint8]:
+    """Return the pixels that the program reads from a data set, height × width × 3."""
+    return decoded_pixels(read_dataset(content_of(dataset), "photograph"), "photograph")
+
+
+def refusal(content: bytes) -> str:
+    """Return the message with which the program refuses a file."""
+    with pytest.raises(ValueError, match="or leave it out") as caught:
+        decoded_pixels(read_dataset(content, "ward/7"), "ward/7")
+    return str(caught.value)
+
+
+def stacked(grey: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """Return grey levels as RGB."""
+    return np.stack([grey.astype(np.uint8)] * 3, axis=-1)

@@ -36,15 +36,15 @@ class Terminal:
 
     def _read(self, block: str) -> tuple[int, str]:
         assert self._shell.stdout is not None
-        said = ""
+        output = ""
         with self._log.open("a") as log:
             log.write(f"\n{datetime.now():%H:%M:%S}\n{block.rstrip()}\n")
             for line in self._shell.stdout:
                 if line.startswith(self._end):
-                    return int(line.split()[-1]), said
+                    return int(line.split()[-1]), output
                 log.write(line)
-                said += line
-        raise AssertionError(f"this ended badly:\n{block}\nIt said:\n{said}")
+                output += line
+        raise AssertionError(f"this ended badly:\n{block}\nIt said:\n{output}")
 
 
 class Machine:
@@ -61,9 +61,9 @@ class Machine:
         (self.folder / "hosts").write_text("".join(f"{address} {name}\n" for name, address in lines.items()))
         self.terminal.run(f"mount --bind '{self.folder}/hosts' /etc/hosts")
 
-    def shows(self, there: Path, here: str) -> None:
+    def shows(self, far: Path, near: str) -> None:
         """Mount another folder on this machine, read-only."""
-        self.terminal.run(f"mkdir -p {here}\nmount --bind '{there}' {here}\nmount -o remount,ro,bind {here}")
+        self.terminal.run(f"mkdir -p {near}\nmount --bind '{far}' {near}\nmount -o remount,ro,bind {near}")
 
 
 @contextmanager
@@ -93,9 +93,9 @@ def machine(name: str, folder: Path) -> Iterator[Machine]:
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(CLEAN)}
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(CLEAN)}
     commands = (folder / "commands", Path(sys.base_prefix) / "bin", "/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin")
-    return {**kept, "HOME": "/srv/teledx", "PATH": os.pathsep.join(map(str, commands))}
+    return {**variables, "HOME": "/srv/teledx", "PATH": os.pathsep.join(map(str, commands))}
 
 
 def _command(path: Path, line: str) -> None:
@@ -107,8 +107,8 @@ def connect(one: Machine, other: Machine, number: int) -> tuple[str, str]:
     """Connect two machines by a cable, and return the addresses at its ends."""
     ends = {one: f"192.0.2.{4 * number + 1}", other: f"192.0.2.{4 * number + 2}"}
     cable = f"cable{number}"
-    here, there = (["netns", str(end.process)] for end in ends)
-    subprocess.run(["ip", "link", "add", cable, *here, "type", "veth", "peer", "name", cable, *there], check=True)
+    near, far = (["netns", str(end.process)] for end in ends)
+    subprocess.run(["ip", "link", "add", cable, *near, "type", "veth", "peer", "name", cable, *far], check=True)
     for end, address in ends.items():
         end.terminal.run(f"ip address add {address}/30 dev {cable}\nip link set {cable} up")
     return ends[one], ends[other]

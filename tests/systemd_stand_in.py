@@ -99,8 +99,8 @@ def _bytes(size: str) -> int:
 
 
 def _system_calls(group: str) -> set[str]:
-    told = subprocess.run(["systemd-analyze", "syscall-filter", group], capture_output=True, text=True, check=True)
-    names = [line.strip() for line in told.stdout.splitlines()[1:] if line.strip() and "#" not in line]
+    process = subprocess.run(["systemd-analyze", "syscall-filter", group], capture_output=True, text=True, check=True)
+    names = [line.strip() for line in process.stdout.splitlines()[1:] if line.strip() and "#" not in line]
     inner = [_system_calls(name) for name in names if name.startswith("@")]
     return {name for name in names if not name.startswith("@")}.union(*inner)
 

@@ -60,7 +60,7 @@ def test_the_same_app_gives_the_same_bits_on_ray(settings: Settings, simulated: 
 
 
 @pytest.mark.slow
-def test_a_site_of_another_network_refuses_and_the_run_goes_on(settings: Settings, tmp_path: Path) -> None:
+def test_a_site_with_another_network_refuses_and_the_run_continues(settings: Settings, tmp_path: Path) -> None:
     other = replace(settings, model=replace(settings.model, head="seed"))
     grid = InProcessGrid([site_app], ["north", "south"], {"settings": json.dumps(asdict(other))})
     serve(grid, settings)

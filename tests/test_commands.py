@@ -58,7 +58,7 @@ def test_the_log_is_in_the_folder_that_the_command_works_in(tmp_path: Path) -> N
     assert_referred(CliRunner().invoke(typer.main.get_command(app), ["work", "--dir", str(tmp_path)]).output, tmp_path)
 
 
-def test_an_error_of_the_tree_is_one_line_and_is_not_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_expected_error_is_one_line_and_is_not_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     commands = typer.main.get_command(sites)
     assert isinstance(commands, click.Group)

@@ -70,7 +70,7 @@ def test_steps_of_the_architecture_exist() -> None:
         assert set(re.findall(r"`([\w.]+)`", functions)) <= defined, path
 
 
-def test_the_drawing_shows_each_package() -> None:
+def test_the_picture_shows_each_package() -> None:
     drawing = (ROOT / "docs" / "architecture.svg").read_text("utf-8")
     packages = {path.parent.name for path in (ROOT / "teledx_fed").glob("*/__init__.py")}
     assert packages <= set(re.findall(r">([\w./]+)</text>", drawing))

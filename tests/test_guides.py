@@ -49,18 +49,18 @@ class Turn:
     how: str
     language: str
     block: str
-    seen: tuple[str, ...]
+    expected: tuple[str, ...]
 
 
 def turns() -> list[Turn]:
-    found = [
+    blocks = [
         Turn(
             int(match["number"]), who, match["how"] or "", match["language"], match["block"], _seen(text[match.end() :])
         )
         for who, text in GUIDES.items()
         for match in MARK.finditer(text)
     ]
-    return sorted(found, key=lambda turn: turn.number)
+    return sorted(blocks, key=lambda turn: turn.number)
 
 
 def _seen(after: str) -> tuple[str, ...]:
@@ -68,9 +68,9 @@ def _seen(after: str) -> tuple[str, ...]:
     return tuple(match["lines"].splitlines()) if match else ()
 
 
-def missing(expected: tuple[str, ...], said: str) -> str | None:
+def missing(expected: tuple[str, ...], output: str) -> str | None:
     """Return the first expected line that does not follow those before it, or None; `…` matches any text."""
-    lines = iter(said.splitlines())
+    lines = iter(output.splitlines())
     for line in expected:
         pattern = re.compile(".*".join(map(re.escape, line.split("…"))))
         if not any(pattern.fullmatch(other.rstrip()) for other in lines):
@@ -101,22 +101,22 @@ def test_each_command_that_is_named_exists(name: str) -> None:
     text = GUIDES.get(name) or (ROOT / "README.md").read_text("utf-8")
     for match in COMMAND.finditer(text):
         word, *rest = match["words"].split("#")[0].split()
-        known = commands(match["module"])
-        assert word in known, match[0]
-        command = known[word].commands[rest.pop(0)] if hasattr(known[word], "commands") else known[word]
+        names = commands(match["module"])
+        assert word in names, match[0]
+        command = names[word].commands[rest.pop(0)] if hasattr(names[word], "commands") else names[word]
         options = {option for parameter in command.params for option in parameter.opts}
         assert {part for part in rest if part.startswith("--")} <= options, match[0]
 
 
 @pytest.mark.parametrize("name", GUIDES)
-def test_each_message_that_is_explained_is_said_somewhere(name: str) -> None:
+def test_each_explained_message_is_in_the_code(name: str) -> None:
     sources = [*(ROOT / "teledx_fed").rglob("*.py"), ROOT / "packaging" / "install.sh"]
-    said = re.sub(r'"\s*\n\s*f?"', "", "\n".join(path.read_text("utf-8") for path in sources))
+    output = re.sub(r'"\s*\n\s*f?"', "", "\n".join(path.read_text("utf-8") for path in sources))
     table = GUIDES[name].split("| message | meaning | do |")[1].split("\n\n")[0]
     for row in table.splitlines()[2:]:
         for message in re.findall(r"`([^`]+)`", row.split("|")[1]):
             for part in message.removeprefix("install.sh: ").removeprefix("fail ").split("…"):
-                assert part.strip("() ;") in said, message
+                assert part.strip("() ;") in output, message
 
 
 def draw_photographs(root: Path, hospital: str) -> None:
@@ -153,10 +153,10 @@ def machines(tmp_path: Path) -> Iterator[dict[str, Machine]]:
 
 def hand_over(machines: dict[str, Machine], sender: str, what: str, receiver: str, called: str) -> None:
     for hospital in HOSPITALS:
-        here, there = (
+        source, target = (
             machines[hospital if who == "hospital" else who].path("/srv/teledx") for who in (sender, receiver)
         )
-        (there / called.format(hospital=hospital)).write_bytes((here / what).read_bytes())
+        (target / called.format(hospital=hospital)).write_bytes((source / what).read_bytes())
 
 
 def lend_installation(machines: dict[str, Machine]) -> None:
@@ -173,27 +173,32 @@ def share_files(machine: Machine) -> None:
 
 def follow(machine: Machine, turn: Turn, name: str) -> None:
     """Follow a turn at `name`, which may differ from the name in the guide."""
-    block, seen = turn.block, turn.seen
+    block, expected = turn.block, turn.seen
     if name not in ("coordinator", "north"):
-        block, seen = block.replace("north", name), tuple(line.replace("north", name) for line in seen)
+        block, expected = (
+            block.replace("north", name),
+            tuple(line.replace("north", name) for line in expected),
+        )
     if turn.how.startswith("into "):
         fill_in(machine.path("/srv/teledx") / turn.how.removeprefix("into "), yaml.safe_load(block))
         return
     patient, until = turn.how == "until it holds", monotonic() + PATIENCE_SECONDS
-    failed, said = machine.terminal.run(block, may_fail=patient)
-    while patient and (failed or missing(seen, said)) and monotonic() < until:
+    failed, output = machine.terminal.run(block, may_fail=patient)
+    while patient and (failed or missing(expected, output)) and monotonic() < until:
         sleep(1)
-        failed, said = machine.terminal.run(block, may_fail=True)
-    assert not failed, f"{name}, turn {turn.number}: {said}"
-    assert missing(seen, said) is None, f"{name}, turn {turn.number}: no line {missing(seen, said)!r} in\n{said}"
+        failed, output = machine.terminal.run(block, may_fail=True)
+    assert not failed, f"{name}, turn {turn.number}: {output}"
+    assert missing(expected, output) is None, (
+        f"{name}, turn {turn.number}: no line {missing(expected, output)!r} in\n{output}"
+    )
 
 
 def is_confined(machine: Machine) -> bool:
     """Whether the worker is confined as its unit states: it writes only in its folder, without privileges."""
     process = machine.path("/srv/teledx/site/state/join.pid").read_text()
-    _, said = machine.terminal.run(f"cat /proc/{process}/status /proc/{process}/mountinfo")
-    mounts = {fields[4]: fields[5][:2] for line in said.splitlines() if len(fields := line.split()) > 6}
-    state = dict(line.split(":\t") for line in said.splitlines() if ":\t" in line)
+    _, output = machine.terminal.run(f"cat /proc/{process}/status /proc/{process}/mountinfo")
+    mounts = {fields[4]: fields[5][:2] for line in output.splitlines() if len(fields := line.split()) > 6}
+    state = dict(line.split(":\t") for line in output.splitlines() if ":\t" in line)
     powers = [state[name] for name in ("CapEff", "CapBnd", "NoNewPrivs", "Seccomp")]
     writable = {
         place for place, how in mounts.items() if how == "rw" and not place.startswith(("/dev", "/proc", "/sys"))

@@ -139,7 +139,7 @@ def test_the_two_sides_of_a_deployment_share_only_what_is_common() -> None:
 
 
 @pytest.mark.parametrize("library", DOORS)
-def test_one_door_per_heavy_library(library: str) -> None:
+def test_heavy_libraries_are_imported_only_where_listed(library: str) -> None:
     through = {path for path, tree in sources() for name in imports(tree) if name.split(".")[0] == library}
     assert {path for path in through if not path.startswith(DOORS[library])} == set()
 
@@ -258,7 +258,7 @@ def test_commands_and_pages_catch_nothing_wider_than_the_tree() -> None:
     assert {path for path, name in wide if name == "ValueError"} == LIBRARIES_VALUE_ERRORS
 
 
-def test_no_error_is_a_plain_one() -> None:
+def test_no_plain_builtin_error_is_raised() -> None:
     plain = {
         f"{path}:{node.lineno}"
         for path, tree in sources()

@@ -29,13 +29,13 @@ def test_every_folder_and_file_that_is_made(tmp_path: Path) -> None:
     with exclusive(tmp_path / "c/d/lock"):
         pass
     make_folder(tmp_path / "e/f")
-    found = modes(tmp_path)
+    modes_of = modes(tmp_path)
     folders = {"a", "a/b", "c", "c/d", "e", "e/f"}
-    assert {name: found[name] for name in folders} == dict.fromkeys(folders, "700")
-    assert (found["a/b/set_aside.csv"], found["a/tested.safetensors"]) == ("600", "600")
+    assert {name: modes_of[name] for name in folders} == dict.fromkeys(folders, "700")
+    assert (modes_of["a/b/set_aside.csv"], modes_of["a/tested.safetensors"]) == ("600", "600")
 
 
-def test_a_folder_that_was_there_keeps_its_mode_and_a_file_that_was_open_to_all_is_closed(tmp_path: Path) -> None:
+def test_an_existing_folder_keeps_its_mode_and_a_public_file_becomes_private(tmp_path: Path) -> None:
     (tmp_path / "shared").mkdir(mode=0o755)
     (tmp_path / "shared/old").write_text("x")
     write_bytes(tmp_path / "shared/old", b"y")

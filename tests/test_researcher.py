@@ -70,9 +70,9 @@ def follow(commands: list[str], desk: Path, data: Path | None = None) -> None:
 
 
 @pytest.mark.slow
-def test_the_guide_leads_from_install_to_a_table(desk: Path) -> None:
-    own = (OF_REAL_HOSPITALS, "PATH", "hospitals=")
-    first, *rest = [command for command in COMMANDS if not any(word in command for word in own)]
+def test_the_guide_leads_from_installation_to_a_table(desk: Path) -> None:
+    steps = (OF_REAL_HOSPITALS, "PATH", "hospitals=")
+    first, *rest = [command for command in COMMANDS if not any(word in command for word in steps)]
     assert first == "make setup && . .venv/bin/activate"
     follow(rest, desk)
     rows = list(csv.DictReader((desk / "runs/compared/comparison.csv").read_text().splitlines()))
@@ -133,7 +133,7 @@ def lay_out_own_hospitals(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_guide_leads_through_hospitals_of_ones_own(desk: Path) -> None:
+def test_the_guide_leads_through_a_researchers_hospitals(desk: Path) -> None:
     lay_out_own_hospitals(desk)
     follow([command for command in COMMANDS if "hospitals=" in command], desk)
     report = json.loads((desk / "runs/mine/report.json").read_text())
@@ -147,6 +147,6 @@ def test_the_guide_leads_through_hospitals_of_ones_own(desk: Path) -> None:
     assert "city,photographs/city/R0,not taken,1 .heic" in (desk / "runs/mine/set_aside.csv").read_text()
 
 
-def test_every_result_that_the_guide_points_to_is_there() -> None:
+def test_each_result_that_the_guide_mentions_exists() -> None:
     for target in re.findall(r"\]\(([^)#]+)", GUIDE):
         assert (ROOT / "docs" / target).exists(), target

@@ -78,8 +78,8 @@ def as_nobody(ward: Path) -> Run:
     environment = os.environ | {"HOME": "/nonexistent", "PYTHONDONTWRITEBYTECODE": "1"}
 
     def begin(*command: str) -> "subprocess.CompletedProcess[str]":
-        whole = [*plain, *command]
-        return subprocess.run(whole, cwd=ward, env=environment, capture_output=True, text=True, timeout=500)
+        complete = [*plain, *command]
+        return subprocess.run(complete, cwd=ward, env=environment, capture_output=True, text=True, timeout=500)
 
     return begin
 
@@ -92,7 +92,7 @@ def refused(ended: "subprocess.CompletedProcess[str]", *words: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_new_run_in_a_folder_of_another_user(as_nobody: Run) -> None:
+def test_a_new_run_in_a_folder_of_another_user_is_refused(as_nobody: Run) -> None:
     refused(
         as_nobody(*simulate(*TINY)),
         "runs must be accessible to this user, got: Permission denied",
@@ -101,7 +101,7 @@ def test_a_new_run_in_a_folder_of_another_user(as_nobody: Run) -> None:
 
 
 @pytest.mark.slow
-def test_the_cache_may_not_be_written(as_nobody: Run, ward: Path) -> None:
+def test_a_cache_without_write_permission_is_reported(as_nobody: Run, ward: Path) -> None:
     (ward / "open").mkdir()
     (ward / "open").chmod(0o777)
     ended = as_nobody(*simulate(*TINY, "folder=open/run"))
@@ -109,13 +109,13 @@ def test_the_cache_may_not_be_written(as_nobody: Run, ward: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_finished_run_of_another_user_is_not_gone_on_with(as_nobody: Run, ward: Path) -> None:
+def test_a_run_of_another_user_cannot_be_resumed(as_nobody: Run, ward: Path) -> None:
     (ward / "config.yaml").write_text("seed: 1\n")
     refused(as_nobody(*simulate(f"resume={ward}")), "must be accessible to this user, got: Permission denied")
 
 
 @pytest.mark.slow
-def test_a_read_only_folder(own_mounts: Run, tmp_path: Path) -> None:
+def test_a_read_only_folder_is_reported(own_mounts: Run, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     mount = f"mount -t tmpfs -o ro tmpfs {tmp_path / 'run'}"
     ended = own_mounts(f"{mount} && {shlex.join(simulate(*TINY, f'folder={tmp_path}/run'))}")
@@ -124,17 +124,17 @@ def test_a_read_only_folder(own_mounts: Run, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("size", ["600k", "1500k"])
-def test_after_space_is_freed_a_run_reaches_the_same_bits(
+def test_a_run_resumed_after_a_full_disk_has_the_same_bits(
     size: str, own_mounts: Run, run: Run, cache: str, tmp_path: Path
 ) -> None:
-    whole, full, kept = (tmp_path / name for name in ("whole", "full", "kept"))
-    assert run(*simulate(*TINY, cache, f"folder={whole}")).returncode == 0
+    complete, full, copy = (tmp_path / name for name in ("whole", "full", "kept"))
+    assert run(*simulate(*TINY, cache, f"folder={complete}")).returncode == 0
     full.mkdir()
     first, again = (
         shlex.join(simulate(*choices)) for choices in ([*TINY, cache, f"folder={full}"], [f"resume={full}"])
     )
     ended = own_mounts(
-        f"mount -t tmpfs -o size={size} tmpfs {full} && ! {first} && cp -r {full}/. {kept} "
+        f"mount -t tmpfs -o size={size} tmpfs {full} && ! {first} && cp -r {full}/. {copy} "
         f"&& mount -o remount,size=100m {full} && {again} && cp {full}/model.safetensors {full}/rounds.jsonl {tmp_path}"
     )
     assert ended.returncode == 0, ended.stderr
@@ -143,13 +143,13 @@ def test_after_space_is_freed_a_run_reaches_the_same_bits(
         f"Then continue the run with resume={full}" in ended.stderr
     )
     assert "Traceback" not in ended.stderr
-    assert (tmp_path / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    assert (tmp_path / "model.safetensors").read_bytes() == (complete / "model.safetensors").read_bytes()
     assert len((tmp_path / "rounds.jsonl").read_text().splitlines()) == 7
-    assert not [path for path in kept.rglob(".*") if path.is_file()]  # no lock and no incomplete file
+    assert not [path for path in copy.rglob(".*") if path.is_file()]  # no lock and no incomplete file
 
 
 @pytest.mark.slow
-def test_of_two_that_resume_one_run_the_second_is_refused(run: Run, cache: str, tmp_path: Path) -> None:
+def test_a_second_process_that_resumes_a_run_is_refused(run: Run, cache: str, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     pipe = subprocess.PIPE
     first = subprocess.Popen(
@@ -162,20 +162,20 @@ def test_of_two_that_resume_one_run_the_second_is_refused(run: Run, cache: str, 
     resumed = [subprocess.Popen(simulate(f"resume={folder}"), stderr=pipe, text=True) for _ in range(2)]
     waited = [process.communicate(timeout=500)[1] for process in resumed]
     assert sorted(process.returncode for process in resumed) == [0, 1]
-    (second,) = [said for process, said in zip(resumed, waited, strict=True) if process.returncode]
+    (second,) = [output for process, output in zip(resumed, waited, strict=True) if process.returncode]
     (winner,) = [process.pid for process in resumed if not process.returncode]
     assert f"error: {folder} must be free, got one in use by process {winner} on " in second
     assert [json.loads(line)["round"] for line in (folder / "rounds.jsonl").read_text().splitlines()] == [*range(1, 32)]
 
 
 @pytest.mark.slow
-def test_a_scheduler_that_ends_a_run_is_answered_as_ctrl_c_is(cache: str, tmp_path: Path) -> None:
+def test_sigterm_ends_a_run_as_ctrl_c_does(cache: str, tmp_path: Path) -> None:
     command = simulate(*TINY, cache, "federation.rounds=400", f"folder={tmp_path / 'run'}")
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     next(line for line in process.stderr if line.startswith("round 2/"))
     process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=100)
+    _, output = process.communicate(timeout=100)
     assert process.returncode == 128 + signal.SIGTERM
-    assert f"interrupted: continue with resume={tmp_path / 'run'}" in said
-    assert "Traceback" not in said
+    assert f"interrupted: continue with resume={tmp_path / 'run'}" in output
+    assert "Traceback" not in output

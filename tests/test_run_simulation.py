@@ -2,99 +2,15 @@
 
 import json
 import math
-import os
-import signal
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import pytest
 from report_schema import check_report
+from runs import TINY, Start, finish, model
 
 from teledx_fed.config.data import HospitalSettings
 from teledx_fed.data.synthetic import hospital
-
-ROOT = Path(__file__).parents[1]
-TWO_HOSPITALS = ["~data.hospitals.island", "~data.hospitals.valley"]
-TINY = [
-    *TWO_HOSPITALS,
-    "data.hospitals.north.patients=24",
-    "data.hospitals.harbour.patients=30",
-    "data.image_size=64",
-    "model.name=test_efficientnet",
-    "model.initial=none",
-    "training.epochs=1",
-    "federation.rounds=2",
-    "evaluation.replicates=50",
-    "outbound.min_patients=2",
-    "simulation.threads=1",
-]
-SMALL_B0 = [
-    "experiment=quick_full",
-    *TWO_HOSPITALS,
-    "data.hospitals.north.patients=16",
-    "data.hospitals.harbour.patients=20",
-    "data.image_size=64",
-    "training.batch_size=8",
-    "evaluation.replicates=20",
-    "outbound.min_patients=2",
-    "baselines=[local,centralised]",
-    "simulation.threads=1",
-    "federation.rounds=3",
-]
-PHASES = {
-    "preparation": "photographs",
-    "the first round": "rounds",
-    "a later round": "round 2/3",
-    "after the rounds": "last model",
-    "baselines": "Each hospital alone: north",
-    "the test": "test",
-    "the report": "report",
-}
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
-Start = Callable[..., "subprocess.Popen[str]"]
-
-
-@pytest.fixture
-def start(cache: Path, tmp_path: Path) -> Start:
-    def begin(*overrides: str) -> "subprocess.Popen[str]":
-        keep_cache = [] if any(o.startswith("resume=") for o in overrides) else [f"data.cache={cache}"]
-        command = [sys.executable, str(ROOT / "run_simulation.py"), *overrides, *keep_cache]
-        pipe = subprocess.PIPE
-        return subprocess.Popen(command, cwd=tmp_path, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
-
-    return begin
-
-
-def finish(process: "subprocess.Popen[str]") -> Path:
-    out, err = process.communicate(timeout=500)
-    assert process.returncode == 0, err
-    last = out.strip().splitlines()[-1]
-    assert last.startswith(("run folder: ", "table: "))
-    return Path(last.removeprefix("run folder: "))
-
-
-def kill_at(process: "subprocess.Popen[str]", line: str) -> None:
-    """Send kill -9 as soon as the process prints that line."""
-    assert process.stderr is not None
-    for said in process.stderr:
-        if said.startswith(line):
-            os.killpg(process.pid, signal.SIGKILL)
-            break
-    process.communicate(timeout=60)
-    assert process.returncode == -signal.SIGKILL, f"never said {line!r}"
-
-
-def model(folder: Path) -> bytes:
-    return (folder / "model.safetensors").read_bytes()
 
 
 def numbers(node: object) -> list[float]:
@@ -106,11 +22,11 @@ def numbers(node: object) -> list[float]:
 
 
 @pytest.mark.slow
-def test_a_run_leaves_everything_that_a_reviewer_asks_for(start: Start, tmp_path: Path, cache: Path) -> None:
+def test_a_run_folder_contains_all_outputs(start: Start, tmp_path: Path, cache: Path) -> None:
     folder = finish(start(*TINY, f"folder={tmp_path / 'runs' / 'run'}"))
     assert folder == tmp_path / "runs" / "run"
-    kept = [folder.parent, *folder.parent.rglob("*"), *cache.rglob("*")]
-    assert [path for path in kept if path.stat().st_mode & 0o077] == [], "names of patients lie in them"
+    paths = [folder.parent, *folder.parent.rglob("*"), *cache.rglob("*")]
+    assert [path for path in paths if path.stat().st_mode & 0o077] == [], "names of patients lie in them"
     names = {path.name for path in folder.iterdir()}
     assert names >= {"config.yaml", "rounds.jsonl", "report.json", "report.html", "checkpoints", "model.safetensors"}
     check_report(folder)
@@ -137,7 +53,7 @@ def test_a_run_leaves_everything_that_a_reviewer_asks_for(start: Start, tmp_path
 
 
 @pytest.mark.slow
-def test_a_folder_that_holds_a_run_is_not_written_over(start: Start, tmp_path: Path) -> None:
+def test_a_folder_with_a_run_is_not_overwritten(start: Start, tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("seed: 7\n")
     process = start(f"folder={tmp_path}")
     _, err = process.communicate(timeout=120)
@@ -147,7 +63,7 @@ def test_a_folder_that_holds_a_run_is_not_written_over(start: Start, tmp_path: P
 
 
 @pytest.mark.slow
-def test_a_folder_that_holds_something_else_is_left_alone(start: Start, tmp_path: Path) -> None:
+def test_a_folder_with_other_files_is_not_changed(start: Start, tmp_path: Path) -> None:
     (tmp_path / "thesis" / "splits").mkdir(parents=True)
     process = start(f"folder={tmp_path / 'thesis'}", "faults=sign_flip", "faults.sites=[nowhere]")
     _, err = process.communicate(timeout=120)
@@ -165,11 +81,11 @@ def test_bad_settings_end_with_one_line_and_no_traceback(start: Start, tmp_path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("asked", [["hospital=mine.yaml"], ["+hospital=mine.yaml"], ["-m", "+hospital=a,b"]])
+@pytest.mark.parametrize("choices", [["hospital=mine.yaml"], ["+hospital=mine.yaml"], ["-m", "+hospital=a,b"]])
 def test_a_setting_that_does_not_exist_ends_a_run_before_it_begins(
-    start: Start, tmp_path: Path, asked: list[str]
+    start: Start, tmp_path: Path, choices: list[str]
 ) -> None:
-    process = start(*asked, "experiment=quick", f"folder={tmp_path / 'run'}")
+    process = start(*choices, "experiment=quick", f"folder={tmp_path / 'run'}")
     out, err = process.communicate(timeout=120)
     assert process.returncode == 1
     assert "error: hospital must be the name of a setting" in err
@@ -196,7 +112,7 @@ def test_bad_data_is_named_with_file_and_row(start: Start, tmp_path: Path) -> No
         assert "Traceback" not in err
 
 
-def test_resume_takes_no_other_setting(start: Start, tmp_path: Path) -> None:
+def test_resume_with_another_setting_is_refused(start: Start, tmp_path: Path) -> None:
     process = start(f"resume={tmp_path / 'nowhere'}", "seed=3")
     _, err = process.communicate(timeout=120)
     assert process.returncode == 1
@@ -204,7 +120,7 @@ def test_resume_takes_no_other_setting(start: Start, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_what_was_refused_before_its_first_round_leaves_its_folder_free(start: Start, tmp_path: Path) -> None:
+def test_a_run_refused_before_its_first_round_empties_its_folder(start: Start, tmp_path: Path) -> None:
     process = start(*TINY, "faults=sign_flip", "faults.sites=[nowhere]", f"folder={tmp_path / 'run'}")
     _, err = process.communicate(timeout=120)
     assert process.returncode == 1
@@ -222,40 +138,12 @@ def test_two_files_of_one_group_are_refused(start: Start, tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_interrupted_by_hand_it_says_how_to_go_on(start: Start, tmp_path: Path) -> None:
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background processes ignore it
-    process = start(*TINY, "baselines=[]", "federation.rounds=200", f"folder={tmp_path / 'run'}")
-    signal.signal(signal.SIGINT, before)
-    assert process.stderr is not None
-    for line in process.stderr:
-        if line.startswith("round 2/"):
-            break
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == 130
-    assert f"interrupted: continue with resume={tmp_path / 'run'}" in err
-    assert "Traceback" not in err
-
-
-@pytest.mark.slow
-def test_a_sweep_runs_every_seed_in_a_folder_of_its_own_as_one_run_does(start: Start, tmp_path: Path) -> None:
+def test_each_seed_of_a_sweep_equals_a_single_run(start: Start, tmp_path: Path) -> None:
     finish(start("-m", *TINY, "baselines=[]", "seed=0,1", f"folder={tmp_path / 'sweep'}"))
     first, second = (model(tmp_path / "sweep" / number) for number in ("0", "1"))
     assert first != second
     finish(start(*TINY, "baselines=[]", "seed=7", "seeds=[1,0]", f"folder={tmp_path / 'repeated'}"))
     assert [model(tmp_path / "repeated" / part) for part in ("seed0", "seed1")] == [first, second]
-
-
-@pytest.mark.slow
-def test_a_killed_sweep_goes_on_by_the_same_command(start: Start, tmp_path: Path) -> None:
-    command = ["-m", *TINY, "baselines=[]", "strategy=fedavg,fedadam", "seed=0,1"]
-    finish(start(*command, f"folder={tmp_path / 'whole'}"))
-    folder = tmp_path / "sweep"
-    kill_at(start(*command, f"folder={folder}"), "Federated referable AUROC")
-    finish(start(*command, f"folder={folder}"))
-    table = (folder / "grid.md").read_text()
-    assert table == (tmp_path / "whole" / "grid.md").read_text()
-    assert "Rows: seed; columns: strategy" in table
 
 
 @pytest.mark.slow
@@ -276,30 +164,8 @@ def test_two_folders_and_the_seeds_head(start: Start, tmp_path: Path) -> None:
         r"data.file_pattern='(?P<patient>clinic-\d+)_(?P<eye>left|right)_'",
     ]
     report = json.loads((finish(start(*overrides, f"folder={tmp_path / 'run'}")) / "report.json").read_text())
-    found = report["federated"]["mean_of_sites"]
-    assert found["qwk"] is None
-    assert found["macro_f1"] is None
-    assert found["referable_auroc"]["value"] > 0.5
+    metrics = report["federated"]["mean_of_sites"]
+    assert metrics["qwk"] is None
+    assert metrics["macro_f1"] is None
+    assert metrics["referable_auroc"]["value"] > 0.5
     assert all(site["patients_known"] == "given" for site in report["sites"].values())
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("strategy", ["fedavg", "fedadam"])
-def test_killed_in_any_phase_and_resumed_it_is_as_if_never_killed(strategy: str, start: Start, tmp_path: Path) -> None:
-    settings = [*SMALL_B0, f"strategy={strategy}"]
-    whole = finish(start(*settings, f"folder={tmp_path / 'whole'}"))
-    killed = tmp_path / "killed"
-    kill_at(start(*settings, f"folder={killed}"), PHASES["preparation"])
-    for phase in list(PHASES)[1:]:
-        kill_at(start(f"resume={killed}"), PHASES[phase])
-    assert finish(start(f"resume={killed}")) == killed
-    assert model(killed) == model(whole)
-    assert (killed / "last.safetensors").read_bytes() == (whole / "last.safetensors").read_bytes()
-    for name in ("local-harbour", "local-north", "centralised"):
-        file = f"baselines/{name}.safetensors"
-        assert (killed / file).read_bytes() == (whole / file).read_bytes()
-    reports = [json.loads((folder / "report.json").read_text()) for folder in (whole, killed)]
-    for report in reports:
-        assert report["refused"] == {"harbour": {}, "north": {}}
-        del report["seconds"]
-    assert reports[0] == reports[1]

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from teledx_fed.config.data import DataSettings
+from teledx_fed.config.data import DataSettings, PartitionSettings
+from teledx_fed.config.run import EvaluationSettings
 from teledx_fed.config.settings import Settings
 from teledx_fed.core.checks import must
 from teledx_fed.core.errors import ConfigurationError, TeledxError
@@ -49,25 +50,26 @@ def hospitals(
     The split of a real hospital follows from its secret `key`, that of a simulated one from the seed. Patients in
     `without`, named as in the hospital's files, are left out before their photographs are read.
     """
-    distinct, images = collections(settings, reporter, without)
+    distinct, images = collections(settings.data, reporter, without)
     sites = assign(distinct, settings.partition, settings.data.seed)
     return {name: _site(name, sites[name], images, settings, folder, key) for name in sorted(sites)}
 
 
 def collections(
-    settings: Settings, reporter: Reporter, without: frozenset[str] = frozenset()
+    data: DataSettings, reporter: Reporter, without: frozenset[str] = frozenset()
 ) -> tuple[dict[str, Collection], ImageCache]:
     """Read and prepare every source. Raise `BadData` with all problems."""
-    listed = _listed(settings, reporter)
+    listed = _listed(data, reporter)
     collections = {name: _without_patients(collection, without) for name, collection in listed.items()}
-    collections = {name: _with_digests(name, collection, settings.data) for name, collection in collections.items()}
-    images = ImageCache(Path(settings.data.cache), settings.data)
+    collections = {name: _with_digests(name, collection, data) for name, collection in collections.items()}
+    images = ImageCache(Path(data.cache), data)
     undecodable = images.prepare(
         [example for collection in collections.values() for example in collection.examples], reporter
     )
-    _report(undecodable, settings.data.on_bad, reporter)
-    whole = {name: _decodable(collection, undecodable) for name, collection in collections.items()}
-    distinct = keep_at_one_source({name: deduplicate(collection, images) for name, collection in whole.items()}, images)
+    _report(undecodable, data.on_bad, reporter)
+    decodable = {name: _decodable(collection, undecodable) for name, collection in collections.items()}
+    unique = {name: deduplicate(collection, images) for name, collection in decodable.items()}
+    distinct = keep_at_one_source(unique, images)
     if counts := count_shared({name: collection.set_aside for name, collection in distinct.items()}):
         listed_pairs = "; ".join(f"{pair}: {count} photographs set aside" for pair, count in counts.items())
         reporter.message(
@@ -76,9 +78,8 @@ def collections(
     return distinct, images
 
 
-def _listed(settings: Settings, reporter: Reporter) -> dict[str, Collection]:
+def _listed(data: DataSettings, reporter: Reporter) -> dict[str, Collection]:
     """List every source by its table and file names. No photograph is read while these have problems."""
-    data = settings.data
     must(
         bool(data.sources or data.hospitals),
         "data",
@@ -87,7 +88,7 @@ def _listed(settings: Settings, reporter: Reporter) -> dict[str, Collection]:
         "Choose some with data=NAME (see conf/data), or describe your own: hospitals=FILE (docs/researcher.md).",
     )
     if data.hospitals:
-        return {name: hospital(name, drawn, data.seed) for name, drawn in data.hospitals.items()}
+        return {name: hospital(name, synthetic, data.seed) for name, synthetic in data.hospitals.items()}
     sources = {name: _read(name, data) for name in data.sources}
     _report([problem for _, problems in sources.values() for problem in problems], data.on_bad, reporter)
     for name, (collection, _) in sources.items():
@@ -165,19 +166,21 @@ def _site(
 ) -> Site:
     key = key or generator(settings.seed, name, purpose="split").bytes(32)
     try:
-        shard = _shard(collection.examples, settings, folder / "splits" / f"{name}.json", key)
+        stored = folder / "splits" / f"{name}.json"
+        shard = _shard(collection.examples, settings.partition, settings.evaluation, stored, key)
     except ConfigurationError as error:
         raise ConfigurationError(f"hospital {name}: {error}") from error
     return Site(name, shard, images, collection.patients, collection.set_aside, collection.not_taken)
 
 
-def _shard(examples: Sequence[Example], settings: Settings, stored: Path, key: bytes) -> Shard:
-    evaluation = settings.evaluation
+def _shard(
+    examples: Sequence[Example], partition: PartitionSettings, evaluation: EvaluationSettings, stored: Path, key: bytes
+) -> Shard:
     if evaluation.fold is not None:
-        return cross_fit(examples, settings.partition, evaluation.folds, evaluation.fold, key)
+        return cross_fit(examples, partition, evaluation.folds, evaluation.fold, key)
     earlier = json.loads(stored.read_text()) if stored.exists() else None
-    shard, now = split(examples, settings.partition, key, earlier)
-    write_text(stored, json.dumps(now))
+    shard, state = split(examples, partition, key, earlier)
+    write_text(stored, json.dumps(state))
     return shard
 
 

@@ -5,7 +5,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 from teledx_fed.config.data import DataSettings
-from teledx_fed.config.settings import Settings
 from teledx_fed.core.errors import ConfigurationError
 from teledx_fed.core.examples import Example, Site
 from teledx_fed.core.operating_points import OperatingPoints
@@ -30,8 +29,8 @@ def write_bundles(
     sites: Mapping[str, Site],
     models: Mapping[str, SiteModel],
     evaluation: Evaluation,
-    settings: Settings,
-    best_round: int,
+    data: DataSettings,
+    trained: TrainingFacts,
     folder: Path,
     reporter: Reporter,
 ) -> None:
@@ -39,11 +38,10 @@ def write_bundles(
 
     A network without five grades or feature maps has no bundle; `reporter` receives a message.
     """
-    trained: TrainingFacts = {"network": settings.model.name, "hospitals": len(sites), "best_round": best_round}
     try:
         for name, site in sites.items():
             (points,) = evaluation.points["federated"][name]
-            write_site_bundle(worker, site, models[name], points, settings, trained, folder / "bundles" / name)
+            write_site_bundle(worker, site, models[name], points, data, trained, folder / "bundles" / name)
     except ConfigurationError as error:
         reporter.message(f"no bundles: {error}")
 
@@ -53,12 +51,11 @@ def write_site_bundle(
     site: Site,
     model: SiteModel,
     points: OperatingPoints,
-    settings: Settings,
+    data: DataSettings,
     trained: TrainingFacts,
     folder: Path,
 ) -> None:
     """Write the bundle of one site. A model of synthetic photographs is marked as a demonstration."""
-    data = settings.data
     manifest = Manifest(
         site=site.name,
         release=version("teledx-fed"),

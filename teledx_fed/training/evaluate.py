@@ -47,7 +47,8 @@ def evaluate(
         validation = {
             site: _predict(worker, sites[site], ensembles[site], sites[site].shard.validation) for site in sites
         }
-        counts = sum_evidence(validation, settings) if name in SAME_EVERYWHERE else pooled.get(name)
+        summed = name in SAME_EVERYWHERE
+        counts = sum_evidence(validation, settings.outbound.min_patients) if summed else pooled.get(name)
         for site_name, site in sites.items():
             chosen = choose_operating_points(validation[site_name], settings.evaluation, counts)
             test = _predict(worker, site, ensembles[site_name], site.shard.test)
@@ -62,10 +63,10 @@ def evaluate(
     return Evaluation(predictions, called, patients, urgent, withheld, points)
 
 
-def sum_evidence(validation: Mapping[str, Predictions], settings: Settings) -> PooledEvidence | None:
+def sum_evidence(validation: Mapping[str, Predictions], min_patients: int) -> PooledEvidence | None:
     """Return the counts of one model's validation scores, summed over the sites as in a federation."""
-    fewest, none_called = settings.outbound.min_patients, False
-    return pooled_evidence(add([table(p, np.full(p.eyes, none_called), fewest) for p in validation.values()]))
+    none_called = False
+    return pooled_evidence(add([table(p, np.full(p.eyes, none_called), min_patients) for p in validation.values()]))
 
 
 def _predict(worker: Worker, site: Site, ensemble: Ensemble, examples: Sequence[Example]) -> Predictions:

@@ -25,7 +25,7 @@ def test_every_experiment_composes(experiment: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "choice",
     [
         "evaluation.folds=5",
         *(
@@ -34,10 +34,10 @@ def test_every_experiment_composes(experiment: str) -> None:
         ),
     ],
 )
-def test_what_a_simulation_alone_can_do_is_not_asked_of_hospitals(asked: str) -> None:
-    name = asked.partition("=")[0]
+def test_settings_for_simulations_only_are_refused_over_a_network(choice: str) -> None:
+    name = choice.partition("=")[0]
     with pytest.raises(ValueError, match=rf"{name}\S* must be \S+ over a network, got .*\. Use it in a simulation"):
-        compose_for_network(["experiment=quick_full", asked])
+        compose_for_network(["experiment=quick_full", choice])
 
 
 @pytest.mark.slow
@@ -95,7 +95,7 @@ def test_settings_can_be_built_without_hydra() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "name", "meant"),
+    ("choice", "name", "nearest"),
     [
         ("hospital=hospitals.yaml", "hospital", "hospitals"),
         ("+hospital=hospitals.yaml", "hospital", "hospitals"),
@@ -106,32 +106,32 @@ def test_settings_can_be_built_without_hydra() -> None:
         ("+data.hospitals.north.qqq=3", "data.hospitals.north.qqq", None),
     ],
 )
-def test_a_setting_that_does_not_exist_is_refused_with_the_nearest(asked: str, name: str, meant: str | None) -> None:
+def test_a_setting_that_does_not_exist_is_refused_with_the_nearest(choice: str, name: str, nearest: str | None) -> None:
     with pytest.raises(ValueError) as error:  # noqa: PT011 - the message is what is tested
-        compose_for_network(["experiment=quick", asked])
+        compose_for_network(["experiment=quick", choice])
     assert str(error.value).startswith(f"{name} must be the name of a setting, got one that does not exist. ")
-    assert f"Did you mean {meant}? " in str(error.value) if meant else "Did you mean" not in str(error.value)
+    assert f"Did you mean {nearest}? " in str(error.value) if nearest else "Did you mean" not in str(error.value)
 
 
 @pytest.mark.parametrize("odd", ["a\nb", "a.b.c", "", "."])
-def test_an_odd_name_is_refused_in_one_line(odd: str) -> None:
+def test_an_unknown_name_with_line_breaks_is_refused_in_one_line(odd: str) -> None:
     with pytest.raises(ValueError, match=r"^training\.[^\n]* must be the name of a setting, [^\n]+$"):
         build({"data": {"hospitals": {"north": {}}}, "training": {odd: 3}})
 
 
-def test_whoever_writes_a_mapping_names_its_keys() -> None:
+def test_the_keys_of_a_mapping_are_free() -> None:
     settings = composed("+tracking.tags.training=first", "+data.grading.good=1")
     assert (settings.tracking.tags, settings.data.grading) == ({"training": "first"}, {"good": 1})
 
 
-def test_fedprox_points_to_the_one_proximal_mu() -> None:
+def test_fedprox_sets_training_proximal_mu() -> None:
     assert composed("strategy=fedprox").training.proximal_mu == 0.01
     assert composed("strategy=fedprox", "training.proximal_mu=0.5").training.proximal_mu == 0.5
     with pytest.raises(ValueError, match=r"training\.proximal_mu must be positive with fedprox, got 0"):
         strategy_of(composed("strategy.name=fedprox"))
 
 
-def test_cosine_ends_near_nothing_and_constant_stays() -> None:
+def test_the_cosine_schedule_ends_near_zero_and_the_constant_one_does_not_change() -> None:
     settings = composed("training.schedule=cosine", "federation.rounds=10")
     rates = [settings.local_training(round).learning_rate for round in range(1, 11)]
     assert rates[0] == settings.training.learning_rate
@@ -140,7 +140,7 @@ def test_cosine_ends_near_nothing_and_constant_stays() -> None:
     assert composed().local_training(10).learning_rate == settings.training.learning_rate
 
 
-def test_a_run_folder_gives_back_the_settings_it_was_given(tmp_path: Path) -> None:
+def test_saved_settings_are_loaded_unchanged(tmp_path: Path) -> None:
     settings = composed("experiment=quick", "seed=7")
     save(settings, tmp_path / "config.yaml")
     assert load(tmp_path / "config.yaml") == settings
@@ -162,7 +162,7 @@ def test_a_run_repeats_seeds_and_within_each_every_fold() -> None:
         assert part.part_name(part) == ""
 
 
-def test_data_are_drawn_by_a_seed_of_their_own() -> None:
+def test_the_data_seed_does_not_follow_the_run_seed() -> None:
     assert {part.data.seed for folds in composed("seeds=[1,2]").repeats() for part in folds} == {0}
 
 
@@ -174,12 +174,12 @@ def test_data_are_drawn_by_a_seed_of_their_own() -> None:
         (["evaluation.folds=3", "evaluation.fold=3"], r"evaluation\.fold must lie in 0…2, got 3"),
     ],
 )
-def test_seeds_and_folds_that_cannot_be(overrides: list[str], message: str) -> None:
+def test_invalid_seeds_and_folds_are_refused(overrides: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         composed(*overrides)
 
 
-def test_an_absent_hospital_must_be_one_of_them() -> None:
+def test_partition_absent_must_name_a_hospital() -> None:
     partition = composed("partition.absent=atlantis").partition
     with pytest.raises(ValueError, match=r"partition\.absent must be one of north, south, got 'atlantis'"):
         partition.present({"north": 1, "south": 2})
@@ -189,11 +189,11 @@ def test_an_absent_hospital_must_be_one_of_them() -> None:
 def test_a_hospitals_words_are_text_as_they_are_written(tmp_path: Path, word: str) -> None:
     file = tmp_path / "site.yaml"
     file.write_text(f"data: {{grading: {{{word}: 3}}}}\ntraining: {{learning_rate: 1e-3, augment: no}}\n", "utf-8")
-    found = read(file, Settings)
-    assert found.data.grading == {word: 3}
-    assert (found.training.learning_rate, found.training.augment) == (1e-3, False)
-    save(found, tmp_path / "config.yaml")
-    assert load(tmp_path / "config.yaml") == found
+    settings = read(file, Settings)
+    assert settings.data.grading == {word: 3}
+    assert (settings.training.learning_rate, settings.training.augment) == (1e-3, False)
+    save(settings, tmp_path / "config.yaml")
+    assert load(tmp_path / "config.yaml") == settings
 
 
 @pytest.mark.parametrize(
@@ -209,6 +209,6 @@ def test_a_hospitals_words_are_text_as_they_are_written(tmp_path: Path, word: st
         (["strategy=fedadam", "seed=[0"], False),
     ],
 )
-def test_what_hydra_cannot_take_is_said_in_a_file(words: list[str], refused: bool) -> None:
-    told = command_line_problem(words)
-    assert ("name it with hospitals=FILE: docs/researcher.md, Your own hospitals." in (told or "")) is refused
+def test_settings_that_hydra_cannot_parse_are_refused_with_a_pointer_to_a_file(words: list[str], refused: bool) -> None:
+    problem = command_line_problem(words)
+    assert ("name it with hospitals=FILE: docs/researcher.md, Your own hospitals." in (problem or "")) is refused

@@ -3,7 +3,7 @@ import pytest
 from teledx_fed.core.clock import Clock
 
 
-def test_what_two_workers_do_at_a_time_is_not_overhead(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_simultaneous_work_of_two_workers_is_not_overhead(monkeypatch: pytest.MonkeyPatch) -> None:
     """One trains from 1 to 4 s, another scores from 2 to 5 s; no worker is busy from 0 to 1 and from 5 to 6 s."""
     now = [0.0]
     monkeypatch.setattr("teledx_fed.core.clock.time.monotonic", lambda: now[0])

@@ -49,7 +49,7 @@ def error_of(fail: Callable[[], object]) -> BaseException:
         (errno.ENOLCK, "with locks"),
     ],
 )
-def test_what_the_machine_refuses_is_a_line_with_what_to_do(number: int, what: str) -> None:
+def test_a_system_error_becomes_one_line_with_a_remedy(number: int, what: str) -> None:
     assert what in str(line_of(error_of(refuse(number))))
 
 
@@ -63,11 +63,11 @@ def test_what_the_machine_refuses_is_a_line_with_what_to_do(number: int, what: s
     ],
 )
 @pytest.mark.skipif(not FULL.exists(), reason="this system has no /dev/full")
-def test_a_full_disk_is_known_whatever_library_writes(fail: Callable[[], object]) -> None:
+def test_a_full_disk_is_recognised_in_the_errors_of_each_library(fail: Callable[[], object]) -> None:
     assert "No space left on device" in str(of_machine(error_of(fail)))
 
 
-def test_a_full_disk_is_known_behind_another_error() -> None:
+def test_a_full_disk_is_recognised_as_the_cause_of_another_error() -> None:
     def fail() -> None:
         try:
             refuse(errno.ENOSPC)()
@@ -77,7 +77,7 @@ def test_a_full_disk_is_known_behind_another_error() -> None:
     assert "must have free space" in str(of_machine(error_of(fail)))
 
 
-def test_an_error_of_the_tree_is_its_own_line(tmp_path: Path) -> None:
+def test_an_expected_error_is_shown_unchanged(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"error: rounds must be positive, got 0\. Try 1\."), report_errors(tmp_path):
         must(False, "rounds", "be positive", 0, "Try 1.")
 
@@ -124,7 +124,7 @@ def test_a_page_shows_the_reference_that_the_log_has(caplog: pytest.LogCaptureFi
     assert "Anna Bauer" in caplog.text
 
 
-def test_the_tree_is_the_one_drawn() -> None:
+def test_the_error_tree_equals_the_one_in_the_docstring() -> None:
     kinds = {kind for kind in vars(errors).values() if isinstance(kind, type)}
     assert {kind.__name__ for kind in kinds} == set(re.findall(r"\w+Error(?=  | *$)", str(errors.__doc__), re.M))
     assert all(issubclass(kind, errors.TeledxError) for kind in kinds)

@@ -31,7 +31,7 @@ def holder(tmp_path: Path) -> "subprocess.Popen[str]":
     process.communicate()
 
 
-def test_the_second_process_is_told_who_holds_the_folder(holder: "subprocess.Popen[str]", tmp_path: Path) -> None:
+def test_the_error_for_a_locked_folder_names_the_other_process(holder: "subprocess.Popen[str]", tmp_path: Path) -> None:
     with (
         pytest.raises(
             RefusedError, match=rf"must be free, got one in use by process {holder.pid} on \S+ since \d{{4}}-"
@@ -42,7 +42,7 @@ def test_the_second_process_is_told_who_holds_the_folder(holder: "subprocess.Pop
     assert f"process {holder.pid}" in (tmp_path / ".lock").read_text()  # a third process also reads the holder
 
 
-def test_a_killed_process_holds_nothing(holder: "subprocess.Popen[str]", tmp_path: Path) -> None:
+def test_the_lock_of_a_killed_process_is_free(holder: "subprocess.Popen[str]", tmp_path: Path) -> None:
     holder.kill()
     holder.wait()
     with exclusive(tmp_path / ".lock"):
@@ -50,7 +50,7 @@ def test_a_killed_process_holds_nothing(holder: "subprocess.Popen[str]", tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_lock_is_of_the_folder_by_any_name(holder: "subprocess.Popen[str]", tmp_path: Path) -> None:
+def test_a_folder_with_two_paths_has_one_lock(holder: "subprocess.Popen[str]", tmp_path: Path) -> None:
     link = tmp_path.with_name(f"{tmp_path.name}-link")
     link.symlink_to(tmp_path)
     with pytest.raises(RefusedError, match="must be free"), exclusive(link / ".lock"):
@@ -58,7 +58,7 @@ def test_the_lock_is_of_the_folder_by_any_name(holder: "subprocess.Popen[str]", 
 
 
 @pytest.mark.slow
-def test_of_many_at_once_one_holds_it(tmp_path: Path) -> None:
+def test_only_one_of_many_processes_gets_the_lock(tmp_path: Path) -> None:
     count = tmp_path / "count"
     program = """
 import sys, time

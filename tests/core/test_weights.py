@@ -26,30 +26,30 @@ def test_unpack_undoes_pack_without_copying() -> None:
     assert np.shares_memory(unpacked["a"], weights.parameters)
 
 
-def test_layouts_are_told_apart_by_their_digest() -> None:
+def test_different_layouts_have_different_digests() -> None:
     renamed = Layout((("c", (2, 3)), ("b", (4,))), LAYOUT.statistics)
     reshaped = Layout((("a", (3, 2)), ("b", (4,))), LAYOUT.statistics)
     assert len({LAYOUT.digest, renamed.digest, reshaped.digest}) == 3
 
 
 def test_mean_by_hand() -> None:
-    found = mean([np.float32([0, 4]), np.float32([4, 8])], by=[3, 1])
-    assert found.tolist() == [1.0, 5.0]
-    assert found.dtype == np.float32
+    average = mean([np.float32([0, 4]), np.float32([4, 8])], by=[3, 1])
+    assert average.tolist() == [1.0, 5.0]
+    assert average.dtype == np.float32
 
 
 @given(st.lists(vectors, min_size=1, max_size=5), st.data())
-def test_mean_is_numpys_weighted_average(found: list[np.ndarray], data: st.DataObject) -> None:
-    by = data.draw(st.lists(st.floats(0.1, 1000), min_size=len(found), max_size=len(found)))
-    np.testing.assert_allclose(mean(found, by), np.average(found, axis=0, weights=by), rtol=1e-4, atol=1e-5)
+def test_mean_is_numpys_weighted_average(vectors: list[np.ndarray], data: st.DataObject) -> None:
+    by = data.draw(st.lists(st.floats(0.1, 1000), min_size=len(vectors), max_size=len(vectors)))
+    np.testing.assert_allclose(mean(vectors, by), np.average(vectors, axis=0, weights=by), rtol=1e-4, atol=1e-5)
 
 
 @given(vectors)
-def test_mean_of_one_is_itself_bit_for_bit(vector: np.ndarray) -> None:
+def test_the_mean_of_one_vector_equals_it_bit_for_bit(vector: np.ndarray) -> None:
     assert mean([vector], [4]).tobytes() == (vector + np.float32(0)).tobytes()
 
 
-def test_norm_does_not_drown_in_float32() -> None:
+def test_the_norm_is_summed_in_float64() -> None:
     assert norm(np.full(1_000_000, 1e-3, np.float32)) == pytest.approx(1.0, rel=1e-5)
 
 
@@ -57,16 +57,16 @@ hospitals = st.lists(st.tuples(vectors, st.one_of(st.integers(1, 10**6), st.floa
 
 
 @given(hospitals, st.randoms(use_true_random=False))
-def test_the_order_of_what_is_averaged_shows_in_no_bit(found: list[tuple[np.ndarray, float]], order: Random) -> None:
-    shuffled = order.sample(found, len(found))
-    one, other = (mean([vector for vector, _ in sent], [by for _, by in sent]) for sent in (found, shuffled))
-    assert one.tobytes() == other.tobytes()
+def test_the_mean_is_bit_identical_for_any_order(weighted: list[tuple[np.ndarray, float]], order: Random) -> None:
+    shuffled = order.sample(weighted, len(weighted))
+    first, second = (mean([vector for vector, _ in pairs], [by for _, by in pairs]) for pairs in (weighted, shuffled))
+    assert first.tobytes() == second.tobytes()
 
 
 @given(hospitals)
-def test_a_mean_is_the_exact_one_rounded_once(found: list[tuple[np.ndarray, float]]) -> None:
+def test_a_mean_is_the_exact_one_rounded_once(weighted: list[tuple[np.ndarray, float]]) -> None:
     """Compare with rational numbers; weights by square root are rounded before they are summed."""
-    counted = [(vector, int(by)) for vector, by in found]
+    counted = [(vector, int(by)) for vector, by in weighted]
     exact = [
         sum(Fraction(float(vector[i])) * by for vector, by in counted) / sum(by for _, by in counted) for i in range(5)
     ]
@@ -74,13 +74,13 @@ def test_a_mean_is_the_exact_one_rounded_once(found: list[tuple[np.ndarray, floa
     assert ours.tolist() == pytest.approx([float(value) for value in exact], rel=2**-24, abs=1e-45)
 
 
-def test_a_mean_is_longer_than_a_block() -> None:
+def test_a_mean_of_more_elements_than_a_block() -> None:
     long = np.random.default_rng(0).normal(size=2 * BLOCK + 7).astype(np.float32)
     assert mean([long, long * 3], [1, 1]).tobytes() == (long * 2).tobytes()
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_the_distance_to_what_is_not_finite_is_not_finite(bad: float) -> None:
+def test_the_distance_to_a_vector_that_is_not_finite_is_not_finite(bad: float) -> None:
     vector = np.zeros(BLOCK + 5, np.float32)
     spoilt = vector.copy()
     spoilt[BLOCK + 1] = bad

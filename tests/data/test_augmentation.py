@@ -17,22 +17,22 @@ def seeded(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def test_same_generator_same_bits() -> None:
+def test_equal_generators_give_equal_bits() -> None:
     assert torch.equal(augment(batch(), seeded(1)), augment(batch(), seeded(1)))
     assert not torch.equal(augment(batch(), seeded(1)), augment(batch(), seeded(2)))
 
 
-def test_leaves_the_global_generator_alone() -> None:
+def test_the_global_generator_is_not_used() -> None:
     before = torch.random.get_rng_state()
     augment(batch(), seeded(1))
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-def test_every_image_is_changed_in_its_own_way() -> None:
+def test_each_image_of_a_batch_is_augmented_differently() -> None:
     assert len(torch.unique(augment(batch(8), seeded(3)), dim=0)) == 8
 
 
-def test_about_half_are_mirrored() -> None:
+def test_about_half_of_the_images_are_mirrored() -> None:
     augmented = augment(batch(64), seeded(4)).float()
     on_the_left = augmented[..., :24].mean(dim=(1, 2, 3)) > augmented[..., 24:].mean(dim=(1, 2, 3))
     assert 20 <= int(on_the_left.sum()) <= 44
@@ -40,11 +40,11 @@ def test_about_half_are_mirrored() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
 def test_the_dtype_is_kept(dtype: torch.dtype) -> None:
-    given = batch() if dtype == torch.uint8 else batch() / 255
-    augmented = augment(given, seeded(5))
-    assert (augmented.dtype, augmented.shape) == (given.dtype, given.shape)
+    images = batch() if dtype == torch.uint8 else batch() / 255
+    augmented = augment(images, seeded(5))
+    assert (augmented.dtype, augmented.shape) == (images.dtype, images.shape)
     assert float(augmented.max()) <= (255 if dtype == torch.uint8 else 1)
-    assert float(augmented.float().mean()) == pytest.approx(float(given.float().mean()), rel=0.15), "changes are small"
+    assert float(augmented.float().mean()) == pytest.approx(float(images.float().mean()), rel=0.15), "changes are small"
 
 
 def test_prepared_photographs_need_not_be_contiguous() -> None:
@@ -71,7 +71,7 @@ def one_by_one(image: torch.Tensor, draw: list[float]) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("side", [48, 49])
-def test_a_batch_is_what_torchvision_makes_of_its_images(side: int) -> None:
+def test_a_batch_equals_torchvision_on_each_image(side: int) -> None:
     coarse = torch.rand((16, 3, 6, 6), generator=seeded(7))
     images = torch.nn.functional.interpolate(coarse, side, mode="bilinear")
     draws = (2 * torch.rand((16, 8), generator=seeded(8), dtype=torch.float64) - 1).tolist()
@@ -82,7 +82,7 @@ def test_a_batch_is_what_torchvision_makes_of_its_images(side: int) -> None:
 
 
 def test_the_input_is_not_changed() -> None:
-    for given in (batch().clone(), batch() / 255):
-        before = given.clone()
-        augment(given, seeded(9))
-        assert given.equal(before)
+    for images in (batch().clone(), batch() / 255):
+        before = images.clone()
+        augment(images, seeded(9))
+        assert images.equal(before)

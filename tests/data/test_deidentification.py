@@ -45,7 +45,7 @@ def test_no_identifier_survives_in_any_element() -> None:
             assert canary.lower() not in result.lower()
 
 
-def test_the_canaries_lie_in_elements_that_are_read() -> None:
+def test_the_canaries_are_in_elements_that_the_parser_reads() -> None:
     facts = read_dataset(file_full_of_identifiers(EYE), "x")
     assert facts.PatientID == facts.Manufacturer == facts.BurnedInAnnotation == TEXT
     assert facts.StudyInstanceUID == f"1.2.{DIGITS}"
@@ -61,15 +61,15 @@ UNUSED = [
 
 @settings(max_examples=40, deadline=None)
 @given(st.sampled_from(UNUSED), st.text("ABCDEFGHIJ", min_size=1, max_size=16))
-def test_no_other_field_changes_a_bit_of_the_result(field: tuple[int, str], said: str) -> None:
+def test_no_other_field_changes_a_bit_of_the_result(field: tuple[int, str], text: str) -> None:
     (tag, vr), dataset = field, photograph(EYE)
-    value = said.encode() if isinstance(VALUES[vr], bytes) else said if VALUES[vr] == TEXT else VALUES[vr]
+    value = text.encode() if isinstance(VALUES[vr], bytes) else text if VALUES[vr] == TEXT else VALUES[vr]
     dataset[tag] = DataElement(tag, vr.split(" or ", maxsplit=1)[0], value, validation_mode=config.IGNORE)
     result = deidentified(read_dataset(content_of(dataset), "x"), KEY)
     assert written(result) == written(deidentified(photograph(EYE), KEY))
 
 
-def test_a_result_is_a_photograph_of_the_same_eye(tmp_path: Path) -> None:
+def test_the_deidentified_photograph_shows_the_same_eye(tmp_path: Path) -> None:
     position = Dataset()
     position.CodeValue = "111901"
     dataset = photograph(EYE, RelativeImagePositionCodeSequence=[position], ImageLaterality="R")
@@ -81,7 +81,7 @@ def test_a_result_is_a_photograph_of_the_same_eye(tmp_path: Path) -> None:
     np.testing.assert_array_equal(DicomPhotograph(path).read()[20:70, 40:80], EYE[20:70, 40:80])
 
 
-def test_a_result_is_stamped_and_strictly_readable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_deidentified_file_is_marked_and_follows_the_standard(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(config.settings, "reading_validation_mode", config.RAISE)
     result = pydicom.dcmread(io.BytesIO(written(deidentified(photograph(EYE), KEY))))
     assert result.pixel_array.shape == EYE.shape
@@ -177,7 +177,7 @@ FACTS = ReportFacts(
 
 
 @pytest.mark.parametrize("padding", [b"", b"\n"])
-def test_a_report_is_a_strictly_readable_object(padding: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_report_follows_the_standard(padding: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(config.settings, "reading_validation_mode", config.RAISE)
     content = pdf("refer") + padding
     report = pydicom.dcmread(io.BytesIO(encapsulated_pdf(content, FACTS)))
@@ -193,7 +193,7 @@ def test_a_report_is_a_strictly_readable_object(padding: bytes, monkeypatch: pyt
     assert not [element.keyword for element in report if element.VR == "UI" and not uid.UID(element.value).is_valid]
 
 
-def test_a_report_is_no_photograph(tmp_path: Path) -> None:
+def test_a_report_is_refused_as_a_photograph(tmp_path: Path) -> None:
     (tmp_path / "report").write_bytes(encapsulated_pdf(pdf("x"), FACTS))
     with pytest.raises(ValueError, match="must be a photograph, got Encapsulated PDF Storage"):
         about(tmp_path / "report")

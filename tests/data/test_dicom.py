@@ -13,11 +13,11 @@ from teledx_fed.data.layouts import read
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")  # as the library sets it outside pytest
 
 
-def said(**values: object) -> object:
+def header(**values: object) -> object:
     return described(read_dataset(content_of(photograph(RGB, **values)), "x"), "x")
 
 
-def test_about(tmp_path: Path) -> None:
+def test_the_header_is_read(tmp_path: Path) -> None:
     facts = about(saved(tmp_path, photograph(RGB, AcquisitionDateTime="20260131101500.250000+0100")))
     assert (facts.eye, facts.field, facts.camera) == (Eye.LEFT, Field.UNKNOWN, "Topcon TRC-NW400")
     assert (facts.patient, facts.study, facts.size) == ("MRN 7", "1.2.3", (40, 60))
@@ -50,7 +50,7 @@ def test_the_eye_of_the_image_takes_precedence_over_that_of_the_series(image: st
 @pytest.mark.parametrize("values", [{"ImageLaterality": "B"}, {"ImageLaterality": "U", "Laterality": "B"}])
 def test_both_eyes_at_once_are_refused(values: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="x must be a photograph of one eye, got laterality B"):
-        said(**values)
+        header(**values)
 
 
 @pytest.mark.parametrize(
@@ -83,16 +83,16 @@ def test_field(sequence: str, value: str, field: Field, syntax: uid.UID) -> None
     ],
 )
 def test_acquired(values: dict[str, object], acquired: str | None) -> None:
-    assert said(**values).acquired == acquired
+    assert header(**values).acquired == acquired
 
 
 @pytest.mark.parametrize(("value", "free"), [("NO", True), ("YES", False), ("", False), (None, False)])
 def test_a_photograph_is_free_of_text_only_where_the_header_states_it(value: str | None, free: bool) -> None:
-    assert said(BurnedInAnnotation=value).free_of_text is free
+    assert header(BurnedInAnnotation=value).free_of_text is free
 
 
 def test_missing_values_are_unknown() -> None:
-    facts = said(PatientID=None, Manufacturer=None, ManufacturerModelName=None, StudyInstanceUID=None)
+    facts = header(PatientID=None, Manufacturer=None, ManufacturerModelName=None, StudyInstanceUID=None)
     assert (facts.patient, facts.camera, facts.study) == ("", "unknown", "")
 
 
@@ -124,10 +124,10 @@ def test_training_names_every_file_and_row_that_is_wrong(tmp_path: Path) -> None
     saved(tmp_path, photograph(RGB, ImageLaterality="B"), "2026/IM3")
     collection, problems = read("ward", SourceSettings("dicom", str(tmp_path)))
     assert len(collection.examples) == 1
-    told = {problem.row: str(problem) for problem in problems}
-    assert sorted(told) == [3, 4, 5, 6, 7]
-    assert "grade must be one of" in told[3]
-    assert "must be a photograph of one eye" in told[4]
-    assert "2026/IM4 must be readable" in told[5]
-    assert "grades.csv must be a DICOM file" in told[6]
-    assert "patient of image 2026/IM5 must be named" in told[7]
+    messages = {problem.row: str(problem) for problem in problems}
+    assert sorted(messages) == [3, 4, 5, 6, 7]
+    assert "grade must be one of" in messages[3]
+    assert "must be a photograph of one eye" in messages[4]
+    assert "2026/IM4 must be readable" in messages[5]
+    assert "grades.csv must be a DICOM file" in messages[6]
+    assert "patient of image 2026/IM5 must be named" in messages[7]

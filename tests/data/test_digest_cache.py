@@ -43,7 +43,7 @@ def test_the_values_of_a_damaged_file_are_computed_again(tmp_path: Path, damage:
     assert cached(file, ["a"], lambda missing: pytest.fail("the value was stored")) == {"a": "A"}
 
 
-def test_digests_are_those_of_the_files_which_are_read_once(
+def test_digests_are_correct_and_each_file_is_read_once(
     examples: list[Example], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = [example.image.digest() for example in examples]

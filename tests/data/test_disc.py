@@ -18,7 +18,7 @@ from teledx_fed.data.synthetic import SyntheticPhotograph
 UPRIGHT = Disc(0.6, -0.05, confidence=4.0, drop=0.1)
 
 
-def drawn(patient: int, eye: Eye, field: Field, camera: str = "topcon") -> SyntheticPhotograph:
+def synthetic(patient: int, eye: Eye, field: Field, camera: str = "topcon") -> SyntheticPhotograph:
     return SyntheticPhotograph(3, f"p{patient}", eye, field, grade=2, oedema=False, camera=camera)
 
 
@@ -32,15 +32,15 @@ def place(image: SyntheticPhotograph) -> complex:
 @pytest.mark.parametrize("eye", [Eye.LEFT, Eye.RIGHT])
 @pytest.mark.parametrize("field", [Field.MACULA, Field.DISC])
 def test_the_disc_is_found_where_it_was_drawn(camera: str, eye: Eye, field: Field) -> None:
-    image = drawn(1, eye, field, camera)
+    image = synthetic(1, eye, field, camera)
     disc = optic_disc(image.read())
     assert disc is not None
     assert abs(complex(disc.x, disc.y) - place(image)) < 0.12
     assert field_of(disc) is field
 
 
-def test_size_and_frame_move_nothing() -> None:
-    image = drawn(2, Eye.RIGHT, Field.MACULA).read()
+def test_resizing_and_padding_do_not_move_the_disc() -> None:
+    image = synthetic(2, Eye.RIGHT, Field.MACULA).read()
     framed = cv2.copyMakeBorder(cv2.resize(image, None, fx=3, fy=3), 10, 50, 200, 30, cv2.BORDER_CONSTANT)
     before, after = optic_disc(image), optic_disc(framed)
     assert before is not None
@@ -49,7 +49,7 @@ def test_size_and_frame_move_nothing() -> None:
 
 
 def test_a_mirrored_photograph_has_its_disc_on_the_other_side() -> None:
-    image = drawn(2, Eye.RIGHT, Field.MACULA).read()
+    image = synthetic(2, Eye.RIGHT, Field.MACULA).read()
     before, after = optic_disc(image), optic_disc(image[:, ::-1].copy())
     assert before is not None
     assert after is not None
@@ -107,7 +107,7 @@ sides = st.integers(1, 40)
 @given(
     st.tuples(sides, sides, st.just(3)).flatmap(lambda shape: arrays(np.uint8, shape, elements=st.integers(20, 255)))
 )
-def test_any_array_is_searched(image: np.ndarray) -> None:
+def test_any_array_can_be_searched(image: np.ndarray) -> None:
     disc = optic_disc(image)
     assert side_of(disc) in Eye
     assert field_of(disc) in Field
@@ -120,7 +120,7 @@ def test_any_array_is_searched(image: np.ndarray) -> None:
 def test_the_eye_of_real_photographs_is_hardly_ever_contradicted(real_data: Path) -> None:
     """A third of EyePACS is turned by 180°: there the side of the disc alone would be wrong."""
     some = sorted((real_data / "eyepacs" / "train").iterdir())[::3]
-    said = [(path.stem.endswith("right"), side_of(optic_disc(PhotographFile(path).read()))) for path in some]
-    named = [(is_right, side) for is_right, side in said if side is not Eye.UNKNOWN]
+    eyes = [(path.stem.endswith("right"), side_of(optic_disc(PhotographFile(path).read()))) for path in some]
+    named = [(is_right, side) for is_right, side in eyes if side is not Eye.UNKNOWN]
     assert len(named) > 0.2 * len(some)
     assert sum((side is Eye.RIGHT) != is_right for is_right, side in named) <= 0.03 * len(named)

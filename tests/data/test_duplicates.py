@@ -52,15 +52,15 @@ def collection(*examples: Example) -> Collection:
     return Collection(examples, Identification.GIVEN, (SetAside("earlier", SetAsideReason.UNGRADED),))
 
 
-def kept(collection: Collection) -> list[tuple[str, str]]:
+def names(collection: Collection) -> list[tuple[str, str]]:
     return [(example.image.name, example.patient) for example in collection.examples]
 
 
-def test_of_exact_duplicates_the_first_by_name_is_kept(scenes: Scenes) -> None:
-    given = collection(Example(Scene("b", 1), 2, "p"), Example(Scene("c", 2), 0, "q"), Example(Scene("a", 1), 2, "p"))
-    distinct = deduplicate(given, scenes)
-    assert kept(distinct) == [("a", "p"), ("c", "q")]
-    assert distinct.set_aside == (*given.set_aside, SetAside("b", SetAsideReason.DUPLICATE, "equals a"))
+def test_the_first_of_exact_duplicates_by_name_is_kept(scenes: Scenes) -> None:
+    source = collection(Example(Scene("b", 1), 2, "p"), Example(Scene("c", 2), 0, "q"), Example(Scene("a", 1), 2, "p"))
+    distinct = deduplicate(source, scenes)
+    assert names(distinct) == [("a", "p"), ("c", "q")]
+    assert distinct.set_aside == (*source.set_aside, SetAside("b", SetAsideReason.DUPLICATE, "equals a"))
     assert label_noise(distinct.set_aside) == {"duplicate_groups": 1, "conflicting_groups": 0}
 
 
@@ -77,7 +77,7 @@ def test_duplicates_with_conflicting_grades_are_all_set_aside(scenes: Scenes) ->
         ),
         scenes,
     )  # fmt: skip
-    assert kept(distinct) == [("d", "s")]
+    assert names(distinct) == [("d", "s")]
     assert [aside.reason for aside in distinct.set_aside[1:]] == [SetAsideReason.CONFLICTING_GRADES] * 3 + [
         SetAsideReason.DUPLICATE
     ]
@@ -85,7 +85,7 @@ def test_duplicates_with_conflicting_grades_are_all_set_aside(scenes: Scenes) ->
     assert label_noise(distinct.set_aside) == {"duplicate_groups": 2, "conflicting_groups": 1}
 
 
-def test_near_duplicates_stay_and_their_patients_become_one(scenes: Scenes) -> None:
+def test_near_duplicates_are_kept_and_their_patients_merged(scenes: Scenes) -> None:
     distinct = deduplicate(
         collection(
             Example(Scene("a", 1), 2, "p3"), Example(Scene("b", 1, grain=1), 3, "p2"),
@@ -94,7 +94,7 @@ def test_near_duplicates_stay_and_their_patients_become_one(scenes: Scenes) -> N
         ),
         scenes,
     )  # fmt: skip
-    assert kept(distinct) == [("a", "p1"), ("b", "p1"), ("c", "p1"), ("d", "p1"), ("e", "p0")]
+    assert names(distinct) == [("a", "p1"), ("b", "p1"), ("c", "p1"), ("d", "p1"), ("e", "p0")]
 
 
 @pytest.mark.parametrize("grade", [0, 4])
@@ -107,21 +107,21 @@ def test_patients_who_share_an_exact_duplicate_are_one(grade: int, scenes: Scene
         ),
         scenes,
     )  # fmt: skip
-    assert {patient for _, patient in kept(distinct)} == {"p"}
+    assert {patient for _, patient in names(distinct)} == {"p"}
 
 
 def test_a_collection_without_duplicates_is_unchanged(scenes: Scenes) -> None:
-    given = collection(*(Example(Scene(f"{number}", number), 0, f"p{number}") for number in range(8)))
-    assert deduplicate(given, scenes) == given
+    source = collection(*(Example(Scene(f"{number}", number), 0, f"p{number}") for number in range(8)))
+    assert deduplicate(source, scenes) == source
     assert deduplicate(collection(), scenes) == collection()
 
 
 def test_a_second_search_reads_no_photograph(scenes: Scenes, monkeypatch: pytest.MonkeyPatch) -> None:
-    given = collection(*(Example(Scene(f"{number}", number // 2, number % 2), 0, f"p{number}") for number in range(8)))
-    first = deduplicate(given, scenes)
+    source = collection(*(Example(Scene(f"{number}", number // 2, number % 2), 0, f"p{number}") for number in range(8)))
+    first = deduplicate(source, scenes)
     monkeypatch.setattr(Scenes, "batch", lambda self, examples: pytest.fail("a photograph was read again"))
-    assert deduplicate(given, scenes) == first
-    assert len({patient for _, patient in kept(first)}) == 4
+    assert deduplicate(source, scenes) == first
+    assert len({patient for _, patient in names(first)}) == 4
 
 
 def test_pairs_are_found_across_blocks() -> None:

@@ -28,12 +28,12 @@ FILLERS = ("77", "Smith", "IMG", "2024-05-01", "bright", "cleft", "patient 3", "
         ("Smith_right_R1M0", Eye.RIGHT),
     ],
 )
-def test_a_name_whose_words_agree_names_the_eye(name: str, eye: Eye) -> None:
+def test_a_name_whose_words_agree_gives_the_eye(name: str, eye: Eye) -> None:
     assert eye_in(name) == NamedEye(eye)
 
 
 @pytest.mark.parametrize("name", ["bright_cleft", "20051020_0100_PP", "upright.jpg", "Rossi_11", "links", "", "örl"])
-def test_a_name_without_a_word_for_an_eye_names_none(name: str) -> None:
+def test_a_name_without_a_word_for_an_eye_gives_none(name: str) -> None:
     assert eye_in(name) == NamedEye()
 
 
@@ -55,7 +55,7 @@ def test_a_name_without_a_word_for_an_eye_names_none(name: str) -> None:
         ("both eyes left.jpg", Gap.EYE_NAME_BOTH),
     ],
 )
-def test_a_name_that_may_mean_either_names_none_and_says_why(name: str, doubt: Gap) -> None:
+def test_an_ambiguous_name_gives_no_eye_and_the_reason(name: str, doubt: Gap) -> None:
     assert eye_in(name) == NamedEye(doubt=doubt)
 
 
@@ -76,6 +76,6 @@ def test_no_name_gives_an_eye_against_one_of_its_words(parts: list[str], between
 
 @settings(max_examples=30)
 @given(st.text())
-def test_any_name_is_read(name: str) -> None:
+def test_any_name_can_be_read(name: str) -> None:
     named = eye_in(name)
     assert named.doubt is None or named.eye is Eye.UNKNOWN

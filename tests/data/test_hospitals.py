@@ -49,12 +49,12 @@ def test_photographs_of_more_pixels_than_the_limit_are_named(of: Callable[..., S
     large = tmp_path / "aptos" / "train_images" / "eye3.png"
     cv2.imwrite(str(large), np.zeros((1000, 1001), np.uint8))
     reporter = RecordingReporter()
-    collections(of(on_bad="skip", most_megapixels=1), reporter)
+    collections(of(on_bad="skip", most_megapixels=1).data, reporter)
     assert (
         "eye3.png: must be at most 1000000 pixels, got 1000 × 1001. Scale it down, or raise most_mega"
         in reporter.messages[-1]
     )
-    collections(of(on_bad="skip", most_megapixels=2), reporter)
+    collections(of(on_bad="skip", most_megapixels=2).data, reporter)
     assert "eye3.png: photograph must show a fundus" in reporter.messages[-1]
 
 
@@ -68,9 +68,9 @@ def test_all_problems_are_reported_at_once(of: Callable[..., Settings], tmp_path
     settings.data.sources["unit"] = SourceSettings("folder", str(root), file_pattern="(")
     with pytest.raises(BadData) as error:
         hospitals(settings, tmp_path, reporter)
-    said = str(error.value)
+    message = str(error.value)
     for part in ("train.csv, row 32", "train.csv, row 33", "gone.png", "data.sources.ward.root", "unit: file_pattern"):
-        assert part in said
+        assert part in message
     assert reporter.counts == []
     (root / "train_images" / "gone.png").unlink()
     table = root / "train.csv"
@@ -91,12 +91,12 @@ def test_no_photograph_of_a_bad_folder_or_row_goes_missing(of: Callable[..., Set
     (tmp_path / "ward" / "odd" / "notes.txt").write_text("nothing")
     settings.data.sources["ward"] = SourceSettings("folder", str(tmp_path / "ward"))
     reporter = RecordingReporter()
-    found, _ = collections(settings, reporter)
-    aside = [Path(aside.name).name for aside in found["ward"].set_aside]
-    assert (found["ward"].examples, sorted(aside)) == ((), ["0.png", "1.png", "2.png"])
+    sources, _ = collections(settings.data, reporter)
+    aside = [Path(aside.name).name for aside in sources["ward"].set_aside]
+    assert (sources["ward"].examples, sorted(aside)) == ((), ["0.png", "1.png", "2.png"])
     assert "ward: 1 file is not taken: 1 .txt (not a photograph that this program reads)" in reporter.messages
     assert "clinic: 1 file is not taken: 1 .png (a photograph that no row of the table names)" in reporter.messages
-    clinic = found["clinic"]
+    clinic = sources["clinic"]
     by_name = {aside.name for aside in clinic.set_aside if aside.name.endswith(".png")}
     left = sum(left.count for left in clinic.not_taken)
     assert len(clinic.examples) + len(by_name) + left == len(list(photographs.iterdir()))

@@ -41,7 +41,7 @@ def cache(tmp_path: Path) -> ImageCache:
     return ImageCache(tmp_path / "cache", SETTINGS)
 
 
-def test_a_batch_is_in_the_order_asked(cache: ImageCache, examples: list[Example]) -> None:
+def test_a_batch_has_the_order_of_the_request(cache: ImageCache, examples: list[Example]) -> None:
     assert cache.prepare(examples) == ()
     batch = cache.batch(examples)
     assert (batch.shape, batch.dtype) == ((6, 64, 64, 3), np.uint8)
@@ -68,7 +68,7 @@ def test_stored_files_are_plain_arrays(cache: ImageCache, examples: list[Example
     np.testing.assert_array_equal(np.load(path, mmap_mode="r"), cache.batch(examples[:1])[0])
 
 
-def test_each_preparation_has_its_own_files(cache: ImageCache, examples: list[Example], tmp_path: Path) -> None:
+def test_each_preparation_has_separate_files(cache: ImageCache, examples: list[Example], tmp_path: Path) -> None:
     others = [
         ImageCache(tmp_path / "cache", DataSettings(image_size=64, ben_graham=True)),
         ImageCache(tmp_path / "cache", DataSettings(image_size=64, clahe=True)),

@@ -93,7 +93,7 @@ def test_a_layout_that_is_not_installed_is_refused_with_all_names(tmp_path: Path
         read("ward", SourceSettings("clinic_export", str(tmp_path)))
 
 
-def test_an_installed_package_replaces_no_built_in_layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_installed_package_cannot_replace_a_built_in_layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(install(tmp_path, f"[{ENTRY_POINTS}]\nfolder = evil:folder\n", {}))
     with pytest.raises(ValueError, match=r"entry point folder of teledx_fed\.layouts must differ from built-in"):
         layout_names()

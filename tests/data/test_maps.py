@@ -33,24 +33,24 @@ def test_a_mask_goes_into_the_prepared_square_with_its_photograph() -> None:
     image = photograph(0).read()
     patch = cv2.circle(np.zeros(image.shape[:2], np.uint8), (250, 140), 20, 1, -1).astype(bool)
     image[patch] = (60, 60, 255)
-    seen = prepare(image, SIZE)[..., 2] > 200
+    blue = prepare(image, SIZE)[..., 2] > 200
     masked = in_square(patch, place(image), SIZE)
-    assert seen.sum() > 50
-    assert (masked & seen).sum() == seen.sum()
-    assert not (masked & ~widened(seen, 2)).any()
+    assert blue.sum() > 50
+    assert (masked & blue).sum() == blue.sum()
+    assert not (masked & ~widened(blue, 2)).any()
 
 
 def test_a_map_covers_its_square_alone() -> None:
     image = np.zeros((300, 500, 3), np.uint8)
     cv2.circle(image, (320, 150), 90, (170, 90, 40), -1)
-    found = place(image)
-    whole = on_photograph(np.ones((7, 7), np.float32), found)
+    square = place(image)
+    whole = on_photograph(np.ones((7, 7), np.float32), square)
     assert whole.shape == (300, 500)
-    assert cv2.boundingRect((whole > 0).astype(np.uint8)) == (found.left, found.top, found.side, found.side)
-    assert found.side == pytest.approx(181, abs=4)
+    assert cv2.boundingRect((whole > 0).astype(np.uint8)) == (square.left, square.top, square.side, square.side)
+    assert square.side == pytest.approx(181, abs=4)
 
 
-def test_without_detail_ill_eyes_look_as_healthy_ones_do_and_keep_their_disc() -> None:
+def test_without_detail_diseased_eyes_look_healthy_and_keep_their_disc() -> None:
     ill, healthy = prepared(4), prepared(0)
     blurred = without_detail(ill)
     np.testing.assert_array_equal(lit(blurred), lit(ill))

@@ -26,11 +26,11 @@ def test_words_are_text_as_they_are_written(tmp_path: Path) -> None:
     pattern = r"(?P<patient>\d+)_(?P<eye>left|right)"
     meanings = "oedema: {0: no, centre: yes, '?': unknown}"
     text = f"north:\n  layout: folder\n  root: eyes\n  grading: {{{grading}}}\n  {meanings}\n"
-    own = load(described(tmp_path, f"{text}  file_pattern: '{pattern}'\n"))
+    hospitals = load(described(tmp_path, f"{text}  file_pattern: '{pattern}'\n"))
     grades = {word: number % 5 for number, word in enumerate(words)}
     oedema = {"0": "no", "centre": "yes", "?": "unknown"}
-    assert own.drawn == {}
-    assert own.sources == {"north": SourceSettings("folder", str(tmp_path / "eyes"), grades, oedema, pattern)}
+    assert hospitals.drawn == {}
+    assert hospitals.sources == {"north": SourceSettings("folder", str(tmp_path / "eyes"), grades, oedema, pattern)}
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -39,8 +39,10 @@ def test_every_layout_can_be_described(tmp_path: Path, layout: str) -> None:
 
 
 def test_hospitals_can_be_synthetic(tmp_path: Path) -> None:
-    own = load(described(tmp_path, "a: {layout: drawn, patients: 30, camera: zeiss, prevalence: [1, 0, 0, 0, 0]}\n"))
-    assert own.drawn == {"a": HospitalSettings(30, "zeiss", [1.0, 0.0, 0.0, 0.0, 0.0])}
+    hospitals = load(
+        described(tmp_path, "a: {layout: drawn, patients: 30, camera: zeiss, prevalence: [1, 0, 0, 0, 0]}\n")
+    )
+    assert hospitals.drawn == {"a": HospitalSettings(30, "zeiss", [1.0, 0.0, 0.0, 0.0, 0.0])}
 
 
 def test_all_problems_are_reported_at_once_by_line(tmp_path: Path) -> None:
@@ -126,6 +128,6 @@ def test_the_pattern_that_a_message_recommends_works(tmp_path: Path, pattern: st
     assert ([example.patient for example in collection.examples], problems) == (["12"], ())
 
 
-def test_no_file(tmp_path: Path) -> None:
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="hospitals must be a file"):
         load(tmp_path / "absent.yaml")

@@ -74,7 +74,7 @@ def test_a_black_photograph_is_refused(noise: float) -> None:
         prepare(black, 64)
 
 
-def test_dead_pixels_are_no_fundus() -> None:
+def test_dead_pixels_are_not_a_fundus() -> None:
     specks = np.zeros((200, 200, 3), dtype=np.uint8)
     specks[::20, ::20] = 255
     with pytest.raises(ValueError, match="must show a fundus"):

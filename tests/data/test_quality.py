@@ -41,7 +41,7 @@ def test_a_cut_disc_fills_less(photograph: np.ndarray) -> None:
     assert quality(photograph[height // 3 :]).field < quality(photograph).field - 0.05
 
 
-def test_underexposure_shows(photograph: np.ndarray) -> None:
+def test_underexposure_is_measured(photograph: np.ndarray) -> None:
     before, after = spoilt(photograph, lambda image: image / 3)
     assert after.exposure == pytest.approx(before.exposure / 3, rel=0.1)
     assert after.contrast == pytest.approx(before.contrast, rel=0.15)
@@ -52,20 +52,20 @@ def test_overexposure_leaves_pixels_without_detail(photograph: np.ndarray) -> No
     assert before.clipped < 0.05 < 0.5 < after.clipped
 
 
-def test_blur_takes_sharpness_and_leaves_exposure(photograph: np.ndarray) -> None:
+def test_blur_lowers_sharpness_and_not_exposure(photograph: np.ndarray) -> None:
     before, after = spoilt(photograph, lambda image: cv2.GaussianBlur(image, (0, 0), 4))
     assert after.sharpness < before.sharpness / 2
     assert after.exposure == pytest.approx(before.exposure, rel=0.05)
 
 
-def test_a_veil_takes_contrast(photograph: np.ndarray) -> None:
+def test_haze_lowers_contrast(photograph: np.ndarray) -> None:
     before, after = spoilt(
         photograph, lambda image: np.where(image.max(axis=2, keepdims=True) > 30, image / 3 + 80, image)
     )
     assert after.contrast < before.contrast
 
 
-def test_size_is_not_quality(photograph: np.ndarray) -> None:
+def test_quality_does_not_depend_on_the_size(photograph: np.ndarray) -> None:
     larger = cv2.resize(photograph, None, fx=3, fy=3, interpolation=cv2.INTER_CUBIC)
     before, after = quality(photograph), quality(larger)
     assert (after.exposure, after.contrast) == pytest.approx((before.exposure, before.contrast), rel=0.05)
@@ -114,7 +114,7 @@ def test_a_degraded_photograph_has_the_matching_fault(photograph: np.ndarray, fa
     assert fault in spoilt_faults(photograph, SPOILS[fault])
 
 
-def test_a_little_less_light_is_no_fault(photograph: np.ndarray) -> None:
+def test_slightly_less_light_is_not_a_fault(photograph: np.ndarray) -> None:
     assert spoilt_faults(photograph, lambda image: 0.8 * image) == ()
 
 
@@ -132,7 +132,7 @@ def test_an_eye_that_is_dark_beyond_recognition_is_never_graded(camera: str, fac
         assert DARK & set(faults(darker))
 
 
-def test_an_eye_of_which_a_part_is_in_the_dark_is_too_dark(photograph: np.ndarray) -> None:
+def test_a_partly_dark_eye_is_too_dark(photograph: np.ndarray) -> None:
     for side in ("left", "right"):
         dark = photograph.copy()
         half = dark.shape[1] // 2
@@ -140,7 +140,7 @@ def test_an_eye_of_which_a_part_is_in_the_dark_is_too_dark(photograph: np.ndarra
         assert Fault.TOO_DARK in faults(dark)
 
 
-def test_limits_decide(photograph: np.ndarray) -> None:
+def test_the_limits_decide_the_faults(photograph: np.ndarray) -> None:
     assert faults(photograph, replace(QualityLimits(), sharpness=(10.0, 20.0))) == (Fault.BLURRED,)
     assert faults(photograph, replace(QualityLimits(), exposure=(0.9, 1.0))) == (Fault.TOO_DARK,)
 
@@ -166,7 +166,7 @@ OTHERS: dict[str, Callable[[], np.ndarray]] = {
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_pictures_of_something_else_are_no_fundus(name: str) -> None:
+def test_pictures_of_other_things_are_not_a_fundus(name: str) -> None:
     assert faults(OTHERS[name]()) == (Fault.NOT_A_FUNDUS,)
 
 
@@ -184,14 +184,14 @@ sides = st.integers(1, 40)
 @settings(deadline=None, max_examples=60)
 @given(st.tuples(sides, sides, st.just(3)).flatmap(lambda shape: arrays(np.uint8, shape)))
 def test_any_array_gets_a_decision(image: np.ndarray) -> None:
-    found = faults(image)
-    assert isinstance(found, tuple)
-    assert all(isinstance(fault, Fault) for fault in found)
+    decision = faults(image)
+    assert isinstance(decision, tuple)
+    assert all(isinstance(fault, Fault) for fault in decision)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 5000), (5000, 1), (2, 3000), (3000, 7)])
 @pytest.mark.parametrize("level", [0, 100, 255])
-def test_slivers_are_no_fundus(shape: tuple[int, int], level: int) -> None:
+def test_very_narrow_images_are_not_a_fundus(shape: tuple[int, int], level: int) -> None:
     assert faults(np.full((*shape, 3), level, np.uint8)) == (Fault.NOT_A_FUNDUS,)
 
 

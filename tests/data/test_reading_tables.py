@@ -78,11 +78,11 @@ def test_an_unclosed_quote_is_named_by_its_row(tmp_path: Path) -> None:
 
 
 def test_two_unclosed_quotes_do_not_make_a_cell(tmp_path: Path) -> None:
-    told = refusal(tmp_path, 'image,grade,note\na,1,"open\nb,2,fine\nc,3,"\nd,4,fine\n')
-    assert told.startswith(", row 2: must end on its own line, got a quoted cell that continues to row 4")
+    message = refusal(tmp_path, 'image,grade,note\na,1,"open\nb,2,fine\nc,3,"\nd,4,fine\n')
+    assert message.startswith(", row 2: must end on its own line, got a quoted cell that continues to row 4")
 
 
-def test_a_note_may_have_lines(tmp_path: Path) -> None:
+def test_a_note_may_have_line_breaks(tmp_path: Path) -> None:
     table = read_table(written(tmp_path, 'image,grade,note\na,1,"one\ntwo"\nb,2,""""\n'), "image", "grade")
     assert cells(table) == [["a", "1", "one\ntwo"], ["b", "2", '"']]
     assert [row.number for row in table.rows] == [2, 4]
@@ -90,9 +90,9 @@ def test_a_note_may_have_lines(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("header", ["image,grade,note,grade", "image,grade,note, GRADE ", "image,grade,note,age,AGE"])
 def test_a_repeated_column_is_refused(tmp_path: Path, header: str) -> None:
-    told = refusal(tmp_path, f"{header}\na,1,x,2,3\n")
-    assert "must have each column once, got " in told
-    assert "again. Rename or remove" in told
+    message = refusal(tmp_path, f"{header}\na,1,x,2,3\n")
+    assert "must have each column once, got " in message
+    assert "again. Rename or remove" in message
 
 
 def test_a_row_of_another_length_is_refused_by_itself(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_a_row_of_another_length_is_refused_by_itself(tmp_path: Path) -> None:
     ]
 
 
-def test_an_index_without_a_name_is_no_column(tmp_path: Path) -> None:
+def test_an_index_without_a_name_is_not_a_column(tmp_path: Path) -> None:
     assert cells(read_table(written(tmp_path, ",image,grade,note\n0,a,1,\n"), *COLUMNS)) == [["a", "1", ""]]
 
 
@@ -123,7 +123,7 @@ def test_an_index_without_a_name_is_no_column(tmp_path: Path) -> None:
         ("", "must have the column image, grade, note, got an empty file"),
     ],
 )
-def test_a_file_that_is_no_table_is_reported(tmp_path: Path, content: str | bytes, expected: str) -> None:
+def test_a_file_that_is_not_a_table_is_reported(tmp_path: Path, content: str | bytes, expected: str) -> None:
     assert expected in refusal(tmp_path, content)
 
 
@@ -143,7 +143,7 @@ ROWS = st.lists(st.tuples(st.sampled_from(["a", "b.png", "é"]), st.sampled_from
 
 @settings(max_examples=60)
 @given(ROWS, st.sampled_from([",", ";", "\t", "|"]), st.sampled_from(["utf-8", "utf-16", "cp1252"]))
-def test_any_table_comes_back_or_is_refused_by_a_row(
+def test_any_table_is_read_unchanged_or_refused_with_a_row(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str, str]], delimiter: str, encoding: str
 ) -> None:
     text = io.StringIO()

@@ -59,63 +59,69 @@ PHOTOGRAPHS = st.lists(st.tuples(st.sampled_from("pqrst"), st.sampled_from("abcd
 @pytest.mark.usefixtures("exact_only")
 @settings(max_examples=30)
 @given(st.dictionaries(st.sampled_from(["north", "south", "west"]), PHOTOGRAPHS, min_size=1))
-def test_no_photograph_and_no_person_is_at_two_hospitals(held: dict[str, list[tuple[str, str, int]]]) -> None:
-    given = {name: collection(*{photograph[1]: photograph for photograph in of}.values()) for name, of in held.items()}
-    found = keep_at_one_source(given, None)
-    for name, of in found.items():
-        assert len(of.examples) + len(of.set_aside) == len(given[name].examples)
-    everything = [shows for of in shown(found).values() for shows in of]
+def test_no_photograph_and_no_person_is_at_two_hospitals(photographs: dict[str, list[tuple[str, str, int]]]) -> None:
+    hospitals = {
+        name: collection(*{photograph[1]: photograph for photograph in of}.values()) for name, of in photographs.items()
+    }
+    distinct = keep_at_one_source(hospitals, None)
+    for name, of in distinct.items():
+        assert len(of.examples) + len(of.set_aside) == len(hospitals[name].examples)
+    everything = [shows for of in shown(distinct).values() for shows in of]
     assert len(everything) == len(set(everything))
     homes: dict[str, set[str]] = {}
-    for name, of in given.items():
+    for name, of in hospitals.items():
         for example in of.examples:
             homes.setdefault(example.image.shows, set()).add(f"{name} {example.patient}")
     for together in homes.values():  # patients who share a photograph are one person, at one hospital
-        there = {
-            name for name, of in found.items() for example in of.examples if f"{name} {example.patient}" in together
+        places = {
+            name for name, of in distinct.items() for example in of.examples if f"{name} {example.patient}" in together
         }
-        assert len(there) <= 1
-    assert keep_at_one_source(dict(reversed(given.items())), None) == found
-    assert sum(count_shared({name: of.set_aside for name, of in found.items()}).values()) == sum(
-        len(of.set_aside) for of in found.values()
+        assert len(places) <= 1
+    assert keep_at_one_source(dict(reversed(hospitals.items())), None) == distinct
+    assert sum(count_shared({name: of.set_aside for name, of in distinct.items()}).values()) == sum(
+        len(of.set_aside) for of in distinct.values()
     )
 
 
 @pytest.mark.usefixtures("exact_only")
 def test_a_photograph_that_two_hospitals_grade_differently_is_set_aside_at_both() -> None:
-    found = keep_at_one_source(
+    distinct = keep_at_one_source(
         {"north": collection(("p", "a", 0), ("q", "b", 1)), "south": collection(("r", "a", 2))}, None
     )
-    assert shown(found) == {"north": ["b"], "south": []}
-    (aside,) = found["south"].set_aside
+    assert shown(distinct) == {"north": ["b"], "south": []}
+    (aside,) = distinct["south"].set_aside
     assert (aside.reason, aside.elsewhere) == (SetAsideReason.CONFLICTING_GRADES, "north")
     assert aside.detail == "north 0.jpg 0, south 0.jpg 2"
 
 
 @pytest.mark.usefixtures("exact_only")
 def test_patients_of_one_name_at_two_hospitals_are_two_people() -> None:
-    given = {"north": collection(("p", "a", 0)), "south": collection(("p", "b", 2))}
-    assert keep_at_one_source(given, None) == given
+    hospitals = {"north": collection(("p", "a", 0)), "south": collection(("p", "b", 2))}
+    assert keep_at_one_source(hospitals, None) == hospitals
 
 
 @pytest.mark.usefixtures("exact_only")
 @settings(max_examples=30)
 @given(st.dictionaries(st.sampled_from(["north", "south", "west"]), PHOTOGRAPHS, min_size=2))
-def test_where_a_person_stays_their_photographs_are_one_patient(held: dict[str, list[tuple[str, str, int]]]) -> None:
-    given = {name: collection(*{photograph[1]: photograph for photograph in of}.values()) for name, of in held.items()}
-    now = {
-        (name, e.image.shows): e.patient for name, of in keep_at_one_source(given, None).items() for e in of.examples
+def test_a_person_is_one_patient_at_the_selected_hospital(photographs: dict[str, list[tuple[str, str, int]]]) -> None:
+    hospitals = {
+        name: collection(*{photograph[1]: photograph for photograph in of}.values()) for name, of in photographs.items()
     }
-    as_given = {(name, e.image.shows): e.patient for name, of in given.items() for e in of.examples}
+    distinct = {
+        (name, e.image.shows): e.patient
+        for name, of in keep_at_one_source(hospitals, None).items()
+        for e in of.examples
+    }
+    as_given = {(name, e.image.shows): e.patient for name, of in hospitals.items() for e in of.examples}
     links = [
         ((a, patient), (b, as_given[b, shows]))
         for (a, shows), patient in as_given.items()
-        for b in given
+        for b in hospitals
         if (b, shows) in as_given
     ]
     person = merged(links)
-    for (name, shows), patient in now.items():
-        for (other, also), another in now.items():
+    for (name, shows), patient in distinct.items():
+        for (other, also), another in distinct.items():
             if name == other:
                 one = person[name, as_given[name, shows]] == person[name, as_given[name, also]]
                 assert one == (patient == another)
@@ -123,24 +129,24 @@ def test_where_a_person_stays_their_photographs_are_one_patient(held: dict[str, 
 
 
 @pytest.mark.usefixtures("exact_only")
-def test_a_person_whom_only_the_other_hospital_identifies_is_on_one_side_of_a_split() -> None:
+def test_a_person_identified_only_by_another_hospital_is_on_one_side_of_a_split() -> None:
     """`known` has photographs with patients, and `unnamed` has copies of them without patients."""
     chosen = HospitalSettings(patients=12)
     drawn = {name: hospital(name, chosen, seed=0).examples for name in ("both", "known", "unnamed")}
     unnamed = (replace(example, patient=f"row {i}") for i, example in enumerate(drawn["both"]))
-    given = {
+    hospitals = {
         "known": Collection((*drawn["both"], *drawn["known"]), Identification.GIVEN),
         "unnamed": Collection((*unnamed, *drawn["unnamed"]), Identification.UNKNOWN),
     }
     person = {example.image.digest(): example.patient for example in drawn["both"]}
-    found = keep_at_one_source(given, None)
-    assert any(example.image.digest() in person for example in found["unnamed"].examples)
+    distinct = keep_at_one_source(hospitals, None)
+    assert any(example.image.digest() in person for example in distinct["unnamed"].examples)
     terms = PartitionSettings(validation=0.3, test=0.3)
-    for site in assign(found, terms, 0).values():
-        shard, kept = split(site.examples, terms, b"key")
+    for site in assign(distinct, terms, 0).values():
+        shard, state = split(site.examples, terms, b"key")
         people = [{person.get(e.image.digest()) for e in getattr(shard, side)} - {None} for side in SIDES]
         assert sum(map(len, people)) == len(set().union(*people))
-        assert split(tuple(reversed(site.examples)), terms, b"key", kept) == (shard, kept)
+        assert split(tuple(reversed(site.examples)), terms, b"key", state) == (shard, state)
 
 
 def write(folder: Path, example: Example, image: np.ndarray, quality: int = 95) -> None:
@@ -150,27 +156,27 @@ def write(folder: Path, example: Example, image: np.ndarray, quality: int = 95) 
 
 
 @pytest.mark.slow
-def test_a_hospital_that_is_a_copy_of_another_encoded_anew_adds_nothing(tmp_path: Path) -> None:
+def test_a_re_encoded_copy_of_a_hospital_adds_no_photographs(tmp_path: Path) -> None:
     """The copy is a tenth smaller, at another JPEG quality. Each hospital keeps its own other photographs."""
     drawn = hospital("clinic", HospitalSettings(patients=6), seed=0).examples
-    own = {name: hospital(name, HospitalSettings(patients=2), seed=1).examples for name in ("normal", "copied")}
+    examples_of = {name: hospital(name, HospitalSettings(patients=2), seed=1).examples for name in ("normal", "copied")}
     for example in drawn:
         image = example.image.read()
         smaller = cv2.resize(image, None, fx=0.9, fy=0.9, interpolation=cv2.INTER_AREA)
         write(tmp_path / "normal", example, image)
         write(tmp_path / "copied", example, smaller, 70)
-    for name, examples in own.items():
+    for name, examples in examples_of.items():
         for example in examples:
             write(tmp_path / name, example, example.image.read())
-    sources = {name: {"layout": "folder", "root": str(tmp_path / name)} for name in own}
+    sources = {name: {"layout": "folder", "root": str(tmp_path / name)} for name in examples_of}
     data = {"sources": sources, "image_size": 224, "cache": str(tmp_path / "cache"), "workers": 1}
     chosen = build({"data_root": str(tmp_path), "data": data})
     reporter = RecordingReporter()
-    found, _ = collections(chosen, reporter)
-    total = {name: len(of.examples) + len(of.set_aside) for name, of in found.items()}
-    assert sum(len(of.examples) for of in found.values()) == len(drawn) + sum(map(len, own.values()))
-    assert count_shared({name: of.set_aside for name, of in found.items()}) == {"copied and normal": len(drawn)}
-    assert all(0 < len(of.examples) < total[name] for name, of in found.items())
+    distinct, _ = collections(chosen.data, reporter)
+    total = {name: len(of.examples) + len(of.set_aside) for name, of in distinct.items()}
+    assert sum(len(of.examples) for of in distinct.values()) == len(drawn) + sum(map(len, examples_of.values()))
+    assert count_shared({name: of.set_aside for name, of in distinct.items()}) == {"copied and normal": len(drawn)}
+    assert all(0 < len(of.examples) < total[name] for name, of in distinct.items())
     assert any("copied and normal" in line and "set_aside.csv" in line for line in reporter.messages)
 
 
@@ -178,5 +184,5 @@ def test_a_hospital_that_is_a_copy_of_another_encoded_anew_adds_nothing(tmp_path
 def test_synthetic_hospitals_share_no_patient(tmp_path: Path) -> None:
     hospitals = {name: {"patients": 6} for name in ("north", "south")}
     chosen = build({"data": {"hospitals": hospitals, "image_size": 96, "cache": str(tmp_path)}})
-    found, _ = collections(chosen, SILENT)
-    assert all(not of.set_aside for of in found.values())
+    distinct, _ = collections(chosen.data, SILENT)
+    assert all(not of.set_aside for of in distinct.values())

@@ -70,7 +70,7 @@ def test_every_table_counts_the_whole_shard() -> None:
 
 
 @pytest.mark.parametrize(
-    ("camera", "told"),
+    ("camera", "maker"),
     [
         ("Canon CR2", "canon"),
         ("NIKON NF5050", "nikon"),
@@ -81,13 +81,13 @@ def test_every_table_counts_the_whole_shard() -> None:
         ("unknown", "unknown"),
     ],
 )
-def test_a_camera_is_one_of_a_known_list(camera: str, told: str) -> None:
-    assert nonzero(summary(hospital(example(0, camera=camera)), 1))["cameras"] == {told: 1}
+def test_a_camera_is_one_of_a_known_list(camera: str, maker: str) -> None:
+    assert nonzero(summary(hospital(example(0, camera=camera)), 1))["cameras"] == {maker: 1}
 
 
-@pytest.mark.parametrize(("side", "told"), [(1, "0–127"), (127, "0–127"), (128, "128–223"), (9000, "2048–")])
-def test_the_smaller_side_counts(side: int, told: str) -> None:
-    assert nonzero(summary(hospital(example(0, side=side)), 1))["sides"] == {told: 1}
+@pytest.mark.parametrize(("side", "cell"), [(1, "0–127"), (127, "0–127"), (128, "128–223"), (9000, "2048–")])
+def test_the_smaller_side_counts(side: int, cell: str) -> None:
+    assert nonzero(summary(hospital(example(0, side=side)), 1))["sides"] == {cell: 1}
 
 
 def test_the_size_of_an_array_is_that_of_its_rows(tmp_path: Path) -> None:
@@ -132,31 +132,31 @@ cells = st.integers(1, 8)
 
 
 @given(hospitals(), cells)
-def test_every_count_is_a_multiple_below_the_truth_and_small_ones_are_nothing(site: Site, cell: int) -> None:
-    truth, told = summary(site, 1), summary(site, cell)
+def test_each_count_is_a_multiple_below_the_true_one_and_small_counts_are_zero(site: Site, cell: int) -> None:
+    truth, rounded = summary(site, 1), summary(site, cell)
     for name in CELLS.keys() - {"declared"}:
-        assert (told[name] % cell == 0).all()
-        assert (told[name] <= truth[name]).all()
-        assert (told[name][truth[name] < cell] == 0).all()
-    assert truth["declared"] <= told["declared"] < truth["declared"] + cell
-    assert told["declared"] % cell == 0
-    assert inconsistency(told, 1000) is None
+        assert (rounded[name] % cell == 0).all()
+        assert (rounded[name] <= truth[name]).all()
+        assert (rounded[name][truth[name] < cell] == 0).all()
+    assert truth["declared"] <= rounded["declared"] < truth["declared"] + cell
+    assert rounded["declared"] % cell == 0
+    assert inconsistency(rounded, 1000) is None
 
 
 @given(hospitals(), cells, st.data())
-def test_no_total_gives_a_count_back(site: Site, cell: int, data: st.DataObject) -> None:
+def test_totals_do_not_reveal_a_count(site: Site, cell: int, data: st.DataObject) -> None:
     """For any summary, the true count of a cell may be any number from the sent count up to the next multiple."""
-    told = {name: table for name, table in summary(site, cell).items() if name != "declared"}
+    tables = {name: table for name, table in summary(site, cell).items() if name != "declared"}
     more = data.draw(st.integers(0, cell - 1))
     where = {name: data.draw(st.integers(0, len(CELLS[name]) - 1)) for name in CELL_OF}
-    other = {name: table.copy() for name, table in told.items()}
+    other = {name: table.copy() for name, table in tables.items()}
     for name, at in where.items():
         other[name][at] += more
-    assert all(np.array_equal(table, told[name]) for name, table in suppressed(other, cell).items())
+    assert all(np.array_equal(table, tables[name]) for name, table in suppressed(other, cell).items())
 
 
 @given(hospitals(), cells, st.integers(0, 4), st.integers(1, 900))
-def test_one_patient_with_one_photograph_moves_no_count_by_more_than_a_multiple(
+def test_one_more_patient_changes_each_count_by_at_most_a_multiple(
     site: Site, cell: int, grade: int, side: int
 ) -> None:
     """Each patient has one photograph; a patient with more would count in more cells."""
@@ -184,7 +184,7 @@ def changed(table: str, *values: float) -> Callable[[dict[str, NDArray[np.float6
         (changed("patients", 35, 0, 0), "no more than photographs"),
     ],
 )
-def test_tables_that_cannot_be_are_named(
+def test_inconsistent_tables_are_refused_with_the_reason(
     change: Callable[[dict[str, NDArray[np.float64]]], object], fault: str
 ) -> None:
     tables = dict(summary(hospital(*(example(n, grade=n % 3) for n in range(30))), 5))
@@ -193,7 +193,7 @@ def test_tables_that_cannot_be_are_named(
     assert fault in str(inconsistency(tables, 1000))
 
 
-def test_labels_say_what_each_cell_counts() -> None:
+def test_counts_are_labelled_by_cell() -> None:
     assert len(set(MAKERS)) == len(MAKERS)
     assert CELLS["sides"][:2] == ("0–127", "128–223")
     assert CELLS["sides"][-1] == "2048–"

@@ -65,7 +65,7 @@ def test_a_folder_that_is_a_link_is_walked(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("target", [".", "..", "../.."])
-def test_a_link_in_a_circle_is_followed_once_and_counted(tmp_path: Path, target: str) -> None:
+def test_a_circular_link_is_followed_once_and_counted(tmp_path: Path, target: str) -> None:
     put(tmp_path / "data" / "2" / "a.png")
     (tmp_path / "data" / "2" / "again").symlink_to(target)
     files = walk(tmp_path / "data")
@@ -75,7 +75,7 @@ def test_a_link_in_a_circle_is_followed_once_and_counted(tmp_path: Path, target:
 
 
 @pytest.mark.parametrize("name", ["4", "p.jpg"])
-def test_a_link_that_leads_nowhere_is_a_problem(tmp_path: Path, name: str) -> None:
+def test_a_broken_link_is_a_problem(tmp_path: Path, name: str) -> None:
     put(tmp_path / "data" / "0" / "a.png")
     (tmp_path / "data" / name).symlink_to("../gone")
     (tmp_path / "data" / "self").symlink_to("self")
@@ -126,7 +126,7 @@ def test_photographs_by_their_content(tmp_path: Path, form: str, name: str) -> N
     assert (files.images, files.dicom, files.not_taken) == ({tmp_path / name}, {tmp_path / "dicom"}, ())
 
 
-def test_a_photograph_named_dcm_is_no_dicom_file(tmp_path: Path) -> None:
+def test_a_photograph_named_dcm_is_not_a_dicom_file(tmp_path: Path) -> None:
     assert walk(put(tmp_path / "a.dcm").parent).images == {tmp_path / "a.dcm"}
 
 
@@ -165,7 +165,7 @@ def test_hidden_files_and_leftovers_are_counted(tmp_path: Path, name: str) -> No
     assert [(left.count, left.why) for left in files.not_taken] == [(1, NotTakenReason.HIDDEN)]
 
 
-def test_a_name_that_is_no_text_is_a_problem(tmp_path: Path) -> None:
+def test_a_file_name_that_is_not_utf_8_is_a_problem(tmp_path: Path) -> None:
     put(tmp_path / os.fsdecode(b"M\xfcller.jpg"))
     files = walk(tmp_path)
     assert files.photographs == ()

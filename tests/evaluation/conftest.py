@@ -16,9 +16,9 @@ def simulate() -> Simulate:
         disease = np.random.default_rng([labels, patients, eyes])
         severity = np.repeat(disease.normal(size=patients), eyes) + 0.5 * disease.normal(size=patients * eyes)
         grade = np.digitize(severity, [0.0, 0.3, 0.9, 1.3])
-        seen = skill * severity + np.random.default_rng(seed).normal(size=grade.size)
+        signal = skill * severity + np.random.default_rng(seed).normal(size=grade.size)
         centres = skill * np.array([-0.8, 0.15, 0.6, 1.1, 1.7])
-        likelihood = np.exp(-((seen[:, None] - centres) ** 2))
+        likelihood = np.exp(-((signal[:, None] - centres) ** 2))
         probabilities = likelihood / likelihood.sum(axis=1, keepdims=True)
         return Predictions(
             grade=grade.astype(np.int64),

@@ -41,7 +41,7 @@ def test_parity_with_a_logistic_regression_in_every_replicate(rows: int) -> None
 @given(
     rows=st.lists(st.tuples(st.booleans(), st.sampled_from([0.0, 1e-5, 0.2, 0.5, 0.7, 1.0])), min_size=4, max_size=30)
 )
-def test_the_likelihood_is_largest_wherever_there_is_overlap(rows: list[tuple[bool, float]]) -> None:
+def test_the_solution_maximises_the_likelihood_where_the_classes_overlap(rows: list[tuple[bool, float]]) -> None:
     truth, scores = np.array([t for t, _ in rows]), np.array([s for _, s in rows])
     yes, no = scores[truth], scores[~truth]
     assume(yes.size and no.size and yes.min() < no.max() and yes.max() > no.min())
@@ -54,11 +54,11 @@ def test_the_likelihood_is_largest_wherever_there_is_overlap(rows: list[tuple[bo
 
 @pytest.mark.parametrize("scores", [[0.1, 0.2, 0.3, 0.4], [0.9, 0.8, 0.3, 0.4], [0.1, 0.3, 0.3, 0.4], [0.5] * 4])
 def test_classes_without_overlap_have_no_slope(scores: list[float]) -> None:
-    found = recalibration(np.array([False, False, True, True]), np.array(scores), np.ones((1, 4)))
-    assert np.isnan(found).all()
+    line = recalibration(np.array([False, False, True, True]), np.array(scores), np.ones((1, 4)))
+    assert np.isnan(line).all()
 
 
-def test_scores_drawn_from_their_own_probabilities_have_slope_one() -> None:
+def test_calibrated_scores_have_slope_one() -> None:
     generator = np.random.default_rng(0)
     scores = generator.random(20_000)
     truth = generator.random(20_000) < scores
@@ -70,8 +70,8 @@ def test_scores_drawn_from_their_own_probabilities_have_slope_one() -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_parity_of_the_calibration_error_with_torchmetrics(seed: int) -> None:
     truth, scores, multiplicity = drawn(seed, 150, 5)
-    found = expected_calibration_error(reliability(truth, scores, multiplicity))
-    for value, weight in zip(found, multiplicity.astype(int), strict=True):
+    errors = expected_calibration_error(reliability(truth, scores, multiplicity))
+    for value, weight in zip(errors, multiplicity.astype(int), strict=True):
         repeated = torch.from_numpy(np.repeat(scores, weight)), torch.from_numpy(np.repeat(truth, weight).astype(int))
         assert value == pytest.approx(binary_calibration_error(*repeated, n_bins=15, norm="l1").item(), abs=1e-5)
 
@@ -86,7 +86,7 @@ def graded(seed: int, rows: int, sharpness: float = 1.0) -> tuple[np.ndarray, np
 
 
 @pytest.mark.parametrize("sharpness", [0.5, 1.0, 3.0])
-def test_temperature_undoes_what_made_a_model_too_sure(sharpness: float) -> None:
+def test_the_temperature_recovers_the_scale_of_overconfident_logits(sharpness: float) -> None:
     probabilities, grade = graded(0, 4000, sharpness)
     assert temperature(probabilities, grade) == pytest.approx(sharpness, rel=0.08)
 
@@ -120,13 +120,13 @@ def test_parity_of_conformal_sets_with_mapie(coverage: float) -> None:
     calibration, grade = graded(1, 200)
     new, _ = graded(2, 300)
     reference = SplitConformalClassifier(Fixed(), coverage, "lac").conformalize(calibration, grade)
-    _, sets = reference.predict_set(new)
+    _, expected = reference.predict_set(new)
     likeliest = np.eye(5, dtype=bool)[new.argmax(axis=1)]
-    found = conformal_set(new, conformal_threshold(calibration, grade, coverage))
-    np.testing.assert_array_equal(found, sets[:, :, 0] | likeliest)
+    sets = conformal_set(new, conformal_threshold(calibration, grade, coverage))
+    np.testing.assert_array_equal(sets, expected[:, :, 0] | likeliest)
 
 
-def test_conformal_sets_hold_the_true_grade_as_often_as_promised() -> None:
+def test_conformal_sets_contain_the_true_grade_at_the_stated_rate() -> None:
     covered = []
     for seed in range(200):
         threshold = conformal_threshold(*graded(seed, 100), 0.9)
@@ -135,6 +135,6 @@ def test_conformal_sets_hold_the_true_grade_as_often_as_promised() -> None:
     assert 0.895 <= np.mean(covered) <= 0.93
 
 
-def test_too_few_eyes_rule_nothing_out() -> None:
+def test_with_too_few_eyes_each_grade_is_possible() -> None:
     probabilities, grade = graded(3, 8)
     assert conformal_set(probabilities, conformal_threshold(probabilities, grade, 0.9)).all()

@@ -46,7 +46,7 @@ def sent(p: Predictions) -> tuple[dict[str, bytes], dict[str, float]]:
     return {name: array.tobytes() for name, array in table(p, p.referable_score >= THRESHOLD, 5).items()}, effects
 
 
-def test_replicates_with_a_known_seed_would_give_every_patient_away(shard: Predictions) -> None:
+def test_replicates_with_a_known_seed_would_reveal_each_patient(shard: Predictions) -> None:
     p = labelled(shard, shard.grade)
     drawn = multiplicities(p.patient, 2 * p.eyes, np.random.default_rng(0))
     replicates = compute(p, p.referable_score >= THRESHOLD, drawn)["brier"] * drawn.sum(axis=1)
@@ -56,7 +56,7 @@ def test_replicates_with_a_known_seed_would_give_every_patient_away(shard: Predi
     np.testing.assert_array_equal(solved, p.referable)
 
 
-def test_what_is_sent_is_the_same_whoever_of_those_scored_alike_is_ill(shard: Predictions) -> None:
+def test_tables_do_not_depend_on_which_patient_of_a_bin_is_referable(shard: Predictions) -> None:
     generator = np.random.default_rng(4)
     other = generator.permuted(shard.grade.reshape(-1, ALIKE), axis=1).ravel()
     one, two = labelled(shard, shard.grade), labelled(shard, other)
@@ -64,17 +64,19 @@ def test_what_is_sent_is_the_same_whoever_of_those_scored_alike_is_ill(shard: Pr
     assert sent(one) == sent(two)
 
 
-def test_counts_leave_one_equation_for_all_who_share_their_bins(shard: Predictions) -> None:
+def test_counts_give_one_equation_for_all_patients_of_a_bin(shard: Predictions) -> None:
     p = labelled(shard, shard.grade)
     bins = np.minimum(p.referable_score * BINS, BINS - 1).astype(int)
     equations = bins == np.arange(BINS)[:, None]
-    told = table(p, p.referable_score >= THRESHOLD, 5)["referable_scores"][1]
-    np.testing.assert_array_equal(equations @ p.referable.astype(float), told)
+    tables = table(p, p.referable_score >= THRESHOLD, 5)["referable_scores"][1]
+    np.testing.assert_array_equal(equations @ p.referable.astype(float), tables)
     assert np.linalg.matrix_rank(equations) == p.eyes / ALIKE
-    assert prod(comb(ALIKE, int(ill)) for ill in told[told > 0]) > 1e6
+    assert prod(comb(ALIKE, int(ill)) for ill in tables[tables > 0]) > 1e6
 
 
-def test_a_sum_of_full_precision_would_tell_them_apart_and_the_rounded_one_does_not(shard: Predictions) -> None:
+def test_a_sum_of_full_precision_would_reveal_referable_patients_and_the_rounded_sum_does_not(
+    shard: Predictions,
+) -> None:
     alike = labelled(shard, shard.grade)
     scores, ill = alike.referable_score[:ALIKE], alike.referable[:ALIKE]
     assignments = [np.isin(np.arange(ALIKE), chosen) for chosen in combinations(range(ALIKE), int(ill.sum()))]
@@ -85,9 +87,9 @@ def test_a_sum_of_full_precision_would_tell_them_apart_and_the_rounded_one_does_
     assert rounded.sum() > len(assignments) / 2
 
 
-def test_a_patient_alone_in_a_bin_is_not_hidden_by_it(shard: Predictions) -> None:
+def test_a_patient_alone_in_a_bin_is_revealed(shard: Predictions) -> None:
     """The limit of any table of counts, so that no page claims more."""
     p = labelled(shard, shard.grade)
     p.referable_score[0] = 0.99
-    told: Tables = table(p, p.referable_score >= THRESHOLD, 5)
-    assert told["referable_scores"][:, int(0.99 * BINS)].tolist() == [not p.referable[0], p.referable[0]]
+    tables: Tables = table(p, p.referable_score >= THRESHOLD, 5)
+    assert tables["referable_scores"][:, int(0.99 * BINS)].tolist() == [not p.referable[0], p.referable[0]]

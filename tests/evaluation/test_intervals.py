@@ -2,8 +2,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from teledx_fed.evaluation.intervals import design_effects, estimate, multiplicities, table_intervals
+from teledx_fed.evaluation.intervals import design_effects, estimate, holm, multiplicities, table_intervals, two_sided_p
 from teledx_fed.evaluation.metrics import METRICS, compute
 from teledx_fed.evaluation.predictions import Predictions, pool
 from teledx_fed.evaluation.tables import table
@@ -32,19 +34,19 @@ def test_a_patient_is_drawn_with_both_eyes() -> None:
     assert drawn.std(axis=0).min() > 0
 
 
-def test_an_interval_of_the_percentiles_of_replicates() -> None:
-    found = estimate(np.concatenate([[7.0], np.arange(101.0), [np.nan] * 50]))
-    assert found is not None
-    assert (found.value, found.low, found.high) == (7.0, 2.5, 97.5)
+def test_the_interval_has_the_percentiles_of_the_replicates() -> None:
+    interval = estimate(np.concatenate([[7.0], np.arange(101.0), [np.nan] * 50]))
+    assert interval is not None
+    assert (interval.value, interval.low, interval.high) == (7.0, 2.5, 97.5)
 
 
 @pytest.mark.parametrize("values", [[np.nan, 1.0, 2.0], [1.0, np.nan, np.nan]])
-def test_there_is_no_interval_of_what_is_undefined(values: list[float]) -> None:
+def test_an_undefined_value_has_no_interval(values: list[float]) -> None:
     assert estimate(np.array(values)) is None
 
 
 @pytest.mark.slow
-def test_95_percent_intervals_cover_the_truth_only_where_patients_are_drawn_whole() -> None:
+def test_95_percent_intervals_cover_the_truth_only_if_patients_are_drawn_with_all_eyes() -> None:
     """Four images a patient, with equal calls: with independent rows, intervals would be half as wide."""
     truth, simulations, random = 0.8, 200, generator()
     covered = dict.fromkeys(("patients", "rows"), 0)
@@ -52,9 +54,9 @@ def test_95_percent_intervals_cover_the_truth_only_where_patients_are_drawn_whol
         called = np.repeat(random.random(60) < truth, 4)
         clusters = {"patients": np.repeat(np.arange(60), 4), "rows": np.arange(240)}
         for name, cluster in clusters.items():
-            found = estimate(np.append(called.mean(), multiplicities(cluster, 200, random) @ called / 240))
-            assert found is not None
-            covered[name] += found.low <= truth <= found.high
+            interval = estimate(np.append(called.mean(), multiplicities(cluster, 200, random) @ called / 240))
+            assert interval is not None
+            covered[name] += interval.low <= truth <= interval.high
     assert 0.88 < covered["patients"] / simulations < 0.99
     assert covered["rows"] / simulations < 0.8
 
@@ -79,7 +81,7 @@ def test_the_design_effect_is_a_coarse_number(simulate) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_no_design_effect_is_above_the_eyes_of_a_patient(simulate, seed: int) -> None:
+def test_a_design_effect_is_at_most_the_number_of_eyes_of_a_patient(simulate, seed: int) -> None:
     """Five healthy patients, three of their eyes called: if all sampled ones are called, the NPV at 5 % is 0.
 
     That happens hundreds of times more often by patient than by eye.
@@ -90,7 +92,7 @@ def test_no_design_effect_is_above_the_eyes_of_a_patient(simulate, seed: int) ->
     assert 1 < max(effects.values()) <= 2
 
 
-def test_a_design_effect_is_that_of_the_patients_whom_the_metric_looks_at() -> None:
+def test_a_design_effect_depends_only_on_the_patients_that_the_metric_counts() -> None:
     """Healthy patients have one eye, ill ones two equal eyes: sensitivity has the effect of the ill."""
     random = generator()
     patient = np.concatenate([np.arange(300), np.repeat(np.arange(300, 360), 2)])
@@ -103,7 +105,7 @@ def test_a_design_effect_is_that_of_the_patients_whom_the_metric_looks_at() -> N
 
 
 @pytest.mark.parametrize("eyes", [1, 3])
-def test_the_server_reaches_the_intervals_that_patients_would_give(simulate, eyes: int) -> None:
+def test_the_server_computes_about_the_same_intervals_as_from_patients(simulate, eyes: int) -> None:
     sites = [copied(simulate(seed, patients=150, eyes=1, labels=seed), eyes) for seed in range(3)]
     tables = [table(site, site.referable_score >= THRESHOLD, 5) for site in sites]
     effects = [design_effects(site, site.referable_score >= THRESHOLD, 400, generator(1)) for site in sites]
@@ -111,16 +113,38 @@ def test_the_server_reaches_the_intervals_that_patients_would_give(simulate, eye
     everyone = pool(sites)
     at_home = bootstrap(everyone, everyone.patient)
     for name in ("qwk", "referable_auroc", "vision_threatening_auroc", "sensitivity", "ppv_10", "macro_f1", "brier"):
-        sent, known = federated[name], estimate(at_home[name])
-        assert sent is not None
-        assert known is not None
-        assert sent.value == pytest.approx(known.value, abs=0.01), name
-        assert (sent.high - sent.low) / (known.high - known.low) == pytest.approx(1, abs=0.25), name
+        server, exact = federated[name], estimate(at_home[name])
+        assert server is not None
+        assert exact is not None
+        assert server.value == pytest.approx(exact.value, abs=0.01), name
+        assert (server.high - server.low) / (exact.high - exact.low) == pytest.approx(1, abs=0.25), name
 
 
-def test_a_site_without_a_table_takes_no_part(simulate) -> None:
+def test_a_site_without_a_table_is_skipped(simulate) -> None:
     p = simulate(0)
     effects = dict.fromkeys(METRICS, 1.0)
     alone = table_intervals([table(p, p.referable_score >= 0.5, 5)], [effects], 50, generator())
     assert table_intervals([table(p, p.referable_score >= 0.5, 5), {}], [effects, {}], 50, generator()) == alone
     assert table_intervals([{}], [{}], 50, generator()) == {}
+
+
+def test_holm_by_hand() -> None:
+    """Holm 1979: the lowest times four, the next times three, never below the one before."""
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9]) == [0.9]
+    assert holm([]) == []
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
+def test_holm_only_raises_keeps_the_order_and_stays_a_probability(p: list[float]) -> None:
+    adjusted = holm(p)
+    assert all(a >= b - 1e-12 and a <= 1 for a, b in zip(adjusted, p, strict=True))
+    assert min(adjusted) == pytest.approx(min(1, len(p) * min(p)))
+    order = np.argsort(p, kind="stable")
+    assert (np.diff(np.array(adjusted)[order]) >= 0).all()
+
+
+def test_p_counts_replicates_on_the_other_side() -> None:
+    assert two_sided_p(np.array([1.0, *np.full(999, 1.0)])) == pytest.approx(0.002)
+    assert two_sided_p(np.array([0.0, *np.linspace(-1, 1, 999)])) == 1.0
+    assert two_sided_p(np.array([1.0, -1, 1, 1, 1, 1, 1, 1, 1, np.nan])) == pytest.approx(4 / 9)

@@ -73,7 +73,7 @@ def test_one_metric_serves_single_eyes_and_tables(simulate) -> None:
     assert METRICS["ece"].of(tables) is None, "a table has no single eyes"
 
 
-def test_a_metric_that_cannot_be_added_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unsuitable_installed_metric_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match=r"metric wrong must take counts among called, .*, got 'patients'"):
         metric("Wrong")(wrong)
     for number, (name, message) in enumerate(

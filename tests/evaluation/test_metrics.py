@@ -15,19 +15,19 @@ SEEDS = range(3)
 
 @pytest.fixture(params=SEEDS)
 def sample(request, simulate) -> Predictions:
-    found = simulate(request.param, patients=40 + 30 * request.param)
-    return replace(found, referable_score=found.referable_score.round(2))  # ties
+    predictions = simulate(request.param, patients=40 + 30 * request.param)
+    return replace(predictions, referable_score=predictions.referable_score.round(2))  # ties
 
 
-def replicates_of(found: Predictions) -> np.ndarray:
-    drawn = multiplicities(found.patient, 8, np.random.default_rng(1))
-    return np.concatenate([np.ones((1, found.eyes)), drawn])
+def replicates_of(predictions: Predictions) -> np.ndarray:
+    drawn = multiplicities(predictions.patient, 8, np.random.default_rng(1))
+    return np.concatenate([np.ones((1, predictions.eyes)), drawn])
 
 
 def test_parity_with_scikit_learn(sample: Predictions) -> None:
     p, called, grade = sample, sample.referable_score >= 0.4, sample.probabilities.argmax(axis=1)
     drawn = replicates_of(p)
-    found = compute(p, called, drawn)
+    values = compute(p, called, drawn)
     for row, weight in enumerate(drawn):
         rows = np.repeat(np.arange(p.eyes), weight.astype(int))
         by_weight = {"sample_weight": weight}
@@ -46,54 +46,54 @@ def test_parity_with_scikit_learn(sample: Predictions) -> None:
             "brier": sklearn.brier_score_loss(p.referable, p.referable_score, **by_weight),
         }
         for name, value in expected.items():
-            assert found[name][row] == pytest.approx(value, abs=1e-12), name
+            assert values[name][row] == pytest.approx(value, abs=1e-12), name
 
 
 def test_parity_with_torchmetrics(sample: Predictions) -> None:
     p, drawn = sample, replicates_of(sample)
-    found = compute(p, p.referable_score >= 0.5, drawn)
+    values = compute(p, p.referable_score >= 0.5, drawn)
     for row, weight in enumerate(drawn.astype(int)):
-        grade, said, truth, score = (
+        grade, predicted, truth, score = (
             torch.from_numpy(np.repeat(values, weight))
             for values in (p.grade, p.probabilities.argmax(axis=1), p.referable.astype(int), p.referable_score)
         )
-        kappa = torchmetrics.multiclass_cohen_kappa(said, grade, num_classes=5, weights="quadratic")
-        assert found["qwk"][row] == pytest.approx(kappa.item(), abs=1e-5)
+        kappa = torchmetrics.multiclass_cohen_kappa(predicted, grade, num_classes=5, weights="quadratic")
+        assert values["qwk"][row] == pytest.approx(kappa.item(), abs=1e-5)
         auroc = torchmetrics.binary_auroc(score, truth)
-        assert found["referable_auroc"][row] == pytest.approx(auroc.item(), abs=1e-5)
+        assert values["referable_auroc"][row] == pytest.approx(auroc.item(), abs=1e-5)
 
 
 def test_predictive_values_follow_from_sensitivity_and_specificity_by_bayes(simulate) -> None:
     p = simulate(0)
-    found = {name: values[0] for name, values in compute(p, p.referable_score >= 0.5, np.ones((1, p.eyes))).items()}
-    sensitivity, specificity = found["sensitivity"], found["specificity"]
+    metrics = {name: values[0] for name, values in compute(p, p.referable_score >= 0.5, np.ones((1, p.eyes))).items()}
+    sensitivity, specificity = metrics["sensitivity"], metrics["specificity"]
     ill = 1000 * 0.1
-    assert found["ppv_10"] == pytest.approx(ill * sensitivity / (ill * sensitivity + 900 * (1 - specificity)))
-    assert found["npv_10"] == pytest.approx(900 * specificity / (900 * specificity + ill * (1 - sensitivity)))
-    assert found["ppv_5"] < found["ppv_10"] < found["ppv_20"]
+    assert metrics["ppv_10"] == pytest.approx(ill * sensitivity / (ill * sensitivity + 900 * (1 - specificity)))
+    assert metrics["npv_10"] == pytest.approx(900 * specificity / (900 * specificity + ill * (1 - sensitivity)))
+    assert metrics["ppv_5"] < metrics["ppv_10"] < metrics["ppv_20"]
 
 
 def test_missed_severe_eyes_are_counted(simulate) -> None:
     p = simulate(0)
-    found = compute(p, np.zeros(p.eyes, dtype=bool), np.ones((1, p.eyes)))
-    assert found["missed_severe"] == found["severe"] == (p.grade >= 3).sum() > 0
+    metrics = compute(p, np.zeros(p.eyes, dtype=bool), np.ones((1, p.eyes)))
+    assert metrics["missed_severe"] == metrics["severe"] == (p.grade >= 3).sum() > 0
     assert compute(p, np.ones(p.eyes, dtype=bool), np.ones((1, p.eyes)))["missed_severe"] == 0
 
 
-def test_what_one_class_leaves_undefined_is_nan(simulate) -> None:
+def test_metrics_that_need_both_classes_are_nan_with_one(simulate) -> None:
     p = simulate(0)
     healthy = replace(p, referable=np.zeros(p.eyes, dtype=bool))
-    found = compute(healthy, p.referable_score >= 0.5, np.ones((1, p.eyes)))
-    undefined = {name for name, values in found.items() if np.isnan(values[0])}
+    metrics = compute(healthy, p.referable_score >= 0.5, np.ones((1, p.eyes)))
+    undefined = {name for name, values in metrics.items() if np.isnan(values[0])}
     by_disease = {"referable_auroc", "sensitivity", "calibration_slope", "calibration_intercept"}
     assert undefined == by_disease | {f"{value}_{share}" for value in ("ppv", "npv") for share in (5, 10, 20)}
 
 
-def test_a_head_with_one_output_leaves_five_grades_undefined(simulate) -> None:
+def test_metrics_of_five_grades_are_nan_for_a_head_with_one_output(simulate) -> None:
     p = replace(simulate(0), probabilities=None, vision_threatening_score=None)
-    found = compute(p, p.referable_score >= 0.5, np.ones((1, p.eyes)))
-    assert tuple(found) == tuple(METRICS)
-    undefined = {name for name, values in found.items() if np.isnan(values[0])}
+    metrics = compute(p, p.referable_score >= 0.5, np.ones((1, p.eyes)))
+    assert tuple(metrics) == tuple(METRICS)
+    undefined = {name for name, values in metrics.items() if np.isnan(values[0])}
     assert undefined == {"qwk", "vision_threatening_auroc", "accuracy", "macro_f1"}
 
 

@@ -30,71 +30,71 @@ def same(one: float | None, other: float) -> bool:
 @given(seeds=st.lists(st.integers(0, 500), min_size=1, max_size=4), thresholds=st.lists(st.floats(0, 1), min_size=4))
 def test_summed_tables_score_as_their_pooled_patients(simulate, seeds: list[int], thresholds: list[float]) -> None:
     sites = [simulate(seed, patients=5 + seed % 30, labels=seed) for seed in seeds]
-    found = scores(add([counted(site, t) for site, t in zip(sites, thresholds, strict=False)]))
+    result = scores(add([counted(site, t) for site, t in zip(sites, thresholds, strict=False)]))
     called = np.concatenate([site.referable_score >= t for site, t in zip(sites, thresholds, strict=False)])
     everyone = pool(sites)
     expected = {name: values[0] for name, values in compute(everyone, called, np.ones((1, everyone.eyes))).items()}
     for name in EXACT:
-        assert same(found[name], expected[name]), name
-    assert found["brier"] == pytest.approx(expected["brier"], abs=0.005 * len(sites) / everyone.eyes + 1e-12)
+        assert same(result[name], expected[name]), name
+    assert result["brier"] == pytest.approx(expected["brier"], abs=0.005 * len(sites) / everyone.eyes + 1e-12)
     for name in ("referable_auroc", "vision_threatening_auroc"):
-        bound = found[f"{name}_bound"]
-        assert same(found[name], expected[name]) or abs(found[name] - expected[name]) <= bound + 1e-12, name
+        bound = result[f"{name}_bound"]
+        assert same(result[name], expected[name]) or abs(result[name] - expected[name]) <= bound + 1e-12, name
 
 
 def test_the_bound_of_an_auroc_is_reached_by_scores_that_share_a_bin(simulate) -> None:
     p = simulate(0)
     parted = replace(p, referable_score=np.where(p.referable, 0.502, 0.501))
-    found = scores(counted(parted))
-    assert found["referable_auroc"] == found["referable_auroc_bound"] == 0.5
+    result = scores(counted(parted))
+    assert result["referable_auroc"] == result["referable_auroc_bound"] == 0.5
 
 
 def test_each_grade_against_the_others(simulate) -> None:
     p = simulate(0)
-    found = scores(counted(p))
+    result = scores(counted(p))
     exact = roc_auc_score(p.grade, p.probabilities, multi_class="ovr", average="macro")
-    assert found["macro_auroc"] == pytest.approx(exact, abs=found["macro_auroc_bound"])
-    assert found["macro_auroc_bound"] < 0.02
+    assert result["macro_auroc"] == pytest.approx(exact, abs=result["macro_auroc_bound"])
+    assert result["macro_auroc_bound"] < 0.02
 
 
 def test_the_mean_score_excess(simulate) -> None:
     p = simulate(0)
-    found = scores(counted(p))["mean_score_excess"]
-    assert found == pytest.approx(p.referable_score.mean() - p.referable.mean(), abs=0.005 / p.eyes)
+    result = scores(counted(p))["mean_score_excess"]
+    assert result == pytest.approx(p.referable_score.mean() - p.referable.mean(), abs=0.005 / p.eyes)
 
 
 def test_a_table_has_the_declared_arrays_and_no_others(simulate) -> None:
-    sent = counted(simulate(0))
-    assert {name: array.shape for name, array in sent.items()} == SHAPES
-    assert all(array.dtype == np.float64 for array in sent.values())
-    assert (sent["eyes"], sent["patients"]) == (120, 60)
+    tables = counted(simulate(0))
+    assert {name: array.shape for name, array in tables.items()} == SHAPES
+    assert all(array.dtype == np.float64 for array in tables.values())
+    assert (tables["eyes"], tables["patients"]) == (120, 60)
 
 
 def test_a_head_with_one_output_sends_and_scores_what_it_can(simulate) -> None:
     p = simulate(0)
-    sent = counted(replace(p, probabilities=None, vision_threatening_score=None))
+    tables = counted(replace(p, probabilities=None, vision_threatening_score=None))
     graded = {"confusion", "grade_scores", "vision_threatening_scores", "urgent_sought"}
-    assert SHAPES.keys() - sent.keys() == graded
-    found, full = scores(sent), scores(counted(p))
-    assert tuple(found) == SCORES
-    assert {name for name, value in found.items() if value is None} >= {"qwk", "accuracy", "macro_f1", "macro_auroc"}
-    assert all(value in (None, full[name]) for name, value in found.items())
-    assert found["referable_auroc"] is not None
+    assert SHAPES.keys() - tables.keys() == graded
+    result, full = scores(tables), scores(counted(p))
+    assert tuple(result) == SCORES
+    assert {name for name, value in result.items() if value is None} >= {"qwk", "accuracy", "macro_f1", "macro_auroc"}
+    assert all(value in (None, full[name]) for name, value in result.items())
+    assert result["referable_auroc"] is not None
 
 
 def test_a_site_with_few_patients_sends_nothing_and_counts_for_nothing(simulate) -> None:
     few, many = simulate(0, patients=4, eyes=5), simulate(1)
     assert counted(few) == {}
-    sent = counted(many)
-    summed = add([counted(few), sent])
-    assert all(np.array_equal(summed[name], sent[name]) for name in SHAPES)
+    tables = counted(many)
+    summed = add([counted(few), tables])
+    assert all(np.array_equal(summed[name], tables[name]) for name in SHAPES)
     assert scores(add([])) == dict.fromkeys(SCORES)
 
 
 @pytest.mark.parametrize("name", SHAPES)
-def test_an_absurd_or_partial_table_scores_without_an_error(simulate, name: str) -> None:
-    sent = counted(simulate(0))
+def test_scores_of_an_absurd_or_partial_table_raise_no_error(simulate, name: str) -> None:
+    tables = counted(simulate(0))
     for array in (np.zeros(SHAPES[name]), np.full(SHAPES[name], 1e308)):
-        found = scores({**sent, name: array})
-        assert all(value is None or np.isfinite(value) for value in found.values())
-    assert tuple(scores({name: sent[name]})) == SCORES
+        result = scores({**tables, name: array})
+        assert all(value is None or np.isfinite(value) for value in result.values())
+    assert tuple(scores({name: tables[name]})) == SCORES

@@ -41,23 +41,23 @@ def images(count: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (count, 64, 64, 3), dtype=np.uint8)
 
 
-def test_it_computes_what_the_network_does(network: Grader, folder: Path) -> None:
-    found = Bundle(folder, threads=1)(images(3))
+def test_a_bundle_computes_the_outputs_of_the_network(network: Grader, folder: Path) -> None:
+    outputs = Bundle(folder, threads=1)(images(3))
     with torch.inference_mode():
         expected = network(torch.from_numpy(images(3)).permute(0, 3, 1, 2)).numpy()
-    np.testing.assert_allclose(found.logits, expected[:, :5], atol=1e-4)
-    assert found.oedema is not None
-    np.testing.assert_allclose(found.oedema, expected[:, 5], atol=1e-4)
+    np.testing.assert_allclose(outputs.logits, expected[:, :5], atol=1e-4)
+    assert outputs.oedema is not None
+    np.testing.assert_allclose(outputs.oedema, expected[:, 5], atol=1e-4)
 
 
 def test_logits_are_the_head_times_the_means_of_the_maps(network: Grader, folder: Path) -> None:
     bundle = Bundle(folder, threads=1)
-    found = bundle(images(2))
+    outputs = bundle(images(2))
     bias = network.head.bias.detach().numpy()
-    np.testing.assert_allclose(found.maps.mean(axis=(2, 3)) @ bundle.head.T + bias, found.logits, atol=1e-4)
+    np.testing.assert_allclose(outputs.maps.mean(axis=(2, 3)) @ bundle.head.T + bias, outputs.logits, atol=1e-4)
 
 
-def test_what_was_said_of_it_is_read_again(folder: Path) -> None:
+def test_the_manifest_is_read_unchanged(folder: Path) -> None:
     bundle = Bundle(folder, threads=1)
     assert replace(bundle.manifest, files={}, network=None) == ABOUT
     assert len(bundle.digest) == 64
@@ -81,7 +81,7 @@ def test_a_missing_file_is_named(folder: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"format": 1}, "format 1, not 2"),
         ({"calibration": None}, "calibration: "),
@@ -89,10 +89,10 @@ def test_a_missing_file_is_named(folder: Path, name: str) -> None:
         ({"preparation": {"version": "x"}}, "preparation.version: "),
     ],
 )
-def test_a_manifest_of_another_kind_is_refused(folder: Path, change: dict[str, object], told: str) -> None:
+def test_a_manifest_of_another_kind_is_refused(folder: Path, change: dict[str, object], message: str) -> None:
     written = json.loads((folder / MANIFEST).read_text())
     (folder / MANIFEST).write_text(json.dumps(written | change))
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         Bundle(folder, threads=1)
 
 
@@ -104,7 +104,7 @@ def test_a_file_outside_its_folder_is_never_read(folder: Path) -> None:
         Bundle(folder, threads=1)
 
 
-def test_a_head_without_grades_makes_no_bundle(tmp_path: Path) -> None:
+def test_a_head_without_grades_cannot_make_a_bundle(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="must be grade for a bundle"):
         write_bundle(build(replace(TINY, head="seed", oedema=False), seed=0), ABOUT, tmp_path)
     assert not (tmp_path / MANIFEST).exists()

@@ -57,8 +57,8 @@ def about(size: int = SIZE) -> Manifest:
 
 
 def block(folder: Path) -> dict[str, Any]:
-    (found,) = re.findall(r"```json\n(.*?)```", (folder / FILE).read_text(), re.DOTALL)
-    return dict(json.loads(found))
+    (text,) = re.findall(r"```json\n(.*?)```", (folder / FILE).read_text(), re.DOTALL)
+    return dict(json.loads(text))
 
 
 def follow(folder: Path, heading: str, square: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch) -> NDArray[Any]:
@@ -121,29 +121,29 @@ def test_timm_and_onnx_runtime_alone_give_our_logits(
     np.testing.assert_allclose(graph, expected, rtol=1e-3, atol=1e-3)
 
 
-def test_every_place_says_the_same(tmp_path: Path) -> None:
+def test_the_card_is_the_same_in_each_file(tmp_path: Path) -> None:
     write_bundle(build(NETWORKS["tiny"], seed=0), about(), tmp_path)
-    told, written = block(tmp_path), json.loads((tmp_path / MANIFEST).read_text())
+    card, written = block(tmp_path), json.loads((tmp_path / MANIFEST).read_text())
     with safe_open(tmp_path / WEIGHTS, framework="np") as file:
-        assert json.loads(file.metadata()["model"])["card"] == told
+        assert json.loads(file.metadata()["model"])["card"] == card
     assert {name: written[name] for name in ("network", "preparation", "calibration", "scope", "trained")} == {
-        name: told[name] for name in ("network", "preparation", "calibration", "scope", "trained")
+        name: card[name] for name in ("network", "preparation", "calibration", "scope", "trained")
     }
-    assert told["network"]["classes"][3] == "severe non-proliferative retinopathy"
-    assert told["network"]["oedema"] == "oedema"
-    assert told["calibration"]["temperature"] == 1.2
-    assert told["calibration"]["points"]["urgent"]["source"] == "withheld"
+    assert card["network"]["classes"][3] == "severe non-proliferative retinopathy"
+    assert card["network"]["oedema"] == "oedema"
+    assert card["calibration"]["temperature"] == 1.2
+    assert card["calibration"]["points"]["urgent"]["source"] == "withheld"
     page = (tmp_path / FILE).read_text()
     for phrase in ("Urgent: withheld (3 diseased", "18 of 20", "A clinician reads", "not for patients", "topcon"):
         assert phrase in page, phrase
 
 
 @pytest.mark.slow
-def test_what_begun_as_lite0_says_relu6_and_a_half(lite0: Grader, tmp_path: Path) -> None:
+def test_the_card_of_a_lite0_network_states_relu6_and_a_mean_of_half(lite0: Grader, tmp_path: Path) -> None:
     write_card_alone(lite0, tmp_path)
-    told = block(tmp_path)["network"]
-    assert (told["timm"], told["arguments"]) == ("tf_efficientnet_b0", {"num_classes": 0, "act_layer": "relu6"})
-    assert told["mean"] == told["std"] == [0.5] * 3
+    card = block(tmp_path)["network"]
+    assert (card["timm"], card["arguments"]) == ("tf_efficientnet_b0", {"num_classes": 0, "act_layer": "relu6"})
+    assert card["mean"] == card["std"] == [0.5] * 3
 
 
 @pytest.fixture(scope="module")

@@ -35,12 +35,12 @@ def test_features_maps_and_logits_are_those_of_pytorch() -> None:
 
 
 @pytest.mark.slow
-def test_b0_agrees_where_its_padding_is_uneven() -> None:
+def test_b0_with_uneven_padding_equals_pytorch() -> None:
     assert agree(build(ModelSettings(), seed=0), 70) == (5, 5)
 
 
 @pytest.mark.slow
-def test_the_network_is_left_as_it_was() -> None:
+def test_the_export_does_not_change_the_network() -> None:
     network = build(ModelSettings(), seed=0).train()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     export(network, 64)

@@ -71,8 +71,8 @@ def test_a_hospital_refuses_an_installed_head_whatever_its_limits(
     package: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(package)
-    asked = Settings(model=ModelSettings(head="ordinal"))
-    assert plan_refusal(asked, LimitSettings(heads=["ordinal"])) is Refusal.HEAD
+    requested = Settings(model=ModelSettings(head="ordinal"))
+    assert plan_refusal(requested, LimitSettings(heads=["ordinal"])) is Refusal.HEAD
     assert "ordinal" not in sys.modules
 
 

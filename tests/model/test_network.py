@@ -17,8 +17,8 @@ def tiny(**settings: object) -> ModelSettings:
 
 
 def photographs(count: int = 4, size: int = 64) -> torch.Tensor:
-    drawn = torch.Generator().manual_seed(0)
-    return torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8, generator=drawn)
+    rng = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8, generator=rng)
 
 
 def training_batch_norms(network: torch.nn.Module) -> int:
@@ -45,7 +45,7 @@ def test_the_gates_of_the_warm_start_learn() -> None:
 
 @pytest.mark.parametrize("batch_norm", ["average", "local", "frozen"])
 @pytest.mark.parametrize("freeze", ["none", "2", "backbone"])
-def test_what_travels_follows_from_what_is_trained(freeze: str, batch_norm: str) -> None:
+def test_the_layout_contains_what_is_trained(freeze: str, batch_norm: str) -> None:
     network = build(tiny(freeze=freeze, batch_norm=batch_norm), seed=0).train()
     trained = [name for name, parameter in network.named_parameters() if parameter.requires_grad]
     assert [name for name, _ in network.layout.parameters] == trained
@@ -74,8 +74,8 @@ def test_frozen_statistics_do_not_move_in_training() -> None:
     network = build(tiny(freeze="2"), seed=0)
     before = {name: buffer.clone() for name, buffer in network.named_buffers() if "running" in name}
     network.train()(photographs(8))
-    moved = {name for name, buffer in network.named_buffers() if name in before and not buffer.equal(before[name])}
-    assert moved == {name for name, _ in network.layout.statistics}
+    changed = {name for name, buffer in network.named_buffers() if name in before and not buffer.equal(before[name])}
+    assert changed == {name for name, _ in network.layout.statistics}
 
 
 def test_a_saved_network_is_read_back_with_its_settings(tmp_path: Path) -> None:
@@ -110,24 +110,24 @@ def test_a_dead_channel_has_a_positive_variance_and_the_same_function() -> None:
     assert after.equal(before)
 
 
-def test_the_same_seed_gives_the_same_bits_and_no_global_generator_moves() -> None:
+def test_equal_seeds_give_equal_bits_and_the_global_generator_is_unchanged() -> None:
     state = torch.get_rng_state()
     first, second = build(tiny(), seed=3), build(tiny(), seed=3)
     assert torch.get_rng_state().equal(state)
     assert pack(first, first.layout).equal(pack(second, second.layout))
 
 
-def test_one_warm_start_for_all_seeds_and_a_head_for_each() -> None:
+def test_all_seeds_share_the_backbone_and_each_has_its_own_head() -> None:
     first, second = (build(ModelSettings(freeze="backbone"), seed=seed).state_dict() for seed in (0, 1))
     assert {name for name in first if not first[name].equal(second[name])} == {"head.weight", "head.bias"}
 
 
-def test_the_oedema_output_lies_last_and_together() -> None:
+def test_the_oedema_output_is_last_and_contiguous() -> None:
     network = build(tiny(oedema=True), seed=0)
-    found = network.layout.span("oedema.")
-    assert found is not None
+    span = network.layout.span("oedema.")
+    assert span is not None
     expected = torch.cat([parameter.flatten() for parameter in network.oedema.parameters()])  # type: ignore[union-attr]
-    assert pack(network, network.layout).parameters[found].tolist() == expected.tolist()
+    assert pack(network, network.layout).parameters[span].tolist() == expected.tolist()
     assert network(photographs()).shape == (4, 6)
     assert build(tiny(), seed=0).layout.span("oedema.") == slice(0, 0)
 
@@ -138,7 +138,7 @@ def test_the_seed_head_has_one_output_and_128_hidden_units() -> None:
     assert ("head.0.weight", (128, 256)) in network.layout.parameters
 
 
-def test_a_saved_network_initialises_the_same_network_and_no_other(tmp_path: Path) -> None:
+def test_a_saved_network_initialises_only_the_same_network(tmp_path: Path) -> None:
     network = build(tiny(), seed=0)
     save(network, tmp_path / "model.safetensors")
     again = build(tiny(initial="file", file=str(tmp_path / "model.safetensors")), seed=1)
@@ -151,9 +151,7 @@ def test_a_saved_network_initialises_the_same_network_and_no_other(tmp_path: Pat
 
 @pytest.mark.slow
 @pytest.mark.parametrize("freeze", ["none", "backbone"])
-def test_a_saved_network_keeps_the_activations_and_the_pixels_that_it_was_begun_with(
-    freeze: str, tmp_path: Path
-) -> None:
+def test_a_saved_network_keeps_the_activations_and_pixel_scale_of_its_origin(freeze: str, tmp_path: Path) -> None:
     """With SiLU, or another scale of pixels, the same weights would be another function."""
     network = build(ModelSettings(freeze=freeze), seed=0)
     save(network, tmp_path / "model.safetensors")
@@ -171,7 +169,7 @@ def test_saved_bytes_depend_on_the_weights_alone(tmp_path: Path) -> None:
     assert str(tmp_path).encode() not in (tmp_path / "a").read_bytes()
 
 
-def test_an_unreachable_hub_is_an_error_and_never_a_fallback(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_hub_is_an_error_without_a_fallback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(UnavailableError, match=r"model.initial=hub must reach the model hub for resnet10t"):
         build(ModelSettings(name="resnet10t", initial="hub"), seed=0)
@@ -200,7 +198,7 @@ def test_a_name_that_timm_or_its_hub_does_not_have_is_a_configuration_error(
         build(ModelSettings(name=name, initial=initial), seed=0)
 
 
-def test_normalisation_is_the_networks_own() -> None:
+def test_the_normalisation_is_that_of_the_backbones_weights() -> None:
     grey = torch.full((1, 3, 8, 8), 128, dtype=torch.uint8)
     network = build(ModelSettings(freeze="backbone"), seed=0)
     assert np.allclose(network.normalise(grey).numpy(), 2 * 128 / 255 - 1, atol=1e-6)

@@ -29,7 +29,7 @@ def test_an_image_gets_the_same_bits_alone_and_in_a_batch(graph: bytes) -> None:
 
 
 @pytest.mark.skipif(has_cuda(), reason="onnxruntime has CUDA here")
-def test_cuda_is_never_replaced_by_the_cpu_in_silence(graph: bytes) -> None:
+def test_a_missing_cuda_provider_is_an_error(graph: bytes) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with pytest.raises(ValueError, match=r"simulation.device must be one on which ONNX Runtime starts, got cuda"):
@@ -38,17 +38,17 @@ def test_cuda_is_never_replaced_by_the_cpu_in_silence(graph: bytes) -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not has_cuda(), reason="onnxruntime has no CUDA here")
-def test_cuda_computes_what_the_cpu_does(graph: bytes) -> None:
+def test_cuda_equals_the_cpu(graph: bytes) -> None:
     images = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
     on_cpu = Runtime(graph, threads=1)(images)
     np.testing.assert_allclose(Runtime(graph, threads=1, cuda=True)(images), on_cpu, rtol=1e-3, atol=1e-5)
 
 
-def test_where_it_is_computed_is_part_of_its_identity() -> None:
+def test_the_identity_states_the_provider() -> None:
     assert identity(cuda=True) != identity(cuda=False)
 
 
-def test_it_needs_no_pytorch() -> None:
+def test_the_runtime_needs_no_pytorch() -> None:
     code = "import sys, teledx_fed.model.runtime; print('torch' in sys.modules)"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "False"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert process.stdout.strip() == "False"

@@ -25,58 +25,58 @@ def test_a_finished_baseline_is_not_trained_again(
 ) -> None:
     sites = {name: tiny_site(name) for name in ("north", "south")}
     first, again = RecordingReporter(), RecordingReporter()
-    found = trained(sites, tiny_settings(), tmp_path, first)
+    models = trained(sites, tiny_settings(), tmp_path, first)
     assert first.epochs == [1, 2] * 3
     (tmp_path / "local-south.safetensors").unlink()
     repeated = trained(sites, tiny_settings(), tmp_path, again)
     assert again.epochs == [1, 2]
-    assert repeated["local"]["south"][0].weights.equal(found["local"]["south"][0].weights)
-    assert [len(found[name]["north"]) for name in ("local", "ensemble", "centralised")] == [1, 2, 1]
+    assert repeated["local"]["south"][0].weights.equal(models["local"]["south"][0].weights)
+    assert [len(models[name]["north"]) for name in ("local", "ensemble", "centralised")] == [1, 2, 1]
 
 
-def test_where_no_score_is_defined_the_last_epoch_counts_and_not_the_untrained_model(
+def test_without_a_defined_score_the_last_epoch_is_kept(
     tiny_settings: Callable[..., Settings], tiny_site: Callable[..., Site], tmp_path: Path
 ) -> None:
     site = tiny_site("north")
     healthy = tuple(example for example in site.shard.validation if example.grade == 0)
     site = replace(site, shard=replace(site.shard, validation=healthy))
     settings = tiny_settings(baselines=["local"])
-    found = trained({"north": site}, settings, tmp_path)["local"]["north"][0]
+    models = trained({"north": site}, settings, tmp_path)["local"]["north"][0]
     worker = Worker(build(settings.model, settings.seed))
     expected = worker.initial
     for round in (1, 2):
         expected = worker.train(site, expected, settings.local_training(round), round).model
-    assert found.weights.equal(expected.weights)
+    assert models.weights.equal(expected.weights)
 
 
-def test_nothing_holds_a_baseline_near_a_federation(
+def test_a_baseline_trains_without_the_proximal_term(
     tiny_settings: Callable[..., Settings], tiny_site: Callable[..., Site], tmp_path: Path
 ) -> None:
     sites = {"north": tiny_site("north")}
-    found = [
+    models = [
         trained(sites, tiny_settings(training__proximal_mu=mu), tmp_path / str(mu))["local"]["north"][0].weights
         for mu in (0.0, 9.0)
     ]
-    assert found[0].equal(found[1])
+    assert models[0].equal(models[1])
 
 
 @pytest.mark.slow
-def test_an_absent_hospital_trains_alone_and_nobody_with_it(
+def test_an_absent_hospital_trains_only_its_local_model(
     tiny_settings: Callable[..., Settings], tiny_site: Callable[..., Site], tmp_path: Path
 ) -> None:
     sites = {name: tiny_site(name) for name in ("east", "north", "south")}
     present = {name: site for name, site in sites.items() if name != "north"}
-    found = trained(sites, tiny_settings(partition__absent="north"), tmp_path / "absent")
+    models = trained(sites, tiny_settings(partition__absent="north"), tmp_path / "absent")
     expected = trained(present, tiny_settings(), tmp_path / "present")
     alone = trained({"north": sites["north"]}, tiny_settings(baselines=["local"]), tmp_path / "alone")
-    assert found["centralised"]["north"][0].weights.equal(expected["centralised"]["east"][0].weights)
-    assert found["local"]["north"][0].weights.equal(alone["local"]["north"][0].weights)
-    assert len(found["ensemble"]["north"]) == 2
-    for one, other in zip(found["ensemble"]["north"], expected["ensemble"]["south"], strict=True):
+    assert models["centralised"]["north"][0].weights.equal(expected["centralised"]["east"][0].weights)
+    assert models["local"]["north"][0].weights.equal(alone["local"]["north"][0].weights)
+    assert len(models["ensemble"]["north"]) == 2
+    for one, other in zip(models["ensemble"]["north"], expected["ensemble"]["south"], strict=True):
         assert one.weights.equal(other.weights)
 
 
-def test_at_another_hospital_a_model_has_the_statistics_that_are_kept_there(
+def test_a_model_at_another_hospital_uses_the_batch_norm_statistics_of_that_hospital(
     tiny_settings: Callable[..., Settings], tiny_site: Callable[..., Site], tmp_path: Path
 ) -> None:
     sites = {name: tiny_site(name) for name in ("north", "south")}

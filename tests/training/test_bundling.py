@@ -38,17 +38,17 @@ def test_a_bundle_has_the_points_of_the_report(trained, tmp_path: Path) -> None:
     """The points are those that were tested, chosen on validation from scores before the temperature."""
     worker, site, model, settings = trained
     tested = examined(worker, site, model, settings)
-    write_bundles(worker, {"north": site}, {"north": model}, tested, settings, 1, tmp_path, SILENT)
+    write_bundles(worker, {"north": site}, {"north": model}, tested, settings.data, {"best_round": 1}, tmp_path, SILENT)
     written = Bundle(tmp_path / "bundles" / "north", threads=1).manifest.calibration
     p = worker.predictions(site.images, model, site.shard.validation)
-    found = worker.predictions(site.images, model, site.shard.test)
+    predicted = worker.predictions(site.images, model, site.shard.test)
     referable, urgent = written.points.referable, written.points.urgent
     assert urgent is not None
     assert (p.referable_score[p.referable] >= referable.threshold).mean() >= 0.9 or referable.bound_by == "specificity"
     assert (urgent.positives, urgent.source) == (p.vision_threatening.sum(), "withheld")
     assert referable.test is not None
-    assert referable.test.sensitivity.of == found.referable.sum()
-    assert referable.test.sensitivity.count == tested.called["federated"]["north"][found.referable].sum()
+    assert referable.test.sensitivity.of == predicted.referable.sum()
+    assert referable.test.sensitivity.count == tested.called["federated"]["north"][predicted.referable].sum()
     assert (written.eyes, written.patients) == (p.eyes, p.patients)
 
 
@@ -64,7 +64,7 @@ def test_points_and_calibration_depend_on_validation_alone(trained) -> None:
 def test_a_bundle_grades_as_the_worker_does(trained, tmp_path: Path) -> None:
     worker, site, model, settings = trained
     tested = examined(worker, site, model, settings)
-    write_bundles(worker, {"north": site}, {"north": model}, tested, settings, 1, tmp_path, SILENT)
+    write_bundles(worker, {"north": site}, {"north": model}, tested, settings.data, {"best_round": 1}, tmp_path, SILENT)
     bundle = Bundle(tmp_path / "bundles" / "north", threads=1)
     examples = site.shard.validation[::2]
     expected = worker.predictions(site.images, model, examples, bundle.manifest.calibration.temperature)
@@ -79,7 +79,9 @@ def test_a_network_without_grades_has_no_bundle_and_says_so(tiny_site: Sites, ti
     settings, site = tiny_settings(model__head="seed"), tiny_site("north")
     worker, reporter = Worker(build(settings.model, settings.seed)), RecordingReporter()
     tested = examined(worker, site, worker.initial, settings)
-    write_bundles(worker, {"north": site}, {"north": worker.initial}, tested, settings, 1, tmp_path, reporter)
+    write_bundles(
+        worker, {"north": site}, {"north": worker.initial}, tested, settings.data, {"best_round": 1}, tmp_path, reporter
+    )
     assert reporter.messages == [
         "no bundles: model.head must be grade to be calibrated, got one output. Train five grades."
     ]

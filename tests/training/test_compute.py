@@ -14,7 +14,7 @@ from teledx_fed.training.compute import device, place
 from teledx_fed.training.worker import Worker
 
 
-def test_what_is_missing_is_said(tiny_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_hardware_is_reported(tiny_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     reporter = RecordingReporter()
     assert device(tiny_settings(training__mixed_precision=True), reporter).type == "cpu"
@@ -26,7 +26,7 @@ def test_what_is_missing_is_said(tiny_settings: Callable[..., Settings], monkeyp
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_a_gpu_is_taken_where_there_is_one(tiny_settings: Callable[..., Settings]) -> None:
+def test_an_available_gpu_is_used(tiny_settings: Callable[..., Settings]) -> None:
     assert device(tiny_settings(), SILENT).type == "cuda"
 
 
@@ -34,7 +34,7 @@ def tiny(freeze: str = "none") -> Grader:
     return build(ModelSettings(name="test_efficientnet", initial="none", freeze=freeze), seed=0)
 
 
-def test_what_compiling_costs_is_said_where_it_is_asked_for(
+def test_the_cost_of_compiling_is_reported(
     tiny_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compiled: list[Grader] = []
@@ -48,7 +48,7 @@ def test_what_compiling_costs_is_said_where_it_is_asked_for(
 
 
 @pytest.mark.parametrize(("freeze", "cuda", "expected"), [("2", False, 1), ("none", False, 0), ("2", True, 0)])
-def test_a_gpu_that_onnxruntime_cannot_use_is_said(
+def test_a_gpu_that_onnxruntime_cannot_use_is_reported(
     freeze: str,
     cuda: bool,
     expected: int,
@@ -63,7 +63,7 @@ def test_a_gpu_that_onnxruntime_cannot_use_is_said(
 
 
 @pytest.mark.slow
-def test_a_compiled_network_learns_the_same(
+def test_a_compiled_network_trains_to_about_the_same_weights(
     tiny_settings: Callable[..., Settings], tiny_site: Callable[..., Site]
 ) -> None:
     settings, site = tiny_settings(simulation__compile=True), tiny_site("north")
@@ -73,7 +73,7 @@ def test_a_compiled_network_learns_the_same(
 
 
 @pytest.mark.slow
-def test_a_compiled_network_computes_the_same(tiny_settings: Callable[..., Settings]) -> None:
+def test_a_compiled_network_gives_about_the_same_outputs(tiny_settings: Callable[..., Settings]) -> None:
     images = torch.randint(0, 256, (6, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     compiled = place(tiny(), tiny_settings(simulation__compile=True), SILENT)
     with torch.inference_mode():
@@ -84,7 +84,7 @@ def test_a_compiled_network_computes_the_same(tiny_settings: Callable[..., Setti
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("freeze", ["none", "2", "backbone"])
 @pytest.mark.parametrize("augment", [False, True])
-def test_a_gpu_learns_what_the_cpu_learns(
+def test_a_gpu_trains_to_about_the_weights_of_the_cpu(
     freeze: str, augment: bool, tiny_settings: Callable[..., Settings], tiny_site: Callable[..., Site]
 ) -> None:
     settings, site = tiny_settings(model__freeze=freeze, training__augment=augment), tiny_site("north")

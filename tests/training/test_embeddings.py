@@ -30,10 +30,10 @@ def test_a_linear_probe_is_the_logistic_regression_of_scikit_learn(
     site, penalty = tiny_site("north", 20), 1e-3
     worker = Worker(build(FROZEN, seed=0))
     learned = {"optimizer": "adam", "learning_rate": 0.1, "class_balance": "none", "weight_decay": penalty}
-    asked = replace(tiny_settings().local_training(1), **learned, epochs=600, batch_size=4096)
-    model = worker.train(site, worker.initial, asked, round=1).model
-    asked = replace(asked, learning_rate=0.01)
-    model = worker.train(site, model, asked, round=2).model
+    training = replace(tiny_settings().local_training(1), **learned, epochs=600, batch_size=4096)
+    model = worker.train(site, worker.initial, training, round=1).model
+    training = replace(training, learning_rate=0.01)
+    model = worker.train(site, model, training, round=2).model
     ours = worker.predictions(site.images, model, site.shard.test)
 
     train = features(worker.network, site.images, site.shard.train)
@@ -53,11 +53,11 @@ def test_the_table_of_a_hospital_has_a_row_for_every_photograph(tmp_path: Path) 
     table = embeddings(network, ImageCache(tmp_path, settings), examples, 2, reporter)
     table.write(tmp_path / "out")
     rows = list(csv.DictReader((tmp_path / "out" / "photographs.csv").read_text().splitlines()))
-    kept = np.load(tmp_path / "out" / "embeddings.npy")
+    stored = np.load(tmp_path / "out" / "embeddings.npy")
     assert [row["photograph"] for row in rows] == [example.image.name for example in examples]
     assert [int(row["grade"]) for row in rows] == [example.grade for example in examples]
     assert all(0 < float(row[name]) < 10 for row in rows for name in MEASURES if name != "clipped")
-    assert kept.shape == (len(examples), network.backbone.num_features)
+    assert stored.shape == (len(examples), network.backbone.num_features)
     assert reporter.counts[-1] == (len(examples), len(examples))
     reversed_ = features(network, ImageCache(tmp_path, settings), examples[::-1])
-    assert reversed_.tobytes() == kept[::-1].tobytes()
+    assert reversed_.tobytes() == stored[::-1].tobytes()

@@ -34,8 +34,8 @@ def examples(tiny_site: Callable[..., Site]) -> tuple[Example, ...]:
 
 
 def network(seed: int = 0, **settings: object) -> Grader:
-    given = {"name": "test_efficientnet", "initial": "none", "freeze": "backbone", **settings}
-    return build(ModelSettings(**given), seed)  # type: ignore[arg-type]
+    options = {"name": "test_efficientnet", "initial": "none", "freeze": "backbone", **settings}
+    return build(ModelSettings(**options), seed)  # type: ignore[arg-type]
 
 
 def every(gather: Gather, count: int, view: int = 0) -> torch.Tensor:
@@ -47,19 +47,21 @@ def photographs(examples: Sequence[Example]) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("freeze", ["backbone", "2"])
-def test_what_is_kept_is_what_the_frozen_part_computes(
+def test_cached_features_equal_those_of_the_frozen_part(
     freeze: str, tmp_path: Path, examples: tuple[Example, ...]
 ) -> None:
     learner = network(freeze=freeze)
-    found = every(FeatureCache(Images(tmp_path), learner).gather(examples, PLAIN), len(examples))
+    cached = every(FeatureCache(Images(tmp_path), learner).gather(examples, PLAIN), len(examples))
     with torch.inference_mode():
         expected = learner.frozen(photographs(examples))
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
-    assert found.is_contiguous(memory_format=torch.channels_last) if freeze == "2" else found.ndim == 2
+    torch.testing.assert_close(cached, expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
+    assert cached.is_contiguous(memory_format=torch.channels_last) if freeze == "2" else cached.ndim == 2
 
 
 @pytest.mark.parametrize("freeze", ["backbone", "2"])
-def test_bits_do_not_depend_on_company(freeze: str, tmp_path: Path, examples: tuple[Example, ...]) -> None:
+def test_the_bits_of_a_feature_do_not_depend_on_the_other_photographs(
+    freeze: str, tmp_path: Path, examples: tuple[Example, ...]
+) -> None:
     learner = network(freeze=freeze)
     together = every(FeatureCache(Images(tmp_path / "a"), learner).gather(examples, PLAIN), len(examples))
     for place in (0, 33):
@@ -67,7 +69,7 @@ def test_bits_do_not_depend_on_company(freeze: str, tmp_path: Path, examples: tu
         assert every(gather, 1)[0].equal(together[place])
 
 
-def test_each_view_is_computed_once_for_all_who_ask(tmp_path: Path, examples: tuple[Example, ...]) -> None:
+def test_each_view_is_computed_once(tmp_path: Path, examples: tuple[Example, ...]) -> None:
     images = Images(tmp_path)
     FeatureCache(images, network()).gather(examples[:30], (0, 1))
     FeatureCache(images, network()).gather(examples[10:], (0, 1, 2))
@@ -76,22 +78,24 @@ def test_each_view_is_computed_once_for_all_who_ask(tmp_path: Path, examples: tu
 
 
 @pytest.mark.slow
-def test_another_network_or_preparation_finds_nothing(tmp_path: Path, examples: tuple[Example, ...]) -> None:
-    here, there = Images(tmp_path / "96px"), Images(tmp_path / "224px")
-    moved = network()
+def test_another_network_or_preparation_has_a_separate_cache(tmp_path: Path, examples: tuple[Example, ...]) -> None:
+    small, large = Images(tmp_path / "96px"), Images(tmp_path / "224px")
+    changed = network()
     with torch.no_grad():
-        next(moved.backbone.buffers()).add_(1)
+        next(changed.backbone.buffers()).add_(1)
     rescaled = network()
     rescaled.normalise.mean.add_(0.1)
-    others = (network(), network(seed=1), network(freeze="2"), network(freeze="1"), moved, rescaled)
+    others = (network(), network(seed=1), network(freeze="2"), network(freeze="1"), changed, rescaled)
     for learner in others:
-        FeatureCache(here, learner).gather(examples[:1], PLAIN)
-    FeatureCache(there, network()).gather(examples[:1], PLAIN)
-    assert len(here.asked) == len(others)
-    assert len(there.asked) == 1
+        FeatureCache(small, learner).gather(examples[:1], PLAIN)
+    FeatureCache(large, network()).gather(examples[:1], PLAIN)
+    assert len(small.asked) == len(others)
+    assert len(large.asked) == 1
 
 
-def test_equal_weights_behind_another_activation_share_nothing(tmp_path: Path, examples: tuple[Example, ...]) -> None:
+def test_equal_weights_with_another_activation_have_a_separate_cache(
+    tmp_path: Path, examples: tuple[Example, ...]
+) -> None:
     images, silu, relu = Images(tmp_path), network(), network()
     for module in relu.backbone.modules():
         for name, child in module.named_children():
@@ -105,7 +109,7 @@ def test_equal_weights_behind_another_activation_share_nothing(tmp_path: Path, e
 
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", ["empty", "short", "flipped"])
-def test_a_damaged_file_is_written_anew(damage: str, tmp_path: Path, examples: tuple[Example, ...]) -> None:
+def test_a_damaged_cache_file_is_written_again(damage: str, tmp_path: Path, examples: tuple[Example, ...]) -> None:
     images = Images(tmp_path)
     expected = every(FeatureCache(images, network()).gather(examples[:3], PLAIN), 3)
     path = sorted(tmp_path.rglob("*.npy"))[0]
@@ -123,9 +127,9 @@ def test_a_view_is_the_features_of_the_augmented_photograph(tmp_path: Path, exam
     gather = FeatureCache(images, learner).gather(examples[:4], (0, 1))
     prepared = images.batch(examples[:4])
     for view in (0, 1):
-        seen = [augmented(image, each.image, view) for image, each in zip(prepared, examples[:4], strict=True)]
+        views = [augmented(image, each.image, view) for image, each in zip(prepared, examples[:4], strict=True)]
         with torch.inference_mode():
-            expected = learner.frozen(torch.from_numpy(np.stack(seen)).permute(0, 3, 1, 2))
+            expected = learner.frozen(torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2))
         torch.testing.assert_close(every(gather, 4, view), expected, rtol=1e-4, atol=1e-4)
     assert not every(gather, 4, 0).equal(every(gather, 4, 1))
 
@@ -138,7 +142,7 @@ def test_a_view_depends_on_the_photograph_and_its_number_alone(examples: tuple[E
     assert len({picture.tobytes() for picture in (image, first, second, other)}) == 4
 
 
-def test_each_epoch_draws_its_views_anew_and_evaluation_draws_none() -> None:
+def test_each_epoch_draws_new_views_and_evaluation_uses_none() -> None:
     drawn: list[list[int]] = []
 
     def gather(view: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
@@ -146,8 +150,8 @@ def test_each_epoch_draws_its_views_anew_and_evaluation_draws_none() -> None:
         return torch.zeros(len(index), 256)
 
     inputs, augmentation = FeatureInputs(gather, 40, views=4), torch.Generator().manual_seed(0)
-    for given in (augmentation, augmentation, None):
-        inputs.logits(network(), np.arange(40), given)
+    for generator in (augmentation, augmentation, None):
+        inputs.logits(network(), np.arange(40), generator)
     assert drawn[0] != drawn[1]
     assert set(drawn[0]) == {0, 1, 2, 3}
     assert set(drawn[2]) == {0}
@@ -161,20 +165,20 @@ def trained(settings: Settings, site: Site, worker: Worker | None = None) -> Tra
     return worker.train(site, worker.initial, settings.local_training(1), 1)
 
 
-def test_a_worker_trains_on_views_and_scores_photographs_as_they_are(
+def test_a_worker_trains_on_views_and_scores_without_augmentation(
     tiny_settings: Callable[..., Settings], tiny_site: Callable[..., Site]
 ) -> None:
     site, settings = tiny_site("north"), tiny_settings(model__freeze="backbone", **ASKED)
     worker = Worker(build(settings.model, 0))
     model = trained(settings, site, worker).model
-    kept = {path.parents[1].name for path in site.images.folder.rglob("*.npy")}
-    assert {name.partition("-v1")[0] for name in kept} == {"view-0", "view-1"}
+    stored = {path.parents[1].name for path in site.images.folder.rglob("*.npy")}
+    assert {name.partition("-v1")[0] for name in stored} == {"view-0", "view-1"}
     scores = worker.predictions(site.images, model, site.shard.validation)
     plain = Worker(build(settings.model, 0)).predictions(site.images, model, site.shard.validation)
     assert np.array_equal(scores.referable_score, plain.referable_score)
 
 
-def test_without_views_photographs_are_augmented_afresh(
+def test_without_views_photographs_are_augmented_in_each_epoch(
     tiny_settings: Callable[..., Settings], tiny_site: Callable[..., Site]
 ) -> None:
     site = tiny_site("north")
@@ -184,7 +188,7 @@ def test_without_views_photographs_are_augmented_afresh(
 
 @pytest.mark.parametrize("freeze", ["1", "2", "backbone"])
 @pytest.mark.parametrize("batch_norm", ["average", "local"])
-def test_training_on_what_is_kept_equals_training_on_photographs(
+def test_training_on_cached_features_equals_training_on_photographs(
     freeze: str,
     batch_norm: str,
     tiny_settings: Callable[..., Settings],
@@ -198,32 +202,32 @@ def test_training_on_what_is_kept_equals_training_on_photographs(
     monkeypatch.setattr(Grader, "has_frozen_stages", False)
     whole = trained(settings, site)
     assert cached.loss == pytest.approx(whole.loss, rel=1e-4)
-    for here, there in ((cached.model.weights, whole.model.weights), (cached.model.kept, whole.model.kept)):
-        np.testing.assert_allclose(here.statistics, there.statistics, rtol=1e-3, atol=1e-4)
-        np.testing.assert_allclose(here.parameters, there.parameters, rtol=1e-3, atol=1e-5)
+    for first, second in ((cached.model.weights, whole.model.weights), (cached.model.kept, whole.model.kept)):
+        np.testing.assert_allclose(first.statistics, second.statistics, rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(first.parameters, second.parameters, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("batch_norm", ["average", "local", "frozen"])
-def test_nothing_frozen_moves(
+def test_frozen_parameters_do_not_change(
     batch_norm: str, tiny_settings: Callable[..., Settings], tiny_site: Callable[..., Site]
 ) -> None:
     settings = tiny_settings(model__freeze="2", model__batch_norm=batch_norm, **ASKED)
     learner = build(settings.model, 0)
     before = {name: tensor.clone() for name, tensor in learner.frozen.state_dict().items()}
     first = pack(learner, learner.layout).parameters
-    moved = trained(settings, tiny_site("north"), Worker(learner)).model.weights.parameters
-    assert not np.array_equal(moved, first)
+    updated = trained(settings, tiny_site("north"), Worker(learner)).model.weights.parameters
+    assert not np.array_equal(updated, first)
     assert all(tensor.equal(before[name]) for name, tensor in learner.frozen.state_dict().items())
 
 
-def test_a_backbone_without_known_stages_is_cached_whole_or_not_at_all() -> None:
+def test_a_backbone_without_stages_is_cached_only_if_all_of_it_is_frozen() -> None:
     whole, part = (network(name="resnet10t", freeze=freeze) for freeze in ("backbone", "2"))
     assert whole.has_frozen_stages
     assert not part.has_frozen_stages
     assert 0 < part.layout.sizes[0] < network(name="resnet10t", freeze="none").layout.sizes[0]
 
 
-def test_inputs_stay_where_they_are_from_round_to_round(
+def test_inputs_are_reused_in_later_rounds(
     tiny_settings: Callable[..., Settings], tiny_site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site, settings = tiny_site("north"), tiny_settings(model__freeze="backbone")

@@ -15,7 +15,7 @@ from teledx_fed.model.network import Grader, build, pack
 from teledx_fed.training.inputs import FeatureInputs, PhotographInputs
 from teledx_fed.training.local import Targets, learn
 
-ASKED = LocalTraining(
+TRAINING = LocalTraining(
     epochs=1,
     batch_size=10,
     optimizer="sgd",
@@ -43,14 +43,14 @@ def network(**settings: object) -> Grader:
     return build(ModelSettings(name="test_efficientnet", initial="none", **settings), seed=0)  # type: ignore[arg-type]
 
 
-def trained(site: Site, asked: LocalTraining, *rounds: int, **settings: object) -> tuple[np.ndarray, list[float]]:
+def trained(site: Site, training: LocalTraining, *rounds: int, **settings: object) -> tuple[np.ndarray, list[float]]:
     """Return the parameters after `rounds` (by default, round 1), and the loss of each round."""
     learner = network(**settings)
     targets, inputs = (
         Targets.of(site.shard.train, learner.head_type),
         PhotographInputs(site.images, site.shard.train),
     )
-    losses = [learn(learner, inputs, targets, asked, site.name, round) for round in rounds or (1,)]
+    losses = [learn(learner, inputs, targets, training, site.name, round) for round in rounds or (1,)]
     return pack(learner, learner.layout).parameters, losses
 
 
@@ -65,7 +65,7 @@ def test_one_full_batch_step_of_the_head_is_gradient_descent(site: Site) -> None
         learner,
         FeatureInputs(lambda view, index: features[index], 20),
         targets,
-        replace(ASKED, batch_size=20),
+        replace(TRAINING, batch_size=20),
         "north",
         1,
     )
@@ -74,19 +74,19 @@ def test_one_full_batch_step_of_the_head_is_gradient_descent(site: Site) -> None
 
 
 def test_the_same_round_gives_the_same_bits_and_another_does_not(site: Site) -> None:
-    asked = replace(ASKED, augment=True, class_balance="sampling")
-    first, again, other = (trained(site, asked, round)[0] for round in (1, 1, 2))
+    training = replace(TRAINING, augment=True, class_balance="sampling")
+    first, again, other = (trained(site, training, round)[0] for round in (1, 1, 2))
     assert first.tobytes() == again.tobytes() != other.tobytes()
 
 
-def test_the_loss_that_is_told_is_that_of_the_first_epoch(site: Site) -> None:
-    once, thrice = (trained(site, replace(ASKED, epochs=epochs))[1] for epochs in (1, 3))
+def test_the_reported_loss_is_that_of_the_first_epoch(site: Site) -> None:
+    once, thrice = (trained(site, replace(TRAINING, epochs=epochs))[1] for epochs in (1, 3))
     assert once == thrice
 
 
-def test_no_global_generator_moves(site: Site) -> None:
+def test_training_does_not_use_the_global_generator(site: Site) -> None:
     states = torch.get_rng_state(), np.random.get_state()[1].tolist()  # noqa: NPY002
-    trained(site, replace(ASKED, augment=True))
+    trained(site, replace(TRAINING, augment=True))
     assert torch.get_rng_state().equal(states[0])
     assert np.random.get_state()[1].tolist() == states[1]  # noqa: NPY002
 
@@ -97,19 +97,21 @@ SLOW = pytest.mark.slow
 @pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adamw", pytest.param("adam", marks=SLOW), pytest.param("sgd", marks=SLOW)])
 @pytest.mark.parametrize("balance", ["weights", pytest.param("none", marks=SLOW), pytest.param("sampling", marks=SLOW)])
-def test_it_learns(site: Site, optimizer: str, balance: str) -> None:
+def test_training_lowers_the_loss(site: Site, optimizer: str, balance: str) -> None:
     rate = 0.02 if optimizer == "sgd" else 0.002
-    asked = replace(ASKED, epochs=7, optimizer=optimizer, class_balance=balance, learning_rate=rate)
-    _, (first, _, last) = trained(site, asked, 1, 2, 3)
+    training = replace(TRAINING, epochs=7, optimizer=optimizer, class_balance=balance, learning_rate=rate)
+    _, (first, _, last) = trained(site, training, 1, 2, 3)
     assert last < 0.8 * first
 
 
 @pytest.mark.slow
-def test_without_mu_the_proximal_term_changes_nothing_and_with_it_holds_near(site: Site) -> None:
+def test_a_larger_mu_keeps_the_weights_nearer_to_the_start(site: Site) -> None:
     start = pack(network(), network().layout).parameters
-    asked = replace(ASKED, epochs=3)
-    moved = {mu: np.linalg.norm(trained(site, replace(asked, proximal_mu=mu))[0] - start) for mu in (0.0, 0.5, 5.0)}
-    assert moved[0.0] > moved[0.5] > moved[5.0] > 0
+    training = replace(TRAINING, epochs=3)
+    distance = {
+        mu: np.linalg.norm(trained(site, replace(training, proximal_mu=mu))[0] - start) for mu in (0.0, 0.5, 5.0)
+    }
+    assert distance[0.0] > distance[0.5] > distance[5.0] > 0
 
 
 def test_the_proximal_term_is_the_squared_norm(site: Site) -> None:
@@ -128,7 +130,7 @@ def test_the_proximal_term_is_the_squared_norm(site: Site) -> None:
         learner,
         FeatureInputs(lambda view, index: features[index], 20),
         targets,
-        replace(ASKED, epochs=2, batch_size=20, proximal_mu=0.7),
+        replace(TRAINING, epochs=2, batch_size=20, proximal_mu=0.7),
         "n",
         1,
     )
@@ -137,8 +139,8 @@ def test_the_proximal_term_is_the_squared_norm(site: Site) -> None:
 
 def test_clipping_bounds_the_step(site: Site) -> None:
     start = pack(network(), network().layout).parameters
-    asked = replace(ASKED, batch_size=20, clip_norm=0.01)
-    assert np.linalg.norm(trained(site, asked)[0] - start) <= 0.1 * 0.01 * 1.001
+    training = replace(TRAINING, batch_size=20, clip_norm=0.01)
+    assert np.linalg.norm(trained(site, training)[0] - start) <= 0.1 * 0.01 * 1.001
 
 
 def test_class_weights_give_every_class_the_same_total(site: Site) -> None:
@@ -150,21 +152,21 @@ def test_class_weights_give_every_class_the_same_total(site: Site) -> None:
     assert targets.balance[targets.labels].mean() == pytest.approx(1)
 
 
-def test_unlabelled_oedema_moves_its_output_by_nothing(tiny_site: Callable[..., Site]) -> None:
+def test_a_site_without_labels_does_not_change_the_oedema_head(tiny_site: Callable[..., Site]) -> None:
     for label, expected in ((None, False), (True, True)):
         site, learner = tiny_site("north", oedema=label), network(oedema=True)
         before = learner.oedema.weight.detach().clone()  # type: ignore[union-attr]
         targets = Targets.of(site.shard.train, HEADS["grade"])
-        learn(learner, PhotographInputs(site.images, site.shard.train), targets, ASKED, "north", 1)
+        learn(learner, PhotographInputs(site.images, site.shard.train), targets, TRAINING, "north", 1)
         assert (not learner.oedema.weight.equal(before)) is expected  # type: ignore[union-attr]
 
 
 @pytest.mark.slow
 def test_the_seed_head_learns_referable_or_not(site: Site) -> None:
-    asked = replace(ASKED, epochs=8, optimizer="adam", learning_rate=1e-2)
-    assert trained(site, asked, 1, 2, head="seed")[1][-1] < 0.5 * np.log(2)
+    training = replace(TRAINING, epochs=8, optimizer="adam", learning_rate=1e-2)
+    assert trained(site, training, 1, 2, head="seed")[1][-1] < 0.5 * np.log(2)
 
 
-def test_a_lone_last_example_is_never_a_batch(site: Site, tiny_settings: Callable[..., Settings]) -> None:
+def test_no_batch_has_one_example(site: Site, tiny_settings: Callable[..., Settings]) -> None:
     twenty_one = Site("north", replace(site.shard, train=(*site.shard.train, site.shard.train[0])), site.images)
-    trained(twenty_one, ASKED)
+    trained(twenty_one, TRAINING)

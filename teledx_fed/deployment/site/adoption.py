@@ -55,7 +55,7 @@ def _adopt(home: SiteDirectory, model: Path, reporter: Reporter) -> None:
     coming = home.champion.with_name("champion-coming")
     shutil.rmtree(coming, ignore_errors=True)
     trained: TrainingFacts = {"network": settings.model.name, "rounds": asked.federation.rounds, "seed": asked.seed}
-    write_site_bundle(worker, site, worker.initial, points, settings, trained, coming)
+    write_site_bundle(worker, site, worker.initial, points, settings.data, trained, coming)
     _replace(home.champion, coming)
     AuditLog(home.audit, home.audit_key).append("adopted", model=model.name)
 

@@ -50,7 +50,7 @@ def checks(home: SiteDirectory, settings: Settings, reporter: Reporter) -> Gener
     yield room
     if room.state is State.FAIL:
         return None
-    sources, _ = collections(settings, reporter, without)
+    sources, _ = collections(settings.data, reporter, without)
     yield from _told(home, sources[own.name])
     if not sources[own.name].examples:
         return None
