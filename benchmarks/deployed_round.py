@@ -46,13 +46,13 @@ START = """
 from pathlib import Path
 from teledx_fed.federation.flower import build_fab_from_files
 from teledx_fed.deployment.server import control
-from teledx_fed.deployment.server.control import Order
+from teledx_fed.deployment.server.control import RunRequest
 from teledx_fed.deployment.server.settings import ServerDirectory
 source = "from benchmarks.jobs.deployed_apps import {app}\\nserver_app, app = {app}()\\n".encode()
 app = control.APP.replace("server.app:app", "apps:server_app").replace("sites.app:app", "apps:app")
 files = {{"pyproject.toml": app.encode(), "apps.py": source}}
 control.bundle = lambda: build_fab_from_files(files)[0]
-control.start(ServerDirectory(Path({server!r})), Order("{app}", "", ""))
+control.start(ServerDirectory(Path({server!r})), RunRequest("{app}", "", ""))
 """
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from teledx_fed.deployment.server.control import Order
+from teledx_fed.deployment.server.control import RunRequest
 from teledx_fed.deployment.server.coordinator import conduct
 from teledx_fed.deployment.server.settings import HOME, ServerDirectory
 
@@ -16,5 +16,5 @@ app = ServerApp()
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
-    order = Order(**{field.name: str(context.run_config[field.name]) for field in fields(Order)})
-    conduct(grid, order, ServerDirectory(Path(os.environ[HOME])))
+    request = RunRequest(**{field.name: str(context.run_config[field.name]) for field in fields(RunRequest)})
+    conduct(grid, request, ServerDirectory(Path(os.environ[HOME])))

@@ -1,4 +1,4 @@
-"""What a hospital does: `python -m sites --help`."""
+"""Commands of a hospital: `python -m sites --help`."""
 
 import json
 import logging
@@ -12,12 +12,13 @@ from sites.approval import app as approval
 from sites.diagnosis import app as diagnosis
 from teledx_fed.commands import HERE, AsJson, Home, answer, program
 from teledx_fed.core.reports import SilentReporter
+from teledx_fed.deployment.site.settings import SiteDirectory
 
 app = program()
 audit = typer.Typer(no_args_is_help=True)
 app.add_typer(approval)
 app.add_typer(diagnosis)
-app.add_typer(audit, name="audit", help="The log of all that was asked of this hospital, and all that left it.")
+app.add_typer(audit, name="audit", help="The log of all requests to this hospital, and of all replies that left it.")
 
 
 @app.callback()
@@ -27,32 +28,31 @@ def site() -> None:
 
 @app.command()
 def init(
-    folder: Annotated[Path, typer.Argument(help="A new folder for all that the site client keeps.")],
-    name: Annotated[str, typer.Option(help="By which the coordinator admits this hospital.")],
+    folder: Annotated[Path, typer.Argument(help="A new folder for all files of this hospital's site.")],
+    name: Annotated[str, typer.Option(help="The name by which the coordinator admits this hospital.")],
     server: Annotated[str, typer.Option(help="HOST:PORT of the coordinator's server.")],
-    ca: Annotated[Path, typer.Option(help="ca.crt, as the coordinator gave it.")],
+    ca: Annotated[Path, typer.Option(help="The file ca.crt from the coordinator.")],
     as_json: AsJson = False,
 ) -> None:
-    """Lay out the hospital's folder: keys, site.yaml. The private key never leaves it."""
+    """Create the hospital's folder: keys, site.yaml. The private key must never leave it."""
     from teledx_fed.deployment.common.certificates import fingerprint
     from teledx_fed.deployment.site.layout import init_site
-    from teledx_fed.deployment.site.settings import SiteDirectory
 
-    home = SiteDirectory(folder)
-    init_site(home, name, server, ca)
-    shown = fingerprint(home.public_key)
-    line = f"Send {home.public_key} to the coordinator, and compare by telephone: {shown}"
-    then = f"Then fill in {folder}/site.yaml"
-    answer(as_json, f"{line}\n{then}", folder=str(folder), public_key=str(home.public_key), fingerprint=shown)
+    directory = SiteDirectory(folder)
+    init_site(directory, name, server, ca)
+    shown = fingerprint(directory.public_key)
+    line = f"Send {directory.public_key} to the coordinator, and compare by telephone: {shown}"
+    line += f"\nThen fill in {folder}/site.yaml"
+    answer(as_json, line, folder=str(folder), public_key=str(directory.public_key), fingerprint=shown)
 
 
 @app.command()
 def check(
-    home: Home = HERE,
-    offline: Annotated[bool, typer.Option("--offline", help="Leave out what needs the network.")] = False,
+    folder: Home = HERE,
+    offline: Annotated[bool, typer.Option("--offline", help="Leave out the checks that need the network.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """What must hold before joining, a line each with what to do; exit code 1 where anything fails."""
+    """Check all that joining needs: a line for each check, with what to do. Exit code 1 if a check fails."""
     from dataclasses import asdict
 
     from rich.console import Console
@@ -60,11 +60,10 @@ def check(
 
     from teledx_fed.deployment.site.checks.check import State
     from teledx_fed.deployment.site.checks.run_all import checks
-    from teledx_fed.deployment.site.settings import SiteDirectory
 
     colours = {State.OK: "green", State.WARN: "yellow", State.FAIL: "bold red"}
     console, failed = Console(soft_wrap=True), 0
-    for line in checks(SiteDirectory(home), offline, PhotographCount()):
+    for line in checks(SiteDirectory(folder), offline, PhotographCount()):
         failed += line.state is State.FAIL
         if as_json:
             typer.echo(json.dumps(asdict(line)))
@@ -85,97 +84,86 @@ class PhotographCount(SilentReporter):
 
 @app.command()
 def join(
-    home: Home = HERE,
-    service: Annotated[bool, typer.Option(help="Print a systemd unit that does this, and end.")] = False,
-    node: Annotated[int | None, typer.Option(help="The port that connect serves, as another user.")] = None,
+    folder: Home = HERE,
+    service: Annotated[bool, typer.Option(help="Print a systemd unit that runs this command, and exit.")] = False,
+    node: Annotated[int | None, typer.Option(help="The port of connect, which another user runs.")] = None,
 ) -> None:
-    """Take part until stopped: answer what the coordinator asks, by the terms of site.yaml."""
+    """Take part until stopped: answer the coordinator's requests, within the limits of site.yaml."""
+    directory = SiteDirectory(folder)
     if service:
-        _print_unit(home)
+        from teledx_fed.deployment.common.service import site_unit
+
+        typer.echo(site_unit(folder, directory.settings.name), nl=False)
         return
-    from teledx_fed.deployment.site.joining import join as take_part
-    from teledx_fed.deployment.site.settings import SiteDirectory
+    from teledx_fed.deployment.site import joining
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
-    take_part(SiteDirectory(home), lambda line: typer.echo(line, err=True), node)
+    joining.join(directory, lambda line: typer.echo(line, err=True), node)
 
 
 @app.command()
 def connect(
-    port: Annotated[int, typer.Argument(help="On this machine, where join --node finds it.")], home: Home = HERE
+    port: Annotated[int, typer.Argument(help="A port of this machine, for join --node.")], folder: Home = HERE
 ) -> None:
-    """Keep the connection to the server and nothing else, for a join that another user runs."""
-    from teledx_fed.deployment.site.joining import connect as keep_up
-    from teledx_fed.deployment.site.settings import SiteDirectory
+    """Only keep the connection to the server, for a join that another user runs."""
+    from teledx_fed.deployment.site import joining
 
-    keep_up(SiteDirectory(home), port, lambda line: typer.echo(line, err=True))
-
-
-def _print_unit(folder: Path) -> None:
-    from teledx_fed.deployment.common.service import site_unit
-    from teledx_fed.deployment.site.settings import SiteDirectory
-
-    typer.echo(site_unit(folder, SiteDirectory(folder).settings.name), nl=False)
+    joining.connect(SiteDirectory(folder), port, lambda line: typer.echo(line, err=True))
 
 
 @app.command()
-def leave(home: Home = HERE) -> None:
-    """End join; what was learned here stays here."""
-    from teledx_fed.deployment.site.joining import leave as end
-    from teledx_fed.deployment.site.settings import SiteDirectory
+def leave(folder: Home = HERE) -> None:
+    """Stop join. The hospital's folder is not changed."""
+    from teledx_fed.deployment.site import joining
 
-    end(SiteDirectory(home))
+    joining.leave(SiteDirectory(folder))
     typer.echo("left")
 
 
 @app.command()
-def exclude(patient: str, home: Home = HERE, as_json: AsJson = False) -> None:
-    """Leave a patient out from now on, and remove what was prepared of their photographs."""
-    from teledx_fed.deployment.site import lineage as kept
-    from teledx_fed.deployment.site.settings import SiteDirectory
+def exclude(patient: str, folder: Home = HERE, as_json: AsJson = False) -> None:
+    """Exclude a patient from now on, and delete the prepared copies of their photographs."""
+    from teledx_fed.deployment.site import lineage as history
 
-    photographs = kept.exclude(SiteDirectory(home), patient)
-    rounds = kept.rounds_of(SiteDirectory(home), patient)
-    used = ", ".join(f"{run} round {round}" for run, round in rounds)
-    line = f"left out, {photographs} photographs; trained on in: {used or 'no round'}"
+    photographs = history.exclude(SiteDirectory(folder), patient)
+    rounds = history.rounds_of(SiteDirectory(folder), patient)
+    listed = ", ".join(f"{run} round {round}" for run, round in rounds)
+    line = f"excluded, {photographs} photographs; used for training in: {listed or 'no round'}"
     answer(as_json, line, photographs=photographs, rounds=rounds)
 
 
 @app.command()
-def lineage(patient: str, home: Home = HERE, as_json: AsJson = False) -> None:
-    """The runs and rounds that a patient was trained on."""
-    from teledx_fed.deployment.site import lineage as kept
-    from teledx_fed.deployment.site.settings import SiteDirectory
+def lineage(patient: str, folder: Home = HERE, as_json: AsJson = False) -> None:
+    """List the runs and rounds that trained on a patient."""
+    from teledx_fed.deployment.site import lineage as history
 
-    rounds = kept.rounds_of(SiteDirectory(home), patient)
+    rounds = history.rounds_of(SiteDirectory(folder), patient)
     answer(as_json, "\n".join(f"{run} round {round}" for run, round in rounds) or "none", rounds=rounds)
 
 
 @audit.command()
-def show(home: Home = HERE) -> None:
-    """Every entry, a JSON line each."""
+def show(folder: Home = HERE) -> None:
+    """Print every entry as a line of JSON."""
     from teledx_fed.deployment.common.audit import entries
-    from teledx_fed.deployment.site.settings import SiteDirectory
 
-    for entry in entries(SiteDirectory(home).audit):
+    for entry in entries(SiteDirectory(folder).audit):
         typer.echo(json.dumps(entry))
 
 
 @audit.command()
 def verify(
-    against: Annotated[Path | None, typer.Option(help="The coordinator's log, to compare with.")] = None,
-    home: Home = HERE,
+    against: Annotated[Path | None, typer.Option(help="The coordinator's log, to compare with this one.")] = None,
+    folder: Home = HERE,
     as_json: AsJson = False,
 ) -> None:
-    """Whether anything in the log was changed; exit code 1 where it was."""
+    """Check whether the log was changed. Exit code 1 if it was."""
     from teledx_fed.deployment.common import receipts
     from teledx_fed.deployment.common.audit import verify as faults_in
-    from teledx_fed.deployment.site.settings import SiteDirectory
 
-    here = SiteDirectory(home)
-    faults = faults_in(here.audit, here.audit_key.with_suffix(".pub"))
+    directory = SiteDirectory(folder)
+    faults = faults_in(directory.audit, directory.audit_key.with_suffix(".pub"))
     if against is not None:
-        compared = (here.audit, against, here.settings.name)
+        compared = (directory.audit, against, directory.settings.name)
         faults += receipts.unmatched(*compared) + receipts.contradicted(*compared)
     answer(as_json, "\n".join(faults) or "nothing was changed", faults=faults)
     sys.exit(int(bool(faults)))
@@ -186,22 +174,24 @@ def features(
     layout: str,
     root: Path,
     out: Path,
-    model: Annotated[Path | None, typer.Option(help="A model.safetensors; ImageNet's weights without.")] = None,
-    image_size: Annotated[int, typer.Option(help="Pixels that the network sees, a side.")] = 224,
-    on_bad: Annotated[str, typer.Option(help="fail at photographs that cannot be read, or skip them")] = "fail",
-    cache: Annotated[Path, typer.Option(help="Where prepared photographs and features are kept.")] = Path(
+    model: Annotated[Path | None, typer.Option(help="A model.safetensors. Default: ImageNet weights.")] = None,
+    image_size: Annotated[int, typer.Option(help="Side of the network's input in pixels.")] = 224,
+    on_bad: Annotated[str, typer.Option(help="fail at unreadable photographs, or skip them")] = "fail",
+    cache: Annotated[Path, typer.Option(help="Where prepared photographs and features are history.")] = Path(
         ".teledx_cache"
     ),
-    workers: Annotated[int, typer.Option(help="Photographs that are read at a time.")] = 2,
-    grading: Annotated[list[str] | None, typer.Option(help="WORD=GRADE, for each word of your grading.")] = None,
+    workers: Annotated[int, typer.Option(help="How many photographs are read at a time.")] = 2,
+    grading: Annotated[
+        list[str] | None, typer.Option(help="WORD=GRADE. Repeat it for each word of your grading.")
+    ] = None,
     file_pattern: Annotated[
         str | None, typer.Option(help="Regular expression that finds the patient in a file's name (layout folder).")
     ] = None,
 ) -> None:
     """Write embeddings and quality features of a hospital's photographs, for its own use.
 
-    LAYOUT is folder, table, dicom, or the name of a public data set; ROOT is the folder of the data. OUT will hold
-    embeddings.npy, and photographs.csv with a row for each of its rows.
+    LAYOUT is folder, table, dicom, or the name of a public data set; ROOT is the folder of the data. It writes
+    OUT/embeddings.npy, and OUT/photographs.csv with a row for each of its rows.
     """
     from teledx_fed.config.data import DataSettings, SourceSettings
     from teledx_fed.config.learning import ModelSettings
@@ -215,19 +205,19 @@ def features(
 
     words = dict(word.rpartition("=")[::2] for word in grading or ())
     must(all(grade.isdecimal() for grade in words.values()), "--grading", "be WORD=GRADE", grading, "Write R0=0.")
-    own = {word: int(grade) for word, grade in words.items()}
-    source = SourceSettings(layout, str(root), own, file_pattern=file_pattern)
+    grades = {word: int(grade) for word, grade in words.items()}
+    source = SourceSettings(layout, str(root), grades, file_pattern=file_pattern)
     data = DataSettings(
         sources={"site": source}, image_size=image_size, cache=str(cache), workers=workers, on_bad=on_bad
     )
-    begun = ModelSettings(freeze="backbone", initial="file" if model else "lite0", file=str(model) if model else None)
-    settings = Settings(data=data, model=begun)
+    start = ModelSettings(freeze="backbone", initial="file" if model else "lite0", file=str(model) if model else None)
+    settings = Settings(data=data, model=start)
     with TerminalReporter() as reporter:
         reporter.phase("photographs")
-        found, images = collections(data, reporter)
+        sources, images = collections(data, reporter)
         network = place(build(settings.model, settings.seed), settings, reporter)
         reporter.phase("features")
-        table = embeddings(network, images, found["site"].examples, workers, reporter)
+        table = embeddings(network, images, sources["site"].examples, workers, reporter)
     table.write(out)
     typer.echo(f"{len(table.examples)} photographs: {out / 'embeddings.npy'}, {out / 'photographs.csv'}")
 

@@ -42,7 +42,7 @@ def serve(grid: Grid, settings: Settings) -> Progress:
 
 
 @pytest.mark.slow
-def test_the_app_that_flower_runs_gives_the_bits_of_the_simulation(settings: Settings, simulated: Progress) -> None:
+def test_the_app_that_flower_runs_is_bit_identical_to_the_simulation(settings: Settings, simulated: Progress) -> None:
     config: UserConfig = {"settings": json.dumps(asdict(settings))}
     served = serve(InProcessGrid([site_app], ["north", "south"], config), settings)
     assert served.round == simulated.round == 2
@@ -52,7 +52,7 @@ def test_the_app_that_flower_runs_gives_the_bits_of_the_simulation(settings: Set
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install teledx-fed[ray]")
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-def test_the_same_app_gives_the_same_bits_on_ray(settings: Settings, simulated: Progress) -> None:
+def test_the_app_on_ray_is_bit_identical_to_the_simulation(settings: Settings, simulated: Progress) -> None:
     with ray_grid(site_app, ["north", "south"], settings, Path(str(settings.folder))) as grid:
         served = serve(grid, settings)
     assert served.round == simulated.round == 2

@@ -24,7 +24,7 @@ HOST = "fl.example.org"
 HOSPITALS = ("north", "south")
 PATIENTS = 110
 PATIENCE_SECONDS = 300.0
-GIVEN = {
+HANDED_OVER = {
     5: ("coordinator", "server/certificates/ca.crt", "hospital", "ca.crt"),
     6: ("coordinator", "server/plan.json", "hospital", "plan.json"),
     7: ("hospital", "site/keys/site.pub", "coordinator", "{hospital}.pub"),
@@ -35,7 +35,7 @@ GIVEN = {
 MARK = re.compile(
     r"<!-- turn (?P<number>\d+)(?:, (?P<how>[^>]+?))? -->\n```(?P<language>\w+)\n(?P<block>.*?)```", re.DOTALL
 )
-SEEN = re.compile(r"\n\n```text\n(?P<lines>.*?)```", re.DOTALL)
+OUTPUT = re.compile(r"\n\n```text\n(?P<lines>.*?)```", re.DOTALL)
 FENCE = re.compile(r"^```(?:sh|yaml)\n", re.MULTILINE)
 COMMAND = re.compile(r"python -m (?P<module>server|sites) (?P<words>[a-z][^`\n]*)")
 
@@ -45,8 +45,8 @@ class Turn:
     """The next step of one party, and its expected output."""
 
     number: int
-    who: str
-    how: str
+    party: str
+    mode: str
     language: str
     block: str
     expected: tuple[str, ...]
@@ -55,16 +55,21 @@ class Turn:
 def turns() -> list[Turn]:
     blocks = [
         Turn(
-            int(match["number"]), who, match["how"] or "", match["language"], match["block"], _seen(text[match.end() :])
+            int(match["number"]),
+            party,
+            match["how"] or "",
+            match["language"],
+            match["block"],
+            _expected(text[match.end() :]),
         )
-        for who, text in GUIDES.items()
+        for party, text in GUIDES.items()
         for match in MARK.finditer(text)
     ]
     return sorted(blocks, key=lambda turn: turn.number)
 
 
-def _seen(after: str) -> tuple[str, ...]:
-    match = SEEN.match(after)
+def _expected(after: str) -> tuple[str, ...]:
+    match = OUTPUT.match(after)
     return tuple(match["lines"].splitlines()) if match else ()
 
 
@@ -87,7 +92,7 @@ def commands(module: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", GUIDES)
-def test_each_block_has_its_turn(name: str) -> None:
+def test_each_block_has_a_turn(name: str) -> None:
     assert len(FENCE.findall(GUIDES[name])) == len(MARK.findall(GUIDES[name]))
 
 
@@ -97,26 +102,26 @@ def test_turns_follow_each_other() -> None:
 
 
 @pytest.mark.parametrize("name", [*GUIDES, "README", "docs/diagnosis"])
-def test_each_command_that_is_named_exists(name: str) -> None:
+def test_each_command_in_a_guide_exists(name: str) -> None:
     text = GUIDES.get(name) or (ROOT / "README.md").read_text("utf-8")
     for match in COMMAND.finditer(text):
         word, *rest = match["words"].split("#")[0].split()
-        names = commands(match["module"])
-        assert word in names, match[0]
-        command = names[word].commands[rest.pop(0)] if hasattr(names[word], "commands") else names[word]
+        available = commands(match["module"])
+        assert word in available, match[0]
+        command = available[word].commands[rest.pop(0)] if hasattr(available[word], "commands") else available[word]
         options = {option for parameter in command.params for option in parameter.opts}
         assert {part for part in rest if part.startswith("--")} <= options, match[0]
 
 
 @pytest.mark.parametrize("name", GUIDES)
-def test_each_explained_message_is_in_the_code(name: str) -> None:
+def test_each_explained_message_exists_in_the_code(name: str) -> None:
     sources = [*(ROOT / "teledx_fed").rglob("*.py"), ROOT / "packaging" / "install.sh"]
-    output = re.sub(r'"\s*\n\s*f?"', "", "\n".join(path.read_text("utf-8") for path in sources))
+    texts = re.sub(r'"\s*\n\s*f?"', "", "\n".join(path.read_text("utf-8") for path in sources))
     table = GUIDES[name].split("| message | meaning | do |")[1].split("\n\n")[0]
     for row in table.splitlines()[2:]:
         for message in re.findall(r"`([^`]+)`", row.split("|")[1]):
             for part in message.removeprefix("install.sh: ").removeprefix("fail ").split("…"):
-                assert part.strip("() ;") in output, message
+                assert part.strip("() ;") in texts, message
 
 
 def draw_photographs(root: Path, hospital: str) -> None:
@@ -151,12 +156,12 @@ def machines(tmp_path: Path) -> Iterator[dict[str, Machine]]:
         shutil.rmtree(machine.path("/srv/teledx/venv"), ignore_errors=True)
 
 
-def hand_over(machines: dict[str, Machine], sender: str, what: str, receiver: str, called: str) -> None:
+def hand_over(machines: dict[str, Machine], sender: str, file: str, receiver: str, name: str) -> None:
     for hospital in HOSPITALS:
         source, target = (
-            machines[hospital if who == "hospital" else who].path("/srv/teledx") for who in (sender, receiver)
+            machines[hospital if party == "hospital" else party].path("/srv/teledx") for party in (sender, receiver)
         )
-        (target / called.format(hospital=hospital)).write_bytes((source / what).read_bytes())
+        (target / name.format(hospital=hospital)).write_bytes((source / file).read_bytes())
 
 
 def lend_installation(machines: dict[str, Machine]) -> None:
@@ -173,16 +178,13 @@ def share_files(machine: Machine) -> None:
 
 def follow(machine: Machine, turn: Turn, name: str) -> None:
     """Follow a turn at `name`, which may differ from the name in the guide."""
-    block, expected = turn.block, turn.seen
+    block, expected = turn.block, turn.expected
     if name not in ("coordinator", "north"):
-        block, expected = (
-            block.replace("north", name),
-            tuple(line.replace("north", name) for line in expected),
-        )
-    if turn.how.startswith("into "):
-        fill_in(machine.path("/srv/teledx") / turn.how.removeprefix("into "), yaml.safe_load(block))
+        block, expected = block.replace("north", name), tuple(line.replace("north", name) for line in expected)
+    if turn.mode.startswith("into "):
+        fill_in(machine.path("/srv/teledx") / turn.mode.removeprefix("into "), yaml.safe_load(block))
         return
-    patient, until = turn.how == "until it holds", monotonic() + PATIENCE_SECONDS
+    patient, until = turn.mode == "until it holds", monotonic() + PATIENCE_SECONDS
     failed, output = machine.terminal.run(block, may_fail=patient)
     while patient and (failed or missing(expected, output)) and monotonic() < until:
         sleep(1)
@@ -217,17 +219,17 @@ def fill_in(file: Path, values: dict[str, Any]) -> None:
 @pytest.mark.timeout(1500)
 def test_both_guides_lead_from_nothing_to_a_finished_round(machines: dict[str, Machine]) -> None:
     for turn in turns():
-        if turn.number in GIVEN:
-            hand_over(machines, *GIVEN[turn.number])
-        for name in HOSPITALS if turn.who == "hospital" or turn.how == "for each hospital" else ("coordinator",):
+        if turn.number in HANDED_OVER:
+            hand_over(machines, *HANDED_OVER[turn.number])
+        for name in HOSPITALS if turn.party == "hospital" or turn.mode == "for each hospital" else ("coordinator",):
             if "install.sh" in turn.block and name == "south":
                 lend_installation(machines)
                 continue
-            machine = machines[name if turn.who == "hospital" else "coordinator"]
+            machine = machines[name if turn.party == "hospital" else "coordinator"]
             follow(machine, turn, name)
             if "install.sh" in turn.block:
                 share_files(machine)
-            if turn.who == "hospital" and "audit show" in turn.block:
+            if turn.party == "hospital" and "audit show" in turn.block:
                 assert is_confined(machine)
     server = machines["coordinator"].path("/srv/teledx/server")
     assert (server / "runs" / "first" / "model.safetensors").stat().st_size > 0

@@ -60,7 +60,7 @@ DOORS = {
     "fastapi": ("teledx_fed/deployment/server/web/", "teledx_fed/diagnosis/web/"),
     "prometheus_client": ("teledx_fed/deployment/common/metrics.py", "teledx_fed/diagnosis/metrics.py"),
     "ray": ("teledx_fed/federation/ray_runtime.py",),
-    "typer": ("teledx_fed/commands.py", "teledx_fed/reporting/__main__.py", "sites/", "server/__main__.py"),
+    "typer": ("teledx_fed/commands.py", "teledx_fed/reporting/__main__.py", "sites/", "server/"),
     "click": ("teledx_fed/commands.py",),
     "rich": ("teledx_fed/reporting/", "sites/__main__.py", "server/__main__.py"),
 }

@@ -96,7 +96,7 @@ class Federation:
             raise RuntimeError(done.stderr.strip() or done.stdout.strip())
         return done.stdout
 
-    def say_to_server(self, request: bytes) -> bytes:
+    def send_to_server(self, request: bytes) -> bytes:
         """Send raw bytes over TLS, and return the response."""
         with (
             socket.create_connection(("127.0.0.1", self.port), timeout=10) as connection,
@@ -110,12 +110,12 @@ class Federation:
             hosts = [word for host in self.hosts for word in ("--host", host)]
             self.command("server", "init", self.server, *hosts)
             self.change("server", port=self.port, control_port=free_port(), wait_seconds=240, watch={"listen": None})
-        already = self.said("server").count("up:")
+        before = self.output("server").count("up:")
         process = self._start("server", "server", "start", "--dir", self.server)
         until = time.monotonic() + PATIENCE
-        while self.said("server").count("up:") == already:
+        while self.output("server").count("up:") == before:
             if time.monotonic() > until or process.poll() is not None:
-                raise RuntimeError(f"the server is not up: {self.said('server')}")
+                raise RuntimeError(f"the server is not up: {self.output('server')}")
             time.sleep(0.2)
 
     def enrol(
@@ -125,7 +125,7 @@ class Federation:
         port: int | None = None,
         admit: bool = True,
         within: Sequence[str] = (),
-        **own: Any,
+        **settings: Any,
     ) -> None:
         """Draw a hospital's photographs, make its folder, admit it. `order` approves every plan for it."""
         self.within[name] = within
@@ -135,7 +135,7 @@ class Federation:
         authority = self.server / "certificates" / "ca.crt"
         self.command("sites", "init", self.site(name), "--name", name, "--server", address, "--ca", authority)
         self.change(name, data={"root": str(photographs)}, device="cpu", limits=LIMITS)
-        self.change(name, outbound={"min_patients": 2}, watch={"listen": None}, **own)
+        self.change(name, outbound={"min_patients": 2}, watch={"listen": None}, **settings)
         if admit:
             self.admit(name)
 
@@ -183,13 +183,13 @@ class Federation:
         shutil.rmtree(self.site(name) / "cache", ignore_errors=True)
 
     def order(self, run: str, *overrides: str) -> None:
-        asked = (*ASKED, *overrides)
-        self.approve(*asked)
-        self.command("server", "run", *asked, "--name", run, "--detach", "--dir", self.server)
+        choices = (*ASKED, *overrides)
+        self.approve(*choices)
+        self.command("server", "run", *choices, "--name", run, "--detach", "--dir", self.server)
 
-    def approve(self, *asked: str) -> None:
+    def approve(self, *choices: str) -> None:
         """Approve the plan of one more run at all hospitals."""
-        self.command("server", "plan", *asked, "--out", self.folder / "plan.json", "--dir", self.server)
+        self.command("server", "plan", *choices, "--out", self.folder / "plan.json", "--dir", self.server)
         plan = plans.read(self.folder / "plan.json")
         for name in self.within:
             approvals.approve(SiteDirectory(self.site(name)), plan, "R1", "2099-01-01")
@@ -199,7 +199,7 @@ class Federation:
 
     def status(self, run: str) -> str:
         runs = json.loads(self.command("server", "list", "--json", "--dir", self.server))["runs"]
-        return str(next((found["status"] for found in runs if found["run"] == run), "unknown"))
+        return str(next((run["status"] for run in runs if run["run"] == run), "unknown"))
 
     def rounds(self, run: str) -> list[dict[str, Any]]:
         file = self.run_folder(run) / "rounds.jsonl"
@@ -215,18 +215,18 @@ class Federation:
         self.wait(model.exists, f"the end of {run}", seconds)
         return model
 
-    def wait_until_said(self, who: str, text: str, seconds: float = PATIENCE) -> None:
-        self.wait(lambda: text in self.said(who), f"{who} to say {text!r}", seconds)
+    def wait_for_output(self, who: str, text: str, seconds: float = PATIENCE) -> None:
+        self.wait(lambda: text in self.output(who), f"{who} to say {text!r}", seconds)
 
-    def wait(self, met: Callable[[], bool], what: str, seconds: float) -> None:
+    def wait(self, met: Callable[[], bool], purpose: str, seconds: float) -> None:
         until = time.monotonic() + seconds
         while not met():
             if time.monotonic() > until:
-                told = {who: self.said(who)[-3000:] for who in self.processes}
-                raise TimeoutError(f"waited {seconds:g} s for {what}; {json.dumps(told, indent=1)}")
+                outputs = {who: self.output(who)[-3000:] for who in self.processes}
+                raise TimeoutError(f"waited {seconds:g} s for {purpose}; {json.dumps(outputs, indent=1)}")
             time.sleep(0.3)
 
-    def said(self, who: str) -> str:
+    def output(self, who: str) -> str:
         """Return the output of a process, and of a hospital's SuperNode."""
         logs = [self.folder / f"{who}.log", self.site(who) / "state" / "supernode.log"]
         return "".join(log.read_text(errors="replace") for log in logs if log.exists())
@@ -247,10 +247,10 @@ class Federation:
 
     def kill_child(self, who: str, command: str) -> None:
         """Kill the processes that `who` started and whose command line contains `command`."""
-        found = [child for child in descendants(self.processes[who].pid) if command in _command_line(child)]
-        for child in found:
+        children = [child for child in descendants(self.processes[who].pid) if command in _command_line(child)]
+        for child in children:
             os.kill(child, signal.SIGKILL)
-        assert found, f"{who} has no process {command}"
+        assert children, f"{who} has no process {command}"
 
     def _start(
         self, who: str, module: str, *arguments: object, before: Callable[[], None] = lambda: None
@@ -263,8 +263,8 @@ class Federation:
         return self.processes[who]
 
     def environment(self) -> dict[str, str]:
-        here = {"PYTHONPATH": str(ROOT), "NO_PROXY": "127.0.0.1,localhost", "OMP_NUM_THREADS": "1"}
-        return {**os.environ, **here, **self.variables}
+        fixed = {"PYTHONPATH": str(ROOT), "NO_PROXY": "127.0.0.1,localhost", "OMP_NUM_THREADS": "1"}
+        return {**os.environ, **fixed, **self.variables}
 
     def _line(self, module: str, *arguments: object) -> Sequence[str]:
         return [self.python, "-m", module, *map(str, arguments)]

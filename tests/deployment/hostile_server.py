@@ -45,8 +45,8 @@ def honest(settings: Settings, **changes: int | str) -> RecordDict:
 
 def crafted(settings: Settings, shift: float = 0.1) -> RecordDict:
     content = honest(settings)
-    moved = wire.values(content.array_records[wire.PARAMETERS][wire.PARAMETERS]) + np.float32(shift)
-    content[wire.PARAMETERS] = wire.vector(moved, wire.PARAMETERS)
+    shifted = wire.values(content.array_records[wire.PARAMETERS][wire.PARAMETERS]) + np.float32(shift)
+    content[wire.PARAMETERS] = wire.vector(shifted, wire.PARAMETERS)
     return content
 
 
@@ -98,11 +98,11 @@ def main(grid: Grid, context: Context) -> None:
     settings = build(json.loads(str(context.run_config["settings"])))
     demands: Demands = {"huge": ("train", huge)} if HUGE in os.environ else DEMANDS
     (node,) = grid.get_node_ids()
-    told = {}
+    answers = {}
     for name, (kind, content) in demands.items():
         message = Message(content(settings), dst_node_id=node, message_type=kind)
         replies = list(grid.send_and_receive([message], timeout=SECONDS))
-        told[name] = [reply.error.reason if reply.has_error() else sorted(reply.content) for reply in replies]
+        answers[name] = [reply.error.reason if reply.has_error() else sorted(reply.content) for reply in replies]
     file = Path(os.environ[HOME]) / f"{context.run_config['run']}.json"
-    file.with_suffix(".part").write_text(json.dumps(told))
+    file.with_suffix(".part").write_text(json.dumps(answers))
     file.with_suffix(".part").replace(file)

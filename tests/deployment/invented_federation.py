@@ -18,7 +18,7 @@ HOSTILE = "<script>document.title='owned'</script><img src=x onerror=alert(1)>"
 
 
 @dataclass(frozen=True)
-class Known:
+class ServerRow:
     """A run in the server's database."""
 
     run: str
@@ -32,7 +32,7 @@ NODES = tuple(
 )
 
 
-def home(folder: Path) -> ServerDirectory:
+def directory_in(folder: Path) -> ServerDirectory:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "server.yaml").write_text("hosts: [fl.example.org]\n")
     return ServerDirectory(folder)
@@ -73,8 +73,8 @@ def run(
     folder.mkdir(parents=True)
     settings = json.dumps({"federation": asdict(FederationSettings(rounds=rounds))})
     (folder / "order.json").write_text(json.dumps({"run": name, "plan": "deployed", "settings": settings}))
-    told = "".join(json.dumps(asdict(report)) + "\n" for report in reports)
-    (folder / "rounds.jsonl").write_text(told + lines)
+    reported = "".join(json.dumps(asdict(report)) + "\n" for report in reports)
+    (folder / "rounds.jsonl").write_text(reported + lines)
     then = (NOW - timedelta(seconds=ended)).timestamp()
     for path in folder.iterdir():
         os.utime(path, (then, then))

@@ -19,15 +19,15 @@ train = Worker.train
 def sending(parameters: Callable[[Vector], Vector]) -> Iterator[None]:
     """Send changed parameters, without the outbound rules, which would stop some of them."""
 
-    def poisoned(worker: Worker, *asked: object) -> TrainedModel:
-        trained = train(worker, *asked)  # type: ignore[arg-type]
+    def poisoned(worker: Worker, *arguments: object) -> TrainedModel:
+        trained = train(worker, *arguments)  # type: ignore[arg-type]
         weights = trained.model.weights
         changed = replace(weights, parameters=parameters(weights.parameters).astype(np.float32))
         return replace(trained, model=replace(trained.model, weights=changed))
 
     with (
         patch.object(Worker, "train", poisoned),
-        patch("teledx_fed.deployment.site.hospital.stopped", return_value=None),
+        patch("teledx_fed.deployment.site.hospital.outbound_fault", return_value=None),
     ):
         yield
 

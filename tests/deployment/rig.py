@@ -29,29 +29,29 @@ NORTH = SERVER + 1
 
 
 class Rig:
-    """A hospital in `folder` that approved the plan of `asked`, and a server that sends it messages."""
+    """A hospital in `folder` that approved the plan of `settings`, and a server that sends it messages."""
 
-    def __init__(self, folder: Path, asked: Settings) -> None:
+    def __init__(self, folder: Path, settings: Settings) -> None:
         draw_photographs(folder / "photographs", "north", 30)
         (folder / "ca.crt").write_text("")
-        self.home, self.asked = SiteDirectory(folder / "site"), asked
-        init_site(self.home, "north", "localhost:9092", folder / "ca.crt")
+        self.directory, self.settings = SiteDirectory(folder / "site"), settings
+        init_site(self.directory, "north", "localhost:9092", folder / "ca.crt")
         self.change(
             data={"root": str(folder / "photographs")}, limits=LIMITS, outbound={"min_patients": 2}, device="cpu"
         )
-        self.handler = MessageHandler(self.home, AuditLog(self.home.audit, self.home.audit_key), Tally())
-        self.worker = Worker(build_network(asked.model, asked.seed))
-        self.plan = self.approved(asked)
+        self.handler = MessageHandler(self.directory, AuditLog(self.directory.audit, self.directory.audit_key), Tally())
+        self.worker = Worker(build_network(settings.model, settings.seed))
+        self.plan = self.approved(settings)
 
     def change(self, **settings: Any) -> None:
-        file = self.home.folder / "site.yaml"
+        file = self.directory.folder / "site.yaml"
         OmegaConf.save(OmegaConf.merge(OmegaConf.load(file), settings), file)
 
-    def approved(self, asked: Settings, runs: int = 1) -> Plan:
+    def approved(self, settings: Settings, runs: int = 1) -> Plan:
         """Approve the plan of such a run and return it."""
-        initial = Worker(build_network(asked.model, asked.seed)).initial.weights
-        plan = Plan.of(asked, RELEASE, "test", initial)
-        approvals.approve(SiteDirectory(self.home.folder), plan, "R1", "2099-01-01", runs)
+        initial = Worker(build_network(settings.model, settings.seed)).initial.weights
+        plan = Plan.of(settings, RELEASE, "test", initial)
+        approvals.approve(SiteDirectory(self.directory.folder), plan, "R1", "2099-01-01", runs)
         return plan
 
     def grid(self, **changed: str) -> InProcessGrid:
@@ -63,7 +63,7 @@ class Rig:
     def content(self, weights: Weights | None = None, round: int = 1, trained_in: int = 0, **config: Any) -> RecordDict:
         """Return the server's request in a round of the plan, with these values in place of its own."""
         model = GlobalModel(round, weights or self.worker.initial.weights, trained_in)
-        content = wire.train_request(model, self.asked.local_training(round))
+        content = wire.train_request(model, self.settings.local_training(round))
         content[wire.CONFIG] = ConfigRecord({**content.config_records[wire.CONFIG], **config})
         return content
 

@@ -57,11 +57,11 @@ def installed(tmp_path: Path) -> Path:
 def simulated(federation: Federation, run: str, folder: Path) -> bytes:
     """Return the model of a simulation with the same settings."""
     order = json.loads((federation.run_folder(run) / "order.json").read_text())
-    asked = build(json.loads(order["settings"]))
+    run_settings = build(json.loads(order["settings"]))
     sources = {name: SourceSettings(root=str(federation.folder / "photographs" / name)) for name in SITES}
     settings = replace(
-        asked,
-        data=replace(asked.data, sources=sources, cache=str(folder / "cache")),
+        run_settings,
+        data=replace(run_settings.data, sources=sources, cache=str(folder / "cache")),
         simulation=SimulationSettings(threads=1, device="cpu"),
     )
     worker = Worker(build_network(settings.model, settings.seed))
@@ -70,21 +70,21 @@ def simulated(federation: Federation, run: str, folder: Path) -> bytes:
     return (folder / "model.safetensors").read_bytes()
 
 
-def test_the_final_weights_are_those_of_the_simulation_bit_for_bit(federation: Federation, tmp_path: Path) -> None:
+def test_the_final_weights_are_bit_identical_to_the_simulation(federation: Federation, tmp_path: Path) -> None:
     federation.order("whole", "federation.rounds=2", "federation.quorum=3")
     model = federation.wait_until_done("whole", seconds=300)
     assert [line["accepted"] for line in federation.rounds("whole")] == [sorted(SITES)] * 3
     assert model.read_bytes() == simulated(federation, "whole", tmp_path)
 
 
-def test_both_sides_wrote_down_the_same(federation: Federation) -> None:
+def test_both_audit_logs_agree(federation: Federation) -> None:
     log = federation.server / "audit.jsonl"
     for name in SITES:
         verified = federation.command("sites", "audit", "verify", "--against", log, "--dir", federation.site(name))
         assert verified == "nothing was changed\n"
 
 
-def test_a_killed_server_goes_on_to_the_same_weights(federation: Federation, tmp_path: Path) -> None:
+def test_a_killed_server_resumes_to_the_same_weights(federation: Federation, tmp_path: Path) -> None:
     federation.order("killed", *TINY, "federation.rounds=4", "federation.quorum=3")
     federation.wait_for_rounds("killed", 1)
     federation.kill("server")
@@ -94,7 +94,7 @@ def test_a_killed_server_goes_on_to_the_same_weights(federation: Federation, tmp
     assert model.read_bytes() == simulated(federation, "killed", tmp_path)
 
 
-def test_installed_from_its_wheel_it_does_the_same(installed: Path, tmp_path: Path) -> None:
+def test_an_installed_wheel_gives_the_same_weights(installed: Path, tmp_path: Path) -> None:
     with of_three(tmp_path / "federation", {"PYTHONPATH": str(installed)}) as federation:
         for module in ("server", "sites", "teledx_fed.config.settings"):
             code = f"import {module} as found; assert found.__file__.startswith({str(installed)!r}), found.__file__"

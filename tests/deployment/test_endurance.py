@@ -21,7 +21,7 @@ TINY = ("model.name=test_efficientnet", "model.initial=none")
 
 
 @dataclass(frozen=True)
-class Held:
+class Usage:
     """The resources of a process and its descendants; memory in MiB."""
 
     memory: float
@@ -29,14 +29,14 @@ class Held:
     processes: int
 
     @classmethod
-    def of(cls, process: int) -> "Held":
+    def of(cls, process: int) -> "Usage":
         family = [process, *descendants(process)]
         memory = sum(_resident(member) for member in family)
         return cls(memory, sum(len(list(Path(f"/proc/{member}/fd").iterdir())) for member in family), len(family))
 
-    def or_less(self, other: "Held") -> "Held":
+    def or_less(self, other: "Usage") -> "Usage":
         least = map(min, astuple(self), astuple(other))
-        return Held(*least)
+        return Usage(*least)
 
 
 def _resident(process: int) -> float:
@@ -45,7 +45,7 @@ def _resident(process: int) -> float:
 
 
 @pytest.fixture(scope="module")
-def held(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[Held, Held]]]:
+def usage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[Usage, Usage]]]:
     """Resources of the server and each hospital, after the first rounds and at the end."""
     with running(tmp_path_factory.mktemp("endurance")) as federation:
         for name in SITES:
@@ -61,26 +61,26 @@ def held(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[H
         yield {name: (settled[name], ended[name]) for name in settled}
 
 
-def _of_all(federation: Federation) -> dict[str, Held]:
+def _of_all(federation: Federation) -> dict[str, Usage]:
     """Return the minima over some seconds, because connections open and close."""
-    found = {name: Held.of(process.pid) for name, process in federation.processes.items()}
+    usages = {name: Usage.of(process.pid) for name, process in federation.processes.items()}
     for _ in range(5):
         time.sleep(1)
-        found = {name: held.or_less(Held.of(federation.processes[name].pid)) for name, held in found.items()}
-    return found
+        usages = {name: usage.or_less(Usage.of(federation.processes[name].pid)) for name, usage in usages.items()}
+    return usages
 
 
-def test_no_memory_leaks(held: dict[str, tuple[Held, Held]]) -> None:
-    grown = {name: round(after.memory / before.memory, 2) for name, (before, after) in held.items()}
+def test_no_memory_leaks(usage: dict[str, tuple[Usage, Usage]]) -> None:
+    grown = {name: round(after.memory / before.memory, 2) for name, (before, after) in usage.items()}
     assert max(grown.values()) < 1.15, grown
 
 
-def test_no_files_stay_open(held: dict[str, tuple[Held, Held]]) -> None:
-    grown = {name: after.files - before.files for name, (before, after) in held.items()}
+def test_no_files_stay_open(usage: dict[str, tuple[Usage, Usage]]) -> None:
+    grown = {name: after.files - before.files for name, (before, after) in usage.items()}
     assert max(grown.values()) < 20, grown
 
 
-def test_no_processes_stay(held: dict[str, tuple[Held, Held]]) -> None:
-    assert {name: after.processes - before.processes for name, (before, after) in held.items()} == dict.fromkeys(
-        held, 0
+def test_no_processes_stay(usage: dict[str, tuple[Usage, Usage]]) -> None:
+    assert {name: after.processes - before.processes for name, (before, after) in usage.items()} == dict.fromkeys(
+        usage, 0
     )

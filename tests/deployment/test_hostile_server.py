@@ -24,8 +24,8 @@ app = control.APP.replace("server.app:app", "hostile_server:app")
 files = {{"pyproject.toml": app.encode(), "hostile_server.py": Path({app!r})}}
 files["sites/app.py"] = Path(find_spec("sites.app").origin)
 control.bundle = lambda: build_fab_from_files(files)[0]
-home = ServerDirectory(Path({home!r}))
-run_requests.place(home, *run_requests.order_of(home, {asked!r}, {run!r}))
+directory = ServerDirectory(Path({home!r}))
+run_requests.submit(directory, *run_requests.compose_request(directory, {asked!r}, {run!r}))
 """
 ASKED = ("quick_full", "data.image_size=64", *TINY)
 
@@ -35,9 +35,9 @@ def demanded(federation: Federation, run: str, seconds: float = 300) -> dict[str
     app = Path(__file__).with_name("hostile_server.py")
     federation.approve(*ASKED)
     federation.python_code(PLACED.format(app=str(app), home=str(federation.server), asked=list(ASKED), run=run))
-    told = federation.server / f"{run}.json"
-    federation.wait(told.exists, f"the end of {run}", seconds)
-    return dict(json.loads(told.read_text()))
+    answers = federation.server / f"{run}.json"
+    federation.wait(answers.exists, f"the end of {run}", seconds)
+    return dict(json.loads(answers.read_text()))
 
 
 def trains(federation: Federation, run: str) -> None:
@@ -55,10 +55,10 @@ def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]
         yield started
 
 
-def test_each_demand_is_refused_in_words_that_tell_nothing_else(federation: Federation) -> None:
-    told = demanded(federation, "demands")
-    assert told.pop("test scores of a model") == [["tables"]]
-    assert told == {
+def test_each_demand_is_refused_with_a_reason_only(federation: Federation) -> None:
+    answers = demanded(federation, "demands")
+    assert answers.pop("test scores of a model") == [["tables"]]
+    assert answers == {
         "more epochs": ["training other than the plan's"],
         "plain gradients": ["training other than the plan's"],
         "a first model of its own": ["first model other than this site builds from the plan"],
@@ -73,13 +73,13 @@ def test_each_demand_is_refused_in_words_that_tell_nothing_else(federation: Fede
     assert not (federation.folder / "written by the server's payload").exists()
 
 
-def test_the_hospital_wrote_down_what_was_asked(federation: Federation) -> None:
+def test_the_hospital_logs_the_demands(federation: Federation) -> None:
     shown = federation.command("sites", "audit", "show", "--dir", federation.site("prey"))
     assert "query.photographs" in shown
     assert "training other than the plan's" in shown
 
 
-def test_the_server_wrote_down_what_an_app_that_is_not_ours_sent(federation: Federation) -> None:
+def test_the_server_logs_the_messages_of_another_app(federation: Federation) -> None:
     lines = [entry for entry in entries(federation.server / "audit.jsonl") if "another app" in entry["event"]]
     assert {(entry["event"], entry["site"]) for entry in lines} == {
         ("sent of another app", "prey"),
@@ -90,11 +90,11 @@ def test_the_server_wrote_down_what_an_app_that_is_not_ours_sent(federation: Fed
     assert started["own"] is False
 
 
-def test_the_hospital_lives_on(federation: Federation) -> None:
+def test_the_hospital_still_trains(federation: Federation) -> None:
     trains(federation, "honest")
 
 
-def test_a_payload_beyond_its_memory_costs_a_hospital_its_connection_and_no_more(tmp_path: Path) -> None:
+def test_a_payload_larger_than_memory_only_ends_the_connection(tmp_path: Path) -> None:
     """A resource limit replaces MemoryMax of the unit: the payload has 3 GiB, a process may use 2 GiB."""
     with running(tmp_path, environment={"HOSTILE_GIB": "3"}) as federation:
         federation.enrol("prey")

@@ -57,12 +57,12 @@ def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]
         yield started
 
 
-def test_poison_is_refused_and_the_round_goes_on(federation: Federation) -> None:
+def test_a_poisoned_update_is_refused_and_the_round_continues(federation: Federation) -> None:
     refused = federation.rounds("poisoned")[0]["refused"]
     assert {name: reason[: len(ODD[name])] for name, reason in refused.items()} == ODD
 
 
-def test_one_minor_release_apart_still_takes_part(federation: Federation) -> None:
+def test_releases_one_minor_version_apart_work_together(federation: Federation) -> None:
     assert federation.rounds("poisoned")[0]["accepted"] == ["good", "one-ahead"]
 
 
@@ -85,14 +85,14 @@ def bad(federation: Federation) -> Iterator[tuple[FleetHttpClient, Node]]:
         yield client, Node(node_id=activated.node_id)
 
 
-def test_what_is_too_large_is_not_taken(federation: Federation, bad: tuple[FleetHttpClient, Node]) -> None:
+def test_a_request_that_is_too_large_is_refused(federation: Federation, bad: tuple[FleetHttpClient, Node]) -> None:
     client, node = bad
     with pytest.raises(httpx.HTTPStatusError, match="413"):
         client.PushObject(PushObjectRequest(node=node, object_id="0" * 64, object_content=bytes(80 * 2**20)))
     assert "a request that is too large" in (federation.server / "audit.jsonl").read_text()
 
 
-def test_a_reply_to_a_run_that_it_is_not_part_of_is_refused(bad: tuple[FleetHttpClient, Node]) -> None:
+def test_a_reply_to_a_run_without_this_site_is_refused(bad: tuple[FleetHttpClient, Node]) -> None:
     client, node = bad
     TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 4711, node.node_id, 1
     content = RecordDict({"parameters": ArrayRecord({"a": Array("float32", (1,), "numpy.ndarray", b"1234")})})
@@ -102,7 +102,7 @@ def test_a_reply_to_a_run_that_it_is_not_part_of_is_refused(bad: tuple[FleetHttp
         client.PushMessages(PushMessagesRequest(node=node, messages_list=[message]))
 
 
-def test_a_flood_is_turned_away_and_the_others_are_still_heard(
+def test_a_flood_is_refused_and_other_sites_are_served(
     federation: Federation, bad: tuple[FleetHttpClient, Node]
 ) -> None:
     client, node = bad

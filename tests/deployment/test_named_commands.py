@@ -19,16 +19,16 @@ TEXTS = [
 def commands(program: str) -> dict[str, set[str]]:
     """Return commands with their subcommands."""
     module = pytest.importorskip(f"{program}.__main__")
-    found = typer.main.get_command(module.app).commands
-    return {name: set(getattr(command, "commands", {})) for name, command in found.items()}
+    group = typer.main.get_command(module.app).commands
+    return {name: set(getattr(command, "commands", {})) for name, command in group.items()}
 
 
-def test_every_command_that_is_named_exists() -> None:
-    known = {program: commands(program) for program in ("server", "sites")}
+def test_every_command_in_a_text_exists() -> None:
+    named = {program: commands(program) for program in ("server", "sites")}
     missing = [
-        f"{path.relative_to(ROOT)}: {named[0]}"
+        f"{path.relative_to(ROOT)}: {match[0]}"
         for path in TEXTS
-        for named in NAMED.finditer(path.read_text("utf-8"))
-        if named[2] not in known[named[1]] or (known[named[1]][named[2]] and named[3] not in known[named[1]][named[2]])
+        for match in NAMED.finditer(path.read_text("utf-8"))
+        if match[2] not in named[match[1]] or (named[match[1]][match[2]] and match[3] not in named[match[1]][match[2]])
     ]
     assert missing == []

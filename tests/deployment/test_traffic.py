@@ -44,15 +44,15 @@ def test_models_passed_the_tap(tapped_federation: tuple[Federation, WireTap]) ->
     assert len(tap.recorded) > 10**6
 
 
-def test_no_name_of_a_file_or_patient_or_folder(tapped_federation: tuple[Federation, WireTap]) -> None:
+def test_no_name_of_a_file_patient_or_folder_is_sent(tapped_federation: tuple[Federation, WireTap]) -> None:
     federation, tap = tapped_federation
     names = [path.stem for path in (federation.folder / "photographs").rglob("*.png")]
     assert CANARY in names
-    found = [name for name in (*names, str(federation.folder), "photographs") if name.encode() in tap.recorded]
-    assert found == []
+    leaked = [name for name in (*names, str(federation.folder), "photographs") if name.encode() in tap.recorded]
+    assert leaked == []
 
 
-def test_no_run_of_pixels(tapped_federation: tuple[Federation, WireTap]) -> None:
+def test_no_pixels_are_sent(tapped_federation: tuple[Federation, WireTap]) -> None:
     federation, tap = tapped_federation
     recorded = bytes(tap.recorded)
     for path in (federation.folder / "photographs").rglob("*.png"):
@@ -65,14 +65,14 @@ def test_no_run_of_pixels(tapped_federation: tuple[Federation, WireTap]) -> None
         assert path.read_bytes()[64 : 64 + RUN_OF_PIXELS] not in recorded, path
 
 
-def test_the_bundle_that_came_is_not_unpacked_at_a_site(tapped_federation: tuple[Federation, WireTap]) -> None:
+def test_a_site_does_not_unpack_the_app_bundle(tapped_federation: tuple[Federation, WireTap]) -> None:
     federation, _ = tapped_federation
     unpacked = [path for name in ("north", "south") for path in federation.site(name).rglob("app.py")]
     assert unpacked == []
     assert list((federation.server / "flwr").rglob("app.py"))
 
 
-def test_a_bundle_of_the_servers_own_making_never_runs(tapped_federation: tuple[Federation, WireTap]) -> None:
+def test_a_malicious_app_bundle_never_runs(tapped_federation: tuple[Federation, WireTap]) -> None:
     """The server's app would write a file at every hospital; the round completes, and there is no file."""
     federation, _ = tapped_federation
     victim = federation.folder / "written by the server's code"
@@ -89,9 +89,9 @@ from importlib.util import find_spec
 files = {{"pyproject.toml": control.APP.encode(), "sites/app.py": Path({str(malicious / "app.py")!r})}}
 files["server/app.py"] = Path(find_spec("server.app").origin)
 control.bundle = lambda: build_fab_from_files(files)[0]
-home = ServerDirectory(Path({str(federation.server)!r}))
+directory = ServerDirectory(Path({str(federation.server)!r}))
 asked = ["quick_full", "data.image_size=64", "federation.rounds=1", *{TINY!r}]
-run_requests.place(home, *run_requests.order_of(home, asked, "malicious"))
+run_requests.submit(directory, *run_requests.compose_request(directory, asked, "malicious"))
 """
     federation.approve("quick_full", "data.image_size=64", "federation.rounds=1", *TINY)
     federation.python_code(script)
@@ -103,7 +103,7 @@ run_requests.place(home, *run_requests.order_of(home, asked, "malicious"))
 @pytest.mark.parametrize(
     "call", ["/v1/control/start-run", "/v1/control/register-node", "/v1/control/list-nodes", "/v1/runtime/acquire-task"]
 )
-def test_a_hospital_reaches_none_of_the_coordinators_calls(
+def test_a_hospital_cannot_reach_the_coordinator_s_calls(
     tapped_federation: tuple[Federation, WireTap], call: str
 ) -> None:
     federation, _ = tapped_federation
@@ -111,7 +111,7 @@ def test_a_hospital_reaches_none_of_the_coordinators_calls(
     assert reply.status_code == 404
 
 
-def test_a_recorded_request_is_not_taken_again(tapped_federation: tuple[Federation, WireTap]) -> None:
+def test_a_recorded_request_is_refused(tapped_federation: tuple[Federation, WireTap]) -> None:
     """An attacker who broke TLS sends a hospital's recorded request again."""
     federation, tap = tapped_federation
     pull = rb"POST /v1/fleet/pull-messages HTTP/1.1\r\n(?:.+\r\n)+\r\n"
@@ -119,6 +119,6 @@ def test_a_recorded_request_is_not_taken_again(tapped_federation: tuple[Federati
     header = request[0]
     length = int(re.search(rb"(?i)content-length: (\d+)", header)[1])  # type: ignore[index]
     body = bytes(tap.recorded)[request.end() : request.end() + length]
-    assert federation.say_to_server(header + body).startswith(b"HTTP/1.1 401")
+    assert federation.send_to_server(header + body).startswith(b"HTTP/1.1 401")
     log = (federation.server / "audit.jsonl").read_text()
-    assert "a message that came before" in log
+    assert "a request that was sent before" in log

@@ -21,12 +21,12 @@ def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]
         yield started
 
 
-def test_a_key_that_was_not_admitted(federation: Federation) -> None:
+def test_a_key_that_is_not_admitted(federation: Federation) -> None:
     federation.enrol("stranger", admit=False)
     federation.join("stranger")
-    federation.wait_until_said("stranger", "The server does not know this site's key")
+    federation.wait_for_output("stranger", "The server does not admit this site's key")
     key = certificates.fingerprint(federation.site("stranger") / "keys" / "site.pub")
-    federation.wait_until_said("server", f"turned away: a key that is not admitted: {key}")
+    federation.wait_for_output("server", f"refused: a key that is not admitted: {key}")
     federation.admit("stranger")
     federation.wait_until_online("stranger")
 
@@ -36,24 +36,24 @@ def test_a_certificate_of_another_authority(federation: Federation, tmp_path: Pa
     certificate_authority.create_authority(tmp_path)
     (federation.site("deceived") / "ca.crt").write_bytes((tmp_path / "ca.crt").read_bytes())
     federation.join("deceived")
-    federation.wait_until_said("deceived", "does not go back to ca.crt")
-    federation.wait_until_said("server", "turned away: a hospital holds the ca.crt of another authority")
+    federation.wait_for_output("deceived", "is not of ca.crt's authority")
+    federation.wait_for_output("server", "refused: a hospital has the ca.crt of another authority")
 
 
 def test_a_wrong_host_name(federation: Federation) -> None:
     federation.enrol("lost")
     federation.change("lost", server=f"127.0.0.2:{federation.port}")
     federation.join("lost")
-    federation.wait_until_said("lost", "made out to another name")
-    federation.wait_until_said("server", "turned away: a hospital calls the server by a name that is not in its certif")
+    federation.wait_for_output("lost", "is for another name")
+    federation.wait_for_output("server", "refused: a hospital uses a server name that is not in the certif")
 
 
-def test_an_expelled_site_goes_and_does_not_come_back(federation: Federation) -> None:
+def test_an_expelled_site_cannot_return(federation: Federation) -> None:
     federation.enrol("leaving")
     federation.join("leaving")
     federation.wait_until_online("leaving")
     federation.command("server", "expel", "leaving", "--dir", federation.server)
-    federation.wait_until_said("leaving", "The server does not know this site's key")
+    federation.wait_for_output("leaving", "The server does not admit this site's key")
     with pytest.raises(RuntimeError, match=r"must be of an admitted site, got 'leaving'"):
         federation.command("server", "expel", "leaving", "--dir", federation.server)
     key = certificates.fingerprint(federation.site("leaving") / "keys" / "site.pub")
@@ -62,14 +62,14 @@ def test_an_expelled_site_goes_and_does_not_come_back(federation: Federation) ->
     assert federation.command("server", "verify", "--dir", federation.server) == "nothing was changed\n"
 
 
-def test_a_key_twice_a_name_twice_and_what_is_no_key(federation: Federation) -> None:
+def test_a_repeated_key_or_name_or_an_invalid_key_is_refused(federation: Federation) -> None:
     federation.enrol("first")
     key = federation.site("first") / "keys" / "site.pub"
     admit = ("server", "admit", key, "--dir", federation.server)
     with pytest.raises(RuntimeError, match=r"must hold a new key, got that of 'first'"):
         federation.command(*admit, "--name", "second")
     federation.enrol("third", admit=False)
-    with pytest.raises(RuntimeError, match=r"name must be of one site, got 'first', which is admitted"):
+    with pytest.raises(RuntimeError, match=r"name must be new, got 'first', which is admitted"):
         federation.command(
             "server",
             "admit",
@@ -91,7 +91,7 @@ def test_a_key_twice_a_name_twice_and_what_is_no_key(federation: Federation) -> 
         )
 
 
-def test_a_renewed_certificate_is_shown_without_a_restart(federation: Federation) -> None:
+def test_a_renewed_certificate_is_used_without_a_restart(federation: Federation) -> None:
     before = federation.shown_certificate()
     federation.command("server", "renew", "--dir", federation.server)
     federation.wait(lambda: federation.shown_certificate() != before, "the new certificate to be shown", 180)
@@ -107,8 +107,8 @@ def test_a_certificate_that_has_expired(federation: Federation, monkeypatch: pyt
     federation.wait(lambda: not shows_a_valid_one(federation), "the expired certificate to be shown", 180)
     federation.enrol("punctual")
     federation.join("punctual")
-    federation.wait_until_said("punctual", "The server's certificate has expired: the coordinator renews it.")
-    federation.wait_until_said("server", "turned away: to a hospital the server's certificate has expired")
+    federation.wait_for_output("punctual", "The server's certificate has expired: the coordinator renews it.")
+    federation.wait_for_output("server", "refused: a hospital rejects the server's certificate as expired")
     federation.command("server", "renew", "--dir", federation.server)
     federation.wait_until_online("punctual")
 

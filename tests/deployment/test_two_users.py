@@ -64,7 +64,7 @@ def part(federation: Federation, site: Path, network: Path) -> None:
     give(network, NETWORK)
 
 
-def test_a_round_completes_though_neither_user_can_read_what_is_the_others(federation: Federation) -> None:
+def test_a_round_completes_with_two_users_who_cannot_read_each_other_s_files(federation: Federation) -> None:
     federation.enrol("north")
     federation.approve(*ASKED, *TINY)
     site, network, port = federation.site("north"), federation.site("network"), free_port()

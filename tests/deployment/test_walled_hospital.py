@@ -87,7 +87,7 @@ def finish_a_round(federation: Federation) -> None:
     assert federation.rounds("walled")[0]["accepted"] == ["north"]
 
 
-def test_a_round_takes_one_destination_and_no_open_port(tmp_path: Path) -> None:
+def test_a_round_needs_one_destination_and_no_open_port(tmp_path: Path) -> None:
     with walled_federation(tmp_path) as (federation, tried):
         federation.change("north", server=f"{OUTSIDE}:{federation.port}")
         finish_a_round(federation)
@@ -101,31 +101,31 @@ def test_a_round_takes_one_destination_and_no_open_port(tmp_path: Path) -> None:
 
 
 def test_a_round_through_a_proxy_that_asks_for_credentials(tmp_path: Path) -> None:
-    with walled_federation(tmp_path) as (federation, tried), proxied() as (port, asked):
+    with walled_federation(tmp_path) as (federation, tried), proxied() as (port, destinations):
         server = f"{BEHIND_THE_PROXY}:{federation.port}"
         federation.change("north", server=server, proxy=f"http://{CREDENTIALS}@{OUTSIDE}:{port}")
         finish_a_round(federation)
         assert set(tried) == {(OUTSIDE, port)}
-        assert set(asked) == {server}
+        assert set(destinations) == {server}
 
 
 @contextmanager
 def proxied() -> Iterator[tuple[int, list[str]]]:
     """An HTTP proxy for CONNECT with one user; yields its port and the requested destinations."""
-    asked: list[str] = []
+    destinations: list[str] = []
     with socket.create_server((OUTSIDE, 0)) as listener:
-        threading.Thread(target=_accept, args=(listener, asked), daemon=True).start()
-        yield listener.getsockname()[1], asked
+        threading.Thread(target=_accept, args=(listener, destinations), daemon=True).start()
+        yield listener.getsockname()[1], destinations
 
 
-def _accept(listener: socket.socket, asked: list[str]) -> None:
+def _accept(listener: socket.socket, destinations: list[str]) -> None:
     with suppress(OSError):
         while True:
             client, _ = listener.accept()
-            threading.Thread(target=_tunnel, args=(client, asked), daemon=True).start()
+            threading.Thread(target=_tunnel, args=(client, destinations), daemon=True).start()
 
 
-def _tunnel(client: socket.socket, asked: list[str]) -> None:
+def _tunnel(client: socket.socket, destinations: list[str]) -> None:
     with suppress(OSError), client:
         request = b""
         while b"\r\n\r\n" not in request:
@@ -134,7 +134,7 @@ def _tunnel(client: socket.socket, asked: list[str]) -> None:
         if b64encode(CREDENTIALS.encode()) not in request:
             client.sendall(b"HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic\r\n\r\n")
             return
-        asked.append(target)
+        destinations.append(target)
         host, _, port = target.rpartition(":")
         with socket.create_connection((host, int(port))) as server:
             client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")

@@ -31,6 +31,7 @@ LAID_OUT = "laid out"
 TORN, HEADLESS = "torn line", "head lost"
 """Events that the log adds itself: after a line that a crash cut short, and after the head file was lost."""
 
+NO_ENTRY = "was changed or inserted: it is not an entry of this log"
 OWN = frozenset({"sequence", "time", "event", "before", "hash"})
 SEALED = re.compile(rb'(\{.*),"hash":"([0-9a-f]{64})"\}', re.DOTALL)
 HEAD = re.compile(rb"((\d{1,18}) ([0-9a-f]{64}) (\d{1,18})) ((?:[0-9a-f]{2}){1,150})\n")
@@ -64,47 +65,47 @@ class Head:
 
 @dataclass
 class Chain:
-    """State of reading a log line by line: the last entry so far, and the invalid lines (`scraps`) after it."""
+    """State of reading a log line by line: the last entry so far, and the invalid lines after it."""
 
     head: Head = field(default_factory=Head)
     size: int = 0
     line: int = 0
-    scraps: list[int] = field(default_factory=list)
-    scrapped: "hashlib._Hash" = field(default_factory=hashlib.sha256)
+    invalid_lines: list[int] = field(default_factory=list)
+    invalid_digest: "hashlib._Hash" = field(default_factory=hashlib.sha256)
 
     def read(self, line: bytes) -> list[str]:
         """Read the next line and return the faults that it reveals."""
         self.line, self.size = self.line + 1, self.size + len(line)
         content = line.removesuffix(b"\n")
         if (entry := _sealed(content)) is None:
-            self.scraps.append(self.line)
-            self.scrapped.update(content + b"\n")
+            self.invalid_lines.append(self.line)
+            self.invalid_digest.update(content + b"\n")
             return []
         faults = [*self._before(entry), *self._order(entry)]
         if entry["sequence"] > self.head.sequence:
             self.head = Head(entry["sequence"], entry["hash"], self.size)
-        self.scraps, self.scrapped = [], hashlib.sha256()
+        self.invalid_lines, self.invalid_digest = [], hashlib.sha256()
         return faults
 
     def _before(self, entry: Entry) -> Iterator[str]:
         if entry["event"] == HEADLESS:
-            yield f"line {self.line} found the head lost: entries before it may be missing"
+            yield f"line {self.line} reports that the head was lost: entries before it may be missing"
         torn = entry["event"] == TORN
-        if torn and entry.get("digest") == self.scrapped.hexdigest():
+        if torn and entry.get("digest") == self.invalid_digest.hexdigest():
             return
-        yield from (f"line {line} was changed or inserted: it is no entry of this log" for line in self.scraps)
+        yield from (f"line {line} {NO_ENTRY}" for line in self.invalid_lines)
         if torn:
-            yield f"line {self.line} tells of a torn line, and another lies before it"
+            yield f"line {self.line} reports a torn line, but another line is before it"
 
     def _order(self, entry: Entry) -> Iterator[str]:
-        last, here = self.head.sequence, entry["sequence"]
-        if here <= last:
-            yield f"line {self.line} holds entry {here} after entry {last}: it was moved or inserted"
-        elif here == last + 1:
+        last, sequence = self.head.sequence, entry["sequence"]
+        if sequence <= last:
+            yield f"line {self.line} holds entry {sequence} after entry {last}: it was moved or inserted"
+        elif sequence == last + 1:
             if entry["before"] != self.head.hash:
                 yield f"line {self.line} does not follow entry {last} as it is now: one of the two was changed"
-        elif here != last + 1 + len(self.scraps):
-            yield f"line {self.line} holds entry {here} after entry {last}: what lay between was removed"
+        elif sequence != last + 1 + len(self.invalid_lines):
+            yield f"line {self.line} holds entry {sequence} after entry {last}: the entries between were removed"
 
 
 @dataclass(frozen=True)
@@ -132,9 +133,9 @@ class AuditLog:
             size, head = os.fstat(log).st_size, Head.of(self.path, self.public_key)
             if head is None and size == 0:
                 (head := Head()).write(self.path, self.key)
-            last, found = self._end(head)
+            last, damage = self._end(head)
             written = b"\n" if size and os.pread(log, 1, size - 1) != b"\n" else b""
-            for name, about in (*found, (event, facts)):
+            for name, about in (*damage, (event, facts)):
                 line, digest = _line(last, name, about)
                 written += line
                 last = Head(last.sequence + 1, digest, size + len(written))
@@ -150,7 +151,7 @@ class AuditLog:
             log.seek(chain.head.size)
             for line in log:
                 chain.read(line)
-        torn = [(TORN, {"digest": chain.scrapped.hexdigest()})] if chain.scraps else []
+        torn = [(TORN, {"digest": chain.invalid_digest.hexdigest()})] if chain.invalid_lines else []
         headless: list[tuple[str, Entry]] = [(HEADLESS, {})] if head is None else []
         return chain.head, [*torn, *headless]
 
@@ -166,17 +167,17 @@ def verify(path: Path, public_key: Path) -> list[str]:
         fcntl.flock(log, fcntl.LOCK_SH)
         head, size = Head.of(path, public_key), os.fstat(log.fileno()).st_size
         fcntl.flock(log, fcntl.LOCK_UN)
-        chain, met, faults, hashes = Chain(), head == Head(), list[str](), dict[int, str]()
+        chain, reached, faults, hashes = Chain(), head == Head(), list[str](), dict[int, str]()
         while line := log.readline(size - chain.size):
             faults += chain.read(line)
             hashes[chain.head.sequence] = chain.head.hash
-            met = met or chain.head == head
+            reached = reached or chain.head == head
     faults += [*_beginning(path), *rolled_back(entries(path), hashes), *other_side_rolled_back(entries(path))]
     if head is None:
-        faults.append(f"{_beside(path).name} is missing or was changed: an end that was cut off would not show")
-    elif not met:
-        faults.append(_unmet(head, chain))
-    return faults + _left_over(chain, head)
+        faults.append(f"{_beside(path).name} is missing or was changed: a cut end cannot be detected")
+    elif not reached:
+        faults.append(_head_not_in_log(head, chain))
+    return faults + _invalid_end(chain, head)
 
 
 def entries(path: Path) -> Iterator[Entry]:
@@ -191,20 +192,20 @@ def _beginning(path: Path) -> list[str]:
     first = next(entries(path), None)
     if first is None or first["sequence"] != 1 or first["event"] == LAID_OUT:
         return []
-    return [f"the first entry must be the one that init wrote, got {first['event']!r}: the log was begun again"]
+    return [f"the first entry must be the one that init wrote, got {first['event']!r}: the log was started again"]
 
 
-def _unmet(head: Head, chain: Chain) -> str:
+def _head_not_in_log(head: Head, chain: Chain) -> str:
     if head.size > chain.size and head.sequence > chain.head.sequence:
         return f"the end is cut off after line {chain.line}: there were entries up to {head.sequence}"
-    return f"entry {head.sequence} is another than the head knows, or ends elsewhere"
+    return f"entry {head.sequence} is not the one in the head file, or ends at another byte"
 
 
-def _left_over(chain: Chain, head: Head | None) -> list[str]:
+def _invalid_end(chain: Chain, head: Head | None) -> list[str]:
     """List the invalid lines after the last entry; after the head's entry, they are incomplete writes."""
     torn = head is not None and chain.head.size >= head.size
-    what = "is torn: an entry was written in part" if torn else "was changed or inserted: it is no entry of this log"
-    return [f"line {line} {what}" for line in chain.scraps]
+    fault = "is torn: the entry is incomplete" if torn else NO_ENTRY
+    return [f"line {line} {fault}" for line in chain.invalid_lines]
 
 
 def _beside(log: Path) -> Path:

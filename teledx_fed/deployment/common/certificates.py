@@ -47,13 +47,16 @@ def claims(source: Path | bytes) -> Claims:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         addresses = map(str, names.get_values_for_type(x509.IPAddress))
         hosts = (*names.get_values_for_type(x509.DNSName), *addresses)
-    return Claims(_spoken(certificate.subject), _spoken(certificate.issuer), hosts, certificate.not_valid_after_utc)
+    subject, issuer = map(_common_name, (certificate.subject, certificate.issuer))
+    return Claims(subject, issuer, hosts, certificate.not_valid_after_utc)
 
 
-def _spoken(name: x509.Name) -> str:
+def _common_name(name: x509.Name) -> str:
     """Return the common name, or the organisation."""
-    called = name.get_attributes_for_oid(NameOID.COMMON_NAME) or name.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
-    return str(called[0].value) if called else name.rfc4514_string()
+    for kind in (NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME):
+        if attributes := name.get_attributes_for_oid(kind):
+            return str(attributes[0].value)
+    return name.rfc4514_string()
 
 
 def expires(certificate: Path) -> datetime:

@@ -73,13 +73,13 @@ class Watcher:
         self._owner, self._memory, self._webhook = owner, memory, webhook
         self._reported = _reported_in(memory)
 
-    def tell(self, events: Collection[Event]) -> None:
+    def report(self, events: Collection[Event]) -> None:
         """Report new events. If the webhook does not accept one, stop; the next call tries it again."""
         self._keep(self._reported & {event.name for event in events})
         for event in events:
             if event.name not in self._reported:
                 if (failure := self._post(event)) is not None:
-                    log.warning("%s (%s); the webhook did not take it: %s", event.name, event.detail, failure)
+                    log.warning("%s (%s); the webhook did not accept it: %s", event.name, event.detail, failure)
                     break
                 log.warning("%s (%s)", event.name, event.detail)
                 self._keep(self._reported | {event.name})
@@ -88,22 +88,22 @@ class Watcher:
         """Send the event; return an error without the webhook's address, which may hold a secret."""
         if self._webhook is None:
             return None
-        told = {"from": self._owner, "event": event.kind, "about": event.about, "detail": event.detail}
+        body = {"from": self._owner, "event": event.kind, "about": event.about, "detail": event.detail}
         now = datetime.now(UTC).isoformat(timespec="seconds")
         try:
-            response = httpx.post(self._webhook, json={**told, "time": now}, timeout=WEBHOOK_SECONDS)
+            response = httpx.post(self._webhook, json={**body, "time": now}, timeout=WEBHOOK_SECONDS)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             return type(error).__name__
         return None if response.is_success else f"it answered {response.status_code}"
 
-    def _keep(self, told: set[str]) -> None:
+    def _keep(self, reported: set[str]) -> None:
         """Store the reported events; on a full disk, only this process has them."""
-        if told != self._reported:
-            self._reported = told
+        if reported != self._reported:
+            self._reported = reported
             try:
-                write_text(self._memory, json.dumps(sorted(told), ensure_ascii=False) + "\n")
+                write_text(self._memory, json.dumps(sorted(reported), ensure_ascii=False) + "\n")
             except OSError as error:
-                log.warning("what was told could not be written down: %s", error)
+                log.warning("the list of reported events could not be stored: %s", error)
 
 
 def _reported_in(memory: Path) -> set[str]:

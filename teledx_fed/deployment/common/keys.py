@@ -98,7 +98,7 @@ def private_key(path: Path) -> PrivateKeyTypes:
         return form.load_pem_private_key(content, password=None)
     except TypeError as error:
         raise ConfigurationError(
-            f"{path} must open without a passphrase, got one that asks for it. Nobody is there when a server restarts: "
+            f"{path} must have no passphrase, got a key with one. Nobody can type it when a server restarts: "
             "decrypt it with `openssl pkey`."
         ) from error
     except (ValueError, UnsupportedAlgorithm) as error:

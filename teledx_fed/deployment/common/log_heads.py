@@ -6,7 +6,7 @@ import numpy as np
 from flwr.app import Message
 from numpy.typing import NDArray
 
-from teledx_fed.deployment.common.acknowledgement import EMPTY, Heads, LogHead, received
+from teledx_fed.deployment.common.acknowledgement import EMPTY, Heads, LogHead, entries_with_heads
 from teledx_fed.deployment.common.audit import AuditLog, entries
 from teledx_fed.federation import messages as wire
 from teledx_fed.privacy.message_spec import Unreadable
@@ -26,23 +26,23 @@ class LogHeads:
 
     def __init__(self, log: AuditLog) -> None:
         self._log = log
-        self._seen: dict[str, LogHead] = {}
+        self._received: dict[str, LogHead] = {}
         if log.path.exists():
-            self._seen = {site: heads.own for _, site, heads in received(entries(log.path))}
+            self._received = {site: heads.sender for _, site, heads in entries_with_heads(entries(log.path))}
 
-    def seen(self, site: str) -> LogHead:
+    def received(self, site: str) -> LogHead:
         """Return the last head that the other side sent."""
-        return self._seen.get(site, EMPTY)
+        return self._received.get(site, EMPTY)
 
-    def attach(self, message: Message, seen: LogHead) -> None:
+    def attach(self, message: Message, acknowledged: LogHead) -> None:
         """Add the record of heads, or replace it.
 
-        `seen` is the last head received before this exchange. The sender of a message could invent the head in it, so a
-        reply that acknowledges that head would prove nothing.
+        `acknowledged` is the last head received before this exchange. The sender of a message could invent the head in
+        it, so a reply that acknowledges that head would prove nothing.
         """
-        head = self._log.head()
-        own = (head.sequence, head.hash)
-        message.content[AUDIT] = wire.arrays({OWN: packed(own), SEEN: packed(seen)})
+        entry = self._log.head()
+        head = (entry.sequence, entry.hash)
+        message.content[AUDIT] = wire.arrays({OWN: packed(head), SEEN: packed(acknowledged)})
 
     def detach(self, message: Message, site: str) -> dict[str, Any]:
         """Remove the record of heads and return facts for the log; no facts if it is missing or malformed."""
@@ -52,11 +52,11 @@ class LogHeads:
         del message.content[AUDIT]
         if set(record) != {OWN, SEEN}:
             return {}
-        own, seen = (wire.read(record[name], *FORM) for name in (OWN, SEEN))
-        if isinstance(own, Unreadable) or isinstance(seen, Unreadable):
+        sender, acknowledged = (wire.read(record[name], *FORM) for name in (OWN, SEEN))
+        if isinstance(sender, Unreadable) or isinstance(acknowledged, Unreadable):
             return {}
-        heads = Heads(unpacked(own), unpacked(seen))
-        self._seen[site] = heads.own
+        heads = Heads(unpacked(sender), unpacked(acknowledged))
+        self._received[site] = heads.sender
         return heads.facts()
 
 

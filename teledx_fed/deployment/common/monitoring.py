@@ -52,7 +52,7 @@ def repeatedly(act: Callable[[], None], seconds: float = 30.0) -> Iterator[None]
             try:
                 act()
             except Exception:
-                log.exception("watching failed, and is tried again")
+                log.exception("a background task failed; it runs again")
             ended.wait(seconds)
 
     threading.Thread(target=loop, name="watcher", daemon=True).start()
@@ -84,7 +84,7 @@ class _Answer(BaseHTTPRequestHandler):
             answer = self._answer(self.path.partition("?")[0])
         except Exception:
             log.exception("%s could not be answered", self.path)
-            answer = 503, "text/plain", b"it could not be found out, see the log\n"
+            answer = 503, "text/plain", b"an error occurred, see the log\n"
         self._send(*answer)
 
     def _answer(self, path: str) -> tuple[int, str, bytes]:
@@ -93,8 +93,8 @@ class _Answer(BaseHTTPRequestHandler):
         if path == "/healthz":
             checks = self.server.health()
             healthy = all(checks.values())
-            told = json.dumps({"healthy": healthy, "checks": dict(checks)}) + "\n"
-            return 200 if healthy else 503, "application/json", told.encode()
+            body = json.dumps({"healthy": healthy, "checks": dict(checks)}) + "\n"
+            return 200 if healthy else 503, "application/json", body.encode()
         return 404, "text/plain", b"there are /healthz and /metrics\n"
 
     def _send(self, status: int, kind: str, content: bytes) -> None:

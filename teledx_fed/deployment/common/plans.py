@@ -52,8 +52,8 @@ class Plan:
     def __post_init__(self) -> None:
         for name in ("release", "purpose", "initial"):
             value = getattr(self, name)
-            good = isinstance(value, str) and value.isprintable() and 0 < len(value) <= LONGEST
-            must(good, f"plan.{name}", f"be a line of at most {LONGEST} characters", value, "Ask for another plan.")
+            valid = isinstance(value, str) and value.isprintable() and 0 < len(value) <= LONGEST
+            must(valid, f"plan.{name}", f"be a line of at most {LONGEST} characters", value, "Ask for another plan.")
         for name in [self.initial, *([self.file] if self.file is not None else [])]:
             must(DIGEST.fullmatch(str(name)) is not None, "plan", "name weights by SHA-256", name, "Write it again.")
 
@@ -78,7 +78,7 @@ class Plan:
     def digest(self) -> str:
         return hashlib.sha256(self.text.encode()).hexdigest()
 
-    def asked(self, file: Path | None = None) -> Settings:
+    def run_settings(self, file: Path | None = None) -> Settings:
         """Return the settings of a run by this plan; `file` is the local path of the model that it starts from."""
         model = {**self.settings["model"], "file": None if file is None else str(file)}
         return build({**self.settings, "model": model})
@@ -86,24 +86,25 @@ class Plan:
     @classmethod
     def of(cls, settings: Settings, release: str, purpose: str, initial: Weights) -> Self:
         """Make the plan of `settings`; `initial` are the weights that the coordinator built from them."""
-        every = bound(settings)
+        groups = bound(settings)
         if (file := settings.model.file) is not None:
-            every["model"]["file"] = sha256_of(Path(file))
-        return cls(release, purpose, digest_of(initial), {"seed": settings.seed, **every})
+            groups["model"]["file"] = sha256_of(Path(file))
+        return cls(release, purpose, digest_of(initial), {"seed": settings.seed, **groups})
 
     @classmethod
     def parse(cls, text: str) -> Self:
         """Parse a plan. A `ConfigurationError` if it is invalid or has settings that no plan may have."""
         try:
-            found = json.loads(text)
+            content = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise ConfigurationError(
                 f"PLAN must be a plan as server plan writes it, got {error}. Ask for it again."
             ) from error
-        whole = isinstance(found, dict) and found.keys() == {"format", "release", "purpose", "initial", "settings"}
-        must(whole and found.pop("format") == FORMAT, "PLAN", f"be a plan of format {FORMAT}", text[:60], AGAIN)
-        _check_bound(found["settings"])
-        return cls(**found)
+        fields = {"format", "release", "purpose", "initial", "settings"}
+        complete = isinstance(content, dict) and content.keys() == fields
+        must(complete and content.pop("format") == FORMAT, "PLAN", f"be a plan of format {FORMAT}", text[:60], AGAIN)
+        _check_bound(content["settings"])
+        return cls(**content)
 
 
 def write(plan: Plan, path: Path) -> None:
@@ -122,10 +123,10 @@ def read(path: Path) -> Plan:
 
 def digest_of(weights: Weights) -> str:
     """Return the SHA-256 of layout, parameters and BatchNorm statistics."""
-    found = hashlib.sha256(weights.layout.digest.encode())
+    digest = hashlib.sha256(weights.layout.digest.encode())
     for vector in (weights.parameters, weights.statistics):
-        found.update(vector.tobytes())
-    return found.hexdigest()
+        digest.update(vector.tobytes())
+    return digest.hexdigest()
 
 
 def sha256_of(file: Path) -> str:
@@ -139,8 +140,8 @@ def sha256_of(file: Path) -> str:
 
 def bound(settings: Settings) -> dict[str, dict[str, Any]]:
     """Return the settings of a plan by group, without the seed."""
-    every = asdict(settings)
-    return {group: _bound(group, every[group]) for group in BOUND}
+    groups = asdict(settings)
+    return {group: _bound(group, groups[group]) for group in BOUND}
 
 
 def _bound(group: str, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -151,10 +152,10 @@ def _bound(group: str, values: Mapping[str, Any]) -> dict[str, Any]:
 def _check_bound(settings: object) -> None:
     """Check that there are no other settings: a coordinator may not decide where data are or which device computes."""
     groups = {"seed", *BOUND}
-    whole = isinstance(settings, dict) and settings.keys() == groups
-    must(whole, "plan.settings", f"hold {sorted(groups)}", settings, AGAIN)
+    complete = isinstance(settings, dict) and settings.keys() == groups
+    must(complete, "plan.settings", f"hold {sorted(groups)}", settings, AGAIN)
     assert isinstance(settings, dict)
     for group in BOUND:
         must(isinstance(settings[group], dict), f"plan.settings.{group}", "be an object", settings[group], AGAIN)
-        more = settings[group].keys() - _bound(group, settings[group]).keys()
-        must(not more, f"plan.settings.{group}", "hold no setting that is not in a plan", sorted(more), AGAIN)
+        extra = settings[group].keys() - _bound(group, settings[group]).keys()
+        must(not extra, f"plan.settings.{group}", "hold no setting that is not in a plan", sorted(extra), AGAIN)

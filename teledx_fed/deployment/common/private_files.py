@@ -26,9 +26,7 @@ def all_new(*paths: Path) -> None:
 
 
 def _taken(path: Path) -> ConfigurationError:
-    return ConfigurationError(
-        f"{path} must be new, got a file that is there. Nothing is overwritten: move it away first."
-    )
+    return ConfigurationError(f"{path} must be new, got an existing file. No file is overwritten: move it away first.")
 
 
 def write(path: Path, content: bytes, mode: int = PRIVATE, replace: bool = False) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from flwr.app import Message, RecordDict
 
-from teledx_fed.deployment.common.acknowledgement import received
+from teledx_fed.deployment.common.acknowledgement import entries_with_heads
 from teledx_fed.deployment.common.audit import Entry, entries
 
 SENT, RECEIVED = "sent", "received"
@@ -37,16 +37,16 @@ Records = Mapping[str, Mapping[str, Any]]
 
 def digest(records: Records) -> str:
     """Return the SHA-256 of sorted names and values: equal for sender and receiver."""
-    found = hashlib.sha256()
+    sha256 = hashlib.sha256()
     for record, values in sorted(records.items()):
-        found.update(_written(record, len(values)))
+        sha256.update(_written(record, len(values)))
         for name, value in sorted(values.items()):
             if isinstance(value, Packed):
-                found.update(_written(name, value.dtype, value.shape, len(value.data)))
-                found.update(value.data)
+                sha256.update(_written(name, value.dtype, value.shape, len(value.data)))
+                sha256.update(value.data)
             else:
-                found.update(_written(name, value))
-    return found.hexdigest()
+                sha256.update(_written(name, value))
+    return sha256.hexdigest()
 
 
 def contents(records: Records) -> dict[str, Any]:
@@ -87,11 +87,11 @@ def unmatched(ours: Path, theirs: Path, site: str) -> list[str]:
 def contradicted(ours: Path, theirs: Path, site: str) -> list[str]:
     """List log heads that one side received in messages of `site` and that the other side's log does not contain."""
     return [
-        f"entry {heads.own[0]} of {other} is not the one that {log} received with entry {entry['sequence']}"
+        f"entry {heads.sender[0]} of {other} is not the one that {log} received with entry {entry['sequence']}"
         for log, other in ((ours, theirs), (theirs, ours))
         for hashes in [{entry["sequence"]: entry["hash"] for entry in entries(other)}]
-        for entry, of, heads in received(entries(log))
-        if of == site and heads.own[0] and hashes.get(heads.own[0]) != heads.own[1]
+        for entry, of, heads in entries_with_heads(entries(log))
+        if of == site and heads.sender[0] and hashes.get(heads.sender[0]) != heads.sender[1]
     ]
 
 
@@ -126,9 +126,9 @@ def _about(log: Path, event: str, site: str) -> Iterator[Entry]:
             yield entry
 
 
-def _unanswered(asked: Iterator[Entry], answers: Iterator[Entry]) -> Iterator[Entry]:
-    left = Counter(entry["digest"] for entry in answers)
-    for entry in asked:
-        left[entry["digest"]] -= 1
-        if left[entry["digest"]] < 0:
+def _unanswered(messages: Iterator[Entry], answers: Iterator[Entry]) -> Iterator[Entry]:
+    remaining = Counter(entry["digest"] for entry in answers)
+    for entry in messages:
+        remaining[entry["digest"]] -= 1
+        if remaining[entry["digest"]] < 0:
             yield entry

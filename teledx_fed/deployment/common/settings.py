@@ -20,8 +20,8 @@ def checked_name(name: str, value: str) -> str:
 def checked_address(name: str, value: str) -> tuple[str, int]:
     """Split `HOST:PORT` into host and port."""
     host, _, port = value.rpartition(":")
-    good = bool(host) and port.isdecimal() and 0 < int(port) < 65536
-    must(good, name, "be HOST:PORT", value, "For example fl.example.org:9092.")
+    valid = bool(host) and port.isdecimal() and 0 < int(port) < 65536
+    must(valid, name, "be HOST:PORT", value, "For example fl.example.org:9092.")
     return host.strip("[]"), int(port)
 
 
@@ -37,5 +37,5 @@ class WatchSettings:
             checked_address("watch.listen", self.listen)
         if self.webhook is not None:
             url = urlsplit(self.webhook)
-            good = url.scheme in ("http", "https") and bool(url.hostname)
-            must(good, "watch.webhook", "be an http:// or https:// address", "another", "Correct it, or say null.")
+            valid = url.scheme in ("http", "https") and bool(url.hostname)
+            must(valid, "watch.webhook", "be an http:// or https:// address", "another", "Correct it, or write null.")

@@ -94,10 +94,10 @@ def adopt(certificates: Path, certificate: Path, key: Path, authority: Path, hos
         )
     _in_time(certificate)
     _in_time(authority)
-    _withstands(certificate, key, roots, None, f"Append those between it and the one in {authority}.")
+    _check_handshake(certificate, key, roots, None, f"Append those between it and the one in {authority}.")
     for host in hosts:
-        _withstands(certificate, key, roots, host, "Ask the PKI for one with this among its alternative names.")
-    _settle_authority(certificates / "ca.crt", _pem(*roots))
+        _check_handshake(certificate, key, roots, host, "Ask the PKI for one with this among its alternative names.")
+    _write_authority(certificates / "ca.crt", _pem(*roots))
     write(certificates / "server.key", pem_of_key(secret), replace=True)
     write(certificates / "server.crt", _pem(*chain), PUBLIC, replace=True)
 
@@ -106,8 +106,8 @@ def _name(common: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
 
 
-def _usage(*wanted: str) -> x509.KeyUsage:
-    return x509.KeyUsage(**{usage: usage in wanted for usage in USAGES})
+def _usage(*allowed: str) -> x509.KeyUsage:
+    return x509.KeyUsage(**{usage: usage in allowed for usage in USAGES})
 
 
 def _draft(
@@ -132,8 +132,8 @@ def _general_name(host: str) -> x509.IPAddress | x509.DNSName:
     with suppress(UnicodeError):
         name = host.encode("idna").decode()
     labels = name.split(".")
-    good = len(name) < 254 and all(map(LABEL.fullmatch, labels)) and not labels[-1].isdecimal()
-    must(good, "hosts", "be names or addresses", host, "Leave out protocol, port and path.")
+    valid = len(name) < 254 and all(map(LABEL.fullmatch, labels)) and not labels[-1].isdecimal()
+    must(valid, "hosts", "be names or addresses", host, "Leave out protocol, port and path.")
     return x509.DNSName(name)
 
 
@@ -142,8 +142,8 @@ def _authority(certificates: Path) -> tuple[x509.Certificate, ec.EllipticCurvePr
     certificate, key = certificates / "ca.crt", certificates / "ca.key"
     if not key.exists():
         raise ConfigurationError(
-            f"{key} must be there to sign with, got no file. Put it back; or, where the certificate came from a PKI "
-            "of your own, ask that for a new one and adopt it."
+            f"{key} must exist, to sign certificates, got no file. Put it back. If your own PKI issued the "
+            "certificate, ask the PKI for a new one and install it with renew --cert and --key."
         )
     _in_time(certificate)
     authority, signer = certificates_of(certificate)[0], ecdsa_key(key)
@@ -158,37 +158,41 @@ def _in_time(certificate: Path) -> None:
     ends = expires(certificate)
     if ends <= now():
         raise ConfigurationError(
-            f"{certificate} must not have expired, got one that did on {ends:%Y-%m-%d}. "
-            "Have a new one made; a new authority goes to every hospital first."
+            f"{certificate} must not have expired, got one that expired on {ends:%Y-%m-%d}. "
+            "Get a new one. A new authority must first go to every hospital."
         )
 
 
-def _withstands(certificate: Path, key: Path, roots: Sequence[x509.Certificate], host: str | None, remedy: str) -> None:
+def _check_handshake(
+    certificate: Path, key: Path, roots: Sequence[x509.Certificate], host: str | None, remedy: str
+) -> None:
     """Do a TLS handshake in memory with a client that trusts `roots`. A `ConfigurationError` says why it fails."""
-    server, site = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    site.check_hostname = host is not None
-    site.load_verify_locations(cadata=_pem(*roots).decode())
-    up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
+    server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname = host is not None
+    client.load_verify_locations(cadata=_pem(*roots).decode())
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     try:
         server.load_cert_chain(certificate, key)
-        asks = site.wrap_bio(down, up, server_hostname=host if host is None else str(_general_name(host).value))
-        answers = server.wrap_bio(up, down, server_side=True)
-        for end in (asks, answers, asks):
+        client_end = client.wrap_bio(
+            to_client, to_server, server_hostname=host if host is None else str(_general_name(host).value)
+        )
+        server_end = server.wrap_bio(to_server, to_client, server_side=True)
+        for end in (client_end, server_end, client_end):
             with suppress(ssl.SSLWantReadError):
                 end.do_handshake()
     except ssl.SSLError as error:
         objection = getattr(error, "verify_message", error.reason)
         raise ConfigurationError(
-            f"{certificate} must be good for {host or 'a site'}, got the objection: {objection}. {remedy}"
+            f"{certificate} must be valid for {host or 'a site'}, got: {objection}. {remedy}"
         ) from error
 
 
-def _settle_authority(path: Path, roots: bytes) -> None:
+def _write_authority(path: Path, roots: bytes) -> None:
     if not path.exists():
         write(path, roots, PUBLIC)
     elif read(path) != roots:
         raise ConfigurationError(
-            f"{path} must be the authority that hospitals hold already, got another. "
+            f"{path} must be the authority that hospitals have, got another. "
             "Send them the new one, move this one away, and adopt again."
         )
 

@@ -13,7 +13,7 @@ import httpx
 from teledx_fed.core.errors import ConfigurationError, RefusedError, TeledxError, UnavailableError
 from teledx_fed.deployment.common.keys import public_key_bytes
 from teledx_fed.deployment.common.settings import LOOPBACK, checked_name
-from teledx_fed.deployment.server.overview import Node
+from teledx_fed.deployment.server.overview import AT_WORK, Node
 from teledx_fed.deployment.server.settings import ServerDirectory
 from teledx_fed.federation.flower import (
     ControlHttpClient,
@@ -54,7 +54,7 @@ TRAINING, READINESS = "training", "readiness"
 
 
 @dataclass(frozen=True)
-class Order:
+class RunRequest:
     """A request to start a run; `plan` is the digest by which sites find the plan that they approved.
 
     `settings` are JSON that only the server reads. `release` is the version of the coordinator's library. `kind` is
@@ -79,88 +79,89 @@ class FlowerRun:
 
 
 @contextmanager
-def control(home: ServerDirectory) -> Iterator[ControlHttpClient]:
+def control(directory: ServerDirectory) -> Iterator[ControlHttpClient]:
     """Connect to the server. An `UnavailableError` if it does not answer, a `RefusedError` if it refuses a request."""
     try:
         client = ControlHttpClient.from_server_address(
-            f"{LOOPBACK}:{home.settings.control_port}",
+            f"{LOOPBACK}:{directory.settings.control_port}",
             insecure=False,
-            root_certificates=(home.loopback / "ca.crt").read_bytes(),
+            root_certificates=(directory.loopback / "ca.crt").read_bytes(),
             interceptors=[RuntimeVersionHttpInterceptor(component_name="flwr CLI")],
         )
         with client:
             yield client
     except httpx.TransportError as error:
         raise UnavailableError(
-            f"no server answers on {LOOPBACK}:{home.settings.control_port} ({error}). Start it with start."
+            f"no server answers on {LOOPBACK}:{directory.settings.control_port} ({error}). "
+            "Start it with python -m server start."
         ) from error
     except httpx.HTTPStatusError as error:
-        told = FlowerError.from_json(error.response.text)
-        raise RefusedError(f"the server refused: {told.message if told else error}") from error
+        flower_error = FlowerError.from_json(error.response.text)
+        raise RefusedError(f"the server refused: {flower_error.message if flower_error else error}") from error
 
 
-def is_up(home: ServerDirectory) -> bool:
+def is_up(directory: ServerDirectory) -> bool:
     try:
-        nodes(home)
+        nodes(directory)
     except TeledxError:
         return False
     return True
 
 
-def nodes(home: ServerDirectory) -> list[Node]:
+def nodes(directory: ServerDirectory) -> list[Node]:
     """Return the admitted sites, sorted by name."""
-    with control(home) as client:
-        found = client.ListNodes(ListNodesRequest()).nodes_info
-    return [_node(info) for info in sorted(found, key=lambda info: info.name) if info.status != "unregistered"]
+    with control(directory) as client:
+        infos = client.ListNodes(ListNodesRequest()).nodes_info
+    return [_node(info) for info in sorted(infos, key=lambda info: info.name) if info.status != "unregistered"]
 
 
 def _node(info: NodeInfo) -> Node:
     return Node(name=info.name, online=info.status == "online", online_since=info.last_activated_at or None)
 
 
-def admit(home: ServerDirectory, name: str, public_key: Path) -> None:
+def admit(directory: ServerDirectory, name: str, public_key: Path) -> None:
     """Admit a site. A `ConfigurationError` if the name or the key is in use, or the key is invalid."""
     checked_name("name", name)
     key = public_key_bytes(public_key)
-    with control(home) as client:
-        known = client.ListNodes(ListNodesRequest()).nodes_info
-        admitted = {info.name: info for info in known if info.status != "unregistered"}
+    with control(directory) as client:
+        infos = client.ListNodes(ListNodesRequest()).nodes_info
+        admitted = {info.name: info for info in infos if info.status != "unregistered"}
         if name in admitted:
             raise ConfigurationError(
-                f"name must be of one site, got {name!r}, which is admitted. Choose another, or expel it."
+                f"name must be new, got {name!r}, which is admitted. Choose another, or expel that site."
             )
-        if holder := next((info.name for info in known if info.public_key == key), None):
+        if owner := next((info.name for info in infos if info.public_key == key), None):
             raise ConfigurationError(
-                f"{public_key} must hold a new key, got that of {holder!r}. Each site has a key of its own."
+                f"{public_key} must hold a new key, got that of {owner!r}. Each site must have its own key."
             )
         client.RegisterNode(RegisterNodeRequest(public_key=key, name=name))
 
 
-def expel(home: ServerDirectory, name: str) -> None:
-    with control(home) as client:
-        known = client.ListNodes(ListNodesRequest()).nodes_info
-        found = [info for info in known if info.name == name and info.status != "unregistered"]
-        if not found:
+def expel(directory: ServerDirectory, name: str) -> None:
+    with control(directory) as client:
+        infos = client.ListNodes(ListNodesRequest()).nodes_info
+        matches = [info for info in infos if info.name == name and info.status != "unregistered"]
+        if not matches:
             raise ConfigurationError(f"name must be of an admitted site, got {name!r}. See status.")
-        client.UnregisterNode(UnregisterNodeRequest(node_id=found[0].node_id))
+        client.UnregisterNode(UnregisterNodeRequest(node_id=matches[0].node_id))
 
 
-def start(home: ServerDirectory, order: Order) -> int:
+def start(directory: ServerDirectory, request: RunRequest) -> int:
     """Start a run and return Flower's number of it."""
     content = bundle()
-    with control(home) as client:
-        request = StartRunRequest(
+    with control(directory) as client:
+        message = StartRunRequest(
             fab=fab_to_proto(Fab(hashlib.sha256(content).hexdigest(), content, {})),
-            override_config=user_config_to_proto(asdict(order)),
+            override_config=user_config_to_proto(asdict(request)),
         )
-        return int(client.StartRun(request).run_id)
+        return int(client.StartRun(message).run_id)
 
 
-def runs(home: ServerDirectory) -> list[FlowerRun]:
+def runs(directory: ServerDirectory) -> list[FlowerRun]:
     """Return the server's runs, the newest first."""
-    with control(home) as client:
-        found = client.ListRuns(ListRunsRequest()).run_dict.values()
-    return [_run(run) for run in sorted(found, key=lambda run: run.pending_at, reverse=True)]
+    with control(directory) as client:
+        flower_runs = client.ListRuns(ListRunsRequest()).run_dict.values()
+    return [_run(run) for run in sorted(flower_runs, key=lambda run: run.pending_at, reverse=True)]
 
 
 def _run(run: Run) -> FlowerRun:
@@ -168,20 +169,20 @@ def _run(run: Run) -> FlowerRun:
     return FlowerRun(run.run_id, name, run.status.sub_status or run.status.status, run.status.details)
 
 
-def stop(home: ServerDirectory, run: str) -> None:
+def stop(directory: ServerDirectory, run: str) -> None:
     """Stop every Flower run of `run` that has not ended; a run that was resumed has several."""
-    for id in _going(home, run):
+    for id in _active(directory, run):
         try:
-            with control(home) as client:
+            with control(directory) as client:
                 client.StopRun(StopRunRequest(run_id=id))
         except RefusedError:
-            if id in _going(home, run):  # else it ended in the meantime
+            if id in _active(directory, run):  # else it ended in the meantime
                 raise
 
 
-def _going(home: ServerDirectory, run: str) -> list[int]:
+def _active(directory: ServerDirectory, run: str) -> list[int]:
     """Return Flower's numbers of `run` that have not ended."""
-    return [found.id for found in runs(home) if found.run == run and found.status in ("pending", "starting", "running")]
+    return [one.id for one in runs(directory) if one.run == run and one.status in AT_WORK]
 
 
 def bundle() -> bytes:

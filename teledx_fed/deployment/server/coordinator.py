@@ -11,7 +11,7 @@ from teledx_fed.config.settings import Settings
 from teledx_fed.core.files import LOCK, exclusive, write_text
 from teledx_fed.core.reports import Readiness
 from teledx_fed.deployment.common.audit import AuditLog
-from teledx_fed.deployment.server.control import READINESS, Order, nodes
+from teledx_fed.deployment.server.control import READINESS, RunRequest, nodes
 from teledx_fed.deployment.server.grid import NetworkGrid
 from teledx_fed.deployment.server.run_requests import folder_of
 from teledx_fed.deployment.server.settings import ServerDirectory
@@ -24,14 +24,14 @@ from teledx_fed.training.worker import SiteModel, Worker
 log = logging.getLogger(__name__)
 
 
-def conduct(grid: Grid, order: Order, home: ServerDirectory) -> None:
+def conduct(grid: Grid, request: RunRequest, directory: ServerDirectory) -> None:
     """Start or resume a run in its folder. A `RefusedError` if another process uses the folder."""
-    settings, folder = build(json.loads(order.settings)), folder_of(home, order)
-    sites = [node.name for node in nodes(home)]
-    quorum, seconds = settings.federation.quorum, home.settings.wait_seconds
+    settings, folder = build(json.loads(request.settings)), folder_of(directory, request)
+    sites = [node.name for node in nodes(directory)]
+    quorum, seconds = settings.federation.quorum, directory.settings.wait_seconds
     with exclusive(folder / LOCK):
-        network = NetworkGrid(grid, AuditLog(home.audit, home.audit_key), log.warning, sites, quorum, seconds)
-        if order.kind == READINESS:
+        network = NetworkGrid(grid, AuditLog(directory.audit, directory.audit_key), log.warning, sites, quorum, seconds)
+        if request.kind == READINESS:
             write_text(folder / "readiness.json", json.dumps([asdict(one) for one in _ready(network, settings)]))
             return
         worker = Worker(build_network(settings.model, settings.seed))

@@ -50,13 +50,13 @@ class NetworkGrid(AnsweringGrid):
         self,
         grid: Grid,
         audit: AuditLog,
-        say: Callable[[str], None],
+        report: Callable[[str], None],
         sites: Collection[str],
         quorum: int,
         wait_seconds: float,
     ) -> None:
         """`sites` are the admitted sites: the first round waits for all of them, later rounds for `quorum`."""
-        self._grid, self._audit, self._say, self._heads = grid, audit, say, LogHeads(audit)
+        self._grid, self._audit, self._report, self._heads = grid, audit, report, LogHeads(audit)
         self._sites, self._quorum, self._wait_seconds = frozenset(sites), quorum, wait_seconds
         self._wanted = max(quorum, len(sites))
         self._overdue: dict[str, Sent] = {}
@@ -75,7 +75,7 @@ class NetworkGrid(AnsweringGrid):
                     )
                 break
             if missing != reported:
-                self._say(f"waiting for {missing}")
+                self._report(f"waiting for {missing}")
                 reported = missing
             time.sleep(ROLL_CALL_SECONDS)
         self._wanted = self._quorum
@@ -86,24 +86,24 @@ class NetworkGrid(AnsweringGrid):
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
         until = time.monotonic() + timeout if timeout is not None else float("inf")
-        under_way, away = self._push(messages), list[Interrupted]()
+        pending, interrupted = self._push(messages), list[Interrupted]()
         roll_call = time.monotonic()
-        while (under_way or away) and time.monotonic() < until:
-            for identity, reply in self._pulled(under_way):
-                sent = under_way.pop(identity)
+        while (pending or interrupted) and time.monotonic() < until:
+            for identity, reply in self._pulled(pending):
+                sent = pending.pop(identity)
                 if reply.has_error() and reply.error.code == ErrorCode.NODE_UNAVAILABLE:
-                    away.append(Interrupted(sent, reply, time.monotonic() + RETURN_SECONDS))
+                    interrupted.append(Interrupted(sent, reply, time.monotonic() + RETURN_SECONDS))
                 else:
                     yield self._received(reply, sent)
-            for gone in [one for one in away if time.monotonic() > one.until]:
-                away.remove(gone)
+            for gone in [one for one in interrupted if time.monotonic() > one.until]:
+                interrupted.remove(gone)
                 yield self._received(gone.reply, gone.sent)
             self._drop_late()
             if time.monotonic() > roll_call + ROLL_CALL_SECONDS:
-                under_way, roll_call = self._asked_again(under_way, away), time.monotonic()
+                pending, roll_call = self._resend(pending, interrupted), time.monotonic()
             time.sleep(POLL_SECONDS)
-        self._overdue |= under_way
-        for gone in away:
+        self._overdue |= pending
+        for gone in interrupted:
             yield self._received(gone.reply, gone.sent)
 
     def _received(self, reply: Message, sent: Sent) -> Message:
@@ -115,30 +115,30 @@ class NetworkGrid(AnsweringGrid):
     def _push(self, messages: Iterable[Message]) -> dict[str, Sent]:
         """Send messages one by one, because each is as large as the model. Each is logged before it is sent."""
         activated = self._activated()
-        under_way = {}
+        pending = {}
         for message in messages:
             sent = Sent(message, activated.get(message.metadata.dst_node_id, ""))
             site = self._name(sent)
             self._audit.append(SENT, site=site, **message_facts(message))
-            self._heads.attach(message, self._heads.seen(site))
+            self._heads.attach(message, self._heads.received(site))
             (identity,) = self._grid.push_messages([message])
             del message.content[AUDIT]
             if identity is not None:
-                under_way[identity] = sent
-        return under_way
+                pending[identity] = sent
+        return pending
 
-    def _pulled(self, asked: Mapping[str, Sent]) -> Iterator[tuple[str, Message]]:
+    def _pulled(self, sent_messages: Mapping[str, Sent]) -> Iterator[tuple[str, Message]]:
         """Fetch replies one by one, so that an invalid reply of one site does not affect the replies of others."""
-        for identity, sent in list(asked.items()):
+        for identity, sent in list(sent_messages.items()):
             try:
-                found = list(self._grid.pull_messages([identity]))
+                replies = list(self._grid.pull_messages([identity]))
             except httpx.HTTPError:
                 raise
             except Exception as error:
                 log.exception("a reply could not be read")
                 reason = f"a reply that cannot be read: {type(error).__name__}"
-                found = [Message(Error(INVALID_REPLY, reason), reply_to=sent.message)]
-            yield from ((identity, _of_its_own(reply, sent)) for reply in found)
+                replies = [Message(Error(INVALID_REPLY, reason), reply_to=sent.message)]
+            yield from ((identity, _check_sender(reply, sent)) for reply in replies)
 
     def _drop_late(self) -> None:
         """Log and drop replies to messages of earlier exchanges."""
@@ -146,22 +146,23 @@ class NetworkGrid(AnsweringGrid):
             sent = self._overdue.pop(identity)
             if reply.has_content():
                 self._audit.append("late", site=self._name(sent), **message_facts(reply))
-                self._say(f"a reply of {self._name(sent)} came too late and is dropped")
+                self._report(f"a reply of {self._name(sent)} arrived too late: the server drops it")
 
-    def _asked_again(self, under_way: Mapping[str, Sent], away: list[Interrupted]) -> dict[str, Sent]:
+    def _resend(self, pending: Mapping[str, Sent], interrupted: list[Interrupted]) -> dict[str, Sent]:
         """Send messages again to sites that reconnected and so lost them; a site answers the same bytes again."""
         activated = self._activated()
 
         def is_back(sent: Sent) -> bool:
             return activated.get(sent.message.metadata.dst_node_id, sent.activated) != sent.activated
 
-        back = [sent for sent in under_way.values() if is_back(sent)] + [one.sent for one in away if is_back(one.sent)]
-        self._overdue |= {identity: sent for identity, sent in under_way.items() if is_back(sent)}
-        away[:] = [one for one in away if not is_back(one.sent)]
+        messages = (*pending.values(), *(one.sent for one in interrupted))
+        back = [sent for sent in messages if is_back(sent)]
+        self._overdue |= {identity: sent for identity, sent in pending.items() if is_back(sent)}
+        interrupted[:] = [one for one in interrupted if not is_back(one.sent)]
         for sent in back:
-            self._say(f"{self._name(sent)} came back and is asked again")
-        still = {identity: sent for identity, sent in under_way.items() if not is_back(sent)}
-        return still | self._push([_anew(sent.message) for sent in back])
+            self._report(f"{self._name(sent)} reconnected: the server sends its message again")
+        still = {identity: sent for identity, sent in pending.items() if not is_back(sent)}
+        return still | self._push([_copy(sent.message) for sent in back])
 
     def _activated(self) -> dict[int, str]:
         return {node.node_id: node.last_activated_at for node in self._grid.get_nodes()}
@@ -171,7 +172,7 @@ class NetworkGrid(AnsweringGrid):
         return next((info.name for info in self._grid.get_nodes() if info.node_id == node), f"node {node}")
 
 
-def _of_its_own(reply: Message, sent: Sent) -> Message:
+def _check_sender(reply: Message, sent: Sent) -> Message:
     """Return the reply; if it names a wrong sender, an error from the site that was asked. Errors keep their reason."""
     if reply.metadata.src_node_id == sent.message.metadata.dst_node_id:
         return reply
@@ -179,6 +180,6 @@ def _of_its_own(reply: Message, sent: Sent) -> Message:
     return Message(error, reply_to=sent.message)
 
 
-def _anew(message: Message) -> Message:
+def _copy(message: Message) -> Message:
     metadata = message.metadata
     return Message(message.content, dst_node_id=metadata.dst_node_id, message_type=metadata.message_type)

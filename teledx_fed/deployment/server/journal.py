@@ -51,7 +51,7 @@ class Journal:
         lines = await asyncio.to_thread(
             self._lines, path, body
         )  # before the request is executed, because an expelled site has no name
-        await self.app(scope, _again(body, receive), answered)
+        await self.app(scope, _replay(body, receive), answered)
         if status == 200:
             await asyncio.to_thread(self._write, lines)
 
@@ -74,8 +74,8 @@ class Journal:
 
     def started(self, body: bytes) -> Iterator[Line]:
         request = StartRunRequest.FromString(body)
-        run, own = request.override_config["run"].string, request.fab.hash_str == self.own_app
-        yield "run started", {"run": run[:SHOWN], "app": request.fab.hash_str[:64], "own": own}
+        run, is_ours = request.override_config["run"].string, request.fab.hash_str == self.own_app
+        yield "run started", {"run": run[:SHOWN], "app": request.fab.hash_str[:64], "own": is_ours}
 
     def stopped(self, body: bytes) -> Iterator[Line]:
         yield "run stopped", {"flower_run": str(StopRunRequest.FromString(body).run_id)}
@@ -117,11 +117,11 @@ async def _body(receive: Receive) -> bytes:
     return b"".join(parts)
 
 
-def _again(body: bytes, receive: Receive) -> Receive:
+def _replay(body: bytes, receive: Receive) -> Receive:
     """Return a `receive` that gives `body` as one message, and then what the client sends."""
-    left = [{"type": "http.request", "body": body, "more_body": False}]
+    messages = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def again() -> MutableMapping[str, Any]:
-        return left.pop() if left else await receive()
+        return messages.pop() if messages else await receive()
 
     return again

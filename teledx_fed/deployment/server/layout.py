@@ -14,29 +14,30 @@ from teledx_fed.deployment.server.settings import ServerDirectory
 OwnCertificate = tuple[Path | None, Path | None, Path | None]
 
 
-def init_server(home: ServerDirectory, hosts: Sequence[str], own: OwnCertificate) -> None:
-    """Create the folder; `own` is certificate, key and authority of the coordinator's own PKI, or None three times."""
-    create_folder(home.folder, "server.yaml")
-    create_authority(home.loopback)
-    issue_server_certificate(home.loopback, [])
-    certificate, key, authority = own
+def init_server(directory: ServerDirectory, hosts: Sequence[str], pki: OwnCertificate) -> None:
+    """Create the folder; `pki` is certificate, key and authority of the coordinator's own PKI, or None three times."""
+    create_folder(directory.folder, "server.yaml")
+    create_authority(directory.loopback)
+    issue_server_certificate(directory.loopback, [])
+    certificate, key, authority = pki
     if certificate and key and authority:
-        adopt(home.certificates, certificate, key, authority, hosts)
+        adopt(directory.certificates, certificate, key, authority, hosts)
     else:
-        must(not any(own), "--cert, --key and --ca", "be given together", own, "Give all three, or none.")
-        create_authority(home.certificates)
-        issue_server_certificate(home.certificates, hosts)
-    make_folder(home.runs)
-    start_log(AuditLog(home.audit, home.audit_key), hosts=list(hosts))
-    write_template("server/server.yaml", home.folder / "server.yaml", hosts="\n".join(f"  - {host}" for host in hosts))
+        must(not any(pki), "--cert, --key and --ca", "be given together", pki, "Give all three, or none.")
+        create_authority(directory.certificates)
+        issue_server_certificate(directory.certificates, hosts)
+    make_folder(directory.runs)
+    start_log(AuditLog(directory.audit, directory.audit_key), hosts=list(hosts))
+    lines = "\n".join(f"  - {host}" for host in hosts)
+    write_template("server/server.yaml", directory.folder / "server.yaml", hosts=lines)
 
 
-def renew_server(home: ServerDirectory, certificate: Path | None, key: Path | None) -> int:
+def renew_server(directory: ServerDirectory, certificate: Path | None, key: Path | None) -> int:
     """Renew with our authority, or install the own PKI's certificate; return the days until it expires."""
-    issue_server_certificate(home.loopback, [])
+    issue_server_certificate(directory.loopback, [])
     if certificate and key:
-        adopt(home.certificates, certificate, key, home.authority, home.settings.hosts)
+        adopt(directory.certificates, certificate, key, directory.authority, directory.settings.hosts)
     else:
         must(not (certificate or key), "--cert and --key", "be given together", None, "Give both, or none.")
-        issue_server_certificate(home.certificates, home.settings.hosts)
-    return days_left(home.certificate)
+        issue_server_certificate(directory.certificates, directory.settings.hosts)
+    return days_left(directory.certificate)

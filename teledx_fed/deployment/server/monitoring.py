@@ -15,27 +15,28 @@ from teledx_fed.deployment.server.overview import Overview, RunStanding, State, 
 from teledx_fed.deployment.server.settings import ServerDirectory
 
 
-def current_overview(home: ServerDirectory) -> Overview:
+def current_overview(directory: ServerDirectory) -> Overview:
     """Return the state of the federation, even if the server does not answer."""
     try:
-        return overview(home, control.nodes(home), control.runs(home))
+        return overview(directory, control.nodes(directory), control.runs(directory))
     except UnavailableError:
-        return overview(home, None, ())
+        return overview(directory, None, ())
 
 
 @contextmanager
-def monitored(home: ServerDirectory) -> Iterator[None]:
+def monitored(directory: ServerDirectory) -> Iterator[None]:
     """Serve health and metrics and report events to the webhook while the block runs."""
-    watch = home.settings.watch
-    watcher = Watcher(home.settings.hosts[0], home.folder / "told.json", watch.webhook)
+    watch = directory.settings.watch
+    watcher = Watcher(directory.settings.hosts[0], directory.folder / "reported.json", watch.webhook)
 
     def metrics() -> bytes:
-        return server_metrics(current_overview(home), expires(home.certificate) if home.certificate.exists() else None)
+        ends = expires(directory.certificate) if directory.certificate.exists() else None
+        return server_metrics(current_overview(directory), ends)
 
-    def tell() -> None:
-        watcher.tell(server_events(current_overview(home), disk(home.folder)))
+    def report_events() -> None:
+        watcher.report(server_events(current_overview(directory), disk(directory.folder)))
 
-    with watched(watch.listen, metrics, lambda: {"superlink": control.is_up(home)}), repeatedly(tell):
+    with watched(watch.listen, metrics, lambda: {"superlink": control.is_up(directory)}), repeatedly(report_events):
         yield
 
 
@@ -49,7 +50,9 @@ def _run_events(status: Overview) -> Iterator[Event]:
     if run is None or not run.state.at_work:
         return
     if run.state is State.STALLED:
-        yield Event(Kind.STALLED_RUN, run.name, f"no round has ended since {run.changed}, the last was {run.round}")
+        yield Event(
+            Kind.STALLED_RUN, run.name, f"no round has ended since {run.changed}; the last was round {run.round}"
+        )
     for site in status.sites:
         fault = fault_in(status.rounds[-1], site.name) if status.rounds else None
         if fault and site.name in status.rounds[-1].refused:
@@ -75,15 +78,15 @@ def _of_server(status: Overview, certificate: datetime | None) -> Metrics:
 
 
 def _of_run(run: RunStanding) -> Metrics:
-    yield gauges("server_run_state", "1 for that of the newest run", "state", {s: s is run.state for s in State})
+    yield gauges("server_run_state", "1 for the state of the newest run", "state", {s: s is run.state for s in State})
     yield gauge("server_run_round", "Rounds that ended in the newest run", run.round)
     if run.rounds is not None:
-        yield gauge("server_run_rounds", "Rounds that the newest run is to have", run.rounds)
+        yield gauge("server_run_rounds", "Rounds planned in the newest run", run.rounds)
     sent = {"up": run.bytes_up, "down": run.bytes_down}
     yield gauges("server_run_bytes", "Sent by sites (up) and to them (down) in the newest run", "way", sent)
 
 
 def _of_round(last: RoundReport) -> Metrics:
     sites = {"accepted": len(last.accepted), "refused": len(last.refused), "silent": len(last.silent)}
-    yield gauges("server_round_sites", "In the last round", "outcome", sites)
-    yield gauge("server_round_seconds", "What the last round took", last.seconds)
+    yield gauges("server_round_sites", "Sites in the last round", "outcome", sites)
+    yield gauge("server_round_seconds", "Duration of the last round", last.seconds)

@@ -18,7 +18,7 @@ ORDER, ROUNDS, MODEL = "order.json", "rounds.jsonl", "model.safetensors"
 AT_WORK = ("pending", "starting", "running")
 """The server's states of a run that has not ended."""
 SILENT = "no reply before the deadline"
-LENIENCE = timedelta(minutes=1)
+MARGIN = timedelta(minutes=1)
 """Extra time for a round to aggregate and write, beyond its deadline and the wait for sites."""
 
 
@@ -42,7 +42,7 @@ class Node:
     online_since: str | None = None
 
 
-class KnownRun(Protocol):
+class ServerRun(Protocol):
     """A run in the server's database."""
 
     @property
@@ -118,25 +118,25 @@ class Overview:
 
 
 def overview(
-    home: ServerDirectory, nodes: Sequence[Node] | None, known: Sequence[KnownRun], now: datetime | None = None
+    directory: ServerDirectory, nodes: Sequence[Node] | None, runs: Sequence[ServerRun], now: datetime | None = None
 ) -> Overview:
-    """Return the overview; `nodes` is None if no server answers. Of `known` runs with one name the first counts."""
+    """Return the overview; `nodes` is None if no server answers. Of runs of one name the first in `runs` counts."""
     now = now or datetime.now(UTC)
-    folders = [path for path in home.runs.iterdir() if path.is_dir()] if home.runs.is_dir() else []
-    newest = {run.run: run for run in reversed(known)}
-    runs = sorted(
-        (_run(folder, newest.get(folder.name), home.settings.wait_seconds, now) for folder in folders),
+    folders = [path for path in directory.runs.iterdir() if path.is_dir()] if directory.runs.is_dir() else []
+    newest = {run.run: run for run in reversed(runs)}
+    standings = sorted(
+        (_run(folder, newest.get(folder.name), directory.settings.wait_seconds, now) for folder in folders),
         key=lambda run: (run.state.at_work, run.changed),
         reverse=True,
     )
-    rounds = reports(home.run(runs[0].name)) if runs else ()
+    rounds = reports(directory.run(standings[0].name)) if standings else ()
     return Overview(
         time=now.isoformat(timespec="seconds"),
         up=nodes is not None,
-        certificate_days=days_left(home.certificate, now) if home.certificate.exists() else None,
-        runs=tuple(runs),
+        certificate_days=days_left(directory.certificate, now) if directory.certificate.exists() else None,
+        runs=tuple(standings),
         rounds=rounds,
-        sites=tuple(_sites(_asked(rounds) if nodes is None else nodes, rounds)),
+        sites=tuple(_sites(_nodes_of(rounds) if nodes is None else nodes, rounds)),
     )
 
 
@@ -150,19 +150,19 @@ def reports(folder: Path) -> tuple[RoundReport, ...]:
 def _report(line: str) -> RoundReport:
     """Parse a report and ignore fields that only another release has."""
     values: dict[str, Any] = json.loads(line)
-    known = {field.name: values[field.name] for field in fields(RoundReport) if field.name in values}
-    return RoundReport(**known | {name: tuple(known[name]) for name in ("accepted", "silent")})
+    fitting = {field.name: values[field.name] for field in fields(RoundReport) if field.name in values}
+    return RoundReport(**fitting | {name: tuple(fitting[name]) for name in ("accepted", "silent")})
 
 
-def _run(folder: Path, known: KnownRun | None, wait_seconds: float, now: datetime) -> RunStanding:
+def _run(folder: Path, server_run: ServerRun | None, wait_seconds: float, now: datetime) -> RunStanding:
     federation, ended, changed = _federation(folder), reports(folder), _changed(folder)
     rounds = federation.get("rounds")
     last = ended[-1].round if ended else 0
-    longest = timedelta(seconds=federation.get("deadline_seconds", 0) + wait_seconds) + LENIENCE
+    longest = timedelta(seconds=federation.get("deadline_seconds", 0) + wait_seconds) + MARGIN
     return RunStanding(
         name=folder.name,
-        state=_state(folder, known, overdue=now - changed > longest),
-        details=known.details if known else "",
+        state=_state(folder, server_run, overdue=now - changed > longest),
+        details=server_run.details if server_run else "",
         round=last if rounds is None else min(last, rounds),
         rounds=rounds,
         changed=changed.isoformat(timespec="seconds"),
@@ -172,8 +172,8 @@ def _run(folder: Path, known: KnownRun | None, wait_seconds: float, now: datetim
     )
 
 
-def _state(folder: Path, known: KnownRun | None, overdue: bool) -> State:
-    if known and known.status in AT_WORK:
+def _state(folder: Path, server_run: ServerRun | None, overdue: bool) -> State:
+    if server_run and server_run.status in AT_WORK:
         return State.STALLED if overdue else State.RUNNING
     return State.FINISHED if (folder / MODEL).exists() else State.STOPPED
 
@@ -196,7 +196,7 @@ def _sites(nodes: Iterable[Node], rounds: Sequence[RoundReport]) -> Iterable[Sit
         yield SiteStanding(node.name, node.online, node.online_since, reply, fault)
 
 
-def _asked(rounds: Sequence[RoundReport]) -> list[Node]:
+def _nodes_of(rounds: Sequence[RoundReport]) -> list[Node]:
     names = {name for report in rounds for name in (*report.accepted, *report.refused, *report.silent)}
     return [Node(name, online=False) for name in names]
 

@@ -30,7 +30,7 @@ LATER = 503
 UNSIGNED = "a request that no site signed"
 
 
-class Refused(Exception):
+class RejectedRequest(Exception):
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
         self.status, self.reason = status, reason
@@ -57,18 +57,19 @@ class RequestFilter:
     def __init__(
         self,
         app: ASGIApp,
-        known: Callable[[bytes], bool],
+        is_admitted: Callable[[bytes], bool],
         largest: int,
         a_second: float,
         refuse: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`known` returns whether a key is admitted. `largest` limits a request's bytes, `a_second` the requests of one
-        address; `refuse` is called with the reason of each refusal.
+        """Limit a request to `largest` bytes, and an address to `a_second` requests a second.
+
+        `is_admitted` returns whether a key is admitted; `refuse` is called with the reason of each refusal.
         """
-        self._app, self._known, self._largest, self._refuse, self._clock = app, known, largest, refuse, clock
-        self._most = a_second * FLOOD_SECONDS
-        self._seen: OrderedDict[tuple[bytes, bytes], float] = OrderedDict()
+        self._app, self._is_admitted, self._refuse, self._clock = app, is_admitted, refuse, clock
+        self._largest, self._most = largest, a_second * FLOOD_SECONDS
+        self._signatures: OrderedDict[tuple[bytes, bytes], float] = OrderedDict()
         self._calls: defaultdict[str, deque[float]] = defaultdict(deque)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -77,36 +78,36 @@ class RequestFilter:
         try:
             largest = self._largest_of(scope)
             await self._app(scope, _bounded(receive, largest), send)
-        except Refused as refused:
-            self._refuse(refused.reason)
-            await _answer(send, refused)
+        except RejectedRequest as rejection:
+            self._refuse(rejection.reason)
+            await _answer(send, rejection)
 
     def _largest_of(self, scope: Scope) -> int:
         """Return the size limit of this request, after a check of its declared length; its body is not read."""
         now = self._clock()
         if not scope["path"].startswith(FLEET):
-            raise Refused(404, "a call that is not for hospitals")
+            raise RejectedRequest(404, "a call that is not for hospitals")
         if self._floods(scope["client"][0], now):
-            raise Refused(LATER, "too many requests from one address")
+            raise RejectedRequest(LATER, "too many requests from one address")
         key, moment = _signed(scope["headers"])
-        known = self._known(key)
-        if not known:
+        admitted = self._is_admitted(key)
+        if not admitted:
             self._report_unknown_key(key, scope["path"])
-        if known and self._is_replayed((key, moment), now):
-            raise Refused(UNAUTHENTICATED, "a message that came before")
-        largest = self._largest if known else ACTIVATE_BYTES
+        if admitted and self._is_replayed((key, moment), now):
+            raise RejectedRequest(UNAUTHENTICATED, "a request that was sent before")
+        largest = self._largest if admitted else ACTIVATE_BYTES
         length = dict(scope["headers"]).get(b"content-length", b"0")
         if not length.isdigit() or len(length) > LONGEST_NUMBER:
-            raise Refused(400, "a request whose length is no number")
+            raise RejectedRequest(400, "a request whose length is not a number")
         if int(length) > largest:
-            raise Refused(413, "a request that is too large")
+            raise RejectedRequest(413, "a request that is too large")
         return largest
 
     def _report_unknown_key(self, key: bytes, path: str) -> None:
         """Report a key that is not admitted. Flower answers its first call and logs nothing."""
         reason = f"a key that is not admitted: {fingerprint(key)}"
         if path != ACTIVATE:
-            raise Refused(UNAUTHENTICATED, reason)
+            raise RejectedRequest(UNAUTHENTICATED, reason)
         self._refuse(reason)
 
     def _floods(self, address: str, now: float) -> bool:
@@ -122,11 +123,11 @@ class RequestFilter:
         return False
 
     def _is_replayed(self, signed: tuple[bytes, bytes], now: float) -> bool:
-        while self._seen and next(iter(self._seen.values())) < now - REPLAY_SECONDS:
-            self._seen.popitem(last=False)
-        if signed in self._seen:
+        while self._signatures and next(iter(self._signatures.values())) < now - REPLAY_SECONDS:
+            self._signatures.popitem(last=False)
+        if signed in self._signatures:
             return True
-        self._seen[signed] = now
+        self._signatures[signed] = now
         return False
 
 
@@ -135,34 +136,34 @@ def _signed(headers: Sequence[tuple[bytes, bytes]]) -> tuple[bytes, bytes]:
 
     An attacker cannot write them in another form, as is possible with a signature.
     """
-    given = {name: [value for key, value in headers if key == name] for name in (KEY, TIMESTAMP, SIGNATURE)}
+    values = {name: [value for key, value in headers if key == name] for name in (KEY, TIMESTAMP, SIGNATURE)}
     try:
-        ((key,), (moment,), (signature,)) = given.values()
+        ((key,), (moment,), (signature,)) = values.values()
         key, signature = b64decode(key, validate=True), b64decode(signature, validate=True)
     except ValueError as error:
-        raise Refused(UNAUTHENTICATED, UNSIGNED) from error
+        raise RejectedRequest(UNAUTHENTICATED, UNSIGNED) from error
     if not is_signed_by(key, moment, signature):
-        raise Refused(UNAUTHENTICATED, UNSIGNED)
+        raise RejectedRequest(UNAUTHENTICATED, UNSIGNED)
     return key, moment
 
 
 def _bounded(receive: Receive, largest: int) -> Receive:
     """Limit a body that arrives in pieces without a declared length."""
-    left = largest
+    remaining = largest
 
     async def bounded() -> MutableMapping[str, Any]:
-        nonlocal left
+        nonlocal remaining
         message = await receive()
-        left -= len(message.get("body", b""))
-        if left < 0:
-            raise Refused(413, "a request that is too large")
+        remaining -= len(message.get("body", b""))
+        if remaining < 0:
+            raise RejectedRequest(413, "a request that is too large")
         return message
 
     return bounded
 
 
-async def _answer(send: Send, refused: Refused) -> None:
-    body = refused.reason.encode()
+async def _answer(send: Send, rejection: RejectedRequest) -> None:
+    body = rejection.reason.encode()
     headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": refused.status, "headers": headers})
+    await send({"type": "http.response.start", "status": rejection.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

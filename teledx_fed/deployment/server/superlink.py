@@ -41,50 +41,50 @@ ENVIRONMENT = {
     "NO_PROXY": "127.0.0.1,localhost",
 }
 OBJECTIONS = {
-    "TLSV1_ALERT_UNKNOWN_CA": "a hospital holds the ca.crt of another authority",
-    "SSLV3_ALERT_CERTIFICATE_EXPIRED": "to a hospital the server's certificate has expired",
-    "SSLV3_ALERT_BAD_CERTIFICATE": "a hospital calls the server by a name that is not in its certificate",
+    "TLSV1_ALERT_UNKNOWN_CA": "a hospital has the ca.crt of another authority",
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": "a hospital rejects the server's certificate as expired",
+    "SSLV3_ALERT_BAD_CERTIFICATE": "a hospital uses a server name that is not in the certificate",
 }
 """Why a client rejects the server's certificate, by the TLS alert that it sends (RFC 8446, 6.2)."""
 POLL_SECONDS = 0.2
 
 
-def serve(home: ServerDirectory, when_up: Callable[[], None], say: Callable[[str], None]) -> NoReturn:
-    """Serve until a signal. `when_up` is called once both ports answer, `say` with the reason of each refusal.
+def serve(directory: ServerDirectory, when_up: Callable[[], None], report: Callable[[str], None]) -> NoReturn:
+    """Serve until a signal. `when_up` is called once both ports answer, `report` with the reason of each refusal.
 
     uvicorn raises the signal again when it has stopped: `serve` never returns. A `ConfigurationError` if a port is
     taken or a certificate is missing.
     """
-    settings = home.settings
+    settings = directory.settings
     commands = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # flower-superexec is there
-    os.environ.update(ENVIRONMENT, FLWR_HOME=str(home.flower.absolute()), PATH=commands)
-    os.environ[HOME] = str(home.folder.absolute())
-    make_folder(home.database.parent)
-    flower = create_app(_config(home), SuperLinkLifespan)
-    audit = AuditLog(home.audit, home.audit_key)
+    os.environ.update(ENVIRONMENT, FLWR_HOME=str(directory.flower.absolute()), PATH=commands)
+    os.environ[HOME] = str(directory.folder.absolute())
+    make_folder(directory.database.parent)
+    flower = create_app(_config(directory), SuperLinkLifespan)
+    audit = AuditLog(directory.audit, directory.audit_key)
 
-    def turned_away(reason: str) -> None:
+    def report_refusal(reason: str) -> None:
         audit.append("refused", what="request", reason=reason)
-        say(f"turned away: {reason}")
+        report(f"refused: {reason}")
 
     def state() -> LinkState:
-        found: LinkState = flower.state.linkstate_factory.state()
-        return found
+        link_state: LinkState = flower.state.linkstate_factory.state()
+        return link_state
 
     def is_admitted(key: bytes) -> bool:
         return state().get_node_id_by_public_key(key) is not None
 
-    refuse = LogLimiter(turned_away)
+    refuse = LogLimiter(report_refusal)
     largest, a_second = int(settings.largest_request_mib * 2**20), settings.requests_a_second
     app = Journal(flower, audit, state, sha256(bundle()).hexdigest())
     filtered = RequestFilter(app, is_admitted, largest, a_second, refuse)
-    public = _server(filtered, home.certificates, settings.listen, settings.port, lifespan="off", refuse=refuse)
-    private = _server(app, home.loopback, LOOPBACK, settings.control_port, lifespan="on")
-    _load(public, home.certificates)
-    _load(private, home.loopback)
+    public = _server(filtered, directory.certificates, settings.listen, settings.port, lifespan="off", refuse=refuse)
+    private = _server(app, directory.loopback, LOOPBACK, settings.control_port, lifespan="on")
+    _load(public, directory.certificates)
+    _load(private, directory.loopback)
     threading.Thread(target=_run, args=(public, private), name="hospitals", daemon=True).start()
-    threading.Thread(target=_wait, args=(home, public, when_up), name="health", daemon=True).start()
-    with repeatedly(partial(_renew, public, home.certificates)):
+    threading.Thread(target=_wait, args=(directory, public, when_up), name="health", daemon=True).start()
+    with repeatedly(partial(_renew, public, directory.certificates)):
         _run(private, public)
     raise ConfigurationError(
         f"port and control_port must be free, got {settings.port} and {settings.control_port}: a listener ended. "
@@ -111,8 +111,8 @@ def _run(server: uvicorn.Server, other: uvicorn.Server) -> None:
         other.should_exit = True
 
 
-def _wait(home: ServerDirectory, public: uvicorn.Server, when_up: Callable[[], None]) -> None:
-    while not (public.started and is_up(home)):
+def _wait(directory: ServerDirectory, public: uvicorn.Server, when_up: Callable[[], None]) -> None:
+    while not (public.started and is_up(directory)):
         time.sleep(POLL_SECONDS)
     when_up()
 
@@ -133,7 +133,7 @@ def _server(
 ) -> uvicorn.Server:
     def listening(config: uvicorn.Config, usual: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
         context = usual()
-        context.sslobject_class = _telling(refuse)
+        context.sslobject_class = _handshake_reporting(refuse)
         return context
 
     config = uvicorn.Config(
@@ -152,7 +152,7 @@ def _server(
     return uvicorn.Server(config)
 
 
-def _telling(refuse: Callable[[str], None]) -> type[ssl.SSLObject]:
+def _handshake_reporting(refuse: Callable[[str], None]) -> type[ssl.SSLObject]:
     """Report a client that rejects the certificate: it closes the connection before it sends a request."""
 
     class Handshake(ssl.SSLObject):
@@ -167,14 +167,14 @@ def _telling(refuse: Callable[[str], None]) -> type[ssl.SSLObject]:
     return Handshake
 
 
-def _config(home: ServerDirectory) -> SuperLinkLifespanConfig:
+def _config(directory: ServerDirectory) -> SuperLinkLifespanConfig:
     """Return the configuration of `flower-superlink` for the loopback, with TLS and site keys required."""
-    authority, certificate, key = (home.loopback / name for name in ("ca.crt", "server.crt", "server.key"))
+    authority, certificate, key = (directory.loopback / name for name in ("ca.crt", "server.crt", "server.key"))
     return SuperLinkLifespanConfig(
-        control_address=f"{LOOPBACK}:{home.settings.control_port}",
+        control_address=f"{LOOPBACK}:{directory.settings.control_port}",
         health_server_address=None,
         host=LOOPBACK,
-        port=home.settings.control_port,
+        port=directory.settings.control_port,
         insecure=False,
         certificates=(read(authority), read(certificate), read(key)),
         superexec_auth_secret=None,
@@ -190,7 +190,7 @@ def _config(home: ServerDirectory) -> SuperLinkLifespanConfig:
         ssl_ca_certfile=str(authority.absolute()),
         ssl_certfile=str(certificate.absolute()),
         ssl_keyfile=str(key.absolute()),
-        database=str(home.database.absolute()),
+        database=str(directory.database.absolute()),
         isolation=ISOLATION_MODE_SUBPROCESS,
         runtime_dependency_install=False,
     )

@@ -24,24 +24,25 @@ from teledx_fed.training.worker import Worker
 CONFIG = "config.yaml"
 
 
-def adopt(home: SiteDirectory, model: Path, reporter: Reporter) -> None:
+def adopt(directory: SiteDirectory, model: Path, reporter: Reporter) -> None:
     """Make `model` the champion: a run's model.safetensors, with its config.yaml beside it, from the coordinator.
 
     Thresholds are chosen on the hospital's validation set, and with pooled.json if that has too few diseased eyes.
     They are reported with their test results. The old champion is kept as `champion-before`.
     """
-    with exclusive(home.state / "adopt.lock"):
-        _adopt(home, model, reporter)
+    with exclusive(directory.state / "adopt.lock"):
+        _adopt(directory, model, reporter)
 
 
-def _adopt(home: SiteDirectory, model: Path, reporter: Reporter) -> None:
+def _adopt(directory: SiteDirectory, model: Path, reporter: Reporter) -> None:
     config = model.with_name(CONFIG)
     must(model.is_file() and config.is_file(), "model", f"lie beside the run's {CONFIG}", str(model), "Ask for both.")
-    asked = load(config)
-    settings = own_settings(replace(asked, model=replace(asked.model, initial="file", file=str(model))), home)
+    run_settings = load(config)
+    start = replace(run_settings.model, initial="file", file=str(model))
+    settings = own_settings(replace(run_settings, model=start), directory)
     worker = Worker(place(build(settings.model, settings.seed), settings, reporter))
-    key, without = home.split_key.read_bytes(), lineage.excluded(home)
-    site = hospitals(settings, home.state, reporter, key, without)[home.settings.name]
+    key, withdrawn = directory.split_key.read_bytes(), lineage.excluded(directory)
+    site = hospitals(settings, directory.state, reporter, key, withdrawn)[directory.settings.name]
     pooled = read_pooled(model)
     if pooled is None:
         reporter.message(
@@ -52,17 +53,18 @@ def _adopt(home: SiteDirectory, model: Path, reporter: Reporter) -> None:
     (points,) = tested.points["federated"][site.name]
     for line in lines(points):
         reporter.message(line)
-    coming = home.champion.with_name("champion-coming")
-    shutil.rmtree(coming, ignore_errors=True)
-    trained: TrainingFacts = {"network": settings.model.name, "rounds": asked.federation.rounds, "seed": asked.seed}
-    write_site_bundle(worker, site, worker.initial, points, settings.data, trained, coming)
-    _replace(home.champion, coming)
-    AuditLog(home.audit, home.audit_key).append("adopted", model=model.name)
+    new = directory.champion.with_name("champion-coming")
+    shutil.rmtree(new, ignore_errors=True)
+    rounds, seed = run_settings.federation.rounds, run_settings.seed
+    trained: TrainingFacts = {"network": settings.model.name, "rounds": rounds, "seed": seed}
+    write_site_bundle(worker, site, worker.initial, points, settings.data, trained, new)
+    _replace(directory.champion, new)
+    AuditLog(directory.audit, directory.audit_key).append("adopted", model=model.name)
 
 
-def _replace(champion: Path, coming: Path) -> None:
+def _replace(champion: Path, new: Path) -> None:
     before = champion.with_name("champion-before")
     if champion.exists():
         shutil.rmtree(before, ignore_errors=True)
         champion.rename(before)
-    coming.rename(champion)
+    new.rename(champion)

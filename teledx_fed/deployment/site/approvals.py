@@ -33,7 +33,7 @@ class Approval:
 
 
 def approve(
-    home: SiteDirectory, plan: Plan, reference: str, expires: str, runs: int = 1, model: Path | None = None
+    directory: SiteDirectory, plan: Plan, reference: str, expires: str, runs: int = 1, model: Path | None = None
 ) -> Approval:
     """Approve a plan for `runs` more runs. A `ConfigurationError` if limits in site.yaml forbid it.
 
@@ -42,7 +42,7 @@ def approve(
     `model` is the file that a run starts from, if the plan names one that the hospital does not have yet.
     """
     check_terms(reference, expires, runs)
-    refused = plan_refusal(plan.asked(_start_of(home, plan, model)), home.settings.limits)
+    refused = plan_refusal(plan.run_settings(_start_of(directory, plan, model)), directory.settings.limits)
     must(
         refused is None,
         "PLAN",
@@ -50,10 +50,10 @@ def approve(
         refused and refused.value,
         "Ask the coordinator for another plan: the limits protect your patients.",
     )
-    approval = Approval(plan, reference, _day(expires), len(questions.runs_of(home, plan.digest)) + runs)
-    kept = {**asdict(approval), "plan": json.loads(plan.text), "expires": expires}
-    private_files.write(home.approval(plan.digest), json.dumps(kept, indent=1).encode(), replace=True)
-    AuditLog(home.audit, home.audit_key).append(
+    approval = Approval(plan, reference, _day(expires), len(questions.runs_of(directory, plan.digest)) + runs)
+    values = {**asdict(approval), "plan": json.loads(plan.text), "expires": expires}
+    private_files.write(directory.approval(plan.digest), json.dumps(values, indent=1).encode(), replace=True)
+    AuditLog(directory.audit, directory.audit_key).append(
         "approved", plan=plan.digest, reference=reference, expires=expires, runs=approval.runs
     )
     return approval
@@ -61,55 +61,57 @@ def approve(
 
 def check_terms(reference: str, expires: str, runs: int) -> None:
     """Check the terms of an approval, whatever the plan. A `ConfigurationError` names the invalid one."""
-    must(reference.strip() != "", "--reference", "name the ethics vote or contract", reference, "Say --reference.")
+    must(reference.strip() != "", "--reference", "name the ethics vote or contract", reference, "Give --reference.")
     must(_day(expires) >= date.today(), "--expires", "be a future date", expires, "Write it as 2027-01-31.")
     within("--runs", runs, 0, 1000)
 
 
-def withdraw(home: SiteDirectory, plan: str) -> Approval:
+def withdraw(directory: SiteDirectory, plan: str) -> Approval:
     """Withdraw an approval; `plan` is a plan's file, or the start of its digest."""
-    start = read(Path(plan)).digest if Path(plan).is_file() else plan
-    meant = [approval for approval in approvals(home) if start and approval.plan.digest.startswith(start)]
-    must(len(meant) == 1, "PLAN", "be an approved plan", plan, "See python -m sites approvals.")
-    home.approval(meant[0].plan.digest).unlink()
-    AuditLog(home.audit, home.audit_key).append("withdrawn", plan=meant[0].plan.digest)
-    return meant[0]
+    digest = read(Path(plan)).digest if Path(plan).is_file() else plan
+    matches = [approval for approval in approvals(directory) if digest and approval.plan.digest.startswith(digest)]
+    must(len(matches) == 1, "PLAN", "be an approved plan", plan, "See python -m sites approvals.")
+    directory.approval(matches[0].plan.digest).unlink()
+    AuditLog(directory.audit, directory.audit_key).append("withdrawn", plan=matches[0].plan.digest)
+    return matches[0]
 
 
-def find(home: SiteDirectory, digest: str) -> Approval | None:
+def find(directory: SiteDirectory, digest: str) -> Approval | None:
     """Return the approval of a plan by its whole digest."""
-    file = home.approval(digest) if DIGEST.fullmatch(digest) else None
+    file = directory.approval(digest) if DIGEST.fullmatch(digest) else None
     return _read(file) if file is not None and file.exists() else None
 
 
-def approvals(home: SiteDirectory) -> Iterator[Approval]:
-    yield from (_read(file) for file in sorted(home.approvals.glob("*.json")))
+def approvals(directory: SiteDirectory) -> Iterator[Approval]:
+    yield from (_read(file) for file in sorted(directory.approvals.glob("*.json")))
 
 
-def start_held(home: SiteDirectory, plan: Plan) -> Path | None:
+def local_start(directory: SiteDirectory, plan: Plan) -> Path | None:
     """Return the hospital's copy of the model file that the plan starts from, or None; it is hashed each time."""
-    kept = (home.model(plan.file or ""), home.champion / "model.safetensors")
-    return next((file for file in kept if file.is_file() and sha256_of(file) == plan.file), None)
+    copies = (directory.model(plan.file or ""), directory.champion / "model.safetensors")
+    return next((file for file in copies if file.is_file() and sha256_of(file) == plan.file), None)
 
 
-def _start_of(home: SiteDirectory, plan: Plan, model: Path | None) -> Path | None:
+def _start_of(directory: SiteDirectory, plan: Plan, model: Path | None) -> Path | None:
     if plan.file is None:
-        must(model is None, "--model", "be left out where the plan starts from no file", str(model), "Leave it out.")
+        must(model is None, "--model", "be left out if the plan starts from no file", str(model), "Leave it out.")
         return None
     if model is not None:
-        found = sha256_of(model)
-        must(found == plan.file, "--model", f"have the SHA-256 {plan.file}", found, "Ask for the file again.")
-        private_files.write(home.model(found), model.read_bytes(), replace=True)
-    held = start_held(home, plan)
-    must(held is not None, "PLAN", "start from a model that is held here", plan.file, "Name its file with --model.")
-    return held
+        digest = sha256_of(model)
+        must(digest == plan.file, "--model", f"have the SHA-256 {plan.file}", digest, "Ask for the file again.")
+        private_files.write(directory.model(digest), model.read_bytes(), replace=True)
+    start = local_start(directory, plan)
+    must(
+        start is not None, "PLAN", "start from a model that this hospital has", plan.file, "Name its file with --model."
+    )
+    return start
 
 
 def _read(file: Path) -> Approval:
-    kept = json.loads(private_files.read(file))
-    plan = Plan.parse(json.dumps(kept["plan"]))
-    must(plan.digest == file.stem, str(file), "hold the plan that it is named by", plan.digest, "Approve it again.")
-    return Approval(plan, str(kept["reference"]), _day(kept["expires"]), int(kept["runs"]))
+    values = json.loads(private_files.read(file))
+    plan = Plan.parse(json.dumps(values["plan"]))
+    must(plan.digest == file.stem, str(file), "hold the plan in its name", plan.digest, "Approve it again.")
+    return Approval(plan, str(values["reference"]), _day(values["expires"]), int(values["runs"]))
 
 
 def _day(text: str) -> date:

@@ -10,17 +10,17 @@ BYTES_A_PIXEL = 3
 GB = 1e9
 
 
-def needed(home: SiteDirectory, photographs: int, side: int) -> int:
+def needed(directory: SiteDirectory, photographs: int, side: int) -> int:
     """Return the bytes for photographs of `side` × `side` pixels, less those that are already prepared."""
-    held = sum(file.stat().st_size for file in home.cache.glob(f"{side}px-*/??/*.npy"))
-    return max(0, photographs * side**2 * BYTES_A_PIXEL - held)
+    prepared = sum(file.stat().st_size for file in directory.cache.glob(f"{side}px-*/??/*.npy"))
+    return max(0, photographs * side**2 * BYTES_A_PIXEL - prepared)
 
 
-def has_room(home: SiteDirectory, settings: Settings) -> bool:
+def has_room(directory: SiteDirectory, settings: Settings) -> bool:
     """Compare `limits.cache` and `limits.disk` with the need, before any photograph is decoded."""
-    own, limits = home.settings, home.settings.limits
-    listed, _ = read(own.name, own.data.source)
-    more = needed(home, len(listed.examples), settings.data.image_size)
-    taken = sum(file.stat().st_size for file in home.cache.rglob("*") if file.is_file())
-    free = shutil.disk_usage(home.cache if home.cache.exists() else home.folder).free
+    site_settings, limits = directory.settings, directory.settings.limits
+    listed, _ = read(site_settings.name, site_settings.data.source)
+    more = needed(directory, len(listed.examples), settings.data.image_size)
+    taken = sum(file.stat().st_size for file in directory.cache.rglob("*") if file.is_file())
+    free = shutil.disk_usage(directory.cache if directory.cache.exists() else directory.folder).free
     return taken + more <= limits.cache * GB and free - more >= limits.disk * GB

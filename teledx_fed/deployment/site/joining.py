@@ -31,80 +31,83 @@ GRACE_SECONDS = 10.0
 DRIVER = Path("/proc/driver/nvidia/version")
 
 
-def join(home: SiteDirectory, say: Callable[[str], None], node: int | None = None) -> None:
+def join(directory: SiteDirectory, report: Callable[[str], None], node: int | None = None) -> None:
     """Take part until a signal. A `ConfigurationError` if site.yaml is wrong, a `RefusedError` if `join` runs already.
 
     `node` is the port of a SuperNode that another user runs with `connect`.
     """
-    assert home.settings.name
-    with exclusive(_lock(home)), stopped_by_signal() as stop:
-        bound_memory(home)
-        write_text(_pid(home), str(os.getpid()))
+    assert directory.settings.name
+    with exclusive(_lock(directory)), stopped_by_signal() as stop:
+        bound_memory(directory)
+        write_text(_pid(directory), str(os.getpid()))
         tally = Tally()
         try:
-            with _supernode(home, stop, say, node) as supernode, _watched(home, supernode, tally):
-                handler = MessageHandler(home, AuditLog(home.audit, home.audit_key), tally)
-                serve(lambda: supernode.port, home.executor_key, handler, lambda: not stop.is_set())
+            with _supernode(directory, stop, report, node) as supernode, _watched(directory, supernode, tally):
+                handler = MessageHandler(directory, AuditLog(directory.audit, directory.audit_key), tally)
+                serve(lambda: supernode.port, directory.executor_key, handler, lambda: not stop.is_set())
         finally:
-            _pid(home).unlink(missing_ok=True)
+            _pid(directory).unlink(missing_ok=True)
 
 
-def connect(home: SiteDirectory, port: int, say: Callable[[str], None]) -> None:
+def connect(directory: SiteDirectory, port: int, report: Callable[[str], None]) -> None:
     """Run the SuperNode until a signal, for a worker of another user; it needs no access to photographs."""
-    with exclusive(home.state / "connect.lock"), stopped_by_signal() as stop:
-        SuperNodeSupervisor(home, lambda: port, stop, say).run()
+    with exclusive(directory.state / "connect.lock"), stopped_by_signal() as stop:
+        SuperNodeSupervisor(directory, lambda: port, stop, report).run()
 
 
-def bound_memory(home: SiteDirectory) -> None:
+def bound_memory(directory: SiteDirectory) -> None:
     """Limit this process to `limits.memory` (GB), but not with a GPU, whose driver maps more memory than it uses.
 
     With a GPU, `limits.gpu_memory` and the systemd unit limit it.
     """
-    if home.settings.device == "cpu" or not DRIVER.exists():
+    if directory.settings.device == "cpu" or not DRIVER.exists():
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-        most = int(home.settings.limits.memory * 1e9)
+        most = int(directory.settings.limits.memory * 1e9)
         resource.setrlimit(resource.RLIMIT_DATA, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
 
 
 @contextmanager
 def _supernode(
-    home: SiteDirectory, stop: Event, say: Callable[[str], None], node: int | None
+    directory: SiteDirectory, stop: Event, report: Callable[[str], None], node: int | None
 ) -> Iterator["SuperNodeSupervisor | ExternalSuperNode"]:
     if node is not None:
         yield ExternalSuperNode(node)
         return
-    companion = SuperNodeSupervisor(home, _free_port, stop, say)
-    companion.start()
+    supervisor = SuperNodeSupervisor(directory, _free_port, stop, report)
+    supervisor.start()
     try:
-        yield companion
+        yield supervisor
     finally:
         stop.set()
-        companion.join()
+        supervisor.join()
 
 
 @contextmanager
-def _watched(home: SiteDirectory, supernode: "SuperNodeSupervisor | ExternalSuperNode", tally: Tally) -> Iterator[None]:
-    watch = home.settings.watch
-    watcher = Watcher(home.settings.name, home.state / "told.json", watch.webhook)
+def _watched(
+    directory: SiteDirectory, supernode: "SuperNodeSupervisor | ExternalSuperNode", tally: Tally
+) -> Iterator[None]:
+    watch = directory.settings.watch
+    watcher = Watcher(directory.settings.name, directory.state / "reported.json", watch.webhook)
 
-    def tell() -> None:
-        watcher.tell(site_events(supernode.up, tally.failing, days_left(home.authority), disk(home.folder)))
+    def report_events() -> None:
+        watcher.report(site_events(supernode.up, tally.failing, days_left(directory.authority), disk(directory.folder)))
 
     def metrics() -> bytes:
-        return site_metrics(tally, supernode.up, disk(home.folder), expires(home.authority))
+        return site_metrics(tally, supernode.up, disk(directory.folder), expires(directory.authority))
 
-    with watched(watch.listen, metrics, lambda: {"supernode": supernode.up}), repeatedly(tell):
+    with watched(watch.listen, metrics, lambda: {"supernode": supernode.up}), repeatedly(report_events):
         yield
 
 
-def leave(home: SiteDirectory) -> None:
+def leave(directory: SiteDirectory) -> None:
     """Stop the `join` of this folder. A `ConfigurationError` if none runs."""
-    if not _has_joined(home) or not _pid(home).exists():
+    if not _has_joined(directory) or not _pid(directory).exists():
         raise ConfigurationError(
-            f"{home.folder} must be of a hospital that has joined, got one that has not. Nothing to leave."
+            f"{directory.folder} must be of a hospital that has joined, got one without a running join. "
+            "There is nothing to stop."
         )
-    os.kill(int(_pid(home).read_text()), signal.SIGTERM)
-    while _pid(home).exists():
+    os.kill(int(_pid(directory).read_text()), signal.SIGTERM)
+    while _pid(directory).exists():
         time.sleep(0.1)
 
 
@@ -127,13 +130,15 @@ def stopped_by_signal() -> Iterator[Event]:
 class SuperNodeSupervisor(Thread):
     """Keeps a SuperNode running: restarts it when it ends, after pauses that grow while it ends soon again.
 
-    `a_port` returns the port. `join` uses a new port each time, because another program may use the old one.
+    `choose_port` returns the port. `join` uses a new port each time, because another program may use the old one.
     """
 
-    def __init__(self, home: SiteDirectory, a_port: Callable[[], int], stop: Event, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, directory: SiteDirectory, choose_port: Callable[[], int], stop: Event, report: Callable[[str], None]
+    ) -> None:
         super().__init__(name="supernode")
-        self.port, self._a_port = a_port(), a_port
-        self._home, self._stop_event, self._say = home, stop, say
+        self.port, self._choose_port = choose_port(), choose_port
+        self._directory, self._stop_event, self._report = directory, stop, report
         self._node: subprocess.Popen[bytes] | None = None
 
     @property
@@ -144,16 +149,16 @@ class SuperNodeSupervisor(Thread):
         pause = FIRST_PAUSE
         while not self._stop_event.is_set():
             began = time.monotonic()
-            self._node = launch(self._home, self.port)
+            self._node = launch(self._directory, self.port)
             while self._node.poll() is None and not self._stop_event.wait(0.2):
                 pass
             if self._stop_event.is_set():
                 _end(self._node)
                 return
             pause = FIRST_PAUSE if time.monotonic() - began > LONGEST_PAUSE else min(2 * pause, LONGEST_PAUSE)
-            self._say(f"{exit_reason(self._home)} It is tried again in {pause:g} s.")
+            self._report(f"{exit_reason(self._directory)} Next attempt in {pause:g} s.")
             self._stop_event.wait(pause)
-            self.port = self._a_port()
+            self.port = self._choose_port()
 
 
 @dataclass(frozen=True)
@@ -182,18 +187,18 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _has_joined(home: SiteDirectory) -> bool:
+def _has_joined(directory: SiteDirectory) -> bool:
     """Ask for the lock, because a process that was killed leaves its number, which may be another's by now."""
     try:
-        with exclusive(_lock(home)):
+        with exclusive(_lock(directory)):
             return False
     except RefusedError:
         return True
 
 
-def _lock(home: SiteDirectory) -> Path:
-    return home.state / "join.lock"
+def _lock(directory: SiteDirectory) -> Path:
+    return directory.state / "join.lock"
 
 
-def _pid(home: SiteDirectory) -> Path:
-    return home.state / "join.pid"
+def _pid(directory: SiteDirectory) -> Path:
+    return directory.state / "join.pid"

@@ -11,15 +11,15 @@ from teledx_fed.deployment.common.settings import checked_address, checked_name
 from teledx_fed.deployment.site.settings import SiteDirectory
 
 
-def init_site(home: SiteDirectory, name: str, server: str, authority: Path) -> None:
+def init_site(directory: SiteDirectory, name: str, server: str, authority: Path) -> None:
     checked_name("--name", name)
     checked_address("--server", server)
     must(authority.is_file(), "--ca", "be the file that the coordinator gave", str(authority), "Ask for ca.crt.")
-    create_folder(home.folder, "site.yaml")
-    create_site_keys(home.private_key, home.public_key, name)
-    for secret in (home.split_key, home.executor_key):
+    create_folder(directory.folder, "site.yaml")
+    create_site_keys(directory.private_key, directory.public_key, name)
+    for secret in (directory.split_key, directory.executor_key):
         create_secret(secret)
-    write_bytes(home.authority, authority.read_bytes())
-    make_folder(home.state)
-    start_log(AuditLog(home.audit, home.audit_key), name=name, server=server)
-    write_template("site/site.yaml", home.folder / "site.yaml", name=name, server=server)
+    write_bytes(directory.authority, authority.read_bytes())
+    make_folder(directory.state)
+    start_log(AuditLog(directory.audit, directory.audit_key), name=name, server=server)
+    write_template("site/site.yaml", directory.folder / "site.yaml", name=name, server=server)

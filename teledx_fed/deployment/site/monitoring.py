@@ -28,7 +28,7 @@ class Tally:
 
     def count(self, kind: str, outcome: Outcome, sent: int = 0) -> None:
         """Count a message of a kind such as `query.counts`, with the bytes of the answer."""
-        kind = known if (known := kind.partition(".")[0]) in KINDS else "other"
+        kind = group if (group := kind.partition(".")[0]) in KINDS else "other"
         self.messages[kind, outcome] += 1
         self.sent += sent
         self.last = time.monotonic()
@@ -49,8 +49,8 @@ def site_metrics(tally: Tally, supernode_up: bool, space: Disk, authority: datet
 
 def _of_site(tally: Tally, supernode_up: bool, space: Disk, authority: datetime | None) -> Metrics:
     yield counters("site_messages", "By kind and outcome", ("kind", "outcome"), tally.messages)
-    yield counter("site_sent_bytes", "What left in answers", tally.sent)
+    yield counter("site_sent_bytes", "Bytes of answers that left", tally.sent)
     yield gauge("site_quiet_seconds", "Since the last message, or since the start", time.monotonic() - tally.last)
     yield gauge("site_supernode_up", "Whether the SuperNode runs", supernode_up)
     yield gauge("site_disk_free_bytes", "Where the site's folder lies", space.free)
-    yield from expiry("site_authority_certificate", "the certificate that vouches for the server", authority)
+    yield from expiry("site_authority_certificate", "the certificate of the server's authority", authority)

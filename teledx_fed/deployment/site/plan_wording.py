@@ -35,12 +35,12 @@ UNCHECKED = (
 NAMES, WIDTH = 16, 110
 
 
-def page(plan: Plan, own: SiteSettings, runs: int) -> list[str]:
+def page(plan: Plan, site_settings: SiteSettings, runs: int) -> list[str]:
     """Return the lines of text; `runs` is the number of runs of the plan that this hospital would answer."""
-    asked = plan.asked(None if plan.file is None else Path(plan.file))
+    settings = plan.run_settings(None if plan.file is None else Path(plan.file))
     about = " ".join(f"of release {plan.release}, for: {plan.purpose}".split())
     lines = [f"Plan {plan.digest}", _wrapped(about, 2), ""]
-    lines += [_wrapped(f"{name:{NAMES}}{text}", NAMES) for name, text in _facts(plan, asked, own, runs)]
+    lines += [_wrapped(f"{name:{NAMES}}{text}", NAMES) for name, text in _facts(plan, settings, site_settings, runs)]
     return [*lines, "", "What this machine cannot check:", *(_wrapped(f"- {line}", 2) for line in UNCHECKED)]
 
 
@@ -48,49 +48,51 @@ def _wrapped(line: str, indent: int) -> str:
     return fill(line, WIDTH, subsequent_indent=" " * indent)
 
 
-def _facts(plan: Plan, asked: Settings, own: SiteSettings, runs: int) -> Iterator[tuple[str, str]]:
-    model, training, limits = asked.model, asked.training, own.limits
+def _facts(plan: Plan, settings: Settings, site_settings: SiteSettings, runs: int) -> Iterator[tuple[str, str]]:
+    model, training, limits = settings.model, settings.training, site_settings.limits
     trained = FROZEN.get(model.freeze, f"all but its first {model.freeze} blocks")
     oedema = ", and oedema" if model.oedema else ""
     yield "network", f"{model.name}; output: {head_of(model.head).description}{oedema}"
-    yield "photographs", f"prepared at {asked.data.image_size} × {asked.data.image_size} pixels"
+    yield "photographs", f"prepared at {settings.data.image_size} × {settings.data.image_size} pixels"
     yield "what is trained", f"{trained}; BatchNorm statistics: {model.batch_norm}"
-    start = STARTS[model.initial].format(seed=asked.seed, file=plan.file)
+    start = STARTS[model.initial].format(seed=settings.seed, file=plan.file)
     yield "begins with", f"{start}. {OWN_FILE if model.initial == 'file' else OWN_BUILD}"
     yield (
         "optimizer",
         f"{OPTIMIZERS[training.optimizer]}; learning rate {training.learning_rate:g}, {training.schedule}",
     )
     fewest = f"refused with fewer than {limits.training_patients} training patients or {limits.steps[0]} steps"
-    yield "a round", f"{_passes(training.epochs)} over your training patients' photographs, {_steps(asked)}; {fewest}"
-    yield "how long", f"at most {asked.federation.rounds} rounds, each asked once, in {_runs(runs)}"
-    yield "your split", f"your own: {own.partition.validation:.0%} validate, {own.partition.test:.0%} test (site.yaml)"
-    yield "combined by", f"{asked.strategy.name} at the coordinator, who sees your update on its own"
-    cell = own.outbound.min_patients
+    passes = f"{_passes(training.epochs)} over your training patients' photographs"
+    yield "a round", f"{passes}, {_steps(settings)}; {fewest}"
+    yield "how long", f"at most {settings.federation.rounds} rounds, each asked once, in {_runs(runs)}"
+    split = site_settings.partition
+    yield "your split", f"your own: {split.validation:.0%} validate, {split.test:.0%} test (site.yaml)"
+    yield "combined by", f"{settings.strategy.name} at the coordinator, who sees your update on its own"
+    cell = site_settings.outbound.min_patients
     loss = f"; the mean training loss, 0 to {LARGEST_LOSS:g} in hundredths, from which grades can be decoded"
     yield (
         "leaves, a round",
-        f"the trained weights{_compressed(asked)}; how many photographs trained them, and how many of these are "
+        f"the trained weights{_compressed(settings)}; how many photographs trained them, and how many of these are "
         f"labelled for oedema; counts of grades and scores of the validation set, if it has {cell} patients"
-        + (loss if needs_loss(asked.strategy.name) else ""),
+        + (loss if needs_loss(settings.strategy.name) else ""),
     )
     yield "leaves, at last", f"the same counts of the validation set and of the test set, if it has {cell} patients"
     yield "every message", "where your audit log ends: how many lines it has, and a hash of the last"
     yield "your test set", f"answers {limits.test_answers} questions in all, under any names of plans and runs"
     yield "first of all", f"counts of photographs, by grade, oedema, size and camera too, in multiples of {cell}"
-    yield "in full", f"seed {asked.seed}; {_in_full(plan, asked)}"
+    yield "in full", f"seed {settings.seed}; {_in_full(plan, settings)}"
     yield "bound", "every setting in the file: a file with another setting is another plan, which this machine refuses"
 
 
-def _in_full(plan: Plan, asked: Settings) -> str:
+def _in_full(plan: Plan, settings: Settings) -> str:
     """Return every setting that a plan fixes, because settings that are not in other lines change the training too."""
-    every = bound(asked)
-    every["model"]["file"] = plan.file
-    told = (
-        f"{group}: {', '.join(f'{name} {_short(value)}' for name, value in those.items())}"
-        for group, those in every.items()
+    groups = bound(settings)
+    groups["model"]["file"] = plan.file
+    lines = (
+        f"{group}: {', '.join(f'{name} {_short(value)}' for name, value in values.items())}"
+        for group, values in groups.items()
     )
-    return "; ".join(told)
+    return "; ".join(lines)
 
 
 def _short(value: object) -> str:
@@ -101,14 +103,14 @@ def _passes(epochs: int) -> str:
     return "one pass" if epochs == 1 else f"{epochs} passes"
 
 
-def _steps(asked: Settings) -> str:
-    batch = asked.training.batch_size
-    return f"in batches of {batch}: with 100 of them, {asked.training.epochs * ceil(100 / batch)} steps"
+def _steps(settings: Settings) -> str:
+    batch = settings.training.batch_size
+    return f"in batches of {batch}: with 100 of them, {settings.training.epochs * ceil(100 / batch)} steps"
 
 
 def _runs(runs: int) -> str:
     return "one run" if runs == 1 else f"each of {runs} runs"
 
 
-def _compressed(asked: Settings) -> str:
-    return "" if asked.federation.compression == "none" else f", compressed to {asked.federation.compression}"
+def _compressed(settings: Settings) -> str:
+    return "" if settings.federation.compression == "none" else f", compressed to {settings.federation.compression}"

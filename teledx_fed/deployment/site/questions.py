@@ -31,53 +31,55 @@ class Question:
         return f"{TRAINING} {self.round}" if self.kind == TRAINING else self.kind
 
 
-def refusal(home: SiteDirectory, run: str, plan: str, question: Question, rounds: int, runs: int) -> Refusal | None:
+def refusal(
+    directory: SiteDirectory, run: str, plan: str, question: Question, rounds: int, runs: int
+) -> Refusal | None:
     """Return why a question is refused; `rounds` are those of the plan, `runs` the approved number of runs."""
-    return judged(_kept(home, run), question, plan, rounds, room=len(runs_of(home, plan)) < runs)
+    return decide(_history(directory, run), question, plan, rounds, room=len(runs_of(directory, plan)) < runs)
 
 
-def judged(kept: Mapping[str, Any], question: Question, plan: str, rounds: int, room: bool) -> Refusal | None:
-    """Decide from the run's record `kept`; `room` is whether a run without a record may begin."""
-    if not kept and not room:
+def decide(history: Mapping[str, Any], question: Question, plan: str, rounds: int, room: bool) -> Refusal | None:
+    """Decide from the run's record `history`; `room` is whether a run without a record may begin."""
+    if not history and not room:
         return Refusal.RUNS
-    if kept and kept["plan"] != plan:
+    if history and history["plan"] != plan:
         return Refusal.RUN
-    asked: Mapping[str, str] = kept["asked"] if kept else {}
-    if question.slot in asked:
-        return None if asked[question.slot] == question.digest else Refusal.ASKED
-    return None if _comes_next(question, asked, rounds) else Refusal.ORDER
+    digests: Mapping[str, str] = history["asked"] if history else {}
+    if question.slot in digests:
+        return None if digests[question.slot] == question.digest else Refusal.ASKED
+    return None if _comes_next(question, digests, rounds) else Refusal.ORDER
 
 
-def _comes_next(question: Question, asked: Mapping[str, str], rounds: int) -> bool:
+def _comes_next(question: Question, digests: Mapping[str, str], rounds: int) -> bool:
     """Return whether a question is in order: rounds only increase, may be missed, and end with the final scores."""
-    latest = max((int(slot.split()[1]) for slot in asked if slot.startswith(TRAINING)), default=0)
+    latest = max((int(slot.split()[1]) for slot in digests if slot.startswith(TRAINING)), default=0)
     if question.kind == TRAINING:
-        ended = bool({VALIDATION, TEST} & asked.keys())
+        ended = bool({VALIDATION, TEST} & digests.keys())
         return latest < question.round <= rounds and 0 <= question.trained_in < question.round and not ended
     last = question.round == rounds if question.kind == VALIDATION else latest <= question.round <= rounds
-    return last and 0 <= question.trained_in <= question.round and (question.kind == TEST or TEST not in asked)
+    return last and 0 <= question.trained_in <= question.round and (question.kind == TEST or TEST not in digests)
 
 
-def record(home: SiteDirectory, run: str, plan: str, question: Question) -> None:
-    asked = {**_kept(home, run).get("asked", {}), question.slot: question.digest}
-    write_text(home.run(run) / "questions.json", json.dumps({"plan": plan, "asked": asked}))
+def record(directory: SiteDirectory, run: str, plan: str, question: Question) -> None:
+    digests = {**_history(directory, run).get("asked", {}), question.slot: question.digest}
+    write_text(directory.run(run) / "questions.json", json.dumps({"plan": plan, "asked": digests}))
 
 
-def runs_of(home: SiteDirectory, plan: str) -> list[str]:
+def runs_of(directory: SiteDirectory, plan: str) -> list[str]:
     """Return the plan's runs that asked a question."""
-    found = {file.parent.name: json.loads(file.read_text()) for file in home.state.glob("runs/*/questions.json")}
-    return sorted(run for run, kept in found.items() if kept["plan"] == plan)
+    files = directory.state.glob("runs/*/questions.json")
+    return sorted(file.parent.name for file in files if json.loads(file.read_text())["plan"] == plan)
 
 
-def _kept(home: SiteDirectory, run: str) -> dict[str, Any]:
-    file = home.run(run) / "questions.json"
+def _history(directory: SiteDirectory, run: str) -> dict[str, Any]:
+    file = directory.run(run) / "questions.json"
     return json.loads(file.read_text()) if file.exists() else {}
 
 
-def answered_on(home: SiteDirectory, day: date) -> int:
-    last = json.loads(home.answered.read_text()) if home.answered.exists() else {}
+def answered_on(directory: SiteDirectory, day: date) -> int:
+    last = json.loads(directory.answered.read_text()) if directory.answered.exists() else {}
     return int(last["answered"]) if last.get("day") == day.isoformat() else 0
 
 
-def count(home: SiteDirectory, day: date) -> None:
-    write_text(home.answered, json.dumps({"day": day.isoformat(), "answered": answered_on(home, day) + 1}))
+def count(directory: SiteDirectory, day: date) -> None:
+    write_text(directory.answered, json.dumps({"day": day.isoformat(), "answered": answered_on(directory, day) + 1}))

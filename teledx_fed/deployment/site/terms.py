@@ -22,12 +22,14 @@ class Today:
     questions: int
 
 
-def refusal(release: str, here: str, trains: bool, own: SiteSettings, today: Today, now: datetime) -> Refusal | None:
-    """Return why a message of any plan is refused, or None; `here` is the hospital's release, `now` local time."""
-    limits = own.limits
-    if not neighbours(release, here):
+def refusal(
+    release: str, site_release: str, trains: bool, settings: SiteSettings, today: Today, now: datetime
+) -> Refusal | None:
+    """Return why a message of any plan is refused, or None; `now` is local time."""
+    limits = settings.limits
+    if not neighbours(release, site_release):
         return Refusal.RELEASE
-    if not within_hours(own, now):
+    if not within_hours(settings, now):
         return Refusal.NOT_NOW
     if limits.questions_a_day is not None and today.questions >= limits.questions_a_day:
         return Refusal.QUESTIONS
@@ -36,9 +38,9 @@ def refusal(release: str, here: str, trains: bool, own: SiteSettings, today: Tod
     return None
 
 
-def plan_refusal(asked: Settings, limits: LimitSettings) -> Refusal | None:
+def plan_refusal(settings: Settings, limits: LimitSettings) -> Refusal | None:
     """Return why a plan is refused, before any data are read."""
-    model, training = asked.model, asked.training
+    model, training = settings.model, settings.training
     least, most = limits.learning_rate
     allowed = {
         Refusal.NETWORK: model.name in limits.networks,
@@ -49,37 +51,37 @@ def plan_refusal(asked: Settings, limits: LimitSettings) -> Refusal | None:
         Refusal.BATCH_SIZE: training.batch_size >= limits.batch_size,
         Refusal.CLIPPING: training.clip_norm == 0 or training.clip_norm >= limits.clip_norm,
         Refusal.EPOCHS: limits.epochs is None or training.epochs <= limits.epochs,
-        Refusal.IMAGE_SIZE: asked.data.image_size <= limits.image_size,
+        Refusal.IMAGE_SIZE: settings.data.image_size <= limits.image_size,
     }
     return next((word for word, holds in allowed.items() if not holds), None)
 
 
-def data_refusal(asked: LocalTraining, photographs: int, patients: int, limits: LimitSettings) -> Refusal | None:
+def data_refusal(training: LocalTraining, photographs: int, patients: int, limits: LimitSettings) -> Refusal | None:
     """Return why a round is refused for these numbers of photographs and patients, or None.
 
     Views of a photograph count like epochs: each passes through the network, or at least its frozen part.
     """
     least, most = limits.steps
-    batches = ceil(photographs / asked.batch_size)
+    batches = ceil(photographs / training.batch_size)
     if patients < limits.training_patients:
         return Refusal.PATIENTS
-    within = asked.epochs * batches >= least and max(asked.epochs, asked.views) * batches <= most
+    within = training.epochs * batches >= least and max(training.epochs, training.views) * batches <= most
     return None if within else Refusal.STEPS
 
 
-def as_ordered(asked: LocalTraining, ordered: LocalTraining) -> bool:
+def same_training(training: LocalTraining, planned: LocalTraining) -> bool:
     """Return whether a round's training is the plan's, apart from rounding errors of the rate."""
-    rate = isclose(asked.learning_rate, ordered.learning_rate, rel_tol=1e-9, abs_tol=1e-15)
-    return rate and replace(asked, learning_rate=ordered.learning_rate) == ordered
+    rate = isclose(training.learning_rate, planned.learning_rate, rel_tol=1e-9, abs_tol=1e-15)
+    return rate and replace(training, learning_rate=planned.learning_rate) == planned
 
 
-def within_hours(own: SiteSettings, now: datetime) -> bool:
-    window = own.limits.window()
+def within_hours(settings: SiteSettings, now: datetime) -> bool:
+    window = settings.limits.window()
     if window is None:
         return True
     begin, end = window
-    here = now.time()
-    return begin <= here < end if begin <= end else here >= begin or here < end
+    time = now.time()
+    return begin <= time < end if begin <= end else time >= begin or time < end
 
 
 def neighbours(one: str, other: str) -> bool:

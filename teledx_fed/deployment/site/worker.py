@@ -40,12 +40,12 @@ WANTED = AcquireTaskRequest(supported_task_types=[TaskType.CLIENT_APP])
 ACQUIRE = frozenset({"/flwr.proto.Runtime/AcquireTask"})
 
 
-class Answer(Protocol):
+class Handler(Protocol):
     def __call__(self, message: Message, context: Context) -> Message: ...
 
 
-def serve(port: Callable[[], int], executor_key: Path, answer: Answer, still: Callable[[], bool]) -> None:
-    """Answer messages one by one while `still` returns True; wait for a SuperNode that restarts, also on another port.
+def serve(port: Callable[[], int], executor_key: Path, answer: Handler, running: Callable[[], bool]) -> None:
+    """Answer messages one by one while `running` returns True. Wait for a SuperNode that restarts, on any port.
 
     A thread fetches each message: if the server dies during a transfer, only that message waits.
     """
@@ -53,12 +53,12 @@ def serve(port: Callable[[], int], executor_key: Path, answer: Answer, still: Ca
     assert secret is not None
     signed = SuperExecAuthHttpInterceptor(master_secret=secret, protected_methods=ACQUIRE)
     one_at_a_time = Lock()
-    while still():
-        here = port()
-        with _client(here, signed) as client:
-            while still() and port() == here:
+    while running():
+        current_port = port()
+        with _client(current_port, signed) as client:
+            while running() and port() == current_port:
                 if token := _acquired(client):
-                    Thread(target=_answer_one, args=(here, token, answer, one_at_a_time), daemon=True).start()
+                    Thread(target=_answer_one, args=(current_port, token, answer, one_at_a_time), daemon=True).start()
                 else:
                     time.sleep(POLL_SECONDS)
 
@@ -71,7 +71,7 @@ def _acquired(client: RuntimeHttpClient) -> str:
         return ""
 
 
-def _answer_one(port: int, token: str, answer: Answer, one_at_a_time: Lock) -> None:
+def _answer_one(port: int, token: str, answer: Handler, one_at_a_time: Lock) -> None:
     """Answer one message, with heartbeats to the SuperNode. A failure is logged and does not stop the worker."""
     with _client(port, RuntimeTokenHttpInterceptor(token)) as client:
         heartbeat = HeartbeatSender(make_task_heartbeat_fn_http(client))

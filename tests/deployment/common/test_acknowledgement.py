@@ -59,8 +59,8 @@ class Sides:
         self.server, self.site = Side(folder / "server"), Side(folder / "site")
 
     def round(self) -> None:
-        before = self.site.heads.seen(SITE)
-        self.server.send(self.site, self.server.heads.seen(SITE))
+        before = self.site.heads.received(SITE)
+        self.server.send(self.site, self.server.heads.received(SITE))
         self.site.send(self.server, before)
 
     def contradicted(self) -> list[str]:
@@ -79,35 +79,35 @@ def sides(tmp_path: Path) -> Sides:
 Undo = Callable[[Side, Path], None]
 
 
-def roll_back(side: Side, kept: Path) -> None:
-    side.restore(kept)
+def roll_back(side: Side, copy: Path) -> None:
+    side.restore(copy)
 
 
-def begin_again(side: Side, kept: Path) -> None:
+def begin_again(side: Side, copy: Path) -> None:
     side.begin_again()
 
 
 @pytest.mark.parametrize("undo", [roll_back, begin_again])
 @pytest.mark.parametrize("whose", ["server", "site"])
-def test_a_log_that_lost_entries_shows_at_the_next_round_and_at_once_beside_the_other(
+def test_lost_entries_are_detected_at_the_next_round_or_with_the_other_log(
     whose: str, undo: Undo, sides: Sides, tmp_path: Path
 ) -> None:
-    mine, other = (sides.server, sides.site) if whose == "server" else (sides.site, sides.server)
-    mine.copy(tmp_path / "kept")
+    side, other = (sides.server, sides.site) if whose == "server" else (sides.site, sides.server)
+    side.copy(tmp_path / "kept")
     sides.round()
-    undo(mine, tmp_path / "kept")
-    assert mine.faults() == []  # no message has revealed it yet
+    undo(side, tmp_path / "kept")
+    assert side.faults() == []  # no message has revealed it yet
     assert sides.contradicted() != []
     sides.round()
     sides.round()
-    assert any("the log was rolled back or deleted and started again" in fault for fault in mine.faults())
+    assert any("the log was rolled back or deleted and started again" in fault for fault in side.faults())
     assert any("the other side's log was rolled back" in fault for fault in other.faults())
 
 
-def test_what_a_side_has_seen_outlives_its_process(sides: Sides) -> None:
-    before = sides.site.heads._seen
+def test_received_heads_survive_a_restart(sides: Sides) -> None:
+    before = sides.site.heads._received
     sides.site.heads = LogHeads(sides.site.log)
-    assert sides.site.heads._seen == before
+    assert sides.site.heads._received == before
     sides.round()
     assert sides.site.faults() == []
 
@@ -120,13 +120,13 @@ def test_what_a_side_has_seen_outlives_its_process(sides: Sides) -> None:
         {OWN: np.zeros(40, np.uint8), SEEN: np.zeros(40, np.float32)},
     ],
 )
-def test_what_is_no_head_is_removed_and_believed_of_nobody(record: dict[str, np.ndarray], sides: Sides) -> None:
+def test_a_malformed_head_is_removed_and_ignored(record: dict[str, np.ndarray], sides: Sides) -> None:
     message = Message(RecordDict({AUDIT: wire.arrays(record)}), dst_node_id=2, message_type="train")
     assert sides.server.heads.detach(message, SITE) == {}
     assert AUDIT not in message.content
 
 
-def test_heads_in_the_log_of_a_hostile_peer_do_no_harm(sides: Sides, tmp_path: Path) -> None:
+def test_malformed_heads_in_a_log_do_not_stop_verify(sides: Sides, tmp_path: Path) -> None:
     hostile = signed_log(tmp_path / "hostile.jsonl")
     hostile.append(LAID_OUT)
     for head in ("text", [1], [1, 2], ["1", "2"], [1, "x", "y"], {"a": 1}, [True, "x"], [10**30, "x"]):

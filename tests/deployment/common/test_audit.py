@@ -77,7 +77,7 @@ def honest(tmp_path_factory: pytest.TempPathFactory) -> Honest:
 lines = st.integers(0, ENTRIES - 1)
 
 
-def test_an_entry_holds_its_facts_and_when(tmp_path: Path) -> None:
+def test_an_entry_contains_its_facts_and_the_time(tmp_path: Path) -> None:
     signed_log(tmp_path / "new" / "audit.jsonl").append("refused", reason="epochs", limits={"epochs": 5, "hours": None})
     (entry,) = entries(tmp_path / "new" / "audit.jsonl")
     assert entry["sequence"] == 1
@@ -88,26 +88,26 @@ def test_an_entry_holds_its_facts_and_when(tmp_path: Path) -> None:
     assert (tmp_path / "new" / "audit.jsonl").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_log_that_was_left_alone_verifies(honest: Honest) -> None:
+def test_an_unchanged_log_has_no_fault(honest: Honest) -> None:
     assert honest.verified(b"".join(honest.lines)) == []
 
 
 SPOILT: dict[str, tuple[Callable[[list[bytes]], list[bytes]], list[str]]] = {
     "changed": (
         lambda x: [*x[:3], x[3].replace(b'"round":3', b'"round":4'), *x[4:]],
-        ["line 4 was changed or inserted: it is no entry of this log"],
+        ["line 4 was changed or inserted: it is not an entry of this log"],
     ),
     "the last one changed": (
         lambda x: [*x[:7], x[7].replace(b'"round":7', b'"round":8')],
         [
-            "entry 8 is another than the head knows, or ends elsewhere",
-            "line 8 was changed or inserted: it is no entry of this log",
+            "entry 8 is not the one in the head file, or ends at another byte",
+            "line 8 was changed or inserted: it is not an entry of this log",
         ],
     ),
     "swapped": (
         lambda x: [*x[:3], x[4], x[3], *x[5:]],
         [
-            "line 4 holds entry 5 after entry 3: what lay between was removed",
+            "line 4 holds entry 5 after entry 3: the entries between were removed",
             "line 5 holds entry 4 after entry 5: it was moved or inserted",
         ],
     ),
@@ -116,7 +116,7 @@ SPOILT: dict[str, tuple[Callable[[list[bytes]], list[bytes]], list[str]]] = {
 
 
 @pytest.mark.parametrize("name", SPOILT)
-def test_a_fault_is_told_once(honest: Honest, name: str) -> None:
+def test_each_fault_is_listed_once(honest: Honest, name: str) -> None:
     spoil, faults = SPOILT[name]
     assert honest.verified(b"".join(spoil(honest.lines))) == faults
 
@@ -127,7 +127,7 @@ def test_a_missing_log_is_a_fault(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @given(data=st.data())
-def test_any_byte_changed_is_found(honest: Honest, data: st.DataObject) -> None:
+def test_a_changed_byte_is_detected(honest: Honest, data: st.DataObject) -> None:
     content = bytearray(b"".join(honest.lines))
     at = data.draw(st.integers(0, len(content) - 1))
     content[at] = data.draw(st.integers(0, 255).filter(lambda byte: byte != content[at]))
@@ -137,7 +137,7 @@ def test_any_byte_changed_is_found(honest: Honest, data: st.DataObject) -> None:
 
 @pytest.mark.slow
 @given(data=st.data())
-def test_any_byte_of_the_head_changed_is_found(honest: Honest, data: st.DataObject) -> None:
+def test_a_changed_byte_in_the_head_file_is_detected(honest: Honest, data: st.DataObject) -> None:
     head = bytearray(honest.head)
     at = data.draw(st.integers(0, len(head) - 1))
     head[at] = data.draw(st.integers(0, 255).filter(lambda byte: byte != head[at]))
@@ -145,28 +145,28 @@ def test_any_byte_of_the_head_changed_is_found(honest: Honest, data: st.DataObje
 
 
 @given(first=lines, count=st.integers(1, ENTRIES))
-def test_lines_removed_are_found(honest: Honest, first: int, count: int) -> None:
-    left = honest.lines[:first] + honest.lines[first + count :]
-    faults = honest.verified(b"".join(left))
+def test_removed_lines_are_detected(honest: Honest, first: int, count: int) -> None:
+    remaining = honest.lines[:first] + honest.lines[first + count :]
+    faults = honest.verified(b"".join(remaining))
     cut = first + count >= ENTRIES
     assert any(("cut off" if cut else f"line {first + 1} holds entry {first + count + 1}") in fault for fault in faults)
 
 
 @given(at=st.integers(0, ENTRIES), copied=lines)
-def test_a_line_repeated_is_found(honest: Honest, at: int, copied: int) -> None:
+def test_a_repeated_line_is_detected(honest: Honest, at: int, copied: int) -> None:
     content = [*honest.lines[:at], honest.lines[copied], *honest.lines[at:]]
     assert any(re.match(r"line \d+ holds entry", fault) for fault in honest.verified(b"".join(content))) or at == copied
 
 
 @pytest.mark.slow
 @given(at=st.integers(0, ENTRIES), line=st.binary(max_size=80).filter(lambda line: b"\n" not in line))
-def test_a_foreign_line_is_found(honest: Honest, at: int, line: bytes) -> None:
+def test_a_foreign_line_is_detected(honest: Honest, at: int, line: bytes) -> None:
     content = [*honest.lines[:at], line + b"\n", *honest.lines[at:]]
     assert any(fault.startswith(f"line {at + 1} ") for fault in honest.verified(b"".join(content)))
 
 
 @given(pair=st.lists(lines, min_size=2, max_size=2, unique=True))
-def test_two_lines_swapped_are_found(honest: Honest, pair: list[int]) -> None:
+def test_two_swapped_lines_are_detected(honest: Honest, pair: list[int]) -> None:
     one, other = sorted(pair)
     content = [*honest.lines]
     content[one], content[other] = content[other], content[one]
@@ -174,23 +174,23 @@ def test_two_lines_swapped_are_found(honest: Honest, pair: list[int]) -> None:
 
 
 @given(data=st.data())
-def test_any_tail_cut_off_is_found(honest: Honest, data: st.DataObject) -> None:
+def test_a_cut_end_is_detected(honest: Honest, data: st.DataObject) -> None:
     content = b"".join(honest.lines)
-    kept = content[: data.draw(st.integers(0, len(content) - 1))]
-    missed = "ends elsewhere" if len(kept) == len(content) - 1 else "the end is cut off"
-    assert any(missed in fault for fault in honest.verified(kept))
+    intact = content[: data.draw(st.integers(0, len(content) - 1))]
+    missed = "ends at another byte" if len(intact) == len(content) - 1 else "the end is cut off"
+    assert any(missed in fault for fault in honest.verified(intact))
 
 
 @settings(max_examples=20)
 @given(data=st.data())
-def test_a_crash_at_any_byte_is_told_from_a_cut_and_gone_on_from(honest: Honest, data: st.DataObject) -> None:
+def test_a_crash_at_any_byte_is_a_torn_line_and_appending_continues(honest: Honest, data: st.DataObject) -> None:
     """The head is one entry behind, and only some bytes of that entry's line were written."""
     number = data.draw(st.integers(1, ENTRIES - 1))
     line = honest.lines[number]
     part = line[: data.draw(st.integers(0, len(line)))]
     torn = 0 < len(part) < len(line) - 1
     faults = honest.verified(b"".join(honest.lines[:number]) + part, honest.head_after(number))
-    assert faults == ([f"line {number + 1} is torn: an entry was written in part"] if torn else [])
+    assert faults == ([f"line {number + 1} is torn: the entry is incomplete"] if torn else [])
 
     signed_log(honest.path).append("restarted")
     assert faults_in(honest.path) == []
@@ -201,7 +201,7 @@ def test_a_crash_at_any_byte_is_told_from_a_cut_and_gone_on_from(honest: Honest,
 
 @settings(max_examples=20)
 @given(data=st.data())
-def test_a_torn_line_that_was_told_of_cannot_be_changed(honest: Honest, data: st.DataObject) -> None:
+def test_a_reported_torn_line_cannot_be_changed(honest: Honest, data: st.DataObject) -> None:
     torn = honest.lines[3][: data.draw(st.integers(1, len(honest.lines[3]) - 2))]
     honest.verified(b"".join(honest.lines[:3]) + torn, honest.head_after(3))
     signed_log(honest.path).append("restarted")
@@ -220,29 +220,29 @@ def test_two_crashes_in_a_row(honest: Honest) -> None:
     assert faults_in(honest.path) == []
 
 
-def test_a_log_whose_end_was_cut_goes_on_and_the_gap_stays(honest: Honest) -> None:
+def test_a_log_with_a_cut_end_continues_and_keeps_the_gap(honest: Honest) -> None:
     honest.verified(b"".join(honest.lines[:5])[:-1])
     signed_log(honest.path).append("restarted")
-    assert faults_in(honest.path) == ["line 6 holds entry 9 after entry 5: what lay between was removed"]
+    assert faults_in(honest.path) == ["line 6 holds entry 9 after entry 5: the entries between were removed"]
 
 
-def test_a_log_that_was_removed_goes_on_from_its_head(honest: Honest) -> None:
+def test_a_removed_log_continues_from_its_head(honest: Honest) -> None:
     honest.verified(b"")
     honest.path.unlink()
     signed_log(honest.path).append("restarted")
-    assert faults_in(honest.path) == ["line 1 holds entry 9 after entry 0: what lay between was removed"]
+    assert faults_in(honest.path) == ["line 1 holds entry 9 after entry 0: the entries between were removed"]
 
 
-def test_a_lost_head_is_told_of_for_good(honest: Honest) -> None:
+def test_a_lost_head_is_reported_forever(honest: Honest) -> None:
     assert "head is missing" in honest.verified(b"".join(honest.lines[:5]), b"gone")[0]
     head_of(honest.path).unlink()
     assert "head is missing" in faults_in(honest.path)[0]
     signed_log(honest.path).append("restarted")
     signed_log(honest.path).append("restarted")
-    assert faults_in(honest.path) == ["line 6 found the head lost: entries before it may be missing"]
+    assert faults_in(honest.path) == ["line 6 reports that the head was lost: entries before it may be missing"]
 
 
-def test_a_chain_forged_from_the_middle_on_is_found(honest: Honest) -> None:
+def test_a_chain_forged_from_the_middle_is_detected(honest: Honest) -> None:
     """Every forged entry has the right hash and the hash of the entry before."""
     last, forged = Head(4, json.loads(honest.lines[3])["hash"]), list[bytes]()
     for number in range(4, ENTRIES):
@@ -250,13 +250,13 @@ def test_a_chain_forged_from_the_middle_on_is_found(honest: Honest) -> None:
         last = Head(number + 1, digest)
         forged.append(line)
     assert honest.verified(b"".join([*honest.lines[:4], *forged])) == [
-        "entry 8 is another than the head knows, or ends elsewhere"
+        "entry 8 is not the one in the head file, or ends at another byte"
     ]
     faults = honest.verified(b"".join([*honest.lines[:4], forged[0], *honest.lines[5:]]))
     assert "line 6 does not follow entry 5 as it is now: one of the two was changed" in faults
 
 
-def test_lines_that_are_right_in_hash_and_wrong_in_form_do_no_harm(tmp_path: Path) -> None:
+def test_malformed_lines_with_a_correct_hash_do_not_stop_verify(tmp_path: Path) -> None:
     path = tmp_path / "audit.jsonl"
     signed_log(path).append(LAID_OUT)
     rest = b',"time":"","event":"asked","before":""'
@@ -276,7 +276,7 @@ def test_lines_that_are_right_in_hash_and_wrong_in_form_do_no_harm(tmp_path: Pat
     assert [entry["event"] for entry in entries(path)] == [LAID_OUT, audit.TORN, "asked"]
 
 
-def test_what_is_no_json_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+def test_facts_that_are_not_json_are_refused_before_a_write(tmp_path: Path) -> None:
     log = signed_log(tmp_path / "audit.jsonl")
     log.append("asked")
     before = log.path.read_bytes()
@@ -288,7 +288,7 @@ def test_what_is_no_json_is_refused_before_anything_is_written(tmp_path: Path) -
     assert log.path.read_bytes() == before
 
 
-def test_a_full_disk_is_an_error_and_the_log_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_an_error_and_the_log_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log, write = signed_log(tmp_path / "audit.jsonl"), os.write
     log.append(LAID_OUT)
     monkeypatch.setattr(audit.os, "write", lambda file, content: write(file, content[:40]))
@@ -300,7 +300,7 @@ def test_a_full_disk_is_an_error_and_the_log_goes_on(tmp_path: Path, monkeypatch
     assert faults_in(log.path) == []
 
 
-def test_appending_reads_the_end_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_append_reads_only_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log, read = signed_log(tmp_path / "audit.jsonl"), list[bytes]()
     for _ in range(50):
         log.append("asked")
@@ -309,7 +309,7 @@ def test_appending_reads_the_end_alone(tmp_path: Path, monkeypatch: pytest.Monke
     assert read == []
 
 
-def test_one_appender_waits_for_another_and_so_does_a_reader(tmp_path: Path) -> None:
+def test_append_and_verify_wait_for_the_lock(tmp_path: Path) -> None:
     log = signed_log(tmp_path / "audit.jsonl")
     log.append("asked")
     with audit._locked(log.path):
@@ -324,7 +324,7 @@ def test_one_appender_waits_for_another_and_so_does_a_reader(tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-def test_appenders_at_the_same_time_leave_one_chain(tmp_path: Path) -> None:
+def test_concurrent_processes_write_one_chain(tmp_path: Path) -> None:
     path, times = tmp_path / "audit.jsonl", 10
     signed_log(path).append(LAID_OUT)
     appenders = [appender(path, number, times) for number in range(4)]
@@ -333,12 +333,12 @@ def test_appenders_at_the_same_time_leave_one_chain(tmp_path: Path) -> None:
         time.sleep(0.02)
     assert [process.returncode for process in appenders] == [0] * 4
     assert faults_in(path) == []
-    found = [(entry["appender"], entry["turn"]) for entry in entries(path) if entry["event"] == "sent"]
-    assert sorted(found) == [(number, turn) for number in range(4) for turn in range(times)]
+    entry_lines = [(entry["appender"], entry["turn"]) for entry in entries(path) if entry["event"] == "sent"]
+    assert sorted(entry_lines) == [(number, turn) for number in range(4) for turn in range(times)]
 
 
 @pytest.mark.slow
-def test_a_killed_appender_leaves_at_most_a_torn_last_line(tmp_path: Path) -> None:
+def test_a_killed_process_leaves_at_most_one_torn_line(tmp_path: Path) -> None:
     path, drawn = tmp_path / "audit.jsonl", random.Random(0)
     signed_log(path).append(LAID_OUT)
     for number in range(6):
@@ -355,7 +355,7 @@ def test_a_killed_appender_leaves_at_most_a_torn_last_line(tmp_path: Path) -> No
     assert [entry["event"] for entry in entries(path)].count("restarted") == 6
 
 
-def test_a_log_that_was_begun_again_is_found(tmp_path: Path) -> None:
+def test_a_log_that_was_started_again_is_detected(tmp_path: Path) -> None:
     log = signed_log(tmp_path / "audit.jsonl")
     log.append(LAID_OUT)
     log.append("asked")
@@ -363,11 +363,11 @@ def test_a_log_that_was_begun_again_is_found(tmp_path: Path) -> None:
         path.unlink()
     log.append("asked")
     assert faults_in(log.path) == [
-        "the first entry must be the one that init wrote, got 'asked': the log was begun again"
+        "the first entry must be the one that init wrote, got 'asked': the log was started again"
     ]
 
 
-def test_a_head_signed_with_another_key_is_found(honest: Honest, tmp_path: Path) -> None:
+def test_a_head_signed_with_another_key_is_detected(honest: Honest, tmp_path: Path) -> None:
     other = signed_log(tmp_path / "audit.jsonl").key
     honest.verified(b"".join(honest.lines[:3]))
     entry = json.loads(honest.lines[2])

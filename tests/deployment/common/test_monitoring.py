@@ -25,20 +25,20 @@ def watching(
 
 
 @pytest.mark.parametrize(("database", "status"), [(True, 200), (False, 503)])
-def test_health_is_that_every_check_holds(database: bool, status: int) -> None:
+def test_health_requires_every_check(database: bool, status: int) -> None:
     with watching(lambda: {"listening": True, "database": database}) as get:
         answer = get("/healthz")
     assert answer.status_code == status
     assert answer.json() == {"healthy": database, "checks": {"listening": True, "database": database}}
 
 
-def test_metrics_are_taken_when_they_are_asked_for() -> None:
+def test_metrics_are_computed_for_each_request() -> None:
     counted = iter((b"up 1\n", b"up 2\n"))
     with watching(metrics=lambda: next(counted)) as get:
         assert [get("/metrics").text, get("/metrics?again").text] == ["up 1\n", "up 2\n"]
 
 
-def test_nothing_else_is_there() -> None:
+def test_other_paths_are_not_found() -> None:
     with watching() as get:
         assert get("/").status_code == 404
 
@@ -54,14 +54,14 @@ def test_a_check_that_fails_is_not_health(caplog: pytest.LogCaptureFixture) -> N
     assert "patient 7" not in answer.text
 
 
-def test_it_ends_with_its_block() -> None:
+def test_the_server_ends_with_its_block() -> None:
     with watching() as get:
         get("/healthz")
     with pytest.raises(httpx.ConnectError):
         get("/healthz")
 
 
-def test_a_port_that_is_taken_is_said_plainly() -> None:
+def test_a_taken_port_is_an_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         address = f"127.0.0.1:{other.getsockname()[1]}"
         taken = pytest.raises(ValueError, match=r"watch\.listen must be free, got '127.* Choose another port\.")
@@ -69,19 +69,19 @@ def test_a_port_that_is_taken_is_said_plainly() -> None:
             pass
 
 
-def test_without_an_address_it_listens_nowhere() -> None:
+def test_without_an_address_nothing_listens() -> None:
     before = threading.active_count()
     with watched(None, bytes, dict):
         assert threading.active_count() == before
 
 
-def test_it_asks_no_name_server(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_server_sends_no_dns_request(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getfqdn", lambda *name: pytest.fail("a name was looked up"))
     with watching() as get:
         assert get("/healthz").status_code == 200
 
 
-def test_what_fails_is_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failed_task_runs_again(caplog: pytest.LogCaptureFixture) -> None:
     tried, often = [], threading.Event()
 
     def act() -> None:

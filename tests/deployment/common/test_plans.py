@@ -66,36 +66,36 @@ def test_every_bound_setting_is_in_the_digest() -> None:
     assert len(digests) == 1 + len(BOUND_SETTINGS)
 
 
-def test_what_is_the_coordinators_or_the_hospitals_own_is_not() -> None:
+def test_settings_outside_a_plan_do_not_change_its_digest() -> None:
     other = {group: {name: asdict(Settings())[group][name] for g, name in OWN if g == group} for group, _ in OWN}
     changed = {g: {n: v + 1 if isinstance(v, int) else v / 2 for n, v in names.items()} for g, names in other.items()}
     assert planned(**changed).digest == planned().digest
 
 
-def test_a_plan_is_the_same_however_its_file_is_laid_out(tmp_path: Path) -> None:
+def test_white_space_and_order_do_not_change_a_plan(tmp_path: Path) -> None:
     write(planned(), tmp_path / "plan.json")
     assert read(tmp_path / "plan.json") == planned()
     shuffled = dict(reversed(json.loads(planned().text).items()))
     assert Plan.parse(json.dumps(shuffled, indent=3)).digest == planned().digest
-    assert read(tmp_path / "plan.json").asked().training == Settings().training
+    assert read(tmp_path / "plan.json").run_settings().training == Settings().training
 
 
 @pytest.mark.parametrize(
     "spoilt",
     ["", "[]", "{", "[" * 10**5, '{"format": 2}', '{"format": 1, "plan": 1}', "null"],
 )
-def test_a_file_that_is_no_plan(spoilt: str) -> None:
+def test_an_invalid_file_is_not_a_plan(spoilt: str) -> None:
     with pytest.raises(ValueError, match="PLAN must be a plan"):
         Plan.parse(spoilt)
 
 
-def test_what_the_coordinator_writes_stays_on_its_line() -> None:
+def test_a_purpose_is_one_printable_line() -> None:
     for purpose in ("grading\nApproved", "\x1b[2Jgrading", "", "g" * 2000):
         with pytest.raises(ValueError, match=r"plan.purpose must be a line"):
             planned(purpose)
 
 
-def test_the_page_says_what_is_asked_in_plain_words() -> None:
+def test_the_page_describes_the_plan() -> None:
     shown = "\n".join(page(planned(federation={"rounds": 3}), SITE, runs=1))
     for words in (
         planned(federation={"rounds": 3}).digest,
@@ -114,7 +114,7 @@ def test_the_page_says_what_is_asked_in_plain_words() -> None:
 
 
 @pytest.mark.slow
-def test_the_page_says_every_setting_that_the_plan_binds() -> None:
+def test_the_page_shows_every_setting_of_the_plan() -> None:
     """For example `clip_norm`: with a tiny value, AdamW behaves like plain SGD."""
 
     def shown(plan: Plan) -> str:
@@ -135,7 +135,7 @@ def test_the_page_says_every_setting_that_the_plan_binds() -> None:
         assert name in TOGETHER or any(map(partial(changes, group, name), values)), f"{group}.{name} is not on the page"
 
 
-def test_a_long_purpose_draws_no_lines_of_its_own() -> None:
+def test_a_long_purpose_cannot_imitate_a_line_of_the_page() -> None:
     forged = "grading" + " " * 200 + "network         none at all" + " " * 200
     shown = page(planned(forged), SITE, runs=1)
     assert "  " not in shown[1].split("\n")[0]
@@ -152,34 +152,34 @@ def test_a_long_purpose_draws_no_lines_of_its_own() -> None:
         ({"federation": {"compression": "int8"}}, "compressed to int8"),
     ],
 )
-def test_what_is_unusual_is_said(groups: dict[str, Any], words: str) -> None:
+def test_the_page_shows_unusual_settings(groups: dict[str, Any], words: str) -> None:
     assert words in " ".join("\n".join(page(planned(**groups), SITE, runs=1)).split())
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> SiteDirectory:
+def directory(tmp_path: Path) -> SiteDirectory:
     (tmp_path / "ca.crt").write_text("")
     init_site(SiteDirectory(tmp_path / "site"), "north", "localhost:9092", tmp_path / "ca.crt")
     return SiteDirectory(tmp_path / "site")
 
 
-def test_the_commands(home: SiteDirectory, tmp_path: Path) -> None:
+def test_the_commands(directory: SiteDirectory, tmp_path: Path) -> None:
     write(planned(), tmp_path / "plan.json")
-    short, there = planned().digest[:12], ["--dir", str(home.folder)]
-    say = ["approve", str(tmp_path / "plan.json"), "--reference", "EK 1", "--expires", "2099-01-01", *there]
-    assert CliRunner().invoke(app, say, input="n\n").exit_code == 1
-    assert "no plan is approved" in CliRunner().invoke(app, ["approvals", *there]).stdout
-    approved = CliRunner().invoke(app, say, input="y\n")
+    short, options = planned().digest[:12], ["--dir", str(directory.folder)]
+    approve = ["approve", str(tmp_path / "plan.json"), "--reference", "EK 1", "--expires", "2099-01-01", *options]
+    assert CliRunner().invoke(app, approve, input="n\n").exit_code == 1
+    assert "no plan is approved" in CliRunner().invoke(app, ["approvals", *options]).stdout
+    approved = CliRunner().invoke(app, approve, input="y\n")
     assert approved.exit_code == 0
     assert f"approved until 2099-01-01; python -m sites withdraw {short} ends it" in approved.stdout
-    listed = CliRunner().invoke(app, ["approvals", *there]).stdout
+    listed = CliRunner().invoke(app, ["approvals", *options]).stdout
     assert listed == f"{short}  until 2099-01-01  EK 1  grading  runs 0 of 1\n"
-    (found,) = json.loads(CliRunner().invoke(app, ["approvals", "--json", *there]).stdout)["approvals"]
-    assert (found["plan"], found["runs"]) == (planned().digest, [])
-    assert CliRunner().invoke(app, ["withdraw", str(tmp_path / "plan.json"), *there]).exit_code == 0
-    assert CliRunner().invoke(app, ["withdraw", short, *there]).exit_code == 1
-    late = CliRunner().invoke(app, [*say[:-2], "--yes", *there, "--expires", "2020-01-01"])
-    assert (late.exit_code, approvals.find(home, planned().digest)) == (1, None)
+    (facts,) = json.loads(CliRunner().invoke(app, ["approvals", "--json", *options]).stdout)["approvals"]
+    assert (facts["plan"], facts["runs"]) == (planned().digest, [])
+    assert CliRunner().invoke(app, ["withdraw", str(tmp_path / "plan.json"), *options]).exit_code == 0
+    assert CliRunner().invoke(app, ["withdraw", short, *options]).exit_code == 1
+    late = CliRunner().invoke(app, [*approve[:-2], "--yes", *options, "--expires", "2020-01-01"])
+    assert (late.exit_code, approvals.find(directory, planned().digest)) == (1, None)
 
 
 asked_questions = st.builds(
@@ -192,14 +192,17 @@ asked_questions = st.builds(
 
 
 @given(st.lists(st.tuples(st.sampled_from(["first", "second"]), asked_questions), max_size=25))
-def test_whatever_is_asked_a_plan_answers_a_round_once(sequence: list[tuple[str, Question]]) -> None:
+def test_any_sequence_of_questions_gets_one_answer_a_round(sequence: list[tuple[str, Question]]) -> None:
     """At most one run, with rounds in order, one model for each, one set of scores of each kind, and no round after."""
-    kept: dict[str, Any] = {}
+    histories: dict[str, Any] = {}
     answered: list[tuple[str, Question]] = []
     for run, question in sequence:
-        runs = [name for name in kept if name != run]
-        if questions.judged(kept.get(run, {}), question, "p", rounds=3, room=not runs) is None:
-            kept[run] = {"plan": "p", "asked": {**kept.get(run, {}).get("asked", {}), question.slot: question.digest}}
+        runs = [name for name in histories if name != run]
+        if questions.decide(histories.get(run, {}), question, "p", rounds=3, room=not runs) is None:
+            histories[run] = {
+                "plan": "p",
+                "asked": {**histories.get(run, {}).get("asked", {}), question.slot: question.digest},
+            }
             answered.append((run, question))
     assert len({run for run, _ in answered}) <= 1
     slots = {question.slot: set() for _, question in answered}
@@ -224,14 +227,14 @@ bytearray(3 * 10**9)
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("gigabytes", "fails"), [(2, True), (8, False)])
-def test_memory_is_bounded(home: SiteDirectory, gigabytes: int, fails: bool) -> None:
+def test_memory_is_bounded(directory: SiteDirectory, gigabytes: int, fails: bool) -> None:
     """The memory is allocated and not written, so only the limit can refuse it."""
-    file = home.folder / "site.yaml"
+    file = directory.folder / "site.yaml"
     file.write_text(
         file.read_text().replace("memory: 8", f"memory: {gigabytes}").replace("device: auto", "device: cpu")
     )
     ended = subprocess.run(
-        [sys.executable, "-c", BOUNDED.format(folder=str(home.folder))], capture_output=True, text=True
+        [sys.executable, "-c", BOUNDED.format(folder=str(directory.folder))], capture_output=True, text=True
     )
     assert ended.stderr.endswith("MemoryError\n") == fails
     assert (ended.returncode != 0) == fails

@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from invented_federation import NODES, NOW, Known, home, night, run
+from invented_federation import NODES, NOW, ServerRow, directory_in, night, run
 from prometheus_client.parser import text_string_to_metric_families
 
 from teledx_fed.deployment.common.events import Disk
@@ -26,11 +26,11 @@ def read(text: bytes) -> dict[str, float]:
     }
 
 
-def test_a_server_s_metrics(tmp_path: Path) -> None:
-    server = home(tmp_path)
+def test_metrics_of_a_server(tmp_path: Path) -> None:
+    server = directory_in(tmp_path)
     run(server, "night-3", night())
-    seen = overview(server, NODES, [Known("night-3")], NOW)
-    assert read(server_metrics(seen, EXPIRES)) == {
+    status = overview(server, NODES, [ServerRow("night-3")], NOW)
+    assert read(server_metrics(status, EXPIRES)) == {
         "server_sites_online": 3,
         "server_certificate_expiry_timestamp_seconds": 1_800_000_000,
         "server_run_state running": 1,
@@ -49,17 +49,17 @@ def test_a_server_s_metrics(tmp_path: Path) -> None:
 
 
 def test_a_server_without_a_run(tmp_path: Path) -> None:
-    assert read(server_metrics(overview(home(tmp_path), [], [], NOW), None)) == {"server_sites_online": 0}
+    assert read(server_metrics(overview(directory_in(tmp_path), [], [], NOW), None)) == {"server_sites_online": 0}
 
 
-def test_a_site_s_metrics() -> None:
+def test_metrics_of_a_site() -> None:
     tally = Tally()
     tally.count("train", "answered", sent=15_000_000)
     tally.count("train", "refused")
     tally.count("query.counts", "answered", sent=200)
     tally.last -= 60
-    found = read(site_metrics(tally, True, ROOM, EXPIRES))
-    assert {name: value for name, value in found.items() if value and "quiet" not in name} == {
+    metrics = read(site_metrics(tally, True, ROOM, EXPIRES))
+    assert {name: value for name, value in metrics.items() if value and "quiet" not in name} == {
         "site_messages_total train answered": 1,
         "site_messages_total train refused": 1,
         "site_messages_total query answered": 1,
@@ -68,7 +68,7 @@ def test_a_site_s_metrics() -> None:
         "site_disk_free_bytes": 5,
         "site_authority_certificate_expiry_timestamp_seconds": 1_800_000_000,
     }
-    assert 60 <= found["site_quiet_seconds"] < 70
+    assert 60 <= metrics["site_quiet_seconds"] < 70
 
 
 def test_a_server_cannot_make_a_site_s_metrics_grow() -> None:
@@ -76,12 +76,12 @@ def test_a_server_cannot_make_a_site_s_metrics_grow() -> None:
     before = len(read(site_metrics(tally, True, ROOM, EXPIRES)))
     for i in range(100):
         tally.count(f"invented-{i}", "failed")
-    found = read(site_metrics(tally, True, ROOM, EXPIRES))
-    assert len(found) == before
-    assert found["site_messages_total other failed"] == 100
+    metrics = read(site_metrics(tally, True, ROOM, EXPIRES))
+    assert len(metrics) == before
+    assert metrics["site_messages_total other failed"] == 100
 
 
-def test_a_kind_fails_until_one_of_it_does_not() -> None:
+def test_a_kind_fails_until_a_message_of_it_succeeds() -> None:
     tally = Tally()
     tally.count("train", "failed")
     assert tally.failing == {"train"}
@@ -91,5 +91,5 @@ def test_a_kind_fails_until_one_of_it_does_not() -> None:
     assert tally.failing == set()
 
 
-def test_the_process_s_own_metrics_are_there() -> None:
+def test_metrics_include_those_of_the_process() -> None:
     assert b"process_resident_memory_bytes" in site_metrics(Tally(), True, ROOM, None)

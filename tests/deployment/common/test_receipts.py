@@ -29,7 +29,7 @@ def turned(message: Mapping[str, Mapping[str, object]]) -> dict[str, dict[str, o
 
 
 @given(message=messages)
-def test_the_order_of_names_does_not_show(message: dict[str, dict[str, object]]) -> None:
+def test_the_digest_does_not_depend_on_the_order_of_names(message: dict[str, dict[str, object]]) -> None:
     assert digest(message) == digest(turned(message))
 
 
@@ -52,15 +52,15 @@ def test_two_messages_have_two_digests(one: dict[str, dict[str, object]], other:
         {"parameters": {"parameters": Packed("float32", (2,), b"1234567"), "8": 1}},
     ],
 )
-def test_any_difference_shows(other: dict[str, dict[str, object]]) -> None:
+def test_any_difference_changes_the_digest(other: dict[str, dict[str, object]]) -> None:
     assert digest(other) != digest({"parameters": {"parameters": Packed("float32", (2,), b"12345678")}})
 
 
-def test_bytes_are_not_the_text_that_spells_them() -> None:
+def test_bytes_and_text_have_different_digests() -> None:
     assert digest({"config": {"key": b"\x00"}}) != digest({"config": {"key": "00"}})
 
 
-def test_a_digest_stays_what_it_was() -> None:
+def test_the_digest_of_an_example_is_stable() -> None:
     assert digest(MESSAGE) == "088fffa5c98b67196489217fd32a32540a6b8039aea54e0929f680dc7bf534fb"
 
 
@@ -76,7 +76,7 @@ def test_contents_are_names_forms_and_numbers() -> None:
     }
 
 
-def test_a_hostile_message_can_be_logged_and_fills_no_disk(tmp_path: Path) -> None:
+def test_the_log_of_a_hostile_message_is_short(tmp_path: Path) -> None:
     swollen = Packed("x" * 10**6, (1,) * 10**5, b"")
     hostile = {
         **{f"{number}": {"a": swollen} for number in range(500)},
@@ -88,10 +88,10 @@ def test_a_hostile_message_can_be_logged_and_fills_no_disk(tmp_path: Path) -> No
     log.append("refused", contents=contents(hostile))
     assert log.path.stat().st_size < 50_000
     assert faults_in(log.path) == []
-    found = contents(hostile)
-    assert found["and more"] == 500 - LISTED
-    assert found["0"]["and more"] == 500 - LISTED
-    assert found["1"] == {"nan": "nan", "infinite": "-inf", "huge": "a large int", "yes": True}
+    faults = contents(hostile)
+    assert faults["and more"] == 500 - LISTED
+    assert faults["0"]["and more"] == 500 - LISTED
+    assert faults["1"] == {"nan": "nan", "infinite": "-inf", "huge": "a large int", "yes": True}
 
 
 class Sides:
@@ -112,9 +112,9 @@ class Sides:
         return digest({"message": {"text": message}})
 
     def unmatched(self) -> list[str]:
-        found = unmatched(self.site.path, self.server.path, "north")
-        assert sorted(found) == sorted(unmatched(self.server.path, self.site.path, "north"))
-        return found
+        faults = unmatched(self.site.path, self.server.path, "north")
+        assert sorted(faults) == sorted(unmatched(self.server.path, self.site.path, "north"))
+        return faults
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def sides(tmp_path: Path) -> Sides:
         sides.up(f"update {number}")
     sides.server.append("sent", site="south", digest=sides.digest("another"))
     sides.server.append("received", site="south", digest=sides.digest("update of another"))
-    sides.site.append("refused", digest=sides.digest("what was asked"))
+    sides.site.append("refused", digest=sides.digest("the request"))
     return sides
 
 
@@ -133,20 +133,20 @@ def test_logs_of_the_same_messages_agree(sides: Sides) -> None:
     assert sides.unmatched() == []
 
 
-def test_each_message_that_one_side_alone_knows_is_named(sides: Sides) -> None:
+def test_each_message_in_only_one_log_is_listed(sides: Sides) -> None:
     sides.up("lost on the way", lost=True)
     sides.down("model", lost=True)
     sides.site.append("received", digest=sides.digest("from somebody else"))
     sides.server.append("received", site="north", digest=sides.digest("made up"))
-    for found, (log, event) in zip(
+    for faults, (log, event) in zip(
         sides.unmatched(),
         [("site", "sent"), ("server", "sent"), ("site", "received"), ("server", "received")],
         strict=True,
     ):
-        assert f"{log}.jsonl {event}" in found
+        assert f"{log}.jsonl {event}" in faults
 
 
-def test_what_is_no_digest_is_no_message(sides: Sides) -> None:
+def test_entries_without_a_digest_are_ignored(sides: Sides) -> None:
     sides.server.append("sent", site="north", digest="\x1b[2J")
     sides.server.append("sent", site="north", digest=[1])
     sides.server.append("sent", site="north")

@@ -47,7 +47,7 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def found(folder: Path, hosts: Sequence[str] = HOSTS) -> None:
+def issue(folder: Path, hosts: Sequence[str] = HOSTS) -> None:
     certificate_authority.create_authority(folder)
     certificate_authority.issue_server_certificate(folder, hosts)
 
@@ -81,19 +81,19 @@ def answer(listener: socket.socket, context: ssl.SSLContext) -> None:
 
 
 @pytest.mark.parametrize("host", ["fl.example.org", "192.0.2.7", "localhost", "127.0.0.1"])
-def test_a_site_shakes_hands_by_each_name(folder: Path, host: str) -> None:
-    found(folder)
+def test_the_certificate_is_valid_for_each_host(folder: Path, host: str) -> None:
+    issue(folder)
     handshake(folder, folder / "ca.crt", host)
 
 
 def test_a_wrong_name_is_refused(folder: Path) -> None:
-    found(folder)
+    issue(folder)
     with pytest.raises(ssl.SSLCertVerificationError, match="Hostname mismatch"):
         handshake(folder, folder / "ca.crt", "example.org")
 
 
 def test_another_authority_is_refused(folder: Path, tmp_path: Path) -> None:
-    found(folder)
+    issue(folder)
     certificate_authority.create_authority(tmp_path / "other")
     with pytest.raises(ssl.SSLCertVerificationError, match="unable to get local issuer"):
         handshake(folder, tmp_path / "other" / "ca.crt", "fl.example.org")
@@ -104,7 +104,7 @@ def test_an_expired_certificate_is_refused_and_a_renewed_one_is_not(
 ) -> None:
     with monkeypatch.context() as earlier:
         at(earlier, datetime.now(UTC) - 400 * DAY)
-        found(folder)
+        issue(folder)
     key = (folder / "server.key").read_bytes()
     with pytest.raises(ssl.SSLCertVerificationError, match="expired"):
         handshake(folder, folder / "ca.crt", "fl.example.org")
@@ -114,7 +114,7 @@ def test_an_expired_certificate_is_refused_and_a_renewed_one_is_not(
 
 
 def test_days_are_counted_whole(folder: Path) -> None:
-    found(folder)
+    issue(folder)
     ends = pki.expires(folder / "server.crt")
     assert ends.utcoffset() == timedelta(0)
     assert pki.days_left(folder / "server.crt") == 364
@@ -122,8 +122,8 @@ def test_days_are_counted_whole(folder: Path) -> None:
     assert pki.days_left(folder / "server.crt", ends + timedelta(seconds=1)) == -1
 
 
-def test_what_the_certificates_say(folder: Path) -> None:
-    found(folder, ("fl.example.org", "127.0.0.1", "[2001:db8::1]", "bücher.example"))
+def test_contents_of_the_certificates(folder: Path) -> None:
+    issue(folder, ("fl.example.org", "127.0.0.1", "[2001:db8::1]", "bücher.example"))
     certificate = x509.load_pem_x509_certificate((folder / "server.crt").read_bytes())
     authority = x509.load_pem_x509_certificate((folder / "ca.crt").read_bytes())
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -141,7 +141,7 @@ def test_what_the_certificates_say(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("host", ["https://fl.example.org", "fl.example.org:9092", "10.1.2", "", "a..b", "*.b", "-a.b"])
-def test_what_is_no_name_is_refused(folder: Path, host: str) -> None:
+def test_an_invalid_host_is_refused(folder: Path, host: str) -> None:
     certificate_authority.create_authority(folder)
     with pytest.raises(ValueError, match=r"hosts must be names or addresses, got '.*'\. Leave out protocol"):
         certificate_authority.issue_server_certificate(folder, [host])
@@ -154,14 +154,14 @@ def test_a_certificate_does_not_outlive_its_authority(folder: Path) -> None:
     assert pki.expires(folder / "server.crt") == pki.expires(folder / "ca.crt")
 
 
-def test_an_authority_that_has_expired_signs_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_expired_authority_signs_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     certificate_authority.create_authority(folder, days=20)
     at(monkeypatch, datetime.now(UTC) + 21 * DAY)
-    with pytest.raises(ValueError, match=r"ca\.crt must not have expired, got one that did on 20.*every hospital"):
+    with pytest.raises(ValueError, match=r"ca\.crt must not have expired, got one that expired on 20.*every hospital"):
         certificate_authority.issue_server_certificate(folder, HOSTS)
 
 
-def test_nothing_is_signed_with_the_key_of_another(folder: Path, tmp_path: Path) -> None:
+def test_the_key_of_another_authority_signs_nothing(folder: Path, tmp_path: Path) -> None:
     certificate_authority.create_authority(folder)
     certificate_authority.create_authority(tmp_path / "other")
     (tmp_path / "other" / "ca.key").replace(folder / "ca.key")
@@ -169,9 +169,9 @@ def test_nothing_is_signed_with_the_key_of_another(folder: Path, tmp_path: Path)
         certificate_authority.issue_server_certificate(folder, HOSTS)
 
 
-def test_who_may_read(folder: Path, tmp_path: Path) -> None:
+def test_permissions_of_the_files(folder: Path, tmp_path: Path) -> None:
     site = tmp_path / "site"
-    found(folder)
+    issue(folder)
     keys.create_site_keys(site / "keys" / "site.key", site / "keys" / "site.pub", "north")
     keys.create_secret(site / "secrets" / "split.key")
     assert {mode(private) for private in (folder, site / "keys", site / "secrets")} == {0o700}
@@ -181,25 +181,23 @@ def test_who_may_read(folder: Path, tmp_path: Path) -> None:
     }
 
 
-def test_a_key_is_private_from_its_first_byte_and_whole_or_absent(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[int] = []
+def test_a_key_is_private_while_it_is_written_and_never_partial(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    modes: list[int] = []
 
     def power_fails(file: int) -> None:
-        seen.append(stat.S_IMODE(os.fstat(file).st_mode))
+        modes.append(stat.S_IMODE(os.fstat(file).st_mode))
         raise OSError("no space left")
 
     folder.mkdir(parents=True)
     monkeypatch.setattr(private_files.os, "fsync", power_fails)
     with pytest.raises(OSError, match="no space left"):
         keys.create_secret(folder / "executor.key")
-    assert seen == [0o600]
+    assert modes == [0o600]
     assert list(folder.iterdir()) == []
 
 
-def test_a_failed_renewal_leaves_the_certificate_as_it_was(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found(folder)
+def test_a_failed_renewal_does_not_change_the_certificate(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    issue(folder)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
 
     def power_fails(file: int) -> None:
@@ -218,16 +216,16 @@ MAKERS: list[tuple[Callable[[Path], None], tuple[str, ...]]] = [
 ]
 
 
-@pytest.mark.parametrize(("make", "there"), [(make, there) for make, names in MAKERS for there in names])
-def test_nothing_is_overwritten(tmp_path: Path, make: Callable[[Path], None], there: str) -> None:
-    (tmp_path / there).write_text("precious")
-    with pytest.raises(ValueError, match=f"{there} must be new, got a file that is there. Nothing is overwritten"):
+@pytest.mark.parametrize(("make", "path"), [(make, path) for make, names in MAKERS for path in names])
+def test_existing_files_are_not_overwritten(tmp_path: Path, make: Callable[[Path], None], path: str) -> None:
+    (tmp_path / path).write_text("precious")
+    with pytest.raises(ValueError, match=f"{path} must be new, got an existing file. No file is overwritten"):
         make(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == [there]
-    assert (tmp_path / there).read_text() == "precious"
+    assert [path.name for path in tmp_path.iterdir()] == [path]
+    assert (tmp_path / path).read_text() == "precious"
 
 
-def test_a_link_to_nowhere_is_not_followed(tmp_path: Path) -> None:
+def test_a_dangling_link_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "split.key").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(ValueError, match="must be new"):
         keys.create_secret(tmp_path / "split.key")
@@ -283,7 +281,7 @@ def pem(key: Key, passphrase: bytes = b"") -> bytes:
     ],
     ids=["ed25519", "rsa", "another curve", "text", "empty", "bytes", "private", "private for PuTTY"],
 )
-def test_what_is_no_hospitals_public_key_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
+def test_an_invalid_public_key_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "site.pub"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=re.escape(message)) as caught:
@@ -291,7 +289,7 @@ def test_what_is_no_hospitals_public_key_is_refused(tmp_path: Path, content: byt
     assert str(caught.value).startswith(str(path))
 
 
-def test_the_private_key_instead_of_the_public_is_refused_loudly(tmp_path: Path) -> None:
+def test_a_private_key_in_place_of_the_public_is_refused_with_a_warning(tmp_path: Path) -> None:
     keys.create_site_keys(tmp_path / "site.key", tmp_path / "site.pub", "north")
     for ask in (keys.public_key_bytes, pki.fingerprint):
         with pytest.raises(
@@ -300,7 +298,7 @@ def test_the_private_key_instead_of_the_public_is_refused_loudly(tmp_path: Path)
             ask(tmp_path / "site.key")
 
 
-def test_neither_an_authority_nor_an_absent_file_is_admitted(folder: Path) -> None:
+def test_a_certificate_or_a_missing_file_is_not_admitted(folder: Path) -> None:
     certificate_authority.create_authority(folder)
     with pytest.raises(ValueError, match="must be a public key, got a file that is none"):
         keys.public_key_bytes(folder / "ca.crt")
@@ -308,17 +306,17 @@ def test_neither_an_authority_nor_an_absent_file_is_admitted(folder: Path) -> No
         keys.public_key_bytes(folder / "site.pub")
 
 
-def test_a_fingerprint_is_the_same_however_the_key_is_written(tmp_path: Path) -> None:
-    found(tmp_path)
+def test_the_fingerprint_does_not_depend_on_the_key_s_format(tmp_path: Path) -> None:
+    issue(tmp_path)
     keys.create_site_keys(tmp_path / "site.key", tmp_path / "site.pub", "north")
-    told = pki.fingerprint(tmp_path / "site.pub")
-    assert re.fullmatch(r"([0-9a-f]{4} ){7}[0-9a-f]{4}", told)
-    assert pki.fingerprint(keys.public_key_bytes(tmp_path / "site.pub")) == told
-    assert len({told, pki.fingerprint(tmp_path / "ca.crt"), pki.fingerprint(tmp_path / "server.crt")}) == 3
+    fingerprint = pki.fingerprint(tmp_path / "site.pub")
+    assert re.fullmatch(r"([0-9a-f]{4} ){7}[0-9a-f]{4}", fingerprint)
+    assert pki.fingerprint(keys.public_key_bytes(tmp_path / "site.pub")) == fingerprint
+    assert len({fingerprint, pki.fingerprint(tmp_path / "ca.crt"), pki.fingerprint(tmp_path / "server.crt")}) == 3
 
 
 @pytest.mark.skipif(which("openssl") is None, reason="openssl is not on this machine")
-def test_a_hospital_without_this_library_finds_the_same_fingerprint(folder: Path) -> None:
+def test_openssl_computes_the_same_fingerprint(folder: Path) -> None:
     certificate_authority.create_authority(folder)
     key = subprocess.run(["openssl", "x509", "-in", folder / "ca.crt", "-noout", "-pubkey"], capture_output=True)
     der = subprocess.run(["openssl", "pkey", "-pubin", "-outform", "DER"], input=key.stdout, capture_output=True)
@@ -327,7 +325,7 @@ def test_a_hospital_without_this_library_finds_the_same_fingerprint(folder: Path
 
 
 @pytest.mark.parametrize("ask", [pki.expires, pki.days_left, pki.fingerprint])
-def test_what_is_no_certificate_is_refused(tmp_path: Path, ask: Callable[[Path], object]) -> None:
+def test_an_invalid_certificate_is_refused(tmp_path: Path, ask: Callable[[Path], object]) -> None:
     path = tmp_path / "server.crt"
     path.write_text("-----BEGIN CERTIFICATE-----\nnothing\n-----END CERTIFICATE-----\n")
     with pytest.raises(ValueError, match=r"server\.crt must hold certificates in PEM, got none\. Convert DER"):
@@ -352,7 +350,7 @@ def signed(subject: str, key: Key, issuer: str, signer: Key, ends: datetime, hos
     return draft.sign(signer, hashes.SHA256()).public_bytes(form.Encoding.PEM)
 
 
-class TheirPki:
+class CorporatePki:
     """Another PKI's files: a root, an authority below it, and the server's certificate."""
 
     def __init__(self, folder: Path, ends: datetime | None = None) -> None:
@@ -374,9 +372,9 @@ class TheirPki:
         certificate_authority.adopt(folder, self.certificate, self.key, self.authority, hosts)
 
 
-def test_a_pki_of_ones_own_is_adopted(folder: Path, tmp_path: Path) -> None:
-    theirs = TheirPki(tmp_path / "theirs")
-    theirs.adopt(folder)
+def test_a_certificate_of_another_pki_is_installed(folder: Path, tmp_path: Path) -> None:
+    corporate = CorporatePki(tmp_path / "theirs")
+    corporate.adopt(folder)
     for host in HOSTS:
         handshake(folder, folder / "ca.crt", host)
     assert {path.name: mode(path) for path in folder.iterdir()} == {
@@ -385,112 +383,112 @@ def test_a_pki_of_ones_own_is_adopted(folder: Path, tmp_path: Path) -> None:
         "server.key": 0o600,
     }
     assert (folder / "ca.crt").read_bytes().isascii()  # Flower decodes it as ASCII
-    with pytest.raises(ValueError, match=r"ca\.key must be there to sign with.*PKI of your own"):
+    with pytest.raises(ValueError, match=r"ca\.key must exist, to sign certificates.*your own PKI"):
         certificate_authority.issue_server_certificate(folder, HOSTS)
     with pytest.raises(ValueError, match=r"ca\.crt must be new"):
         certificate_authority.create_authority(folder)
 
 
-def test_a_private_key_beside_the_certificate_is_not_copied_with_it(folder: Path, tmp_path: Path) -> None:
-    theirs = TheirPki(tmp_path / "theirs")
-    theirs.certificate.write_bytes(theirs.key.read_bytes() + theirs.certificate.read_bytes())
-    theirs.adopt(folder)
+def test_a_private_key_in_the_certificate_s_file_is_not_copied(folder: Path, tmp_path: Path) -> None:
+    corporate = CorporatePki(tmp_path / "theirs")
+    corporate.certificate.write_bytes(corporate.key.read_bytes() + corporate.certificate.read_bytes())
+    corporate.adopt(folder)
     assert b"PRIVATE" not in (folder / "server.crt").read_bytes()
 
 
-def test_an_adopted_certificate_is_renewed_by_adopting_the_next(folder: Path, tmp_path: Path) -> None:
-    theirs = TheirPki(tmp_path / "theirs", datetime.now(UTC) + 20 * DAY)
-    theirs.adopt(folder)
-    theirs.renew(datetime.now(UTC) + 80 * DAY)
-    theirs.adopt(folder)
+def test_an_installed_certificate_is_renewed_by_installing_the_next(folder: Path, tmp_path: Path) -> None:
+    corporate = CorporatePki(tmp_path / "theirs", datetime.now(UTC) + 20 * DAY)
+    corporate.adopt(folder)
+    corporate.renew(datetime.now(UTC) + 80 * DAY)
+    corporate.adopt(folder)
     handshake(folder, folder / "ca.crt", "fl.example.org")
     before = (folder / "server.crt").read_bytes()
     assert pki.days_left(folder / "server.crt") == 79
-    with pytest.raises(ValueError, match=r"ca\.crt must be the authority that hospitals hold already, got another"):
-        TheirPki(tmp_path / "others").adopt(folder)
+    with pytest.raises(ValueError, match=r"ca\.crt must be the authority that hospitals have, got another"):
+        CorporatePki(tmp_path / "others").adopt(folder)
     assert (folder / "server.crt").read_bytes() == before
 
 
-def test_an_own_authority_is_not_replaced_by_adoption(folder: Path, tmp_path: Path) -> None:
-    found(folder)
-    with pytest.raises(ValueError, match="must be the authority that hospitals hold already"):
-        TheirPki(tmp_path / "theirs").adopt(folder)
+def test_our_authority_is_not_replaced(folder: Path, tmp_path: Path) -> None:
+    issue(folder)
+    with pytest.raises(ValueError, match="must be the authority that hospitals have"):
+        CorporatePki(tmp_path / "theirs").adopt(folder)
     handshake(folder, folder / "ca.crt", "fl.example.org")
 
 
-def without_the_one_between(theirs: TheirPki) -> None:
-    theirs.certificate.write_bytes(theirs.leaf)
+def without_the_one_between(corporate: CorporatePki) -> None:
+    corporate.certificate.write_bytes(corporate.leaf)
 
 
-def in_the_wrong_order(theirs: TheirPki) -> None:
-    theirs.certificate.write_bytes(theirs.between + theirs.leaf)
+def in_the_wrong_order(corporate: CorporatePki) -> None:
+    corporate.certificate.write_bytes(corporate.between + corporate.leaf)
 
 
-def with_another_key(theirs: TheirPki) -> None:
-    theirs.key.write_bytes(pem(ec.generate_private_key(ec.SECP256R1())))
+def with_another_key(corporate: CorporatePki) -> None:
+    corporate.key.write_bytes(pem(ec.generate_private_key(ec.SECP256R1())))
 
 
-def with_a_passphrase(theirs: TheirPki) -> None:
-    theirs.key.write_bytes(pem(theirs.secret, b"hush"))
+def with_a_passphrase(corporate: CorporatePki) -> None:
+    corporate.key.write_bytes(pem(corporate.secret, b"hush"))
 
 
-def with_another_authority(theirs: TheirPki) -> None:
-    theirs.authority.write_bytes(TheirPki(theirs.authority.parent / "others").authority.read_bytes())
+def with_another_authority(corporate: CorporatePki) -> None:
+    corporate.authority.write_bytes(CorporatePki(corporate.authority.parent / "others").authority.read_bytes())
 
 
-def without_a_key(theirs: TheirPki) -> None:
-    theirs.key.unlink()
+def without_a_key(corporate: CorporatePki) -> None:
+    corporate.key.unlink()
 
 
-def with_a_certificate_for_a_key(theirs: TheirPki) -> None:
-    theirs.key.write_bytes(theirs.leaf)
+def with_a_certificate_for_a_key(corporate: CorporatePki) -> None:
+    corporate.key.write_bytes(corporate.leaf)
 
 
-def in_der(theirs: TheirPki) -> None:
-    theirs.certificate.write_bytes(
-        x509.load_pem_x509_certificate(theirs.certificate.read_bytes()).public_bytes(form.Encoding.DER)
+def in_der(corporate: CorporatePki) -> None:
+    corporate.certificate.write_bytes(
+        x509.load_pem_x509_certificate(corporate.certificate.read_bytes()).public_bytes(form.Encoding.DER)
     )
 
 
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (without_the_one_between, r"fl\.pem must be good for a site, got the objection: unable to get .*Append those"),
-        (with_another_authority, r"fl\.pem must be good for a site, got the objection: .* Append those"),
+        (without_the_one_between, r"fl\.pem must be valid for a site, got: unable to get .*Append those"),
+        (with_another_authority, r"fl\.pem must be valid for a site, got: .* Append those"),
         (in_the_wrong_order, r"fl\.key must belong to the first certificate in .*fl\.pem, got another's key"),
         (with_another_key, r"fl\.key must belong to the first certificate in .*fl\.pem, got another's key"),
-        (with_a_passphrase, r"fl\.key must open without a passphrase, got one that asks for it"),
+        (with_a_passphrase, r"fl\.key must have no passphrase, got a key with one"),
         (without_a_key, r"fl\.key must be readable, got: No such file"),
         (with_a_certificate_for_a_key, r"fl\.key must be a private key in PEM, got none"),
         (in_der, r"fl\.pem must hold certificates in PEM, got none\. Convert DER"),
     ],
 )
-def test_what_sites_would_refuse_is_not_adopted(
-    folder: Path, tmp_path: Path, spoil: Callable[[TheirPki], None], message: str
+def test_a_certificate_that_sites_refuse_is_not_installed(
+    folder: Path, tmp_path: Path, spoil: Callable[[CorporatePki], None], message: str
 ) -> None:
-    theirs = TheirPki(tmp_path / "theirs")
-    spoil(theirs)
+    corporate = CorporatePki(tmp_path / "theirs")
+    spoil(corporate)
     with pytest.raises(ValueError, match=message):
-        theirs.adopt(folder)
+        corporate.adopt(folder)
     assert not folder.exists()
 
 
-def test_a_certificate_for_another_name_is_not_adopted(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"must be good for fl2\.example\.org, got the objection: Hostname mismatch"):
-        TheirPki(tmp_path / "theirs").adopt(folder, (*HOSTS, "fl2.example.org"))
-    with pytest.raises(ValueError, match=r"must be good for 192\.0\.2\.8, got the objection: IP address mismatch"):
-        TheirPki(tmp_path / "others").adopt(folder, ("192.0.2.8",))
+def test_a_certificate_for_another_name_is_not_installed(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"must be valid for fl2\.example\.org, got: Hostname mismatch"):
+        CorporatePki(tmp_path / "theirs").adopt(folder, (*HOSTS, "fl2.example.org"))
+    with pytest.raises(ValueError, match=r"must be valid for 192\.0\.2\.8, got: IP address mismatch"):
+        CorporatePki(tmp_path / "others").adopt(folder, ("192.0.2.8",))
 
 
-def test_an_expired_certificate_is_not_adopted(folder: Path, tmp_path: Path) -> None:
+def test_an_expired_certificate_is_not_installed(folder: Path, tmp_path: Path) -> None:
     ends = datetime.now(UTC) - DAY
-    with pytest.raises(ValueError, match=rf"fl\.pem must not have expired, got one that did on {ends:%Y-%m-%d}"):
-        TheirPki(tmp_path / "theirs", ends).adopt(folder)
+    with pytest.raises(ValueError, match=rf"fl\.pem must not have expired, got one that expired on {ends:%Y-%m-%d}"):
+        CorporatePki(tmp_path / "theirs", ends).adopt(folder)
 
 
-def test_the_first_of_a_chain_to_expire_counts(tmp_path: Path) -> None:
+def test_a_chain_expires_with_its_first_certificate_to_expire(tmp_path: Path) -> None:
     ends = datetime.now(UTC).replace(microsecond=0) + 200 * DAY
-    theirs = TheirPki(tmp_path / "theirs", ends)
-    assert pki.days_left(theirs.certificate) == 89
-    (tmp_path / "leaf.pem").write_bytes(theirs.leaf)
+    corporate = CorporatePki(tmp_path / "theirs", ends)
+    assert pki.days_left(corporate.certificate) == 89
+    (tmp_path / "leaf.pem").write_bytes(corporate.leaf)
     assert pki.expires(tmp_path / "leaf.pem") == ends

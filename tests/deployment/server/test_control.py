@@ -14,23 +14,21 @@ import pytest
 from benchmarks.jobs.deployed import ROOT, Federation, free_port
 from teledx_fed.core.errors import ConfigurationError, RefusedError
 from teledx_fed.deployment.server import control, run_requests
-from teledx_fed.deployment.server.control import FlowerRun, Order
+from teledx_fed.deployment.server.control import FlowerRun, RunRequest
 from teledx_fed.deployment.server.settings import ServerDirectory
 
 
 @pytest.mark.parametrize("ended", [True, False])
-def test_a_run_that_ends_while_it_is_being_stopped_is_stopped(
-    ended: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_stop_accepts_a_run_that_ends_meanwhile(ended: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A new server marks a killed server's run as failed after some seconds; a resume may come before that."""
-    said = iter(["running", "failed" if ended else "running"])
+    statuses = iter(["running", "failed" if ended else "running"])
 
     @contextmanager
-    def refusing(home: ServerDirectory) -> Iterator[None]:
+    def refusing(directory: ServerDirectory) -> Iterator[None]:
         raise RefusedError("the server refused: Run is already finished.")
         yield
 
-    monkeypatch.setattr(control, "runs", lambda home: [FlowerRun(7, "first", next(said), "")])
+    monkeypatch.setattr(control, "runs", lambda directory: [FlowerRun(7, "first", next(statuses), "")])
     monkeypatch.setattr(control, "control", refusing)
     if ended:
         control.stop(ServerDirectory(tmp_path), "first")
@@ -40,15 +38,15 @@ def test_a_run_that_ends_while_it_is_being_stopped_is_stopped(
 
 
 def test_a_run_that_the_server_does_not_have_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(control, "runs", lambda home: [FlowerRun(7, "other", "running", "")])
-    order = Order("first", "", json.dumps({"federation": {"rounds": 1}}))
+    monkeypatch.setattr(control, "runs", lambda directory: [FlowerRun(7, "other", "running", "")])
+    request = RunRequest("first", "", json.dumps({"federation": {"rounds": 1}}))
     with pytest.raises(ConfigurationError, match="run must be one that the server has, got 'first'"):
-        run_requests.watch(ServerDirectory(tmp_path), order)
+        run_requests.watch(ServerDirectory(tmp_path), request)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("taken", ["port", "control_port"])
-def test_a_port_that_is_taken_is_said(taken: str, tmp_path: Path) -> None:
+def test_a_taken_port_is_an_error(taken: str, tmp_path: Path) -> None:
     federation = Federation(tmp_path)
     federation.command("server", "init", federation.server, "--host", "localhost")
     with socket.create_server(("127.0.0.1", 0)) as other:

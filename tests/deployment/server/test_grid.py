@@ -48,7 +48,7 @@ class Network:
         return [reply]
 
 
-def asked(amiss: object, folder: Path, back: bool = False) -> dict[int, Message]:
+def replies_of(amiss: object, folder: Path, back: bool = False) -> dict[int, Message]:
     flower = Network(amiss)
     network = NetworkGrid(flower, signed_log(folder / "audit"), print, ["north", "south"], 2, 1)  # type: ignore[arg-type]
     messages = [Message(RecordDict(), dst_node_id=node, message_type="train") for node in (NORTH, SOUTH)]
@@ -59,21 +59,21 @@ def asked(amiss: object, folder: Path, back: bool = False) -> dict[int, Message]
     return replies
 
 
-def test_a_reply_that_cannot_be_read_is_its_sites_fault_and_the_other_counts(tmp_path: Path) -> None:
-    replies = asked(KeyError("object"), tmp_path)
+def test_an_unreadable_reply_is_an_error_of_its_site_only(tmp_path: Path) -> None:
+    replies = replies_of(KeyError("object"), tmp_path)
     assert not replies[NORTH].has_error()
     assert replies[SOUTH].error.reason == "a reply that cannot be read: KeyError"
 
 
-def test_a_reply_in_the_name_of_another_counts_for_nobody_else(tmp_path: Path) -> None:
-    replies = asked(NORTH, tmp_path)
+def test_a_reply_with_a_wrong_sender_is_an_error(tmp_path: Path) -> None:
+    replies = replies_of(NORTH, tmp_path)
     assert not replies[NORTH].has_error()
     assert replies[SOUTH].error.reason == "a reply in the name of another site"
 
 
-def test_a_server_that_is_gone_ends_the_exchange(tmp_path: Path) -> None:
+def test_a_lost_server_ends_the_exchange(tmp_path: Path) -> None:
     with pytest.raises(httpx.ConnectError):
-        asked(httpx.ConnectError("gone"), tmp_path)
+        replies_of(httpx.ConnectError("gone"), tmp_path)
 
 
 AWAY = Error(ErrorCode.NODE_UNAVAILABLE, "no heartbeat")
@@ -87,11 +87,11 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("hasty")
-def test_a_site_that_went_away_and_came_back_is_asked_again(tmp_path: Path) -> None:
-    assert not asked(AWAY, tmp_path, back=True)[SOUTH].has_error()
+def test_the_message_to_a_site_that_reconnects_is_sent_again(tmp_path: Path) -> None:
+    assert not replies_of(AWAY, tmp_path, back=True)[SOUTH].has_error()
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("hasty")
-def test_a_site_that_stays_away_is_missed_with_the_servers_word_for_it(tmp_path: Path) -> None:
-    assert asked(AWAY, tmp_path)[SOUTH].error.reason == "no heartbeat"
+def test_the_reply_of_a_site_that_stays_offline_is_the_servers_error(tmp_path: Path) -> None:
+    assert replies_of(AWAY, tmp_path)[SOUTH].error.reason == "no heartbeat"

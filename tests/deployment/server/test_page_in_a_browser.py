@@ -7,7 +7,7 @@ from shutil import which
 from threading import Thread
 
 import pytest
-from invented_federation import HOSTILE, NODES, NOW, Known, home, night, report, run
+from invented_federation import HOSTILE, NODES, NOW, ServerRow, directory_in, night, report, run
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.support.wait import WebDriverWait
@@ -38,13 +38,13 @@ PATIENCE = 90
 class Page:
     """The page of a coordinator's folder, served on loopback."""
 
-    def __init__(self, home: ServerDirectory) -> None:
-        self.home = home
+    def __init__(self, directory: ServerDirectory) -> None:
+        self.directory = directory
         self._server = server(self.seen, TOKEN, "127.0.0.1", 0)
         self._thread = Thread(target=self._server.run)
 
-    def seen(self) -> Overview:
-        return overview(self.home, NODES, [Known("night-3")], NOW)
+    def status(self) -> Overview:
+        return overview(self.directory, NODES, [ServerRow("night-3")], NOW)
 
     def start(self) -> str:
         self._thread.start()
@@ -60,7 +60,7 @@ class Page:
 
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[tuple[Page, str]]:
-    page = Page(home(tmp_path / "server"))
+    page = Page(directory_in(tmp_path / "server"))
     yield page, page.start()
     page.stop()
 
@@ -88,7 +88,7 @@ def until(browser: Chrome, holds: Callable[[], bool]) -> None:
 
 def test_a_night_of_training(served: tuple[Page, str], browser: Chrome) -> None:
     page, address = served
-    run(page.home, "night-3", night())
+    run(page.directory, "night-3", night())
     browser.get(f"{address}/?token={TOKEN}")
     assert "night-3 is in round 13 of 20." in text(browser)
     assert browser.title == "night-3 · round 13/20"
@@ -103,40 +103,40 @@ def test_a_night_of_training(served: tuple[Page, str], browser: Chrome) -> None:
     assert browser.get_log("browser") == []
 
 
-def test_without_the_token_it_says_where_to_find_it(served: tuple[Page, str], browser: Chrome) -> None:
+def test_without_a_token_the_page_explains_where_to_find_it(served: tuple[Page, str], browser: Chrome) -> None:
     browser.get(served[1])
     assert "python -m server page" in text(browser)
     assert "night-3" not in text(browser)
 
 
-def test_it_renews_itself_and_says_when_it_cannot(served: tuple[Page, str], browser: Chrome) -> None:
+def test_the_page_refreshes_itself_and_shows_when_it_cannot(served: tuple[Page, str], browser: Chrome) -> None:
     page, address = served
     browser.get(f"{address}/?token={TOKEN}")
     assert "No run yet." in text(browser)
     browser.execute_script("window.mark = 1")
-    run(page.home, "night-3", [report(1)])
+    run(page.directory, "night-3", [report(1)])
     until(browser, lambda: "night-3 is in round 2 of 20." in text(browser))
     assert browser.execute_script("return window.mark") == 1
-    assert "gets no answer" not in text(browser)
+    assert "does not answer" not in text(browser)
     page.stop()
-    until(browser, lambda: "gets no answer" in text(browser))
+    until(browser, lambda: "does not answer" in text(browser))
     assert "night-3" in text(browser)
 
 
 @pytest.mark.parametrize("reports", [None, night()], ids=["empty", "night"])
-def test_a_phone_scrolls_it_in_one_direction(
+def test_a_phone_scrolls_the_page_only_vertically(
     served: tuple[Page, str], browser: Chrome, reports: Sequence[RoundReport] | None
 ) -> None:
     page, address = served
     if reports:
-        run(page.home, "night-3", reports)
+        run(page.directory, "night-3", reports)
     phone = {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
     browser.get(f"{address}/?token={TOKEN}")
     assert browser.execute_script("return document.documentElement.scrollWidth") == 360
 
 
-def test_it_is_dark_where_the_reader_s_screen_is(served: tuple[Page, str], browser: Chrome) -> None:
+def test_the_page_is_dark_on_a_dark_screen(served: tuple[Page, str], browser: Chrome) -> None:
     def paper(scheme: str) -> int:
         media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)

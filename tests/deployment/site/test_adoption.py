@@ -31,19 +31,19 @@ def model(rig: Rig, tmp_path: Path) -> Path:
     """The coordinator's model file and config.yaml, without pooled counts."""
     path = tmp_path / "release" / "model.safetensors"
     save_network(rig.worker.network, path)
-    save(rig.asked, path.with_name("config.yaml"))
+    save(rig.settings, path.with_name("config.yaml"))
     return path
 
 
 def counts(file: Path, **changed: object) -> None:
-    told = {"model": digest(file), "round": 1, "eyes": 500, "referable": [5] * BINS, "urgent": [1] * BINS}
-    file.with_name(POOLED).write_text(json.dumps({**told, **changed}))
+    values = {"model": digest(file), "round": 1, "eyes": 500, "referable": [5] * BINS, "urgent": [1] * BINS}
+    file.with_name(POOLED).write_text(json.dumps({**values, **changed}))
 
 
-def test_without_the_federations_counts_urgent_is_withheld_and_that_is_said(rig: Rig, model: Path) -> None:
+def test_without_pooled_counts_urgent_is_withheld_and_reported(rig: Rig, model: Path) -> None:
     reporter = RecordingReporter()
-    adopt(rig.home, model, reporter)
-    urgent = Bundle(rig.home.champion, threads=1).manifest.calibration.points.urgent
+    adopt(rig.directory, model, reporter)
+    urgent = Bundle(rig.directory.champion, threads=1).manifest.calibration.points.urgent
     assert urgent is not None
     assert urgent.source is Source.WITHHELD
     assert any(line.startswith(f"{POOLED} is not beside the model") for line in reporter.messages)
@@ -52,22 +52,22 @@ def test_without_the_federations_counts_urgent_is_withheld_and_that_is_said(rig:
 
 
 @pytest.mark.slow
-def test_with_them_few_eyes_are_joined_by_the_federations(rig: Rig, model: Path) -> None:
+def test_with_pooled_counts_thresholds_use_the_federations_eyes(rig: Rig, model: Path) -> None:
     counts(model)
-    found = read_pooled(model)
-    assert found is not None
-    assert found.urgent is not None
-    assert found.urgent.sum() == BINS
+    pooled = read_pooled(model)
+    assert pooled is not None
+    assert pooled.urgent is not None
+    assert pooled.urgent.sum() == BINS
     reporter = RecordingReporter()
-    adopt(rig.home, model, reporter)
-    points = Bundle(rig.home.champion, threads=1).manifest.calibration.points
+    adopt(rig.directory, model, reporter)
+    points = Bundle(rig.directory.champion, threads=1).manifest.calibration.points
     assert points.urgent is not None
     assert points.urgent.pooled_positives == BINS
     assert POOLED not in " ".join(reporter.messages)
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "message"),
     [
         ({"model": "0" * 64}, "be of model.safetensors"),
         ({"referable": [1, 2]}, "must hold 64 counts"),
@@ -76,9 +76,9 @@ def test_with_them_few_eyes_are_joined_by_the_federations(rig: Rig, model: Path)
         ({"referable": "many"}, "must hold 64 counts"),
     ],
 )
-def test_counts_of_another_model_or_of_another_form_are_refused(model_file: Path, changed: object, told: str) -> None:
+def test_pooled_counts_of_another_model_or_form_are_refused(model_file: Path, changed: object, message: str) -> None:
     counts(model_file, **changed)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         read_pooled(model_file)
 
 
@@ -88,7 +88,7 @@ def model_file(tmp_path: Path) -> Path:
     return tmp_path / "model.safetensors"
 
 
-def test_counts_that_no_hospital_sent_are_not_left_from_before(model_file: Path) -> None:
+def test_pooled_counts_of_an_earlier_release_are_deleted(model_file: Path) -> None:
     counts(model_file)
     nothing = np.zeros(0, dtype=np.float32)
     write_pooled(Scored(0, Weights(nothing, nothing, Layout((), ())), {}), model_file)

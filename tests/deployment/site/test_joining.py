@@ -12,20 +12,18 @@ from teledx_fed.deployment.site.joining import SuperNodeSupervisor, leave
 from teledx_fed.deployment.site.settings import SiteDirectory
 
 
-def test_the_number_of_a_process_that_was_killed_stops_no_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stale_process_number_stops_no_other_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     site = SiteDirectory(tmp_path)
     site.state.mkdir()
     (site.state / "join.pid").write_text(str(os.getpid()))
     stopped: list[tuple[int, signal.Signals]] = []
     monkeypatch.setattr(os, "kill", lambda *about: stopped.append(about))
-    with pytest.raises(ConfigurationError, match="Nothing to leave"):
+    with pytest.raises(ConfigurationError, match="There is nothing to stop"):
         leave(site)
     assert stopped == []
 
 
-def test_the_supervisor_ends_when_it_is_stopped(tmp_path: Path) -> None:
+def test_the_supervisor_ends_when_stopped(tmp_path: Path) -> None:
     stop = Event()
     stop.set()
     supervisor = SuperNodeSupervisor(SiteDirectory(tmp_path), lambda: 9092, stop, print)

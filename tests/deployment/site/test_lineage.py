@@ -21,7 +21,7 @@ DAY = date(2026, 11, 25)
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> SiteDirectory:
+def directory(tmp_path: Path) -> SiteDirectory:
     draw_photographs(tmp_path / "photographs", "north", 20)
     (tmp_path / "ca.crt").write_text("")
     made = SiteDirectory(tmp_path / "site")
@@ -31,10 +31,10 @@ def home(tmp_path: Path) -> SiteDirectory:
     return made
 
 
-def site(home: SiteDirectory, settings: Settings) -> Site:
-    own = own_settings(settings, home)
-    key, without = home.split_key.read_bytes(), lineage.excluded(home)
-    return hospitals(own, home.state, SILENT, key, without)["north"]
+def site(directory: SiteDirectory, settings: Settings) -> Site:
+    site_settings = own_settings(settings, directory)
+    key, withdrawn = directory.split_key.read_bytes(), lineage.excluded(directory)
+    return hospitals(site_settings, directory.state, SILENT, key, withdrawn)["north"]
 
 
 def sides(site: Site) -> dict[str, str]:
@@ -46,18 +46,18 @@ def sides(site: Site) -> dict[str, str]:
     }
 
 
-def test_a_patient_who_withdraws_is_in_no_shard_and_no_cache(
-    home: SiteDirectory, tiny_settings: Callable[..., Settings]
+def test_an_excluded_patient_is_in_no_shard_and_no_cache(
+    directory: SiteDirectory, tiny_settings: Callable[..., Settings]
 ) -> None:
-    before = site(home, tiny_settings())
+    before = site(directory, tiny_settings())
     leaving = before.shard.train[0]
     patient = leaving.patient.removeprefix("north/")
-    (prepared,) = home.cache.rglob(f"{leaving.image.digest()}.npy")
-    assert lineage.exclude(home, patient) == 1
+    (prepared,) = directory.cache.rglob(f"{leaving.image.digest()}.npy")
+    assert lineage.exclude(directory, patient) == 1
     assert not prepared.exists()
-    after = site(home, tiny_settings())
+    after = site(directory, tiny_settings())
     assert sides(after) == {name: side for name, side in sides(before).items() if name != leaving.patient}
-    assert not list(home.cache.rglob(prepared.name))
+    assert not list(directory.cache.rglob(prepared.name))
 
 
 @pytest.mark.parametrize(
@@ -67,45 +67,45 @@ def test_a_patient_who_withdraws_is_in_no_shard_and_no_cache(
         *[("JOSÉ 07\r", "utf-8"), ("Jose", "utf-8")],
     ],
 )
-def test_who_withdrew_is_found_however_the_file_was_saved(home: SiteDirectory, name: str, encoding: str) -> None:
+def test_excluded_patients_match_in_any_encoding(directory: SiteDirectory, name: str, encoding: str) -> None:
     image = PhotographInMemory("eye", np.zeros((2, 2, 3), np.uint8))
     collection = Collection((Example(image, 0, "José 07"), Example(image, 0, "8")), Identification.GIVEN)
-    home.excluded.write_bytes(f"{name}\n".encode(encoding))
-    without = lineage.excluded(home)
+    directory.excluded.write_bytes(f"{name}\n".encode(encoding))
+    withdrawn = lineage.excluded(directory)
     stays = name == "Jose"
-    assert [example.patient for example in _without_patients(collection, without).examples] == ["José 07", "8"][
+    assert [example.patient for example in _without_patients(collection, withdrawn).examples] == ["José 07", "8"][
         not stays :
     ]
-    assert lineage.unmatched(without, collection.examples) == (["Jose"] if stays else [])
+    assert lineage.unmatched(withdrawn, collection.examples) == (["Jose"] if stays else [])
 
 
 @pytest.mark.parametrize("fold", range(2))
-def test_no_fold_that_is_asked_for_lets_a_tested_patient_be_trained_on(
-    home: SiteDirectory, tiny_settings: Callable[..., Settings], fold: int
+def test_a_requested_fold_does_not_change_the_split(
+    directory: SiteDirectory, tiny_settings: Callable[..., Settings], fold: int
 ) -> None:
-    asked = tiny_settings(evaluation__folds=2, evaluation__fold=fold)
-    assert sides(site(home, asked)) == sides(site(home, tiny_settings()))
+    folded = tiny_settings(evaluation__folds=2, evaluation__fold=fold)
+    assert sides(site(directory, folded)) == sides(site(directory, tiny_settings()))
 
 
-def test_lineage_names_the_rounds_that_a_patient_trained(
-    home: SiteDirectory, tiny_settings: Callable[..., Settings]
+def test_lineage_lists_the_rounds_that_trained_on_a_patient(
+    directory: SiteDirectory, tiny_settings: Callable[..., Settings]
 ) -> None:
-    train = site(home, tiny_settings()).shard.train
+    train = site(directory, tiny_settings()).shard.train
     patient = train[0].patient.removeprefix("north/")
     for round in (1, 2):
-        lineage.record(home, "first", round, DAY, train)
-    lineage.record(home, "second", 1, DAY, train[1:])
-    assert lineage.rounds_of(home, patient) == [("first", 1), ("first", 2)]
-    assert lineage.rounds_of(home, train[1].patient.removeprefix("north/")) == [
+        lineage.record(directory, "first", round, DAY, train)
+    lineage.record(directory, "second", 1, DAY, train[1:])
+    assert lineage.rounds_of(directory, patient) == [("first", 1), ("first", 2)]
+    assert lineage.rounds_of(directory, train[1].patient.removeprefix("north/")) == [
         *[("first", r) for r in (1, 2)],
         ("second", 1),
     ]
-    assert lineage.rounds_of(home, "nobody") == []
-    assert lineage.rounds_on(home, DAY) == 3
-    assert lineage.rounds_on(home, date(2026, 11, 26)) == 0
+    assert lineage.rounds_of(directory, "nobody") == []
+    assert lineage.rounds_on(directory, DAY) == 3
+    assert lineage.rounds_on(directory, date(2026, 11, 26)) == 0
 
 
-def test_a_patient_whom_the_data_do_not_name_is_an_error(home: SiteDirectory) -> None:
-    with pytest.raises(ValueError, match="PATIENT must be one whom the data name, got 'nobody'"):
-        lineage.exclude(home, "nobody")
-    assert lineage.excluded(home) == frozenset()
+def test_an_unknown_patient_is_an_error(directory: SiteDirectory) -> None:
+    with pytest.raises(ValueError, match="PATIENT must be in the hospital's data, got 'nobody'"):
+        lineage.exclude(directory, "nobody")
+    assert lineage.excluded(directory) == frozenset()

@@ -35,13 +35,13 @@ def rig(tmp_path: Path, tiny_settings: Callable[..., Settings]) -> Rig:
 
 
 def assert_nothing_was_computed(rig: Rig) -> None:
-    assert not rig.home.cache.exists()
-    assert not (rig.home.state / "runs").exists()
-    assert not (rig.home.state / "splits").exists()
+    assert not rig.directory.cache.exists()
+    assert not (rig.directory.state / "runs").exists()
+    assert not (rig.directory.state / "splits").exists()
 
 
-def varied(asked: Settings, **groups: dict[str, object]) -> Settings:
-    return replace(asked, **{name: replace(getattr(asked, name), **fields) for name, fields in groups.items()})  # type: ignore[arg-type]
+def varied(settings: Settings, **groups: dict[str, object]) -> Settings:
+    return replace(settings, **{name: replace(getattr(settings, name), **fields) for name, fields in groups.items()})  # type: ignore[arg-type]
 
 
 OTHERS: dict[str, dict[str, dict[str, object]]] = {
@@ -60,7 +60,7 @@ OTHERS: dict[str, dict[str, dict[str, object]]] = {
 def test_a_plan_that_differs_in_anything_is_another_plan(rig: Rig) -> None:
     """Its digest is not approved."""
     for groups in OTHERS.values():
-        other = Plan.of(varied(rig.asked, **groups), RELEASE, "test", rig.worker.initial.weights)
+        other = Plan.of(varied(rig.settings, **groups), RELEASE, "test", rig.worker.initial.weights)
         assert other.digest != rig.plan.digest
         assert_refused(rig.answer(rig.content(), plan=other.digest), Refusal.PLAN)
     for plan in ("", "0" * 64, "../../secrets/split", rig.plan.digest[:12], rig.plan.digest.upper()):
@@ -69,7 +69,7 @@ def test_a_plan_that_differs_in_anything_is_another_plan(rig: Rig) -> None:
     assert_nothing_was_computed(rig)
 
 
-def test_by_an_approved_plan_nothing_else_can_be_asked(rig: Rig, tiny_settings: Callable[..., Settings]) -> None:
+def test_a_request_outside_the_approved_plan_is_refused(rig: Rig, tiny_settings: Callable[..., Settings]) -> None:
     other_head = Worker(build_network(tiny_settings(model__head="seed").model, 0)).initial.weights
     unordered = {"epochs": 50, "batch_size": 4096, "optimizer": "sgd", "learning_rate": 1.0, "views": 10**9, "seed": 1}
     for name, value in unordered.items():
@@ -84,7 +84,7 @@ def test_by_an_approved_plan_nothing_else_can_be_asked(rig: Rig, tiny_settings: 
     assert_nothing_was_computed(rig)
 
 
-def test_limits_of_the_site_hold_over_its_own_approval(rig: Rig) -> None:
+def test_limits_hold_for_approved_plans(rig: Rig) -> None:
     """A plan beyond the limits cannot be approved; a plan that was approved before is refused under lower limits."""
     beyond = {
         "network": Refusal.NETWORK,
@@ -93,24 +93,24 @@ def test_limits_of_the_site_hold_over_its_own_approval(rig: Rig) -> None:
         "learning rate": Refusal.LEARNING_RATE,
     }
     for name, word in beyond.items():
-        plan = Plan.of(varied(rig.asked, **OTHERS[name]), RELEASE, "test", rig.worker.initial.weights)
+        plan = Plan.of(varied(rig.settings, **OTHERS[name]), RELEASE, "test", rig.worker.initial.weights)
         with pytest.raises(ValueError, match=f"PLAN must lie within limits of site.yaml, got '{word.value}'"):
-            approve(rig.home, plan, "R1", "2099-01-01")
+            approve(rig.directory, plan, "R1", "2099-01-01")
     lowered = {
         Refusal.OPTIMIZER: {"optimizers": ["sgd"]},
         Refusal.LEARNING_RATE: {"learning_rate": [1e-6, 1e-5]},
         Refusal.BATCH_SIZE: {"batch_size": 11},
         Refusal.IMAGE_SIZE: {"image_size": 63},
     }
-    before = (rig.home.folder / "site.yaml").read_text()
+    before = (rig.directory.folder / "site.yaml").read_text()
     for word, limits in lowered.items():
         rig.change(limits=limits)
         assert_refused(rig.answer(rig.content()), word)
-        (rig.home.folder / "site.yaml").write_text(before)
+        (rig.directory.folder / "site.yaml").write_text(before)
     assert_nothing_was_computed(rig)
 
 
-def test_a_round_is_one_question_and_a_plan_one_run(rig: Rig) -> None:
+def test_a_round_has_one_question_and_an_approval_one_run(rig: Rig) -> None:
     """The same bytes are answered again; another model, a wrong order or another run's name is refused."""
     first = rig.answer(rig.content())
     assert "train_loss" not in first.content.metric_records[wire.METRICS]
@@ -120,7 +120,7 @@ def test_a_round_is_one_question_and_a_plan_one_run(rig: Rig) -> None:
     assert_refused(rig.answer(rig.content(rig.crafted(), round=3, trained_in=2)), Refusal.ASKED)
     assert_refused(rig.answer(rig.content(rig.crafted(), round=2, trained_in=1)), Refusal.ORDER)
     rig.handler = MessageHandler(
-        rig.home, AuditLog(rig.home.audit, rig.home.audit_key), Tally()
+        rig.directory, AuditLog(rig.directory.audit, rig.directory.audit_key), Tally()
     )  # the record survives a restart
     assert_refused(rig.answer(rig.content(), run="renamed"), Refusal.RUNS)
     assert not rig.answer(asked_for("test", rig, 0.1), "evaluate").has_error()
@@ -128,8 +128,8 @@ def test_a_round_is_one_question_and_a_plan_one_run(rig: Rig) -> None:
     assert_refused(rig.answer(rig.content(rig.crafted(), round=4, trained_in=3)), Refusal.ORDER)
 
 
-def test_a_loss_leaves_where_the_plan_says_so_and_says_little(rig: Rig) -> None:
-    plan = rig.approved(varied(rig.asked, strategy={"name": "qfedavg"}))
+def test_the_loss_leaves_only_if_the_plan_needs_it_and_is_rounded(rig: Rig) -> None:
+    plan = rig.approved(varied(rig.settings, strategy={"name": "qfedavg"}))
     reply = rig.answer(rig.content(), plan=plan.digest)
     loss = reply.content.metric_records[wire.METRICS]["train_loss"]
     assert loss == round(loss, wire.LOSS_DECIMALS)  # type: ignore[call-overload]
@@ -138,13 +138,13 @@ def test_a_loss_leaves_where_the_plan_says_so_and_says_little(rig: Rig) -> None:
 
 def asked_for(split: str, rig: Rig, shift: float, round: int = 4) -> RecordDict:
     weights = rig.worker.initial.weights
-    moved = Weights(weights.parameters + np.float32(shift), weights.statistics, weights.layout)
-    return wire.score_request(GlobalModel(round, moved, round), split)
+    shifted = Weights(weights.parameters + np.float32(shift), weights.statistics, weights.layout)
+    return wire.score_request(GlobalModel(round, shifted, round), split)
 
 
-def test_a_test_set_has_a_budget_whatever_runs_and_plans_are_called(rig: Rig) -> None:
+def test_a_test_set_has_one_budget_for_all_runs_and_plans(rig: Rig) -> None:
     rig.change(limits={"test_answers": 2})
-    plans = [rig.plan, *(rig.approved(replace(rig.asked, seed=seed)) for seed in range(1, 4))]
+    plans = [rig.plan, *(rig.approved(replace(rig.settings, seed=seed)) for seed in range(1, 4))]
 
     def tested(number: int) -> Message:
         content = asked_for("test", rig, 0.1 * (number + 1))
@@ -153,25 +153,27 @@ def test_a_test_set_has_a_budget_whatever_runs_and_plans_are_called(rig: Rig) ->
     assert [tested(number).has_error() for number in range(2)] == [False] * 2
     assert_refused(tested(2), Refusal.TESTED)
     assert not tested(1).has_error()  # the same question is answered again
-    leaving = json.loads(rig.home.test_answers.read_text().splitlines()[0])["photographs"][0]
-    lineage.exclude(rig.home, patient_of(rig, leaving))  # a test set that lost a patient keeps the same budget
+    leaving = json.loads(rig.directory.test_answers.read_text().splitlines()[0])["photographs"][0]
+    lineage.exclude(rig.directory, patient_of(rig, leaving))  # a test set that lost a patient keeps the same budget
     assert_refused(tested(3), Refusal.TESTED)
     assert_refused(tested(1), Refusal.TESTED)  # the difference from its first answer would reveal the patient
-    told = [(entry["answers"], entry["of"]) for entry in entries(rig.home.audit) if entry["event"] == "test set"]
-    assert told == [(1, 2), (2, 2), (2, 2)]
+    answers = [
+        (entry["answers"], entry["of"]) for entry in entries(rig.directory.audit) if entry["event"] == "test set"
+    ]
+    assert answers == [(1, 2), (2, 2), (2, 2)]
 
 
 def patient_of(rig: Rig, digest: str) -> str:
-    settings = own_settings(rig.plan.asked(), rig.home)
-    key = rig.home.split_key.read_bytes()
-    site = hospitals(settings, rig.home.state, SILENT, key)["north"]
+    settings = own_settings(rig.plan.run_settings(), rig.directory)
+    key = rig.directory.split_key.read_bytes()
+    site = hospitals(settings, rig.directory.state, SILENT, key)["north"]
     return next(one.patient.removeprefix("north/") for one in site.shard.everyone if one.image.digest() == digest)
 
 
-def test_the_split_is_the_sites_own(rig: Rig, tiny_settings: Callable[..., Settings]) -> None:
+def test_the_coordinator_cannot_set_the_split(rig: Rig, tiny_settings: Callable[..., Settings]) -> None:
     """The coordinator cannot set it: a plan has no partition, and a file with one is not a valid plan."""
-    asked = varied(rig.asked, partition={"validation": 0.05, "test": 0.05})
-    assert Plan.of(asked, RELEASE, "test", rig.worker.initial.weights).digest == rig.plan.digest
+    settings = varied(rig.settings, partition={"validation": 0.05, "test": 0.05})
+    assert Plan.of(settings, RELEASE, "test", rig.worker.initial.weights).digest == rig.plan.digest
     written = json.loads(rig.plan.text)
     for group in ("partition", "simulation", "outbound"):
         with pytest.raises(ValueError, match=r"plan.settings must hold \['data'"):
@@ -182,54 +184,57 @@ def test_the_split_is_the_sites_own(rig: Rig, tiny_settings: Callable[..., Setti
     ):
         Plan.parse(json.dumps({**written, "settings": planted}))
     rig.change(partition={"validation": 0.3, "test": 0.4})
-    assert own_settings(asked, SiteDirectory(rig.home.folder)).partition.test == 0.4
+    assert own_settings(settings, SiteDirectory(rig.directory.folder)).partition.test == 0.4
 
 
-def test_an_approval_ends(rig: Rig) -> None:
-    assert (rig.home.approval(rig.plan.digest).stat().st_mode & 0o777, rig.home.approvals.stat().st_mode & 0o777) == (
+def test_an_approval_expires_and_can_be_withdrawn(rig: Rig) -> None:
+    assert (
+        rig.directory.approval(rig.plan.digest).stat().st_mode & 0o777,
+        rig.directory.approvals.stat().st_mode & 0o777,
+    ) == (
         0o600,
         0o700,
     )
-    file = rig.home.approval(rig.plan.digest)
+    file = rig.directory.approval(rig.plan.digest)
     file.write_text(file.read_text().replace("2099-01-01", "2020-01-01"))
     assert_refused(rig.answer(rig.content()), Refusal.EXPIRED)
     file.write_text(file.read_text().replace('"optimizer": "adamw"', '"optimizer": "adam"'))
     assert rig.answer(rig.content()).has_error()  # the plan does not match the file's name
-    rig.approved(rig.asked)
-    assert approvals.withdraw(rig.home, rig.plan.digest[:12]).plan == rig.plan
+    rig.approved(rig.settings)
+    assert approvals.withdraw(rig.directory, rig.plan.digest[:12]).plan == rig.plan
     assert_refused(rig.answer(rig.content()), Refusal.PLAN)
     assert_nothing_was_computed(rig)
 
 
-def test_a_warm_start_is_from_a_file_that_the_hospital_holds(rig: Rig, tmp_path: Path) -> None:
-    network = build_network(rig.asked.model, 7)
+def test_a_warm_start_needs_a_file_that_the_hospital_has(rig: Rig, tmp_path: Path) -> None:
+    network = build_network(rig.settings.model, 7)
     save(network, tmp_path / "model.safetensors")
-    asked = varied(rig.asked, model={"initial": "file", "file": str(tmp_path / "model.safetensors")})
-    plan = Plan.of(asked, RELEASE, "test", Worker(build_network(asked.model, 0)).initial.weights)
+    settings = varied(rig.settings, model={"initial": "file", "file": str(tmp_path / "model.safetensors")})
+    plan = Plan.of(settings, RELEASE, "test", Worker(build_network(settings.model, 0)).initial.weights)
     assert plan.file == sha256_of(tmp_path / "model.safetensors")
-    with pytest.raises(ValueError, match="PLAN must start from a model that is held here"):
-        approve(rig.home, plan, "R1", "2099-01-01")
-    save(build_network(rig.asked.model, 8), tmp_path / "other.safetensors")
+    with pytest.raises(ValueError, match="PLAN must start from a model that this hospital has"):
+        approve(rig.directory, plan, "R1", "2099-01-01")
+    save(build_network(rig.settings.model, 8), tmp_path / "other.safetensors")
     with pytest.raises(ValueError, match="--model must have the SHA-256"):
-        approve(rig.home, plan, "R1", "2099-01-01", model=tmp_path / "other.safetensors")
-    approve(rig.home, plan, "R1", "2099-01-01", model=tmp_path / "model.safetensors")
+        approve(rig.directory, plan, "R1", "2099-01-01", model=tmp_path / "other.safetensors")
+    approve(rig.directory, plan, "R1", "2099-01-01", model=tmp_path / "model.safetensors")
     assert_refused(rig.answer(rig.content(), plan=plan.digest), Refusal.INITIAL)
-    started = Worker(build_network(asked.model, 0)).initial.weights
+    started = Worker(build_network(settings.model, 0)).initial.weights
     assert not rig.answer(rig.content(started), plan=plan.digest).has_error()
-    rig.home.model(plan.file or "").unlink()
+    rig.directory.model(plan.file or "").unlink()
     assert_refused(rig.answer(rig.content(started), plan=plan.digest), Refusal.START)
 
 
-def test_weights_that_would_be_fetched(rig: Rig) -> None:
-    asked = varied(rig.asked, model={"initial": "hub"})
-    plan = Plan.of(asked, RELEASE, "test", rig.worker.initial.weights)
+def test_weights_that_need_a_download_are_refused(rig: Rig) -> None:
+    settings = varied(rig.settings, model={"initial": "hub"})
+    plan = Plan.of(settings, RELEASE, "test", rig.worker.initial.weights)
     with pytest.raises(ValueError, match="starting model not held at this site"):
-        approve(rig.home, plan, "R1", "2099-01-01")
+        approve(rig.directory, plan, "R1", "2099-01-01")
 
 
-def test_first_weights_that_this_machine_does_not_build_are_refused_though_approved(rig: Rig) -> None:
+def test_first_weights_that_the_hospital_does_not_build_are_refused(rig: Rig) -> None:
     """A coordinator may put any digest into the plan; the hospital compares it with the weights that it builds."""
-    plan = Plan.of(rig.asked, RELEASE, "crafted", rig.crafted())
-    approve(rig.home, plan, "R1", "2099-01-01")
+    plan = Plan.of(rig.settings, RELEASE, "crafted", rig.crafted())
+    approve(rig.directory, plan, "R1", "2099-01-01")
     assert_refused(rig.answer(rig.content(rig.crafted()), plan=plan.digest), Refusal.INITIAL)
     assert_nothing_was_computed(rig)

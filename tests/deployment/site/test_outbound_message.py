@@ -37,25 +37,25 @@ def request(hospital: Hospital, message_type: str, split: str = "validation") ->
 
 
 def test_both_sides_accept_an_update_and_refuse_one_count_more(hospital: Hospital) -> None:
-    asked, start = request(hospital, MessageType.TRAIN), hospital.worker.initial.weights
+    message, start = request(hospital, MessageType.TRAIN), hospital.worker.initial.weights
     training, photographs = hospital.settings.local_training(1), len(hospital.site.shard)
     spec = UpdateSpec(1, start.layout, hospital.settings.model.head).of_site(photographs)
-    content = hospital.train(asked)
-    assert outbound_fault(Message(content, reply_to=asked), asked, hospital, training) is None
+    content = hospital.train(message)
+    assert outbound_fault(Message(content, reply_to=message), message, hospital, training) is None
     assert not isinstance(validate_update(content, spec, start, (np.inf, np.inf)), str)
     content.metric_records[wire.METRICS]["oedema-examples"] = len(hospital.site.shard.train) + 1
     reason = validate_update(content, spec, start, (np.inf, np.inf))
-    assert outbound_fault(Message(content, reply_to=asked), asked, hospital, training) == reason
+    assert outbound_fault(Message(content, reply_to=message), message, hospital, training) == reason
     assert "oedema-examples must lie in" in str(reason)
 
 
 def test_no_reply_leaves_to_a_message_without_a_specification(hospital: Hospital) -> None:
-    asked = request(hospital, "query.photographs")
-    reason = outbound_fault(Message(RecordDict(), reply_to=asked), asked, hospital, None)
+    message = request(hospital, "query.photographs")
+    reason = outbound_fault(Message(RecordDict(), reply_to=message), message, hospital, None)
     assert reason == "no reply is specified to a message of type query.photographs"
 
 
 def test_a_split_that_does_not_exist_is_refused_and_not_scored_as_validation(hospital: Hospital) -> None:
-    asked = request(hospital, MessageType.EVALUATE, "train")
+    message = request(hospital, MessageType.EVALUATE, "train")
     with pytest.raises(DataError, match=r"message\.split must be one of validation, test, got 'train'"):
-        hospital.evaluate(asked)
+        hospital.evaluate(message)

@@ -56,9 +56,9 @@ def answering(folder: Path, **answers: tuple[int, bytes]) -> Iterator[subprocess
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.socket = context.wrap_socket(server.socket, server_side=True)
         Thread(target=server.serve_forever, daemon=True).start()
-        home = SiteDirectory(folder / "site")
-        init_site(home, "hospital", f"localhost:{server.server_port}", folder / "ca.crt")
-        node = launch(home, free_port())
+        directory = SiteDirectory(folder / "site")
+        init_site(directory, "hospital", f"localhost:{server.server_port}", folder / "ca.crt")
+        node = launch(directory, free_port())
         try:
             yield node
         finally:
@@ -72,12 +72,14 @@ def answering(folder: Path, **answers: tuple[int, bytes]) -> Iterator[subprocess
     [{PULL: (500, b"")}, {HEARTBEAT: (500, b"")}, {HEARTBEAT: (200, b"")}],
     ids=["a fault of the server's", "a heartbeat that fails", "a heartbeat of a node that it does not know"],
 )
-def test_it_ends_where_it_is_no_longer_heard_or_seen(tmp_path: Path, answers: dict[str, tuple[int, bytes]]) -> None:
+def test_the_supernode_exits_when_its_connection_or_heartbeat_fails(
+    tmp_path: Path, answers: dict[str, tuple[int, bytes]]
+) -> None:
     with answering(tmp_path, **answers) as node:
         assert node.wait(180) == 1
 
 
-def test_it_outlasts_a_server_that_asks_it_to_come_later(tmp_path: Path) -> None:
+def test_the_supernode_retries_when_the_server_is_busy(tmp_path: Path) -> None:
     later = (503, b"too many requests from one address")
     with answering(tmp_path, **{PULL: later, HEARTBEAT: later}) as node:
         log = tmp_path / "site" / "state" / "supernode.log"
@@ -111,12 +113,12 @@ def foreign() -> Iterator[Callable[[], tuple[int, list[str]]]]:
         server.server_close()
 
 
-def test_a_worker_bears_a_program_that_took_the_port_and_follows_to_another(
+def test_the_worker_tolerates_another_program_on_its_port_and_changes_port(
     tmp_path: Path, foreign: Callable[[], tuple[int, list[str]]]
 ) -> None:
-    home = SiteDirectory(tmp_path / "site")
+    directory = SiteDirectory(tmp_path / "site")
     (tmp_path / "ca.crt").write_text("")
-    init_site(home, "hospital", "localhost:9092", tmp_path / "ca.crt")
+    init_site(directory, "hospital", "localhost:9092", tmp_path / "ca.crt")
     (before, asked_before), (after, asked_after) = foreign(), foreign()
     until = time.monotonic() + 60
 
@@ -126,23 +128,23 @@ def test_a_worker_bears_a_program_that_took_the_port_and_follows_to_another(
     def never(message: Message, context: Context) -> Message:
         raise AssertionError("nobody asked")
 
-    serve(lambda: after if asked_before else before, home.executor_key, never, still)
+    serve(lambda: after if asked_before else before, directory.executor_key, never, still)
     assert asked_before
     assert asked_after
 
 
-def test_each_time_that_it_is_started_it_has_another_port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_restart_uses_a_new_port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ports, stop = list[int](), Event()
 
-    def ends(home: SiteDirectory, port: int) -> subprocess.Popen[bytes]:
+    def ends(directory: SiteDirectory, port: int) -> subprocess.Popen[bytes]:
         ports.append(port)
         if len(ports) == 2:
             stop.set()
         return subprocess.Popen(["true"])
 
-    home = SiteDirectory(tmp_path / "site")
-    home.node_log.parent.mkdir(parents=True)
-    home.node_log.write_text("")
+    directory = SiteDirectory(tmp_path / "site")
+    directory.node_log.parent.mkdir(parents=True)
+    directory.node_log.write_text("")
     monkeypatch.setattr(joining, "launch", ends)
-    SuperNodeSupervisor(home, iter((9001, 9002, 9003)).__next__, stop, print).run()
+    SuperNodeSupervisor(directory, iter((9001, 9002, 9003)).__next__, stop, print).run()
     assert ports == [9001, 9002]

@@ -12,11 +12,11 @@ from teledx_fed.deployment.common.refusal import Refusal
 from teledx_fed.deployment.site.settings import LimitSettings, SiteSettings
 from teledx_fed.deployment.site.terms import (
     Today,
-    as_ordered,
     data_refusal,
     neighbours,
     plan_refusal,
     refusal,
+    same_training,
     within_hours,
 )
 
@@ -25,16 +25,18 @@ NOON = datetime(2026, 11, 25, 12)
 TRAINING = Settings().local_training(1)
 
 
-def own(**limits: object) -> SiteSettings:
+def site_settings(**limits: object) -> SiteSettings:
     return SiteSettings("north", "localhost:9092", limits=LimitSettings(**limits))  # type: ignore[arg-type]
 
 
-def found(own: SiteSettings, trains: bool = True, today: Today = FRESH, release: str = "0.1.0") -> Refusal | None:
-    return refusal(release, "0.1.3", trains, own, today, NOON)
+def refusal_of(
+    site_settings: SiteSettings, trains: bool = True, today: Today = FRESH, release: str = "0.1.0"
+) -> Refusal | None:
+    return refusal(release, "0.1.3", trains, site_settings, today, NOON)
 
 
-def test_what_is_within_the_terms_is_not_refused() -> None:
-    assert found(own(rounds_a_day=1, hours="08:00-18:00")) is None
+def test_a_message_within_the_limits_is_not_refused() -> None:
+    assert refusal_of(site_settings(rounds_a_day=1, hours="08:00-18:00")) is None
 
 
 @pytest.mark.parametrize(
@@ -47,14 +49,14 @@ def test_what_is_within_the_terms_is_not_refused() -> None:
         ({"hours": "20:00-06:00"}, True, Today(0, 0), Refusal.NOT_NOW),
     ],
 )
-def test_more_than_the_limits_of_a_day_is_refused_with_its_reason(
+def test_a_message_beyond_the_daily_limits_is_refused_with_the_reason(
     limits: dict[str, object], trains: bool, today: Today, refused: Refusal | None
 ) -> None:
-    assert found(own(**limits), trains, today) is refused
+    assert refusal_of(site_settings(**limits), trains, today) is refused
 
 
 @pytest.mark.parametrize(
-    ("asked", "refused"),
+    ("settings", "refused"),
     [
         ({"training": {"epochs": 51}}, Refusal.EPOCHS),
         ({"training": {"batch_size": 7}}, Refusal.BATCH_SIZE),
@@ -69,16 +71,16 @@ def test_more_than_the_limits_of_a_day_is_refused_with_its_reason(
         ({}, None),
     ],
 )
-def test_the_default_limits_take_the_projects_own_runs_and_none_that_give_photographs_back(
-    asked: dict[str, object], refused: Refusal | None
+def test_the_default_limits_accept_the_defaults_and_refuse_runs_that_reveal_photographs(
+    settings: dict[str, object], refused: Refusal | None
 ) -> None:
-    assert plan_refusal(build(asked), LimitSettings()) is refused
+    assert plan_refusal(build(settings), LimitSettings()) is refused
 
 
-def test_a_round_asks_for_what_its_plan_does() -> None:
-    assert as_ordered(replace(TRAINING, learning_rate=TRAINING.learning_rate * (1 + 1e-15)), TRAINING)
+def test_a_round_must_have_the_plan_s_training() -> None:
+    assert same_training(replace(TRAINING, learning_rate=TRAINING.learning_rate * (1 + 1e-15)), TRAINING)
     for other in ({"views": 10**9}, {"batch_size": 10**6}, {"learning_rate": 0.5}, {"seed": 1}):
-        assert not as_ordered(replace(TRAINING, **other), TRAINING)  # type: ignore[arg-type]
+        assert not same_training(replace(TRAINING, **other), TRAINING)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -93,7 +95,7 @@ def test_a_round_asks_for_what_its_plan_does() -> None:
         ({"batch_size": 10, "epochs": 50}, 5000, 50, Refusal.STEPS),
     ],
 )
-def test_steps_and_patients_are_those_of_the_shard_that_the_site_has(
+def test_limits_of_steps_and_patients_apply_to_the_site_s_shard(
     changed: dict[str, object], photographs: int, patients: int, refused: Refusal | None
 ) -> None:
     training = Settings(training=TrainingSettings(**changed)).local_training(1)  # type: ignore[arg-type]
@@ -101,9 +103,11 @@ def test_steps_and_patients_are_those_of_the_shard_that_the_site_has(
 
 
 @given(st.times())
-def test_a_window_over_midnight_is_the_rest_of_one_over_noon(moment: object) -> None:
+def test_hours_past_midnight_are_the_complement_of_hours_over_noon(moment: object) -> None:
     now = datetime.combine(NOON, moment)  # type: ignore[arg-type]
-    assert within_hours(own(hours="20:00-06:00"), now) != within_hours(own(hours="06:00-20:00"), now)
+    assert within_hours(site_settings(hours="20:00-06:00"), now) != within_hours(
+        site_settings(hours="06:00-20:00"), now
+    )
 
 
 @pytest.mark.parametrize(
@@ -117,11 +121,11 @@ def test_a_window_over_midnight_is_the_rest_of_one_over_noon(moment: object) -> 
         ("one.two", "0.1.0", False),
     ],
 )
-def test_one_minor_release_apart_still_takes_part(one: str, other: str, near: bool) -> None:
+def test_releases_one_minor_version_apart_work_together(one: str, other: str, near: bool) -> None:
     assert neighbours(one, other) == neighbours(other, one) == near
 
 
 @pytest.mark.parametrize("hours", ["20:00", "late", "25:00-06:00"])
-def test_hours_that_are_none_are_an_error(hours: str) -> None:
+def test_invalid_hours_are_an_error(hours: str) -> None:
     with pytest.raises(ValueError, match=r"limits.hours must be HH:MM-HH:MM"):
-        own(hours=hours)
+        site_settings(hours=hours)

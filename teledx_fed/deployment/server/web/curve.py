@@ -24,7 +24,7 @@ class Curve:
     heights: tuple[tuple[float, str], ...]
     rounds: tuple[tuple[float, str], ...]
     last: tuple[Place, str]
-    told: str
+    summary: str
 
 
 def curve(points: Sequence[Scored]) -> Curve | None:
@@ -48,7 +48,7 @@ def curve(points: Sequence[Scored]) -> Curve | None:
         heights=tuple((place(0, height)[1], number(height, decimals)) for height in heights),
         rounds=tuple((place(round, 0)[0], str(round)) for round in _rounds(until)),
         last=(place(last, end), number(end, ".3f")),
-        told=f"from {number(start, '.3f')} after round {first} to {number(end, '.3f')} after round {last}",
+        summary=f"from {number(start, '.3f')} after round {first} to {number(end, '.3f')} after round {last}",
     )
 
 

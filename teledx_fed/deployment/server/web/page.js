@@ -1,4 +1,4 @@
-// Renews the page where it stands; without an answer it says since when.
+// Refresh the page in place; without an answer, show a notice.
 const EVERY = 5000;
 const here = location.pathname;
 history.replaceState(null, "", here);

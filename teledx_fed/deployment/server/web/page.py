@@ -29,7 +29,7 @@ SHORTEST_TOKEN = 16
 LATEST = 12
 """Number of rounds in the list; the curves show all rounds."""
 METRICS = {"referable_auroc": "Referable AUROC", "qwk": "QWK"}
-UNKNOWN = "Open the address that `python -m server page` printed: it carries the token that this page asks for.\n"
+UNKNOWN = "Open the address that `python -m server page` printed: it contains the token that this page requires.\n"
 HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
@@ -98,12 +98,12 @@ def server(overview: Callable[[], Overview], token: str, host: str, port: int) -
     )
 
 
-def _same(given: str | None, token: str) -> bool:
-    return given is not None and hmac.compare_digest(given.encode(), token.encode())
+def _same(value: str | None, token: str) -> bool:
+    return value is not None and hmac.compare_digest(value.encode(), token.encode())
 
 
-def render(seen: Overview) -> str:
-    now = datetime.fromisoformat(seen.time)
+def render(overview: Overview) -> str:
+    now = datetime.fromisoformat(overview.time)
     environment = Environment(
         loader=FileSystemLoader(HERE),
         autoescape=True,
@@ -113,25 +113,25 @@ def render(seen: Overview) -> str:
     )
     environment.filters |= {"number": number, "size": size, "duration": duration}
     environment.filters |= {"ago": partial(ago, now), "clock": partial(clock, now)}
-    scored = [(report.round - 1, report.metrics) for report in seen.rounds]
+    scored = [(report.round - 1, report.metrics) for report in overview.rounds]
     curves = {name: curve([(round, metrics.get(key)) for round, metrics in scored]) for key, name in METRICS.items()}
     return environment.get_template("page.html.jinja").render(
-        seen=seen,
-        run=seen.run,
+        overview=overview,
+        run=overview.run,
         metrics=METRICS,
         scored=dict(scored),
-        curves={name: drawn for name, drawn in curves.items() if drawn},
-        latest=_latest(seen),
-        online=sum(site.online for site in seen.sites),
-        expires=seen.certificate_days is not None and seen.certificate_days < CERTIFICATE_DAYS,
+        curves={name: plot for name, plot in curves.items() if plot},
+        latest=_latest(overview),
+        online=sum(site.online for site in overview.sites),
+        expires=overview.certificate_days is not None and overview.certificate_days < CERTIFICATE_DAYS,
         as_of=f"{now.astimezone():%H:%M:%S %Z}",
     )
 
 
-def _latest(seen: Overview) -> list[tuple[RoundReport, bool]]:
+def _latest(overview: Overview) -> list[tuple[RoundReport, bool]]:
     """Return the newest rounds first, with whether a site had a fault, without the report that only scores a model."""
-    trained = [report for report in seen.rounds if seen.run and report.round <= seen.run.round]
-    sites = [site.name for site in seen.sites]
+    trained = [report for report in overview.rounds if overview.run and report.round <= overview.run.round]
+    sites = [site.name for site in overview.sites]
     return [(report, any(fault_in(report, site) for site in sites)) for report in reversed(trained[-LATEST:])]
 
 
@@ -145,5 +145,5 @@ def ago(now: datetime, time: str) -> str:
 
 def clock(now: datetime, time: str) -> str:
     """Format a time in this machine's time zone, with the day if it is not today."""
-    there, here = datetime.fromisoformat(time).astimezone(), now.astimezone()
-    return f"{there:%H:%M}" if there.date() == here.date() else f"{there.day} {there:%b %H:%M}"
+    moment, today = datetime.fromisoformat(time).astimezone(), now.astimezone()
+    return f"{moment:%H:%M}" if moment.date() == today.date() else f"{moment.day} {moment:%b %H:%M}"

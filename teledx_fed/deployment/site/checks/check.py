@@ -19,7 +19,10 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Check:
-    """The result of a check; unprintable characters become spaces, because a server may have sent the text."""
+    """The result of a check; unprintable characters become spaces, because a server may have sent the text.
+
+    The fields' names are the keys of `sites check --json`.
+    """
 
     name: str
     state: State
@@ -34,16 +37,16 @@ class Check:
 Checks = Generator[Check, None, None]
 
 
-def ok(name: str, found: str) -> Check:
-    return Check(name, State.OK, found)
+def ok(name: str, finding: str) -> Check:
+    return Check(name, State.OK, finding)
 
 
-def warn(name: str, found: str, remedy: str) -> Check:
-    return Check(name, State.WARN, found, remedy)
+def warn(name: str, finding: str, remedy: str) -> Check:
+    return Check(name, State.WARN, finding, remedy)
 
 
-def fail(name: str, found: str, remedy: str) -> Check:
-    return Check(name, State.FAIL, found, remedy)
+def fail(name: str, finding: str, remedy: str) -> Check:
+    return Check(name, State.FAIL, finding, remedy)
 
 
 def guarded(

@@ -14,7 +14,7 @@ from teledx_fed.deployment.common.certificates import Claims, claims
 from teledx_fed.deployment.common.settings import checked_address
 from teledx_fed.deployment.site.checks.check import Check, fail, ok
 from teledx_fed.deployment.site.settings import SiteSettings
-from teledx_fed.deployment.site.supernode import HERE, proxied
+from teledx_fed.deployment.site.supernode import LOOPBACK_HOSTS, proxied
 
 SECONDS = 10.0
 PORTS = {"http": 80, "https": 443}
@@ -41,7 +41,7 @@ class Connection:
         proxied(settings.proxy)
         around = getproxies()
         proxy = settings.proxy or around.get("https") or around.get("all")
-        if proxy is None or host in HERE.split(","):
+        if proxy is None or host in LOOPBACK_HOSTS.split(","):
             return cls(host, port)
         return cls(host, port, httpx.URL(proxy if "://" in proxy else f"http://{proxy}"))
 
@@ -63,10 +63,10 @@ class Connection:
         """Return the claims of the server's certificate without verifying them."""
         anyone = ssl.create_default_context()
         anyone.check_hostname, anyone.verify_mode = False, ssl.CERT_NONE
-        seen = CertificateTrace()
+        trace = CertificateTrace()
         with suppress(httpx.HTTPError), self.client(anyone) as client:
-            client.head(f"https://{self.server}/", extensions={"trace": seen})
-        return seen.claims
+            client.head(f"https://{self.server}/", extensions={"trace": trace})
+        return trace.claims
 
 
 class CertificateTrace:
@@ -82,12 +82,12 @@ class CertificateTrace:
 def resolved(connection: Connection) -> Check:
     host, port = connection.hop
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         setting = "proxy" if connection.proxy else "server"
-        remedy = f"Correct {setting} in site.yaml, or ask IT why DNS does not know the name."
+        remedy = f"Correct {setting} in site.yaml, or ask IT why DNS does not resolve the name."
         raise CheckFailed(fail("name", f"{host} does not resolve: {error}", remedy)) from error
-    return ok("name", f"{host}: {', '.join(sorted({str(address[0]) for *_, address in found}))}")
+    return ok("name", f"{host}: {', '.join(sorted({str(entry[0]) for *_, entry in addresses}))}")
 
 
 def connected(connection: Connection) -> Check:
@@ -95,32 +95,32 @@ def connected(connection: Connection) -> Check:
     try:
         socket.create_connection(connection.hop, SECONDS).close()
     except ConnectionRefusedError as error:
-        whose = "Correct proxy in site.yaml." if connection.proxy else "Ask the coordinator whether the server is up."
-        raise CheckFailed(fail("connection", f"nothing listens on {host}:{port}", whose)) from error
+        remedy = "Correct proxy in site.yaml." if connection.proxy else "Ask the coordinator whether the server is up."
+        raise CheckFailed(fail("connection", f"nothing listens on {host}:{port}", remedy)) from error
     except TimeoutError as error:
-        other = "" if connection.proxy else ", or name the proxy that leads out in site.yaml"
-        remedy = f"A firewall drops it: ask IT to allow outgoing TCP to {host}:{port}{other}."
+        other = "" if connection.proxy else ", or write the proxy in site.yaml"
+        remedy = f"A firewall drops the connection: ask IT to allow outgoing TCP to {host}:{port}{other}."
         raise CheckFailed(fail("connection", f"no answer from {host}:{port} in {SECONDS:g} s", remedy)) from error
     except OSError as error:
         remedy = f"Ask IT for a route to {host}:{port}."
-        raise CheckFailed(fail("connection", f"{host}:{port} is not reached: {error.strerror}", remedy)) from error
+        raise CheckFailed(fail("connection", f"{host}:{port} cannot be reached: {error.strerror}", remedy)) from error
     return ok("connection", f"{host}:{port} answers")
 
 
 def passed(connection: Connection) -> Check:
     host, port = connection.hop
-    return ok("proxy", f"{host}:{port} lets CONNECT to {connection.server} pass")
+    return ok("proxy", f"{host}:{port} allows CONNECT to {connection.server}")
 
 
 def stopped(connection: Connection, answer: str) -> Check:
     """Explain a proxy's refusal; its `answer` to CONNECT begins with the status."""
     host, port = connection.hop
-    found = f"{host}:{port} answers CONNECT to {connection.server} with {answer}"
+    finding = f"{host}:{port} answers CONNECT to {connection.server} with {answer}"
     match answer[:3]:
         case "407" if connection.proxy is not None and connection.proxy.username:
             remedy = (
-                "It turns away the user and password in site.yaml: correct them, with @ and : in them written %40 and "
-                "%3A. Where it wants NTLM or Kerberos, ask IT to exempt this machine."
+                "It refuses the user and password in site.yaml: correct them, and write @ as %40 and : as %3A in them. "
+                "If it wants NTLM or Kerberos, ask IT to exempt this machine."
             )
         case "407":
             remedy = f"It wants credentials: write proxy: http://USER:PASSWORD@{host}:{port} in site.yaml."
@@ -130,4 +130,4 @@ def stopped(connection: Connection, answer: str) -> Check:
             )
         case _:
             remedy = f"Ask IT to allow CONNECT to {connection.server}."
-    return fail("proxy", found, remedy)
+    return fail("proxy", finding, remedy)

@@ -21,56 +21,59 @@ USUAL = "Training the default network in batches of 32 takes about 4.2 GB on a C
 CGROUP = Path("/sys/fs/cgroup")
 
 
-def secrets(home: SiteDirectory) -> Checks:
-    files = (home.folder, home.private_key, home.split_key, home.executor_key, home.audit_key)
-    wrong = [found for file in files if (found := _exposed(file)) is not None]
-    yield from wrong or [ok("secrets", f"{', '.join(file.name for file in files)}: for their owner alone")]
+def secrets(directory: SiteDirectory) -> Checks:
+    files = (directory.folder, directory.private_key, directory.split_key, directory.executor_key, directory.audit_key)
+    wrong = [problem for file in files if (problem := _exposed(file)) is not None]
+    yield from wrong or [ok("secrets", f"{', '.join(file.name for file in files)}: readable only by their owner")]
 
 
 def _exposed(file: Path) -> Check | None:
     if not file.exists():
         return fail("secrets", f"{file} is missing", "Put it back from the copy that you keep.")
     if (mode := S_IMODE(file.stat().st_mode)) & 0o077:
-        found = f"{file} is open to others on this machine (mode {mode:04o})"
-        return fail("secrets", found, f"chmod {'700' if file.is_dir() else '600'} {file}")
+        finding = f"{file} is open to others on this machine (mode {mode:04o})"
+        return fail("secrets", finding, f"chmod {'700' if file.is_dir() else '600'} {file}")
     return None
 
 
-def key(home: SiteDirectory) -> Checks:
-    public = public_key_to_bytes(site_key(home.private_key).public_key())
-    if public == public_key_bytes(home.public_key):
-        yield ok("key", f"fingerprint {fingerprint(home.public_key)}")
+def key(directory: SiteDirectory) -> Checks:
+    public = public_key_to_bytes(site_key(directory.private_key).public_key())
+    if public == public_key_bytes(directory.public_key):
+        yield ok("key", f"fingerprint {fingerprint(directory.public_key)}")
     else:
-        yield fail("key", f"{home.public_key} does not belong to {home.private_key}", "Put back the two made together.")
+        finding = f"{directory.public_key} does not belong to {directory.private_key}"
+        yield fail("key", finding, "Put back the two that were made together.")
 
 
-def authority(home: SiteDirectory) -> Checks:
-    days, shown = days_left(home.authority), fingerprint(home.authority)
-    found = f"fingerprint {shown}, {days} days left"
+def authority(directory: SiteDirectory) -> Checks:
+    days, shown = days_left(directory.authority), fingerprint(directory.authority)
+    finding = f"fingerprint {shown}, {days} days left"
     if days < 0:
-        yield fail("authority", f"{home.authority} has expired", "Ask the coordinator for the new one.")
+        yield fail("authority", f"{directory.authority} has expired", "Ask the coordinator for the new one.")
     elif days < SOON_DAYS:
-        yield warn("authority", found, "Ask the coordinator for the new one.")
+        yield warn("authority", finding, "Ask the coordinator for the new one.")
     else:
-        yield ok("authority", found)
+        yield ok("authority", finding)
 
 
-def approval(home: SiteDirectory) -> Checks:
-    given, today = list(approvals(home)), date.today()
-    if not given:
-        yield warn("approval", "no plan is approved: this machine refuses every request", "See approve.")
-    for one in given:
-        yield _approved(home, one, (one.expires - today).days)
+def approval(directory: SiteDirectory) -> Checks:
+    approved, today = list(approvals(directory)), date.today()
+    if not approved:
+        yield warn(
+            "approval", "no plan is approved: this machine refuses every request", "See python -m sites approve."
+        )
+    for one in approved:
+        yield _approved(directory, one, (one.expires - today).days)
 
 
-def _approved(home: SiteDirectory, given: Approval, days: int) -> Check:
-    about = f"plan {given.plan.digest[:SHORT]}, {given.reference}"
-    start = None if given.plan.file is None else Path(given.plan.file)
-    refused = plan_refusal(given.plan.asked(start), home.settings.limits)
+def _approved(directory: SiteDirectory, approved: Approval, days: int) -> Check:
+    about = f"plan {approved.plan.digest[:SHORT]}, {approved.reference}"
+    start = None if approved.plan.file is None else Path(approved.plan.file)
+    refused = plan_refusal(approved.plan.run_settings(start), directory.settings.limits)
     if days < 0:
         return warn(
             "approval",
-            f"{about}, expired on {given.expires}: its requests are refused",
+            f"{about}, expired on {approved.expires}: its requests are refused",
             "Withdraw it, or approve it again.",
         )
     if refused is not None:
@@ -80,37 +83,40 @@ def _approved(home: SiteDirectory, given: Approval, days: int) -> Check:
     return ok("approval", f"{about}, {days} days left")
 
 
-def limits(home: SiteDirectory) -> Checks:
-    own = home.settings.limits
-    window = own.window()
+def limits(directory: SiteDirectory) -> Checks:
+    allowed = directory.settings.limits
+    window = allowed.window()
     if window is not None and window[0] == window[1]:
-        yield fail("limits", f"limits.hours {own.hours} holds no time", "Correct it, or write null for no limit.")
+        yield fail(
+            "limits", f"limits.hours {allowed.hours} contains no time", "Correct it, or write null for no limit."
+        )
     else:
-        networks, optimizers, least = own.networks, own.optimizers, own.training_patients
-        told = f"{', '.join(networks)} by {', '.join(optimizers)}, on {least} training patients and more"
-        hours = f", hours {own.hours}" if own.hours else ""
-        now = "" if within_hours(home.settings, datetime.now()) else " (not now)"
-        yield ok("limits", f"{told}{hours}{now}")
+        networks, optimizers, least = allowed.networks, allowed.optimizers, allowed.training_patients
+        training = f"{', '.join(networks)} by {', '.join(optimizers)}, on at least {least} training patients"
+        hours = f", hours {allowed.hours}" if allowed.hours else ""
+        now = "" if within_hours(directory.settings, datetime.now()) else " (not now)"
+        yield ok("limits", f"{training}{hours}{now}")
 
 
-def cores(home: SiteDirectory) -> Checks:
-    asked, there = home.settings.limits.cores, len(os.sched_getaffinity(0))
-    if asked > there:
-        yield warn("cores", f"limits.cores {asked}, of {there} here", f"Write {there}: more would wait for each other.")
+def cores(directory: SiteDirectory) -> Checks:
+    limit, available = directory.settings.limits.cores, len(os.sched_getaffinity(0))
+    if limit > available:
+        finding = f"limits.cores is {limit}, this machine has {available}"
+        yield warn("cores", finding, f"Write {available}: more threads would wait for each other.")
     else:
-        yield ok("cores", f"{asked} of {there}")
+        yield ok("cores", f"{limit} of {available}")
 
 
-def memory(home: SiteDirectory) -> Checks:
+def memory(directory: SiteDirectory) -> Checks:
     """Check the free memory of the machine, or of its systemd unit or container if that has less."""
     free = min(_free_of_machine(), _free_of_unit())
-    found = f"{size(free)} free"
+    finding = f"{size(free)} free"
     if free < LEAST_BYTES:
-        yield fail("memory", found, f"{USUAL}: give it {size(TIGHT_BYTES)}.")
+        yield fail("memory", finding, f"{USUAL}: it needs {size(TIGHT_BYTES)}.")
     elif free < TIGHT_BYTES:
-        yield warn("memory", found, f"{USUAL}: better give it {size(TIGHT_BYTES)}.")
+        yield warn("memory", finding, f"{USUAL}: it should have {size(TIGHT_BYTES)}.")
     else:
-        yield ok("memory", found)
+        yield ok("memory", finding)
 
 
 def _free_of_machine() -> float:
@@ -119,10 +125,10 @@ def _free_of_machine() -> float:
 
 
 def _free_of_unit() -> float:
-    limit, used = CGROUP / "memory.max", CGROUP / "memory.current"
+    limit, usage = CGROUP / "memory.max", CGROUP / "memory.current"
     if not limit.exists() or limit.read_text().strip() == "max":
         return inf
-    return float(limit.read_text()) - float(used.read_text()) + _cached()
+    return float(limit.read_text()) - float(usage.read_text()) + _cached()
 
 
 def _cached() -> float:

@@ -19,36 +19,36 @@ LOCAL_CHECKS = {
 }
 
 
-def checks(home: SiteDirectory, offline: bool, reporter: Reporter, asked: Settings | None = None) -> Checks:
-    """Yield all checks; the trial trains with `asked`, else with an approved plan, else with the defaults."""
+def checks(directory: SiteDirectory, offline: bool, reporter: Reporter, run_settings: Settings | None = None) -> Checks:
+    """Yield all checks; the trial trains with `run_settings`, else with an approved plan, else with the defaults."""
     try:
-        settings = home.settings
+        settings = directory.settings
     except TeledxError as error:
-        yield fail("site.yaml", str(error), "Nothing else can be checked before.")
+        yield fail("site.yaml", str(error), "Correct it first: no other check can run.")
         return
     yield ok("site.yaml", f"{settings.name}, for the server {settings.server}")
     for name, part in LOCAL_CHECKS.items():
-        yield from guarded(name, part(home), home)
+        yield from guarded(name, part(directory), directory)
     if offline:
         yield warn("network", "not checked (--offline)", "Check without it before joining.")
     else:
-        yield from guarded("network", server.checks(home), home)
-    yield from _computing(home, reporter, asked or _approved(home) or Settings())
+        yield from guarded("network", server.checks(directory), directory)
+    yield from _computing(directory, reporter, run_settings or _approved(directory) or Settings())
 
 
-def _approved(home: SiteDirectory) -> Settings | None:
+def _approved(directory: SiteDirectory) -> Settings | None:
     """Return the settings of the plan that expires last, of those without a file."""
-    plans = [(one.expires, one.plan) for one in approvals(home) if one.plan.file is None]
-    return max(plans, key=lambda one: one[0])[1].asked() if plans else None
+    plans = [(one.expires, one.plan) for one in approvals(directory) if one.plan.file is None]
+    return max(plans, key=lambda one: one[0])[1].run_settings() if plans else None
 
 
-def _computing(home: SiteDirectory, reporter: Reporter, asked: Settings) -> Checks:
+def _computing(directory: SiteDirectory, reporter: Reporter, run_settings: Settings) -> Checks:
     """Check device, data and training. PyTorch takes seconds to load, so these checks come last."""
     from teledx_fed.deployment.site.checks import computing, data
     from teledx_fed.deployment.site.hospital import own_settings
 
-    settings = own_settings(asked, home)
-    yield from guarded("device", computing.device(home), home)
-    site = yield from guarded("data", data.checks(home, settings, reporter), home)
+    settings = own_settings(run_settings, directory)
+    yield from guarded("device", computing.device(directory), directory)
+    site = yield from guarded("data", data.checks(directory, settings, reporter), directory)
     if site is not None:
-        yield from guarded("training", computing.training(home, site, settings), home)
+        yield from guarded("training", computing.training(directory, site, settings), directory)

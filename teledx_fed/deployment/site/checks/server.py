@@ -48,64 +48,64 @@ READINGS, PAUSE_SECONDS = 6, 0.25
 
 
 @dataclass(frozen=True)
-class Answer:
-    """An answer; `asked` and `came` are Unix times of this machine, `told` of the server (None if it sent no Date)."""
+class ProbeReply:
+    """A reply; `sent` and `received` are Unix times of this machine, `server_time` of the server (None: no Date)."""
 
     status: int
     code: int | None
-    told: float | None
-    asked: float
-    came: float
+    server_time: float | None
+    sent: float
+    received: float
 
 
-class Caller:
+class ActivationProbe:
     """Sends the signed request."""
 
-    def __init__(self, home: SiteDirectory, connection: Connection, client: httpx.Client) -> None:
-        key = site_key(home.private_key)
+    def __init__(self, directory: SiteDirectory, connection: Connection, client: httpx.Client) -> None:
+        key = site_key(directory.private_key)
         self._client, self._url = client, f"https://{connection.server}{PATH}"
-        self._signer, self.seen = NodeAuthHttpInterceptor(key, key.public_key()), CertificateTrace()
+        self._signer, self.trace = NodeAuthHttpInterceptor(key, key.public_key()), CertificateTrace()
         self._message = ActivateNodeRequest(public_key=public_key_to_bytes(key.public_key()), heartbeat_interval=0.0)
 
-    def __call__(self) -> Answer:
+    def __call__(self) -> ProbeReply:
         headers = {"content-type": PROTOBUF_MEDIA_TYPE, "accept": PROTOBUF_MEDIA_TYPE}
         content = self._message.SerializeToString()
-        traced = {"trace": self.seen}
+        traced = {"trace": self.trace}
         request = self._client.build_request("POST", self._url, content=content, headers=headers, extensions=traced)
-        context, asked = ProtobufRequestContext(CALL, self._message, request), time.time()
+        context, sent = ProtobufRequestContext(CALL, self._message, request), time.time()
         response = self._signer.intercept(context, lambda context: self._client.send(context.request))
-        came, date, refused = time.time(), response.headers.get("date"), FlowerError.from_json(response.text)
-        told = parsedate_to_datetime(date).timestamp() if date else None
-        return Answer(response.status_code, refused.code if refused else None, told, asked, came)
+        received, date, refused = time.time(), response.headers.get("date"), FlowerError.from_json(response.text)
+        server_time = parsedate_to_datetime(date).timestamp() if date else None
+        return ProbeReply(response.status_code, refused.code if refused else None, server_time, sent, received)
 
 
-def checks(home: SiteDirectory) -> Checks:
+def checks(directory: SiteDirectory) -> Checks:
     """Yield the checks; each needs the one before, so the first failed connection ends them."""
     try:
-        connection = Connection.of(home.settings)
+        connection = Connection.of(directory.settings)
         yield resolved(connection)
         yield connected(connection)
-        with connection.client(trusting(home.authority)) as client:
-            call = Caller(home, connection, client)
-            yield from _answering(home, connection, call)
+        with connection.client(trusting(directory.authority)) as client:
+            probe = ActivationProbe(directory, connection, client)
+            yield from _answering(directory, connection, probe)
     except CheckFailed as barred:
         yield barred.check
-        yield warn("network", "what comes after could not be checked", "Check again once this is mended.")
+        yield warn("network", "the checks after this one did not run", "Correct this, and check again.")
 
 
-def _answering(home: SiteDirectory, connection: Connection, call: Caller) -> Checks:
+def _answering(directory: SiteDirectory, connection: Connection, probe: ActivationProbe) -> Checks:
     try:
-        first = call()
+        first = probe()
     except httpx.ProxyError as error:
         raise CheckFailed(stopped(connection, str(error))) from error
     except httpx.TransportError as error:
         yield from _through(connection)
-        raise CheckFailed(objection(connection, error, home.authority)) from error
+        raise CheckFailed(objection(connection, error, directory.authority)) from error
     yield from _through(connection)
-    if call.seen.claims is not None:
-        yield certificate(call.seen.claims)
-    yield clock([first, *_more(call)])
-    yield admitted(first, home, connection)
+    if probe.trace.claims is not None:
+        yield certificate(probe.trace.claims)
+    yield clock([first, *_more(probe)])
+    yield admitted(first, directory, connection)
 
 
 def _through(connection: Connection) -> Checks:
@@ -113,42 +113,44 @@ def _through(connection: Connection) -> Checks:
         yield passed(connection)
 
 
-def _more(call: Caller) -> list[Answer]:
-    answers = []
+def _more(probe: ActivationProbe) -> list[ProbeReply]:
+    replies = []
     for _ in range(READINGS - 1):
         time.sleep(PAUSE_SECONDS)
-        answers.append(call())
-    return answers
+        replies.append(probe())
+    return replies
 
 
-def clock(answers: Sequence[Answer]) -> Check:
-    """Check how far this clock is ahead of the server's: all answers together give a lower and an upper bound."""
-    told = [(answer, answer.told) for answer in answers if answer.told is not None]
-    if not told:
-        return warn("clock", "the server tells no time", "See that this machine's clock is set by NTP.")
-    least = max(answer.asked - date for answer, date in told) - DATE_LAGS
-    most = min(answer.came - date for answer, date in told)
-    found = f"{number(least, '.1f')} to {number(most, '.1f')} s ahead of the server's"
+def clock(replies: Sequence[ProbeReply]) -> Check:
+    """Check how far this clock is ahead of the server's: all replies together give a lower and an upper bound."""
+    dated = [(reply, reply.server_time) for reply in replies if reply.server_time is not None]
+    if not dated:
+        return warn("clock", "the server sends no time", "Make sure that NTP sets this machine's clock.")
+    least = max(reply.sent - date for reply, date in dated) - DATE_LAGS
+    most = min(reply.received - date for reply, date in dated)
+    finding = f"{number(least, '.1f')} to {number(most, '.1f')} s ahead of the server's"
     if most > MOST_AHEAD:
-        remedy = f"Set it by NTP: from {SYSTEM_TIME_TOLERANCE} s ahead on, the server turns every message away."
-        return fail("clock", found, remedy)
+        remedy = f"Set it by NTP: the server refuses all messages of a clock {SYSTEM_TIME_TOLERANCE} s ahead."
+        return fail("clock", finding, remedy)
     if most < -TIMESTAMP_TOLERANCE:
-        remedy = f"Set it by NTP: from {TIMESTAMP_TOLERANCE} s behind on, the server turns every message away."
-        return fail("clock", found, remedy)
+        remedy = f"Set it by NTP: the server refuses all messages of a clock {TIMESTAMP_TOLERANCE} s behind."
+        return fail("clock", finding, remedy)
     if most < -FAR_BEHIND:
-        return warn("clock", found, f"Set it by NTP: {TIMESTAMP_TOLERANCE} s behind, messages are turned away.")
-    return ok("clock", found)
+        return warn(
+            "clock", finding, f"Set it by NTP: the server refuses messages of a clock {TIMESTAMP_TOLERANCE} s behind."
+        )
+    return ok("clock", finding)
 
 
-def admitted(answer: Answer, home: SiteDirectory, connection: Connection) -> Check:
-    match answer.code:
+def admitted(reply: ProbeReply, directory: SiteDirectory, connection: Connection) -> Check:
+    match reply.code:
         case ApiErrorCode.FLEET_INVALID_HEARTBEAT_INTERVAL:
-            return ok("admission", "the server knows this hospital's key")
+            return ok("admission", "the server admits this hospital's key")
         case ApiErrorCode.FLEET_NODE_ACTIVATION_FAILED:
-            shown = fingerprint(home.public_key)
-            remedy = f"Send {home.public_key} (fingerprint {shown}) to the coordinator, to be admitted."
-            return fail("admission", "the server does not know this hospital's key", remedy)
-    if answer.status == httpx.codes.UNAUTHORIZED:
-        return fail("admission", "the server turns the signature away", "Set the clock first, see above.")
+            shown = fingerprint(directory.public_key)
+            remedy = f"Send {directory.public_key} (fingerprint {shown}) to the coordinator, to be admitted."
+            return fail("admission", "the server does not admit this hospital's key", remedy)
+    if reply.status == httpx.codes.UNAUTHORIZED:
+        return fail("admission", "the server refuses the signature", "Set the clock first, see above.")
     remedy = f"Ask the coordinator whether its server answers at {connection.server}."
-    return fail("admission", f"{connection.server} answers {answer.status}, as no server of teledx_fed does", remedy)
+    return fail("admission", f"{connection.server} answers {reply.status}: it is not a server of teledx_fed", remedy)

@@ -26,10 +26,10 @@ def trusting(authority: Path) -> ssl.SSLContext:
 def certificate(presented: Claims) -> Check:
     """Check the expiry of a verified certificate."""
     days = (presented.ends - datetime.now(UTC)).days
-    found = f"issued by {presented.issuer!r}, {days} days left"
+    finding = f"issued by {presented.issuer!r}, {days} days left"
     if days < SOON_DAYS:
-        return warn("certificate", found, "Remind the coordinator to renew it.")
-    return ok("certificate", found)
+        return warn("certificate", finding, "Remind the coordinator to renew it.")
+    return ok("certificate", finding)
 
 
 def objection(connection: Connection, error: BaseException, authority: Path) -> Check:
@@ -38,15 +38,15 @@ def objection(connection: Connection, error: BaseException, authority: Path) -> 
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return _unbelieved(connection, cause, authority)
-    found, remedy = (
+    finding, remedy = (
         f"the connection to {connection.server} ends early: {error or type(error).__name__}",
         _cut(connection),
     )
     if any(isinstance(cause, TimeoutError) for cause in causes):
-        found = f"{connection.server} is silent for {SECONDS:g} s"
+        finding = f"{connection.server} does not answer for {SECONDS:g} s"
     elif any(isinstance(cause, ssl.SSLError) for cause in causes):
-        found = f"{connection.server} does not speak TLS as it should: {error}"
-    return fail("certificate", found, remedy)
+        finding = f"{connection.server} does not speak correct TLS: {error}"
+    return fail("certificate", finding, remedy)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -57,7 +57,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 def _cut(connection: Connection) -> str:
     return (
-        f"Compare {connection.server} with what the coordinator gave you. If it is right, a firewall may cut "
+        f"Compare {connection.server} with the address from the coordinator. If it is right, a firewall may cut "
         f"connections that it cannot read: ask IT to exempt {connection.server} from TLS inspection."
     )
 
@@ -70,7 +70,7 @@ def _unbelieved(connection: Connection, error: ssl.SSLCertVerificationError, aut
         remedy = "The coordinator must renew it: python -m server renew."
         return fail("certificate", f"the server's certificate expired on {presented.ends:%Y-%m-%d}", remedy)
     if error.verify_code in (EARLY, EXPIRED):
-        remedy = "Set this machine's clock; if it is right, ask the coordinator for the present ca.crt."
+        remedy = "Set this machine's clock; if it is right, ask the coordinator for the current ca.crt."
         return fail("certificate", f"not valid at this machine's time: {error.verify_message}", remedy)
     if error.verify_code in (HOST, ADDRESS):
         return _misnamed(connection, presented)
@@ -85,16 +85,16 @@ def _misnamed(connection: Connection, presented: Claims) -> Check:
     )
 
 
-def _foreign(connection: Connection, presented: Claims, ours: str) -> Check:
+def _foreign(connection: Connection, presented: Claims, authority: str) -> Check:
     """Explain a chain that does not end in ca.crt. Each of our own authorities has a unique name."""
     issuer = presented.issuer
-    if issuer == ours or issuer.startswith(OURS):
-        found = f"the certificate presented was issued by {issuer!r}, another authority than that of ca.crt ({ours!r})"
-        remedy = "Ask the coordinator for the present ca.crt, and compare its fingerprint by telephone."
-        return fail("certificate", found, remedy)
+    if issuer == authority or issuer.startswith(OURS):
+        finding = f"the server's certificate was issued by {issuer!r}, ca.crt is of another authority ({authority!r})"
+        remedy = "Ask the coordinator for the current ca.crt, and compare its fingerprint by telephone."
+        return fail("certificate", finding, remedy)
     return fail(
         "certificate",
-        f"the certificate presented was issued by {issuer!r}, not by the coordinator's authority {ours!r}: "
+        f"the certificate was issued by {issuer!r}, not by the coordinator's authority {authority!r}: "
         "your network inspects TLS",
-        f"Ask IT to exempt {connection.server}. If nothing inspects it, ask the coordinator for the present ca.crt.",
+        f"Ask IT to exempt {connection.server}. If nothing inspects it, ask the coordinator for the current ca.crt.",
     )

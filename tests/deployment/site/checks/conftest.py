@@ -35,8 +35,8 @@ def write(tmp_path: Path, certificates: Path) -> Callable[..., SiteDirectory]:
     init_site(SiteDirectory(tmp_path / "site"), "north", f"{HOST}:9092", certificates / "ca.crt")
 
     def written(port: int = 9092, host: str = HOST, **terms: Any) -> SiteDirectory:
-        home = SiteDirectory(tmp_path / "site")
-        (home.folder / "site.yaml").write_text(json.dumps({"name": "north", "server": f"{host}:{port}", **terms}))
-        return home
+        directory = SiteDirectory(tmp_path / "site")
+        (directory.folder / "site.yaml").write_text(json.dumps({"name": "north", "server": f"{host}:{port}", **terms}))
+        return directory
 
     return written

@@ -21,7 +21,7 @@ from teledx_fed.deployment.site.checks.check import Check
 
 HOST = "127.0.0.2"
 """A loopback address that does not bypass a proxy."""
-KNOWN, UNKNOWN = ApiErrorCode.FLEET_INVALID_HEARTBEAT_INTERVAL, ApiErrorCode.FLEET_NODE_ACTIVATION_FAILED
+ADMITTED, NOT_ADMITTED = ApiErrorCode.FLEET_INVALID_HEARTBEAT_INTERVAL, ApiErrorCode.FLEET_NODE_ACTIVATION_FAILED
 
 
 def named(checks: Iterator[Check]) -> dict[str, Check]:
@@ -36,7 +36,7 @@ class Coordinator(BaseHTTPRequestHandler):
     """Answers every call as Flower answers a hospital's; its clock is `shift` seconds ahead of this machine's."""
 
     protocol_version = "HTTP/1.1"
-    shift, status, code = 0.0, 400, KNOWN
+    shift, status, code = 0.0, 400, ADMITTED
 
     def do_POST(self) -> None:
         sent = self.rfile.read(int(self.headers["content-length"]))
@@ -96,14 +96,14 @@ def coordinator(certificates: Path, **answers: Any) -> AbstractContextManager[in
 @contextmanager
 def proxy(credentials: str | None = None, refuses: bool = False) -> Iterator[tuple[int, list[str]]]:
     """Run an HTTP proxy; yield its port and the destinations that clients requested."""
-    wanted = f"Basic {b64encode(credentials.encode()).decode()}" if credentials else None
-    asked: list[str] = []
+    authorization = f"Basic {b64encode(credentials.encode()).decode()}" if credentials else None
+    destinations: list[str] = []
 
     class Tunnel(StreamRequestHandler):
         def handle(self) -> None:
             target = self.rfile.readline().split()[1].decode()
-            asked.append(target)
-            if parse_headers(self.rfile).get("proxy-authorization") != wanted:
+            destinations.append(target)
+            if parse_headers(self.rfile).get("proxy-authorization") != authorization:
                 self.wfile.write(b"HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n")
             elif refuses:
                 self.wfile.write(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n")
@@ -117,7 +117,7 @@ def proxy(credentials: str | None = None, refuses: bool = False) -> Iterator[tup
                     back.join()
 
     with listening(Tunnel) as port:
-        yield port, asked
+        yield port, destinations
 
 
 def pour(source: socket.socket, target: socket.socket) -> None:

@@ -20,17 +20,17 @@ from teledx_fed.deployment.site.settings import SiteDirectory
 
 @pytest.fixture
 def superlink(tmp_path: Path) -> Iterator[ServerDirectory]:
-    home = ServerDirectory(tmp_path / "server")
+    directory = ServerDirectory(tmp_path / "server")
     run = [sys.executable, "-m", "server"]
-    subprocess.run([*run, "init", home.folder, "--host", HOST], check=True, capture_output=True)
+    subprocess.run([*run, "init", directory.folder, "--host", HOST], check=True, capture_output=True)
     port, control_port = free_ports(2)
     text = f"hosts: ['{HOST}']\nlisten: {HOST}\nport: {port}\ncontrol_port: {control_port}\n"
-    (home.folder / "server.yaml").write_text(text)
-    command = [*run, "start", "--dir", home.folder, "--json"]
+    (directory.folder / "server.yaml").write_text(text)
+    command = [*run, "start", "--dir", directory.folder, "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout is not None
         assert json.loads(process.stdout.readline())["up"]
-        yield home
+        yield directory
         process.send_signal(signal.SIGINT)
 
 
@@ -43,18 +43,18 @@ def free_ports(number: int) -> list[int]:
 
 
 @pytest.mark.slow
-def test_a_real_server_tells_whom_it_admitted_and_nothing_changes(
+def test_a_check_shows_whether_a_real_server_admits_the_key_and_changes_nothing(
     superlink: ServerDirectory, write: Callable[..., SiteDirectory]
 ) -> None:
-    home = write(superlink.settings.port)
-    home.authority.write_bytes(superlink.authority.read_bytes())
-    before = named(server.checks(home))
+    directory = write(superlink.settings.port)
+    directory.authority.write_bytes(superlink.authority.read_bytes())
+    before = named(server.checks(directory))
     assert states(before) == {
         **dict.fromkeys(("name", "connection", "certificate", "clock"), "ok"),
         "admission": "fail",
     }
-    control.admit(superlink, "north", home.public_key)
-    after = named(server.checks(home))
+    control.admit(superlink, "north", directory.public_key)
+    after = named(server.checks(directory))
     assert set(states(after).values()) == {"ok"}
     (node,) = control.nodes(superlink)
     assert not node.online

@@ -45,122 +45,122 @@ def copy(folder: Path, source: str, target: str) -> None:
     (folder / target).write_bytes((folder / source).read_bytes())
 
 
-def offline(home: SiteDirectory, asked: Settings) -> dict[str, Check]:
-    return named(run_all.checks(home, True, SILENT, asked))
+def offline(directory: SiteDirectory, settings: Settings) -> dict[str, Check]:
+    return named(run_all.checks(directory, True, SILENT, settings))
 
 
 @pytest.fixture
-def asked(tiny_settings: Callable[..., Settings]) -> Settings:
+def settings(tiny_settings: Callable[..., Settings]) -> Settings:
     return tiny_settings()
 
 
-def test_good_data_and_a_round_on_them(write: Write, photographs: Path, asked: Settings) -> None:
-    home = write(data={"root": str(photographs)}, limits=SMALL, device="cpu")
+def test_good_data_and_a_round_of_training(write: Write, photographs: Path, settings: Settings) -> None:
+    directory = write(data={"root": str(photographs)}, limits=SMALL, device="cpu")
     (photographs / "2" / "eye.heic").write_bytes(b"of a telephone")
-    found = offline(home, asked)
-    wrong = {name: state for name, state in states(found).items() if state != "ok" and name != "disk"}
+    results = offline(directory, settings)
+    wrong = {name: state for name, state in states(results).items() if state != "ok" and name != "disk"}
     assert wrong == {"approval": "warn", "network": "warn", "files": "warn", "patients": "warn", "copies": "warn"}
-    assert found["files"].found == (
-        "29 photographs are taken, 3 set aside; 1 file is not taken: 1 .heic (not a photograph that this program reads)"
+    assert results["files"].found == (
+        "29 photographs are used, 3 set aside; 1 file is not taken: 1 .heic (not a photograph that this program reads)"
     )
-    assert found["grades"].found == "29 photographs by ICDR grade 0: 10, 1: 9, 2: 10; labels of layout folder"
-    assert found["patients"].found.startswith("29 with 29 photographs, unknown: ")
-    assert found["copies"].found == "1 copies set aside, 2 whose copies have another grade"
-    assert found["device"].found == "the CPU"
-    assert "ms a photograph; a round of one epoch over " in found["training"].found
-    assert "needed for 32 photographs" in found["disk"].found
-    assert not (home.state / "splits").exists()
-    assert not (home.state / "runs").exists()
-    assert len((home.state / "set-aside.txt").read_text().splitlines()) == 4
+    assert results["grades"].found == "29 photographs by ICDR grade 0: 10, 1: 9, 2: 10; labels of layout folder"
+    assert results["patients"].found.startswith("29 with 29 photographs, unknown: ")
+    assert results["copies"].found == "1 copies set aside, 2 with copies of another grade"
+    assert results["device"].found == "the CPU"
+    assert "ms a photograph; a round of one epoch over " in results["training"].found
+    assert "needed for 32 photographs" in results["disk"].found
+    assert not (directory.state / "splits").exists()
+    assert not (directory.state / "runs").exists()
+    assert len((directory.state / "set-aside.txt").read_text().splitlines()) == 4
 
 
 @pytest.mark.parametrize(("on_bad", "state"), [("fail", "fail"), ("skip", "warn")])
 def test_photographs_that_cannot_be_read(
-    write: Write, photographs: Path, asked: Settings, on_bad: str, state: str
+    write: Write, photographs: Path, settings: Settings, on_bad: str, state: str
 ) -> None:
     for number in range(0, 15, 3):
         (photographs / "0" / f"eye{number}.png").write_bytes(b"no image")
-    found = offline(write(data={"root": str(photographs), "on_bad": on_bad}, limits={"cores": 1}), asked)
-    assert found["data"].state == state
-    assert found["data"].found.startswith("5 problems: ")
-    assert found["data"].found.endswith("; and 2 more")
-    assert "set-aside.txt" in found["data"].remedy
-    assert found["training"].state is State.OK
+    results = offline(write(data={"root": str(photographs), "on_bad": on_bad}, limits={"cores": 1}), settings)
+    assert results["data"].state == state
+    assert results["data"].found.startswith("5 problems: ")
+    assert results["data"].found.endswith("; and 2 more")
+    assert "set-aside.txt" in results["data"].remedy
+    assert results["training"].state is State.OK
 
 
-def test_data_that_are_not_there(write: Write, tmp_path: Path, asked: Settings) -> None:
-    found = offline(write(data={"root": str(tmp_path / "nowhere")}), asked)
-    assert found["data"].state is State.FAIL
-    assert "training" not in found
+def test_missing_data(write: Write, tmp_path: Path, settings: Settings) -> None:
+    results = offline(write(data={"root": str(tmp_path / "nowhere")}), settings)
+    assert results["data"].state is State.FAIL
+    assert "training" not in results
     empty = tmp_path / "empty"
     empty.mkdir()
-    found = offline(write(data={"root": str(empty)}), asked)
-    assert states(found)["data"] == states(found)["grades"] == "fail"
+    results = offline(write(data={"root": str(empty)}), settings)
+    assert states(results)["data"] == states(results)["grades"] == "fail"
 
 
-def test_too_few_patients(write: Write, photographs: Path, asked: Settings) -> None:
+def test_too_few_patients(write: Write, photographs: Path, settings: Settings) -> None:
     for file in photographs.rglob("eye[1-9]*.png"):
         file.unlink()
-    found = offline(write(data={"root": str(photographs)}), asked)
-    assert found["data"].state is State.FAIL
-    assert "patient" in found["data"].found
+    results = offline(write(data={"root": str(photographs)}), settings)
+    assert results["data"].state is State.FAIL
+    assert "patient" in results["data"].found
 
 
-def test_a_full_disk(write: Write, photographs: Path, asked: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk(write: Write, photographs: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(total=10**12, free=10**5))
-    home = write(data={"root": str(photographs)})
-    found = offline(home, asked)
-    assert found["disk"].state is State.FAIL
-    assert "grades" not in found
-    assert not home.cache.exists()
+    directory = write(data={"root": str(photographs)})
+    results = offline(directory, settings)
+    assert results["disk"].state is State.FAIL
+    assert "grades" not in results
+    assert not directory.cache.exists()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a card here")
-def test_a_card_that_is_not_there(write: Write, photographs: Path, asked: Settings) -> None:
-    found = offline(write(data={"root": str(photographs)}, device="cuda"), asked)
-    assert found["device"].state is State.FAIL
-    assert found["training"].state is State.FAIL
+def test_a_missing_gpu(write: Write, photographs: Path, settings: Settings) -> None:
+    results = offline(write(data={"root": str(photographs)}, device="cuda"), settings)
+    assert results["device"].state is State.FAIL
+    assert results["training"].state is State.FAIL
 
 
-def test_limits_that_allow_no_training(write: Write, photographs: Path, asked: Settings) -> None:
-    found = offline(write(data={"root": str(photographs)}, limits={"cores": 1}), asked)
-    assert found["limits"].state is State.WARN
-    assert "patients is refused: fewer training patients than limits.training_patients" in found["limits"].found
+def test_limits_that_allow_no_training(write: Write, photographs: Path, settings: Settings) -> None:
+    results = offline(write(data={"root": str(photographs)}, limits={"cores": 1}), settings)
+    assert results["limits"].state is State.WARN
+    assert "patients is refused: fewer training patients than limits.training_patients" in results["limits"].found
 
 
 def test_an_unexpected_error_shows_a_reference_and_other_checks_still_run(
-    write: Write, monkeypatch: pytest.MonkeyPatch, asked: Settings
+    write: Write, monkeypatch: pytest.MonkeyPatch, settings: Settings
 ) -> None:
-    def broken(home: SiteDirectory) -> Iterator[Check]:
+    def broken(directory: SiteDirectory) -> Iterator[Check]:
         yield ok("memory", "some")
         raise KeyError("patient Njeri")
 
     monkeypatch.setitem(run_all.LOCAL_CHECKS, "memory", broken)
-    home = write()
-    results = list(run_all.checks(home, True, SILENT, asked))
+    directory = write()
+    results = list(run_all.checks(directory, True, SILENT, settings))
     (failed,) = [check for check in results if check.name == "memory" and check.state is State.FAIL]
     assert (reference := re.match(r"unexpected error, reference (\w+)\.", failed.found))
     assert "Njeri" not in failed.found + failed.remedy
-    traceback = (home.folder / LOG).read_text()
+    traceback = (directory.folder / LOG).read_text()
     assert reference[1] in traceback
     assert "patient Njeri" in traceback
     assert results[-1].name == "data"
 
 
-def test_a_site_yaml_that_is_wrong(write: Write) -> None:
-    home = write(device="abacus")
-    (found,) = run_all.checks(home, False, SILENT)
-    assert "device must be one of auto, cpu, cuda" in found.found
+def test_an_invalid_site_yaml(write: Write) -> None:
+    directory = write(device="abacus")
+    (check,) = run_all.checks(directory, False, SILENT)
+    assert "device must be one of auto, cpu, cuda" in check.found
 
 
 def test_the_command(monkeypatch: pytest.MonkeyPatch, write: Write) -> None:
-    told = [ok("name", "known"), fail("clock", "4 s ahead", "Set it.")]
-    monkeypatch.setattr(run_all, "checks", lambda home, offline, reporter: iter(told))
+    checks = [ok("name", "known"), fail("clock", "4 s ahead", "Set it.")]
+    monkeypatch.setattr(run_all, "checks", lambda directory, offline, reporter: iter(checks))
     command = ["check", "--dir", str(write().folder)]
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 1
     assert result.stdout == "ok   name         known\nfail clock        4 s ahead\n                  Set it.\n"
     result = CliRunner().invoke(app, [*command, "--json"])
-    assert [Check(**json.loads(line)) for line in result.stdout.splitlines()] == told
-    told.pop()
+    assert [Check(**json.loads(line)) for line in result.stdout.splitlines()] == checks
+    checks.pop()
     assert CliRunner().invoke(app, command).exit_code == 0

@@ -25,61 +25,61 @@ Write = Callable[..., SiteDirectory]
 
 
 def test_a_key_that_others_can_read(write: Write) -> None:
-    home = write()
-    assert {check.state for check in local.secrets(home)} == {State.OK}
-    home.private_key.chmod(0o644)
-    home.split_key.unlink()
-    found = [check for check in local.secrets(home) if check.state is State.FAIL]
-    assert [check.remedy for check in found] == [
-        f"chmod 600 {home.private_key}",
+    directory = write()
+    assert {check.state for check in local.secrets(directory)} == {State.OK}
+    directory.private_key.chmod(0o644)
+    directory.split_key.unlink()
+    results = [check for check in local.secrets(directory) if check.state is State.FAIL]
+    assert [check.remedy for check in results] == [
+        f"chmod 600 {directory.private_key}",
         "Put it back from the copy that you keep.",
     ]
 
 
 def test_a_key_that_belongs_to_another(write: Write, tmp_path: Path) -> None:
-    home = write()
-    assert named(local.key(home))["key"] == ok("key", f"fingerprint {pki.fingerprint(home.public_key)}")
+    directory = write()
+    assert named(local.key(directory))["key"] == ok("key", f"fingerprint {pki.fingerprint(directory.public_key)}")
     keys.create_site_keys(tmp_path / "other.key", tmp_path / "other.pub", "south")
-    home.public_key.write_bytes((tmp_path / "other.pub").read_bytes())
-    assert named(local.key(home))["key"].state is State.FAIL
-    home.private_key.write_text("no key")
-    found = named(run_all.guarded("key", local.key(home), home))["key"]
-    assert "must be the key that init made" in found.found
+    directory.public_key.write_bytes((tmp_path / "other.pub").read_bytes())
+    assert named(local.key(directory))["key"].state is State.FAIL
+    directory.private_key.write_text("no key")
+    results = named(run_all.guarded("key", local.key(directory), directory))["key"]
+    assert "must be the key that init made" in results.found
 
 
-def test_an_authority_that_is_none(write: Write) -> None:
-    home = write()
-    assert named(local.authority(home))["authority"].state is State.OK
-    home.authority.write_text("")
-    for checks in (local.authority(home), reach(home)):
-        found = named(run_all.guarded("authority", checks, home))
-        assert any("must hold certificates" in check.found for check in found.values())
+def test_an_invalid_authority(write: Write) -> None:
+    directory = write()
+    assert named(local.authority(directory))["authority"].state is State.OK
+    directory.authority.write_text("")
+    for checks in (local.authority(directory), reach(directory)):
+        results = named(run_all.guarded("authority", checks, directory))
+        assert any("must hold certificates" in check.found for check in results.values())
 
 
-def reach(home: SiteDirectory) -> Checks:
-    with coordinator(home.folder.parent / "certificates") as port:
-        (home.folder / "site.yaml").write_text(json.dumps({"name": "north", "server": f"{HOST}:{port}"}))
-        yield from server.checks(SiteDirectory(home.folder))
+def reach(directory: SiteDirectory) -> Checks:
+    with coordinator(directory.folder.parent / "certificates") as port:
+        (directory.folder / "site.yaml").write_text(json.dumps({"name": "north", "server": f"{HOST}:{port}"}))
+        yield from server.checks(SiteDirectory(directory.folder))
 
 
-def test_without_an_approved_plan_nothing_is_answered(write: Write) -> None:
-    found = named(local.approval(write()))["approval"]
-    assert (found.state, found.found) == (State.WARN, "no plan is approved: this machine refuses every request")
+def test_without_an_approved_plan_there_is_a_warning(write: Write) -> None:
+    results = named(local.approval(write()))["approval"]
+    assert (results.state, results.found) == (State.WARN, "no plan is approved: this machine refuses every request")
 
 
-@pytest.mark.parametrize(("days", "state", "told"), [(200, "ok", "200 days left"), (5, "warn", "5 days left")])
-def test_an_approved_plan(write: Write, days: int, state: str, told: str) -> None:
-    home = write()
+@pytest.mark.parametrize(("days", "state", "text"), [(200, "ok", "200 days left"), (5, "warn", "5 days left")])
+def test_an_approved_plan(write: Write, days: int, state: str, text: str) -> None:
+    directory = write()
     layout = Layout((("head.weight", (2,)),), ())
     plan = Plan.of(Settings(), "0.1.0", "grading", Weights(np.zeros(2, np.float32), np.zeros(0, np.float32), layout))
-    approve(home, plan, "EC 12/26", (date.today() + days * DAY).isoformat())
-    found = named(local.approval(home))["approval"]
-    assert (found.state, found.found) == (state, f"plan {plan.digest[:12]}, EC 12/26, {told}")
+    approve(directory, plan, "EC 12/26", (date.today() + days * DAY).isoformat())
+    results = named(local.approval(directory))["approval"]
+    assert (results.state, results.found) == (state, f"plan {plan.digest[:12]}, EC 12/26, {text}")
     refusing = named(local.approval(write(limits={"networks": ["resnet18"]})))["approval"]
     assert (refusing.state, refusing.found[-30:]) == (State.WARN, "network not in limits.networks")
-    file = home.approval(plan.digest)
+    file = directory.approval(plan.digest)
     file.write_text(file.read_text().replace((date.today() + days * DAY).isoformat(), "2020-01-01"))
-    assert "expired on 2020-01-01: its requests are refused" in named(local.approval(home))["approval"].found
+    assert "expired on 2020-01-01: its requests are refused" in named(local.approval(directory))["approval"].found
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_the_machine(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
         assert states(named(local.memory(write()))) == {"memory": state}
 
 
-def test_a_container_that_has_read_files_has_their_memory_still(
+def test_the_file_cache_of_a_container_counts_as_free_memory(
     write: Write, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(local, "CGROUP", tmp_path)
