@@ -80,7 +80,7 @@ class TrialClinic:
         beside = [path for path in self.folder.iterdir() if path.name not in FOLDERS]
         beside += [path for name in ("work", "tmp") for path in (self.folder / name).iterdir()]
         beside += [path for path in (self.folder / "clinic").iterdir() if not path.name.startswith(CLINIC_FILES)]
-        strays, empty = store.stray_files(datetime.now(UTC) + DAY), _empty(store.folder / "studies")
+        strays, empty = store.retention.stray_files(datetime.now(UTC) + DAY), _empty(store.folder / "studies")
         return sorted(str(path.relative_to(self.folder)) for path in (*beside, *strays, *empty, *self._missing()))
 
     def _open_upload(self) -> Upload:

@@ -73,8 +73,8 @@ class DiagnosisDirectory:
         with closing(self.store()) as store, closing(self.identified()) as identified:
             now = datetime.now(UTC)
             before = now - timedelta(days=days)
-            deleted = store.forget_before(before)
-            identified.forget(before, keep=store.patients(), studies=store.ids())
+            deleted = store.retention.forget(before)
+            identified.forget(before, keep=store.retention.patients(), studies=store.retention.studies())
             for path in deleted.paths:
                 path.unlink(missing_ok=True)
             for path in self.incoming.glob(f"{REFUSED}/*"):
@@ -86,7 +86,10 @@ class DiagnosisDirectory:
     def tidy(self) -> None:
         """Delete expired sessions, links and uploads, and files that a crash left behind."""
         with closing(self.store()) as store:
-            for path in (*store.expire(), *store.stray_files(datetime.now(UTC) - timedelta(days=1))):
+            for path in (
+                *store.retention.expire(),
+                *store.retention.stray_files(datetime.now(UTC) - timedelta(days=1)),
+            ):
                 path.unlink(missing_ok=True)
 
     @contextmanager

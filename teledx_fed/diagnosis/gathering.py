@@ -123,7 +123,7 @@ class Gathering:
 
     def _refuse(self, sender: str, patient: str | None, reason: str) -> None:
         log.warning("refused, from %s: %s", sender, reason)
-        self._clinic.store.refuse(f"{SOURCE}/{sender}", patient, reason)
+        self._clinic.store.refusals.add(f"{SOURCE}/{sender}", patient, reason)
 
 
 def _check_size(content: bytes) -> None:

@@ -75,7 +75,7 @@ class Watch:
             self._move(submission, _new(self._folder / REFUSED / submission.key)).joinpath(REASON).write_text(
                 f"{error}\n"
             )
-            self._clinic.store.refuse(SOURCE, None, str(error))
+            self._clinic.store.refusals.add(SOURCE, None, str(error))
             return False
         if study_file is not None:
             self._move(submission, study_file.parent)

@@ -11,9 +11,9 @@ from sqlalchemy import delete, select
 from teledx_fed.core.errors import ConfigurationError
 from teledx_fed.data.dicom import Filing, PhotographUids
 from teledx_fed.store import backup
-from teledx_fed.store.content import to_json
 from teledx_fed.store.database import Database
 from teledx_fed.store.identified_tables import FilingRow, IdentityRow, SourceRow
+from teledx_fed.store.rows import to_json
 from teledx_fed.store.schema import IDENTIFIED
 from teledx_fed.store.store import now
 from teledx_fed.store.values import check_text
@@ -108,7 +108,7 @@ class IdentifiedStore:
     def forget(self, before: datetime, keep: frozenset[str], studies: frozenset[str]) -> int:
         """Delete old identities except those in `keep`, and old archive identifiers of studies not in `studies`.
 
-        Pass `Store.patients` and `Store.ids`. Return how many identities were deleted.
+        Pass `Retention.patients` and `Retention.studies`. Return how many identities were deleted.
         """
         with self._database.writing() as session:
             stale = select(FilingRow.study).where(FilingRow.seen < before)

@@ -1,24 +1,50 @@
-"""Conversion of rows to the values that the store returns."""
+"""Conversion between rows and the values that the store accepts and returns; JSON with a digest of its bytes."""
 
+import hashlib
 from pathlib import Path
+from typing import TypeVar
 
+from pydantic import TypeAdapter
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from teledx_fed.core.clinical import Study, StudyImage
-from teledx_fed.core.errors import DataError
+from teledx_fed.core.clinical import Diagnosis, Fault, Gap, PatientRecord, Reading, Study, StudyImage
+from teledx_fed.core.errors import DataError, IntegrityError
 from teledx_fed.data.photographs import stored_photograph
-from teledx_fed.store.content import DIAGNOSES, DOUBTS, FAULTS, READINGS, RECORDS, read_json
-from teledx_fed.store.tables import ImageRow, ReadingRow, RefusalRow, StudyRow, SuggestionRow, ViewRow
-from teledx_fed.store.values import (
-    LoggedView,
-    StoredImage,
-    StoredReading,
-    StoredRefusal,
-    StoredStudy,
-    StudyEntry,
-    Suggestion,
-)
+from teledx_fed.store.tables import ImageRow, ReadingRow, StudyRow, SuggestionRow, ViewRow
+from teledx_fed.store.values import StoredImage, StoredReading, StoredStudy, StudyEntry, Suggestion
+
+DIAGNOSES = TypeAdapter(Diagnosis)
+READINGS = TypeAdapter(Reading)
+RECORDS = TypeAdapter(PatientRecord)
+FAULTS = TypeAdapter(tuple[Fault, ...])
+DOUBTS = TypeAdapter(tuple[Gap, ...])
+
+Value = TypeVar("Value")
+
+
+def digest_of(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def diagnosis_digest(diagnosis: Diagnosis) -> str:
+    """Return the digest by which a reading refers to a suggestion."""
+    return digest_of(to_json(DIAGNOSES, diagnosis))
+
+
+def to_json(adapter: TypeAdapter[Value], value: Value) -> str:
+    """Return JSON; raise a `DataError` if it would not read back as the same value, such as for NaN."""
+    text = adapter.dump_json(value).decode()
+    if adapter.validate_json(text) != value:
+        raise DataError(f"{type(value).__name__} must hold plain numbers and words, got {value!r}. Compute it again.")
+    return text
+
+
+def read_json(adapter: TypeAdapter[Value], text: str, digest: str) -> Value:
+    """Read JSON; raise an `IntegrityError` if its digest differs, because somebody changed the text."""
+    if digest_of(text) != digest:
+        raise IntegrityError(f"the stored text must have the digest {digest}, got another text. Restore a backup.")
+    return adapter.validate_json(text)
 
 
 def unknown(what: str, name: str) -> DataError:
@@ -69,11 +95,3 @@ def suggestion(row: SuggestionRow) -> Suggestion:
 
 def reading(row: ReadingRow) -> StoredReading:
     return StoredReading(row.digest, row.signed, read_json(READINGS, row.reading, row.digest))
-
-
-def view(row: ViewRow) -> LoggedView:
-    return LoggedView(row.study, row.user, row.what, row.time)
-
-
-def refusal(row: RefusalRow) -> StoredRefusal:
-    return StoredRefusal(row.id, row.source, row.patient, row.reason, row.first, row.last, row.times)

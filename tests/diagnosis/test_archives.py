@@ -129,7 +129,7 @@ def test_storescu_sends_each_eye_by_itself(way: str, port: int, clinic: Clinic, 
     stored = the_study(clinic)
     assert {image.eye for image in stored.images} == {Eye.RIGHT, Eye.LEFT}
     assert len(stored.images) == 2
-    assert clinic.store.refusals() == ()
+    assert clinic.store.refusals.open() == ()
 
 
 def test_storescu_is_told_of_what_is_not_kept(port: int, clinic: Clinic, tmp_path: Path, photographs) -> None:
@@ -137,7 +137,7 @@ def test_storescu_is_told_of_what_is_not_kept(port: int, clinic: Clinic, tmp_pat
     answer = run("storescu", "-v", "-aet", "CAMERA", "-aec", "TELEDX", "127.0.0.1", port, file)
     assert "Success" not in answer.stdout + answer.stderr
     assert "CannotUnderstand" in (answer.stdout + answer.stderr).replace(" ", "")
-    assert len(clinic.store.refusals()) == 1
+    assert len(clinic.store.refusals.open()) == 1
 
 
 class Orthanc:

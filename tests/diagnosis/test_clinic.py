@@ -19,7 +19,7 @@ from teledx_fed.diagnosis.clinic import Clinic
 from teledx_fed.diagnosis.diagnose import assess_photograph, diagnose
 from teledx_fed.diagnosis.evidence import map_of
 from teledx_fed.diagnosis.intake import PhotographUpload
-from teledx_fed.store import appending
+from teledx_fed.store import readings
 from teledx_fed.store.values import StudyStatus
 
 CANARY = "Canary-Jane-Doe-1912"
@@ -94,7 +94,7 @@ def test_a_study_whose_suggestion_cannot_be_stored_leaves_nothing(
         raise error("the disk is full")
 
     with monkeypatch.context() as patched:
-        patched.setattr(appending, "add_suggestion", fail)
+        patched.setattr(readings, "add_suggestion", fail)
         with pytest.raises(error, match="disk"):
             clinic.receive(photographs.submitted())
     assert clinic.store.worklist() == ()
@@ -104,7 +104,7 @@ def test_a_study_whose_suggestion_cannot_be_stored_leaves_nothing(
     assert stored.entry.status is StudyStatus.DIAGNOSED
     before = files_in(clinic.store.folder)
     with monkeypatch.context() as patched:
-        patched.setattr(appending, "add_suggestion", fail)
+        patched.setattr(readings, "add_suggestion", fail)
         with pytest.raises(error, match="disk"):
             clinic.grow(stored.study.id, photographs.upload()[1:])
     assert files_in(clinic.store.folder) == before

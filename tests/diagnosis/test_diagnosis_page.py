@@ -92,7 +92,7 @@ def test_a_study_is_shown_with_its_suggestion_and_the_view_is_on_record(
         for kind in ("images", "maps/heat_map"):
             assert f"/studies/{study}/{kind}/{picture}.png" in page
             assert reader.get(f"/studies/{study}/{kind}/{picture}.png").content.startswith(b"\x89PNG")
-    assert [view.user for view in clinic.store.views(study)] == ["anna"]
+    assert [view.user for view in clinic.store.views.of_study(study)] == ["anna"]
 
 
 def test_until_the_own_grade_nothing_tells_the_suggestion(blinded: Reader, clinic: Clinic, study: str) -> None:
@@ -163,7 +163,7 @@ def test_who_asks_for_another_map_gets_it_over_the_photograph(
         assert reader.get(f"/studies/{study}/maps/{kind}/{picture}.png").content.startswith(b"\x89PNG")
     assert page.count("&#39;referable&#39;") == 2
     kept = set(clinic.store.folder.rglob("*.png"))
-    assert kept <= set(clinic.store.forget_before(datetime.now(UTC)).paths), "they go with the study"
+    assert kept <= set(clinic.store.retention.forget(datetime.now(UTC)).paths), "they go with the study"
 
 
 class Camera:
@@ -342,7 +342,7 @@ def test_reports_are_taken_along_by_who_is_logged_in_and_it_is_on_record(
         assert anyone.get(f"/studies/{study}/{name}").status_code == 303
         response = reader.get(f"/studies/{study}/{name}")
         assert response.content.startswith(begins)
-    assert [view.what for view in clinic.store.views(study)] == list(kinds)
+    assert [view.what for view in clinic.store.views.of_study(study)] == list(kinds)
 
 
 def test_a_signed_report_is_final_and_one_signed_after_it_amended(reader: Reader, study: str) -> None:

@@ -194,7 +194,7 @@ def test_sent_again_it_is_one_photograph_however_it_is_compressed(camera, associ
     camera.send(right)
     gathering.take_in()
     assert len(the_study(clinic).images) == 1
-    assert clinic.store.refusals() == ()
+    assert clinic.store.refusals.open() == ()
 
 
 @pytest.mark.parametrize("later", [False, pytest.param(True, marks=pytest.mark.slow)])
@@ -221,7 +221,7 @@ def test_what_is_not_kept_fails_and_is_listed(camera, clinic, gathering, photogr
     camera.send(wrong)
     gathering.take_in()
     assert len(the_study(clinic).images) == 1
-    (refusal,) = clinic.store.refusals()
+    (refusal,) = clinic.store.refusals.open()
     assert any(part in refusal.reason for part in reason.split("|"))
     assert (refusal.source, refusal.times) == ("dicom/CAMERA", 2)
     assert not any(word in refusal.reason for word in ("MRN", "Doe", "/", "1.2.3"))
@@ -237,7 +237,7 @@ def test_refused_photographs_are_on_the_page_until_somebody_has_seen_to_them(cam
     assert "must be one frame, got 7 frames" in page
     assert "MRN 7" not in page
     csrf = page.split('name="csrf" value="')[1].split('"')[0]
-    (refusal,) = clinic.store.refusals()
+    (refusal,) = clinic.store.refusals.open()
     assert site.post(f"/refused/{refusal.id}/settled").status_code == 403
     assert "None." in site.post(f"/refused/{refusal.id}/settled", data={"csrf": csrf}).text
     assert 'href="/refused"' not in site.get("/").text
@@ -251,7 +251,7 @@ def test_one_picture_is_not_two_eyes(camera, clinic: Clinic, gathering, folder: 
     camera.send(eye(photographs.right, "L"))
     gathering.take_in()
     assert len(the_study(clinic).images) == 1
-    assert ["one for both" in refusal.reason for refusal in clinic.store.refusals()] == [True]
+    assert ["one for both" in refusal.reason for refusal in clinic.store.refusals.open()] == [True]
     assert len(list((folder / REFUSED).glob("*.dcm"))) == 1
 
 
@@ -310,9 +310,9 @@ def test_what_a_camera_offers_and_cannot_send_is_listed_by_name(associate, clini
     assert association.accepted_contexts == []
     association.abort()
     until = time.monotonic() + 30
-    while not clinic.store.refusals() and time.monotonic() < until:
+    while not clinic.store.refusals.open() and time.monotonic() < until:
         time.sleep(0.01)
-    (refusal,) = clinic.store.refusals()
+    (refusal,) = clinic.store.refusals.open()
     assert "Ophthalmic Photography 8 Bit Image Storage (MPEG2 Main Profile" in refusal.reason
 
 

@@ -150,7 +150,7 @@ def test_the_button_sends_what_was_signed_and_says_what_became_of_it(report, cli
     assert "The archive has the report" in page.post(f"/studies/{study}/sent", data={"csrf": csrf}).text
     (received,) = handler.received
     assert {keyword: str(received[keyword].value) for keyword in FILED} == FILED
-    assert clinic.store.views(study)[-1].what == "report to the archive"
+    assert clinic.store.views.of_study(study)[-1].what == "report to the archive"
     handler.reason = 0xA700
     answer = page.post(f"/studies/{study}/sent", data={"csrf": csrf})
     assert (answer.status_code, "HTTP 409, failure reason 0xA700" in answer.text) == (502, True)

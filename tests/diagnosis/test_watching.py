@@ -26,7 +26,7 @@ def test_a_watched_folder_takes_in_what_is_no_longer_written_to(clinic: Clinic, 
     assert len(list((camera / "done").rglob("*.png"))) == 2
     assert watch.look() == 0
     assert len(clinic.store.worklist()) == 1
-    (refusal,) = clinic.store.refusals()
+    (refusal,) = clinic.store.refusals.open()
     assert (refusal.source, "must be whole" in refusal.reason) == ("folder", True)
 
 

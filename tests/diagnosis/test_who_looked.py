@@ -40,14 +40,14 @@ def pictures(clinic: Clinic, study: str) -> list[str]:
 
 
 def seen(clinic: Clinic, study: str) -> list[str]:
-    return [f"{view.user}: {view.what}" for view in clinic.store.views(study)]
+    return [f"{view.user}: {view.what}" for view in clinic.store.views.of_study(study)]
 
 
 @pytest.mark.slow
 def test_nothing_of_a_study_is_shown_to_nobody_knows_whom(clinic: Clinic, study: str) -> None:
     anna, digest = reader(clinic), clinic.store.study(study).images[0].digest
     for path in SHOWING:
-        clinic.store._clock = lambda before=clinic.store._clock: before() + timedelta(hours=1)  # type: ignore[misc]
+        clinic.store.views._clock = lambda before=clinic.store.views._clock: before() + timedelta(hours=1)  # type: ignore[misc]
         before = len(seen(clinic, study))
         assert anna.get(path.format(study=study, digest=digest, kind="heat_map")).status_code == 200, path
         assert len(seen(clinic, study)) == before + 1, path
@@ -73,7 +73,7 @@ def test_a_picture_without_its_page_is_a_view_and_anothers_page_covers_nothing(c
 def test_who_comes_back_to_a_picture_later_looks_again(clinic: Clinic, study: str) -> None:
     anna, path = reader(clinic), pictures(clinic, study)[0]
     anna.get(f"/studies/{study}")
-    clinic.store._clock = lambda before=clinic.store._clock: before() + timedelta(minutes=11)  # type: ignore[misc]
+    clinic.store.views._clock = lambda before=clinic.store.views._clock: before() + timedelta(minutes=11)  # type: ignore[misc]
     anna.get(path)
     assert len(seen(clinic, study)) == 2
 

@@ -23,8 +23,8 @@ def test_studies_suggestions_and_readings_are_counted_without_names(store: Store
     store.add_reading(reading(ids["a"], Action.URGENT, overrules='new "vessels", \0', note="\0"), sign=True)
     store.add_reading(reading(ids["b"], note='"overrules":"x"'), sign=False)
     for source in ("dicom/CAMERA", "dicom/OTHER", "folder"):
-        store.refuse(source, None, "no fundus")
-    store.settle_refusal(store.refusals()[0].id, "anna")
+        store.refusals.add(source, None, "no fundus")
+    store.refusals.settle(store.refusals.open()[0].id, "anna")
     census = store.census()
     assert census.refused == {"dicom": 2}
     assert census.studies == {

@@ -184,7 +184,7 @@ def test_what_is_over_goes(store: Store, clock: Clock) -> None:
     clock.time += HOUR
     token, _ = store.access.log_in("anna", HOUR)
     goes_on = store.uploads.begin("device/north", 100, HOUR)
-    assert store.expire() == (store.folder / over.path,)
+    assert store.retention.expire() == (store.folder / over.path,)
     assert store.access.logged_in(token) is not None
     assert store.uploads.get("device/north", goes_on.id) == goes_on
     with store._database.connection() as connection:
@@ -221,8 +221,8 @@ def test_a_person_is_forgotten_with_the_last_study(store: Store, identified: Ide
     identified.register(Identity("p2", "MRN p2"))
     identified.register(Identity("p3", "MRN p3"))
     store.add_study(arrival(store, "again", "p2"))
-    store.forget_before(between)
-    assert identified.forget(between, store.patients(), store.ids()) == 1
+    store.retention.forget(between)
+    assert identified.forget(between, store.retention.patients(), store.retention.studies()) == 1
     found = [identified.identity(name) is not None for name in ("p1", "p2", "p3")]
     assert found == [False, True, True], "p3 is registered, and the study is on its way"
     identified.close()

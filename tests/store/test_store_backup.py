@@ -30,7 +30,7 @@ def fill(store: Store) -> dict[str, str]:
     ids = {key: store.add_study(arrival(store, key)).entry.id for key in ("received", "diagnosed", "read", "signed")}
     for key in ("diagnosed", "read", "signed"):
         made = store.add_suggestion(ids[key], SUGGESTED)
-        store.log_view(ids[key], "anna")
+        store.views.log(ids[key], "anna")
         if key != "diagnosed":
             said = reading(ids[key], Action.URGENT, suggestion=made.digest, seen=True, note="é")
             store.add_reading(said, sign=key == "signed")
@@ -46,11 +46,11 @@ def told(store: Store, ids: dict[str, str]) -> list[object]:
     return [
         store.worklist(),
         store.signed(),
-        store.patients(),
+        store.retention.patients(),
         store.access.users(),
         store.access.devices(),
         [(stored.entry, stored.images, stored.study.record) for stored in map(store.study, studies)],
-        [[ask(study) for study in studies] for ask in (store.suggestions, store.readings, store.views)],
+        [[ask(study) for study in studies] for ask in (store.suggestions, store.readings, store.views.of_study)],
         [(each.example.grade, each.seen, each.study) for each in store.readings_for_training()],
     ]
 

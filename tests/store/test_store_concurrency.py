@@ -27,7 +27,7 @@ for turn in range(times):
     study = store.add_study(arrival(store, f"{who}-{turn}", source=f"page/{who}")).entry.id
     try:
         suggested = store.add_suggestion(study, SUGGESTED)
-        store.log_view(study, "anna")
+        store.views.log(study, "anna")
         store.add_reading(reading(study, suggestion=suggested.digest), sign=True)
     except ValueError as error:
         if "study must be one that is stored" not in str(error):
@@ -101,7 +101,7 @@ def test_forgetting_beside_writers_harms_none(store: Store, database_url: str, t
     busy = [writer(database_url, tmp_path, f"busy {number}", 60) for number in range(2)]
     forgotten = 0
     while any(each.poll() is None for each in busy):
-        forgotten += store.forget_before(datetime.now(UTC)).studies
+        forgotten += store.retention.forget(datetime.now(UTC)).studies
         time.sleep(0.02)
     for each in busy:
         each.communicate()
@@ -110,9 +110,9 @@ def test_forgetting_beside_writers_harms_none(store: Store, database_url: str, t
     assert all(whole(store, study) for study in left)
     assert forgotten > 0
     assert forgotten + len(left) == 120
-    assert store.forget_before(datetime.now(UTC)).studies == len(left)
+    assert store.retention.forget(datetime.now(UTC)).studies == len(left)
     assert all_studies(store) == []
-    assert store.patients() == frozenset()
+    assert store.retention.patients() == frozenset()
     assert _is_sound(store)
 
 

@@ -16,7 +16,7 @@ from invented_studies import SUGGESTED, Clock, arrival, photograph, reading
 
 from teledx_fed.core.clinical import Action, Diagnosis, EyeReading, Fault, Graded, PatientRecord
 from teledx_fed.core.examples import Eye, Field
-from teledx_fed.store.content import DIAGNOSES, diagnosis_digest, to_json
+from teledx_fed.store.rows import DIAGNOSES, diagnosis_digest, to_json
 from teledx_fed.store.store import Store, open_store
 from teledx_fed.store.values import Arrival, Role, StoredImage, StudyStatus
 
@@ -47,7 +47,7 @@ def test_the_same_key_is_the_same_study(store: Store) -> None:
     assert len(store.worklist()) == 1
     with pytest.raises(ValueError, match=r"study\.key must be new for a new study, got 'k'"):
         store.add_study(replace(sent, patient="p2"))
-    assert store.patients() == {"p1"}
+    assert store.retention.patients() == {"p1"}
     assert store.add_study(replace(arrival(store, "other"), key="k", source="device/x")).entry.id != first.entry.id
 
 
@@ -113,7 +113,7 @@ def test_who_sent_a_study_sees_no_other(store: Store) -> None:
 
 
 def test_what_is_not_there_is_named(store: Store) -> None:
-    for ask in (store.study, store.suggestions, store.readings, store.previous, store.views):
+    for ask in (store.study, store.suggestions, store.readings, store.previous, store.views.of_study):
         with pytest.raises(ValueError, match="study must be one that is stored, got 'nowhere'"):
             ask("nowhere")
     with pytest.raises(ValueError, match="'nowhere'"):
@@ -121,7 +121,7 @@ def test_what_is_not_there_is_named(store: Store) -> None:
     with pytest.raises(ValueError, match="'nowhere'"):
         store.add_reading(reading("nowhere"), sign=True)
     with pytest.raises(ValueError, match="'nowhere'"):
-        store.log_view("nowhere", "anna")
+        store.views.log("nowhere", "anna")
 
 
 def test_an_eye_can_be_named_until_the_study_is_read(store: Store) -> None:
@@ -238,7 +238,7 @@ def test_the_database_itself_refuses_to_change_what_is_appended(store: Store) ->
     study = store.add_study(arrival(store, "a")).entry.id
     store.add_suggestion(study, SUGGESTED)
     store.add_reading(reading(study), sign=True)
-    store.log_view(study, "anna")
+    store.views.log(study, "anna")
     sqlite = store._database.engine.dialect.name == "sqlite"
     for table in ("suggestions", "readings", "views"):
         wholesale = f"INSERT OR REPLACE INTO {table} SELECT * FROM {table}" if sqlite else f"TRUNCATE {table}"
@@ -248,7 +248,7 @@ def test_the_database_itself_refuses_to_change_what_is_appended(store: Store) ->
                 store._database.connection() as connection,
             ):
                 connection.execute(sa.text(change))
-    assert len(store.suggestions(study)) == len(store.readings(study)) == len(store.views(study)) == 1
+    assert len(store.suggestions(study)) == len(store.readings(study)) == len(store.views.of_study(study)) == 1
 
 
 def test_signed_readings_are_learned_from(store: Store) -> None:
@@ -275,11 +275,14 @@ def test_signed_readings_are_learned_from(store: Store) -> None:
 
 def test_views_are_logged(store: Store) -> None:
     study = store.add_study(arrival(store, "a")).entry.id
-    store.log_view(study, "anna")
-    store.log_view(study, "anna", "report.pdf")
-    assert [(view.user, view.what) for view in store.views(study)] == [("anna", "page"), ("anna", "report.pdf")]
+    store.views.log(study, "anna")
+    store.views.log(study, "anna", "report.pdf")
+    assert [(view.user, view.what) for view in store.views.of_study(study)] == [
+        ("anna", "page"),
+        ("anna", "report.pdf"),
+    ]
     with pytest.raises(ValueError, match="user must be one that is stored, got 'eve'"):
-        store.log_view(study, "eve")
+        store.views.log(study, "eve")
 
 
 def test_what_is_old_is_forgotten_and_nothing_else(store: Store, clock: Clock) -> None:
@@ -290,32 +293,32 @@ def test_what_is_old_is_forgotten_and_nothing_else(store: Store, clock: Clock) -
     for study in (old, new):
         store.add_suggestion(study, SUGGESTED)
         store.add_reading(reading(study), sign=True)
-        store.log_view(study, "anna")
+        store.views.log(study, "anna")
     store.add_derivative(old, "maps/old.png")
-    assert store.forget_before(store.study(old).entry.received).studies == 0, "not before itself"
+    assert store.retention.forget(store.study(old).entry.received).studies == 0, "not before itself"
     assert len(store.study(old).images) == 2
-    forgotten = store.forget_before(between)
+    forgotten = store.retention.forget(between)
     assert forgotten.studies == 2
     names = ["a-left.png", "a-right.png", "b-left.png", "b-right.png", "maps/old.png"]
     assert list(forgotten.paths) == [store.folder / name for name in names]
-    assert store.patients() == {"p2"}
+    assert store.retention.patients() == {"p2"}
     for study in (old, kept):
         with pytest.raises(ValueError, match="must be one that is stored"):
             store.study(study)
-    assert len(store.suggestions(new)) == len(store.readings(new)) == len(store.views(new)) == 1
-    assert store.forget_before(between) == type(forgotten)(0, ())
+    assert len(store.suggestions(new)) == len(store.readings(new)) == len(store.views.of_study(new)) == 1
+    assert store.retention.forget(between) == type(forgotten)(0, ())
     assert store.add_study(arrival(store, "a", "p1")).entry.id != old, "a key is forgotten with its study"
 
 
 def test_the_way_to_forget_is_shut_to_newer_studies(store: Store) -> None:
     study = store.add_study(arrival(store, "a")).entry.id
-    store.log_view(study, "anna")
+    store.views.log(study, "anna")
     with store._database.connection() as connection:
         connection.execute(sa.text("INSERT INTO retention VALUES (1, :before)"), {"before": "2020-01-01 00:00:00"})
         with pytest.raises(sa.exc.IntegrityError, match="append-only"):
             connection.execute(sa.text("DELETE FROM views"))
         connection.rollback()
-    assert len(store.views(study)) == 1
+    assert len(store.views.of_study(study)) == 1
 
 
 def test_files_that_no_row_tells_of_are_found(store: Store) -> None:
@@ -325,8 +328,8 @@ def test_files_that_no_row_tells_of_are_found(store: Store) -> None:
         (store.folder / name).parent.mkdir(exist_ok=True)
         (store.folder / name).touch()
     later = datetime.now(UTC) + timedelta(minutes=1)
-    assert store.stray_files(later) == (store.folder / "maps/.half", store.folder / "orphan.png")
-    assert store.stray_files(datetime.now(UTC) - timedelta(minutes=1)) == ()
+    assert store.retention.stray_files(later) == (store.folder / "maps/.half", store.folder / "orphan.png")
+    assert store.retention.stray_files(datetime.now(UTC) - timedelta(minutes=1)) == ()
     assert (store.folder / added.images[0].path).exists()
 
 
@@ -377,7 +380,7 @@ class AnyOrder(RuleBasedStateMachine):
     def forget(self, days: int) -> None:
         before = self.clock.time - timedelta(days=days)
         gone = [key for key, received in self.received.items() if received < before]
-        assert self.store.forget_before(before).studies == len(gone)
+        assert self.store.retention.forget(before).studies == len(gone)
         for key in gone:
             del self.ids[key], self.received[key], self.done[key]
 
@@ -386,7 +389,7 @@ class AnyOrder(RuleBasedStateMachine):
         waiting = [key for key in self.ids if all(what != "signed" for what, _ in self.done[key])]
         ordered = sorted(waiting, key=lambda key: (self._action(key) is not Action.URGENT, self.received[key]))
         assert [entry.id for entry in self.store.worklist()] == [self.ids[key] for key in ordered]
-        assert self.store.patients() == ({"p1"} if self.ids else set())
+        assert self.store.retention.patients() == ({"p1"} if self.ids else set())
         for key, study in self.ids.items():
             entry = self.store.study(study).entry
             assert (entry.status, entry.action) == (self._status(key), self._action(key))

@@ -132,7 +132,7 @@ def worklist(request: Request, session: Session, pseudonym: str = "") -> HTMLRes
         matching=store.of_patient(pseudonym.strip()) if pseudonym.strip() else (),
         waiting=store.worklist(),
         signed=store.signed(limit=20),
-        refused=len(store.refusals()),
+        refused=len(store.refusals.open()),
         blinded=blinded,
     )
 
@@ -140,12 +140,12 @@ def worklist(request: Request, session: Session, pseudonym: str = "") -> HTMLRes
 @router.get("/refused", response_class=HTMLResponse)
 def refused_photographs(request: Request, session: Session) -> HTMLResponse:
     """List refused photographs, which are in no study."""
-    return render(request, "refused_photographs", session, refusals=clinic_of(request).store.refusals())
+    return render(request, "refused_photographs", session, refusals=clinic_of(request).store.refusals.open())
 
 
 @router.post("/refused/{id}/settled")
 def settle_refusal(request: Request, session: CheckedForm, id: str) -> Response:
-    clinic_of(request).store.settle_refusal(id, session.user.name)
+    clinic_of(request).store.refusals.settle(id, session.user.name)
     return RedirectResponse("/refused", 303)
 
 
@@ -155,7 +155,7 @@ def study_page(request: Request, session: Session, study: str, map: MapKind = Ma
     view, clinic = study_view(request, session, study), clinic_of(request)
     if view.suggestion is not None and map is not MapKind.HEAT_MAP:
         clinic.explain(view.stored, map)
-    clinic.store.log_view(study, session.user.name)
+    clinic.store.views.log(study, session.user.name)
     return show(request, session, view, map=map)
 
 
@@ -181,7 +181,7 @@ def show(
         problems=problems,
         person=clinic.patients.who(view.stored.study),
         previous=clinic.store.previous(study),
-        views=clinic.store.views(study) if session.user.role is Role.ADMIN else (),
+        views=clinic.store.views.of_study(study) if session.user.role is Role.ADMIN else (),
         withheld=view.suggestion is None,
         blinded=_blinded(request.app.state.settings),
         findings=FINDINGS,
@@ -210,7 +210,7 @@ def map_over(request: Request, session: Session, study: str, kind: MapKind, dige
 def _picture(clinic: Clinic, session: LoggedIn, study: str, kind: str, digest: str, file: Path) -> Response:
     """Return an image and log who views it, unless a logged view of the study's page covers it."""
     what = f"{kind} {digest[:DIGITS]}"
-    clinic.store.log_view(study, session.user.name, what, covered_by=("page", what))
+    clinic.store.views.log(study, session.user.name, what, covered_by=("page", what))
     return Response(file.read_bytes(), media_type=PNG)
 
 

@@ -9,7 +9,7 @@ from teledx_fed.core.clinical import Action, Diagnosis, EyeReading, Reading
 from teledx_fed.core.examples import GRADES, Eye
 from teledx_fed.diagnosis.web.pages import FINDINGS, StudyView
 from teledx_fed.diagnosis.wording import EYES, sentence
-from teledx_fed.store.content import READINGS, digest_of, to_json
+from teledx_fed.store.rows import READINGS, digest_of, to_json
 from teledx_fed.store.values import LoggedIn
 
 UNGRADABLE = "ungradable"

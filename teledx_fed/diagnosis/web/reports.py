@@ -25,7 +25,7 @@ def suggested(request: Request, session: Session, study: str, what: str) -> Stud
     view = study_view(request, session, study)
     if view.diagnosis is None:
         raise HTTPException(404, "There is no suggestion to report yet.")
-    clinic_of(request).store.log_view(study, session.user.name, what)
+    clinic_of(request).store.views.log(study, session.user.name, what)
     return StudyReport(clinic_of(request), view.stored, view.diagnosis, view.readings)
 
 

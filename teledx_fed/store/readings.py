@@ -1,23 +1,27 @@
-"""Insertion into the append-only tables (suggestions, readings, views), and of refusals."""
+"""Suggestions and readings, which are append-only; training examples from signed readings."""
 
-import hashlib
-from collections.abc import Collection
-from datetime import datetime, timedelta
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
 
 from sqlalchemy import func, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, selectinload
 
-from teledx_fed.core.clinical import Diagnosis, EyeReading, Reading, most_urgent
+from teledx_fed.core.clinical import Diagnosis, EyeReading, Reading, StudyImage, most_urgent
 from teledx_fed.core.errors import DataError
-from teledx_fed.core.examples import GRADES
-from teledx_fed.store.content import DIAGNOSES, READINGS, digest_of, to_json
-from teledx_fed.store.database import insert_once
-from teledx_fed.store.rows import next_number, study_row, unknown
-from teledx_fed.store.tables import ReadingRow, RefusalRow, StudyRow, SuggestionRow, UserRow, ViewRow
-from teledx_fed.store.values import StudyStatus
-
-SAME_VIEW = timedelta(minutes=10)
-"""A browser requests the images of a page after the page: for this time, they are the same view."""
+from teledx_fed.core.examples import GRADES, Example, Eye
+from teledx_fed.store.rows import (
+    DIAGNOSES,
+    READINGS,
+    digest_of,
+    next_number,
+    reading,
+    stored_study,
+    study_row,
+    to_json,
+)
+from teledx_fed.store.tables import ReadingRow, StudyRow, SuggestionRow, UserRow
+from teledx_fed.store.values import StoredStudy, StudyStatus, TrainingReading
 
 
 def add_suggestion(session: Session, study: str, diagnosis: Diagnosis, time: datetime) -> SuggestionRow:
@@ -65,27 +69,44 @@ def add_reading(session: Session, reading: Reading, sign: bool, signed: int | No
     return row
 
 
-def add_view(
-    session: Session, study: str, user: str, what: str, time: datetime, covered_by: Collection[str] = ()
-) -> None:
-    """Log a view, unless the user recently had one in `covered_by`."""
-    study_row(session, study, lock=True)
-    if session.get(UserRow, user) is None:
-        raise unknown("user", user)
-    before = (ViewRow.study == study, ViewRow.user == user, ViewRow.time > time - SAME_VIEW)
-    if session.scalars(select(ViewRow.number).where(*before, ViewRow.what.in_(covered_by)).limit(1)).first():
-        return
-    number = next_number(session, ViewRow, study)
-    session.add(ViewRow(study=study, number=number, user=user, what=what, time=time))
+def training_examples(session: Session, folder: Path) -> Iterator[TrainingReading]:
+    """Yield photographs with the last signed reading of their study, oldest study first."""
+    signed = select(ReadingRow).where(ReadingRow.signed.is_not(None)).order_by(ReadingRow.number)
+    last = {row.study: row for row in session.scalars(signed)}
+    studies = select(StudyRow).where(StudyRow.id.in_(signed.with_only_columns(ReadingRow.study).order_by(None)))
+    loaded = studies.options(selectinload(StudyRow.images)).order_by(StudyRow.received, StudyRow.id)
+    for row in session.scalars(loaded):
+        last_reading = reading(last[row.id]).reading
+        for eye in last_reading.eyes:
+            for example in _of_eye(stored_study(row, folder), eye, last_reading.photographs):
+                yield TrainingReading(example, eye, row.id, last_reading.reader, last_reading.time, last_reading.seen)
 
 
-def add_refusal(session: Session, source: str, patient: str | None, reason: str, time: datetime) -> None:
-    """Add a refusal, or count it if stored: an archive repeats a refused photograph for days."""
-    id = hashlib.sha256("\0".join((source, patient or "", reason)).encode("utf-8", "replace")).hexdigest()
-    facts = {"source": source, "patient": patient, "reason": reason, "first": time, "last": time, "times": 1}
-    if not insert_once(session, RefusalRow, id=id, **facts):
-        row = session.get_one(RefusalRow, id, with_for_update=True)
-        row.last, row.times, row.settled, row.settled_by = time, row.times + 1, None, None
+def _of_eye(stored: StoredStudy, eye: EyeReading, photographs: tuple[str, ...]) -> Iterator[Example]:
+    """Yield the examples of a graded eye, without photographs that have faults or were added after the reading.
+
+    Photographs of an unknown eye are left out, because they may be of two eyes.
+    """
+    if eye.gradable and eye.grade is not None and eye.eye is not Eye.UNKNOWN:
+        for photographed, image in zip(stored.study.images, stored.images, strict=True):
+            was_read = not photographs or image.digest in photographs
+            if image.eye is eye.eye and not image.faults and was_read:
+                yield _example(stored, photographed, eye, eye.grade)
+
+
+def _example(stored: StoredStudy, photographed: StudyImage, eye: EyeReading, grade: int) -> Example:
+    """Make an example; a study without a patient counts as a patient of its own."""
+    return Example(
+        image=photographed.photograph,
+        grade=grade,
+        patient=stored.entry.patient or f"study/{stored.entry.id}",
+        eye=photographed.eye,
+        field=photographed.field,
+        oedema=eye.oedema,
+        camera=photographed.camera,
+        acquired=stored.entry.acquired,
+        source=stored.entry.source,
+    )
 
 
 def _advance(study: StudyRow, to: StudyStatus) -> None:

@@ -1,4 +1,4 @@
-"""Insertion of new studies, and of photographs into stored studies."""
+"""Studies: insert one, add photographs, correct the eye of a photograph."""
 
 import hashlib
 import json
@@ -11,13 +11,14 @@ from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from teledx_fed.core.clinical import Gap
 from teledx_fed.core.errors import DataError, RefusedError
+from teledx_fed.core.examples import Eye
 from teledx_fed.store.access import hashed
-from teledx_fed.store.content import DOUBTS, FAULTS, RECORDS, to_json
 from teledx_fed.store.database import insert_once
-from teledx_fed.store.rows import image, study_row
-from teledx_fed.store.tables import ImageRow, LinkRow, PatientRow, StudyRow
-from teledx_fed.store.values import Arrival, StoredImage, StudyStatus, check_different
+from teledx_fed.store.rows import DOUBTS, FAULTS, RECORDS, image, study_row, to_json, unknown
+from teledx_fed.store.tables import DerivativeRow, ImageRow, LinkRow, PatientRow, StudyRow
+from teledx_fed.store.values import Arrival, StoredImage, StudyStatus, check_different, check_path
 
 
 def add(session: Session, arrival: Arrival, link: str | None, folder: Path, time: datetime) -> tuple[StudyRow, bool]:
@@ -57,6 +58,23 @@ def grow(session: Session, study: str, images: tuple[StoredImage, ...], folder: 
         row.status = StudyStatus.REOPENED
     session.expire(row, ["images"])
     return row
+
+
+def set_eye(session: Session, study: str, digest: str, eye: Eye) -> None:
+    row = study_row(session, study, lock=True)
+    if row.status in (StudyStatus.READ, StudyStatus.REOPENED, StudyStatus.SIGNED):
+        raise DataError(f"study must be unread for its eyes to change, got {row.status}. Send it again.")
+    query = select(ImageRow).where(ImageRow.study == study, ImageRow.digest == digest)
+    if (photograph := session.scalars(query).one_or_none()) is None:
+        raise unknown("image", digest)
+    photograph.eye = eye
+    doubts = set(image(photograph).doubts) & {Gap.PHOTOGRAPH_SHARED, Gap.BOTH_EYES_ALIKE}
+    photograph.doubts = to_json(DOUBTS, tuple(doubts))
+
+
+def add_derivative(session: Session, study: str, path: str) -> None:
+    check_path("derivative", path)
+    session.merge(DerivativeRow(path=path, study=study))
 
 
 def _content(arrival: Arrival) -> str:
