@@ -16,7 +16,7 @@ Floats = NDArray[np.float64]
 Comparison = tuple[str, str, str]
 """Names of a map, a measure and a control."""
 
-PAGE = """# Do the maps show what the model goes by?
+PAGE = """# Do the maps show what the model uses?
 
 The model of `{trained}`: EfficientNet-B0 frozen from ImageNet weights, a head trained by four synthetic hospitals,
 224 px. It predicts {count} photographs of synthetic eyes that it was not trained on: four cameras in turn, one
