@@ -14,7 +14,7 @@ import numpy as np
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
-from benchmarks.measure import RoundRecorder, alone, alternate, peak_memory, tell
+from benchmarks.measure import RoundRecorder, alone, alternate, peak_memory, print_result
 from teledx_fed.config.data import DataSettings, HospitalSettings
 from teledx_fed.config.federation import FederationSettings
 from teledx_fed.config.learning import ModelSettings
@@ -41,7 +41,7 @@ SETTINGS = Settings(
 )
 
 
-def moved(start: Weights, site: str) -> RecordDict:
+def small_update(start: Weights, site: str) -> RecordDict:
     """Return the reply of a site that changed every parameter a little."""
     noise = generator(0, site).standard_normal(len(start.parameters), dtype=np.float32)
     weights = Weights(start.parameters + 1e-3 * noise, start.statistics, start.layout)
@@ -57,7 +57,7 @@ def server(sites: int) -> None:
     @app.train()
     def train(message: Message, context: Context) -> Message:
         model = wire.model_of(message.content, worker.network.layout)
-        reply = moved(model.weights, str(context.node_config["site"]))
+        reply = small_update(model.weights, str(context.node_config["site"]))
         reply.metric_records[wire.METRICS]["round"] = model.round
         return Message(reply, reply_to=message)
 
@@ -75,12 +75,12 @@ def server(sites: int) -> None:
         recorder = RoundRecorder()
         coordinate(grid, worker, SETTINGS, Path(folder), recorder)
     assert [len(report.accepted) for report in recorder.reports] == [sites] * (SETTINGS.federation.rounds + 1)
-    tell("aggregation.server", {}, sides={"mib": peak_memory()})
+    print_result("aggregation.server", {}, sides={"mib": peak_memory()})
 
 
 def one_update() -> dict[str, float]:
     start = Worker(build(SETTINGS.model, seed=0)).initial.weights
-    content, spec = moved(start, "site"), UpdateSpec(1, start.layout, SETTINGS.model.head).of_site(photographs=1000)
+    content, spec = small_update(start, "site"), UpdateSpec(1, start.layout, SETTINGS.model.head).of_site(photographs=1000)
     mean = MeanAccumulator(GlobalModel(1, start, 0), "examples")
     into = [np.empty_like(vector) for vector in (start.parameters, start.statistics)]
 
@@ -103,7 +103,7 @@ def main() -> None:
         sites: median(alone("benchmarks.aggregation", sites)["sides"]["mib"] for _ in range(REPEATS))
         for sites in (MANY, FEW)
     }
-    tell(
+    print_result(
         "aggregation",
         {"memory": memory[MANY] / memory[FEW], "update": taken["update"] / taken["copy"]},
         at_most={"memory": 1.2, "update": 15},

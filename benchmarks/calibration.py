@@ -72,14 +72,14 @@ confident half of the decisions is not better than the rest.
 ![Risk over coverage at four hospitals](calibration.png)"""
 
 
-def settings(folder: Path) -> Settings:
-    asked = compose(["experiment=real_hospitals", f"data_root={DATA}"])
+def run_settings(folder: Path) -> Settings:
+    composed = compose(["experiment=real_hospitals", f"data_root={DATA}"])
     sources = {name: SourceSettings(layout, str(DATA / name)) for name, layout in SOURCES.items()}
-    return replace(asked, data=replace(asked.data, sources=sources, cache=str(folder / "cache")), baselines=[])
+    return replace(composed, data=replace(composed.data, sources=sources, cache=str(folder / "cache")), baselines=[])
 
 
 @dataclass(frozen=True)
-class Checked:
+class HospitalResult:
     """Predictions on a hospital's test set, before and after calibration, and the eyes called referable."""
 
     calibration: Calibration
@@ -99,27 +99,29 @@ class Checked:
         return np.where(self.called, referable[0] & ~referable[1], referable[1] & ~referable[0])
 
 
-def checked(folder: Path) -> dict[str, Checked]:
-    asked = settings(folder)
+def evaluated_hospitals(folder: Path) -> dict[str, HospitalResult]:
+    settings = run_settings(folder)
     reporter = TerminalReporter()
-    (worker,) = build_workers(asked, Clock(), reporter)
-    sites = hospitals(asked, folder, reporter)
-    federation = federate(sites, [worker], asked, folder, reporter)
+    (worker,) = build_workers(settings, Clock(), reporter)
+    sites = hospitals(settings, folder, reporter)
+    federation = federate(sites, [worker], settings, folder, reporter)
     models, pooled = {FEDERATED: federation.ensembles(sites)}, {FEDERATED: federation.pooled}
-    tested = evaluate(worker, sites, models, asked, pooled)
-    found = {}
+    tested = evaluate(worker, sites, models, settings, pooled)
+    results = {}
     for name, site in sites.items():
         (model,), (points,) = models[FEDERATED][name], tested.points[FEDERATED][name]
-        own = calibration(worker, site, model, points)
-        calibrated = worker.predictions(site.images, model, site.shard.test, own.temperature)
-        found[name] = Checked(own, tested.predictions[FEDERATED][name], calibrated, tested.called[FEDERATED][name])
-    return found
+        fitted = calibration(worker, site, model, points)
+        calibrated = worker.predictions(site.images, model, site.shard.test, fitted.temperature)
+        results[name] = HospitalResult(
+            fitted, tested.predictions[FEDERATED][name], calibrated, tested.called[FEDERATED][name]
+        )
+    return results
 
 
-def calibration_rows(found: Mapping[str, Checked]) -> Iterator[str]:
+def calibration_rows(results: Mapping[str, HospitalResult]) -> Iterator[str]:
     yield "| hospital | eyes | temperature | | slope | intercept | Brier | ECE | ECE of a perfect model |"
     yield "|---|---|---|---|---|---|---|---|---|"
-    for name, one in found.items():
+    for name, one in results.items():
         for when, p in (("before", one.raw), ("after", one.calibrated)):
             drawn = np.vstack([np.ones(p.eyes), multiplicities(p.patient, REPLICATES, generator(0, name))])
             measured = compute(p, one.called, drawn)
@@ -137,20 +139,20 @@ def _ece_by_chance(p: Predictions) -> float:
     return float(np.mean([expected_calibration_error(reliability(t, p.referable_score, ones)) for t in truths]))
 
 
-def coverage_rows(found: Mapping[str, Checked]) -> Iterator[str]:
+def coverage_rows(results: Mapping[str, HospitalResult]) -> Iterator[str]:
     yield "| hospital | all | " + " | ".join(f"grade {grade}" for grade in range(GRADES)) + " | grades in a set |"
     yield "|---" * (GRADES + 3) + "|"
-    for name, one in found.items():
+    for name, one in results.items():
         grade = one.calibrated.grade
-        held = one.possible[np.arange(grade.size), grade]
-        cells = [_share(held), *(_share(held[grade == each]) for each in range(GRADES))]
+        covered = one.possible[np.arange(grade.size), grade]
+        cells = [_share(covered), *(_share(covered[grade == each]) for each in range(GRADES))]
         yield _row(name, *cells, f"{one.possible.sum(axis=1).mean():.1f}")
 
 
-def decision_rows(found: Mapping[str, Checked]) -> Iterator[str]:
+def decision_rows(results: Mapping[str, HospitalResult]) -> Iterator[str]:
     yield "| hospital | validation eyes | sensitivity | specificity | confident | of these wrong | read by people |"
     yield "|---|---|---|---|---|---|---|"
-    for name, one in found.items():
+    for name, one in results.items():
         truth, called, sure = one.calibrated.referable, one.called, one.confident
         undecided = ~sure & ~called
         yield _row(
@@ -164,10 +166,10 @@ def decision_rows(found: Mapping[str, Checked]) -> Iterator[str]:
         )
 
 
-def draw(found: Mapping[str, Checked], path: Path) -> None:
+def draw(results: Mapping[str, HospitalResult], path: Path) -> None:
     """Plot risk over coverage: the share of wrong referral decisions among the eyes with the largest margin."""
     figure, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
-    for name, one in found.items():
+    for name, one in results.items():
         margin = np.abs(logit(one.raw.referable_score) - logit(one.calibration.points.referable.threshold))
         wrong = (one.called != one.calibrated.referable)[np.argsort(-margin, kind="stable")]
         risk = [wrong[: max(1, round(kept * wrong.size))].mean() for kept in KEPT]
@@ -178,15 +180,15 @@ def draw(found: Mapping[str, Checked], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def _interval(found: Estimate | None) -> str:
-    return "–" if found is None else f"{found.value:.2f} ({found.low:.2f} to {found.high:.2f})"
+def _interval(value: Estimate | None) -> str:
+    return "–" if value is None else f"{value.value:.2f} ({value.low:.2f} to {value.high:.2f})"
 
 
-def _share(held: NDArray[np.bool_]) -> str:
-    if held.size == 0:
+def _share(values: NDArray[np.bool_]) -> str:
+    if values.size == 0:
         return "–"
-    low, high = binomtest(int(held.sum()), held.size).proportion_ci(method="wilson")
-    return f"{100 * held.mean():.0f} % ({100 * low:.0f}–{100 * high:.0f})"
+    low, high = binomtest(int(values.sum()), values.size).proportion_ci(method="wilson")
+    return f"{100 * values.mean():.0f} % ({100 * low:.0f}–{100 * high:.0f})"
 
 
 def _row(*cells: str) -> str:
@@ -198,14 +200,14 @@ def main() -> int:
         print("benchmarks.calibration needs the photographs in ../shared/data.")
         return 1
     with TemporaryDirectory() as folder:
-        found = checked(Path(folder))
-    draw(found, PAGE.with_suffix(".png"))
+        results = evaluated_hospitals(Path(folder))
+    draw(results, PAGE.with_suffix(".png"))
     parts = [
-        ("Calibration of the probability of referable disease", calibration_rows(found), CALIBRATION),
-        ("Does the set of possible grades hold the true one?", coverage_rows(found), COVERED),
-        ("Decisions", decision_rows(found), DECISIONS),
+        ("Calibration of the probability of referable disease", calibration_rows(results), CALIBRATION),
+        ("Does the set of possible grades hold the true one?", coverage_rows(results), COVERED),
+        ("Decisions", decision_rows(results), DECISIONS),
     ]
-    first = next(iter(found.values())).calibration
+    first = next(iter(results.values())).calibration
     point = first.points.referable
     head = HEAD.format(
         machine=machine(),

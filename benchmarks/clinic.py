@@ -14,8 +14,8 @@ from tempfile import TemporaryDirectory
 
 import httpx
 
-from benchmarks.drawn import jpegs, untrained
-from benchmarks.measure import tell
+from benchmarks.measure import print_result
+from benchmarks.synthetic import jpegs, untrained
 from teledx_fed.config.learning import ModelSettings
 from teledx_fed.core.examples import Eye
 from teledx_fed.diagnosis.directory import DiagnosisDirectory
@@ -124,7 +124,7 @@ def main() -> None:
         requests = asyncio.run(readers(address))
         elapsed = time.perf_counter() - began
     percentiles = quantiles(requests, n=20)
-    tell(
+    print_result(
         "clinic",
         {"upload_to_page_s": median(seconds[1:])},
         at_most={"upload_to_page_s": 1},

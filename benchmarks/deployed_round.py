@@ -16,10 +16,16 @@ from tempfile import TemporaryDirectory
 from benchmarks.jobs.deployed import Federation, free_port, running
 from benchmarks.jobs.deployed_apps import FOLDER, SITES
 from benchmarks.jobs.task import ROOT, ROUNDS, sites
-from benchmarks.measure import tell
+from benchmarks.measure import print_result
 
 REPEATS = 2
-ASKED = ("quick_full", "data.image_size=96", "model.initial=none", "federation.quorum=2", f"federation.rounds={ROUNDS}")
+OVERRIDES = (
+    "quick_full",
+    "data.image_size=96",
+    "model.initial=none",
+    "federation.quorum=2",
+    f"federation.rounds={ROUNDS}",
+)
 
 
 def ours(folder: Path) -> float:
@@ -28,13 +34,13 @@ def ours(folder: Path) -> float:
         for name in SITES:
             federation.enrol(name, patients=20)
             federation.join(name, module="benchmarks.jobs.idle_join")
-        federation.approve(*ASKED)
-        federation.command("server", "run", *ASKED, "--name", "idle", "--detach", "--dir", federation.server)
+        federation.approve(*OVERRIDES)
+        federation.command("server", "run", *OVERRIDES, "--name", "idle", "--detach", "--dir", federation.server)
         federation.wait_until_done("idle", seconds=300)
         return median(line["seconds"] for line in federation.rounds("idle")[1:ROUNDS])
 
 
-def in_processes_of_their_own(app: str, folder: Path) -> float:
+def flower_app_seconds(app: str, folder: Path) -> float:
     with running(folder, environment={FOLDER: str(folder)}) as federation, supernodes(federation):
         federation.python_code(START.format(app=app, server=str(federation.server)))
         seconds = folder / "seconds"
@@ -69,8 +75,8 @@ def supernodes(federation: Federation) -> Iterator[None]:
                 *("--port", free_port(), "--node-config", f'partition-id={number} site="{name}"'),
             ]
             programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # for flower-superexec
-            own = {"FLWR_HOME": str(federation.folder / f"flwr-{name}"), "PATH": programs}
-            node = subprocess.Popen(list(map(str, command)), env=federation.environment() | own, cwd=ROOT)
+            paths = {"FLWR_HOME": str(federation.folder / f"flwr-{name}"), "PATH": programs}
+            node = subprocess.Popen(list(map(str, command)), env=federation.environment() | paths, cwd=ROOT)
             stack.callback(node.wait)
             stack.callback(node.terminate)
         yield
@@ -82,10 +88,10 @@ def main() -> None:
     for _ in range(REPEATS):
         for name, seconds in taken.items():
             with TemporaryDirectory() as folder:
-                side = ours(Path(folder)) if name == "ours" else in_processes_of_their_own(name, Path(folder))
+                side = ours(Path(folder)) if name == "ours" else flower_app_seconds(name, Path(folder))
                 seconds.append(side)
     medians = {name: median(seconds) for name, seconds in taken.items()}
-    tell(
+    print_result(
         "deployed_round",
         {name: medians["ours"] / medians[name] for name in ("named", "vector")},
         at_most={"named": 0.35, "vector": 0.7},

@@ -3,7 +3,7 @@
 import time
 from statistics import median
 
-from benchmarks.measure import tell
+from benchmarks.measure import print_result
 from teledx_fed.config.data import HospitalSettings
 from teledx_fed.core.examples import Example
 from teledx_fed.data.cameras import CAMERAS
@@ -16,7 +16,7 @@ PATIENTS = 20
 def main() -> None:
     drawn = {camera: hospital(camera, HospitalSettings(PATIENTS, camera), seed=0) for camera in CAMERAS}
     sides = {camera: median(map(_milliseconds, collection.examples)) for camera, collection in drawn.items()}
-    tell(
+    print_result(
         "drawing",
         {"of_allowed": max(sides.values()) / ALLOWED_MS},
         at_most={"of_allowed": 1.0},

@@ -60,7 +60,7 @@ CONTROLS = ("random, coarse", "random, fine", "edges")
 
 
 @dataclass(frozen=True)
-class Seen:
+class LesionPhotograph:
     """A photograph. `lesions` and `inside` (the disc) are masks (s, s) of the prepared `image`, (s, s, 3)."""
 
     photograph: SyntheticPhotograph
@@ -69,13 +69,13 @@ class Seen:
     lesions: Mask
 
 
-def seen(example: Example) -> Seen:
+def lesion_photograph(example: Example) -> LesionPhotograph:
     photograph = example.image
     assert isinstance(photograph, SyntheticPhotograph)
     pixels = photograph.read()
     image = prepare(pixels, SIZE)
     lesions = widened(in_square(photograph.lesion_mask(), place(pixels), SIZE), NEAR)
-    return Seen(photograph, image, lit(image), lesions)
+    return LesionPhotograph(photograph, image, lit(image), lesions)
 
 
 def drawn(prevalence: Sequence[float], patients: int) -> Iterator[Example]:
@@ -93,7 +93,7 @@ def drawn(prevalence: Sequence[float], patients: int) -> Iterator[Example]:
     return (example for row in zip_longest(*by_camera) for example in row if example)
 
 
-class Asked:
+class Scorer:
     """A network and its probability of referable disease."""
 
     def __init__(self, network: Grader) -> None:
@@ -122,11 +122,11 @@ def control(image: Image, inside: Mask, rng: np.random.Generator) -> dict[str, M
     }
 
 
-def measured(asked: Asked, one: Seen, map: Map) -> tuple[float, ...]:
+def measured(scorer: Scorer, one: LesionPhotograph, map: Map) -> tuple[float, ...]:
     """Return a map's measures, in the order of MEASURES."""
     emptied = without_detail(one.image)
     shown = np.where(one.inside, map, map.min())
-    curves = (act(asked.probability, one.image, emptied, shown, one.inside) for act in (deletion, insertion))
+    curves = (act(scorer.probability, one.image, emptied, shown, one.inside) for act in (deletion, insertion))
     return *curves, float(points_at(shown, one.lesions)), energy_inside(np.where(one.inside, map, 0), one.lesions)
 
 
@@ -140,35 +140,35 @@ ACTS: dict[str, Callable[[Grader, Image], Map]] = {
 class Findings:
     """Measurements, photograph by photograph."""
 
-    def __init__(self, asked: Asked) -> None:
-        self.asked = asked
+    def __init__(self, scorer: Scorer) -> None:
+        self.scorer = scorer
         self.measures: dict[str, list[tuple[float, ...]]] = {name: [] for name in (*ACTS, *CONTROLS)}
         self.gaps: dict[str, list[float]] = {name: [] for name in OF_PIXELS}
         self.seconds: dict[str, list[float]] = {name: [] for name in ACTS}
         self.correlations: dict[tuple[str, str], list[float]] = {}
 
-    def add(self, one: Seen, number: int) -> dict[str, Map]:
+    def add(self, one: LesionPhotograph, number: int) -> dict[str, Map]:
         raw = {name: self._explained(name, one.image) for name in ACTS}
         for name in OF_PIXELS:
             compared = blurs(one.image) if name == "SHAP" else without_detail(one.image)[None]
-            difference = self.asked.log_odds(one.image[None])[0] - self.asked.log_odds(compared).mean()
+            difference = self.scorer.log_odds(one.image[None])[0] - self.scorer.log_odds(compared).mean()
             self.gaps[name].append(float(raw[name].sum() - difference))
         maps = {name: _ranked(name, map) for name, map in raw.items()}
         maps |= control(one.image, one.inside, generator(SEED, round=number, purpose="random map"))
         for name, map in maps.items():
-            self.measures[name].append(measured(self.asked, one, map))
+            self.measures[name].append(measured(self.scorer, one, map))
         return maps
 
-    def compare(self, one: Seen, maps: Mapping[str, Map], strangers: Mapping[str, Grader]) -> None:
-        for stranger, network in strangers.items():
+    def compare(self, one: LesionPhotograph, maps: Mapping[str, Map], others: Mapping[str, Grader]) -> None:
+        for weights, network in others.items():
             for name, act in ACTS.items():
                 other = _ranked(name, act(network, one.image))
                 correlation = rank_correlation(maps[name][one.inside], other[one.inside])
-                self.correlations.setdefault((stranger, name), []).append(correlation)
+                self.correlations.setdefault((weights, name), []).append(correlation)
 
     def _explained(self, name: str, image: Image) -> Map:
         began = time.perf_counter()
-        map = ACTS[name](self.asked.network, image)
+        map = ACTS[name](self.scorer.network, image)
         self.seconds[name].append(time.perf_counter() - began)
         return map
 
@@ -177,7 +177,7 @@ def _ranked(name: str, map: Map) -> Map:
     return smoothed(map, SMOOTH) if name in OF_PIXELS else map
 
 
-def picture(one: Seen, maps: Mapping[str, Map]) -> Picture.Image:
+def picture(one: LesionPhotograph, maps: Mapping[str, Map]) -> Picture.Image:
     """Return the photograph, its lesions, and the positive values of each map, three in a row."""
     outlined = one.image.copy()
     outlined[one.lesions & widened(~one.lesions, 1)] = (120, 210, 255)
@@ -192,12 +192,12 @@ def picture(one: Seen, maps: Mapping[str, Map]) -> Picture.Image:
     return sheet
 
 
-def told(found: Findings, grades: Sequence[int]) -> str:
+def page_text(findings: Findings, grades: Sequence[int]) -> str:
     return page(
-        found.measures,
+        findings.measures,
         CONTROLS,
-        found.gaps,
-        found.correlations,
+        findings.gaps,
+        findings.correlations,
         machine=machine(),
         trained=" ".join(("run_simulation.py", *TRAINED)),
         steps=STEPS,
@@ -208,28 +208,29 @@ def told(found: Findings, grades: Sequence[int]) -> str:
         randomised=min(RANDOMISED, len(grades)),
         near=NEAR,
         smooth=SMOOTH,
-        seconds=", ".join(f"{name} {np.median(taken):.2f} s" for name, taken in found.seconds.items()),
+        seconds=", ".join(f"{name} {np.median(taken):.2f} s" for name, taken in findings.seconds.items()),
     )
 
 
 def main(run: Path) -> None:
     torch.set_num_threads(THREADS)
-    found = Findings(Asked(read_network(run / "model.safetensors")))
-    strangers = {
+    findings = Findings(Scorer(read_network(run / "model.safetensors")))
+    others = {
         "new random head": build(ModelSettings(freeze="backbone"), seed=SEED),
         "all weights random": build(ModelSettings(initial="none", freeze="backbone"), seed=SEED),
     }
-    ill = (seen(example) for example in drawn((0, 0, 0.5, 0.25, 0.25), PHOTOGRAPHS))
-    referred = (one for one in ill if found.asked.probability(one.image[None])[0] >= 0.5)
+    ill = (lesion_photograph(example) for example in drawn((0, 0, 0.5, 0.25, 0.25), PHOTOGRAPHS))
+    referred = (one for one in ill if findings.scorer.probability(one.image[None])[0] >= 0.5)
     grades = []
     for number, one in enumerate(islice(referred, PHOTOGRAPHS)):
-        maps = found.add(one, number)
+        maps = findings.add(one, number)
         if number < RANDOMISED:
-            found.compare(one, maps, strangers)
+            findings.compare(one, maps, others)
         if number == 0:
             picture(one, maps).save(RESULTS / "faithfulness.png", optimize=True)
         grades.append(one.photograph.grade)
-        write_text(RESULTS / "faithfulness.md", told(found, grades))  # the page is complete whenever the program stops
+        # after each photograph, so that the page is complete whenever the program stops
+        write_text(RESULTS / "faithfulness.md", page_text(findings, grades))
         print(f"{number + 1} of {PHOTOGRAPHS}: {one.photograph.name}", flush=True)
 
 

@@ -99,18 +99,21 @@ def page(
     for name in (name for name in columns if name not in controls):
         for other in controls:
             gains = {m: interval(sign * (columns[name][m] - columns[other][m])) for m, sign in MEASURES.items()}
-            differences.append(row(f"{name} | {other}", map(told, gains.values())))
+            differences.append(row(f"{name} | {other}", map(text, gains.values())))
             for measure, gain in gains.items():
                 than = f"{other} (worse than it by more than the interval)" if gain.high < 0 else other
                 (beaten if gain.low > 0 else missed).append((name, measure, than))
     return PAGE.format(
-        means="\n".join(row(name, (told(interval(v)) for v in own.values())) for name, own in columns.items()),
+        means="\n".join(
+            row(name, (text(interval(v)) for v in by_measure.values())) for name, by_measure in columns.items()
+        ),
         differences="\n".join(differences),
         beaten=listed(beaten),
         missed=listed(missed),
-        completeness="\n".join(row(name, spread(np.array(own))) for name, own in gaps.items()),
+        completeness="\n".join(row(name, spread(np.array(values))) for name, values in gaps.items()),
         changed="\n".join(
-            row(f"{weights} | {name}", [told(interval(np.array(own)))]) for (weights, name), own in correlations.items()
+            row(f"{weights} | {name}", [text(interval(np.array(values)))])
+            for (weights, name), values in correlations.items()
         ),
         **facts,
     )
@@ -119,9 +122,9 @@ def page(
 def interval(values: Floats) -> Estimate:
     """Return the interval of the mean, by bootstrap over photographs, each of another patient."""
     drawn = multiplicities(np.arange(values.size), REPLICATES, generator(0, purpose="bootstrap"))
-    found = estimate(np.concatenate([[values.mean()], drawn @ values / values.size]))
-    assert found is not None
-    return found
+    mean = estimate(np.concatenate([[values.mean()], drawn @ values / values.size]))
+    assert mean is not None
+    return mean
 
 
 def spread(gaps: Floats) -> tuple[str, str]:
@@ -140,5 +143,5 @@ def row(name: str, columns: Iterable[str]) -> str:
     return f"| {' | '.join((name, *columns))} |"
 
 
-def told(value: Estimate) -> str:
+def text(value: Estimate) -> str:
     return f"{value.value:.3f} ({value.low:.3f} to {value.high:.3f})"

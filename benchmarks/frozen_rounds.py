@@ -8,8 +8,8 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from benchmarks.drawn import federation
-from benchmarks.measure import RoundRecorder, seconds, tell
+from benchmarks.measure import RoundRecorder, print_result, seconds
+from benchmarks.synthetic import federation
 from teledx_fed.config.federation import FederationSettings
 from teledx_fed.config.learning import ModelSettings, TrainingSettings
 from teledx_fed.config.run import SimulationSettings
@@ -60,7 +60,7 @@ def main() -> None:
     cached_round(sites, worker, settings)  # fills the cache
     taken = [(seconds(lambda: backbone(sites, runtime)), cached_round(sites, worker, settings)) for _ in range(REPEATS)]
     spared, cached = (median(side) for side in zip(*taken, strict=True))
-    tell(
+    print_result(
         "frozen_rounds",
         {"cached": (spared + cached) / cached},
         at_least={"cached": 50},

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 import torch
 
 from benchmarks.jobs.task import ROOT
-from benchmarks.measure import seconds, tell
+from benchmarks.measure import print_result, seconds
 from teledx_fed.model.runtime import has_cuda
 
 DATA = ROOT.parent / "shared" / "data"
@@ -28,8 +28,8 @@ def run(folder: Path, name: str) -> None:
         "simulation.device": "cuda",
         "simulation.threads": os.cpu_count(),
     }
-    asked = [f"{name}={value}" for name, value in settings.items()]
-    subprocess.run([sys.executable, "run_simulation.py", *asked], cwd=ROOT, check=True, stdout=sys.stderr)
+    overrides = [f"{name}={value}" for name, value in settings.items()]
+    subprocess.run([sys.executable, "run_simulation.py", *overrides], cwd=ROOT, check=True, stdout=sys.stderr)
 
 
 def main() -> int:
@@ -40,7 +40,7 @@ def main() -> int:
         taken = {name: seconds(partial(run, Path(folder), name)) for name in ("first", "second")}
     sides: dict[str, float | str] = {f"{name}_start_seconds": value for name, value in taken.items()}
     sides |= {"chip": torch.cuda.get_device_name(), "frozen_part_on": "CUDA" if has_cuda() else "CPU"}
-    tell("gpu_real_hospitals", {"second_start": taken["first"] / taken["second"]}, sides=sides)
+    print_result("gpu_real_hospitals", {"second_start": taken["first"] / taken["second"]}, sides=sides)
     return 0
 
 

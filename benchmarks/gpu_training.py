@@ -17,8 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from benchmarks.drawn import CAMERA
-from benchmarks.measure import alternate, tell
+from benchmarks.measure import alternate, print_result
+from benchmarks.synthetic import CAMERA
 from teledx_fed.config.data import HospitalSettings
 from teledx_fed.config.learning import ModelSettings, TrainingSettings
 from teledx_fed.config.run import SimulationSettings
@@ -61,8 +61,8 @@ def placed(batch_size: int) -> tuple[Grader, LocalTraining]:
     return place(build(settings.model, 0), settings, SILENT), settings.local_training(1)
 
 
-def ours(clinic: Site, worker: Worker, asked: LocalTraining) -> None:
-    worker.train(clinic, worker.initial, asked, round=1)
+def ours(clinic: Site, worker: Worker, training: LocalTraining) -> None:
+    worker.train(clinic, worker.initial, training, round=1)
 
 
 def bare(network: Grader, batch: torch.Tensor, grades: torch.Tensor, tuned: bool) -> None:
@@ -81,12 +81,12 @@ def bare(network: Grader, batch: torch.Tensor, grades: torch.Tensor, tuned: bool
 
 def side_by_side(clinic: Site, size: int) -> dict[str, float]:
     """Return the images per second of each side."""
-    (network, asked), (other, _) = placed(size), placed(size)
+    (network, training), (other, _) = placed(size), placed(size)
     batch = torch.randint(0, 256, (size, SIZE, SIZE, 3), dtype=torch.uint8, device="cuda").permute(0, 3, 1, 2)
     grades = torch.randint(0, GRADES, (size,), device="cuda")
     taken = alternate(
         {
-            "ours": partial(ours, clinic, Worker(network), asked),
+            "ours": partial(ours, clinic, Worker(network), training),
             "bare": partial(bare, other, batch, grades, tuned=False),
             "tuned": partial(bare, other, batch, grades, tuned=True),
         },
@@ -105,7 +105,7 @@ def main() -> int:
         ratios[f"batch_{size}"] = rates["ours"] / max(rates["bare"], rates["tuned"])
         sides |= {f"{name}_{size}": rate for name, rate in rates.items()}
     sides["chip"] = torch.cuda.get_device_name()
-    tell("gpu_training", ratios, at_least=dict.fromkeys(ratios, 0.9), sides=sides)
+    print_result("gpu_training", ratios, at_least=dict.fromkeys(ratios, 0.9), sides=sides)
     return 0
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.drawn import jpegs
-from benchmarks.measure import alternate, seconds, tell
+from benchmarks.measure import alternate, print_result, seconds
+from benchmarks.synthetic import jpegs
 from teledx_fed.config.learning import ModelSettings
 from teledx_fed.core.randomness import generator
 from teledx_fed.data.photographs import PhotographFile
@@ -66,7 +66,7 @@ def main() -> None:
     for name, values in from_jpegs.items():
         percentiles = quantiles(values, n=20)
         sides |= {f"{name}_jpeg_p50_ms": 1000 * percentiles[9], f"{name}_jpeg_p95_ms": 1000 * percentiles[18]}
-    tell("inference", ratios, at_least={"batch_1": 1.8, "batch_32": 1.8, "jpeg": 1.25}, sides=sides)
+    print_result("inference", ratios, at_least={"batch_1": 1.8, "batch_32": 1.8, "jpeg": 1.25}, sides=sides)
 
 
 def _calls(engine: Engine, images: NDArray[np.uint8], count: int) -> None:

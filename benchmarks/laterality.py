@@ -12,54 +12,54 @@ from teledx_fed.data.disc import Disc, field_of, optic_disc, side_of
 from teledx_fed.data.synthetic import SyntheticPhotograph, hospital
 
 Percent = Callable[[int, int], str]
-Found = Sequence[tuple[Example, Disc | None]]
+Discs = Sequence[tuple[Example, Disc | None]]
 PATIENTS = 50
 """Synthetic patients for each camera."""
 NEAR = 0.12
 """Largest error of a located disc, in radii of the fundus: less than a synthetic disc's radius."""
 
 
-def laterality(found: Mapping[str, Found], percent: Percent) -> str:
+def laterality(discs: Mapping[str, Discs], percent: Percent) -> str:
     return TEXT.format(
-        **_eyepacs(found["eyepacs"], percent),
-        pairs="\n".join(_pairs(found, percent)),
+        **_eyepacs(discs["eyepacs"], percent),
+        pairs="\n".join(_pairs(discs, percent)),
         drawn="\n".join(_drawn(camera, percent) for camera in CAMERAS),
     )
 
 
-def _eyepacs(found: Found, percent: Percent) -> dict[str, str]:
-    beside = [(example.eye, disc) for example, disc in found if disc and field_of(disc) is Field.MACULA]
+def _eyepacs(discs: Discs, percent: Percent) -> dict[str, str]:
+    beside = [(example.eye, disc) for example, disc in discs if disc and field_of(disc) is Field.MACULA]
     naive = sum((disc.x > 0) == (eye is Eye.RIGHT) for eye, disc in beside)
-    said = [(example.eye, side_of(disc)) for example, disc in found]
-    wrong = sum(side not in (eye, Eye.UNKNOWN) for eye, side in said)
-    spoken = sum(side is not Eye.UNKNOWN for _, side in said)
+    sides = [(example.eye, side_of(disc)) for example, disc in discs]
+    wrong = sum(side not in (eye, Eye.UNKNOWN) for eye, side in sides)
+    spoken = sum(side is not Eye.UNKNOWN for _, side in sides)
     turned = sum(disc.drop is not None and disc.drop < 0 for _, disc in beside)
     level = sum(disc.drop is not None for _, disc in beside)
-    fields = Counter(field_of(disc) for _, disc in found)
+    fields = Counter(field_of(disc) for _, disc in discs)
     return {
-        "photographs": f"{len(found):,}",
-        "macula": percent(fields[Field.MACULA], len(found)),
-        "disc": percent(fields[Field.DISC], len(found)),
+        "photographs": f"{len(discs):,}",
+        "macula": percent(fields[Field.MACULA], len(discs)),
+        "disc": percent(fields[Field.DISC], len(discs)),
         "naive": percent(naive, len(beside)),
         "turned": percent(turned, level),
         "level": f"{level:,}",
-        "spoken": percent(spoken, len(found)),
+        "spoken": percent(spoken, len(discs)),
         "right": percent(spoken - wrong, spoken),
-        "unknown": percent(len(found) - spoken, len(found)),
-        "wrong": percent(wrong, len(found)),
+        "unknown": percent(len(discs) - spoken, len(discs)),
+        "wrong": percent(wrong, len(discs)),
         "wrongs": f"{wrong} of {spoken}",
     }
 
 
-def _pairs(found: Mapping[str, Found], percent: Percent) -> Iterator[str]:
+def _pairs(discs: Mapping[str, Discs], percent: Percent) -> Iterator[str]:
     for site in ("messidor2_a", "messidor2_b"):
         sides: dict[str, list[Eye]] = defaultdict(list)
-        for example, disc in found[site]:
+        for example, disc in discs[site]:
             sides[example.patient].append(side_of(disc))
         couples = [pair for pair in sides.values() if len(pair) == 2 and Eye.UNKNOWN not in pair]
         spoken = sum(side is not Eye.UNKNOWN for pair in sides.values() for side in pair)
         both = sum(len(set(pair)) == 2 for pair in couples)
-        yield f"| {site} | {percent(spoken, len(found[site]))} | {len(couples)} | {percent(both, len(couples))} |"
+        yield f"| {site} | {percent(spoken, len(discs[site]))} | {len(couples)} | {percent(both, len(couples))} |"
 
 
 def _drawn(camera: str, percent: Percent) -> str:

@@ -57,7 +57,7 @@ def alone(module: str, *arguments: object) -> dict[str, Any]:
     return dict(json.loads(printed.splitlines()[-1]))
 
 
-def tell(
+def print_result(
     benchmark: str,
     ratios: Mapping[str, float],
     *,

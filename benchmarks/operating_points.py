@@ -13,8 +13,8 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from benchmarks.calibration import DATA, ROOT, settings
-from benchmarks.measure import machine, tell
+from benchmarks.calibration import DATA, ROOT, run_settings
+from benchmarks.measure import machine, print_result
 from teledx_fed.config.run import EvaluationSettings
 from teledx_fed.core.clock import Clock
 from teledx_fed.core.files import write_text
@@ -74,34 +74,34 @@ hospitals with few severe eyes. Of the severe eyes there, {withheld}, are referr
 class Called:
     """A hospital's eyes of all folds."""
 
-    found: Predictions
+    tested: Predictions
     refers: Booleans
     urgent: Booleans
     withheld: Booleans
 
     @property
     def severe(self) -> Booleans:
-        return self.found.detectable(VISION_THREATENING)
+        return self.tested.detectable(VISION_THREATENING)
 
     @property
     def healthy(self) -> Booleans:
-        return self.found.grade == 0
+        return self.tested.grade == 0
 
     def healthy_called_urgent(self) -> tuple[Share, float]:
         """Return the share of healthy eyes called urgent, with its upper limit."""
         exact = share(self.urgent[self.healthy])
-        drawn = multiplicities(self.found.patient, REPLICATES, generator(0, purpose="operating points"))
+        drawn = multiplicities(self.tested.patient, REPLICATES, generator(0, purpose="operating points"))
         resampled = ratio(drawn @ (self.urgent & self.healthy), drawn @ self.healthy.astype(float))
         return exact, max(exact.high or 1.0, float(np.nanpercentile(resampled, 97.5)))
 
 
 def measured(folder: Path) -> dict[str, Evaluation]:
     """Return the evaluation of each variant, over all folds."""
-    asked = settings(folder)
-    asked = replace(asked, evaluation=replace(asked.evaluation, folds=FOLDS))
-    (parts,) = asked.repeats()
+    settings = run_settings(folder)
+    settings = replace(settings, evaluation=replace(settings.evaluation, folds=FOLDS))
+    (parts,) = settings.repeats()
     reporter = TerminalReporter()
-    (worker,) = build_workers(asked, Clock(), reporter)
+    (worker,) = build_workers(settings, Clock(), reporter)
     folds: dict[str, list[Evaluation]] = {variant: [] for variant in VARIANTS}
     for part in parts:
         place = folder / f"fold{part.evaluation.fold}"
@@ -113,13 +113,13 @@ def measured(folder: Path) -> dict[str, Evaluation]:
             folds[variant].append(evaluate(worker, sites, models, replace(part, evaluation=evaluation), pooled))
         reporter.message(f"fold {part.evaluation.fold}: best round {federation.best_round}")
         worker.clear_inputs()
-    return {variant: concatenate_folds(found) for variant, found in folds.items()}
+    return {variant: concatenate_folds(evaluations) for variant, evaluations in folds.items()}
 
 
 def called(tested: Evaluation) -> dict[str, Called]:
     return {
-        site: Called(found, *(part[FEDERATED][site] for part in (tested.called, tested.urgent, tested.withheld)))
-        for site, found in tested.predictions[FEDERATED].items()
+        site: Called(predictions, *(part[FEDERATED][site] for part in (tested.called, tested.urgent, tested.withheld)))
+        for site, predictions in tested.predictions[FEDERATED].items()
     }
 
 
@@ -129,9 +129,9 @@ def urgent_rows(sites: Mapping[str, Called]) -> Iterator[str]:
     for name, one in sites.items():
         healthy, upper = one.healthy_called_urgent()
         severe = [share(one.urgent[one.severe]), share(one.refers[one.severe])]
-        yield _row(name, _told(healthy), f"{100 * upper:.1f} %", *map(_told, severe))
+        yield _row(name, _share_text(healthy), f"{100 * upper:.1f} %", *map(_share_text, severe))
     severe = [share(_all(sites, part)) for part in ("urgent", "refers")]
-    yield _row("all severe eyes", "", "", *map(_told, severe))
+    yield _row("all severe eyes", "", "", *map(_share_text, severe))
 
 
 def point_rows(sites: Mapping[str, Called], tested: Evaluation) -> Iterator[str]:
@@ -139,12 +139,15 @@ def point_rows(sites: Mapping[str, Called], tested: Evaluation) -> Iterator[str]
     yield "|---|---|---|---|---|---|---|"
     for name, one in sites.items():
         points = tested.points[FEDERATED][name]
-        for kind, least, said in (("referable", REFERABLE, one.refers), ("urgent", VISION_THREATENING, one.urgent)):
-            found = performance(one.found.detectable(least), said)
+        for kind, least, decisions in (
+            ("referable", REFERABLE, one.refers),
+            ("urgent", VISION_THREATENING, one.urgent),
+        ):
+            shares = performance(one.tested.detectable(least), decisions)
             each = [getattr(point, kind) for point in points]
             by = (_tally([point.source for point in each]), _tally([point.bound_by for point in each]))
             about = name if kind == "referable" else ""
-            yield _row(about, kind, *map(_told, (found.sensitivity, found.specificity, found.ppv)), *by)
+            yield _row(about, kind, *map(_share_text, (shares.sensitivity, shares.specificity, shares.ppv)), *by)
 
 
 def variant_rows(tested: Mapping[str, Evaluation]) -> Iterator[str]:
@@ -159,11 +162,11 @@ def variant_rows(tested: Mapping[str, Evaluation]) -> Iterator[str]:
     for site in tested[WITH].predictions[FEDERATED]:
         for variant, label in names.items():
             one = called(tested[variant])[site]
-            found = performance(one.found.detectable(REFERABLE), one.refers)
+            shares = performance(one.tested.detectable(REFERABLE), one.refers)
             undecided = f", withheld for {one.withheld.mean():.0%}".replace("%", " %") if one.withheld.any() else ""
-            healthy = _told(share(one.urgent[one.healthy])) + undecided
-            severe = _told(share(one.refers[one.severe]))
-            yield _row(site, label, _told(found.sensitivity), _told(found.specificity), healthy, severe)
+            healthy = _share_text(share(one.urgent[one.healthy])) + undecided
+            severe = _share_text(share(one.refers[one.severe]))
+            yield _row(site, label, _share_text(shares.sensitivity), _share_text(shares.specificity), healthy, severe)
 
 
 def referred_where_withheld(sites: Mapping[str, Called]) -> Share:
@@ -175,11 +178,11 @@ def _all(sites: Mapping[str, Called], part: str) -> Booleans:
     return np.concatenate([getattr(one, part)[one.severe] for one in sites.values()])
 
 
-def _told(found: Share) -> str:
-    if found.value is None or found.low is None or found.high is None:
+def _share_text(value: Share) -> str:
+    if value.value is None or value.low is None or value.high is None:
         return "–"
-    interval = f"{100 * found.low:.0f}–{100 * found.high:.0f}"
-    return f"{100 * found.value:.0f} % ({interval}), {found.count} of {found.of}"
+    interval = f"{100 * value.low:.0f}–{100 * value.high:.0f}"
+    return f"{100 * value.value:.0f} % ({interval}), {value.count} of {value.of}"
 
 
 def _tally(values: list[str]) -> str:
@@ -215,7 +218,7 @@ def page(tested: Mapping[str, Evaluation], withheld: Share) -> str:
         (
             "What the floors and the federation's counts do",
             variant_rows(tested),
-            FLOORS.format(withheld=_told(withheld), held=100 * SEVERE_REFERRED),
+            FLOORS.format(withheld=_share_text(withheld), held=100 * SEVERE_REFERRED),
         ),
     ]
     body = "\n".join(f"## {title}\n\n" + "\n".join(rows) + f"\n\n{remark}\n" for title, rows, remark in parts)
@@ -232,12 +235,12 @@ def main() -> int:
     uppers = {f"{name}_healthy_urgent_upper": one.healthy_called_urgent()[1] for name, one in sites.items()}
     severe = share(_all(sites, "urgent")).value or 0.0
     least = {"severe_urgent": SEVERE_CALLED_URGENT, "severe_referred_where_withheld": SEVERE_REFERRED}
-    found = {"severe_urgent": severe, "severe_referred_where_withheld": withheld.value or 0.0}
+    reached = {"severe_urgent": severe, "severe_referred_where_withheld": withheld.value or 0.0}
     write_text(PAGE, page(tested, withheld))
     at_most = dict.fromkeys(uppers, HEALTHY_CALLED_URGENT)
-    tell("operating_points", {**uppers, **found}, at_least=least, at_most=at_most, sides={"folds": FOLDS})
-    held = max(uppers.values()) <= HEALTHY_CALLED_URGENT and all(found[name] >= bar for name, bar in least.items())
-    return int(not held)
+    print_result("operating_points", {**uppers, **reached}, at_least=least, at_most=at_most, sides={"folds": FOLDS})
+    met = max(uppers.values()) <= HEALTHY_CALLED_URGENT and all(reached[name] >= bar for name, bar in least.items())
+    return int(not met)
 
 
 if __name__ == "__main__":

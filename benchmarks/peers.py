@@ -14,7 +14,7 @@ from functools import partial
 
 from benchmarks.jobs.launch import Job, medians, seconds_to_final_weights
 from benchmarks.jobs.task import CORES, sites
-from benchmarks.measure import tell
+from benchmarks.measure import print_result
 
 REPEATS = 3
 
@@ -35,7 +35,7 @@ def main() -> None:
     inside = {f"{name}_inside": partial(seconds_to_final_weights, job, "inside") for name, job in PEERS.items()}
     limits = {"ours": partial(seconds_to_final_weights, OURS), "plain": partial(seconds_to_final_weights, PLAIN)}
     seconds = medians({**limits, **own, **inside}, REPEATS)
-    tell(
+    print_result(
         "peers",
         {name: seconds[name] / seconds["ours"] for name in (*own, *inside)},
         at_least=BARS | dict.fromkeys(inside, BAR_INSIDE),

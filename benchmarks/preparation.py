@@ -9,8 +9,8 @@ from tempfile import TemporaryDirectory, mkdtemp
 
 from PIL import Image
 
-from benchmarks.drawn import jpegs
-from benchmarks.measure import alternate, tell
+from benchmarks.measure import alternate, print_result
+from benchmarks.synthetic import jpegs
 from teledx_fed.config.data import DataSettings, SourceSettings
 from teledx_fed.config.settings import Settings
 from teledx_fed.core.examples import Example
@@ -75,7 +75,7 @@ def main() -> None:
         kept = clinic.empty_cache()
         starts = {"first": lambda: clinic.start(clinic.empty_cache()), "second": lambda: clinic.start(kept)}
         starting = alternate(starts, REPEATS)
-    tell(
+    print_result(
         "preparation",
         {
             "throughput": preparing["pillow"] / preparing["ours"],

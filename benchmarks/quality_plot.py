@@ -11,7 +11,7 @@ from benchmarks.spoiling import LEVELS
 from teledx_fed.core.clinical import Fault
 from teledx_fed.data.quality import QualityLimits, Signs
 
-Seen = tuple[str, Fault | None, str, Signs]
+Measured = tuple[str, Fault | None, str, Signs]
 """Site, added fault, its degree, and measurements."""
 LIMITS = QualityLimits()
 WORST = 0.1
@@ -27,22 +27,26 @@ BADNESS: dict[Fault, tuple[str, Callable[[Signs], float], float]] = {
 """By fault: name and value of the measurement that is too high, and its limit."""
 
 
-def draw(path: Path, seen: Sequence[Seen]) -> None:
+def draw(path: Path, photographs: Sequence[Measured]) -> None:
     figure = Figure(figsize=(14, 3.4), layout="constrained")
     for axes, fault in zip(figure.subplots(1, len(BADNESS), sharey=True), BADNESS, strict=True):
-        _panel(axes, fault, seen)
+        _panel(axes, fault, photographs)
     figure.axes[0].set_ylabel("degraded photographs caught")
     figure.savefig(path, dpi=110)
 
 
-def _panel(axes: Axes, fault: Fault, seen: Sequence[Seen]) -> None:
+def _panel(axes: Axes, fault: Fault, photographs: Sequence[Measured]) -> None:
     name, badness, limit = BADNESS[fault]
-    sites = sorted({site for site, *_ in seen})
-    good = [np.array([badness(it) for site, made, _, it in seen if made is None and site == here]) for here in sites]
+    sites = sorted({site for site, *_ in photographs})
+    good = [
+        np.array([badness(it) for site, made, _, it in photographs if made is None and site == here]) for here in sites
+    ]
     steps = np.unique(np.concatenate([*good, [limit]]))
     cost = np.max([_above(values, steps) for values in good], axis=0)
     for shade, level in zip(np.linspace(0.25, 1, len(LEVELS[fault])), LEVELS[fault], strict=True):
-        caught = _above(np.array([badness(it) for _, made, how, it in seen if made is fault and how == level]), steps)
+        caught = _above(
+            np.array([badness(it) for _, made, how, it in photographs if made is fault and how == level]), steps
+        )
         (line,) = axes.plot(cost, caught, color="#0072b2", alpha=shade, label=level, drawstyle="steps-post")
         axes.plot(cost[steps == limit], caught[steps == limit], "o", color=line.get_color(), alpha=shade)
     axes.set(

@@ -20,7 +20,7 @@ from benchmarks.sections import RESULTS, write_section
 SITES = ("north", "south", "east")
 ROUNDS = 4
 TINY = ("model.name=test_efficientnet", "model.initial=none")
-ASKED = (*TINY, f"federation.rounds={ROUNDS}", "federation.quorum=2", "federation.deadline_seconds=200")
+OVERRIDES = (*TINY, f"federation.rounds={ROUNDS}", "federation.quorum=2", "federation.deadline_seconds=200")
 
 HEAD = """## What a federation survives
 
@@ -114,7 +114,7 @@ FAULTS: dict[str, Callable[[Scene], None]] = {
 
 def row(scene: Scene, name: str, fault: Callable[[Scene], None], reference: bytes) -> str:
     federation, run = scene.federation, scene.run
-    federation.order(run, *ASKED)
+    federation.order(run, *OVERRIDES)
     federation.wait_for_rounds(run, 1)
     fault(scene)
     model = federation.wait_until_done(run, seconds=600)
@@ -139,7 +139,7 @@ def main(wanted: Sequence[str]) -> None:
         for name in SITES:
             federation.enrol(name, port=tap.port if name == "north" else None)
             federation.join(name)
-        federation.order("reference", *ASKED)
+        federation.order("reference", *OVERRIDES)
         reference = federation.wait_until_done("reference").read_bytes()
         for number, (name, fault) in enumerate(FAULTS.items()):
             if not wanted or fault.__name__ in wanted:

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.measure import RoundRecorder, alone, peak_memory, tell
+from benchmarks.measure import RoundRecorder, alone, peak_memory, print_result
 from teledx_fed.config.data import DataSettings, HospitalSettings
 from teledx_fed.config.federation import FederationSettings
 from teledx_fed.config.learning import ModelSettings, TrainingSettings
@@ -81,16 +81,16 @@ def simulation(count: int) -> None:
     rounds = recorder.reports[1:-1]  # the first warms up, the last only scores
     assert all(len(report.accepted) == count for report in rounds)
     taken = median(report.seconds for report in rounds) / count
-    tell("scaling.simulation", {}, sides={"seconds": taken, "mib": peak_memory()})
+    print_result("scaling.simulation", {}, sides={"seconds": taken, "mib": peak_memory()})
 
 
 def main() -> None:
-    found = {count: list[dict[str, float]]() for count in (MANY, FEW)}
+    taken = {count: list[dict[str, float]]() for count in (MANY, FEW)}
     for _ in range(REPEATS):
-        for count, sides in found.items():
+        for count, sides in taken.items():
             sides.append(alone("benchmarks.scaling", count)["sides"])
-    many, few = ({key: median(side[key] for side in sides) for key in sides[0]} for sides in found.values())
-    tell(
+    many, few = ({key: median(side[key] for side in sides) for key in sides[0]} for sides in taken.values())
+    print_result(
         "scaling",
         {"seconds": many["seconds"] / few["seconds"], "memory": many["mib"] / few["mib"]},
         at_most={"seconds": 1.3, "memory": 1.3},

@@ -7,8 +7,8 @@ steps; and with our own apps on Flower's Ray runtime.
 
 from functools import partial
 
-from benchmarks.jobs.launch import Job, medians, seconds_told
-from benchmarks.measure import tell
+from benchmarks.jobs.launch import Job, measured_seconds, medians
+from benchmarks.measure import print_result
 
 REPEATS = 3
 
@@ -16,14 +16,14 @@ REPEATS = 3
 def main() -> None:
     seconds = medians(
         {
-            "ours": partial(seconds_told, Job("ours_idle", "seconds"), "in_process"),
-            "ours_on_ray": partial(seconds_told, Job("ours_idle", "seconds", "flower"), "ray"),
-            "flower_ray": partial(seconds_told, Job("flower_ray", "seconds", "flower"), "idle"),
-            "pfl": partial(seconds_told, Job("pfl_research", "seconds", "pfl", threads=2), "idle"),
+            "ours": partial(measured_seconds, Job("ours_idle", "seconds"), "in_process"),
+            "ours_on_ray": partial(measured_seconds, Job("ours_idle", "seconds", "flower"), "ray"),
+            "flower_ray": partial(measured_seconds, Job("flower_ray", "seconds", "flower"), "idle"),
+            "pfl": partial(measured_seconds, Job("pfl_research", "seconds", "pfl", threads=2), "idle"),
         },
         REPEATS,
     )
-    tell(
+    print_result(
         "simulation_overhead",
         {name: taken / seconds["ours"] for name, taken in seconds.items() if name != "ours"},
         at_least={"flower_ray": 30, "pfl": 1.0, "ours_on_ray": 1.0},

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
-from benchmarks.measure import alternate, tell
+from benchmarks.measure import alternate, print_result
 
 ROOT = Path(__file__).parents[1]
 BARE = ("-c", "import typer, rich, hydra")
@@ -23,7 +23,7 @@ def main() -> None:
     if COMMANDS:
         ratios["commands"] = max(taken[name] for name in COMMANDS) / taken["bare"]
         bars["commands"] = 1.6
-    tell("startup", ratios, at_most=bars, sides={f"{name}_seconds": value for name, value in taken.items()})
+    print_result("startup", ratios, at_most=bars, sides={f"{name}_seconds": value for name, value in taken.items()})
 
 
 def _started(arguments: tuple[str, ...]) -> Callable[[], object]:

@@ -15,8 +15,8 @@ from tempfile import TemporaryDirectory
 import torch
 from torch.nn import functional
 
-from benchmarks.drawn import federation
-from benchmarks.measure import RoundRecorder, tell
+from benchmarks.measure import RoundRecorder, print_result
+from benchmarks.synthetic import federation
 from teledx_fed.config.federation import FederationSettings
 from teledx_fed.config.learning import TrainingSettings
 from teledx_fed.config.run import SimulationSettings
@@ -74,7 +74,7 @@ def main() -> None:
     labels = torch.tensor([example.grade for example in examples])
     taken = [(ours(sites, worker, settings), plain(network, images, labels)) for _ in range(1 + REPEATS)]
     rates = [ROUNDS * len(images) / median(side) for side in zip(*taken[1:], strict=True)]
-    tell(
+    print_result(
         "training_throughput",
         {"throughput": rates[0] / rates[1]},
         at_least={"throughput": 0.95},

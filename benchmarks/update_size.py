@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from benchmarks.measure import tell
+from benchmarks.measure import print_result
 from teledx_fed.config.learning import ModelSettings
 from teledx_fed.core.randomness import generator
 from teledx_fed.core.updates import LocalUpdate
@@ -40,8 +40,13 @@ def update_bytes(freeze: str, compression: str) -> int:
 def simulated(seed: int, compression: str) -> dict[str, float]:
     with TemporaryDirectory() as parent:
         folder = Path(parent) / "run"
-        asked = (f"seed={seed}", f"federation.compression={compression}", "simulation.threads=1", f"folder={folder}")
-        command = [sys.executable, "run_simulation.py", "experiment=quick_full", "evaluation.replicates=10", *asked]
+        overrides = (
+            f"seed={seed}",
+            f"federation.compression={compression}",
+            "simulation.threads=1",
+            f"folder={folder}",
+        )
+        command = [sys.executable, "run_simulation.py", "experiment=quick_full", "evaluation.replicates=10", *overrides]
         subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
         rounds = [json.loads(line) for line in (folder / "rounds.jsonl").read_text().splitlines()]
     return {
@@ -54,13 +59,13 @@ def main() -> None:
     sizes = {"full": update_bytes("none", "none"), "head": update_bytes("backbone", "none")}
     runs: Mapping[str, list[dict[str, float]]] = {"none": [], "int8": []}
     for seed in SEEDS:
-        for compression, found in runs.items():
-            found.append(simulated(seed, compression))
+        for compression, results in runs.items():
+            results.append(simulated(seed, compression))
     means = {name: {key: fmean(run[key] for run in by_seed) for key in by_seed[0]} for name, by_seed in runs.items()}
     sides = {f"{name}_bytes": float(size) for name, size in sizes.items()}
     for name, mean in means.items():
         sides |= {f"{name}_qwk": mean["qwk"], f"{name}_bytes_a_round": mean["bytes_up"]}
-    tell(
+    print_result(
         "update_size",
         {
             "head_only": sizes["head"] / sizes["full"],

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from benchmarks.drawn import untrained
 from benchmarks.fuzzing.dicom import enlarged, file_of
 from benchmarks.fuzzing.formats import encoded
+from benchmarks.synthetic import untrained
 from teledx_fed.config.data import HospitalSettings
 from teledx_fed.config.learning import ModelSettings
 from teledx_fed.data.synthetic import hospital

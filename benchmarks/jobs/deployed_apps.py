@@ -49,8 +49,8 @@ def vector() -> tuple[ServerApp, ClientApp]:
         worker = idle()
 
         def rounds(count: int) -> None:
-            asked = replace(settings(), federation=FederationSettings(rounds=count))
-            coordinate(network, worker, asked, _folder() / f"{count} rounds")
+            run_settings = replace(settings(), federation=FederationSettings(rounds=count))
+            coordinate(network, worker, run_settings, _folder() / f"{count} rounds")
 
         stopwatch(rounds, _folder())
 

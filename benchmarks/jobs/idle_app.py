@@ -21,7 +21,7 @@ from teledx_fed.training.worker import SiteModel, TrainedModel, Worker
 class Idle(Worker):
     """Worker that loads and packs weights without training; it changes the head a little, so no update is zero."""
 
-    def train(self, site: Site, model: SiteModel, asked: LocalTraining, round: int) -> TrainedModel:
+    def train(self, site: Site, model: SiteModel, training: LocalTraining, round: int) -> TrainedModel:
         self._load(model)
         with torch.no_grad():
             next(self.network.head.parameters()).add_(1e-3)

@@ -20,10 +20,10 @@ def network() -> Grader:
 
 def train(net: nn.Module, number: int, round: int) -> float:
     assert isinstance(net, Grader)
-    site, asked = sites()[number], settings().local_training(round)
+    site, training = sites()[number], settings().local_training(round)
     examples = site.shard.train
     targets = Targets.of(examples, net.head_type)
-    return learn(net, PhotographInputs(site.images, examples), targets, asked, site.name, round)
+    return learn(net, PhotographInputs(site.images, examples), targets, training, site.name, round)
 
 
 @torch.inference_mode()

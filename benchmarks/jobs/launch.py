@@ -53,7 +53,7 @@ def seconds_to_final_weights(job: Job, *arguments: str) -> float:
         return job.run(Path(folder), *arguments).stat().st_mtime - began
 
 
-def seconds_told(job: Job, *arguments: str) -> float:
+def measured_seconds(job: Job, *arguments: str) -> float:
     """Return the seconds that the job itself measured."""
     with TemporaryDirectory() as folder:
         return float(job.run(Path(folder), *arguments).read_text())

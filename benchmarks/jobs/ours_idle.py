@@ -30,8 +30,8 @@ def main(backend: str, folder: Path) -> None:
     with grid(backend, folder) as opened:
 
         def rounds(count: int) -> None:
-            asked = replace(settings(), federation=FederationSettings(rounds=count))
-            coordinate(opened, server, asked, folder / f"{count} rounds")
+            run_settings = replace(settings(), federation=FederationSettings(rounds=count))
+            coordinate(opened, server, run_settings, folder / f"{count} rounds")
 
         stopwatch(rounds, folder)
 

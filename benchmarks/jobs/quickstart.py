@@ -78,8 +78,8 @@ def train(net: nn.Module, number: int, round: int) -> float:
 def test(net: nn.Module, number: int) -> float:
     _, batches = load_data(number)
     net.eval()
-    right, seen = 0, 0
+    right, total = 0, 0
     for images, grades in batches:
         right += int((net(images).argmax(1) == grades).sum())
-        seen += len(grades)
-    return right / seen
+        total += len(grades)
+    return right / total

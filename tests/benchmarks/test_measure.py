@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as page
-from benchmarks.measure import alone, alternate, machine, peak_memory, tell
+from benchmarks.measure import alone, alternate, machine, peak_memory, print_result
 
 RESULT = {
     "benchmark": "scaling",
@@ -18,11 +18,11 @@ RESULT = {
 }
 
 
-def test_sides_take_turns_and_the_first_turn_does_not_count() -> None:
+def test_sides_take_turns_and_the_first_turn_is_not_counted() -> None:
     calls: list[str] = []
-    found = alternate({name: lambda name=name: calls.append(name) for name in "ab"}, repeats=3)
+    medians = alternate({name: lambda name=name: calls.append(name) for name in "ab"}, repeats=3)
     assert "".join(calls) == "ab" * 4
-    assert set(found) == {"a", "b"}
+    assert set(medians) == {"a", "b"}
 
 
 def test_medians_are_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,8 +31,8 @@ def test_medians_are_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
     assert alternate({"only": lambda: None}, repeats=3) == {"only": 3}
 
 
-def test_the_last_line_tells_the_result(capsys: pytest.CaptureFixture[str]) -> None:
-    tell("scaling", {"seconds": 1.23456}, at_most={"seconds": 1.3}, sides={"many": 2.0, "engine": "plain"})
+def test_the_last_line_is_the_result(capsys: pytest.CaptureFixture[str]) -> None:
+    print_result("scaling", {"seconds": 1.23456}, at_most={"seconds": 1.3}, sides={"many": 2.0, "engine": "plain"})
     assert json.loads(capsys.readouterr().out.splitlines()[-1]) == {
         "benchmark": "scaling",
         "ratios": {"seconds": 1.235},
@@ -43,23 +43,23 @@ def test_the_last_line_tells_the_result(capsys: pytest.CaptureFixture[str]) -> N
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is measured on Linux")
-def test_memory_is_that_of_a_process_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    held = bytearray(200 * 2**20)
+def test_memory_is_measured_in_a_separate_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    block = bytearray(200 * 2**20)
     assert peak_memory() > 200
     (tmp_path / "child.py").write_text(
         "import sys\n"
-        "from benchmarks.measure import peak_memory, tell\n"
-        "held = b'x' * (int(sys.argv[1]) * 2**20)\n"
+        "from benchmarks.measure import peak_memory, print_result\n"
+        "block = b'x' * (int(sys.argv[1]) * 2**20)\n"
         "print('a line before')\n"
-        "tell('child', {}, sides={'mib': peak_memory()})\n"
+        "print_result('child', {}, sides={'mib': peak_memory()})\n"
     )
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{Path(__file__).parents[2]}")
     small, large = (alone("child", mib)["sides"]["mib"] for mib in (0, 100))
-    assert small < len(held) / 2**20, "what this process holds does not count"
+    assert small < len(block) / 2**20, "the memory of this process is not counted"
     assert large - small == pytest.approx(100, abs=10)
 
 
-def test_a_row_says_whether_the_bar_is_met() -> None:
+def test_a_row_shows_whether_the_bar_is_met() -> None:
     assert page.rows(RESULT) == [
         "| `scaling` | seconds | 1.25 | ≤ 1.3 | 512 sites mib 1,400, 8 sites mib 1,000 |",
         "| `scaling` | memory | **1.4**, missed | ≤ 1.3 |  |",
@@ -67,7 +67,7 @@ def test_a_row_says_whether_the_bar_is_met() -> None:
     ]
 
 
-def test_a_result_takes_the_place_of_its_earlier_one_and_of_nothing_else() -> None:
+def test_a_result_replaces_only_its_earlier_one() -> None:
     written = f"# Title\n\n{page.BEGIN}\n{page.END}\n\nWhat a person wrote."
     other = {**RESULT, "benchmark": "startup"}
     for result in (other, RESULT, {**RESULT, "ratios": {"seconds": 1.1}}):

@@ -69,8 +69,10 @@ def federation(
     patients = (train + validation + 1) // 2  # each patient has two photographs or more
     drawn = {f"site-{number}": HospitalSettings(patients, CAMERA) for number in range(sites)}
     settings = Settings(data=DataSettings(hospitals=drawn, image_size=image_size, cache=str(CACHE)), **groups)
-    found = hospitals(settings, CACHE / "splits" / f"{patients}", SILENT)
-    return settings, {name: replace(site, shard=_cut(site.shard, train, validation)) for name, site in found.items()}
+    sites_by_name = hospitals(settings, CACHE / "splits" / f"{patients}", SILENT)
+    return settings, {
+        name: replace(site, shard=_cut(site.shard, train, validation)) for name, site in sites_by_name.items()
+    }
 
 
 def _cut(shard: Shard, train: int, validation: int) -> Shard:
