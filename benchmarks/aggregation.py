@@ -80,7 +80,8 @@ def server(sites: int) -> None:
 
 def one_update() -> dict[str, float]:
     start = Worker(build(SETTINGS.model, seed=0)).initial.weights
-    content, spec = small_update(start, "site"), UpdateSpec(1, start.layout, SETTINGS.model.head).of_site(photographs=1000)
+    content = small_update(start, "site")
+    spec = UpdateSpec(1, start.layout, SETTINGS.model.head).of_site(photographs=1000)
     mean = MeanAccumulator(GlobalModel(1, start, 0), "examples")
     into = [np.empty_like(vector) for vector in (start.parameters, start.statistics)]
 
