@@ -25,10 +25,9 @@ from teledx_fed.core.weights import Weights
 from teledx_fed.data.summary import SHAPES
 from teledx_fed.federation import messages as wire
 from teledx_fed.federation.in_process import InProcessGrid
-from teledx_fed.federation.reply_specs import UpdateSpec
+from teledx_fed.federation.replies import UpdateSpec, validate_update
 from teledx_fed.federation.simulation import coordinate
-from teledx_fed.federation.strategies.accumulators import MeanAccumulator
-from teledx_fed.federation.validation import validate_update
+from teledx_fed.federation.strategies.strategy import MeanAccumulator
 from teledx_fed.model.network import build
 from teledx_fed.training.worker import Worker
 

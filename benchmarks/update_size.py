@@ -19,8 +19,8 @@ from teledx_fed.config.learning import ModelSettings
 from teledx_fed.core.randomness import generator
 from teledx_fed.core.updates import LocalUpdate
 from teledx_fed.federation import messages as wire
-from teledx_fed.federation.compression import encode
 from teledx_fed.model.network import build
+from teledx_fed.privacy.transforms import encode
 from teledx_fed.training.worker import Worker
 
 ROOT = Path(__file__).parents[1]

@@ -91,7 +91,7 @@ class FederationSettings:
 
 FAULTS = (
     *("drop_out", "straggle", "crash", "stale", "wrong_shape"),
-    *("not_a_number", "infinity", "hundredfold", "sign_flip", "label_flip", "forged_count", "little_is_enough"),
+    *("not_a_number", "infinity", "scale_attack", "sign_flip", "label_flip", "forged_count", "little_is_enough"),
 )
 
 

@@ -4,13 +4,15 @@ Another aggregation can replace `PlainAggregation` without a change of the round
 sends messages in several phases (keys, masked updates, survivors); its accumulator receives only the unmasked sum.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
+import numpy as np
 from flwr.app import Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
@@ -19,12 +21,11 @@ from teledx_fed.config.settings import Settings
 from teledx_fed.core import extensions
 from teledx_fed.core.files import make_folder
 from teledx_fed.core.updates import GlobalModel, Tables
+from teledx_fed.core.weights import Weights
 from teledx_fed.federation import messages as wire
-from teledx_fed.federation.first_round import UpdateBuffer
-from teledx_fed.federation.reply_specs import UpdateSpec
+from teledx_fed.federation.replies import UpdateSpec, ValidUpdate, too_far, validate_update
 from teledx_fed.federation.send_and_collect import Replies, send_and_collect
 from teledx_fed.federation.strategies.strategy import Accumulator
-from teledx_fed.federation.validation import ValidUpdate, validate_update
 
 
 @dataclass(frozen=True)
@@ -101,3 +102,38 @@ def local_aggregation_of(settings: Settings) -> Aggregation:
 def _validate(request: RoundRequest, site: str, content: RecordDict) -> ValidUpdate | str:
     spec = request.spec.of_site(request.declared[site])
     return validate_update(content, spec, request.model.weights, request.norm_limits)
+
+
+@dataclass
+class UpdateBuffer:
+    """Buffer of updates, with weights as files in `folder`: memory does not grow with the number of sites."""
+
+    folder: Path
+    start: Weights
+    _updates: dict[str, ValidUpdate] = field(default_factory=dict)
+
+    def add(self, site: str, accepted: ValidUpdate) -> None:
+        weights = accepted.update.weights
+        np.save(self.folder / f"{len(self._updates)}.parameters.npy", weights.parameters)
+        np.save(self.folder / f"{len(self._updates)}.statistics.npy", weights.statistics)
+        self._updates[site] = replace(accepted, update=replace(accepted.update, weights=self.start))
+
+    def too_far(self, multiple: float) -> dict[str, str]:
+        """Return the reason for each site whose update moved by more than `multiple` times the median of all sites."""
+        if not self._updates:
+            return {}
+        parameters, statistics = (median(norms) for norms in zip(*self._distances().values(), strict=True))
+        limits = (multiple * parameters, multiple * statistics)
+        reasons = {site: too_far(distances, limits) for site, distances in self._distances().items()}
+        return {site: reason for site, reason in reasons.items() if reason is not None}
+
+    def read(self) -> Iterator[tuple[str, ValidUpdate]]:
+        """Yield each site with its update; one update is in memory at a time."""
+        for number, (site, accepted) in enumerate(self._updates.items()):
+            parameters = np.load(self.folder / f"{number}.parameters.npy")
+            statistics = np.load(self.folder / f"{number}.statistics.npy")
+            weights = Weights(parameters, statistics, self.start.layout)
+            yield site, replace(accepted, update=replace(accepted.update, weights=weights))
+
+    def _distances(self) -> dict[str, tuple[float, float]]:
+        return {site: accepted.distances for site, accepted in self._updates.items()}

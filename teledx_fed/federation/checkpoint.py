@@ -21,14 +21,14 @@ from teledx_fed.core.weights import Layout, Vector, Weights
 class Scored:
     """A round's model, its validation score at each site, and the sum of the sites' validation tables.
 
-    `lent` are the counts of diseased eyes for the thresholds of hospitals that have few such eyes.
+    `evidence` holds counts of diseased eyes for the thresholds of hospitals that have few such eyes.
     """
 
     round: int
     weights: Weights
     scores: Mapping[str, float]
     tables: Tables = field(default_factory=dict)
-    lent: Tables = field(default_factory=dict)
+    evidence: Tables = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def write(progress: Progress, path: Path) -> None:
         **(_arrays("best", best) if best is not progress.weights else {}),
         **{f"memory.{name}": array for name, array in progress.memory.items()},
         **{f"tables.{name}": array for name, array in progress.best.tables.items()},
-        **{f"lent.{name}": array for name, array in progress.best.lent.items()},
+        **{f"evidence.{name}": array for name, array in progress.best.evidence.items()},
     }
     state = {
         "round": progress.round,
@@ -96,7 +96,7 @@ def read(path: Path, layout: Layout) -> Progress:
             best,
             state["best"]["scores"],
             _named("tables.", arrays),
-            _named("lent.", arrays),
+            _named("evidence.", arrays),
         ),
         memory=_named("memory.", arrays),
         norms=tuple((parameters, statistics) for parameters, statistics in state["norms"]),

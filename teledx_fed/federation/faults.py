@@ -26,22 +26,22 @@ Forged = Callable[[RecordDict, Vector, Settings], None]
 
 def fault(site: str, round: int, settings: Settings) -> str | None:
     """Return the kind of fault of a site in a round, or None; a repeated round has the same fault."""
-    asked = settings.faults
+    faults = settings.faults
     drawn = generator(settings.seed, site, round, "fault")
-    spared = drawn.random() >= asked.share or not asked.concerns(site, round)
-    return None if spared else str(drawn.choice(asked.kinds))
+    honest = drawn.random() >= faults.share or not faults.concerns(site, round)
+    return None if honest else str(drawn.choice(faults.kinds))
 
 
-def checked(asked: FaultSettings, sites: Iterable[str]) -> None:
+def check_sites(faults: FaultSettings, sites: Iterable[str]) -> None:
     """Raise a `ConfigurationError` for an unknown site, or for little_is_enough with fewer than two honest sites."""
-    there, named = set(sites), set(asked.sites)
-    if unknown := named - there:
-        raise ConfigurationError(f"faults.sites must name hospitals among {sorted(there)}, got {sorted(unknown)}.")
-    honest = there - named if named else set()
-    if "little_is_enough" in asked.kinds and asked.share == 1 and len(honest) < 2:
+    names, faulty = set(sites), set(faults.sites)
+    if unknown := faulty - names:
+        raise ConfigurationError(f"faults.sites must name hospitals among {sorted(names)}, got {sorted(unknown)}.")
+    honest = names - faulty if faulty else set()
+    if "little_is_enough" in faults.kinds and faults.share == 1 and len(honest) < 2:
         raise ConfigurationError(
             f"faults.sites must leave two hospitals honest, in whose spread little_is_enough hides, got "
-            f"{sorted(named) or 'all'} of {sorted(there)}. Name fewer."
+            f"{sorted(faulty) or 'all'} of {sorted(names)}. Name fewer."
         )
 
 
@@ -74,16 +74,20 @@ class FaultyGrid(AnsweringGrid):
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
         sent = list(messages)
         kinds = {message.metadata.dst_node_id: self._fault(message) for message in sent}
-        asked = {message.metadata.dst_node_id: message for message in sent}
-        crashed = [Message(Error(CRASHED, "RuntimeError"), reply_to=asked[n]) for n in asked if kinds[n] == "crash"]
+        requests = {message.metadata.dst_node_id: message for message in sent}
+        crashed = [
+            Message(Error(CRASHED, "RuntimeError"), reply_to=requests[n]) for n in requests if kinds[n] == "crash"
+        ]
         replies: Iterable[Message] = chain(
             crashed,
-            self._grid.send_and_receive([asked[n] for n in asked if kinds[n] not in APART], timeout=timeout),
-            self._flipped.send_and_receive([asked[n] for n in asked if kinds[n] == "label_flip"], timeout=timeout),
+            self._grid.send_and_receive([requests[n] for n in requests if kinds[n] not in APART], timeout=timeout),
+            self._flipped.send_and_receive(
+                [requests[n] for n in requests if kinds[n] == "label_flip"], timeout=timeout
+            ),
         )
         if "little_is_enough" in kinds.values():
-            replies = self._conspired(list(replies), kinds)
-        yield from self._spoiled(replies, asked, kinds)
+            replies = self._with_little_is_enough(list(replies), kinds)
+        yield from self._spoiled(replies, requests, kinds)
 
     def _fault(self, message: Message) -> str | None:
         if message.metadata.message_type != MessageType.TRAIN:
@@ -93,18 +97,18 @@ class FaultyGrid(AnsweringGrid):
         return fault(names[message.metadata.dst_node_id], round, self._settings)
 
     def _spoiled(
-        self, replies: Iterable[Message], asked: Mapping[int, Message], kinds: Mapping[int, str | None]
+        self, replies: Iterable[Message], requests: Mapping[int, Message], kinds: Mapping[int, str | None]
     ) -> Iterator[Message]:
         for reply in replies:
             node = reply.metadata.src_node_id
-            kind, request = kinds[node], asked[node]
+            kind, request = kinds[node], requests[node]
             if kind == "straggle":
                 continue
             if kind in FORGERIES and not reply.has_error():
                 FORGERIES[kind](reply.content, _parameters(request.content), self._settings)
             yield reply
 
-    def _conspired(self, replies: list[Message], kinds: Mapping[int, str | None]) -> list[Message]:
+    def _with_little_is_enough(self, replies: list[Message], kinds: Mapping[int, str | None]) -> list[Message]:
         """Forge each weight as the honest mean less `deviations` standard deviations (Baruch et al. 2019, algorithm 3).
 
         Updates are summed in the order of nodes: replies arrive in an order that the seed does not determine.
@@ -141,7 +145,7 @@ def _infinity(content: RecordDict, start: Vector, settings: Settings) -> None:
     _send(content, np.append(_parameters(content)[:-1], np.inf))
 
 
-def _hundredfold(content: RecordDict, start: Vector, settings: Settings) -> None:
+def _scale_attack(content: RecordDict, start: Vector, settings: Settings) -> None:
     _send(content, start + 100 * (_parameters(content) - start))
 
 
@@ -164,7 +168,7 @@ def _forged_count(content: RecordDict, start: Vector, settings: Settings) -> Non
 FORGERIES: Mapping[str | None, Forged] = {
     "not_a_number": _not_a_number,
     "infinity": _infinity,
-    "hundredfold": _hundredfold,
+    "scale_attack": _scale_attack,
     "sign_flip": _sign_flip,
     "wrong_shape": _wrong_shape,
     "stale": _stale,

@@ -16,8 +16,8 @@ from teledx_fed.core.errors import DataError
 from teledx_fed.core.updates import GlobalModel, LocalTraining, LocalUpdate, Tables
 from teledx_fed.core.weights import Layout, Weights
 from teledx_fed.evaluation.tables import EFFECTS
-from teledx_fed.federation import compression
 from teledx_fed.privacy.message_spec import MessageContent, MessageSpec, Unreadable
+from teledx_fed.privacy.transforms import SCALES, decode
 
 PARAMETERS, STATISTICS, TABLES, CONFIG, METRICS = "parameters", "statistics", "tables", "config", "metrics"
 DESIGN_EFFECTS = "design_effects"
@@ -157,11 +157,11 @@ def reply(update: LocalUpdate, parameters: Mapping[str, NDArray[Any]]) -> Record
 def update_of(content: MessageContent, start: Weights) -> LocalUpdate:
     """Return the update in a valid reply to a request with the weights `start`."""
     metrics, parameters = content.numbers[METRICS], content.arrays[PARAMETERS]
-    compressed = compression.SCALES in parameters
+    compressed = SCALES in parameters
     return LocalUpdate(
         round=metrics["round"],
         weights=Weights(
-            start.parameters + compression.decode(parameters, start.layout) if compressed else parameters[PARAMETERS],
+            start.parameters + decode(parameters, start.layout) if compressed else parameters[PARAMETERS],
             content.arrays[STATISTICS][STATISTICS],
             start.layout,
         ),

@@ -6,18 +6,24 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
 
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
 
+from teledx_fed.config.loading import build
 from teledx_fed.config.settings import Settings
 from teledx_fed.core.errors import ConfigurationError
 from teledx_fed.core.reports import LogReporter
+from teledx_fed.data.hospitals import hospitals
 from teledx_fed.federation.flower import PARTITION_ID_KEY, Backend, BackendConfig
 from teledx_fed.federation.in_process import InProcessGrid
-from teledx_fed.training.compute import device
+from teledx_fed.federation.site import Hospital
+from teledx_fed.model.network import build as build_network
+from teledx_fed.training.compute import device, place
+from teledx_fed.training.worker import Worker
 
 log = logging.getLogger(__name__)
 
@@ -103,3 +109,22 @@ def _start_actors(backend: Backend, app: ClientApp, settings: Settings) -> None:
             "simulation.threads and simulation.device must fit a machine of the Ray cluster, "
             f"got {simulation.threads} and {simulation.device}. Ask for less, or add a machine that has it."
         ) from error
+
+
+reporter = LogReporter(logging.getLogger(__name__))
+
+
+def hospital_of(context: Context) -> Hospital:
+    """Return the hospital that `site` in the configuration of the node names."""
+    return _hospitals(str(context.run_config["settings"]))[str(context.node_config["site"])]
+
+
+@cache
+def _hospitals(settings_json: str) -> dict[str, Hospital]:
+    settings = build(json.loads(settings_json))
+    folder = Path(settings.folder or settings.data.cache)
+    worker = Worker(place(build_network(settings.model, settings.seed), settings, reporter))
+    return {
+        name: Hospital(site, worker, settings, folder / "sites" / name)
+        for name, site in hospitals(settings, folder, reporter).items()
+    }

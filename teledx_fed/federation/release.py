@@ -43,9 +43,9 @@ def write_pooled(best: Scored, model: Path) -> None:
     the model. A hospital with few such eyes sets its thresholds by these counts. Without counts there is no file.
     """
     model.with_name(POOLED).unlink(missing_ok=True)
-    if (found := pooled_evidence(best.lent)) is not None:
-        told = {"model": digest(model), "round": best.round, "eyes": int(best.tables["eyes"][0]), **as_json(found)}
-        write_text(model.with_name(POOLED), json.dumps(told) + "\n")
+    if (evidence := pooled_evidence(best.evidence)) is not None:
+        pooled = {"model": digest(model), "round": best.round, "eyes": int(best.tables["eyes"][0]), **as_json(evidence)}
+        write_text(model.with_name(POOLED), json.dumps(pooled) + "\n")
 
 
 def read_pooled(model: Path) -> PooledEvidence | None:
@@ -54,9 +54,9 @@ def read_pooled(model: Path) -> PooledEvidence | None:
     if not path.is_file():
         return None
     try:
-        told = json.loads(path.read_text())
-        counts = {name: _counts(told[name]) for name in ("referable", "urgent") if name in told}
-        of, referable = told["model"], counts["referable"]
+        pooled = json.loads(path.read_text())
+        counts = {name: _counts(pooled[name]) for name in ("referable", "urgent") if name in pooled}
+        of, referable = pooled["model"], counts["referable"]
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path} must hold {BINS} counts of eyes, got others ({error}). Ask for it again.") from error
     must(

@@ -14,10 +14,9 @@ from teledx_fed.evaluation.intervals import Estimate, table_intervals
 from teledx_fed.evaluation.tables import add, evidence_counts, scores
 from teledx_fed.federation import messages as wire
 from teledx_fed.federation.checkpoint import Progress, Scored
-from teledx_fed.federation.reply_specs import scores_spec
+from teledx_fed.federation.replies import scores_spec, validate_tables
 from teledx_fed.federation.send_and_collect import Replies, named_sites, send_and_collect
 from teledx_fed.federation.statistics import declarations
-from teledx_fed.federation.validation import validate_tables
 
 Means = dict[str, float | None]
 
@@ -47,8 +46,10 @@ def scores_on_test(grid: Grid, progress: Progress, settings: Settings) -> dict[s
     best = progress.best
     model = GlobalModel(progress.round, best.weights, best.round)
     _, sent = ask_for_scores(grid, model, "test", settings, progress.declared)
-    effects = [wire.effects_of(found) for found in sent.values()]
-    tables = [{name: table for name, table in found.items() if name != wire.DESIGN_EFFECTS} for found in sent.values()]
+    effects = [wire.effects_of(counts) for counts in sent.values()]
+    tables = [
+        {name: table for name, table in counts.items() if name != wire.DESIGN_EFFECTS} for counts in sent.values()
+    ]
     drawn = generator(settings.seed, purpose="resampled tables")
     return table_intervals(tables, effects, settings.evaluation.replicates, drawn)
 
@@ -61,15 +62,15 @@ def choose(
     `max_byzantine` sites may lack scores, because the server refused their replies. After a `void` round the same model
     is scored again, so the round does not count for `patience`.
     """
-    found = {site: scores(table) for site, table in sorted(tables.items()) if table}
+    metrics = {site: scores(table) for site, table in sorted(tables.items()) if table}
     by = settings.federation.choose_by
-    here = {site: value for site, metrics in found.items() if (value := metrics.get(by)) is not None}
+    here = {site: value for site, values in metrics.items() if (value := values.get(by)) is not None}
     fewest = max(1, settings.federation.quorum - max_byzantine)
     sent = [tables[site] for site in sorted(tables)]
     current = Scored(progress.trained_in, progress.weights, here, add(sent), evidence_counts(sent))
     progress = _compared(progress, current, fewest, max(1, max_byzantine), void)
     finished = 0 < settings.federation.patience <= progress.waited
-    return replace(progress, finished=finished), _mean_of_sites(list(found.values()))
+    return replace(progress, finished=finished), _mean_of_sites(list(metrics.values()))
 
 
 def _compared(progress: Progress, current: Scored, fewest: int, liars: int, void: bool) -> Progress:
@@ -96,8 +97,8 @@ def trimmed_mean(values: Iterable[float], trim: int) -> float:
     return fmean(ordered[trim : len(ordered) - trim])
 
 
-def _mean_of_sites(found: Iterable[Mapping[str, float | None]]) -> Means:
-    found = list(found)
-    names = sorted({name for metrics in found for name in metrics})
-    defined = {name: [value for m in found if (value := m.get(name)) is not None] for name in names}
+def _mean_of_sites(sites: Iterable[Mapping[str, float | None]]) -> Means:
+    sites = list(sites)
+    names = sorted({name for metrics in sites for name in metrics})
+    defined = {name: [value for m in sites if (value := m.get(name)) is not None] for name in names}
     return {name: fmean(values) if values else None for name, values in defined.items()}

@@ -19,10 +19,9 @@ from teledx_fed.evaluation.operating_points import PooledEvidence, pooled_eviden
 from teledx_fed.federation import checkpoint
 from teledx_fed.federation.aggregation import PlainAggregation, local_aggregation_of
 from teledx_fed.federation.checkpoint import Progress
-from teledx_fed.federation.faults import FaultyGrid, checked, with_flipped_labels
+from teledx_fed.federation.faults import FaultyGrid, check_sites, with_flipped_labels
 from teledx_fed.federation.in_process import InProcessGrid, WatchedGrid
-from teledx_fed.federation.nodes import hospital_of
-from teledx_fed.federation.ray_runtime import ray_grid
+from teledx_fed.federation.ray_runtime import hospital_of, ray_grid
 from teledx_fed.federation.release import release
 from teledx_fed.federation.rounds import rounds
 from teledx_fed.federation.scoring import scores_on_test
@@ -56,16 +55,18 @@ def federate(
 ) -> Federation:
     """Run the remaining rounds, and write `model.safetensors` (the best round) and `last.safetensors`."""
     worker, *_ = workers
-    here = _grid(sites, workers, settings, folder)
+    local_grid = _grid(sites, workers, settings, folder)
     hospitals = _hospitals(sites, worker, settings, folder)
-    with _runtime(here, sites, workers, settings, folder) as grid:
+    with _runtime(local_grid, sites, workers, settings, folder) as grid:
         last = coordinate(WatchedGrid(grid, reporter), worker, settings, folder, reporter, local=True)
     best = last.best
     models = {name: hospital.model_after(best.round, best.weights) for name, hospital in hospitals.items()}
     final = [hospital.model_after(last.trained_in, last.weights) for hospital in hospitals.values()]
     worker.save(final, folder / "last.safetensors")
     release(worker, list(models.values()), best, settings, folder / "model.safetensors")
-    return Federation(best.round, models, lambda: conclude(here, last, settings, folder), pooled_evidence(best.tables))
+    return Federation(
+        best.round, models, lambda: conclude(local_grid, last, settings, folder), pooled_evidence(best.tables)
+    )
 
 
 def _runtime(
@@ -75,14 +76,14 @@ def _runtime(
         return ray_grid(client_app(hospital_of), list(sites), settings, folder)
     if not settings.faults.kinds:
         return nullcontext(here)
-    checked(settings.faults, sites)
+    check_sites(settings.faults, sites)
     flipped = {name: with_flipped_labels(site) for name, site in sites.items()}
     return nullcontext(FaultyGrid(here, _grid(flipped, workers, settings, folder), settings))
 
 
 def _grid(sites: Mapping[str, Site], workers: Sequence[Worker], settings: Settings, folder: Path) -> InProcessGrid:
-    crews = [_hospitals(sites, worker, settings, folder) for worker in workers]
-    return InProcessGrid([client_app(partial(_hospital, hospitals)) for hospitals in crews], list(sites))
+    of_each_worker = [_hospitals(sites, worker, settings, folder) for worker in workers]
+    return InProcessGrid([client_app(partial(_hospital, hospitals)) for hospitals in of_each_worker], list(sites))
 
 
 def _hospitals(sites: Mapping[str, Site], worker: Worker, settings: Settings, folder: Path) -> dict[str, Hospital]:
@@ -109,12 +110,12 @@ def coordinate(
     aggregation = local_aggregation_of(settings) if local else PlainAggregation()
     make_folder(folder)
     last = standing(folder, worker)
-    _forget_after(folder / LINES, last)
-    with ThreadPoolExecutor(1) as scribe:
-        written = scribe.submit(lambda: None)
+    _delete_after(folder / LINES, last)
+    with ThreadPoolExecutor(1) as pool:
+        written = pool.submit(lambda: None)
         for progress, report in rounds(grid, strategy, last, settings, folder, aggregation):
             written.result()
-            written = scribe.submit(
+            written = pool.submit(
                 _keep, folder, progress, report, partial(reporter.round, report, settings.federation.rounds)
             )
             last = progress
@@ -122,19 +123,21 @@ def coordinate(
     return last
 
 
-def _keep(folder: Path, progress: Progress, report: RoundReport, tell: Callable[[], None]) -> None:
+def _keep(folder: Path, progress: Progress, report: RoundReport, announce: Callable[[], None]) -> None:
     """Report a round before writing its checkpoint; after a crash it may be reported twice, never zero times."""
     with (folder / LINES).open("a", encoding="utf-8") as file:
         file.write(json.dumps(asdict(report)) + "\n")
-    tell()
+    announce()
     checkpoint.write(progress, folder / CHECKPOINT)
 
 
 def conclude(grid: Grid, last: Progress, settings: Settings, folder: Path) -> None:
     """Write `test.json` if it is missing: scores of the best round's model on all test sets, from counts."""
     if not (tested := folder / "test.json").exists():
-        found = scores_on_test(grid, last, settings)
-        write_text(tested, json.dumps({name: asdict(e) if e else None for name, e in found.items()}, indent=1) + "\n")
+        estimates = scores_on_test(grid, last, settings)
+        write_text(
+            tested, json.dumps({name: asdict(e) if e else None for name, e in estimates.items()}, indent=1) + "\n"
+        )
 
 
 def standing(folder: Path, worker: Worker) -> Progress:
@@ -144,7 +147,7 @@ def standing(folder: Path, worker: Worker) -> Progress:
     return checkpoint.begin(worker.initial.weights)
 
 
-def _forget_after(lines: Path, progress: Progress) -> None:
+def _delete_after(lines: Path, progress: Progress) -> None:
     """Delete the lines after the checkpoint: their rounds run again, and the last line may be incomplete."""
     if lines.exists() and not progress.finished:
         write_text(lines, "".join(lines.read_text().splitlines(keepends=True)[: progress.round]))

@@ -23,7 +23,6 @@ from teledx_fed.data.summary import summary
 from teledx_fed.evaluation.intervals import design_effects
 from teledx_fed.evaluation.operating_points import call_referable, choose_operating_points
 from teledx_fed.evaluation.tables import EFFECTS, table
-from teledx_fed.federation.compression import decode, encode
 from teledx_fed.federation.messages import (
     DESIGN_EFFECTS,
     LARGEST_LOSS,
@@ -36,11 +35,11 @@ from teledx_fed.federation.messages import (
     split_of,
     training_of,
 )
-from teledx_fed.federation.reply_specs import EFFECT_DECIMALS
+from teledx_fed.federation.replies import EFFECT_DECIMALS
 from teledx_fed.federation.round_state import RoundState
 from teledx_fed.federation.strategies.registry import needs_loss
 from teledx_fed.privacy.message_spec import kind_of
-from teledx_fed.privacy.transforms import transformed, transforms_of
+from teledx_fed.privacy.transforms import decode, encode, transformed, transforms_of
 from teledx_fed.training.evaluate import evaluate
 from teledx_fed.training.worker import SiteModel, Worker
 

@@ -10,10 +10,9 @@ from teledx_fed.core.examples import Identification, SetAsideReason
 from teledx_fed.core.reports import Counts, Readiness
 from teledx_fed.core.updates import Tables
 from teledx_fed.data.summary import SIDES, by_cell
-from teledx_fed.federation.reply_specs import summary_spec
+from teledx_fed.federation.replies import summary_spec, validate_tables
 from teledx_fed.federation.send_and_collect import Replies, named_sites, send_and_collect
 from teledx_fed.federation.site import STATISTICS
-from teledx_fed.federation.validation import validate_tables
 
 LEAST_PATIENTS = 50
 LEAST_REFERABLE = 5
@@ -45,19 +44,19 @@ def declarations(
     Return all declarations so far, and the replies to this request. A site declares once in a run: the server refuses a
     later count above its declaration.
     """
-    unasked = {node: name for node, name in nodes.items() if name not in declared}
-    replies, tables = ask_for_statistics(grid, settings, unasked)
-    return {**declared, **{site: int(found["declared"][0]) for site, found in tables.items()}}, replies
+    undeclared = {node: name for node, name in nodes.items() if name not in declared}
+    replies, tables = ask_for_statistics(grid, settings, undeclared)
+    return {**declared, **{site: int(counts["declared"][0]) for site, counts in tables.items()}}, replies
 
 
 def readiness(replies: Replies, tables: Mapping[str, Tables], settings: Settings) -> list[Readiness]:
     """Return the readiness of every site that was asked, sorted by name."""
-    found = [
+    results = [
         *(_of_site(name, by_cell(tables[name]), settings) for name in replies.accepted),
         *(Readiness(name, False, (f"its answer was refused: {reason}",)) for name, reason in replies.refused.items()),
         *(Readiness(name, False, ("it did not answer in time",)) for name in replies.silent),
     ]
-    return sorted(found, key=lambda site: site.name)
+    return sorted(results, key=lambda site: site.name)
 
 
 def together(sites: Sequence[Readiness], settings: Settings) -> Readiness:
@@ -81,7 +80,7 @@ def _heaviest(sites: Sequence[Readiness], settings: Settings) -> list[str]:
 def _of_site(name: str, counts: Counts, settings: Settings) -> Readiness:
     checks = (_patients(counts), *_referable(counts, settings), _gradable(counts), _large(counts, settings))
     against = tuple(filter(None, checks))
-    warnings = tuple(filter(None, [_known(counts)]))
+    warnings = tuple(filter(None, [_identification(counts)]))
     return Readiness(name, not against, against + warnings, counts)
 
 
@@ -115,14 +114,14 @@ def _large(counts: Counts, settings: Settings) -> str | None:
     return f"at most {MOST_SMALL:.0%} may be smaller than {size} px, {share:.0%} are" if share > MOST_SMALL else None
 
 
-def _known(counts: Counts) -> str | None:
-    for known in (
+def _identification(counts: Counts) -> str | None:
+    for identification in (
         Identification.UNKNOWN,
         Identification.PARTLY_INFERRED,
         Identification.PARTLY_GIVEN,
     ):
-        if counts["patients"][known]:
-            return f"patients are {known}: one with two photographs may be trained and tested on"
+        if counts["patients"][identification]:
+            return f"patients are {identification}: one with two photographs may be trained and tested on"
     return None
 
 

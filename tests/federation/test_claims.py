@@ -18,12 +18,12 @@ from teledx_fed.core.updates import LocalUpdate, Tables
 from teledx_fed.core.weights import Layout, Weights
 from teledx_fed.evaluation.predictions import predictions
 from teledx_fed.evaluation.tables import table
+from teledx_fed.federation.aggregation import UpdateBuffer
 from teledx_fed.federation.checkpoint import Scored, begin, read, write
-from teledx_fed.federation.first_round import UpdateBuffer
 from teledx_fed.federation.messages import METRICS, PARAMETERS, TABLES, arrays, values, vector
+from teledx_fed.federation.replies import ValidUpdate
 from teledx_fed.federation.scoring import choose, trimmed_mean
 from teledx_fed.federation.strategies.registry import strategy_of
-from teledx_fed.federation.validation import ValidUpdate
 
 NAMES = ("east", "north", "west")
 LAYOUT = Layout((("head.weight", (2, 3)),), (("bn.running_mean", (2,)), ("bn.running_var", (2,))))

@@ -24,7 +24,7 @@ from teledx_fed.model.network import build
 from teledx_fed.training.worker import Worker
 
 NAMES = ("east", "north", "south", "west", "zenith")
-REFUSED = {"not_a_number", "infinity", "hundredfold", "wrong_shape", "stale", "crash", "forged_count"}
+REFUSED = {"not_a_number", "infinity", "scale_attack", "wrong_shape", "stale", "crash", "forged_count"}
 SILENT = {"drop_out", "straggle"}
 ONE_OF_EACH = {"not_a_number", "straggle", "sign_flip"}
 
@@ -135,7 +135,7 @@ def sent_by_the_last(
 def test_forgeries_by_hand(tiny_settings: Callable[..., Settings]) -> None:
     sent = [[0, 0], [2, 4], [3, 0]]
     assert sent_by_the_last("sign_flip", tiny_settings, sent) == [-1, 2]
-    assert sent_by_the_last("hundredfold", tiny_settings, sent) == [201, -99]
+    assert sent_by_the_last("scale_attack", tiny_settings, sent) == [201, -99]
     assert sent_by_the_last("wrong_shape", tiny_settings, sent) == [3]
     assert sent_by_the_last("label_flip", tiny_settings, sent) == [3000, 0]
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from teledx_fed.core.examples import Example
 from teledx_fed.evaluation.predictions import predictions
 from teledx_fed.evaluation.tables import table
-from teledx_fed.federation.reply_specs import score_tables as tables_spec
+from teledx_fed.federation.replies import score_tables as tables_spec
 from teledx_fed.privacy.message_spec import (
     MessageContent,
     MessageSpec,

@@ -5,7 +5,7 @@ from flwr.app import Message, MessageType
 from teledx_fed.core.updates import LocalTraining
 from teledx_fed.data.summary import rounded_up
 from teledx_fed.federation import messages as wire
-from teledx_fed.federation.reply_specs import UpdateSpec, scores_spec, summary_spec
+from teledx_fed.federation.replies import UpdateSpec, scores_spec, summary_spec
 from teledx_fed.federation.site import STATISTICS, Hospital
 from teledx_fed.federation.strategies.registry import needs_loss
 from teledx_fed.privacy.message_spec import MessageSpec, fault

@@ -12,9 +12,8 @@ import numpy as np
 
 from teledx_fed.config.settings import Settings
 from teledx_fed.core.weights import Vector, Weights
-from teledx_fed.federation.strategies.accumulators import MeanUpdate
 from teledx_fed.federation.strategies.averaging import FedAvg
-from teledx_fed.federation.strategies.strategy import State
+from teledx_fed.federation.strategies.strategy import MeanUpdate, State
 
 
 class Adaptive(FedAvg):

@@ -6,8 +6,7 @@ from teledx_fed.config.settings import Settings
 from teledx_fed.core.checks import must
 from teledx_fed.core.updates import GlobalModel
 from teledx_fed.core.weights import Weights
-from teledx_fed.federation.strategies.accumulators import MeanAccumulator, MeanUpdate
-from teledx_fed.federation.strategies.strategy import Accumulator, State, Strategy
+from teledx_fed.federation.strategies.strategy import Accumulator, MeanAccumulator, MeanUpdate, State, Strategy
 
 
 class FedAvg(Strategy[MeanUpdate]):

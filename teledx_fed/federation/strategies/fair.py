@@ -6,8 +6,7 @@ from teledx_fed.config.settings import Settings
 from teledx_fed.core.updates import GlobalModel
 from teledx_fed.core.weights import Weights, mean
 from teledx_fed.federation.messages import LOSS_DECIMALS
-from teledx_fed.federation.strategies.accumulators import ReplyBuffer, Updates
-from teledx_fed.federation.strategies.strategy import Accumulator, State, Strategy
+from teledx_fed.federation.strategies.strategy import Accumulator, ReplyBuffer, State, Strategy, Updates
 
 LEAST_LOSS = 10**-LOSS_DECIMALS / 2
 """The largest loss that is rounded to 0. It replaces 0, because q-FedAvg divides by powers of the loss."""

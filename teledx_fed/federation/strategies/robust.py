@@ -14,9 +14,8 @@ from teledx_fed.config.settings import Settings
 from teledx_fed.core.checks import must
 from teledx_fed.core.updates import GlobalModel
 from teledx_fed.core.weights import Vector, Weights
-from teledx_fed.federation.strategies.accumulators import ReplyBuffer, Updates
 from teledx_fed.federation.strategies.flower import aggregate_with
-from teledx_fed.federation.strategies.strategy import Accumulator, State, Strategy
+from teledx_fed.federation.strategies.strategy import Accumulator, ReplyBuffer, State, Strategy, Updates
 
 
 class Robust(Strategy[Updates]):

@@ -14,9 +14,8 @@ from teledx_fed.core.updates import GlobalModel
 from teledx_fed.deployment.site.outbound_message import outbound_fault
 from teledx_fed.federation import messages as wire
 from teledx_fed.federation.in_process import InProcessGrid
-from teledx_fed.federation.reply_specs import UpdateSpec
+from teledx_fed.federation.replies import UpdateSpec, validate_update
 from teledx_fed.federation.site import Hospital
-from teledx_fed.federation.validation import validate_update
 from teledx_fed.model.network import build
 from teledx_fed.training.worker import Worker
 

@@ -24,8 +24,7 @@ from teledx_fed.federation.messages import (
     reply,
     vector,
 )
-from teledx_fed.federation.reply_specs import UpdateSpec, scores_spec, summary_spec
-from teledx_fed.federation.validation import validate_tables, validate_update
+from teledx_fed.federation.replies import UpdateSpec, scores_spec, summary_spec, validate_tables, validate_update
 
 LAYOUT = Layout((("head.weight", (2, 3)),), (("bn.running_mean", (2,)), ("bn.running_var", (2,))))
 START = Weights(np.zeros(6, np.float32), np.array([0, 0, 1, 1], np.float32), LAYOUT)

@@ -11,10 +11,9 @@ from hypothesis.extra.numpy import arrays as numpy_arrays
 from teledx_fed.core.updates import LocalUpdate
 from teledx_fed.core.weights import Layout, Weights
 from teledx_fed.federation import messages as wire
-from teledx_fed.federation.compression import CODECS, decode, encode
-from teledx_fed.federation.reply_specs import UpdateSpec
+from teledx_fed.federation.replies import UpdateSpec, ValidUpdate, validate_update
 from teledx_fed.federation.round_state import RoundState
-from teledx_fed.federation.validation import ValidUpdate, validate_update
+from teledx_fed.privacy.transforms import CODECS, decode, encode
 
 LAYOUT = Layout((("conv.weight", (3, 2)), ("head.bias", (4,))), (("bn.running_var", (2,)),))
 START = Weights(np.arange(10, dtype=np.float32), np.ones(2, np.float32), LAYOUT)

@@ -1,18 +1,22 @@
-"""Specifications of the three replies of a site. The site checks a reply against them before it sends it, and the
-server on arrival; each adds what it alone knows: the site its exact counts, the server what the site declared.
+"""The three replies of a site: their specifications, and their validation on the server.
+
+A site checks a reply against its specification before it sends it, and the server on arrival. Each adds what it alone
+knows: the site its exact counts, the server what the site declared, and how far an update may move the model.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
+from flwr.app import RecordDict
+
 from teledx_fed.core.score_tables import SHAPES
-from teledx_fed.core.weights import Layout
+from teledx_fed.core.updates import LocalUpdate, Tables
+from teledx_fed.core.weights import Layout, Weights, distance
 from teledx_fed.data import summary
 from teledx_fed.evaluation.intervals import LARGEST_EFFECT
 from teledx_fed.evaluation.tables import EFFECTS, SUM_DECIMALS, inconsistency
 from teledx_fed.federation import messages as wire
-from teledx_fed.federation.compression import forms
 from teledx_fed.model.heads import head_of
 from teledx_fed.privacy.message_spec import (
     Arrays,
@@ -21,8 +25,10 @@ from teledx_fed.privacy.message_spec import (
     RecordSpec,
     ValueSpec,
     counts,
+    fault,
     weights,
 )
+from teledx_fed.privacy.transforms import forms
 
 EFFECT_DECIMALS = 2
 
@@ -110,4 +116,44 @@ def _counts(photographs: int, content: MessageContent) -> str | None:
         )
     if metrics["oedema-examples"] > examples:
         return f"oedema-examples must lie in 0…{examples}, got {metrics['oedema-examples']}"
+    return None
+
+
+@dataclass(frozen=True)
+class ValidUpdate:
+    """A valid update. `distances`: Euclidean, of its parameters and statistics, from the start of the round."""
+
+    update: LocalUpdate
+    distances: tuple[float, float]
+
+
+def validate_update(
+    content: RecordDict, spec: MessageSpec, start: Weights, norm_limits: tuple[float, float]
+) -> ValidUpdate | str:
+    """Return the update in a reply, or the reason to refuse it.
+
+    `norm_limits` are the largest distances of parameters and statistics from `start`, which sites do not know.
+    """
+    values = wire.contents(content, spec)
+    if (reason := fault(values, spec)) is not None:
+        return reason
+    update = wire.update_of(values, start)
+    distances = (
+        distance(update.weights.parameters, start.parameters),
+        distance(update.weights.statistics, start.statistics),
+    )
+    return too_far(distances, norm_limits) or ValidUpdate(update, distances)
+
+
+def validate_tables(content: RecordDict, spec: MessageSpec) -> Tables | str:
+    """Return the tables in a reply that holds nothing else, or the reason to refuse it."""
+    values = wire.contents(content, spec)
+    return fault(values, spec) or values.arrays[wire.TABLES]
+
+
+def too_far(distances: tuple[float, float], limits: tuple[float, float]) -> str | None:
+    """Return the reason to refuse an update at `distances` (parameters, statistics) from the start, or None."""
+    for name, moved, limit in zip((wire.PARAMETERS, wire.STATISTICS), distances, limits, strict=True):
+        if not moved <= limit:
+            return f"{name} must move by at most {limit:.4g}, moved by {moved:.4g}"
     return None
