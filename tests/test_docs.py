@@ -70,6 +70,13 @@ def test_steps_of_the_architecture_exist() -> None:
         assert set(re.findall(r"`([\w.]+)`", functions)) <= defined, path
 
 
+def test_no_flow_of_the_architecture_returns_to_a_file() -> None:
+    for flow in (ROOT / "docs" / "architecture.md").read_text("utf-8").split("\n## "):
+        files = [path for path, _ in STEP.findall(flow)]
+        visits = [path for before, path in zip([None, *files], files, strict=False) if path != before]
+        assert len(visits) == len(set(visits)), flow.partition("\n")[0]
+
+
 def test_the_picture_shows_each_package() -> None:
     drawing = (ROOT / "docs" / "architecture.svg").read_text("utf-8")
     packages = {path.parent.name for path in (ROOT / "teledx_fed").glob("*/__init__.py")}

@@ -7,22 +7,19 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, softmax
 
-from teledx_fed.core.clinical import Diagnosis, Fault, Gap, Graded, OutOfScope, PatientRecord, Study, StudyImage
+from teledx_fed.core.clinical import Diagnosis, Fault, Gap, OutOfScope, PatientRecord, Study, StudyImage
 from teledx_fed.core.errors import DataError, IntegrityError
 from teledx_fed.core.examples import Eye, Field
 from teledx_fed.data.assessment import assess
 from teledx_fed.data.comparison import alike_in_both_eyes
 from teledx_fed.data.disc import Disc, field_of, side_of
 from teledx_fed.data.image_cache import PREPARATION_VERSION
+from teledx_fed.diagnosis.grading import grade
 from teledx_fed.diagnosis.heat_map import heat_map
 from teledx_fed.diagnosis.judgement import PhotographResult, judge
 from teledx_fed.diagnosis.referral import ReferralSettings
-from teledx_fed.evaluation.calibration import conformal_set, tempered
-from teledx_fed.evaluation.operating_points import decisions
-from teledx_fed.evaluation.predictions import REFERABLE, VISION_THREATENING, either
-from teledx_fed.model.bundle import Bundle, Calibration, Outputs, Scope
+from teledx_fed.model.bundle import Bundle, Scope
 
 SMALLER = 0.9
 """A photograph is out of scope below this share of the shortest side in training. The margin is for photographs of the
@@ -87,32 +84,6 @@ def assess_photograph(image: StudyImage, bundle: Bundle, faults: tuple[Fault, ..
         disc=assessed.disc,
         heat=heat_map(outputs, bundle.head)[0],
     )
-
-
-def grade(outputs: Outputs, calibration: Calibration) -> Graded:
-    """Grade one photograph from the model's outputs (batch of 1)."""
-    raw = softmax(outputs.logits[0].astype(np.float64))
-    probabilities = tempered(raw, calibration.temperature)
-    oedema = None if outputs.oedema is None else float(expit(outputs.oedema[0]))
-    referable, threatening = _scores(probabilities, oedema)
-    decision = decisions(calibration.points, *_scores(raw, oedema))
-    return Graded(
-        probabilities=tuple(probabilities.tolist()),
-        grades=tuple(np.flatnonzero(conformal_set(probabilities, calibration.possible)).tolist()),
-        referable=referable,
-        vision_threatening=threatening,
-        refers=decision.refers,
-        is_urgent=decision.is_urgent,
-        oedema=oedema,
-    )
-
-
-def _scores(probabilities: NDArray[np.float64], oedema: float | None) -> tuple[float, float]:
-    """Return the scores of referable and vision-threatening disease from probabilities (5,)."""
-    referable, threat = (
-        float(either(probabilities[least:].sum(), oedema or 0.0)) for least in (REFERABLE, VISION_THREATENING)
-    )
-    return referable, threat
 
 
 def refuse_one_photograph_for_both(images: Sequence[StudyImage]) -> None:
