@@ -63,7 +63,7 @@ def start(
     directory = ServerDirectory(folder)
     port = directory.settings.port
     if service:
-        from teledx_fed.deployment.common.service import server_unit
+        from teledx_fed.deployment.common.layout import server_unit
 
         typer.echo(server_unit(folder), nl=False)
         return
@@ -181,7 +181,7 @@ def verify(folder: Home = HERE, as_json: AsJson = False) -> None:
     from teledx_fed.deployment.common.audit import verify as faults_in
 
     directory = ServerDirectory(folder)
-    faults = faults_in(directory.audit, directory.audit_key.with_suffix(".pub"))
+    faults = faults_in(directory.audit_log)
     answer(as_json, "\n".join(faults) or "nothing was changed", faults=faults)
     sys.exit(int(bool(faults)))
 

@@ -58,13 +58,13 @@ def check(
     from rich.console import Console
     from rich.text import Text
 
-    from teledx_fed.deployment.site.checks.check import State
+    from teledx_fed.deployment.site.checks.check import CheckState
     from teledx_fed.deployment.site.checks.run_all import checks
 
-    colours = {State.OK: "green", State.WARN: "yellow", State.FAIL: "bold red"}
+    colours = {CheckState.OK: "green", CheckState.WARN: "yellow", CheckState.FAIL: "bold red"}
     console, failed = Console(soft_wrap=True), 0
     for line in checks(SiteDirectory(folder), offline, PhotographCount()):
-        failed += line.state is State.FAIL
+        failed += line.state is CheckState.FAIL
         if as_json:
             typer.echo(json.dumps(asdict(line)))
             continue
@@ -91,7 +91,7 @@ def join(
     """Take part until stopped: answer the coordinator's requests, within the limits of site.yaml."""
     directory = SiteDirectory(folder)
     if service:
-        from teledx_fed.deployment.common.service import site_unit
+        from teledx_fed.deployment.common.layout import site_unit
 
         typer.echo(site_unit(folder, directory.settings.name), nl=False)
         return
@@ -146,7 +146,7 @@ def show(folder: Home = HERE) -> None:
     """Print every entry as a line of JSON."""
     from teledx_fed.deployment.common.audit import entries
 
-    for entry in entries(SiteDirectory(folder).audit):
+    for entry in entries(SiteDirectory(folder).audit_log.path):
         typer.echo(json.dumps(entry))
 
 
@@ -161,9 +161,9 @@ def verify(
     from teledx_fed.deployment.common.audit import verify as faults_in
 
     directory = SiteDirectory(folder)
-    faults = faults_in(directory.audit, directory.audit_key.with_suffix(".pub"))
+    faults = faults_in(directory.audit_log)
     if against is not None:
-        compared = (directory.audit, against, directory.settings.name)
+        compared = (directory.audit_log.path, against, directory.settings.name)
         faults += receipts.unmatched(*compared) + receipts.contradicted(*compared)
     answer(as_json, "\n".join(faults) or "nothing was changed", faults=faults)
     sys.exit(int(bool(faults)))

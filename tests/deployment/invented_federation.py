@@ -3,13 +3,13 @@
 import json
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from teledx_fed.config.federation import FederationSettings
 from teledx_fed.core.reports import RoundReport
-from teledx_fed.deployment.server.overview import Node
+from teledx_fed.deployment.server.overview import FlowerRun, Node
 from teledx_fed.deployment.server.settings import ServerDirectory
 
 NOW = datetime(2026, 11, 23, 14, 3, 20, tzinfo=UTC)
@@ -17,13 +17,8 @@ SITES = ("aravind", "ddr", "eyepacs", "messidor")
 HOSTILE = "<script>document.title='owned'</script><img src=x onerror=alert(1)>"
 
 
-@dataclass(frozen=True)
-class ServerRow:
-    """A run in the server's database."""
-
-    run: str
-    status: str = "running"
-    details: str = ""
+def flower_run(run: str, status: str = "running", details: str = "") -> FlowerRun:
+    return FlowerRun(1, run, status, details)
 
 
 NODES = tuple(
@@ -72,7 +67,7 @@ def run(
     folder = server.run(name)
     folder.mkdir(parents=True)
     settings = json.dumps({"federation": asdict(FederationSettings(rounds=rounds))})
-    (folder / "order.json").write_text(json.dumps({"run": name, "plan": "deployed", "settings": settings}))
+    (folder / "request.json").write_text(json.dumps({"run": name, "plan": "deployed", "settings": settings}))
     reported = "".join(json.dumps(asdict(report)) + "\n" for report in reports)
     (folder / "rounds.jsonl").write_text(reported + lines)
     then = (NOW - timedelta(seconds=ended)).timestamp()

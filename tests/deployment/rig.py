@@ -12,7 +12,6 @@ from benchmarks.jobs.deployed import LIMITS, draw_photographs
 from teledx_fed.config.settings import Settings
 from teledx_fed.core.updates import GlobalModel
 from teledx_fed.core.weights import Weights
-from teledx_fed.deployment.common.audit import AuditLog
 from teledx_fed.deployment.common.plans import Plan
 from teledx_fed.deployment.common.refusal import Refusal
 from teledx_fed.deployment.site import approvals
@@ -39,7 +38,7 @@ class Rig:
         self.change(
             data={"root": str(folder / "photographs")}, limits=LIMITS, outbound={"min_patients": 2}, device="cpu"
         )
-        self.handler = MessageHandler(self.directory, AuditLog(self.directory.audit, self.directory.audit_key), Tally())
+        self.handler = MessageHandler(self.directory, Tally())
         self.worker = Worker(build_network(settings.model, settings.seed))
         self.plan = self.approved(settings)
 

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from teledx_fed.deployment.common.audit import LAID_OUT, AuditLog, Head, verify
+from teledx_fed.deployment.common.audit import LAID_OUT, AuditLog, SignedHead, verify
 from teledx_fed.deployment.common.keys import create_site_keys
 
 ENTRIES = 8
@@ -17,7 +17,7 @@ def signed_log(path: Path) -> AuditLog:
 
 
 def faults_in(path: Path) -> list[str]:
-    return verify(path, path.with_name("audit.pub"))
+    return verify(AuditLog(path, path.with_name("audit.key")))
 
 
 def head_of(log: Path) -> Path:
@@ -44,6 +44,6 @@ class ValidLog:
     def head_after(self, number: int) -> bytes:
         """Return the head of the log after `number` entries."""
         entry = json.loads(self.lines[number - 1])
-        head = Head(number, entry["hash"], len(b"".join(self.lines[:number])))
+        head = SignedHead(number, entry["hash"], len(b"".join(self.lines[:number])))
         head.write(self.path, self.path.with_name("audit.key"))
         return head_of(self.path).read_bytes()

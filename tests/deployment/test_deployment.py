@@ -56,8 +56,8 @@ def installed(tmp_path: Path) -> Path:
 
 def simulated(federation: Federation, run: str, folder: Path) -> bytes:
     """Return the model of a simulation with the same settings."""
-    order = json.loads((federation.run_folder(run) / "order.json").read_text())
-    run_settings = build(json.loads(order["settings"]))
+    request = json.loads((federation.run_folder(run) / "request.json").read_text())
+    run_settings = build(json.loads(request["settings"]))
     sources = {name: SourceSettings(root=str(federation.folder / "photographs" / name)) for name in SITES}
     settings = replace(
         run_settings,

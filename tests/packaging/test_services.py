@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from teledx_fed.config.loading import CONF
-from teledx_fed.deployment.common.service import server_unit, site_unit
+from teledx_fed.deployment.common.layout import server_unit, site_unit
 
 ROOT = Path(__file__).parents[2]
 

@@ -40,7 +40,7 @@ Entry = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Head:
+class SignedHead:
     """The last entry's number and hash, and `size`, the byte at which it ends."""
 
     sequence: int = 0
@@ -67,7 +67,7 @@ class Head:
 class Chain:
     """State of reading a log line by line: the last entry so far, and the invalid lines after it."""
 
-    head: Head = field(default_factory=Head)
+    head: SignedHead = field(default_factory=SignedHead)
     size: int = 0
     line: int = 0
     invalid_lines: list[int] = field(default_factory=list)
@@ -83,7 +83,7 @@ class Chain:
             return []
         faults = [*self._before(entry), *self._order(entry)]
         if entry["sequence"] > self.head.sequence:
-            self.head = Head(entry["sequence"], entry["hash"], self.size)
+            self.head = SignedHead(entry["sequence"], entry["hash"], self.size)
         self.invalid_lines, self.invalid_digest = [], hashlib.sha256()
         return faults
 
@@ -122,31 +122,31 @@ class AuditLog:
     def public_key(self) -> Path:
         return self.key.with_suffix(".pub")
 
-    def head(self) -> Head:
+    def head(self) -> SignedHead:
         """Return the last entry that is surely on the disk."""
-        return Head.of(self.path, self.public_key) or Head()
+        return SignedHead.of(self.path, self.public_key) or SignedHead()
 
     def append(self, event: str, /, **facts: Any) -> None:
         """Append an entry; facts are plain JSON. In a damaged log, entries that report the damage come before it."""
         assert not OWN & facts.keys(), f"{sorted(OWN)} are facts of the log's own"
         with _locked(self.path) as log:
-            size, head = os.fstat(log).st_size, Head.of(self.path, self.public_key)
+            size, head = os.fstat(log).st_size, SignedHead.of(self.path, self.public_key)
             if head is None and size == 0:
-                (head := Head()).write(self.path, self.key)
+                (head := SignedHead()).write(self.path, self.key)
             last, damage = self._end(head)
             written = b"\n" if size and os.pread(log, 1, size - 1) != b"\n" else b""
             for name, about in (*damage, (event, facts)):
                 line, digest = _line(last, name, about)
                 written += line
-                last = Head(last.sequence + 1, digest, size + len(written))
+                last = SignedHead(last.sequence + 1, digest, size + len(written))
             if os.write(log, written) < len(written):
                 raise OSError(ENOSPC, os.strerror(ENOSPC), str(self.path))
             os.fsync(log)
             last.write(self.path, self.key)
 
-    def _end(self, head: Head | None) -> tuple[Head, list[tuple[str, Entry]]]:
+    def _end(self, head: SignedHead | None) -> tuple[SignedHead, list[tuple[str, Entry]]]:
         """Return the last entry, searched from the head on, and the entries that must report damage first."""
-        chain = Chain(head or Head())
+        chain = Chain(head or SignedHead())
         with self.path.open("rb") as log:
             log.seek(chain.head.size)
             for line in log:
@@ -156,19 +156,20 @@ class AuditLog:
         return chain.head, [*torn, *headless]
 
 
-def verify(path: Path, public_key: Path) -> list[str]:
+def verify(log: AuditLog) -> list[str]:
     """List every fault with its line; the list is empty if only `append` wrote the log.
 
     `verify` detects a log that was rolled back or restarted only after the other side has sent a message.
     """
+    path = log.path
     if not path.exists():
         return [f"{path} is missing"]
-    with path.open("rb") as log:
-        fcntl.flock(log, fcntl.LOCK_SH)
-        head, size = Head.of(path, public_key), os.fstat(log.fileno()).st_size
-        fcntl.flock(log, fcntl.LOCK_UN)
-        chain, reached, faults, hashes = Chain(), head == Head(), list[str](), dict[int, str]()
-        while line := log.readline(size - chain.size):
+    with path.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        head, size = SignedHead.of(path, log.public_key), os.fstat(file.fileno()).st_size
+        fcntl.flock(file, fcntl.LOCK_UN)
+        chain, reached, faults, hashes = Chain(), head == SignedHead(), list[str](), dict[int, str]()
+        while line := file.readline(size - chain.size):
             faults += chain.read(line)
             hashes[chain.head.sequence] = chain.head.hash
             reached = reached or chain.head == head
@@ -195,13 +196,13 @@ def _beginning(path: Path) -> list[str]:
     return [f"the first entry must be the one that init wrote, got {first['event']!r}: the log was started again"]
 
 
-def _head_not_in_log(head: Head, chain: Chain) -> str:
+def _head_not_in_log(head: SignedHead, chain: Chain) -> str:
     if head.size > chain.size and head.sequence > chain.head.sequence:
         return f"the end is cut off after line {chain.line}: there were entries up to {head.sequence}"
     return f"entry {head.sequence} is not the one in the head file, or ends at another byte"
 
 
-def _invalid_end(chain: Chain, head: Head | None) -> list[str]:
+def _invalid_end(chain: Chain, head: SignedHead | None) -> list[str]:
     """List the invalid lines after the last entry; after the head's entry, they are incomplete writes."""
     torn = head is not None and chain.head.size >= head.size
     fault = "is torn: the entry is incomplete" if torn else NO_ENTRY
@@ -223,7 +224,7 @@ def _locked(path: Path) -> Iterator[int]:
         os.close(log)
 
 
-def _line(last: Head, event: str, facts: Mapping[str, Any]) -> tuple[bytes, str]:
+def _line(last: SignedHead, event: str, facts: Mapping[str, Any]) -> tuple[bytes, str]:
     time = datetime.now(UTC).isoformat(timespec="milliseconds")
     entry = {"sequence": last.sequence + 1, "time": time, "event": event, **facts, "before": last.hash}
     body = json.dumps(entry, separators=(",", ":"), allow_nan=False).removesuffix("}").encode()

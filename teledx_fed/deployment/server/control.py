@@ -13,7 +13,7 @@ import httpx
 from teledx_fed.core.errors import ConfigurationError, RefusedError, TeledxError, UnavailableError
 from teledx_fed.deployment.common.keys import public_key_bytes
 from teledx_fed.deployment.common.settings import LOOPBACK, checked_name
-from teledx_fed.deployment.server.overview import AT_WORK, Node
+from teledx_fed.deployment.server.overview import AT_WORK, FlowerRun, Node
 from teledx_fed.deployment.server.settings import ServerDirectory
 from teledx_fed.federation.flower import (
     ControlHttpClient,
@@ -66,16 +66,6 @@ class RunRequest:
     settings: str
     kind: str = TRAINING
     release: str = RELEASE
-
-
-@dataclass(frozen=True)
-class FlowerRun:
-    """A run in Flower's database; a run that was resumed has several of them."""
-
-    id: int
-    run: str
-    status: str
-    details: str
 
 
 @contextmanager

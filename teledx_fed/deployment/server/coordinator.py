@@ -10,7 +10,6 @@ from teledx_fed.config.loading import build
 from teledx_fed.config.settings import Settings
 from teledx_fed.core.files import LOCK, exclusive, write_text
 from teledx_fed.core.reports import Readiness
-from teledx_fed.deployment.common.audit import AuditLog
 from teledx_fed.deployment.server.control import READINESS, RunRequest, nodes
 from teledx_fed.deployment.server.grid import NetworkGrid
 from teledx_fed.deployment.server.run_requests import folder_of
@@ -30,7 +29,7 @@ def conduct(grid: Grid, request: RunRequest, directory: ServerDirectory) -> None
     sites = [node.name for node in nodes(directory)]
     quorum, seconds = settings.federation.quorum, directory.settings.wait_seconds
     with exclusive(folder / LOCK):
-        network = NetworkGrid(grid, AuditLog(directory.audit, directory.audit_key), log.warning, sites, quorum, seconds)
+        network = NetworkGrid(grid, directory.audit_log, log.warning, sites, quorum, seconds)
         if request.kind == READINESS:
             write_text(folder / "readiness.json", json.dumps([asdict(one) for one in _ready(network, settings)]))
             return

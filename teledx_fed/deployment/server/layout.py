@@ -5,7 +5,6 @@ from pathlib import Path
 
 from teledx_fed.core.checks import must
 from teledx_fed.core.files import make_folder
-from teledx_fed.deployment.common.audit import AuditLog
 from teledx_fed.deployment.common.certificates import days_left
 from teledx_fed.deployment.common.layout import create_folder, start_log, write_template
 from teledx_fed.deployment.server.certificate_authority import adopt, create_authority, issue_server_certificate
@@ -27,7 +26,7 @@ def init_server(directory: ServerDirectory, hosts: Sequence[str], pki: OwnCertif
         create_authority(directory.certificates)
         issue_server_certificate(directory.certificates, hosts)
     make_folder(directory.runs)
-    start_log(AuditLog(directory.audit, directory.audit_key), hosts=list(hosts))
+    start_log(directory.audit_log, hosts=list(hosts))
     lines = "\n".join(f"  - {host}" for host in hosts)
     write_template("server/server.yaml", directory.folder / "server.yaml", hosts=lines)
 

@@ -11,7 +11,7 @@ from teledx_fed.deployment.common.events import Disk, Event, Kind, Watcher, disk
 from teledx_fed.deployment.common.metrics import Metrics, expiry, exposition, gauge, gauges
 from teledx_fed.deployment.common.monitoring import repeatedly, watched
 from teledx_fed.deployment.server import control
-from teledx_fed.deployment.server.overview import Overview, RunStanding, State, fault_in, overview
+from teledx_fed.deployment.server.overview import Overview, RunStanding, RunState, fault_in, overview
 from teledx_fed.deployment.server.settings import ServerDirectory
 
 
@@ -49,7 +49,7 @@ def _run_events(status: Overview) -> Iterator[Event]:
     run = status.run
     if run is None or not run.state.at_work:
         return
-    if run.state is State.STALLED:
+    if run.state is RunState.STALLED:
         yield Event(
             Kind.STALLED_RUN, run.name, f"no round has ended since {run.changed}; the last was round {run.round}"
         )
@@ -78,7 +78,9 @@ def _of_server(status: Overview, certificate: datetime | None) -> Metrics:
 
 
 def _of_run(run: RunStanding) -> Metrics:
-    yield gauges("server_run_state", "1 for the state of the newest run", "state", {s: s is run.state for s in State})
+    yield gauges(
+        "server_run_state", "1 for the state of the newest run", "state", {s: s is run.state for s in RunState}
+    )
     yield gauge("server_run_round", "Rounds that ended in the newest run", run.round)
     if run.rounds is not None:
         yield gauge("server_run_rounds", "Rounds planned in the newest run", run.rounds)

@@ -6,14 +6,14 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from teledx_fed.core.reports import RoundReport
 from teledx_fed.deployment.common.certificates import days_left
 from teledx_fed.deployment.common.refusal import Refusal
 from teledx_fed.deployment.server.settings import ServerDirectory
 
-ORDER, ROUNDS, MODEL = "order.json", "rounds.jsonl", "model.safetensors"
+REQUEST, ROUNDS, MODEL = "request.json", "rounds.jsonl", "model.safetensors"
 """Files in a run's folder: its request, a report for each round, the released model."""
 AT_WORK = ("pending", "starting", "running")
 """The server's states of a run that has not ended."""
@@ -22,7 +22,7 @@ MARGIN = timedelta(minutes=1)
 """Extra time for a round to aggregate and write, beyond its deadline and the wait for sites."""
 
 
-class State(StrEnum):
+class RunState(StrEnum):
     RUNNING = "running"
     STALLED = "stalled"
     STOPPED = "stopped"
@@ -30,7 +30,7 @@ class State(StrEnum):
 
     @property
     def at_work(self) -> bool:
-        return self in (State.RUNNING, State.STALLED)
+        return self in (RunState.RUNNING, RunState.STALLED)
 
 
 @dataclass(frozen=True)
@@ -42,17 +42,14 @@ class Node:
     online_since: str | None = None
 
 
-class ServerRun(Protocol):
-    """A run in the server's database."""
+@dataclass(frozen=True)
+class FlowerRun:
+    """A run in Flower's database; a run that was resumed has several of them."""
 
-    @property
-    def run(self) -> str: ...
-
-    @property
-    def status(self) -> str: ...
-
-    @property
-    def details(self) -> str: ...
+    id: int
+    run: str
+    status: str
+    details: str
 
 
 @dataclass(frozen=True)
@@ -64,7 +61,7 @@ class Reply:
 
 
 @dataclass(frozen=True)
-class Fault:
+class SiteFault:
     round: int
     reason: str
 
@@ -77,7 +74,7 @@ class SiteStanding:
     online: bool
     online_since: str | None
     last_reply: Reply | None
-    last_fault: Fault | None
+    last_fault: SiteFault | None
 
 
 @dataclass(frozen=True)
@@ -88,7 +85,7 @@ class RunStanding:
     """
 
     name: str
-    state: State
+    state: RunState
     details: str
     round: int
     rounds: int | None
@@ -118,7 +115,7 @@ class Overview:
 
 
 def overview(
-    directory: ServerDirectory, nodes: Sequence[Node] | None, runs: Sequence[ServerRun], now: datetime | None = None
+    directory: ServerDirectory, nodes: Sequence[Node] | None, runs: Sequence[FlowerRun], now: datetime | None = None
 ) -> Overview:
     """Return the overview; `nodes` is None if no server answers. Of runs of one name the first in `runs` counts."""
     now = now or datetime.now(UTC)
@@ -154,15 +151,15 @@ def _report(line: str) -> RoundReport:
     return RoundReport(**fitting | {name: tuple(fitting[name]) for name in ("accepted", "silent")})
 
 
-def _run(folder: Path, server_run: ServerRun | None, wait_seconds: float, now: datetime) -> RunStanding:
+def _run(folder: Path, flower_run: FlowerRun | None, wait_seconds: float, now: datetime) -> RunStanding:
     federation, ended, changed = _federation(folder), reports(folder), _changed(folder)
     rounds = federation.get("rounds")
     last = ended[-1].round if ended else 0
     longest = timedelta(seconds=federation.get("deadline_seconds", 0) + wait_seconds) + MARGIN
     return RunStanding(
         name=folder.name,
-        state=_state(folder, server_run, overdue=now - changed > longest),
-        details=server_run.details if server_run else "",
+        state=_state(folder, flower_run, overdue=now - changed > longest),
+        details=flower_run.details if flower_run else "",
         round=last if rounds is None else min(last, rounds),
         rounds=rounds,
         changed=changed.isoformat(timespec="seconds"),
@@ -172,22 +169,22 @@ def _run(folder: Path, server_run: ServerRun | None, wait_seconds: float, now: d
     )
 
 
-def _state(folder: Path, server_run: ServerRun | None, overdue: bool) -> State:
-    if server_run and server_run.status in AT_WORK:
-        return State.STALLED if overdue else State.RUNNING
-    return State.FINISHED if (folder / MODEL).exists() else State.STOPPED
+def _state(folder: Path, flower_run: FlowerRun | None, overdue: bool) -> RunState:
+    if flower_run and flower_run.status in AT_WORK:
+        return RunState.STALLED if overdue else RunState.RUNNING
+    return RunState.FINISHED if (folder / MODEL).exists() else RunState.STOPPED
 
 
 def _changed(folder: Path) -> datetime:
     """Return when the run last started, resumed or ended a round, in UTC."""
-    written = [path for name in (ORDER, ROUNDS) if (path := folder / name).exists()]
+    written = [path for name in (REQUEST, ROUNDS) if (path := folder / name).exists()]
     return datetime.fromtimestamp(max(path.stat().st_mtime for path in written or [folder]), UTC)
 
 
 def _federation(folder: Path) -> Mapping[str, Any]:
     """Return the `federation` settings of the run's request, if any."""
-    order = folder / ORDER
-    return json.loads(json.loads(order.read_text("utf-8"))["settings"])["federation"] if order.exists() else {}
+    request = folder / REQUEST
+    return json.loads(json.loads(request.read_text("utf-8"))["settings"])["federation"] if request.exists() else {}
 
 
 def _sites(nodes: Iterable[Node], rounds: Sequence[RoundReport]) -> Iterable[SiteStanding]:
@@ -205,13 +202,13 @@ def _reply(name: str, rounds: Sequence[RoundReport]) -> Reply | None:
     return next((Reply(report.round, report.ended) for report in reversed(rounds) if name in report.accepted), None)
 
 
-def _fault(name: str, rounds: Sequence[RoundReport]) -> Fault | None:
+def _fault(name: str, rounds: Sequence[RoundReport]) -> SiteFault | None:
     return next((fault for report in reversed(rounds) if (fault := fault_in(report, name))), None)
 
 
-def fault_in(report: RoundReport, site: str) -> Fault | None:
+def fault_in(report: RoundReport, site: str) -> SiteFault | None:
     """Return the fault of a site in a round; a refusal outside its hours is not a fault."""
     if site in report.silent:
-        return Fault(report.round, SILENT)
+        return SiteFault(report.round, SILENT)
     reason = report.refused.get(site)
-    return None if reason is None or reason == Refusal.NOT_NOW else Fault(report.round, reason)
+    return None if reason is None or reason == Refusal.NOT_NOW else SiteFault(report.round, reason)

@@ -17,7 +17,8 @@ from teledx_fed.deployment.common import plans
 from teledx_fed.deployment.common.plans import Plan
 from teledx_fed.deployment.common.settings import checked_name
 from teledx_fed.deployment.server import control
-from teledx_fed.deployment.server.control import READINESS, RELEASE, TRAINING, FlowerRun, RunRequest
+from teledx_fed.deployment.server.control import READINESS, RELEASE, TRAINING, RunRequest
+from teledx_fed.deployment.server.overview import REQUEST, ROUNDS, FlowerRun
 from teledx_fed.deployment.server.settings import ServerDirectory
 from teledx_fed.federation.strategies.registry import strategy_of
 
@@ -74,7 +75,7 @@ def submit(directory: ServerDirectory, request: RunRequest, plan: Plan | None = 
     """Stop what is left of the same run, write its request, and start it."""
     control.stop(directory, request.run)
     folder = folder_of(directory, request)
-    write_text(folder / "order.json", json.dumps(asdict(request), indent=1) + "\n")
+    write_text(folder / REQUEST, json.dumps(asdict(request), indent=1) + "\n")
     if plan is not None:
         plans.write(plan, folder / "plan.json")
     save(build(json.loads(request.settings)), folder / "config.yaml")
@@ -83,7 +84,7 @@ def submit(directory: ServerDirectory, request: RunRequest, plan: Plan | None = 
 
 def stored_request(directory: ServerDirectory, run: str) -> RunRequest:
     """Return a run's stored request, with the present release."""
-    file = directory.run(run) / "order.json"
+    file = directory.run(run) / REQUEST
     if not file.exists():
         raise ConfigurationError(f"run must be one that this server started, got {run!r}. See list.")
     values = json.loads(file.read_text())
@@ -97,7 +98,7 @@ def watch(
 ) -> None:
     """Call `report` with each round until the run ends. A `ConfigurationError` if the run does not complete."""
     rounds = int(json.loads(request.settings)["federation"]["rounds"])
-    lines = _lines(folder_of(directory, request) / "rounds.jsonl")
+    lines = _lines(folder_of(directory, request) / ROUNDS)
     while True:
         newest = _newest(directory, request.run)
         for line in next(lines):

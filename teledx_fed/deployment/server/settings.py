@@ -6,6 +6,7 @@ from pathlib import Path
 
 from teledx_fed.config.loading import read
 from teledx_fed.core.checks import must, within
+from teledx_fed.deployment.common.audit import AuditLog
 from teledx_fed.deployment.common.settings import WatchSettings, checked_name
 
 HOME = "TELEDX_FED_SERVER"
@@ -88,10 +89,5 @@ class ServerDirectory:
         return self.runs / checked_name("run", name)
 
     @property
-    def audit(self) -> Path:
-        return self.folder / "audit.jsonl"
-
-    @property
-    def audit_key(self) -> Path:
-        """The key that signs the head of the audit log; the public key is in the same folder."""
-        return self.folder / "keys" / "audit.key"
+    def audit_log(self) -> AuditLog:
+        return AuditLog(self.folder / "audit.jsonl", self.folder / "keys" / "audit.key")

@@ -17,7 +17,6 @@ from uvicorn.config import LifespanType
 
 from teledx_fed.core.errors import ConfigurationError
 from teledx_fed.core.files import make_folder
-from teledx_fed.deployment.common.audit import AuditLog
 from teledx_fed.deployment.common.monitoring import repeatedly
 from teledx_fed.deployment.common.private_files import read
 from teledx_fed.deployment.common.settings import LOOPBACK
@@ -61,7 +60,7 @@ def serve(directory: ServerDirectory, when_up: Callable[[], None], report: Calla
     os.environ[HOME] = str(directory.folder.absolute())
     make_folder(directory.database.parent)
     flower = create_app(_config(directory), SuperLinkLifespan)
-    audit = AuditLog(directory.audit, directory.audit_key)
+    audit = directory.audit_log
 
     def report_refusal(reason: str) -> None:
         audit.append("refused", what="request", reason=reason)

@@ -10,7 +10,6 @@ from teledx_fed.core.files import exclusive
 from teledx_fed.core.operating_points import lines
 from teledx_fed.core.reports import Reporter
 from teledx_fed.data.hospitals import hospitals
-from teledx_fed.deployment.common.audit import AuditLog
 from teledx_fed.deployment.site import lineage
 from teledx_fed.deployment.site.hospital import own_settings
 from teledx_fed.deployment.site.settings import SiteDirectory
@@ -59,7 +58,7 @@ def _adopt(directory: SiteDirectory, model: Path, reporter: Reporter) -> None:
     trained: TrainingFacts = {"network": settings.model.name, "rounds": rounds, "seed": seed}
     write_site_bundle(worker, site, worker.initial, points, settings.data, trained, new)
     _replace(directory.champion, new)
-    AuditLog(directory.audit, directory.audit_key).append("adopted", model=model.name)
+    directory.audit_log.append("adopted", model=model.name)
 
 
 def _replace(champion: Path, new: Path) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 from teledx_fed.core.checks import must, within
 from teledx_fed.core.errors import ConfigurationError
 from teledx_fed.deployment.common import private_files
-from teledx_fed.deployment.common.audit import AuditLog
 from teledx_fed.deployment.common.plans import DIGEST, Plan, read, sha256_of
 from teledx_fed.deployment.site import questions
 from teledx_fed.deployment.site.settings import SiteDirectory
@@ -53,9 +52,8 @@ def approve(
     approval = Approval(plan, reference, _day(expires), len(questions.runs_of(directory, plan.digest)) + runs)
     values = {**asdict(approval), "plan": json.loads(plan.text), "expires": expires}
     private_files.write(directory.approval(plan.digest), json.dumps(values, indent=1).encode(), replace=True)
-    AuditLog(directory.audit, directory.audit_key).append(
-        "approved", plan=plan.digest, reference=reference, expires=expires, runs=approval.runs
-    )
+    facts = {"plan": plan.digest, "reference": reference, "expires": expires, "runs": approval.runs}
+    directory.audit_log.append("approved", **facts)
     return approval
 
 
@@ -72,7 +70,7 @@ def withdraw(directory: SiteDirectory, plan: str) -> Approval:
     matches = [approval for approval in approvals(directory) if digest and approval.plan.digest.startswith(digest)]
     must(len(matches) == 1, "PLAN", "be an approved plan", plan, "See python -m sites approvals.")
     directory.approval(matches[0].plan.digest).unlink()
-    AuditLog(directory.audit, directory.audit_key).append("withdrawn", plan=matches[0].plan.digest)
+    directory.audit_log.append("withdrawn", plan=matches[0].plan.digest)
     return matches[0]
 
 

@@ -15,7 +15,6 @@ from teledx_fed.config.run import SimulationSettings
 from teledx_fed.config.settings import Settings
 from teledx_fed.core.reports import LogReporter
 from teledx_fed.data.hospitals import hospitals
-from teledx_fed.deployment.common.audit import AuditLog
 from teledx_fed.deployment.common.log_heads import LogHeads
 from teledx_fed.deployment.common.plans import Plan, digest_of
 from teledx_fed.deployment.common.receipts import RECEIVED, SENT, message_facts
@@ -59,8 +58,9 @@ class MessageRefused(Exception):
 class MessageHandler:
     """Answers messages for the hospital in `directory`; reads its approvals and site.yaml again for each message."""
 
-    def __init__(self, directory: SiteDirectory, audit: AuditLog, tally: Tally) -> None:
-        self._folder, self._audit, self._heads, self._tally = directory.folder, audit, LogHeads(audit), tally
+    def __init__(self, directory: SiteDirectory, tally: Tally) -> None:
+        self._folder, self._audit, self._tally = directory.folder, directory.audit_log, tally
+        self._heads = LogHeads(self._audit)
         self._app = client_app(self._current)
         self._built: tuple[tuple[str, ...], Worker] | None = None
         self._loaded: tuple[tuple[str, frozenset[str]], Hospital] | None = None

@@ -15,7 +15,6 @@ from types import FrameType
 
 from teledx_fed.core.errors import ConfigurationError, RefusedError
 from teledx_fed.core.files import exclusive, write_text
-from teledx_fed.deployment.common.audit import AuditLog
 from teledx_fed.deployment.common.certificates import days_left, expires
 from teledx_fed.deployment.common.events import Watcher, disk
 from teledx_fed.deployment.common.monitoring import repeatedly, watched
@@ -43,7 +42,7 @@ def join(directory: SiteDirectory, report: Callable[[str], None], node: int | No
         tally = Tally()
         try:
             with _supernode(directory, stop, report, node) as supernode, _watched(directory, supernode, tally):
-                handler = MessageHandler(directory, AuditLog(directory.audit, directory.audit_key), tally)
+                handler = MessageHandler(directory, tally)
                 serve(lambda: supernode.port, directory.executor_key, handler, lambda: not stop.is_set())
         finally:
             _pid(directory).unlink(missing_ok=True)

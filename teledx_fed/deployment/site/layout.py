@@ -4,7 +4,6 @@ from pathlib import Path
 
 from teledx_fed.core.checks import must
 from teledx_fed.core.files import make_folder, write_bytes
-from teledx_fed.deployment.common.audit import AuditLog
 from teledx_fed.deployment.common.keys import create_secret, create_site_keys
 from teledx_fed.deployment.common.layout import create_folder, start_log, write_template
 from teledx_fed.deployment.common.settings import checked_address, checked_name
@@ -21,5 +20,5 @@ def init_site(directory: SiteDirectory, name: str, server: str, authority: Path)
         create_secret(secret)
     write_bytes(directory.authority, authority.read_bytes())
     make_folder(directory.state)
-    start_log(AuditLog(directory.audit, directory.audit_key), name=name, server=server)
+    start_log(directory.audit_log, name=name, server=server)
     write_template("site/site.yaml", directory.folder / "site.yaml", name=name, server=server)

@@ -10,6 +10,7 @@ from teledx_fed.config.federation import OutboundSettings
 from teledx_fed.config.loading import read
 from teledx_fed.core.checks import must, one_of, within
 from teledx_fed.core.errors import ConfigurationError
+from teledx_fed.deployment.common.audit import AuditLog
 from teledx_fed.deployment.common.settings import WatchSettings, checked_address, checked_name
 
 
@@ -206,16 +207,9 @@ class SiteDirectory:
         return self.folder / "champion"
 
     @property
-    def audit(self) -> Path:
-        return self.folder / "audit.jsonl"
-
-    @property
-    def audit_key(self) -> Path:
-        """The key that signs the head of the audit log; the public key is in the same folder.
-
-        It is not `private_key`, because the user who trains may have no access to that.
-        """
-        return self.folder / "secrets" / "audit.key"
+    def audit_log(self) -> AuditLog:
+        """The log, with a key that is not `private_key`: the user who trains may have no access to that."""
+        return AuditLog(self.folder / "audit.jsonl", self.folder / "secrets" / "audit.key")
 
     @property
     def excluded(self) -> Path:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from signed_log import ENTRIES, ValidLog, faults_in, head_of, signed_log
 
 from teledx_fed.deployment.common import audit
-from teledx_fed.deployment.common.audit import LAID_OUT, Head, entries
+from teledx_fed.deployment.common.audit import LAID_OUT, SignedHead, entries
 
 lines = st.integers(0, ENTRIES - 1)
 
@@ -112,10 +112,10 @@ def test_a_cut_end_is_detected(valid_log: ValidLog, data: st.DataObject) -> None
 
 def test_a_chain_forged_from_the_middle_is_detected(valid_log: ValidLog) -> None:
     """Every forged entry has the right hash and the hash of the entry before."""
-    last, forged = Head(4, json.loads(valid_log.lines[3])["hash"]), list[bytes]()
+    last, forged = SignedHead(4, json.loads(valid_log.lines[3])["hash"]), list[bytes]()
     for number in range(4, ENTRIES):
         line, digest = audit._line(last, "asked", {"round": 100 + number})
-        last = Head(number + 1, digest)
+        last = SignedHead(number + 1, digest)
         forged.append(line)
     assert valid_log.verified(b"".join([*valid_log.lines[:4], *forged])) == [
         "entry 8 is not the one in the head file, or ends at another byte"
@@ -160,5 +160,5 @@ def test_a_head_signed_with_another_key_is_detected(valid_log: ValidLog, tmp_pat
     other = signed_log(tmp_path / "audit.jsonl").key
     valid_log.verified(b"".join(valid_log.lines[:3]))
     entry = json.loads(valid_log.lines[2])
-    Head(3, entry["hash"], len(b"".join(valid_log.lines[:3]))).write(valid_log.path, other)
+    SignedHead(3, entry["hash"], len(b"".join(valid_log.lines[:3]))).write(valid_log.path, other)
     assert "head is missing or was changed" in faults_in(valid_log.path)[0]

@@ -8,7 +8,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from invented_federation import NODES, NOW, ServerRow, directory_in, night, report, run
+from invented_federation import NODES, NOW, directory_in, flower_run, night, report, run
 
 from teledx_fed.core.reports import RoundReport
 from teledx_fed.deployment.common.events import Disk, Event, Kind, Watcher, disk
@@ -28,7 +28,7 @@ def see(tmp_path: Path) -> See:
     ) -> Overview:
         server = directory_in(tmp_path)
         run(server, "night-3", reports, ended=ended)
-        return overview(server, nodes, [ServerRow("night-3", status)], NOW)
+        return overview(server, nodes, [flower_run("night-3", status)], NOW)
 
     return overview_of
 

@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from invented_federation import NODES, NOW, ServerRow, directory_in, night, run
+from invented_federation import NODES, NOW, directory_in, flower_run, night, run
 from prometheus_client.parser import text_string_to_metric_families
 
 from teledx_fed.deployment.common.events import Disk
@@ -29,7 +29,7 @@ def read(text: bytes) -> dict[str, float]:
 def test_metrics_of_a_server(tmp_path: Path) -> None:
     server = directory_in(tmp_path)
     run(server, "night-3", night())
-    status = overview(server, NODES, [ServerRow("night-3")], NOW)
+    status = overview(server, NODES, [flower_run("night-3")], NOW)
     assert read(server_metrics(status, EXPIRES)) == {
         "server_sites_online": 3,
         "server_certificate_expiry_timestamp_seconds": 1_800_000_000,

@@ -14,7 +14,8 @@ import pytest
 from benchmarks.jobs.deployed import ROOT, Federation, free_port
 from teledx_fed.core.errors import ConfigurationError, RefusedError
 from teledx_fed.deployment.server import control, run_requests
-from teledx_fed.deployment.server.control import FlowerRun, RunRequest
+from teledx_fed.deployment.server.control import RunRequest
+from teledx_fed.deployment.server.overview import FlowerRun
 from teledx_fed.deployment.server.settings import ServerDirectory
 
 

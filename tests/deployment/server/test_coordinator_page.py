@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from invented_federation import HOSTILE, NODES, NOW, ServerRow, directory_in, night, report, run
+from invented_federation import HOSTILE, NODES, NOW, directory_in, flower_run, night, report, run
 
 from teledx_fed.core.reports import RoundReport
 from teledx_fed.deployment.server.overview import Node, Overview, overview
@@ -30,7 +30,7 @@ def see(tmp_path: Path) -> See:
         server = directory_in(tmp_path)
         if reports is not None:
             run(server, "night-3", reports, ended=ended)
-        return overview(server, nodes, [ServerRow("night-3", status, "no quorum")], NOW)
+        return overview(server, nodes, [flower_run("night-3", status, "no quorum")], NOW)
 
     return made
 

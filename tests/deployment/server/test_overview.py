@@ -4,17 +4,18 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
-from invented_federation import HOSTILE, NODES, NOW, ServerRow, directory_in, night, report, run
+from invented_federation import HOSTILE, NODES, NOW, directory_in, flower_run, night, report, run
 
 from teledx_fed.deployment.server.certificate_authority import create_authority, issue_server_certificate
 from teledx_fed.deployment.server.overview import (
     SILENT,
-    Fault,
+    FlowerRun,
     Node,
     Overview,
     Reply,
+    RunState,
+    SiteFault,
     SiteStanding,
-    State,
     overview,
     reports,
 )
@@ -30,7 +31,7 @@ def site(status: Overview, name: str) -> SiteStanding:
     return next(site for site in status.sites if site.name == name)
 
 
-def states(server: ServerDirectory, runs: Sequence[ServerRow] = ()) -> dict[str, State]:
+def states(server: ServerDirectory, runs: Sequence[FlowerRun] = ()) -> dict[str, RunState]:
     return {run.name: run.state for run in overview(server, NODES, runs, NOW).runs}
 
 
@@ -48,11 +49,11 @@ def test_a_new_folder_has_no_run(server: ServerDirectory) -> None:
 
 def test_a_night_of_training(server: ServerDirectory) -> None:
     run(server, "night-3", night())
-    status = overview(server, NODES, [ServerRow("night-3")], NOW)
+    status = overview(server, NODES, [flower_run("night-3")], NOW)
     assert status.run
     assert (status.run.name, status.run.state, status.run.round, status.run.rounds) == (
         "night-3",
-        State.RUNNING,
+        RunState.RUNNING,
         12,
         20,
     )
@@ -63,14 +64,14 @@ def test_a_night_of_training(server: ServerDirectory) -> None:
 
 def test_the_last_reply_and_fault_of_each_site(server: ServerDirectory) -> None:
     run(server, "night-3", night())
-    status = overview(server, NODES, [ServerRow("night-3")], NOW)
+    status = overview(server, NODES, [flower_run("night-3")], NOW)
     assert [site.name for site in status.sites] == ["aravind", "ddr", "eyepacs", "messidor"]
     assert site(status, "aravind") == SiteStanding(
         "aravind", True, "2026-11-23T06:14:05+00:00", Reply(12, night()[11].ended), last_fault=None
     )
     assert site(status, "ddr").last_reply == Reply(11, night()[10].ended)
-    assert site(status, "ddr").last_fault == Fault(12, HOSTILE)
-    assert site(status, "messidor").last_fault == Fault(12, SILENT)
+    assert site(status, "ddr").last_fault == SiteFault(12, HOSTILE)
+    assert site(status, "messidor").last_fault == SiteFault(12, SILENT)
     assert not site(status, "messidor").online
 
 
@@ -86,18 +87,18 @@ def test_a_refusal_outside_the_hours_is_no_fault(server: ServerDirectory) -> Non
     assert site(overview(server, NODES, [], NOW), "ddr").last_fault is None
 
 
-@pytest.mark.parametrize(("ended", "state"), [(4255, State.RUNNING), (4265, State.STALLED)])
+@pytest.mark.parametrize(("ended", "state"), [(4255, RunState.RUNNING), (4265, RunState.STALLED)])
 def test_a_run_stalls_after_the_deadline_and_the_wait_for_sites(
-    server: ServerDirectory, ended: float, state: State
+    server: ServerDirectory, ended: float, state: RunState
 ) -> None:
     run(server, "night-3", night(), ended=ended)
-    assert states(server, [ServerRow("night-3")]) == {"night-3": state}
+    assert states(server, [flower_run("night-3")]) == {"night-3": state}
 
 
 def test_a_run_that_was_just_resumed_has_not_stalled(server: ServerDirectory) -> None:
     folder = run(server, "night-3", night(), ended=90_000)
-    (folder / "order.json").touch()
-    assert states(server, [ServerRow("night-3")]) == {"night-3": State.RUNNING}
+    (folder / "request.json").touch()
+    assert states(server, [flower_run("night-3")]) == {"night-3": RunState.RUNNING}
 
 
 def test_an_inactive_run_is_stopped_or_finished(server: ServerDirectory) -> None:
@@ -105,19 +106,19 @@ def test_an_inactive_run_is_stopped_or_finished(server: ServerDirectory) -> None
     (server.run("night-1") / "model.safetensors").touch()
     run(server, "night-2", night())
     runs = [
-        ServerRow("night-2", "failed", "no quorum"),
-        ServerRow("night-2", "running"),
-        ServerRow("night-1", "completed"),
+        flower_run("night-2", "failed", "no quorum"),
+        flower_run("night-2", "running"),
+        flower_run("night-1", "completed"),
     ]
     status = overview(server, NODES, runs, NOW)
-    assert {run.name: run.state for run in status.runs} == {"night-2": State.STOPPED, "night-1": State.FINISHED}
+    assert {run.name: run.state for run in status.runs} == {"night-2": RunState.STOPPED, "night-1": RunState.FINISHED}
     assert [(run.details, run.round) for run in status.runs] == [("no quorum", 12), ("", 20)]
 
 
 def test_active_runs_come_first_then_the_newest(server: ServerDirectory) -> None:
     for name, ended in (("old", 900), ("working", 600), ("new", 1)):
         run(server, name, [report(1)], ended=ended)
-    assert list(states(server, [ServerRow("working")])) == ["working", "new", "old"]
+    assert list(states(server, [flower_run("working")])) == ["working", "new", "old"]
 
 
 def test_without_a_server_no_site_is_online_and_no_run_active(server: ServerDirectory) -> None:
@@ -126,7 +127,7 @@ def test_without_a_server_no_site_is_online_and_no_run_active(server: ServerDire
     assert not status.up
     assert [site.name for site in status.sites] == ["aravind", "ddr", "eyepacs", "messidor"]
     assert not any(site.online for site in status.sites)
-    assert states(server) == {"night-3": State.STOPPED}
+    assert states(server) == {"night-3": RunState.STOPPED}
 
 
 def test_an_incomplete_line_is_not_read(server: ServerDirectory) -> None:
@@ -144,7 +145,7 @@ def test_a_folder_without_a_request_is_a_run_of_unknown_length(server: ServerDir
     server.run("bare").mkdir(parents=True)
     status = overview(server, NODES, [], NOW).run
     assert status
-    assert (status.state, status.round, status.rounds) == (State.STOPPED, 0, None)
+    assert (status.state, status.round, status.rounds) == (RunState.STOPPED, 0, None)
 
 
 def test_days_until_the_certificate_expires(server: ServerDirectory) -> None:
@@ -155,7 +156,7 @@ def test_days_until_the_certificate_expires(server: ServerDirectory) -> None:
 
 def test_an_overview_is_json(server: ServerDirectory) -> None:
     run(server, "night-3", night())
-    status = json.loads(json.dumps(asdict(overview(server, NODES, [ServerRow("night-3")], NOW))))
+    status = json.loads(json.dumps(asdict(overview(server, NODES, [flower_run("night-3")], NOW))))
     assert status["runs"][0]["state"] == "running"
     assert status["sites"][1]["last_fault"] == {"round": 12, "reason": HOSTILE}
     assert status["rounds"][0] == {**asdict(report(1)), "accepted": list(report(1).accepted), "silent": []}

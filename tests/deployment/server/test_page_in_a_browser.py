@@ -7,7 +7,7 @@ from shutil import which
 from threading import Thread
 
 import pytest
-from invented_federation import HOSTILE, NODES, NOW, ServerRow, directory_in, night, report, run
+from invented_federation import HOSTILE, NODES, NOW, directory_in, flower_run, night, report, run
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.support.wait import WebDriverWait
@@ -44,7 +44,7 @@ class Page:
         self._thread = Thread(target=self._server.run)
 
     def status(self) -> Overview:
-        return overview(self.directory, NODES, [ServerRow("night-3")], NOW)
+        return overview(self.directory, NODES, [flower_run("night-3")], NOW)
 
     def start(self) -> str:
         self._thread.start()

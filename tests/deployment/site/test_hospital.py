@@ -13,7 +13,7 @@ from rig import Rig, assert_refused
 
 from teledx_fed.config.federation import OutboundSettings
 from teledx_fed.config.settings import Settings
-from teledx_fed.deployment.common.audit import AuditLog, entries, verify
+from teledx_fed.deployment.common.audit import entries, verify
 from teledx_fed.deployment.common.refusal import Refusal
 from teledx_fed.deployment.site.hospital import MessageHandler
 from teledx_fed.deployment.site.monitoring import Tally
@@ -43,11 +43,13 @@ def test_a_run_passes_the_limits_and_the_outbound_rules(rig: Rig, tmp_path: Path
     lines = [json.loads(line) for line in (tmp_path / "run" / "rounds.jsonl").read_text().splitlines()]
     assert [(line["accepted"], line["refused"]) for line in lines] == [(["north"], {})] * 3
     assert progress.finished
-    events = [entry["event"] for entry in entries(rig.directory.audit)]
+    events = [entry["event"] for entry in entries(rig.directory.audit_log.path)]
     assert events == ["laid out", "approved", *["received", "sent"] * 4]
-    by = {(entry["plan"], entry["run"]) for entry in entries(rig.directory.audit) if entry["event"] == "received"}
+    by = {
+        (entry["plan"], entry["run"]) for entry in entries(rig.directory.audit_log.path) if entry["event"] == "received"
+    }
     assert by == {(rig.plan.digest, "first")}
-    assert verify(rig.directory.audit, rig.directory.audit_key.with_suffix(".pub")) == []
+    assert verify(rig.directory.audit_log) == []
 
 
 @pytest.mark.slow
@@ -84,7 +86,7 @@ def test_questions_a_day_are_limited_over_a_restart(rig: Rig) -> None:
     assert not rig.answer(rig.content()).has_error()
     assert not rig.answer(RecordDict(), "query.statistics").has_error()
     assert_refused(rig.answer(rig.content(batch_size=9)), Refusal.TRAINING)
-    rig.handler = MessageHandler(rig.directory, AuditLog(rig.directory.audit, rig.directory.audit_key), Tally())
+    rig.handler = MessageHandler(rig.directory, Tally())
     assert_refused(rig.answer(RecordDict(), "query.statistics"), Refusal.QUESTIONS)
 
 
@@ -162,7 +164,12 @@ def test_a_reply_outside_the_outbound_rules_does_not_leave(rig: Rig, monkeypatch
 
     monkeypatch.setattr(Hospital, "train", thief)
     assert_refused(rig.answer(rig.content()), Refusal.OUTBOUND)
-    assert [entry["event"] for entry in entries(rig.directory.audit)] == ["laid out", "approved", "received", "refused"]
+    assert [entry["event"] for entry in entries(rig.directory.audit_log.path)] == [
+        "laid out",
+        "approved",
+        "received",
+        "refused",
+    ]
 
 
 def test_text_in_the_header_of_an_array_does_not_leave(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from teledx_fed.core.reports import SILENT
 from teledx_fed.core.updates import GlobalModel
 from teledx_fed.core.weights import Weights
 from teledx_fed.data.hospitals import hospitals
-from teledx_fed.deployment.common.audit import AuditLog, entries
+from teledx_fed.deployment.common.audit import entries
 from teledx_fed.deployment.common.plans import Plan, sha256_of
 from teledx_fed.deployment.common.refusal import Refusal
 from teledx_fed.deployment.site import approvals, lineage
@@ -119,9 +119,7 @@ def test_a_round_has_one_question_and_an_approval_one_run(rig: Rig) -> None:
     assert_refused(rig.answer(rig.content(round=3, trained_in=1)), Refusal.ASKED)
     assert_refused(rig.answer(rig.content(rig.crafted(), round=3, trained_in=2)), Refusal.ASKED)
     assert_refused(rig.answer(rig.content(rig.crafted(), round=2, trained_in=1)), Refusal.ORDER)
-    rig.handler = MessageHandler(
-        rig.directory, AuditLog(rig.directory.audit, rig.directory.audit_key), Tally()
-    )  # the record survives a restart
+    rig.handler = MessageHandler(rig.directory, Tally())  # the record survives a restart
     assert_refused(rig.answer(rig.content(), run="renamed"), Refusal.RUNS)
     assert not rig.answer(asked_for("test", rig, 0.1), "evaluate").has_error()
     assert_refused(rig.answer(asked_for("test", rig, 0.2), "evaluate"), Refusal.ASKED)
@@ -158,7 +156,9 @@ def test_a_test_set_has_one_budget_for_all_runs_and_plans(rig: Rig) -> None:
     assert_refused(tested(3), Refusal.TESTED)
     assert_refused(tested(1), Refusal.TESTED)  # the difference from its first answer would reveal the patient
     answers = [
-        (entry["answers"], entry["of"]) for entry in entries(rig.directory.audit) if entry["event"] == "test set"
+        (entry["answers"], entry["of"])
+        for entry in entries(rig.directory.audit_log.path)
+        if entry["event"] == "test set"
     ]
     assert answers == [(1, 2), (2, 2), (2, 2)]
 

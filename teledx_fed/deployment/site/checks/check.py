@@ -11,7 +11,7 @@ from teledx_fed.deployment.site.settings import SiteDirectory
 Result = TypeVar("Result")
 
 
-class State(StrEnum):
+class CheckState(StrEnum):
     OK = "ok"
     WARN = "warn"
     FAIL = "fail"
@@ -25,7 +25,7 @@ class Check:
     """
 
     name: str
-    state: State
+    state: CheckState
     found: str
     remedy: str = ""
 
@@ -38,15 +38,15 @@ Checks = Generator[Check, None, None]
 
 
 def ok(name: str, finding: str) -> Check:
-    return Check(name, State.OK, finding)
+    return Check(name, CheckState.OK, finding)
 
 
 def warn(name: str, finding: str, remedy: str) -> Check:
-    return Check(name, State.WARN, finding, remedy)
+    return Check(name, CheckState.WARN, finding, remedy)
 
 
 def fail(name: str, finding: str, remedy: str) -> Check:
-    return Check(name, State.FAIL, finding, remedy)
+    return Check(name, CheckState.FAIL, finding, remedy)
 
 
 def guarded(

@@ -18,7 +18,7 @@ from teledx_fed.data.layouts import layout_names, read
 from teledx_fed.data.walk import describe_not_taken
 from teledx_fed.deployment.common.events import Disk
 from teledx_fed.deployment.site import disk_space
-from teledx_fed.deployment.site.checks.check import Check, Checks, State, fail, ok, warn
+from teledx_fed.deployment.site.checks.check import Check, Checks, CheckState, fail, ok, warn
 from teledx_fed.deployment.site.lineage import excluded, unmatched
 from teledx_fed.deployment.site.settings import SiteDirectory
 
@@ -50,7 +50,7 @@ def checks(directory: SiteDirectory, settings: Settings, reporter: Reporter) -> 
         yield warn("excluded", finding, f"Correct {directory.excluded}, unless their photographs are gone.")
     room = _room(directory, len(listed.examples), settings.data.image_size)
     yield room
-    if room.state is State.FAIL:
+    if room.state is CheckState.FAIL:
         return None
     sources, _ = collections(settings.data, reporter, withdrawn)
     yield from _collection_checks(directory, sources[site_settings.name])

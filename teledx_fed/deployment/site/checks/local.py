@@ -22,7 +22,13 @@ CGROUP = Path("/sys/fs/cgroup")
 
 
 def secrets(directory: SiteDirectory) -> Checks:
-    files = (directory.folder, directory.private_key, directory.split_key, directory.executor_key, directory.audit_key)
+    files = (
+        directory.folder,
+        directory.private_key,
+        directory.split_key,
+        directory.executor_key,
+        directory.audit_log.key,
+    )
     wrong = [problem for file in files if (problem := _exposed(file)) is not None]
     yield from wrong or [ok("secrets", f"{', '.join(file.name for file in files)}: readable only by their owner")]
 

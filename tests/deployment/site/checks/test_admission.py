@@ -59,4 +59,4 @@ def test_a_check_shows_whether_a_real_server_admits_the_key_and_changes_nothing(
     (node,) = control.nodes(superlink)
     assert not node.online
     assert node.online_since is None
-    assert [entry["event"] for entry in entries(superlink.audit)] == ["laid out", "refused", "admitted"]
+    assert [entry["event"] for entry in entries(superlink.audit_log.path)] == ["laid out", "refused", "admitted"]

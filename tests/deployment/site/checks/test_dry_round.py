@@ -18,7 +18,7 @@ from teledx_fed.config.settings import Settings
 from teledx_fed.core.failures import LOG
 from teledx_fed.core.reports import SILENT
 from teledx_fed.deployment.site.checks import run_all
-from teledx_fed.deployment.site.checks.check import Check, State, fail, ok
+from teledx_fed.deployment.site.checks.check import Check, CheckState, fail, ok
 from teledx_fed.deployment.site.settings import SiteDirectory
 
 Write = Callable[..., SiteDirectory]
@@ -85,12 +85,12 @@ def test_photographs_that_cannot_be_read(
     assert results["data"].found.startswith("5 problems: ")
     assert results["data"].found.endswith("; and 2 more")
     assert "set-aside.txt" in results["data"].remedy
-    assert results["training"].state is State.OK
+    assert results["training"].state is CheckState.OK
 
 
 def test_missing_data(write: Write, tmp_path: Path, settings: Settings) -> None:
     results = offline(write(data={"root": str(tmp_path / "nowhere")}), settings)
-    assert results["data"].state is State.FAIL
+    assert results["data"].state is CheckState.FAIL
     assert "training" not in results
     empty = tmp_path / "empty"
     empty.mkdir()
@@ -102,7 +102,7 @@ def test_too_few_patients(write: Write, photographs: Path, settings: Settings) -
     for file in photographs.rglob("eye[1-9]*.png"):
         file.unlink()
     results = offline(write(data={"root": str(photographs)}), settings)
-    assert results["data"].state is State.FAIL
+    assert results["data"].state is CheckState.FAIL
     assert "patient" in results["data"].found
 
 
@@ -110,7 +110,7 @@ def test_a_full_disk(write: Write, photographs: Path, settings: Settings, monkey
     monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(total=10**12, free=10**5))
     directory = write(data={"root": str(photographs)})
     results = offline(directory, settings)
-    assert results["disk"].state is State.FAIL
+    assert results["disk"].state is CheckState.FAIL
     assert "grades" not in results
     assert not directory.cache.exists()
 
@@ -118,13 +118,13 @@ def test_a_full_disk(write: Write, photographs: Path, settings: Settings, monkey
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a card here")
 def test_a_missing_gpu(write: Write, photographs: Path, settings: Settings) -> None:
     results = offline(write(data={"root": str(photographs)}, device="cuda"), settings)
-    assert results["device"].state is State.FAIL
-    assert results["training"].state is State.FAIL
+    assert results["device"].state is CheckState.FAIL
+    assert results["training"].state is CheckState.FAIL
 
 
 def test_limits_that_allow_no_training(write: Write, photographs: Path, settings: Settings) -> None:
     results = offline(write(data={"root": str(photographs)}, limits={"cores": 1}), settings)
-    assert results["limits"].state is State.WARN
+    assert results["limits"].state is CheckState.WARN
     assert "patients is refused: fewer training patients than limits.training_patients" in results["limits"].found
 
 
@@ -138,7 +138,7 @@ def test_an_unexpected_error_shows_a_reference_and_other_checks_still_run(
     monkeypatch.setitem(run_all.LOCAL_CHECKS, "memory", broken)
     directory = write()
     results = list(run_all.checks(directory, True, SILENT, settings))
-    (failed,) = [check for check in results if check.name == "memory" and check.state is State.FAIL]
+    (failed,) = [check for check in results if check.name == "memory" and check.state is CheckState.FAIL]
     assert (reference := re.match(r"unexpected error, reference (\w+)\.", failed.found))
     assert "Njeri" not in failed.found + failed.remedy
     traceback = (directory.folder / LOG).read_text()

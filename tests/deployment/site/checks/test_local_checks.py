@@ -16,7 +16,7 @@ from teledx_fed.deployment.common import keys
 from teledx_fed.deployment.common.plans import Plan
 from teledx_fed.deployment.site.approvals import approve
 from teledx_fed.deployment.site.checks import local, run_all, server
-from teledx_fed.deployment.site.checks.check import Checks, State, ok
+from teledx_fed.deployment.site.checks.check import Checks, CheckState, ok
 from teledx_fed.deployment.site.settings import SiteDirectory
 
 DAY = timedelta(days=1)
@@ -26,10 +26,10 @@ Write = Callable[..., SiteDirectory]
 
 def test_a_key_that_others_can_read(write: Write) -> None:
     directory = write()
-    assert {check.state for check in local.secrets(directory)} == {State.OK}
+    assert {check.state for check in local.secrets(directory)} == {CheckState.OK}
     directory.private_key.chmod(0o644)
     directory.split_key.unlink()
-    results = [check for check in local.secrets(directory) if check.state is State.FAIL]
+    results = [check for check in local.secrets(directory) if check.state is CheckState.FAIL]
     assert [check.remedy for check in results] == [
         f"chmod 600 {directory.private_key}",
         "Put it back from the copy that you keep.",
@@ -41,7 +41,7 @@ def test_a_key_that_belongs_to_another(write: Write, tmp_path: Path) -> None:
     assert named(local.key(directory))["key"] == ok("key", f"fingerprint {pki.fingerprint(directory.public_key)}")
     keys.create_site_keys(tmp_path / "other.key", tmp_path / "other.pub", "south")
     directory.public_key.write_bytes((tmp_path / "other.pub").read_bytes())
-    assert named(local.key(directory))["key"].state is State.FAIL
+    assert named(local.key(directory))["key"].state is CheckState.FAIL
     directory.private_key.write_text("no key")
     results = named(run_all.guarded("key", local.key(directory), directory))["key"]
     assert "must be the key that init made" in results.found
@@ -49,7 +49,7 @@ def test_a_key_that_belongs_to_another(write: Write, tmp_path: Path) -> None:
 
 def test_an_invalid_authority(write: Write) -> None:
     directory = write()
-    assert named(local.authority(directory))["authority"].state is State.OK
+    assert named(local.authority(directory))["authority"].state is CheckState.OK
     directory.authority.write_text("")
     for checks in (local.authority(directory), reach(directory)):
         results = named(run_all.guarded("authority", checks, directory))
@@ -64,7 +64,10 @@ def reach(directory: SiteDirectory) -> Checks:
 
 def test_without_an_approved_plan_there_is_a_warning(write: Write) -> None:
     results = named(local.approval(write()))["approval"]
-    assert (results.state, results.found) == (State.WARN, "no plan is approved: this machine refuses every request")
+    assert (results.state, results.found) == (
+        CheckState.WARN,
+        "no plan is approved: this machine refuses every request",
+    )
 
 
 @pytest.mark.parametrize(("days", "state", "text"), [(200, "ok", "200 days left"), (5, "warn", "5 days left")])
@@ -76,7 +79,7 @@ def test_an_approved_plan(write: Write, days: int, state: str, text: str) -> Non
     results = named(local.approval(directory))["approval"]
     assert (results.state, results.found) == (state, f"plan {plan.digest[:12]}, EC 12/26, {text}")
     refusing = named(local.approval(write(limits={"networks": ["resnet18"]})))["approval"]
-    assert (refusing.state, refusing.found[-30:]) == (State.WARN, "network not in limits.networks")
+    assert (refusing.state, refusing.found[-30:]) == (CheckState.WARN, "network not in limits.networks")
     file = directory.approval(plan.digest)
     file.write_text(file.read_text().replace((date.today() + days * DAY).isoformat(), "2020-01-01"))
     assert "expired on 2020-01-01: its requests are refused" in named(local.approval(directory))["approval"].found

@@ -14,7 +14,7 @@ from loopback import ADMITTED, HOST, NOT_ADMITTED, Coordinator, coordinator, lis
 from teledx_fed.deployment.common import certificates as pki
 from teledx_fed.deployment.server import certificate_authority
 from teledx_fed.deployment.site.checks import connection, run_all, server, trust
-from teledx_fed.deployment.site.checks.check import Check, State
+from teledx_fed.deployment.site.checks.check import Check, CheckState
 from teledx_fed.deployment.site.settings import SiteDirectory
 
 DAY = timedelta(days=1)
@@ -51,7 +51,7 @@ def test_a_firewall_that_drops_packets(write: Write, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(socket, "create_connection", drop)
     check = named(server.checks(write()))["connection"]
-    assert check.state is State.FAIL
+    assert check.state is CheckState.FAIL
     assert f"allow outgoing TCP to {HOST}:9092, or write the proxy" in check.remedy
 
 
@@ -122,7 +122,7 @@ def test_a_certificate_that_expires_soon(write: Write, certificates: Path) -> No
     certificate_authority.issue_server_certificate(certificates, [HOST], days=20)
     with coordinator(certificates) as port:
         check = named(server.checks(write(port)))["certificate"]
-    assert check.state is State.WARN
+    assert check.state is CheckState.WARN
     assert "19 days left" in check.found
 
 
@@ -173,8 +173,8 @@ def test_the_clock_difference_has_two_bounds() -> None:
     assert both.found == "−1.1 to 1.0 s ahead of the server's"
     often = server.clock([reply(1000.4, 1000), reply(1000.9, 1000), reply(1001.15, 1001)])
     assert often.found == "−1.1 to 0.2 s ahead of the server's"
-    assert server.clock([reply(1003.0, 1000)]).state is State.FAIL
-    assert server.clock([server.ProbeReply(400, None, None, 0, 0)]).state is State.WARN
+    assert server.clock([reply(1003.0, 1000)]).state is CheckState.FAIL
+    assert server.clock([server.ProbeReply(400, None, None, 0, 0)]).state is CheckState.WARN
 
 
 @pytest.mark.slow
@@ -187,7 +187,7 @@ def test_admission(write: Write, certificates: Path, status: int, code: int, tex
         directory = write(port)
         check = named(server.checks(directory))["admission"]
     assert text in check.found
-    assert (check.state is State.OK) == (code == ADMITTED)
+    assert (check.state is CheckState.OK) == (code == ADMITTED)
     assert (pki.fingerprint(directory.public_key) in check.remedy) == (code == NOT_ADMITTED)
 
 
@@ -221,7 +221,7 @@ def test_a_proxy_of_the_environment(write: Write, certificates: Path, monkeypatc
     with coordinator(certificates) as port, proxy() as (proxy_port, destinations):
         monkeypatch.setenv("HTTPS_PROXY", f"http://{HOST}:{proxy_port}")
         check = named(server.checks(write(port)))
-    assert check["proxy"].state is State.OK
+    assert check["proxy"].state is CheckState.OK
     assert destinations
 
 
