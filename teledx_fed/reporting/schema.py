@@ -247,5 +247,4 @@ def as_text(report: Report) -> str:
 
 def json_schema() -> str:
     """Return the text of docs/report.schema.json."""
-    schema = {"$schema": GenerateJsonSchema.schema_dialect, **REPORT.json_schema()}
-    return json.dumps(schema, indent=1) + "\n"
+    return json.dumps({"$schema": GenerateJsonSchema.schema_dialect, **REPORT.json_schema()}, indent=1) + "\n"

@@ -23,18 +23,18 @@ def estimate(value: float, width: float = 0.03) -> dict[str, float]:
 
 
 def metrics(draw: np.random.Generator, auroc: float, head: str) -> Json:
-    found: Json = {name: estimate(float(draw.uniform(0.5, 0.9))) for name in METRICS}
-    found["referable_auroc"] = estimate(auroc)
-    found["missed_severe"], found["severe"] = estimate(3.0, 2.0), estimate(42.0, 9.0)
-    return found if head == "grade" else found | dict.fromkeys(GRADED)
+    values: Json = {name: estimate(float(draw.uniform(0.5, 0.9))) for name in METRICS}
+    values["referable_auroc"] = estimate(auroc)
+    values["missed_severe"], values["severe"] = estimate(3.0, 2.0), estimate(42.0, 9.0)
+    return values if head == "grade" else values | dict.fromkeys(GRADED)
 
 
-def mean(found: Json, sites: int) -> Json:
-    return {name: value and value | {"sites": sites} for name, value in found.items()}
+def mean(values: Json, sites: int) -> Json:
+    return {name: value and value | {"sites": sites} for name, value in values.items()}
 
 
-def likely(found: Json, sites: int) -> Json:
-    return {name: value and value | {"p": 0.004, "holm": 0.012} for name, value in mean(found, sites).items()}
+def likely(values: Json, sites: int) -> Json:
+    return {name: value and value | {"p": 0.004, "holm": 0.012} for name, value in mean(values, sites).items()}
 
 
 def curves(draw: np.random.Generator, auroc: float, head: str) -> Json:
@@ -78,7 +78,7 @@ def operating_point(site: int, head: str) -> Json:
 def report(sites: Iterable[str] = SITES, baselines: Iterable[str] = tuple(MODELS)[1:], head: str = "grade") -> Json:
     draw = generator(0, purpose="invented report")
     sites, models = tuple(sites), ("federated", *baselines)
-    known = ("given", "partly inferred", "unknown")
+    identified = ("given", "partly inferred", "unknown")
     auroc = {model: {site: float(draw.uniform(0.6, 0.95)) for site in sites} for model in models}
     scores = {
         model: {
@@ -111,7 +111,7 @@ def report(sites: Iterable[str] = SITES, baselines: Iterable[str] = tuple(MODELS
                 "absent": False,
                 "data": f"{i}f00",
                 "patients": 1711,
-                "patients_known": known[i % 3],
+                "patients_known": identified[i % 3],
                 "patients_counted_alone": (0, 74, 3296)[i % 3],
                 "oedema_labelled": i == 2,
                 "prevalence": {"referable": 0.1 + 0.04 * i},

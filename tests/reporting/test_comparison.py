@@ -76,12 +76,12 @@ def rows_of(folder: Path) -> list[dict[str, str]]:
 
 @pytest.fixture
 def table(runs: dict[str, Path], tmp_path: Path) -> Path:
-    code, said = compared([runs["mean"], runs["median"]], tmp_path)
-    assert code == 0, said
+    code, output = compared([runs["mean"], runs["median"]], tmp_path)
+    assert code == 0, output
     return tmp_path
 
 
-def test_the_table_holds_what_the_reports_hold(runs: dict[str, Path], table: Path) -> None:
+def test_the_table_has_the_figures_of_the_reports(runs: dict[str, Path], table: Path) -> None:
     rows = rows_of(table)
     for name in ("mean", "median"):
         report = json.loads((runs[name] / "report.json").read_text())
@@ -103,7 +103,7 @@ def test_the_table_holds_what_the_reports_hold(runs: dict[str, Path], table: Pat
     assert {row["run"] for row in rows} == {"mean", "median", "Each hospital alone"}
 
 
-def test_the_markdown_tells_what_differs_and_shows_what_was_drawn(table: Path) -> None:
+def test_the_markdown_lists_differing_settings_and_shows_the_plots(table: Path) -> None:
     text = (table / "comparison.md").read_text()
     assert "| `strategy.name` | `fedavg` | `fedmedian` |" in text
     assert "cache" not in text.split("## How")[0]
@@ -126,10 +126,10 @@ def test_the_latex_has_as_many_cells_in_every_row(table: Path) -> None:
     assert not any(re.search(r"(?<!\\)[%_#]", row) for row in rows)
 
 
-def test_runs_over_other_data_are_refused(runs: dict[str, Path], tmp_path: Path) -> None:
-    code, said = compared([runs["mean"], runs["drawn"]], tmp_path)
+def test_runs_over_different_data_are_refused(runs: dict[str, Path], tmp_path: Path) -> None:
+    code, output = compared([runs["mean"], runs["drawn"]], tmp_path)
     assert code == 1
-    assert "runs must be of the same photographs and grades" in said
+    assert "runs must be of the same photographs and grades" in output
     assert not list(tmp_path.iterdir())
 
 
@@ -144,12 +144,12 @@ SECRET = (
 REFUSED = {"strategy=krum": "2 problems in the data:\n  /ward/7/patient.png", "seed=1": "/ward/7 must be a folder"}
 
 
-def test_nothing_tells_where_things_lie(runs: dict[str, Path], tmp_path: Path) -> None:
+def test_no_table_contains_a_path(runs: dict[str, Path], tmp_path: Path) -> None:
     cells = {("strategy=fedavg", "seed=0"): runs["mean"], ("strategy=krum", "seed=1"): runs["median"]}
     one, other = swept(tmp_path, cells)
     chosen(one, *Run(one).choices, *SECRET)
-    code, said = compared([one, other], tmp_path / "compared")
-    assert code == 0, said
+    code, output = compared([one, other], tmp_path / "compared")
+    assert code == 0, output
     chosen(other, *Run(other).choices, *SECRET)
     write_sweep([one, other], REFUSED, tmp_path / "swept")
     folders = (tmp_path / "compared", tmp_path / "swept")
@@ -177,7 +177,7 @@ def test_swept_paths_and_folders_of_one_name_are_numbered(runs: dict[str, Path],
     assert "| run 2 | " in (tmp_path / "compared" / "comparison.md").read_text()
 
 
-def test_a_sweep_over_data_or_with_a_refusal_has_its_table(runs: dict[str, Path], tmp_path: Path) -> None:
+def test_a_sweep_over_data_with_a_failed_run_has_a_table(runs: dict[str, Path], tmp_path: Path) -> None:
     folders = swept(tmp_path, {("data.seed=0", "seed=3"): runs["mean"], ("data.seed=1", "seed=3"): runs["drawn"]})
     text = write_sweep(folders, {"data.seed=2 seed=3": "no patients"}, tmp_path / "table").read_text()
     assert "Not paired: " in text
@@ -185,7 +185,7 @@ def test_a_sweep_over_data_or_with_a_refusal_has_its_table(runs: dict[str, Path]
     assert "- `data.seed=2`: no patients" in text
 
 
-def test_a_sweep_in_which_auroc_is_undefined_has_its_grid(runs: dict[str, Path], tmp_path: Path) -> None:
+def test_a_sweep_with_undefined_auroc_has_a_grid(runs: dict[str, Path], tmp_path: Path) -> None:
     cells = {(f"strategy={s}", f"seed={i}"): runs["mean"] for s in ("fedavg", "krum") for i in (0, 1)}
     folders = swept(tmp_path, cells)
     for folder in folders:
@@ -200,33 +200,35 @@ def test_a_sweep_in_which_auroc_is_undefined_has_its_grid(runs: dict[str, Path],
 
 
 def test_a_run_is_not_compared_with_itself(runs: dict[str, Path], tmp_path: Path) -> None:
-    code, said = compared([runs["mean"], runs["median"], runs["mean"] / ".." / "mean"], tmp_path / "out")
+    code, output = compared([runs["mean"], runs["median"], runs["mean"] / ".." / "mean"], tmp_path / "out")
     assert code == 1
-    assert "runs must be different ones" in said
+    assert "runs must be different ones" in output
 
 
-def test_a_folder_that_is_no_run_is_named(runs: dict[str, Path], tmp_path: Path) -> None:
-    code, said = compared([runs["mean"], tmp_path], tmp_path / "out")
+def test_a_folder_without_a_run_is_named_in_the_error(runs: dict[str, Path], tmp_path: Path) -> None:
+    code, output = compared([runs["mean"], tmp_path], tmp_path / "out")
     assert code == 1
-    assert f"{tmp_path} must be the folder of a finished run" in said.replace("\n", "")
+    assert f"{tmp_path} must be the folder of a finished run" in output.replace("\n", "")
 
 
 @pytest.mark.parametrize("file", ["report.json", "tested.safetensors", "rounds.jsonl", "config.yaml"])
-def test_a_damaged_file_is_named(file: str, runs: dict[str, Path], tmp_path: Path) -> None:
+def test_a_damaged_file_is_named_in_the_error(file: str, runs: dict[str, Path], tmp_path: Path) -> None:
     damaged = shutil.copytree(runs["median"], tmp_path / "damaged")
     (damaged / file).write_text('{"cut short')
-    code, said = compared([runs["mean"], damaged], tmp_path / "out")
+    code, output = compared([runs["mean"], damaged], tmp_path / "out")
     assert code == 1
-    assert f"{damaged / file} must be as its run wrote it" in said.replace("\n", "")
+    assert f"{damaged / file} must be as its run wrote it" in output.replace("\n", "")
 
 
 @pytest.mark.parametrize(
     ("other", "why"),
     [("more", "more with another number of seeds than mean"), ("dealt", "dealt with other patients tested, or other")],
 )
-def test_runs_that_cannot_be_paired_say_why(other: str, why: str, runs: dict[str, Path], tmp_path: Path) -> None:
-    code, said = compared([runs["mean"], runs[other]], tmp_path)
-    assert code == 0, said
+def test_the_table_of_unpaired_runs_gives_the_reason(
+    other: str, why: str, runs: dict[str, Path], tmp_path: Path
+) -> None:
+    code, output = compared([runs["mean"], runs[other]], tmp_path)
+    assert code == 0, output
     text = (tmp_path / "comparison.md").read_text()
     assert "Not paired" in text
     assert why in text
@@ -234,7 +236,7 @@ def test_runs_that_cannot_be_paired_say_why(other: str, why: str, runs: dict[str
     assert all(row["holm"] == "" for row in rows_of(tmp_path))
 
 
-def test_the_hospital_that_was_absent_stands_in_bold(runs: dict[str, Path], tmp_path: Path) -> None:
+def test_an_absent_hospital_is_bold(runs: dict[str, Path], tmp_path: Path) -> None:
     without = shutil.copytree(runs["median"], tmp_path / "without")
     report = json.loads((without / "report.json").read_text())
     report["sites"]["north"]["absent"] = True
@@ -247,13 +249,13 @@ def test_the_hospital_that_was_absent_stands_in_bold(runs: dict[str, Path], tmp_
     assert bold[0].count("**") == 2
 
 
-def test_a_run_alone_is_compared_with_its_baselines(runs: dict[str, Path], tmp_path: Path) -> None:
+def test_a_single_run_is_compared_with_its_baselines(runs: dict[str, Path], tmp_path: Path) -> None:
     assert compared([runs["mean"]], tmp_path)[0] == 0
     rows = {row["run"] for row in rows_of(tmp_path)}
     assert rows == {"Federated", "Each hospital alone"}
 
 
-def test_a_run_is_named_by_what_was_chosen_for_it_alone(runs: dict[str, Path]) -> None:
+def test_a_run_is_named_by_the_choices_that_only_it_has(runs: dict[str, Path]) -> None:
     mean, median = Run(runs["mean"]), Run(runs["median"])
     assert names([mean, median]) == ["mean", "median"]
     chosen(runs["mean"], "experiment=quick", "strategy=fedavg", "partition.alpha=0.1", "folder=a")
@@ -279,13 +281,13 @@ def test_a_sweep_of_two_choices_is_a_grid(runs: dict[str, Path], tmp_path: Path)
     text = written.read_text()
     assert "| fedavg | " in text
     assert "- `strategy=bulyan`: too few hospitals" in text
-    found = grid([Run(folder) for folder in folders])
-    assert found is not None
-    assert (found.choices, found.rows, found.columns) == (("strategy", "faults"), ["fedavg", "krum"], ["none", "crash"])
-    values = found.values("mean_of_sites")
+    table = grid([Run(folder) for folder in folders])
+    assert table is not None
+    assert (table.choices, table.rows, table.columns) == (("strategy", "faults"), ["fedavg", "krum"], ["none", "crash"])
+    values = table.values("mean_of_sites")
     assert values.shape == (2, 2)
     np.testing.assert_array_equal(values[0], values[1])
-    cell = found.cells["fedavg", "crash"]["mean_of_sites"]
+    cell = table.cells["fedavg", "crash"]["mean_of_sites"]
     assert cell["difference"]["value"] == pytest.approx(values[0, 1] - values[0, 0])
     assert (tmp_path / "table" / "grid.png").exists()
 
@@ -299,24 +301,26 @@ def swept(tmp_path: Path, cells: dict[tuple[str, str], Path]) -> list[Path]:
     return folders
 
 
-def test_rows_of_a_grid_are_the_choice_that_changes_who_is_tested(runs: dict[str, Path], tmp_path: Path) -> None:
+def test_the_rows_of_a_grid_are_the_choice_that_changes_the_tested_patients(
+    runs: dict[str, Path], tmp_path: Path
+) -> None:
     cells = {
         (strategy, f"seed={seed}"): runs[name]
         for seed, name in enumerate(("mean", "dealt"))
         for strategy in ("strategy=fedavg", "strategy=fedprox")
     }
-    found = grid([Run(folder) for folder in swept(tmp_path, cells)])
-    assert found is not None
-    assert found.choices == ("seed", "strategy")
-    assert found.cells["1", "fedprox"]["mean_of_sites"]["difference"]["value"] == 0
-    table = write_sweep([tmp_path / "-".join(choices) for choices in cells], {}, tmp_path / "table")
-    with (table.parent / "grid.csv").open(newline="") as file:
-        told = {(row["seed"], row["strategy"], row["of"]): (row["p"], row["holm"]) for row in csv.DictReader(file)}
-    assert told["1", "fedprox", "mean of hospitals"] == ("1.00000", "1.00000")
-    assert told["1", "fedavg", "mean of hospitals"] == ("", "")
+    table = grid([Run(folder) for folder in swept(tmp_path, cells)])
+    assert table is not None
+    assert table.choices == ("seed", "strategy")
+    assert table.cells["1", "fedprox"]["mean_of_sites"]["difference"]["value"] == 0
+    written = write_sweep([tmp_path / "-".join(choices) for choices in cells], {}, tmp_path / "table")
+    with (written.parent / "grid.csv").open(newline="") as file:
+        p_values = {(row["seed"], row["strategy"], row["of"]): (row["p"], row["holm"]) for row in csv.DictReader(file)}
+    assert p_values["1", "fedprox", "mean of hospitals"] == ("1.00000", "1.00000")
+    assert p_values["1", "fedavg", "mean of hospitals"] == ("", "")
 
 
-def test_a_grid_of_what_cannot_be_compared_says_so(runs: dict[str, Path], tmp_path: Path) -> None:
+def test_a_grid_of_runs_over_different_data_gives_the_reason(runs: dict[str, Path], tmp_path: Path) -> None:
     cells = {
         ("data.seed=0", "partition=by_source"): runs["mean"],
         ("data.seed=0", "partition=iid"): runs["dealt"],
@@ -332,8 +336,8 @@ def test_ranks_and_their_critical_difference(runs: dict[str, Path]) -> None:
     assert critical_difference(4, 14) == pytest.approx(1.25, abs=0.005)
     assert critical_difference(3, 10) == pytest.approx(2.343 * np.sqrt(3 * 4 / 60), abs=0.001)
     comparison = Comparison([Run(runs["mean"]), Run(runs["median"])], ["mean", "median"])
-    found = ranks(comparison, "referable_auroc")
-    assert found is not None
+    mean_ranks = ranks(comparison, "referable_auroc")
+    assert mean_ranks is not None
     values = np.array(
         [
             [row.scores["sites"][site]["referable_auroc"]["value"] for site in comparison.sites]
@@ -341,16 +345,16 @@ def test_ranks_and_their_critical_difference(runs: dict[str, Path]) -> None:
         ]
     )
     expected = rankdata(-values, axis=0).mean(axis=1)
-    assert list(found.values()) == pytest.approx(expected.tolist())
-    assert sum(found.values()) == pytest.approx(3 * 4 / 2)
+    assert list(mean_ranks.values()) == pytest.approx(expected.tolist())
+    assert sum(mean_ranks.values()) == pytest.approx(3 * 4 / 2)
 
 
-def test_groups_that_are_not_told_apart_are_the_longest() -> None:
+def test_groups_of_similar_ranks_are_the_longest() -> None:
     assert _groups([1.0, 1.5, 2.4, 3.0], 1.0) == [(0, 1), (1, 2), (2, 3)]
     assert _groups([1.0, 1.2, 1.4], 5) == [(0, 2)]
     assert _groups([1.0, 3.0], 1) == []
 
 
-def test_settings_that_differ_leave_out_where_things_lie(runs: dict[str, Path]) -> None:
-    found = differing([Run(runs["mean"]), Run(runs["median"])])
-    assert set(found) == {"strategy.name", "baselines"}
+def test_differing_settings_contain_no_paths(runs: dict[str, Path]) -> None:
+    settings = differing([Run(runs["mean"]), Run(runs["median"])])
+    assert set(settings) == {"strategy.name", "baselines"}

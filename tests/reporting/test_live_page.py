@@ -23,7 +23,7 @@ def report(round: int, auroc: float | None, **what: object) -> RoundReport:
     return RoundReport(round=round, ended="", metrics={"referable_auroc": auroc}, **what)  # type: ignore[arg-type]
 
 
-def test_the_page_tells_rounds_time_left_course_and_every_site() -> None:
+def test_the_page_shows_rounds_time_left_learning_curve_and_every_site() -> None:
     clock = iter([0.0, 30.0])
     page = LivePage(now=lambda: next(clock))
     page.begin("rounds")
@@ -41,7 +41,7 @@ def test_the_page_tells_rounds_time_left_course_and_every_site() -> None:
     assert "… aravind" in text
 
 
-def test_many_sites_do_not_push_the_page_off_the_terminal() -> None:
+def test_many_sites_fit_on_the_terminal() -> None:
     page = LivePage()
     page.begin("rounds")
     names = tuple(f"site-{i:03}" for i in range(200))
@@ -63,7 +63,7 @@ def test_a_sparkline_is_as_long_as_its_scores_and_as_high_as_its_best(scores: li
         assert line[scores.index(min(defined))] == BLOCKS[0]
 
 
-def test_on_a_terminal_there_is_a_page_and_no_line_for_a_round() -> None:
+def test_a_terminal_gets_a_page_and_no_line_for_a_round() -> None:
     program = """
 from teledx_fed.core.reports import RoundReport
 from teledx_fed.reporting.progress import TerminalReporter
@@ -77,13 +77,13 @@ with TerminalReporter() as reporter:
     process = subprocess.Popen([sys.executable, "-c", program], stderr=theirs, env=environment)
     process.wait(timeout=60)
     os.close(theirs)
-    told = b""
+    output = b""
     while True:
         try:
-            told += os.read(ours, 65536)
+            output += os.read(ours, 65536)
         except OSError:
             break
     os.close(ours)
-    assert "north" in told.decode()
-    assert "0.750, best 0.750" in told.decode()
-    assert "accepted north" not in told.decode()
+    assert "north" in output.decode()
+    assert "0.750, best 0.750" in output.decode()
+    assert "accepted north" not in output.decode()

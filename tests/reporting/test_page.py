@@ -55,9 +55,9 @@ class Page(HTMLParser):
 
 
 def page(folder: Path, run: dict[str, object]) -> Page:
-    seen = Page(write_page(write_run(folder, run)).read_text("utf-8"))
-    assert seen.open == []
-    return seen
+    parsed = Page(write_page(write_run(folder, run)).read_text("utf-8"))
+    assert parsed.open == []
+    return parsed
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Page:
     return page(tmp_path_factory.mktemp("run"), run)
 
 
-def test_a_full_run_is_told_from_verdict_to_footer(full: Page) -> None:
+def test_the_page_of_a_full_run_has_all_sections(full: Page) -> None:
     assert (
         "Federated referable AUROC 0.91 (0.88–0.94), mean of 4 hospitals; "
         "0.05 (0.02–0.08) above each hospital alone on average; "
@@ -103,7 +103,7 @@ def test_each_hospital_and_model_has_its_numbers(full: Page) -> None:
     assert ["aravind", "0", "61", "130", "123", "30"] in full.rows
 
 
-def test_both_operating_points_of_each_hospital_are_told_in_counts(full: Page) -> None:
+def test_both_operating_points_of_each_hospital_have_counts(full: Page) -> None:
     urgent = [row for row in full.rows if row[0].endswith(" urgent")]
     assert [row[0] for row in urgent] == [f"{site} urgent" for site in SITES]
     assert urgent[0][1:4] == ["0.90 (0.80–1.00) 18 of 20", "0.95 (0.85–1.00) 95 of 100", "0.78 (0.68–0.88) 18 of 23"]
@@ -113,12 +113,12 @@ def test_both_operating_points_of_each_hospital_are_told_in_counts(full: Page) -
     assert ["messidor2_a", "0.95 (0.85–1.00) 95 of 100", "120", "0.95 (0.85–1.00) 95 of 100", "–"] in full.rows
 
 
-def test_every_interval_of_a_hospital_says_how_its_patients_are_known(full: Page) -> None:
-    for site, known in zip(SITES, ("given", "partly inferred", "unknown", "given"), strict=True):
+def test_intervals_of_a_hospital_show_how_its_patients_are_identified(full: Page) -> None:
+    for site, identified in zip(SITES, ("given", "partly inferred", "unknown", "given"), strict=True):
         # two metrics in bars and against three baselines, two tables of every metric
-        assert full.text.count(f"(patients {known})") >= 2 + 6 + 2
-        assert f"{site} (patients {known})" in full.text
-        assert f"{site} {known}" in full.text
+        assert full.text.count(f"(patients {identified})") >= 2 + 6 + 2
+        assert f"{site} (patients {identified})" in full.text
+        assert f"{site} {identified}" in full.text
 
 
 def test_the_page_needs_no_other_file_and_no_script(full: Page) -> None:
@@ -126,15 +126,15 @@ def test_the_page_needs_no_other_file_and_no_script(full: Page) -> None:
     assert all(address.startswith("#") for address in full.addresses)
 
 
-def test_foreign_text_is_shown_and_never_obeyed(tmp_path: Path) -> None:
+def test_html_in_a_name_or_reason_is_escaped(tmp_path: Path) -> None:
     hostile = '<script>alert("$x_{")</script>'
     run = report((hostile, "東京"), ("local",))
     run["refused"]["東京"] = {"1": "<img src=http://elsewhere>"}
-    seen = page(tmp_path, run)
-    assert "script" not in seen.tags
-    assert "img" not in seen.tags
-    assert hostile in seen.text
-    assert "<img src=http://elsewhere>" in seen.text
+    parsed = page(tmp_path, run)
+    assert "script" not in parsed.tags
+    assert "img" not in parsed.tags
+    assert hostile in parsed.text
+    assert "<img src=http://elsewhere>" in parsed.text
 
 
 def test_an_undefined_metric_is_a_dash(tmp_path: Path) -> None:
@@ -143,14 +143,14 @@ def test_an_undefined_metric_is_a_dash(tmp_path: Path) -> None:
     run["federated"]["sites"]["eyepacs"]["referable_auroc"] = None
     run["differences"]["local"]["sites"]["eyepacs"]["referable_auroc"] = None
     run["curves"]["federated"]["eyepacs"]["roc"] = {"false_positive_rate": [], "true_positive_rate": []}
-    seen = page(tmp_path, run)
-    assert ["Calibration slope", "–"] in [row[:2] for row in seen.rows]
+    parsed = page(tmp_path, run)
+    assert ["Calibration slope", "–"] in [row[:2] for row in parsed.rows]
     assert not re.search(r"\bnan\b", (tmp_path / "report.html").read_text("utf-8"), re.IGNORECASE)
     bars, forests, learning, roc, reliability = 2, 2, 2, 1, 2
-    assert seen.tags.count("svg") == bars + forests + learning + roc + reliability
+    assert parsed.tags.count("svg") == bars + forests + learning + roc + reliability
 
 
-def test_a_mean_over_some_of_the_hospitals_says_so(tmp_path: Path) -> None:
+def test_a_mean_over_some_of_the_hospitals_states_their_number(tmp_path: Path) -> None:
     run = report(SITES[:2], ())
     run["federated"]["mean_of_sites"]["referable_auroc"] = estimate(0.8) | {"sites": 1}
     assert "0.80 (0.77–0.83), mean of 1 of 2 hospitals" in page(tmp_path, run).text
@@ -159,24 +159,26 @@ def test_a_mean_over_some_of_the_hospitals_says_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "baselines", [("centralised",), *(pytest.param(b, marks=pytest.mark.slow) for b in ((), ("local", "ensemble")))]
 )
-def test_baselines_that_were_not_run_leave_no_trace(tmp_path: Path, baselines: tuple[str, ...]) -> None:
-    seen = page(tmp_path, report(SITES[:1], baselines))
-    assert ("Gain over the baselines" in seen.headings) == bool(baselines)
+def test_a_baseline_that_was_not_trained_is_not_on_the_page(tmp_path: Path, baselines: tuple[str, ...]) -> None:
+    parsed = page(tmp_path, report(SITES[:1], baselines))
+    assert ("Gain over the baselines" in parsed.headings) == bool(baselines)
     for baseline, title in (("ensemble", "Ensemble of the local models"), ("centralised", "All data in one place")):
-        assert (title in seen.text) == (baseline in baselines)
+        assert (title in parsed.text) == (baseline in baselines)
 
 
-def test_a_binary_head_has_no_grades_to_show(tmp_path: Path) -> None:
+def test_a_binary_head_has_no_metrics_of_grades(tmp_path: Path) -> None:
     run = report(SITES[:2], ("local",), head="seed")
     assert all(run["federated"]["mean_of_sites"][metric] is None for metric in GRADED)
-    seen = page(tmp_path, run)
-    assert "Confusion of grades" not in seen.headings
-    assert "QWK" not in seen.text
-    assert "Accuracy over five grades" not in seen.text
-    assert "Sensitivity" in seen.text
+    parsed = page(tmp_path, run)
+    assert "Confusion of grades" not in parsed.headings
+    assert "QWK" not in parsed.text
+    assert "Accuracy over five grades" not in parsed.text
+    assert "Sensitivity" in parsed.text
 
 
-def test_a_round_is_drawn_where_its_model_was_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scores_of_a_round_are_drawn_at_the_round_that_made_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     drawn = []
     monkeypatch.setattr(plots, "learning_curve", lambda *course: drawn.append(course) or "")
     run = report(SITES[:1], ())
@@ -192,15 +194,15 @@ def test_the_best_round_is_named(full: Page, tmp_path: Path) -> None:
     assert "best: the initial model" in page(tmp_path, run).text
 
 
-def test_a_quiet_run_says_that_nothing_was_set_aside(tmp_path: Path) -> None:
+def test_a_run_without_refusals_shows_that_nothing_was_set_aside(tmp_path: Path) -> None:
     quiet = {site: {} for site in SITES[:1]}
-    seen = page(tmp_path, report(SITES[:1], ()) | {"set_aside": quiet, "refused": quiet, "silent": quiet})
-    assert "None: no photograph was" in seen.text
-    assert "was refused" not in seen.text
-    assert "was silent" not in seen.text
+    parsed = page(tmp_path, report(SITES[:1], ()) | {"set_aside": quiet, "refused": quiet, "silent": quiet})
+    assert "None: no photograph was" in parsed.text
+    assert "was refused" not in parsed.text
+    assert "was silent" not in parsed.text
 
 
-def test_files_that_were_not_taken_and_patients_that_are_not_known_are_counted(full: Page) -> None:
+def test_skipped_files_and_photographs_without_a_patient_are_counted(full: Page) -> None:
     assert (
         "aravind, files that were left out: 12 .heic, 3 .txt (not a photograph that this program reads)." in full.text
     )
@@ -209,9 +211,9 @@ def test_files_that_were_not_taken_and_patients_that_are_not_known_are_counted(f
 
 def test_names_of_photographs_stay_out_of_the_page(tmp_path: Path) -> None:
     (tmp_path / "set_aside.csv").write_text("site,name,reason,detail\naravind,patient-7.png,bad,truncated\n")
-    seen = page(tmp_path, report(SITES[:1], ()))
-    assert "set_aside.csv" in seen.text
-    assert "patient-7" not in seen.text
+    parsed = page(tmp_path, report(SITES[:1], ()))
+    assert "set_aside.csv" in parsed.text
+    assert "patient-7" not in parsed.text
 
 
 @pytest.mark.slow
@@ -229,18 +231,18 @@ def test_a_report_of_another_version_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_faults_that_were_asked_for_stand_at_the_top(tmp_path: Path) -> None:
+def test_simulated_faults_are_at_the_top_of_the_page(tmp_path: Path) -> None:
     write_run(tmp_path, report())
     config = json.loads((tmp_path / "config.yaml").read_text())
-    asked = {"kinds": ["sign_flip"], "sites": ["harbour"], "first": 2, "share": 0.5}
-    (tmp_path / "config.yaml").write_text(json.dumps({**config, "faults": asked}))
+    faults = {"kinds": ["sign_flip"], "sites": ["harbour"], "first": 2, "share": 0.5}
+    (tmp_path / "config.yaml").write_text(json.dumps({**config, "faults": faults}))
     text = Page(write_page(tmp_path).read_text("utf-8")).text
     assert "Made to fail: sign flip at harbour with probability 0.5, from round 2 on" in text.replace(" .", ".")
     assert "Made to fail" not in page(tmp_path, report()).text
 
 
 @pytest.mark.slow
-def test_the_page_tells_the_settings_but_not_where_things_lie(tmp_path: Path) -> None:
+def test_the_page_shows_the_settings_without_paths(tmp_path: Path) -> None:
     text = page(tmp_path, report()).text
     assert "seed: 12345" in text
     assert "layout: eyepacs" in text
@@ -249,7 +251,7 @@ def test_the_page_tells_the_settings_but_not_where_things_lie(tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_a_run_of_several_folds_says_that_it_has_no_bundle_and_how_to_get_one(tmp_path: Path) -> None:
+def test_a_run_of_several_folds_explains_how_to_get_a_bundle(tmp_path: Path) -> None:
     run = report(SITES[:1], ())
     assert "No bundle" not in page(tmp_path, run).text
     run["parts"] = [run["parts"][0] | {"fold": fold, "name": ""} for fold in range(5)]
@@ -259,7 +261,7 @@ def test_a_run_of_several_folds_says_that_it_has_no_bundle_and_how_to_get_one(tm
 
 
 @pytest.mark.slow
-def test_hospitals_that_share_people_are_named_with_how_many(tmp_path: Path) -> None:
+def test_hospitals_with_the_same_people_are_named_with_a_count(tmp_path: Path) -> None:
     run = report(SITES[:2], ()) | {"shared": {"aravind and eyepacs": 12}}
     assert "aravind and eyepacs, 12 photographs set aside" in page(tmp_path, run).text
     assert "The same people" not in page(tmp_path, report(SITES[:2], ())).text

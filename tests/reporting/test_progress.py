@@ -20,14 +20,14 @@ REPORT = RoundReport(
 @pytest.fixture
 def lines(capsys: pytest.CaptureFixture[str]) -> Lines:
     def read() -> list[str]:
-        told = capsys.readouterr()
-        assert told.out == ""  # stdout is for the run folder's path alone
-        return told.err.splitlines()
+        printed = capsys.readouterr()
+        assert printed.out == ""  # stdout is for the run folder's path alone
+        return printed.err.splitlines()
 
     return read
 
 
-def test_a_round_is_one_line_whatever_a_site_wrote(lines: Lines) -> None:
+def test_a_round_is_one_line_even_if_a_reason_has_control_characters(lines: Lines) -> None:
     with TerminalReporter() as reporter:
         reporter.round(REPORT, 10)
     assert lines() == [
@@ -42,7 +42,7 @@ def test_the_report_past_the_last_round_is_of_the_last_model(lines: Lines) -> No
     assert lines()[0].startswith("last model: Referable AUROC 0.812")
 
 
-def test_a_long_phase_is_told_in_quarters(lines: Lines) -> None:
+def test_a_long_phase_prints_a_line_for_each_quarter(lines: Lines) -> None:
     with TerminalReporter() as reporter:
         reporter.phase("photographs")
         for done in range(1, 1001):
@@ -53,7 +53,7 @@ def test_a_long_phase_is_told_in_quarters(lines: Lines) -> None:
     assert lines() == ["photographs", *quarters, "test", "  1 of 1"]
 
 
-def test_an_empty_phase_is_no_error(lines: Lines) -> None:
+def test_an_empty_phase_prints_its_name(lines: Lines) -> None:
     with TerminalReporter() as reporter:
         reporter.phase("photographs")
         reporter.progress(0, 0)
@@ -74,7 +74,7 @@ def test_a_baseline_is_named_once_and_resumes_anywhere(lines: Lines) -> None:
     ]
 
 
-def test_a_failing_run_still_says_its_last_words(lines: Lines) -> None:
+def test_a_failing_run_still_prints_its_last_message(lines: Lines) -> None:
     def fail() -> None:
         with TerminalReporter() as reporter:
             reporter.message("before")

@@ -12,14 +12,14 @@ COUNTS = {
 
 
 def test_a_row_a_site_and_its_reasons_below() -> None:
-    told = table(
+    text = table(
         [
             Readiness("north", True, (), COUNTS),
             Readiness("south-east", False, ("it did not answer in time", "another reason")),
             Readiness("federation", True, ("1 of 2 sites are ready, 1 needed",)),
         ]
     )
-    assert told.splitlines() == [
+    assert text.splitlines() == [
         "site               patients  photographs  grades 0–4              oedema     ungradable  cameras",
         "north       go     100       200          100 / 20 / 60 / 0 / 20  10 of 100  15          canon 150, other 50",
         "south-east  no-go",
@@ -30,5 +30,5 @@ def test_a_row_a_site_and_its_reasons_below() -> None:
     ]
 
 
-def test_no_site_is_a_header_alone() -> None:
+def test_a_table_without_sites_is_a_header() -> None:
     assert table([]).startswith("site")
