@@ -33,7 +33,7 @@ def learning_curves(learned: Mapping[str, tuple[Course, Course]], title: str) ->
             axes.plot(x, y, dashes, color=colour, linewidth=1.4, label=name if axes is by_round else None)
     by_round.set(xlabel="after round", ylabel=f"{title}, validation")
     by_round.xaxis.set_major_locator(MaxNLocator(integer=True))
-    by_bytes.set_xlabel("after megabytes, up and down, of all hospitals")
+    by_bytes.set_xlabel("megabytes sent to and from all hospitals")
     for axes in (by_round, by_bytes):
         axes.grid(axis="y")
     figure.legend(loc="outside lower center", ncols=columns, frameon=False)
@@ -54,7 +54,8 @@ def critical_difference(ranks: Mapping[str, float], apart: float, title: str) ->
         x = len(ordered) + 0.35 + 0.18 * i
         axes.plot([x, x], [first - 0.2, last + 0.2], color=PALETTE["ink"], linewidth=2.5)
     axes.plot([1, min(1 + apart, len(ordered))], [-1, -1], "|-", color=PALETTE["muted"], markersize=8)
-    axes.text(1, -1.25, f"critical difference {apart:.2f}", size=8, color=PALETTE["muted"], va="bottom")
+    box = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+    axes.text(1, -1.25, f"critical difference {apart:.2f}", size=8, color=PALETTE["muted"], va="bottom", bbox=box)
     axes.set_yticks(range(len(ordered)), [name for name, _ in ordered])
     axes.set(xlim=(0.8, len(ordered) + 0.6 + 0.18 * len(groups)), ylim=(len(ordered) - 0.4, -1.9))
     axes.set_xlabel(f"mean rank by {title} (1 is the best)")

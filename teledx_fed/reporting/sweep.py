@@ -137,7 +137,7 @@ def _csv(table: Grid) -> str:
 
 def _markdown(table: Grid, refused: Mapping[str, str]) -> str:
     sections = [
-        "# A sweep",
+        "# Sweep of two choices",
         f"{METRICS[METRIC]}. Rows: {table.choices[0]}; columns: {table.choices[1]}. {_brackets(table)}",
         "![grid](grid.png)",
     ]

@@ -110,7 +110,10 @@ def _at(row: ModelRow, site: str, comparison: Comparison) -> str:
 
 def _table(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     metrics = [m for m in PRIMARY if any(row.scores["mean_of_sites"][m] for row in comparison.rows)]
-    heads = [h for m in metrics for h in (METRICS[m], f"{METRICS[m]}, worst hospital", f"minus {comparison.names[0]}")]
+    first = comparison.names[0]
+    heads = []
+    for title in (METRICS[metric] for metric in metrics):
+        heads += [title, f"{title} at the worst hospital", f"{title} minus {first}"]
     rows = [[row.name, *(cell for metric in metrics for cell in _cells(row, metric))] for row in comparison.rows]
     kept = [0, *(i for i in range(1, len(heads) + 1) if any(row[i] for row in rows))]
     return [["", *heads][i] for i in kept], [[row[i] for i in kept] for row in rows]
@@ -140,8 +143,8 @@ def _sections(comparison: Comparison, drawn: Sequence[str], refused: Mapping[str
             apart = critical_difference(len(comparison.rows), len(sites))
             p = number(friedman_p(comparison, name.removeprefix("ranks-")), ".2g")
             sections += [
-                f"Mean ranks over {len(sites)} hospitals; runs under one bar, less than {apart:.2f} apart, "
-                f"do not differ at 0.05 (Nemenyi); Friedman's p is {p}."
+                f"Mean ranks over {len(sites)} hospitals. A bar joins runs with ranks less than {apart:.2f} apart, "
+                f"which is not significant at 0.05 (Nemenyi). Friedman test: p {p}."
             ]
     sections += not_run(comparison.runs, refused)
     differing = comparison.differing

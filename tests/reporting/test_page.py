@@ -237,8 +237,8 @@ def test_simulated_faults_are_at_the_top_of_the_page(tmp_path: Path) -> None:
     faults = {"kinds": ["sign_flip"], "sites": ["harbour"], "first": 2, "share": 0.5}
     (tmp_path / "config.yaml").write_text(json.dumps({**config, "faults": faults}))
     text = Page(write_page(tmp_path).read_text("utf-8")).text
-    assert "Made to fail: sign flip at harbour with probability 0.5, from round 2 on" in text.replace(" .", ".")
-    assert "Made to fail" not in page(tmp_path, report()).text
+    assert "Simulated faults: sign flip at harbour with probability 0.5, from round 2 on" in text.replace(" .", ".")
+    assert "Simulated faults" not in page(tmp_path, report()).text
 
 
 @pytest.mark.slow
