@@ -78,11 +78,11 @@ class PlainAggregation:
         sent = [Message(content, dst_node_id=node, message_type=MessageType.TRAIN) for node in request.nodes]
         validate = partial(_validate, request)
         if not request.first:
-            return send_and_collect(grid, sent, request.nodes, settings, validate, collected.add)
+            return send_and_collect(grid, sent, request.nodes, settings.federation, validate, collected.add)
         make_folder(scratch)
         with TemporaryDirectory(dir=scratch, prefix="first_round_") as folder:
             buffer = UpdateBuffer(Path(folder), request.model.weights)
-            replies = send_and_collect(grid, sent, request.nodes, settings, validate, buffer.add)
+            replies = send_and_collect(grid, sent, request.nodes, settings.federation, validate, buffer.add)
             refused = buffer.too_far(settings.federation.norm_multiple)
             for site, update in buffer.read():
                 if site not in refused:

@@ -21,13 +21,10 @@ from teledx_fed.federation.messages import CONFIG, METRICS, PARAMETERS, values, 
 
 log = logging.getLogger(__name__)
 
-Forged = Callable[[RecordDict, Vector, Settings], None]
 
-
-def fault(site: str, round: int, settings: Settings) -> str | None:
+def fault(site: str, round: int, seed: int, faults: FaultSettings) -> str | None:
     """Return the kind of fault of a site in a round, or None; a repeated round has the same fault."""
-    faults = settings.faults
-    drawn = generator(settings.seed, site, round, "fault")
+    drawn = generator(seed, site, round, "fault")
     honest = drawn.random() >= faults.share or not faults.concerns(site, round)
     return None if honest else str(drawn.choice(faults.kinds))
 
@@ -75,15 +72,13 @@ class FaultyGrid(AnsweringGrid):
         sent = list(messages)
         kinds = {message.metadata.dst_node_id: self._fault(message) for message in sent}
         requests = {message.metadata.dst_node_id: message for message in sent}
-        crashed = [
-            Message(Error(CRASHED, "RuntimeError"), reply_to=requests[n]) for n in requests if kinds[n] == "crash"
-        ]
+        crashes = [request for node, request in requests.items() if kinds[node] == "crash"]
+        flips = [request for node, request in requests.items() if kinds[node] == "label_flip"]
+        others = [request for node, request in requests.items() if kinds[node] not in APART]
         replies: Iterable[Message] = chain(
-            crashed,
-            self._grid.send_and_receive([requests[n] for n in requests if kinds[n] not in APART], timeout=timeout),
-            self._flipped.send_and_receive(
-                [requests[n] for n in requests if kinds[n] == "label_flip"], timeout=timeout
-            ),
+            [Message(Error(CRASHED, "RuntimeError"), reply_to=request) for request in crashes],
+            self._grid.send_and_receive(others, timeout=timeout),
+            self._flipped.send_and_receive(flips, timeout=timeout),
         )
         if "little_is_enough" in kinds.values():
             replies = self._with_little_is_enough(list(replies), kinds)
@@ -94,18 +89,17 @@ class FaultyGrid(AnsweringGrid):
             return None
         names = {node.node_id: node.name for node in self._grid.get_nodes()}
         round = int(str(message.content.config_records[CONFIG]["round"]))
-        return fault(names[message.metadata.dst_node_id], round, self._settings)
+        return fault(names[message.metadata.dst_node_id], round, self._settings.seed, self._settings.faults)
 
     def _spoiled(
         self, replies: Iterable[Message], requests: Mapping[int, Message], kinds: Mapping[int, str | None]
     ) -> Iterator[Message]:
         for reply in replies:
             node = reply.metadata.src_node_id
-            kind, request = kinds[node], requests[node]
-            if kind == "straggle":
+            if kinds[node] == "straggle":
                 continue
-            if kind in FORGERIES and not reply.has_error():
-                FORGERIES[kind](reply.content, _parameters(request.content), self._settings)
+            if not reply.has_error():
+                _forge(kinds[node], reply.content, requests[node].content, self._settings.federation.max_examples)
             yield reply
 
     def _with_little_is_enough(self, replies: list[Message], kinds: Mapping[int, str | None]) -> list[Message]:
@@ -137,40 +131,21 @@ def _send(content: RecordDict, parameters: Vector) -> None:
     content[PARAMETERS] = vector(np.asarray(parameters, dtype=np.float32), PARAMETERS)
 
 
-def _not_a_number(content: RecordDict, start: Vector, settings: Settings) -> None:
-    _send(content, np.append(_parameters(content)[:-1], np.nan))
-
-
-def _infinity(content: RecordDict, start: Vector, settings: Settings) -> None:
-    _send(content, np.append(_parameters(content)[:-1], np.inf))
-
-
-def _scale_attack(content: RecordDict, start: Vector, settings: Settings) -> None:
-    _send(content, start + 100 * (_parameters(content) - start))
-
-
-def _sign_flip(content: RecordDict, start: Vector, settings: Settings) -> None:
-    _send(content, 2 * start - _parameters(content))
-
-
-def _wrong_shape(content: RecordDict, start: Vector, settings: Settings) -> None:
-    _send(content, _parameters(content)[:-1])
-
-
-def _stale(content: RecordDict, start: Vector, settings: Settings) -> None:
-    content.metric_records[METRICS]["round"] = int(str(content.metric_records[METRICS]["round"])) - 1
-
-
-def _forged_count(content: RecordDict, start: Vector, settings: Settings) -> None:
-    content.metric_records[METRICS]["examples"] = settings.federation.max_examples
-
-
-FORGERIES: Mapping[str | None, Forged] = {
-    "not_a_number": _not_a_number,
-    "infinity": _infinity,
-    "scale_attack": _scale_attack,
-    "sign_flip": _sign_flip,
-    "wrong_shape": _wrong_shape,
-    "stale": _stale,
-    "forged_count": _forged_count,
+FORGED_PARAMETERS: Mapping[str | None, Callable[[Vector, Vector], Vector]] = {
+    "not_a_number": lambda honest, start: np.append(honest[:-1], np.nan),
+    "infinity": lambda honest, start: np.append(honest[:-1], np.inf),
+    "scale_attack": lambda honest, start: start + 100 * (honest - start),
+    "sign_flip": lambda honest, start: 2 * start - honest,
+    "wrong_shape": lambda honest, start: honest[:-1],
 }
+"""The parameters that a faulty site sends, from those of its honest update and those that it received."""
+
+
+def _forge(kind: str | None, content: RecordDict, request: RecordDict, max_examples: int) -> None:
+    if kind in FORGED_PARAMETERS:
+        _send(content, FORGED_PARAMETERS[kind](_parameters(content), _parameters(request)))
+    elif kind == "stale":
+        metrics = content.metric_records[METRICS]
+        metrics["round"] = int(str(metrics["round"])) - 1
+    elif kind == "forged_count":
+        content.metric_records[METRICS]["examples"] = max_examples

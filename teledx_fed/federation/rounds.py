@@ -50,7 +50,7 @@ def _round(
     round = progress.round + 1
     needed = strategy.needed_replies(strategy.max_byzantine)
     everyone = sampled(named_sites(grid), round, settings, needed)
-    declared, declaring = declarations(grid, everyone, progress.declared, settings)
+    declared, declaring = declarations(grid, everyone, progress.declared, settings.federation)
     progress = replace(progress, declared=declared)
     nodes = {node: name for node, name in everyone.items() if name in declared}
     model = GlobalModel(round, progress.weights, progress.trained_in)
@@ -60,8 +60,8 @@ def _round(
     collected = Collected(strategy.accumulator(model))
     request = RoundRequest(model, nodes, declared, spec, limits, first=not progress.norms)
     replies = aggregation.run(grid, request, collected, settings, scratch).beside(declaring)
-    enough = _enough(replies, settings, strategy.max_byzantine)
-    progress, metrics = choose(progress, collected.tables, settings, strategy.max_byzantine, void=not enough)
+    enough = _enough(replies, settings.federation.quorum, strategy.max_byzantine)
+    progress, metrics = choose(progress, collected.tables, settings.federation, strategy.max_byzantine, void=not enough)
     if enough and not progress.finished:
         weights, memory = strategy.step(progress.memory, collected.accumulator.aggregate())
         norms = (*progress.norms, _medians(collected.distances))
@@ -70,17 +70,17 @@ def _round(
     return replace(progress, round=round), replace(report, void=not enough)
 
 
-def _enough(replies: Replies, settings: Settings, max_byzantine: int) -> bool:
+def _enough(replies: Replies, quorum: int, max_byzantine: int) -> bool:
     """Return whether the round has a quorum. Sites with an invalid reply count, up to `max_byzantine` of them."""
     caught = min(replies.caught, max_byzantine)
-    return len(replies.accepted) > 0 and len(replies.accepted) + caught >= settings.federation.quorum
+    return len(replies.accepted) > 0 and len(replies.accepted) + caught >= quorum
 
 
 def _score_last(grid: Grid, progress: Progress, settings: Settings, max_byzantine: int) -> tuple[Progress, RoundReport]:
     began = time.monotonic()
     model = GlobalModel(progress.round, progress.weights, progress.trained_in)
     replies, tables = ask_for_scores(grid, model, "validation", settings, progress.declared)
-    progress, metrics = choose(progress, tables, settings, max_byzantine, void=False)
+    progress, metrics = choose(progress, tables, settings.federation, max_byzantine, void=False)
     report = _report(progress.round + 1, replies, metrics, time.monotonic() - began)
     return replace(progress, finished=True), report
 

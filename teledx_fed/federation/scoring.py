@@ -7,6 +7,7 @@ from statistics import fmean
 from flwr.app import Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
+from teledx_fed.config.federation import FederationSettings
 from teledx_fed.config.settings import Settings
 from teledx_fed.core.randomness import generator
 from teledx_fed.core.updates import GlobalModel, Tables
@@ -29,7 +30,7 @@ def ask_for_scores(
     The server refuses tables that count more eyes than the site declared. It first asks for missing declarations.
     """
     nodes = named_sites(grid)
-    declared, _ = declarations(grid, nodes, declared, settings)
+    declared, _ = declarations(grid, nodes, declared, settings.federation)
     content = wire.score_request(model, split)
     sent = [Message(content, dst_node_id=node, message_type=MessageType.EVALUATE) for node in nodes]
     tables: dict[str, Tables] = {}
@@ -38,7 +39,9 @@ def ask_for_scores(
         spec = scores_spec(settings.model.head, declared.get(site, 0), test=split == "test")
         return validate_tables(content, spec)
 
-    return send_and_collect(grid, sent, nodes, settings, validate, tables.__setitem__), dict(sorted(tables.items()))
+    return send_and_collect(grid, sent, nodes, settings.federation, validate, tables.__setitem__), dict(
+        sorted(tables.items())
+    )
 
 
 def scores_on_test(grid: Grid, progress: Progress, settings: Settings) -> dict[str, Estimate | None]:
@@ -55,7 +58,7 @@ def scores_on_test(grid: Grid, progress: Progress, settings: Settings) -> dict[s
 
 
 def choose(
-    progress: Progress, tables: Mapping[str, Tables], settings: Settings, max_byzantine: int, void: bool
+    progress: Progress, tables: Mapping[str, Tables], settings: FederationSettings, max_byzantine: int, void: bool
 ) -> tuple[Progress, Means]:
     """Score the current model; keep it if it is the best so far; finish after `patience` rounds without a better one.
 
@@ -63,13 +66,13 @@ def choose(
     is scored again, so the round does not count for `patience`.
     """
     metrics = {site: scores(table) for site, table in sorted(tables.items()) if table}
-    by = settings.federation.choose_by
+    by = settings.choose_by
     here = {site: value for site, values in metrics.items() if (value := values.get(by)) is not None}
-    fewest = max(1, settings.federation.quorum - max_byzantine)
+    fewest = max(1, settings.quorum - max_byzantine)
     sent = [tables[site] for site in sorted(tables)]
     current = Scored(progress.trained_in, progress.weights, here, add(sent), evidence_counts(sent))
     progress = _compared(progress, current, fewest, max(1, max_byzantine), void)
-    finished = 0 < settings.federation.patience <= progress.waited
+    finished = 0 < settings.patience <= progress.waited
     return replace(progress, finished=finished), _mean_of_sites(list(metrics.values()))
 
 

@@ -8,6 +8,7 @@ from typing import Self, TypeVar
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
+from teledx_fed.config.federation import FederationSettings
 from teledx_fed.config.settings import Settings
 from teledx_fed.core.errors import ConfigurationError
 from teledx_fed.core.randomness import generator
@@ -87,7 +88,7 @@ def send_and_collect(
     grid: Grid,
     sent: Sequence[Message],
     nodes: Mapping[int, str],
-    settings: Settings,
+    settings: FederationSettings,
     validate: Callable[[str, RecordDict], Valid | str],
     take: Callable[[str, Valid], None],
 ) -> Replies:
@@ -95,7 +96,7 @@ def send_and_collect(
     accepted: set[str] = set()
     refused: dict[str, str] = {}
     bytes_up = caught = 0
-    for message in grid.send_and_receive(sent, timeout=settings.federation.deadline_seconds):
+    for message in grid.send_and_receive(sent, timeout=settings.deadline_seconds):
         site = nodes.get(message.metadata.src_node_id)
         if site is None or site in accepted or site in refused:
             log.warning("dropped a reply from a node that got no message, or a second reply")

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
+from teledx_fed.config.data import PartitionSettings
+from teledx_fed.config.federation import FederationSettings
 from teledx_fed.config.settings import Settings
 from teledx_fed.core.examples import Identification, SetAsideReason
 from teledx_fed.core.reports import Counts, Readiness
@@ -23,7 +25,7 @@ MOST_SMALL = 0.5
 
 
 def ask_for_statistics(
-    grid: Grid, settings: Settings, nodes: Mapping[int, str] | None = None
+    grid: Grid, settings: FederationSettings, nodes: Mapping[int, str] | None = None
 ) -> tuple[Replies, dict[str, Tables]]:
     """Ask `nodes`, or every site, for the summary of its data; return the replies, and the tables of each site."""
     nodes = named_sites(grid) if nodes is None else nodes
@@ -31,13 +33,13 @@ def ask_for_statistics(
     tables: dict[str, Tables] = {}
 
     def validate(site: str, content: RecordDict) -> Tables | str:
-        return validate_tables(content, summary_spec(settings.federation.max_examples))
+        return validate_tables(content, summary_spec(settings.max_examples))
 
     return send_and_collect(grid, sent, nodes, settings, validate, tables.__setitem__), dict(sorted(tables.items()))
 
 
 def declarations(
-    grid: Grid, nodes: Mapping[int, str], declared: Mapping[str, int], settings: Settings
+    grid: Grid, nodes: Mapping[int, str], declared: Mapping[str, int], settings: FederationSettings
 ) -> tuple[dict[str, int], Replies]:
     """Ask those of `nodes` without a declaration for their number of photographs.
 
@@ -78,7 +80,8 @@ def _heaviest(sites: Sequence[Readiness], settings: Settings) -> list[str]:
 
 
 def _of_site(name: str, counts: Counts, settings: Settings) -> Readiness:
-    checks = (_patients(counts), *_referable(counts, settings), _gradable(counts), _large(counts, settings))
+    size = settings.data.image_size
+    checks = (_patients(counts), *_referable(counts, settings.partition), _gradable(counts), _large(counts, size))
     against = tuple(filter(None, checks))
     warnings = tuple(filter(None, [_identification(counts)]))
     return Readiness(name, not against, against + warnings, counts)
@@ -89,9 +92,9 @@ def _patients(counts: Counts) -> str | None:
     return f"{LEAST_PATIENTS} patients are needed, it has {patients}" if patients < LEAST_PATIENTS else None
 
 
-def _referable(counts: Counts, settings: Settings) -> list[str]:
+def _referable(counts: Counts, partition: PartitionSettings) -> list[str]:
     referable = sum(count for grade, count in counts["grades"].items() if int(grade) >= 2)
-    shares = {"validate": settings.partition.validation, "test": settings.partition.test}
+    shares = {"validate": partition.validation, "test": partition.test}
     needed = f"{LEAST_REFERABLE} referable photographs are needed to"
     return [
         f"{needed} {use} on, {share:g} of {referable} is {share * referable:g}"
@@ -106,9 +109,9 @@ def _gradable(counts: Counts) -> str | None:
     return f"at most {MOST_UNGRADABLE:.0%} may be ungradable, {share:.0%} are" if share > MOST_UNGRADABLE else None
 
 
-def _large(counts: Counts, settings: Settings) -> str | None:
+def _large(counts: Counts, size: int) -> str | None:
     """Return a reason if too many photographs are too small. A bin that contains the size counts as large enough."""
-    size, sides = settings.data.image_size, list(counts["sides"].values())
+    sides = list(counts["sides"].values())
     small = sum(count for count, end in zip(sides, SIDES[1:], strict=False) if end <= size)
     share = small / max(sum(sides), 1)
     return f"at most {MOST_SMALL:.0%} may be smaller than {size} px, {share:.0%} are" if share > MOST_SMALL else None

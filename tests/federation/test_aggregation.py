@@ -40,7 +40,7 @@ class TwoPhases:
     def run(
         self, grid: Grid, request: RoundRequest, collected: Collected, settings: Settings, scratch: Path
     ) -> Replies:
-        replies, _ = ask_for_statistics(grid, settings, request.nodes)
+        replies, _ = ask_for_statistics(grid, settings.federation, request.nodes)
         self.first_phase.append(replies.accepted)
         collected.accumulator = Halved(collected.accumulator, request.model.weights)
         return PlainAggregation().run(grid, request, collected, settings, scratch)

@@ -151,11 +151,19 @@ def test_one_site_that_lies_about_its_scores_does_not_choose_the_best_round(
     earlier = Scored(1, START, dict.fromkeys(NAMES, 0.7))
     progress = replace(begin(START), round=2, trained_in=2, best=earlier)
     after, _ = choose(
-        progress, {"east": scored(0.8), "west": scored(0.8), "north": scored(0.0)}, settings, tolerated, void=False
+        progress,
+        {"east": scored(0.8), "west": scored(0.8), "north": scored(0.0)},
+        settings.federation,
+        tolerated,
+        void=False,
     )
     assert after.best.round == 2
     worse, _ = choose(
-        progress, {"east": scored(0.6), "west": scored(0.6), "north": scored(1.0)}, settings, tolerated, void=False
+        progress,
+        {"east": scored(0.6), "west": scored(0.6), "north": scored(1.0)},
+        settings.federation,
+        tolerated,
+        void=False,
     )
     assert worse.best.round == 1
 

@@ -85,7 +85,7 @@ def test_what_gets_through_moves_the_model(run: Run, tmp_path: Path) -> None:
 def test_faults_are_drawn_from_seed_site_and_round(tiny_settings: Callable[..., Settings]) -> None:
     def plan(**overrides: object) -> list[str | None]:
         settings = tiny_settings(faults__kinds=["crash", "not_a_number"], **overrides)
-        return [fault(site, round, settings) for site in NAMES for round in range(1, 101)]
+        return [fault(site, round, settings.seed, settings.faults) for site in NAMES for round in range(1, 101)]
 
     drawn = plan(faults__share=0.3)
     assert drawn == plan(faults__share=0.3)

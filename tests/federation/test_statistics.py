@@ -41,7 +41,7 @@ def ask(
         def spoiled(message: Message, context: Context) -> Message:
             return spoil.get(str(context.node_config["site"]), lambda reply: reply)(app(message, context))
 
-        return ask_for_statistics(InProcessGrid([spoiled], list(hospitals)), settings)  # type: ignore[list-item]
+        return ask_for_statistics(InProcessGrid([spoiled], list(hospitals)), settings.federation)  # type: ignore[list-item]
 
     return ask
 

@@ -43,6 +43,6 @@ def conduct(grid: Grid, request: RunRequest, directory: ServerDirectory) -> None
 
 def _ready(grid: NetworkGrid, settings: Settings) -> list[Readiness]:
     """Return each site's readiness, and last that of all together."""
-    replies, tables = ask_for_statistics(grid, settings)
+    replies, tables = ask_for_statistics(grid, settings.federation)
     sites = readiness(replies, tables, settings)
     return [*sites, together(sites, settings)]
