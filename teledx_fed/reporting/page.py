@@ -14,15 +14,14 @@ from teledx_fed.core.formatting import duration, number, size
 from teledx_fed.evaluation.metrics import all_metrics
 from teledx_fed.reporting import plots, wording
 from teledx_fed.reporting.operating_points import basis_of
-from teledx_fed.reporting.runs import Run
+from teledx_fed.reporting.runs import Json, Run
 from teledx_fed.reporting.wording import MODELS
 
-HEADLINE = ("referable_auroc", "qwk", "sensitivity", "specificity")
+TABLE_METRICS = ("referable_auroc", "qwk", "sensitivity", "specificity")
 CHANCE = {"referable_auroc": 0.5, "qwk": 0.0}
 """The metrics with plots, and their values by chance."""
 MEAN, ALL = "Mean of hospitals", "All patients"
 
-Json = Mapping[str, Any]
 ScoresByPlace = Mapping[str, Mapping[str, Json]]
 """Metrics by place (a hospital, their mean, all patients), then by model."""
 
@@ -47,7 +46,7 @@ def write_page(folder: Path) -> Path:
         no_bundle=wording.no_bundle(len(report["parts"])) if settings.bundles else "",
         scores=scores,
         differences=differences,
-        headline=[metric for metric in HEADLINE if metric == HEADLINE[0] or _defined(scores, metric)],
+        headline=[metric for metric in TABLE_METRICS if metric == TABLE_METRICS[0] or _defined(scores, metric)],
         metrics=[metric for metric in titles if _defined(scores, metric)],
         METRICS=titles,
         FORMS={name: metrics[name].form if name in metrics else ".3f" for name in titles},
@@ -75,8 +74,7 @@ def _template() -> Any:
     )
     named = (number, size, duration, basis_of, wording.between)
     environment.filters.update({function.__name__: function for function in (any, *named)})
-    words = {"MEAN": MEAN, "ALL": ALL, "MODELS": MODELS, "PRIMARY": tuple(CHANCE)}
-    constants = words | {"PALETTE": plots.PALETTE}
+    constants = {"MEAN": MEAN, "ALL": ALL, "MODELS": MODELS, "PRIMARY": tuple(CHANCE), "PALETTE": plots.PALETTE}
     return environment.get_template("report.html.jinja", globals=constants)
 
 
@@ -153,7 +151,7 @@ def _curves(report: Json) -> Json:
     return {
         "confusion": {site: drawn["confusion"] for site, drawn in federated.items() if drawn["confusion"]},
         "roc": {
-            site: Markup(plots.roc(_rocs(curves, site), _operating_point(drawn["roc"])))
+            site: Markup(plots.roc(_rocs(curves, site), drawn["roc"]["operating_point"]))
             for site, drawn in federated.items()
             if drawn["roc"]["true_positive_rate"]
         },
@@ -167,8 +165,3 @@ def _curves(report: Json) -> Json:
 
 def _rocs(curves: Json, site: str) -> Json:
     return {model: curves[model][site]["roc"] for model in MODELS if site in curves.get(model, {})}
-
-
-def _operating_point(roc: Json) -> tuple[float, float] | None:
-    point = roc["operating_point"]
-    return (point["false_positive_rate"], point["true_positive_rate"]) if point else None

@@ -129,7 +129,7 @@ def mean_course(courses: Sequence[Course]) -> list[tuple[float, float]]:
 
 
 @mpl.rc_context(STYLE)
-def roc(curves: Mapping[str, Mapping[str, Sequence[float]]], operating_point: tuple[float, float] | None) -> str:
+def roc(curves: Mapping[str, Mapping[str, Sequence[float]]], operating_point: Mapping[str, float] | None) -> str:
     """Draw ROC curves by model; the dot is the federated model's operating point."""
     figure, axes = _square("1 − specificity", "sensitivity")
     for model, curve in reversed(list(curves.items())):
@@ -141,7 +141,8 @@ def roc(curves: Mapping[str, Mapping[str, Sequence[float]]], operating_point: tu
             linewidth=2.2 if model == "federated" else 1.3,
         )
     if operating_point:
-        axes.plot(*operating_point, "o", color=PALETTE["federated"], markersize=8, clip_on=False)
+        point = operating_point["false_positive_rate"], operating_point["true_positive_rate"]
+        axes.plot(*point, "o", color=PALETTE["federated"], markersize=8, clip_on=False)
     return _svg(figure)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from teledx_fed.config.settings import Settings
 from teledx_fed.core.clock import Clock
-from teledx_fed.core.examples import Example, Site
+from teledx_fed.core.examples import Site
 from teledx_fed.core.files import write_text
 from teledx_fed.core.randomness import generator
 from teledx_fed.data.duplicates import label_noise
@@ -103,12 +103,8 @@ def _about(site: Site, settings: Settings) -> dict[str, Any]:
         "patients_known": str(site.patients),
         "patients_counted_alone": sum(not example.patient_known for example in everyone),
         "oedema_labelled": any(example.oedema is not None for example in everyone),
-        "prevalence": {"referable": _share(everyone)},
+        "prevalence": {"referable": sum(example.referable for example in everyone) / len(everyone)},
     }
-
-
-def _share(examples: Sequence[Example]) -> float:
-    return sum(example.referable for example in examples) / len(examples)
 
 
 def _too_few(evaluation: Evaluation) -> dict[str, dict[PatientKind, int]]:

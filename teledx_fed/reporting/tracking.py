@@ -12,7 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 from socket import gethostname
 from textwrap import shorten
-from typing import Any, Protocol
+from typing import Any
 from uuid import getnode
 
 from teledx_fed.config.loading import as_yaml, without_places
@@ -38,8 +38,8 @@ Scalar = tuple[str, float, int]
 log = logging.getLogger(__name__)
 
 
-class Tracker(Protocol):
-    """Records the rounds of all parts, then the report, or the error that ended the run."""
+class Tracker:
+    """Receives the rounds of all parts, then the report, or the error that ended the run; this one records nothing."""
 
     def round(self, part: str, report: RoundReport) -> None: ...
 
@@ -48,15 +48,7 @@ class Tracker(Protocol):
     def fail(self, error: BaseException) -> None: ...
 
 
-class NoTracker:
-    def round(self, part: str, report: RoundReport) -> None: ...
-
-    def end(self, report: Mapping[str, Any]) -> None: ...
-
-    def fail(self, error: BaseException) -> None: ...
-
-
-class TensorBoard:
+class TensorBoard(Tracker):
     """Event files in `tensorboard/`: a folder for the rounds of each part; test scores in the top folder."""
 
     def __init__(self, settings: Settings, folder: Path) -> None:
@@ -92,7 +84,7 @@ class TensorBoard:
         return self._writers[part]
 
 
-class MLflow:
+class MLflow(Tracker):
     """One MLflow run for a run folder; a resumed run continues it."""
 
     def __init__(self, settings: Settings, folder: Path) -> None:
@@ -173,7 +165,7 @@ class MLflow:
 
 
 TRACKERS: Mapping[str, Callable[[Settings, Path], Tracker]] = {
-    "none": lambda settings, folder: NoTracker(),
+    "none": lambda settings, folder: Tracker(),
     "tensorboard": TensorBoard,
     "mlflow": MLflow,
 }

@@ -30,7 +30,7 @@ def between(estimate: EstimateValues | None, form: str = ".2f") -> str:
 
 def too_few(report: Mapping[str, Any]) -> str:
     """Explain dashes: the kinds of patients of which a hospital tested too few; empty where there are none."""
-    lacking = {site: kinds for site, kinds in report.get("too_few", {}).items() if kinds}  # older reports have none
+    lacking = {site: kinds for site, kinds in report["too_few"].items() if kinds}
     if not lacking:
         return ""
     hospitals = "; ".join(

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from teledx_fed.config.settings import CHOICES
 from teledx_fed.core.reports import RoundReport
-from teledx_fed.deployment.server.overview import Overview, RunStanding, State
+from teledx_fed.deployment.server.overview import Overview, RunStanding, RunState
 from teledx_fed.deployment.server.web.page import render
 from teledx_fed.evaluation import test_predictions
 from teledx_fed.evaluation.cross_site import compare, curves, matrix
@@ -188,7 +188,7 @@ def test_rounds_without_some_of_their_scores(scores: list[dict[str, float | None
         assert all(value is not None for _, value, _ in tracking._round_scalars(line))
     Console(file=StringIO(), width=100).print(live)
     now = "2026-01-05T10:00:00+00:00"
-    run = RunStanding("a", State.RUNNING, "", len(lines), 5, now, scores[-1] if scores else {}, 0, 0)
+    run = RunStanding("a", RunState.RUNNING, "", len(lines), 5, now, scores[-1] if scores else {}, 0, 0)
     federation = Overview(now, True, 90, (run, run), lines, ())
     assert "None" not in render(federation)
 
