@@ -46,7 +46,7 @@ class TwoPhases:
         return PlainAggregation().run(grid, request, collected, settings, scratch)
 
 
-def test_an_aggregation_of_two_phases_takes_the_place_of_the_plain_one(
+def test_an_aggregation_of_two_phases_replaces_the_plain_one(
     tiny_settings: Callable[..., Settings], tiny_site: Callable[..., Site], tmp_path: Path
 ) -> None:
     settings = tiny_settings(federation__rounds=1)

@@ -83,7 +83,7 @@ def run(
     ],
     ids=["a million examples", "validation eyes as examples", "a million perfect eyes", "a norm of 990"],
 )
-def test_an_absurd_claim_is_refused_and_leaves_the_model_of_the_others(
+def test_a_false_claim_is_refused_and_the_model_equals_one_without_that_site(
     spoil: Spoil, reason: str, run: Callable[..., tuple[Weights, RoundReport]]
 ) -> None:
     weights, report = run(spoil)
@@ -103,23 +103,23 @@ distances = st.lists(st.floats(0.01, 1000), min_size=3, max_size=9)
 
 
 @given(distances, st.integers(0, 8))
-def test_updates_of_the_first_round_are_bounded_by_their_median(moved: list[float], liar: int) -> None:
+def test_updates_of_the_first_round_are_bounded_by_their_median(norms: list[float], liar: int) -> None:
     """If honest norms differ by at most 10 times, one false norm does not make the server refuse an honest site."""
     multiple = 10.0
     buffer = UpdateBuffer(Path(), START)
-    buffer._updates = {f"site-{n}": valid(norm) for n, norm in enumerate(moved)}
+    buffer._updates = {f"site-{n}": valid(norm) for n, norm in enumerate(norms)}
     refused = buffer.too_far(multiple)
-    assert set(refused) == {f"site-{n}" for n, norm in enumerate(moved) if norm > multiple * float(np.median(moved))}
-    honest = [norm for n, norm in enumerate(moved) if n != liar % len(moved)]
+    assert set(refused) == {f"site-{n}" for n, norm in enumerate(norms) if norm > multiple * float(np.median(norms))}
+    honest = [norm for n, norm in enumerate(norms) if n != liar % len(norms)]
     if max(honest) <= multiple * min(honest):
-        assert set(refused) <= {f"site-{liar % len(moved)}"}
+        assert set(refused) <= {f"site-{liar % len(norms)}"}
 
 
 def valid(norm: float, weights: Weights = START) -> ValidUpdate:
     return ValidUpdate(LocalUpdate(1, weights, 10, 0, 0.5, {}), (norm, 0.0))
 
 
-def test_updates_wait_on_disk_and_come_back_whole(tmp_path: Path) -> None:
+def test_updates_of_the_first_round_are_read_back_from_disk_unchanged(tmp_path: Path) -> None:
     drawn = np.random.default_rng(0)
     sent = {
         name: Weights(drawn.standard_normal(6).astype("f4"), drawn.random(4).astype("f4"), LAYOUT) for name in NAMES
@@ -127,8 +127,8 @@ def test_updates_wait_on_disk_and_come_back_whole(tmp_path: Path) -> None:
     buffer = UpdateBuffer(tmp_path, START)
     for name, weights in sent.items():
         buffer.add(name, valid(1.0, weights))
-    assert all(held.update.weights is START for held in buffer._updates.values())
-    back = {name: found.update.weights for name, found in buffer.read()}
+    assert all(waiting.update.weights is START for waiting in buffer._updates.values())
+    back = {name: valid.update.weights for name, valid in buffer.read()}
     assert all(back[name].equal(weights) for name, weights in sent.items())
 
 
@@ -137,8 +137,8 @@ def scored(accuracy: float) -> Tables:
     examples = [Example(None, 4 * (n % 2), str(n)) for n in range(40)]  # type: ignore[arg-type]
     truth = np.arange(40) % 2
     called = np.where(np.arange(40) < 40 * accuracy, truth, 1 - truth)
-    found = predictions(examples, np.eye(5)[4 * called])
-    return table(found, found.referable_score >= 0.5, min_patients=1)
+    predicted = predictions(examples, np.eye(5)[4 * called])
+    return table(predicted, predicted.referable_score >= 0.5, min_patients=1)
 
 
 @pytest.mark.parametrize("strategy", ["fedavg", "fedmedian"])

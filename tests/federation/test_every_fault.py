@@ -37,14 +37,14 @@ def run(settings: Settings, sites: dict[str, Site], folder: Path) -> None:
 @pytest.fixture(scope="module")
 def context() -> ForkServerContext:
     """Fork processes from one that has imported all modules, so that each starts in 0.01 s."""
-    found = multiprocessing.get_context("forkserver")
-    found.set_forkserver_preload(["teledx_fed.federation.simulation", "teledx_fed.model.network", "torch"])
-    return found
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["teledx_fed.federation.simulation", "teledx_fed.model.network", "torch"])
+    return context
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_no_fault_ends_a_run_and_no_kill_shows(
+def test_a_killed_run_ends_with_the_same_weights_under_every_fault(
     strategy: str,
     context: ForkServerContext,
     tiny_settings: Callable[..., Settings],

@@ -66,7 +66,7 @@ def test_a_fault_is_refused_silent_or_gets_through(kind: str, run: Run) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", sorted(REFUSED | SILENT))
-def test_what_does_not_get_through_leaves_the_model_of_the_others(kind: str, run: Run, tmp_path: Path) -> None:
+def test_after_a_refused_fault_the_model_equals_one_without_that_site(kind: str, run: Run, tmp_path: Path) -> None:
     run(faults__kinds=[kind], faults__sites=["south"])
     spoiled = last_model(tmp_path)
     run([name for name in NAMES if name != "south"])
@@ -74,7 +74,7 @@ def test_what_does_not_get_through_leaves_the_model_of_the_others(kind: str, run
 
 
 @pytest.mark.slow
-def test_what_gets_through_moves_the_model(run: Run, tmp_path: Path) -> None:
+def test_an_accepted_fault_changes_the_model(run: Run, tmp_path: Path) -> None:
     models = set()
     for kind in [None, *(kind for kind in FAULTS if kind not in REFUSED | SILENT)]:
         run(faults__kinds=[kind] if kind else [], faults__sites=["south"])
@@ -128,8 +128,8 @@ def sent_by_the_last(
     kind: str, make: Callable[..., Settings], sent: Sequence[Sequence[float]], **overrides: object
 ) -> Iterable[float]:
     settings = make(faults__kinds=[kind], faults__sites=[str(len(sent) - 1)], **overrides)
-    found = Grids(settings, sent).ask([1, 1])
-    return found[max(found)].tolist()
+    updates = Grids(settings, sent).ask([1, 1])
+    return updates[max(updates)].tolist()
 
 
 def test_forgeries_by_hand(tiny_settings: Callable[..., Settings]) -> None:
@@ -147,7 +147,7 @@ def test_little_is_enough_by_hand(tiny_settings: Callable[..., Settings]) -> Non
 
 
 @pytest.mark.parametrize("sites", [[], ["east", "north", "south", "west"]])
-def test_little_is_enough_needs_others_to_hide_among(sites: list[str], run: Run) -> None:
+def test_little_is_enough_needs_two_honest_sites(sites: list[str], run: Run) -> None:
     with pytest.raises(ValueError, match=r"faults\.sites must leave two hospitals honest, .* got .*\. Name fewer\."):
         run(faults__kinds=["little_is_enough"], faults__sites=sites)
 
@@ -161,7 +161,7 @@ def test_a_hospital_that_crashes_keeps_nothing_of_the_round(run: Run, tmp_path: 
     assert all(kept.values())
 
 
-def test_flipped_labels_are_turned_round_in_training_alone(tiny_site: Callable[..., Site]) -> None:
+def test_labels_are_flipped_only_in_training(tiny_site: Callable[..., Site]) -> None:
     site = tiny_site("north", oedema=True)
     flipped = with_flipped_labels(site)
     assert [e.grade for e in flipped.shard.train] == [4 - e.grade for e in site.shard.train]
@@ -169,7 +169,7 @@ def test_flipped_labels_are_turned_round_in_training_alone(tiny_site: Callable[.
     assert (flipped.shard.validation, flipped.shard.test) == (site.shard.validation, site.shard.test)
 
 
-def test_a_fault_of_nobody_is_refused(run: Run) -> None:
+def test_a_fault_of_an_unknown_site_is_refused(run: Run) -> None:
     with pytest.raises(ValueError, match=r"faults\.sites must name hospitals among .*east.*, got \['atlantis'\]"):
         run(faults__kinds=["not_a_number"], faults__sites=["atlantis"])
 
@@ -184,12 +184,12 @@ def test_faults_run_in_one_process_without_compression(tiny_settings: Callable[.
         tiny_settings(faults__kinds=["not_a_number"], federation__compression="int8")
 
 
-def test_a_choice_for_every_fault() -> None:
+def test_conf_has_a_file_for_every_fault() -> None:
     assert set(FAULTS) < {file.stem for file in (CONF / "faults").glob("*.yaml")}
 
 
 @pytest.mark.slow
-def test_a_robust_strategy_goes_on_when_its_faulty_site_is_caught(run: Run, tmp_path: Path) -> None:
+def test_a_robust_strategy_continues_after_its_faulty_site_is_refused(run: Run, tmp_path: Path) -> None:
     """With one of five hospitals faulty, an invalid reply counts for the quorum; silence or an error does not."""
     settings = {"strategy__name": "multikrum", "federation__quorum": 5, "faults__sites": ["south"]}
     for kind, round in (("not_a_number", 2), ("drop_out", 0), ("crash", 0)):

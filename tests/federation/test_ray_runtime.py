@@ -39,7 +39,7 @@ TINY = [
 with_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install teledx-fed[ray]")
 
 
-def test_settings_travel_to_another_working_directory(
+def test_paths_in_settings_are_absolute_for_other_working_directories(
     tiny_settings: Callable[..., Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -53,7 +53,7 @@ def test_settings_travel_to_another_working_directory(
     assert there.model.file == str(tmp_path / "b0.safetensors")
 
 
-def test_without_ray_it_says_what_to_install(
+def test_without_ray_the_error_names_the_package_to_install(
     tiny_settings: Callable[..., Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
@@ -82,8 +82,8 @@ def simulation(folder: Path, *overrides: str, address: str | None = None) -> "It
 
 
 def finish(process: "subprocess.Popen[str]") -> None:
-    _, said = process.communicate(timeout=300)
-    assert process.returncode == 0, said
+    _, output = process.communicate(timeout=300)
+    assert process.returncode == 0, output
 
 
 def left(folder: Path) -> dict[str, object]:
@@ -112,13 +112,13 @@ def ray_node(*options: str) -> Iterator[None]:
     command = [str(Path(sys.executable).with_name("ray")), "start", "--block", "--num-cpus=1", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         assert process.stdout is not None
-        said = []
+        lines = []
         for line in process.stdout:
-            said.append(line)
+            lines.append(line)
             if "Ray runtime started" in line:
                 break
         else:
-            pytest.fail("".join(said))
+            pytest.fail("".join(lines))
         try:
             yield
         finally:
@@ -142,7 +142,7 @@ def two_ray_nodes() -> Iterator[str]:
 
 @with_ray
 @pytest.mark.slow
-def test_two_ray_nodes_give_the_bits_of_one_process(in_process: dict[str, object], tmp_path: Path) -> None:
+def test_two_ray_nodes_give_the_same_bits_as_one_process(in_process: dict[str, object], tmp_path: Path) -> None:
     """Each node has room for one site, and a round runs both sites at once, so the run uses both nodes."""
     folder = tmp_path / "run"
     with (
@@ -155,11 +155,11 @@ def test_two_ray_nodes_give_the_bits_of_one_process(in_process: dict[str, object
 
 @with_ray
 @pytest.mark.slow
-def test_killed_on_ray_and_resumed_it_is_as_if_never_killed(in_process: dict[str, object], tmp_path: Path) -> None:
+def test_a_run_killed_on_ray_and_resumed_gives_the_same_bits(in_process: dict[str, object], tmp_path: Path) -> None:
     folder = tmp_path / "run"
     with simulation(folder, *TINY, "simulation.backend=ray", "simulation.workers=2", f"folder={folder}") as process:
         assert process.stderr is not None
-        assert any(said.startswith("round 2/3") for said in process.stderr)
+        assert any(line.startswith("round 2/3") for line in process.stderr)
     with simulation(folder, f"resume={folder}") as process:
         finish(process)
     assert left(folder) == in_process

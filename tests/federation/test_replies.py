@@ -34,8 +34,8 @@ SPEC = UpdateSpec(3, LAYOUT, "grade", loss=True).of_site(photographs=1000)
 def honest_tables() -> dict[str, np.ndarray]:
     examples = [Example(None, n % 5, str(n)) for n in range(20)]  # type: ignore[arg-type]
     scores = np.random.default_rng(0).dirichlet(np.ones(5), 20)
-    found = predictions(examples, scores)
-    return dict(table(found, found.referable_score >= 0.5, min_patients=1))
+    scored = predictions(examples, scores)
+    return dict(table(scored, scored.referable_score >= 0.5, min_patients=1))
 
 
 def right() -> RecordDict:

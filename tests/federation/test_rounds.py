@@ -143,7 +143,7 @@ def test_no_faulty_reply_ends_a_run_or_reaches_the_model(
         assert progress.weights.equal(clean.weights)
 
 
-def test_without_a_quorum_a_round_is_void_and_the_next_goes_on(world: Callable[..., World]) -> None:
+def test_without_a_quorum_a_round_is_void_and_the_next_round_runs(world: Callable[..., World]) -> None:
     ran = list(
         world(federation__quorum=3, federation__rounds=3).run(
             lambda site, round, reply: nan(reply) if round == 2 and site == "east" else reply
@@ -154,14 +154,14 @@ def test_without_a_quorum_a_round_is_void_and_the_next_goes_on(world: Callable[.
     assert not third.equal(second)
 
 
-def test_a_quorum_that_cannot_be_says_so(world: Callable[..., World]) -> None:
+def test_a_quorum_above_the_number_of_sites_is_refused(world: Callable[..., World]) -> None:
     with pytest.raises(ValueError, match=r"federation\.quorum must be at most the number of sites, got 4 of 3"):
         list(world(federation__quorum=4).run())
     with pytest.raises(ValueError, match=r"got 7 of 3\. bulyan needs 7 to tolerate strategy\.faulty=1: choose another"):
         list(world(federation__quorum=7, strategy__name="bulyan").run())
 
 
-def test_a_late_site_is_silent_and_the_round_goes_on(
+def test_a_late_site_is_silent_and_the_round_ends_without_it(
     world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [0.0]
@@ -186,7 +186,7 @@ def test_until_a_quorum_has_scores_the_best_is_the_latest(world: Callable[..., W
 
 @pytest.mark.slow
 @pytest.mark.parametrize("since", [1, 2])
-def test_the_best_round_is_chosen_without_a_hospital_that_a_robust_strategy_bears(
+def test_the_best_round_is_chosen_without_a_site_that_a_robust_strategy_tolerates(
     world: Callable[..., World], since: int
 ) -> None:
     here = world(strategy__name="fedmedian", federation__quorum=3, federation__rounds=6, training__epochs=2)
@@ -228,9 +228,9 @@ def test_one_hospital_that_lies_about_its_scores_does_not_choose_the_best_round(
 
     def lie(site: str, round: int, reply: Message) -> Message:
         if site == "north":
-            told = reply.content.array_records[TABLES]["referable_scores"].numpy()
-            claimed = np.zeros_like(told)
-            claimed[[0, 1], [0, -1] if round == 1 else [-1, 0]] = told.sum(axis=1)
+            histogram = reply.content.array_records[TABLES]["referable_scores"].numpy()
+            claimed = np.zeros_like(histogram)
+            claimed[[0, 1], [0, -1] if round == 1 else [-1, 0]] = histogram.sum(axis=1)
             reply.content.array_records[TABLES]["referable_scores"] = vector(claimed, "claimed")["claimed"]
         return reply
 
@@ -302,7 +302,7 @@ class CutOffInRoundTwo(RecordingReporter):
 
 
 @pytest.mark.slow
-def test_every_round_is_reported_where_a_run_is_cut_off(world: Callable[..., World]) -> None:
+def test_every_round_is_reported_when_a_run_is_interrupted(world: Callable[..., World]) -> None:
     here, reporter = world(), CutOffInRoundTwo()
     with pytest.raises(ConnectionError):
         federate(here.sites, [here.worker], here.settings, here.folder, reporter)
@@ -315,13 +315,13 @@ def test_counts_alone_give_the_scores_of_the_patients(world: Callable[..., World
     here = world()
     federation = federate(here.sites, [here.worker], here.settings, here.folder)
     federation.conclude()
-    told = json.loads((here.folder / "test.json").read_text())
+    estimates = json.loads((here.folder / "test.json").read_text())
     tested = evaluate(here.worker, here.sites, {"federated": federation.ensembles(NAMES)}, here.settings)
     drawn = np.random.default_rng(0)
     exact = compare([tested], 20, drawn).models["federated"]["all_patients"]
     for name in ("qwk", "accuracy", "sensitivity", "specificity"):
-        assert told[name]["value"] == pytest.approx(exact[name]["value"])
-        assert told[name]["low"] <= told[name]["value"] <= told[name]["high"]
+        assert estimates[name]["value"] == pytest.approx(exact[name]["value"])
+        assert estimates[name]["low"] <= estimates[name]["value"] <= estimates[name]["high"]
 
 
 @pytest.mark.slow
@@ -395,7 +395,7 @@ def test_the_number_of_workers_changes_no_bit(workers: int, world: Callable[...,
     assert weights[0] == weights[1]
 
 
-def test_sites_are_asked_at_a_time_and_answer_in_order() -> None:
+def test_sites_train_in_parallel_and_answer_in_order() -> None:
     """Two sites wait for each other: if the grid ran one after the other, neither would answer."""
     met = Barrier(2, timeout=30)
 
@@ -411,7 +411,7 @@ def test_sites_are_asked_at_a_time_and_answer_in_order() -> None:
 
 
 @pytest.mark.slow
-def test_no_reply_is_held_once_it_was_folded(world: Callable[..., World]) -> None:
+def test_no_reply_stays_in_memory_after_it_is_added(world: Callable[..., World]) -> None:
     """The memory of the server does not grow with the number of hospitals."""
     here, alive, most = world(federation__rounds=1), weakref.WeakSet[Array](), 0
 
@@ -445,7 +445,7 @@ def test_local_statistics_never_travel_and_differ_by_site(world: Callable[..., W
     assert here.worker.network.layout.sizes[1] == 0
 
 
-def test_what_a_site_sends_has_no_name_and_no_value_of_an_image(world: Callable[..., World]) -> None:
+def test_a_reply_holds_no_name_and_no_value_of_an_image(world: Callable[..., World]) -> None:
     """Names in replies are those of the protocol, and arrays are weights and tables."""
     sent: list[RecordDict] = []
 
@@ -464,7 +464,7 @@ def test_what_a_site_sends_has_no_name_and_no_value_of_an_image(world: Callable[
         assert cells < 1500, "tables have a fixed size: nothing in them grows with the images"
 
 
-def test_federate_leaves_the_best_and_the_last_model(world: Callable[..., World]) -> None:
+def test_federate_writes_the_best_and_the_last_model(world: Callable[..., World]) -> None:
     here = world()
     reporter = RecordingReporter()
     federation = federate(here.sites, [here.worker], here.settings, here.folder, reporter)

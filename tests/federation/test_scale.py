@@ -50,7 +50,7 @@ def main(number: int, folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_thousand_hospitals_take_the_memory_of_eight(tmp_path: Path) -> None:
+def test_a_thousand_sites_need_as_much_memory_as_eight(tmp_path: Path) -> None:
     few, many = (
         int(subprocess.check_output([sys.executable, __file__, str(number), str(tmp_path / str(number))], text=True))
         for number in (FEW, MANY)

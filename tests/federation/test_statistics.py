@@ -72,7 +72,7 @@ FAULTS: dict[str, tuple[Spoil, str]] = {
 }
 
 
-def test_every_site_tells_its_tables(ask: Callable[..., tuple[Replies, dict[str, Tables]]]) -> None:
+def test_every_site_sends_its_tables(ask: Callable[..., tuple[Replies, dict[str, Tables]]]) -> None:
     replies, tables = ask()
     assert replies.accepted == tuple(tables) == NAMES
     assert {name: table.shape for name, table in tables["north"].items()} == SHAPES
@@ -81,7 +81,7 @@ def test_every_site_tells_its_tables(ask: Callable[..., tuple[Replies, dict[str,
 
 
 @pytest.mark.parametrize(("spoil", "reason"), FAULTS.values(), ids=FAULTS)
-def test_a_faulty_and_a_silent_site_are_no_go_with_the_reason(
+def test_a_faulty_site_and_a_silent_site_are_not_ready_and_the_reason_is_named(
     spoil: Spoil,
     reason: str,
     ask: Callable[..., tuple[Replies, dict[str, Tables]]],
@@ -107,7 +107,7 @@ def test_a_faulty_and_a_silent_site_are_no_go_with_the_reason(
 
 
 @pytest.mark.parametrize(("quorum", "go"), [(1, True), (2, True), (3, False)])
-def test_a_federation_begins_with_a_quorum_of_sites_that_can(
+def test_a_federation_is_ready_with_a_quorum_of_ready_sites(
     quorum: int, go: bool, tiny_settings: Callable[..., Settings]
 ) -> None:
     sites = [Readiness("east", True), Readiness("north", False, ("why",)), Readiness("west", True)]
@@ -119,15 +119,14 @@ def test_a_federation_begins_with_a_quorum_of_sites_that_can(
 def test_a_site_that_declares_most_photographs_is_named(
     weighting: str, warned: bool, tiny_settings: Callable[..., Settings]
 ) -> None:
-    counts = {
-        name: by_cell(told(declared={"at most": most})) for name, most in zip(NAMES, (300, 200, 90_000), strict=True)
-    }
+    declared = zip(NAMES, (300, 200, 90_000), strict=True)
+    counts = {name: by_cell(tables_with(declared={"at most": most})) for name, most in declared}
     sites = [Readiness(name, True, (), of_site) for name, of_site in counts.items()]
     reasons = together(sites, tiny_settings(strategy__weighting=weighting)).reasons
     assert any("west declares 90000 photographs and would have 99% of the weight" in r for r in reasons) == warned
 
 
-def told(**changed: Mapping[str, int]) -> Tables:
+def tables_with(**changed: Mapping[str, int]) -> Tables:
     """Return the summary of 100 patients with 200 photographs, 80 of them referable; `changed` replaces tables."""
     counts: dict[str, Mapping[str, int]] = {
         "grades": {"0": 100, "1": 20, "2": 60, "4": 20},
@@ -145,29 +144,29 @@ def told(**changed: Mapping[str, int]) -> Tables:
 @pytest.mark.parametrize(
     ("tables", "go", "reasons"),
     [
-        (told(), True, ()),
-        (told(patients={"inferred": 45}), False, ("50 patients are needed, it has 45",)),
-        (told(patients={}), False, ("50 patients are needed, it has 0",)),
+        (tables_with(), True, ()),
+        (tables_with(patients={"inferred": 45}), False, ("50 patients are needed, it has 45",)),
+        (tables_with(patients={}), False, ("50 patients are needed, it has 0",)),
         (
-            told(grades={"0": 180, "2": 10, "3": 10}),
+            tables_with(grades={"0": 180, "2": 10, "3": 10}),
             False,
             ("5 referable photographs are needed to validate on, 0.2 of 20 is 4",),
         ),
         (
-            told(grades={"0": 200}),
+            tables_with(grades={"0": 200}),
             False,
             (
                 "5 referable photographs are needed to validate on, 0.2 of 0 is 0",
                 "5 referable photographs are needed to test on, 0.3 of 0 is 0",
             ),
         ),
-        (told(set_aside={"ungradable": 200, "bad": 900}), True, ()),
-        (told(set_aside={"ungradable": 300}), False, ("at most 50% may be ungradable, 60% are",)),
-        (told(sides={"0–127": 200}), False, ("at most 50% may be smaller than 300 px, 100% are",)),
-        (told(sides={"0–127": 100, "2048–": 100}), True, ()),
-        (told(sides={"224–383": 200}), True, ()),
+        (tables_with(set_aside={"ungradable": 200, "bad": 900}), True, ()),
+        (tables_with(set_aside={"ungradable": 300}), False, ("at most 50% may be ungradable, 60% are",)),
+        (tables_with(sides={"0–127": 200}), False, ("at most 50% may be smaller than 300 px, 100% are",)),
+        (tables_with(sides={"0–127": 100, "2048–": 100}), True, ()),
+        (tables_with(sides={"224–383": 200}), True, ()),
         (
-            told(patients={"unknown": 200}),
+            tables_with(patients={"unknown": 200}),
             True,
             ("patients are unknown: one with two photographs may be trained and tested on",),
         ),
@@ -181,7 +180,7 @@ def test_a_site_is_ready_with_enough_to_learn_from_and_to_score(
     assert readiness(replies, {"north": tables}, settings) == [Readiness("north", go, reasons, by_cell(tables))]
 
 
-def test_a_site_with_few_patients_tells_nothing_of_them(
+def test_a_site_with_few_patients_sends_zero_counts(
     ask: Callable[..., tuple[Replies, dict[str, Tables]]], tiny_site: Callable[..., Site]
 ) -> None:
     site = replace(tiny_site("north", 4), set_aside=(SetAside("patient-7.jpg", SetAsideReason.BAD),))
@@ -190,7 +189,7 @@ def test_a_site_with_few_patients_tells_nothing_of_them(
     assert not any(table.any() for table in tables["north"].values())
 
 
-def test_the_answer_holds_no_text_of_the_site(
+def test_the_summary_holds_no_text_of_the_site(
     ask: Callable[..., tuple[Replies, dict[str, Tables]]], tiny_site: Callable[..., Site]
 ) -> None:
     sent: list[RecordDict] = []

@@ -40,7 +40,7 @@ def update(numbers: list[float], examples: int, layout: Layout = PLAIN, oedema: 
     return LocalUpdate(1, weights(numbers, layout, **rest), examples, oedema, 0.5, {})  # type: ignore[arg-type]
 
 
-def asked(make: Callable[..., Settings], name: str, **overrides: object) -> Settings:
+def settings_for(make: Callable[..., Settings], name: str, **overrides: object) -> Settings:
     return make(strategy__name=name, federation__quorum=7, **overrides)
 
 
@@ -63,13 +63,13 @@ def stepped(settings: Settings, start: Weights, updates: list[LocalUpdate]) -> W
     return Server(settings, start).step(updates)
 
 
-def test_fedavg_weighs_as_it_is_told(tiny_settings: Callable[..., Settings]) -> None:
+def test_fedavg_weighs_sites_by_the_setting(tiny_settings: Callable[..., Settings]) -> None:
     """For 9 and 1 examples, the weights are 0.9 and 0.1; by square root 0.75 and 0.25; equal 0.5 and 0.5."""
     updates = [update([0] * 4, 9, statistics=[1, 1]), update([4] * 4, 1, statistics=[5, 5])]
     for weighting, expected in (("examples", 0.4), ("sqrt", 1.0), ("equal", 2.0)):
-        found = stepped(tiny_settings(strategy__weighting=weighting), weights([1] * 4), updates)
-        assert found.parameters.tolist() == pytest.approx([expected] * 4)
-        assert found.statistics.tolist() == pytest.approx([1 + expected] * 2)
+        result = stepped(tiny_settings(strategy__weighting=weighting), weights([1] * 4), updates)
+        assert result.parameters.tolist() == pytest.approx([expected] * 4)
+        assert result.statistics.tolist() == pytest.approx([1 + expected] * 2)
 
 
 vectors = arrays(np.float32, 4, elements=st.floats(-10, 10, width=32))
@@ -124,7 +124,7 @@ def flowers(
 
 
 @given(st.lists(st.tuples(vectors, st.integers(1, 1000)), min_size=1, max_size=6))
-def test_our_mean_is_flowers_own_aggregation(sent: list[tuple[np.ndarray, int]]) -> None:
+def test_the_mean_equals_flowers_aggregation(sent: list[tuple[np.ndarray, int]]) -> None:
     InProcessGrid([], list(NODES.values()))
     expected = flowers(
         flower.FedAvg(min_available_nodes=1),
@@ -139,7 +139,7 @@ def test_our_mean_is_flowers_own_aggregation(sent: list[tuple[np.ndarray, int]])
 @pytest.mark.parametrize("name", FLOWER)
 @hypothesis.settings(max_examples=20)
 @given(st.lists(vectors, min_size=4, max_size=4), st.floats(0.05, 2), st.floats(0, 0.95))
-def test_our_steps_are_bit_identical_to_flowers(
+def test_server_steps_are_bit_identical_to_flowers(
     name: str, sent: list[np.ndarray], rate: float, momentum: float
 ) -> None:
     """Four rounds with one update each; round 3 is void, so it has no step."""
@@ -157,25 +157,25 @@ def test_our_steps_are_bit_identical_to_flowers(
 
 def test_server_momentum_is_that_of_sgd(tiny_settings: Callable[..., Settings]) -> None:
     """Hsu et al. 2019: the mean update is the negative gradient. torch.optim.SGD is the reference."""
-    settings = asked(tiny_settings, "fedavgm", strategy__momentum=0.8, strategy__server_learning_rate=0.5)
+    settings = settings_for(tiny_settings, "fedavgm", strategy__momentum=0.8, strategy__server_learning_rate=0.5)
     server = Server(settings, weights([1, -2, 3, 0]))
     reference = torch.tensor(server.weights.parameters, requires_grad=True)
     optimizer = torch.optim.SGD([reference], lr=0.5, momentum=0.8)
-    for round, moved in enumerate(([1, 0, 2, -1], [0.5, 0.5, 0, 0], [-1, 2, 1, 3]), start=1):
-        reference.grad = -torch.tensor(moved, dtype=torch.float32)
-        found = server.step([update((server.weights.parameters + np.float32(moved)).tolist(), 5)], round)
+    for round, difference in enumerate(([1, 0, 2, -1], [0.5, 0.5, 0, 0], [-1, 2, 1, 3]), start=1):
+        reference.grad = -torch.tensor(difference, dtype=torch.float32)
+        result = server.step([update((server.weights.parameters + np.float32(difference)).tolist(), 5)], round)
         optimizer.step()
-        np.testing.assert_allclose(found.parameters, reference.detach().numpy(), rtol=1e-5)
+        np.testing.assert_allclose(result.parameters, reference.detach().numpy(), rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["fedadam", "fedyogi", "fedadagrad"])
 def test_an_adaptive_server_by_hand(name: str, tiny_settings: Callable[..., Settings]) -> None:
     """Reddi et al. 2021, algorithm 2, FedAdam with Flower's bias correction: three rounds with one update each."""
-    settings = asked(tiny_settings, name, strategy__server_learning_rate=0.1)
+    settings = settings_for(tiny_settings, name, strategy__server_learning_rate=0.1)
     x, m, v = 1.0, 0.0, 0.0
     server = Server(settings, weights([x] * 4))
     for round, delta in ((1, 1.0), (2, 0.5), (3, -0.2)):
-        found = server.step([update([x + delta] * 4, 5)], round)
+        result = server.step([update([x + delta] * 4, 5)], round)
         rate, m = 0.1, 0.9 * m + 0.1 * delta
         match name:
             case "fedadam":
@@ -186,13 +186,13 @@ def test_an_adaptive_server_by_hand(name: str, tiny_settings: Callable[..., Sett
             case "fedadagrad":
                 m, v = delta, v + delta**2
         x = x + rate * m / (np.sqrt(v) + 1e-3)
-        assert found.parameters.tolist() == pytest.approx([x] * 4, rel=1e-5)
-        x = float(found.parameters[0])
+        assert result.parameters.tolist() == pytest.approx([x] * 4, rel=1e-5)
+        x = float(result.parameters[0])
 
 
 def test_q_fedavg_by_hand(tiny_settings: Callable[..., Settings]) -> None:
     """Li et al. 2020, algorithm 2: w − Σ F^q Δ ÷ Σ (q F^(q−1) ‖Δ‖² + L F^q), where Δ is L (w − w_k)."""
-    settings = asked(tiny_settings, "qfedavg", strategy__q=2.0, strategy__lipschitz=4.0)
+    settings = settings_for(tiny_settings, "qfedavg", strategy__q=2.0, strategy__lipschitz=4.0)
     start, sent = np.float64([1, 2, 3, 4]), (([2, 2, 3, 4], 0.5), ([1, 0, 3, 5], 1.5))
     up, down = np.zeros(4), 0.0
     for parameters, loss in sent:
@@ -200,15 +200,15 @@ def test_q_fedavg_by_hand(tiny_settings: Callable[..., Settings]) -> None:
         up = up + loss**2 * gradient
         down += 2 * loss * (gradient**2).sum() + 4 * loss**2
     updates = [replace(update(parameters, 5), train_loss=loss) for parameters, loss in sent]
-    found = stepped(settings, weights(start.tolist()), updates)
-    np.testing.assert_allclose(found.parameters, start - up / down, rtol=1e-5)
+    result = stepped(settings, weights(start.tolist()), updates)
+    np.testing.assert_allclose(result.parameters, start - up / down, rtol=1e-5)
 
 
-def test_q_fedavg_with_a_loss_of_nothing_still_steps(tiny_settings: Callable[..., Settings]) -> None:
+def test_q_fedavg_steps_with_a_loss_of_zero(tiny_settings: Callable[..., Settings]) -> None:
     """A loss is rounded to hundredths: the strategy replaces 0 by 0.005, not by almost 0."""
-    settings = asked(tiny_settings, "qfedavg")
-    found = stepped(settings, weights([0] * 4), [replace(update([1] * 4, 5), train_loss=0.0)])
-    assert found.parameters[0] > 0.01
+    settings = settings_for(tiny_settings, "qfedavg")
+    result = stepped(settings, weights([0] * 4), [replace(update([1] * 4, 5), train_loss=0.0)])
+    assert result.parameters[0] > 0.01
 
 
 FAR_OFF = [[1, 0, 0, 0], [0, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [1, 0, 1, 0], [0, 1, 1, 0], [-60, 80, -90, 70]]
@@ -218,10 +218,10 @@ FAR_OFF = [[1, 0, 0, 0], [0, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [1, 0, 1, 0],
 def test_the_median_and_the_trimmed_mean_of_each_weight(tiny_settings: Callable[..., Settings]) -> None:
     """Yin et al. 2018, definitions 1 and 2; numpy and scipy are the references. Counts of examples have no effect."""
     start, updates = weights([5, 6, 7, 8]), [update(values, 1 + i) for i, values in enumerate(FAR_OFF)]
-    median = stepped(asked(tiny_settings, "fedmedian"), start, updates)
+    median = stepped(settings_for(tiny_settings, "fedmedian"), start, updates)
     assert median.parameters.tolist() == pytest.approx(np.median(FAR_OFF, axis=0).tolist(), abs=1e-6)
     for faulty in (1, 2, 3):
-        settings = asked(tiny_settings, "fedtrimmedavg", strategy__faulty=faulty)
+        settings = settings_for(tiny_settings, "fedtrimmedavg", strategy__faulty=faulty)
         trimmed = stepped(settings, start, updates).parameters
         assert trimmed.tolist() == pytest.approx(trim_mean(FAR_OFF, (faulty + 0.25) / 7).tolist(), abs=1e-6)
 
@@ -241,44 +241,44 @@ def test_krum_and_multikrum_choose_by_the_papers_score(sent: np.ndarray, faulty:
     """Updates are whole numbers, around weights so large that absolute distances would lose precision in float32."""
     scores = krum_scores(sent.astype(np.float64), faulty)
     start = weights([30_000, -30_000, 20_000, 10_000])
-    updates = [update((start.parameters + moved).tolist(), 5) for moved in sent]
+    updates = [update((start.parameters + difference).tolist(), 5) for difference in sent]
     for name, chosen in (("krum", 1), ("multikrum", 7 - faulty)):
         settings = Settings(
             strategy=StrategySettings(name=name, faulty=faulty), federation=FederationSettings(quorum=7)
         )
-        found = stepped(settings, start, updates).parameters - start.parameters
+        result = stepped(settings, start, updates).parameters - start.parameters
         worst = np.sort(scores)[chosen - 1]
         if (scores == worst).sum() == 1 or chosen == 7:  # else a tie: either choice is correct
             expected = sent[np.argsort(scores, kind="stable")[:chosen]].mean(axis=0)
-            np.testing.assert_allclose(found, expected, atol=0.01)
+            np.testing.assert_allclose(result, expected, atol=0.01)
 
 
 def test_bulyan_by_hand(tiny_settings: Callable[..., Settings]) -> None:
     """El Mhamdi et al. 2018, with Flower's selection of n − 2f updates by MultiKrum: for each weight, the mean of the
     n − 4f values nearest to the median."""
-    sent, settings = np.float64(FAR_OFF), asked(tiny_settings, "bulyan")
+    sent, settings = np.float64(FAR_OFF), settings_for(tiny_settings, "bulyan")
     chosen = sent[np.argsort(krum_scores(sent, 1), kind="stable")[:5]]
     from_median = np.abs(chosen - np.median(chosen, axis=0))
     nearest = np.take_along_axis(chosen, np.argsort(from_median, axis=0, kind="stable")[:3], axis=0)
-    found = stepped(settings, weights([0] * 4), [update(values, 5) for values in FAR_OFF])
-    assert found.parameters.tolist() == pytest.approx(nearest.mean(axis=0).tolist(), abs=1e-6)
+    result = stepped(settings, weights([0] * 4), [update(values, 5) for values in FAR_OFF])
+    assert result.parameters.tolist() == pytest.approx(nearest.mean(axis=0).tolist(), abs=1e-6)
 
 
 @pytest.mark.parametrize("name", ROBUST)
-def test_one_far_off_site_moves_a_robust_strategy_no_further_than_the_others_go(
+def test_one_distant_update_moves_a_robust_strategy_no_further_than_the_other_updates(
     name: str, tiny_settings: Callable[..., Settings]
 ) -> None:
     updates = [update(values, 5, statistics=[1 + max(values), 1]) for values in FAR_OFF]
-    found = stepped(asked(tiny_settings, name), weights([0] * 4), updates)
+    result = stepped(settings_for(tiny_settings, name), weights([0] * 4), updates)
     forged = [replace(updates[0], examples=10**6), *updates[1:]]
-    assert stepped(asked(tiny_settings, name), weights([0] * 4), forged).equal(found)
-    assert (np.abs(found.parameters) <= 1).all()
-    assert found.statistics.tolist() == [2, 1]
+    assert stepped(settings_for(tiny_settings, name), weights([0] * 4), forged).equal(result)
+    assert (np.abs(result.parameters) <= 1).all()
+    assert result.statistics.tolist() == [2, 1]
 
 
 @pytest.mark.parametrize("name", ROBUST)
-def test_a_site_that_was_refused_is_one_of_the_faulty(name: str, tiny_settings: Callable[..., Settings]) -> None:
-    strategy = strategy_of(asked(tiny_settings, name))
+def test_a_refused_site_counts_as_one_of_the_faulty(name: str, tiny_settings: Callable[..., Settings]) -> None:
+    strategy = strategy_of(settings_for(tiny_settings, name))
     assert isinstance(strategy, Robust)
     needed = strategy.needed_replies(1)
     assert strategy.tolerated(needed) == strategy.max_byzantine == 1
@@ -287,22 +287,22 @@ def test_a_site_that_was_refused_is_one_of_the_faulty(name: str, tiny_settings: 
 
 
 @pytest.mark.parametrize("name", ROBUST)
-def test_a_robust_strategy_says_what_quorum_it_needs(name: str, tiny_settings: Callable[..., Settings]) -> None:
-    needed = strategy_of(asked(tiny_settings, name)).needed_replies(2)
+def test_a_quorum_too_small_for_a_robust_strategy_is_refused(name: str, tiny_settings: Callable[..., Settings]) -> None:
+    needed = strategy_of(settings_for(tiny_settings, name)).needed_replies(2)
     with pytest.raises(ValueError, match=rf"federation\.quorum must be at least {needed} for {name}.*Raise it, lower"):
         strategy_of(tiny_settings(strategy__name=name, strategy__faulty=2, federation__quorum=needed - 1))
     with pytest.raises(ValueError, match=r"model\.oedema must be false"):
-        strategy_of(asked(tiny_settings, name, model__oedema=True))
+        strategy_of(settings_for(tiny_settings, name, model__oedema=True))
 
 
-def test_a_trim_of_nothing_is_refused(tiny_settings: Callable[..., Settings]) -> None:
+def test_a_trim_of_zero_is_refused(tiny_settings: Callable[..., Settings]) -> None:
     with pytest.raises(ValueError, match=r"strategy\.faulty must be 1 or more with fedtrimmedavg"):
-        strategy_of(asked(tiny_settings, "fedtrimmedavg", strategy__faulty=0))
+        strategy_of(settings_for(tiny_settings, "fedtrimmedavg", strategy__faulty=0))
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_results_are_bit_identical_for_any_order_of_replies(name: str, tiny_settings: Callable[..., Settings]) -> None:
-    strategy, start = strategy_of(asked(tiny_settings, name)), weights([0.1, 0.2, 0.3, 0.4])
+    strategy, start = strategy_of(settings_for(tiny_settings, name)), weights([0.1, 0.2, 0.3, 0.4])
     updates = [(str(i), update((np.float32(numbers) / 7).tolist(), 1 + i)) for i, numbers in enumerate(FAR_OFF)]
     results = []
     for order in (updates, updates[::-1]):
@@ -313,15 +313,15 @@ def test_results_are_bit_identical_for_any_order_of_replies(name: str, tiny_sett
     assert results[0].equal(results[1])
 
 
-def test_q_fedavg_weighs_statistics_alike(tiny_settings: Callable[..., Settings]) -> None:
+def test_q_fedavg_gives_statistics_equal_weights(tiny_settings: Callable[..., Settings]) -> None:
     updates = [update([1] * 4, 1, statistics=[2, 4]), update([1] * 4, 1_000_000, statistics=[6, 8])]
-    assert stepped(asked(tiny_settings, "qfedavg"), weights([0] * 4), updates).statistics.tolist() == [4, 6]
+    assert stepped(settings_for(tiny_settings, "qfedavg"), weights([0] * 4), updates).statistics.tolist() == [4, 6]
 
 
 @pytest.mark.parametrize("name", ["fedavgm", "fedadam", "fedyogi", "fedadagrad"])
 def test_a_server_step_never_touches_statistics(name: str, tiny_settings: Callable[..., Settings]) -> None:
     updates = [update([1] * 4, 1, statistics=[2, 4]), update([1] * 4, 3, statistics=[6, 8])]
-    assert stepped(asked(tiny_settings, name), weights([0] * 4), updates).statistics.tolist() == [5, 7]
+    assert stepped(settings_for(tiny_settings, name), weights([0] * 4), updates).statistics.tolist() == [5, 7]
 
 
 STATES = {"fedavgm": {"momentum_vector"}, **{name: {"m_t", "v_t"} for name in ("fedadam", "fedyogi", "fedadagrad")}}
@@ -330,7 +330,7 @@ STATES = {"fedavgm": {"momentum_vector"}, **{name: {"m_t", "v_t"} for name in ("
 
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_the_state_is_all_that_a_step_needs(name: str, tiny_settings: Callable[..., Settings]) -> None:
-    settings = asked(tiny_settings, name)
+    settings = settings_for(tiny_settings, name)
     lasting = Server(settings, weights([0] * 4))
     for round in (1, 2):
         lasting.step([update([1, 2, 3, 4 * round], 5)] * 7, round)
@@ -341,10 +341,10 @@ def test_the_state_is_all_that_a_step_needs(name: str, tiny_settings: Callable[.
 
 
 @pytest.mark.parametrize("strategy", AVERAGING)
-def test_a_site_without_oedema_labels_moves_that_output_by_exactly_nothing(
+def test_a_site_without_oedema_labels_does_not_change_the_oedema_output(
     strategy: str, tiny_settings: Callable[..., Settings]
 ) -> None:
-    settings = asked(tiny_settings, strategy, training__proximal_mu=0.1)
+    settings = settings_for(tiny_settings, strategy, training__proximal_mu=0.1)
     start = weights([0, 0, 0.3, 0.7], OEDEMA)
     labelled = update([1, 1, 0.1, 0.9], 10, OEDEMA, oedema=7)
     unlabelled = update([3, 3, 123.4, -5.6], 90, OEDEMA, oedema=0)
@@ -356,14 +356,14 @@ def test_a_site_without_oedema_labels_moves_that_output_by_exactly_nothing(
 
 def test_oedema_is_averaged_by_labelled_counts(tiny_settings: Callable[..., Settings]) -> None:
     updates = [update([0, 0, 0, 0], 99, OEDEMA, oedema=1), update([4, 4, 4, 4], 3, OEDEMA, oedema=3)]
-    found = stepped(tiny_settings(), weights([0] * 4, OEDEMA), updates)
-    assert found.parameters[2:].tolist() == [3, 3]
+    result = stepped(tiny_settings(), weights([0] * 4, OEDEMA), updates)
+    assert result.parameters[2:].tolist() == [3, 3]
     none = [update([9, 9, 9, 9], 5, OEDEMA), update([4, 4, 4, 4], 3, OEDEMA)]
     start = weights([0, 0, 0.3, 0.7], OEDEMA)
     kept = stepped(tiny_settings(), start, none)
     assert kept.parameters[2:].tobytes() == start.parameters[2:].tobytes()
 
 
-def test_there_is_a_choice_for_every_strategy() -> None:
+def test_conf_has_a_file_for_every_strategy() -> None:
     """The tests of all choices check that each composes."""
     assert {file.stem for file in (CONF / "strategy").glob("*.yaml")} == set(STRATEGIES) == set(NAMES)

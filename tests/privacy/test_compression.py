@@ -26,17 +26,17 @@ differences = numpy_arrays(np.float32, 10, elements=st.floats(-8, 8, width=32))
 @pytest.mark.slow
 @pytest.mark.parametrize("compression", CODECS)
 @given(difference=differences)
-def test_what_is_decoded_is_as_near_as_the_bits_allow(compression: str, difference: np.ndarray) -> None:
-    found = decode(encode(difference, LAYOUT, compression), LAYOUT)
+def test_decoding_is_as_precise_as_the_bits_allow(compression: str, difference: np.ndarray) -> None:
+    decoded = decode(encode(difference, LAYOUT, compression), LAYOUT)
     for name, _ in LAYOUT.parameters:
-        tensor, back = difference[LAYOUT.slices[name]], found[LAYOUT.slices[name]]
+        tensor, back = difference[LAYOUT.slices[name]], decoded[LAYOUT.slices[name]]
         assert np.abs(back - tensor).max() <= 1.01 * STEP[compression] * np.abs(tensor).max() + 1e-37
 
 
 def test_a_small_tensor_keeps_its_precision_beside_a_large_one() -> None:
     difference = np.float32([1000] * 6 + [1e-6, 2e-6, -3e-6, 0])
-    found = decode(encode(difference, LAYOUT, "int8"), LAYOUT)
-    np.testing.assert_allclose(found[6:], difference[6:], atol=2e-8)
+    decoded = decode(encode(difference, LAYOUT, "int8"), LAYOUT)
+    np.testing.assert_allclose(decoded[6:], difference[6:], atol=2e-8)
 
 
 def reply(compression: str, **spoilt: np.ndarray) -> ValidUpdate | str:
@@ -53,11 +53,11 @@ def validated(content: RecordDict, compression: str) -> ValidUpdate | str:
 
 @pytest.mark.parametrize("compression", CODECS)
 def test_an_update_is_decoded_before_its_values_are_validated(compression: str) -> None:
-    found = reply(compression)
-    assert isinstance(found, ValidUpdate)
+    result = reply(compression)
+    assert isinstance(result, ValidUpdate)
     expected = START.parameters + np.linspace(-0.1, 0.1, 10, dtype=np.float32)
-    np.testing.assert_allclose(found.update.weights.parameters, expected, atol=1e-3)
-    assert found.distances[0] == pytest.approx(np.linalg.norm(np.linspace(-0.1, 0.1, 10)), rel=0.01)
+    np.testing.assert_allclose(result.update.weights.parameters, expected, atol=1e-3)
+    assert result.distances[0] == pytest.approx(np.linalg.norm(np.linspace(-0.1, 0.1, 10)), rel=0.01)
 
 
 @pytest.mark.parametrize(
@@ -73,9 +73,9 @@ def test_an_update_is_decoded_before_its_values_are_validated(compression: str) 
     ],
 )
 def test_every_fault_of_a_compressed_update_is_named(spoilt: dict[str, np.ndarray], reason: str) -> None:
-    found = reply("int8", **spoilt)
-    assert isinstance(found, str)
-    assert re.search(reason, found), found
+    result = reply("int8", **spoilt)
+    assert isinstance(result, str)
+    assert re.search(reason, result), result
 
 
 def test_the_server_chooses_the_compression() -> None:
@@ -86,30 +86,34 @@ def test_the_server_chooses_the_compression() -> None:
     assert isinstance(validated(small, "none"), str)
 
 
-def test_what_is_lost_in_one_round_is_sent_in_later_ones() -> None:
+def test_the_error_of_compression_is_sent_in_later_rounds() -> None:
     """A tiny gradient beside a large one: without error feedback it is always rounded to 0."""
-    owed, unsent, arrived = np.float32([1.0] + [1e-3] * 5 + [0] * 4), np.zeros(10, np.float32), np.zeros(10, np.float32)
+    difference, unsent, arrived = (
+        np.float32([1.0] + [1e-3] * 5 + [0] * 4),
+        np.zeros(10, np.float32),
+        np.zeros(10, np.float32),
+    )
     for _ in range(100):
-        sent = decode(encode(owed + unsent, LAYOUT, "int8"), LAYOUT)
-        unsent += owed - sent
+        sent = decode(encode(difference + unsent, LAYOUT, "int8"), LAYOUT)
+        unsent += difference - sent
         arrived += sent
-    np.testing.assert_allclose(arrived, 100 * owed, atol=0.01)
-    assert decode(encode(owed, LAYOUT, "int8"), LAYOUT)[1] == 0
+    np.testing.assert_allclose(arrived, 100 * difference, atol=0.01)
+    assert decode(encode(difference, LAYOUT, "int8"), LAYOUT)[1] == 0
 
 
-def test_a_site_keeps_what_a_resumed_round_would_look_at(tmp_path: Path) -> None:
+def test_a_site_keeps_the_state_that_a_resumed_round_reads(tmp_path: Path) -> None:
     kept = RoundState(tmp_path)
     for round in (1, 2, 3):
         kept.save(round, np.full(2, round, np.float32))
     kept.drop_before(2)
     assert kept.latest(1) is None
-    assert [found.tolist() for round in (2, 3) if (found := kept.latest(round)) is not None] == [[2, 2], [3, 3]]
+    assert [vector.tolist() for round in (2, 3) if (vector := kept.latest(round)) is not None] == [[2, 2], [3, 3]]
 
 
 @pytest.mark.parametrize(
     "array", [np.arange(5, dtype=np.float32), np.zeros((2, 3)), np.zeros((0,), np.float32), np.int8([[1], [2]])]
 )
-def test_arrays_travel_as_flower_packs_them(array: np.ndarray) -> None:
+def test_arrays_are_packed_as_flower_packs_them(array: np.ndarray) -> None:
     packed = wire.vector(array, "x")["x"]
     expected = ArrayRecord([array])["0"]
     assert (packed.dtype, tuple(packed.shape), packed.stype, packed.data) == (

@@ -196,7 +196,7 @@ def spoilt(spoil: Spoil) -> MessageContent:
     return message
 
 
-def test_what_was_agreed_may_leave() -> None:
+def test_an_agreed_message_may_leave() -> None:
     assert fault(honest(), SPEC) is None
 
 
@@ -224,7 +224,7 @@ def test_a_view_of_a_larger_buffer_is_its_values() -> None:
     assert fault(spoilt(array("parameters", "scales", larger[:, 50])), SPEC) is None
 
 
-def test_nothing_is_agreed_by_default() -> None:
+def test_an_empty_specification_allows_nothing() -> None:
     assert fault(MessageContent({}), MessageSpec({})) is None
     assert fault(honest(), MessageSpec({})) is not None
     assert fault(MessageContent({}), SPEC) is not None
@@ -238,7 +238,7 @@ places = st.sampled_from([(record, name) for record, group in SPEC.arrays.items(
 
 
 @given(place=places, name=names)
-def test_any_name_more_or_less_or_other_is_refused(place: tuple[str, str], name: str) -> None:
+def test_a_missing_or_additional_name_is_refused(place: tuple[str, str], name: str) -> None:
     record, there = place
     for change in ("more", "less", "other"):
         message = honest()
@@ -278,7 +278,7 @@ def test_any_text_anywhere_is_refused(place: tuple[str, str], text: str | bytes,
 
 
 @given(value=st.floats())
-def test_no_float_but_a_rounded_one_passes_for_a_loss(value: float) -> None:
+def test_a_loss_must_be_rounded(value: float) -> None:
     fits = 0 <= value <= 1e6 and value == round(value, 2) and str(value) != "-0.0"
     assert (fault(spoilt(number("train_loss", value)), SPEC) is None) == fits
 
@@ -290,7 +290,7 @@ def summary(*grades: float) -> MessageContent:
     return MessageContent({"tables": {"grades": np.array(grades, np.float64), "patients": np.array([50.0])}})
 
 
-def test_counts_leave_in_whole_cells() -> None:
+def test_counts_are_multiples_of_a_cell() -> None:
     assert fault(summary(0, 10, 20, 0, 200), SUMMARY) is None
     for wrong in (1, 9, 11, 10.5, -10, -0.0, 210, np.nan, np.inf):
         assert fault(summary(0, wrong, 20, 0, 200), SUMMARY) is not None, wrong
@@ -300,7 +300,7 @@ def test_counts_leave_in_whole_cells() -> None:
     assert fault(empty, SUMMARY) is not None
 
 
-def test_an_error_leaves_as_a_word_that_was_there_before() -> None:
+def test_an_error_is_sent_as_the_name_of_a_built_in_class() -> None:
     patient = type("AnnBornIn1947", (FileNotFoundError,), {"__module__": "builtins"})
     assert kind_of(patient()) == "FileNotFoundError"
     assert kind_of(type("Ann", (Exception,), {})()) == "Exception"
