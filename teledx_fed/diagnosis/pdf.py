@@ -69,7 +69,7 @@ def report(
     styles = _styles(regular, bold)
 
     def frame(canvas: Canvas, document: SimpleDocTemplate) -> None:
-        canvas.setFont(bold, 9)
+        canvas.setFont(bold, 8.5)
         canvas.setFillColor(BAD if diagnosis.demonstration else MUTED)
         canvas.drawString(MARGIN + 6, A4[1] - 10 * mm, mark_line)
         canvas.setFont(regular, 7)

@@ -195,10 +195,10 @@ def check_same(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> None:
 def check_count(count: int) -> None:
     must(
         0 < count <= MOST_IMAGES,
-        "study.images",
-        f"be 1 to {MOST_IMAGES} photographs",
+        "the study",
+        f"have 1 to {MOST_IMAGES} photographs",
         count,
-        "Send others in another study.",
+        "Choose some, or send the others in another study.",
         DataError,
     )
 

@@ -106,7 +106,9 @@ DAYS_A_MONTH = 365.25 / 12
 
 
 def sentence(phrase: str) -> str:
-    return f"{phrase[:1].upper()}{phrase[1:]}."
+    """End a phrase with a full stop, and begin it with a capital unless it begins with a name such as `record.age`."""
+    is_name = "." in phrase.partition(" ")[0]
+    return f"{phrase if is_name else phrase[:1].upper() + phrase[1:]}."
 
 
 def listed(phrases: Sequence[str], last: str = "and") -> str:

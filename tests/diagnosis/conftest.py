@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 from argon2 import PasswordHasher
+from clinic_reader import Reader
+from fastapi.testclient import TestClient
 from points import points
 
 from teledx_fed.config.data import HospitalSettings
@@ -20,6 +22,8 @@ from teledx_fed.diagnosis.diagnose import open_bundle
 from teledx_fed.diagnosis.intake import PhotographUpload, StudyUpload
 from teledx_fed.diagnosis.referral import ReferralSettings
 from teledx_fed.diagnosis.web import passwords
+from teledx_fed.diagnosis.web.app import app
+from teledx_fed.diagnosis.web.settings import DiagnosisSettings
 from teledx_fed.model.bundle import Calibration, Manifest, Preparation, Scope
 from teledx_fed.model.bundle_writing import write_bundle
 from teledx_fed.model.network import build
@@ -111,3 +115,23 @@ def open_clinic(empty_databases: Path, tmp_path: Path) -> Iterator[Callable[[Pat
 @pytest.fixture
 def clinic(open_clinic: Callable[[Path], Clinic], bundle_folder: Path) -> Clinic:
     return open_clinic(bundle_folder)
+
+
+@pytest.fixture
+def study(clinic: Clinic, photographs) -> str:
+    return clinic.receive(photographs.submitted()).study.id
+
+
+@pytest.fixture
+def reader(clinic: Clinic) -> Reader:
+    return Reader(clinic, DiagnosisSettings())
+
+
+@pytest.fixture
+def blinded(clinic: Clinic) -> Reader:
+    return Reader(clinic, DiagnosisSettings(suggestion="after_own_grade"))
+
+
+@pytest.fixture
+def visitor(clinic: Clinic) -> TestClient:
+    return TestClient(app(clinic, DiagnosisSettings()), base_url="http://127.0.0.1", follow_redirects=False)

@@ -172,7 +172,7 @@ def test_a_refusal_is_a_page_that_leads_on(chief: Person, clinic: Clinic) -> Non
     bare = chief.post("/upload", key="k")
     assert (bare.status_code, "1 to 16 photographs" in bare.text) == (422, True)
     unfilled = chief.client.post("/login", data={"name": "chief"})
-    assert (unfilled.status_code, "password: Field required." in unfilled.text) == (422, True)
+    assert (unfilled.status_code, "Password: Field required." in unfilled.text) == (422, True)
     stranger = TestClient(chief.client.app, base_url="http://127.0.0.1")
     nowhere = stranger.get("/nowhere<script>")
     assert (nowhere.status_code, "<h1>Not found</h1>" in nowhere.text, "<script>" in nowhere.text) == (404, True, False)

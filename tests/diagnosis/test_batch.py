@@ -2,31 +2,25 @@
 
 import csv
 import errno
-import io
 import json
 import os
 import struct
 import zlib
 from pathlib import Path
 
-import numpy as np
 import pytest
-from dicom_files import photograph
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
-from pydicom import dcmwrite
 from pypdf import PdfReader
 from reporters import RecordingReporter
 from typer.testing import CliRunner
 
 from sites.diagnosis import app
-from teledx_fed.core.clinical import SUGGESTION, Diabetes, Gap
-from teledx_fed.core.examples import Eye, Field
+from teledx_fed.core.clinical import SUGGESTION
 from teledx_fed.core.reports import SILENT, Reporter
 from teledx_fed.diagnosis.batch import identities, run
 from teledx_fed.diagnosis.diagnose import open_bundle
-from teledx_fed.diagnosis.intake import StudyUpload, open_upload
+from teledx_fed.diagnosis.intake import StudyUpload
 from teledx_fed.diagnosis.referral import ReferralSettings
 from teledx_fed.diagnosis.study_files import study_uploads
 
@@ -88,28 +82,6 @@ def batch(out: Path, bundle_folder: Path, *paths: Path, reporter: Reporter = SIL
         return list(csv.DictReader(file))
 
 
-def test_a_folder_is_read_through_links_and_nothing_in_it_is_left_out_in_silence(tmp_path: Path, photographs) -> None:
-    elsewhere, root = tmp_path / "elsewhere", tmp_path / "in"
-    for folder in (elsewhere, root / ".cache"):
-        folder.mkdir(parents=True)
-        (folder / "left.png").write_bytes(photographs.left)
-    (root / "scan.jpg").mkdir()
-    (root / "patient 7").symlink_to(elsewhere)
-    (elsewhere / "again").symlink_to(root)
-    (root / "notes.txt").write_text("no photograph")
-    reporter = RecordingReporter()
-    found = {
-        one.key: [upload.file.name for upload in one.photographs] for one in study_uploads([root], reporter=reporter)
-    }
-    assert found == {"notes.txt": ["notes.txt"], "patient 7": ["left.png"]}
-    (line,) = reporter.messages
-    assert "2 files are not taken" in line
-    assert "1 .png (hidden" in line
-    (root / "gone.png").symlink_to(tmp_path / "nowhere")
-    with pytest.raises(ValueError, match=r"gone\.png: must lead to a file or folder"):
-        study_uploads([root])
-
-
 def test_an_eye_in_doubt_is_unknown_and_says_why_wherever_it_shows(
     tmp_path: Path, bundle_folder: Path, photographs
 ) -> None:
@@ -137,26 +109,6 @@ def test_a_stated_eye_stands_and_a_name_that_says_the_other_is_told(
     assert one["eye"] == "left"
     assert "eye_name_other" in one["reasons"].split()
     assert one["certainty"] != "confident"
-
-
-def test_an_eye_for_files_that_do_not_say_is_none_for_those_in_doubt(tmp_path: Path, photographs) -> None:
-    for name in ("12_OD.png", "12.png", "12_R3.png"):
-        (tmp_path / name).write_bytes(photographs.left)
-    studies = study_uploads([tmp_path], Eye.LEFT)
-    eyes = {study.photographs[0].file.name: open_upload(study.photographs[0])[0].eye for study in studies}
-    assert eyes == {"12_OD.png": Eye.RIGHT, "12.png": Eye.LEFT, "12_R3.png": Eye.UNKNOWN}
-
-
-def test_a_header_and_a_sender_that_differ_leave_the_eye_unknown(tmp_path: Path, photographs) -> None:
-    with Image.open(io.BytesIO(photographs.left)) as image:
-        dataset = photograph(np.array(image), ImageLaterality="R")
-    dcmwrite(tmp_path / "a.dcm", dataset, enforce_file_format=True)
-    dcmwrite(tmp_path / "OS.dcm", dataset, enforce_file_format=True)
-    table = tmp_path / "t.csv"
-    table.write_text("file,study,eye\na.dcm,A,left\nOS.dcm,B,\n")
-    one, other = (open_upload(study.photographs[0])[0] for study in study_uploads([table]))
-    assert (one.eye, one.doubts) == (Eye.UNKNOWN, (Gap.EYE_STATED_TWICE,))
-    assert (other.eye, other.doubts) == (Eye.RIGHT, (Gap.EYE_NAME_OTHER,))
 
 
 def test_a_photograph_of_too_many_pixels_has_a_row_with_the_limit(tmp_path: Path, bundle_folder: Path) -> None:
@@ -220,41 +172,6 @@ def test_no_two_submissions_have_one_identity(named: list[tuple[str, str, str]],
     assert ids == identities(sent, key)
 
 
-def test_a_study_of_two_patients_is_two_and_one_of_two_ages_is_refused(tmp_path: Path) -> None:
-    table = tmp_path / "t.csv"
-    table.write_text("file,patient,study\na.png,P,7\nb.png,Q,7\n")
-    assert [(one.patient, len(one.photographs)) for one in study_uploads([table])] == [("P", 1), ("Q", 1)]
-    table.write_text("file,study,age\na.png,7,55\nb.png,7,31\n")
-    with pytest.raises(ValueError, match=r"t\.csv, row 3: must state the age .* '55', got '31'"):
-        study_uploads([table])
-
-
-def test_a_table_says_which_files_are_one_patient_and_what_is_known_of_them(tmp_path: Path, photographs) -> None:
-    for name, content in (("a.png", photographs.left), ("b.png", photographs.right)):
-        (tmp_path / name).write_bytes(content)
-    table = tmp_path / "studies.csv"
-    table.write_text("file,study,eye,field,age,diabetes\na.png,7,left,macula,61,type_2\nb.png,7,right,macula,,\n")
-    (study,) = study_uploads([table])
-    images = [open_upload(upload)[0] for upload in study.photographs]
-    assert [(image.eye, image.field) for image in images] == [(Eye.LEFT, Field.MACULA), (Eye.RIGHT, Field.MACULA)]
-    assert (study.record.age, study.record.diabetes, study.record.pregnant) == (61, Diabetes.TYPE_2, None)
-
-
-@pytest.mark.parametrize(
-    ("line", "told"),
-    [
-        ("a.png,7,rechts,macula,61", "studies.csv, row 2: eye must be one of left, right, unknown, got 'rechts'"),
-        ("a.png,7,left,middle,61", "studies.csv, row 2: field must be one of macula, disc, unknown, got 'middle'"),
-        ("a.png,7,left,macula,old", "studies.csv, row 2.*age"),
-    ],
-)
-def test_what_is_wrong_in_a_table_is_named_by_its_row(tmp_path: Path, line: str, told: str) -> None:
-    table = tmp_path / "studies.csv"
-    table.write_text(f"file,study,eye,field,age\n{line}\n")
-    with pytest.raises(ValueError, match=told):
-        study_uploads([table])
-
-
 def test_a_file_of_a_table_that_cannot_be_read_has_a_row_and_the_others_are_diagnosed(
     tmp_path: Path, bundle_folder: Path, photographs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -306,22 +223,6 @@ def test_each_result_joins_to_its_row_of_the_table_without_its_words(
     studies = {one["row"]: one["study"] for one in rows}
     assert studies["2"] == studies["5"] == studies["6"] != studies["3"]
     assert CANARY not in (tmp_path / "out" / "results.csv").read_text()
-
-
-def test_two_eyes_directly_in_a_folder_are_two_studies_and_a_line_tells(tmp_path: Path) -> None:
-    names = ("12_OD.png", "12_OS.png", "13_OD.png", "14_OS.png", "leftJones.png", "rightJones.png", "notes.txt")
-    for name in (*names, "patient/left.png", "patient/right.png"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    reporter = RecordingReporter()
-    assert len(study_uploads([tmp_path], reporter=reporter)) == len(names) + 1
-    (line,) = reporter.messages
-    assert line.startswith(
-        f"{tmp_path}: 12_OD.png and 12_OS.png (one of 2 such pairs) look like the right and left eye"
-    )
-    reporter.messages.clear()
-    study_uploads([tmp_path / "13_OD.png", tmp_path / "14_OS.png"], reporter=reporter)
-    assert reporter.messages == []
 
 
 def test_the_command_names_what_it_could_not_read_and_ends_with_1(

@@ -44,7 +44,7 @@ def test_an_unexpected_error_is_a_reference_number_and_its_traceback_is_in_the_l
 
 def test_an_error_of_the_tree_and_a_full_disk_are_lines_with_what_to_do(clinic: Clinic) -> None:
     for error, status, line in (
-        (DataError("eye must be left, got up."), 422, "eye must be left"),
+        (DataError("eye must be left, got up."), 422, "Eye must be left"),
         (UnavailableError("the archive does not answer."), 503, "does not answer"),
         (OSError(28, "", "/ward"), 500, "/ward must have free space"),
     ):

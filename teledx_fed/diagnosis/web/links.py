@@ -45,8 +45,8 @@ def send(
         if (faults := clinic.photographs.decode(photograph, "photograph").faults)
     ]
     missing = {Eye.RIGHT, Eye.LEFT} - {photograph.eye for photograph in photographs}
-    retakes += [f"No photograph of the {EYES[eye]} is chosen." for eye in missing if photographs]
-    if retakes and anyway != "yes" and link.left:
+    retakes += [f"No photograph of the {EYES[eye]} is chosen." for eye in sorted(missing, reverse=True)]
+    if not photographs or (retakes and anyway != "yes" and link.left):
         return render(request, "link", retakes=retakes, left=link.left)
     clinic.receive(StudyUpload(link.id, link.source, photographs), token)
     return render(request, "sent")

@@ -1,6 +1,7 @@
 """Error responses: a page for browsers, JSON for devices."""
 
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -16,6 +17,8 @@ from teledx_fed.diagnosis.web.sessions import current_user
 
 CODES = {401: "login", 404: "not-found", 405: "not-supported", 413: "too-long", 429: "throttled", 507: "no-store"}
 """FHIR issue codes by HTTP status."""
+WITHOUT_REASON = tuple(HTTPStatus(status).phrase for status in (404, 405))
+"""Messages of the web framework, which repeat the title."""
 TITLES = {403: "Not allowed", 404: "Not found", 405: "Not found", 413: "Too large"}
 
 
@@ -28,6 +31,7 @@ def refuse(
     if request.url.path.startswith("/api/"):
         return JSONResponse({"detail": message}, status, headers)
     title = TITLES.get(status, "Not done")
+    message = "There is no such page." if message in WITHOUT_REASON else message
     return render(request, "refused", current_user(request), status, title=title, message=message)
 
 
