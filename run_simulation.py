@@ -145,8 +145,8 @@ def _describe(composed: DictConfig, choices: list[str]) -> None:
 
     if others := [choice for choice in choices if choice.startswith("data=") and choice != "data=mine"]:
         raise ConfigurationError(f"hospitals must come without {others[0]}, got both. Remove data=, or set data=mine.")
-    own = load(Path(composed.hospitals))
-    composed.data.sources, composed.data.hospitals = dict(own.sources), dict(own.drawn)
+    hospitals = load(Path(composed.hospitals))
+    composed.data.sources, composed.data.hospitals = dict(hospitals.sources), dict(hospitals.drawn)
 
 
 def _one_of_each(choices: list[str]) -> None:

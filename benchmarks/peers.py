@@ -31,13 +31,13 @@ BAR_INSIDE = 0.97
 
 def main() -> None:
     sites()  # draws and prepares the photographs before the measurements
-    own = {name: partial(seconds_to_final_weights, job, "own") for name, job in PEERS.items()}
+    own_loop = {name: partial(seconds_to_final_weights, job, "own") for name, job in PEERS.items()}
     inside = {f"{name}_inside": partial(seconds_to_final_weights, job, "inside") for name, job in PEERS.items()}
     limits = {"ours": partial(seconds_to_final_weights, OURS), "plain": partial(seconds_to_final_weights, PLAIN)}
-    seconds = medians({**limits, **own, **inside}, REPEATS)
+    seconds = medians({**limits, **own_loop, **inside}, REPEATS)
     print_result(
         "peers",
-        {name: seconds[name] / seconds["ours"] for name in (*own, *inside)},
+        {name: seconds[name] / seconds["ours"] for name in (*own_loop, *inside)},
         at_least=BARS | dict.fromkeys(inside, BAR_INSIDE),
         sides={f"{name}_seconds": taken for name, taken in seconds.items()},
     )

@@ -1,8 +1,10 @@
 """Check of plain words: `python tests/plain_words.py` lists phrases that are hard to read, with a proposal.
 
-It reads pages (*.md), templates, and the docstrings, comments and messages of *.py.
+It reads pages (*.md), templates, and the docstrings, comments and messages of *.py. It also lists variables and
+parameters that are not nouns of the field, except in tests.
 """
 
+import ast
 import io
 import re
 import subprocess
@@ -42,6 +44,7 @@ PHRASES = {
     r"(?:page|report|table|file|function|log|model|server) (?:knows|forgets|remembers|speaks)": "stores, contains",
     r"what becomes of|what became of": "the result of",
 }
+VARIABLES = {"asked", "begun", "crew", "found", "given", "held", "lent", "said", "told"}
 PATTERN = re.compile("|".join(rf"(\b(?:{phrase})\b)" for phrase in PHRASES), re.IGNORECASE)
 CODE = re.compile(r"```.*?```|`[^`\n]*`|\]\([^)]*\)|<[^>\n]*>", re.DOTALL)
 FEWEST_WORDS = 3
@@ -70,11 +73,25 @@ def faults(path: Path) -> Iterator[str]:
             yield f"{path.relative_to(ROOT)}:{line}: {match[0]!r}: {proposal}"
 
 
+def variables(path: Path) -> Iterator[str]:
+    """Yield a line for each variable or parameter whose name does not say what its value is."""
+    tree = ast.parse(path.read_text("utf-8"))
+    classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    fields = {id(part.target) for node in classes for part in node.body if isinstance(part, ast.AnnAssign)}
+    for node in ast.walk(tree):
+        bound = isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and id(node) not in fields
+        name = node.id if bound else node.arg if isinstance(node, ast.arg) else ""
+        if name in VARIABLES:
+            yield f"{path.relative_to(ROOT)}:{node.lineno}: variable {name!r}: the noun for its value"
+
+
 def main() -> int:
-    """Check the tracked files; exit code 1 if one has such a phrase."""
+    """Check the tracked files; exit code 1 if one has such a phrase or variable."""
     listed = subprocess.run(["git", "ls-files", *CHECKED], cwd=ROOT, capture_output=True, text=True, check=True)
     names = [name for name in listed.stdout.splitlines() if Path(name).name != ITSELF]
+    programs = [name for name in names if name.endswith(".py") and not name.startswith("tests/")]
     lines = [line for name in names for line in faults(ROOT / name)]
+    lines += [line for name in programs for line in variables(ROOT / name)]
     sys.stdout.writelines(f"{line}\n" for line in lines)
     return int(bool(lines))
 

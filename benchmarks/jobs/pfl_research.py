@@ -59,8 +59,8 @@ def nothing(images: Tensor, grades: Tensor) -> dict[str, Weighted]:
 
 def network(loop: str) -> nn.Module:
     net: Any = LOOPS[loop].network()
-    own, inside = partial(metrics, net, normalised), partial(metrics, net, v2.Identity())
-    net.loss, net.metrics = partial(loss, net), {"own": own, "inside": inside, "idle": nothing}[loop]
+    own_loop, inside = partial(metrics, net, normalised), partial(metrics, net, v2.Identity())
+    net.loss, net.metrics = partial(loss, net), {"own": own_loop, "inside": inside, "idle": nothing}[loop]
     return net
 
 
