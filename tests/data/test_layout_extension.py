@@ -1,15 +1,14 @@
 """The layout of docs/extending.md in an installed package, and a partition in the same way."""
 
 import os
-import re
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from extension_package import example, write_example, write_package
 
 from teledx_fed.config.data import (
     BUILT_IN_PARTITIONS,
@@ -25,27 +24,13 @@ from teledx_fed.data.partition import PARTITIONS, assign
 from teledx_fed.data.synthetic import hospital
 
 ROOT = Path(__file__).parents[2]
-SECTION = (ROOT / "docs" / "extending.md").read_text("utf-8").split("\n## A data-set layout\n")[1].split("\n## ")[0]
-EXAMPLE = dict(re.findall(r"```(\w+)\n(.*?)```", SECTION, re.DOTALL))
+HEADING = "A data-set layout"
 PATIENTS = 60
-
-
-def install(folder: Path, entry_points: str, modules: dict[str, str]) -> Path:
-    """Write a package as pip installs it: its modules, and metadata beside them."""
-    metadata = folder / "clinic_export-1.0.dist-info"
-    metadata.mkdir(parents=True)
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: clinic-export\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text(entry_points)
-    for name, text in modules.items():
-        (folder / f"{name}.py").write_text(text)
-    return folder
 
 
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
-    points = tomllib.loads(EXAMPLE["toml"])["project"]["entry-points"]
-    lines = [f"[{group}]\n{name} = {value}\n" for group, names in points.items() for name, value in names.items()]
-    return install(tmp_path / "installed", "".join(lines), {"clinic_export": EXAMPLE["python"]})
+    return write_example(HEADING, tmp_path / "installed")
 
 
 @pytest.fixture
@@ -62,7 +47,7 @@ def hospitals(tmp_path: Path) -> Path:
             cv2.imwrite(str(images / f"{patient}{side}.png"), eye)
             rows.append(f"{patient}{side},{patient},{side},{'some' if patient % 3 == 0 else 'none'}")
     (images.parent / "eyes.csv").write_text("\n".join(rows))
-    (tmp_path / "hospitals.yaml").write_text(EXAMPLE["yaml"])
+    (tmp_path / "hospitals.yaml").write_text(example(HEADING)["yaml"])
     return tmp_path / "hospitals.yaml"
 
 
@@ -79,7 +64,7 @@ def test_the_layout_of_an_installed_package_is_read(
 
 @pytest.mark.slow
 def test_the_example_trains(package: Path, hospitals: Path) -> None:
-    words = EXAMPLE["sh"].split()
+    words = example(HEADING)["sh"].split()
     smaller = ["federation.rounds=2", "evaluation.replicates=30", "data.image_size=64", "folder=run"]
     command = [sys.executable, str(ROOT / words[1]), *words[2:], *smaller]
     environment = {**os.environ, "PYTHONPATH": str(package), "CI": "true"}
@@ -94,14 +79,17 @@ def test_a_layout_that_is_not_installed_is_refused_with_all_names(tmp_path: Path
 
 
 def test_an_installed_package_cannot_replace_a_built_in_layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(install(tmp_path, f"[{ENTRY_POINTS}]\nfolder = evil:folder\n", {}))
+    monkeypatch.syspath_prepend(write_package(tmp_path, f"[{ENTRY_POINTS}]\nfolder = evil:folder\n"))
     with pytest.raises(ValueError, match=r"entry point folder of teledx_fed\.layouts must differ from built-in"):
         layout_names()
 
 
 def test_a_layout_must_return_a_listing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = {"half_made": "def half_made(root, source):\n    return []\n"}
-    monkeypatch.syspath_prepend(install(tmp_path, f"[{ENTRY_POINTS}]\nhalf_made = half_made:half_made\n", module))
+    module, points = (
+        "def half_made(root, source):\n    return []\n",
+        f"[{ENTRY_POINTS}]\nhalf_made = half_made:half_made\n",
+    )
+    monkeypatch.syspath_prepend(write_package(tmp_path, points, half_made=module))
     with pytest.raises(ValueError, match=r"layout half_made must return a Listing, got \[\]"):
         read("ward", SourceSettings("half_made", str(tmp_path)))
 
@@ -121,7 +109,7 @@ def test_an_installed_package_adds_a_partition(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(ValueError, match=r"partition\.by must be one of by_source, .*camera_shift, got 'by_grade'"):
         PartitionSettings(by="by_grade")
     points = f"[{PARTITION_ENTRY_POINTS}]\nby_grade = by_grade:by_grade\n"
-    monkeypatch.syspath_prepend(install(tmp_path, points, {"by_grade": BY_GRADE}))
+    monkeypatch.syspath_prepend(write_package(tmp_path, points, by_grade=BY_GRADE))
     source = Collection(hospital("north", HospitalSettings(40), seed=0).examples, Identification.GIVEN)
     sites = assign({"north": source}, PartitionSettings(by="by_grade"), 0)
     assert {name: max(example.grade for example in site.examples) for name, site in sites.items()} == {

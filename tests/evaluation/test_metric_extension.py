@@ -2,14 +2,13 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
+from extension_package import example, write_example, write_package
 
 from teledx_fed.evaluation.cross_site import compare
 from teledx_fed.evaluation.metrics import METRICS, all_metrics, compute, metric
@@ -17,26 +16,13 @@ from teledx_fed.evaluation.tables import SCORES, scores, table
 from teledx_fed.evaluation.test_predictions import Evaluation
 
 ROOT = Path(__file__).parents[2]
-SECTION = (ROOT / "docs" / "extending.md").read_text("utf-8").split("\n## A metric\n")[1].split("\n## ")[0]
-EXAMPLE = dict(re.findall(r"```(\w+)\n(.*?)```", SECTION, re.DOTALL))
-
-
-def install(folder: Path, entry_points: str, module: str = EXAMPLE["python"]) -> Path:
-    """Write a package as pip installs it: its module, and metadata beside it."""
-    metadata = folder / "youden-1.0.dist-info"
-    metadata.mkdir(parents=True)
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: youden\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text(entry_points)
-    (folder / "youden.py").write_text(module)
-    return folder
+HEADING = "A metric"
 
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    ((group, names),) = tomllib.loads(EXAMPLE["toml"])["project"]["entry-points"].items()
-    lines = [f"{name} = {value}\n" for name, value in names.items()]
     monkeypatch.delitem(sys.modules, "youden", raising=False)
-    return install(tmp_path / "installed", "".join([f"[{group}]\n", *lines]))
+    return write_example(HEADING, tmp_path / "installed")
 
 
 def test_an_installed_metric_is_reported_with_an_interval(
@@ -79,10 +65,10 @@ def test_an_unsuitable_installed_metric_is_refused(tmp_path: Path, monkeypatch: 
     for number, (name, message) in enumerate(
         {"qwk": "have the name of its function", "f": "refer to a function"}.items()
     ):
-        module = EXAMPLE["python"] + "\n\ndef f(called):\n    return called\n"
+        module = example(HEADING)["python"] + "\n\ndef f(called):\n    return called\n"
         points = f"[teledx_fed.metrics]\n{name} = youden:{'youden' if name == 'qwk' else name}\n"
         with monkeypatch.context() as patch:
-            patch.syspath_prepend(install(tmp_path / str(number), points, module))
+            patch.syspath_prepend(write_package(tmp_path / str(number), points, youden=module))
             patch.delitem(sys.modules, "youden", raising=False)
             with pytest.raises(ValueError, match=f"entry point {name} of teledx_fed.metrics must {message}"):
                 all_metrics()

@@ -2,16 +2,15 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
-import tomllib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from extension_package import example, write_example
 
 from teledx_fed.config.learning import ModelSettings
 from teledx_fed.config.settings import Settings
@@ -24,23 +23,13 @@ from teledx_fed.model.network import build
 from teledx_fed.training.worker import Worker
 
 ROOT = Path(__file__).parents[2]
-SECTION = (ROOT / "docs" / "extending.md").read_text("utf-8").split("\n## A head\n")[1].split("\n## ")[0]
-EXAMPLE = dict(re.findall(r"```(\w+)\n(.*?)```", SECTION, re.DOTALL))
+HEADING = "A head"
 
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Write the example as pip installs it: module and metadata."""
-    ((group, names),) = tomllib.loads(EXAMPLE["toml"])["project"]["entry-points"].items()
-    metadata = tmp_path / "installed" / "ordinal-1.0.dist-info"
-    metadata.mkdir(parents=True)
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: ordinal\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text(
-        "".join([f"[{group}]\n", *(f"{name} = {value}\n" for name, value in names.items())])
-    )
-    (metadata.parent / "ordinal.py").write_text(EXAMPLE["python"])
     monkeypatch.delitem(sys.modules, "ordinal", raising=False)
-    return metadata.parent
+    return write_example(HEADING, tmp_path / "installed")
 
 
 def test_an_installed_head_learns_grades(
@@ -78,7 +67,7 @@ def test_a_hospital_refuses_an_installed_head_whatever_its_limits(
 
 @pytest.mark.slow
 def test_the_example_runs(package: Path, tmp_path: Path) -> None:
-    words = EXAMPLE["sh"].split()
+    words = example(HEADING)["sh"].split()
     smaller = ["~data.hospitals.island", "~data.hospitals.valley", "data.image_size=64", "model.name=test_efficientnet"]
     smaller += ["data.hospitals.north.patients=24", "data.hospitals.harbour.patients=30", "simulation.threads=1"]
     smaller += ["model.initial=none", "federation.rounds=1", "evaluation.replicates=30", "outbound.min_patients=2"]
