@@ -73,21 +73,6 @@ class Weights:
     statistics: Vector
     layout: Layout
 
-    @classmethod
-    def pack(cls, tensors: Mapping[str, NDArray[np.float32]], layout: Layout) -> Self:
-        return cls(_concatenate(tensors, layout.parameters), _concatenate(tensors, layout.statistics), layout)
-
-    def unpack(self) -> dict[str, NDArray[np.float32]]:
-        """Return the tensors by name: views, no copies."""
-        return {
-            name: vector[self.layout.slices[name]].reshape(shape)
-            for vector, tensors in (
-                (self.parameters, self.layout.parameters),
-                (self.statistics, self.layout.statistics),
-            )
-            for name, shape in tensors
-        }
-
     def equal(self, other: Self) -> bool:
         """Whether all bits are equal."""
         return (
@@ -95,11 +80,6 @@ class Weights:
             and self.parameters.tobytes() == other.parameters.tobytes()
             and self.statistics.tobytes() == other.statistics.tobytes()
         )
-
-
-def _concatenate(tensors: Mapping[str, NDArray[np.float32]], shapes: tuple[tuple[str, tuple[int, ...]], ...]) -> Vector:
-    parts = [np.asarray(tensors[name], dtype=np.float32).ravel() for name, _ in shapes]
-    return np.concatenate(parts) if parts else np.empty(0, dtype=np.float32)
 
 
 class Mean:

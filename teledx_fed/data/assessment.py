@@ -6,12 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from teledx_fed.core.clinical import Fault
-from teledx_fed.core.errors import DataError
 from teledx_fed.core.examples import Photograph
 from teledx_fed.data.disc import Disc, optic_disc_in
 from teledx_fed.data.preprocessing import prepare_photograph
 from teledx_fed.data.quality import QualityLimits, faults_of, signs_of
-from teledx_fed.data.retina import Retina, retina_of
+from teledx_fed.data.retina import find_retina
 
 
 @dataclass(frozen=True)
@@ -40,17 +39,10 @@ def assess(
     `faults` are those of the original file, if this one was blackened around the fundus.
     """
     pixels = photograph.read()
-    retina = _retina(pixels)
+    retina = find_retina(pixels)
     if retina is None or faults is None:
         faults = faults_of(None if retina is None else signs_of(retina), QualityLimits())
     if retina is None or Fault.NOT_A_FUNDUS in faults:
         return AssessedPhotograph(pixels, faults)
     prepared = prepare_photograph(photograph, size, ben_graham, clahe, pixels)
     return AssessedPhotograph(pixels, faults, prepared, optic_disc_in(retina))
-
-
-def _retina(pixels: NDArray[np.uint8]) -> Retina | None:
-    try:
-        return retina_of(pixels)
-    except DataError:  # dark all over
-        return None

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from teledx_fed.core.devices import sent
+from teledx_fed.core.devices import to_device
 
 AUGMENTATION_VERSION = 1
 """Increase it whenever the same image and random draws give other pixels."""
@@ -26,7 +26,7 @@ def augment(batch: Tensor, generator: torch.Generator) -> Tensor:
     draws = 2 * torch.rand((len(batch), 8), generator=generator, dtype=torch.float64) - 1
     *geometry, brightness, contrast, saturation = draws.float().unbind(1)
     colours = 1 + BRIGHTNESS * brightness, 1 + CONTRAST * contrast, 1 + SATURATION * saturation
-    factors = sent(torch.stack([*_turns(*geometry), *colours]), batch.device)[:, :, None, None].unbind()
+    factors = to_device(torch.stack([*_turns(*geometry), *colours]), batch.device)[:, :, None, None].unbind()
     transformed = _transformed(batch if batch.is_floating_point() else batch / 255, *factors[:6])
     changed = _coloured(transformed, *(factor[:, None] for factor in factors[6:]))
     return changed if batch.is_floating_point() else changed.mul_(255).round_().to(torch.uint8)

@@ -154,17 +154,13 @@ def described(dataset: Dataset, name: str) -> DicomHeader:
             field=_field(dataset),
             camera=f"{text(dataset, 'Manufacturer')} {text(dataset, 'ManufacturerModelName')}".strip() or "unknown",
             acquired=_acquired(dataset),
-            filing=_filing(dataset),
+            filing=Filing(**{name: exact(dataset, keyword) for name, keyword in FILED_BY.items()}),
             series=text(dataset, "SeriesInstanceUID"),
             instance=text(dataset, "SOPInstanceUID"),
             kind=text(dataset, "SOPClassUID"),
             size=size,
             free_of_text=text(dataset, "BurnedInAnnotation") == "NO",
         )
-
-
-def _filing(dataset: Dataset) -> Filing:
-    return Filing(**{name: exact(dataset, keyword) for name, keyword in FILED_BY.items()})
 
 
 def _eye(dataset: Dataset, name: str) -> Eye:

@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from teledx_fed.core.clinical import Fault
-from teledx_fed.core.errors import DataError
 from teledx_fed.data.preprocessing import DARK, fundus_mask
-from teledx_fed.data.retina import BACKGROUND, RIM, Retina, retina_of, ridges, smoothed
+from teledx_fed.data.retina import BACKGROUND, RIM, Retina, find_retina, ridges, smoothed
 
 WIDTH = 512
 """Width of the disc, in pixels, so that photographs of any size are comparable."""
@@ -129,11 +128,8 @@ def faults_of(signs: Signs | None, limits: QualityLimits) -> tuple[Fault, ...]:
 
 def signs(image: NDArray[np.uint8]) -> Signs | None:
     """Measure a photograph, height × width × 3, RGB. None where all is dark, or the fundus is too small."""
-    try:
-        retina = retina_of(image)
-    except DataError:
-        return None
-    return signs_of(retina)
+    retina = find_retina(image)
+    return None if retina is None else signs_of(retina)
 
 
 def signs_of(retina: Retina) -> Signs | None:

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from teledx_fed.core.errors import DataError
 from teledx_fed.data.preprocessing import fundus_mask
 
 SIDE = 256
@@ -65,6 +66,14 @@ def retina_of(image: NDArray[np.uint8]) -> Retina:
     pixels = _squared(cv2.resize(image[window], size, interpolation=smooth))
     inside = _squared(cv2.resize(mask[window], size, interpolation=cv2.INTER_AREA)) > 127
     return Retina(pixels.astype(np.float32), inside, image, mask)
+
+
+def find_retina(image: NDArray[np.uint8]) -> Retina | None:
+    """Scale a photograph as `retina_of` does; None where it is dark all over."""
+    try:
+        return retina_of(image)
+    except DataError:
+        return None
 
 
 def smoothed(channel: Floats, inside: Mask, sigma: float) -> Floats:

@@ -51,12 +51,9 @@ def cross_fit(examples: Sequence[Example], settings: PartitionSettings, k: int, 
     parts = folds(examples, k, key)
     others = [example for i, part in enumerate(parts) if i != fold for example in part]
     shares = max(2, round((1 - 1 / k) / settings.validation))
-    validation, *train = folds(others, min(shares, len(_worst_grades(others))), _derived(key, fold))
+    fold_key = hmac.digest(key, f"validation {fold}".encode(), "sha256")
+    validation, *train = folds(others, min(shares, len(_worst_grades(others))), fold_key)
     return Shard(tuple(ordered(example for part in train for example in part)), validation, parts[fold])
-
-
-def _derived(key: bytes, fold: int) -> bytes:
-    return hmac.digest(key, f"validation {fold}".encode(), "sha256")
 
 
 def folds(examples: Sequence[Example], k: int, key: bytes) -> list[tuple[Example, ...]]:

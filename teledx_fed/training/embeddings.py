@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from teledx_fed.core.examples import Example, Images, Photograph
+from teledx_fed.core.examples import Example, Images
 from teledx_fed.core.files import write_array, write_text
 from teledx_fed.core.reports import Reporter
 from teledx_fed.data.quality import Quality, quality
@@ -50,7 +50,7 @@ def embeddings(
     photographs = [example.image for example in examples]
     qualities = []
     with ThreadPoolExecutor(threads) as pool:
-        for measures in pool.map(_quality, photographs):
+        for measures in pool.map(lambda photograph: quality(photograph.read()), photographs):
             qualities.append(measures)
             reporter.progress(len(qualities), len(photographs))
     return Embeddings(examples, features(network, images, examples), qualities)
@@ -61,7 +61,3 @@ def features(network: Grader, images: Images, examples: Sequence[Example]) -> ND
     gather = FeatureCache(images, network).gather(examples, PLAIN)
     rows = torch.arange(len(examples))
     return gather(torch.zeros_like(rows), rows).cpu().numpy()
-
-
-def _quality(photograph: Photograph) -> Quality:
-    return quality(photograph.read())

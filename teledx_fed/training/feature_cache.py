@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from teledx_fed.core.devices import sent
+from teledx_fed.core.devices import to_device
 from teledx_fed.core.examples import Example, Images, Photograph
 from teledx_fed.core.randomness import torch_generator
 from teledx_fed.data.array_store import ArrayStore
@@ -51,7 +51,7 @@ class FeatureCache:
             ).to(device, memory_format=torch.channels_last)
         rows = np.array([[self._read(example, view) for example in examples] for view in views])
         features = torch.from_numpy(rows).to(device)
-        return lambda view, index: features[sent(view, device), sent(index, device)]
+        return lambda view, index: features[to_device(view, device), to_device(index, device)]
 
     def _maps(self, examples: Sequence[Example], views: Sequence[AugmentedView]) -> Tensor:
         read = [self._read(example, view) for example, view in zip(examples, views, strict=True)]

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from teledx_fed.core.devices import sent
+from teledx_fed.core.devices import to_device
 from teledx_fed.core.examples import Example, Images
 from teledx_fed.data.augmentation import augment
 from teledx_fed.model.network import Grader
@@ -47,7 +47,7 @@ class PhotographInputs:
 
     def _pixels(self, index: Index) -> Tensor:
         if self.device.type == "cuda":
-            return self._resident[sent(torch.from_numpy(index), self.device)]
+            return self._resident[to_device(torch.from_numpy(index), self.device)]
         return torch.from_numpy(self.images.batch([self.examples[i] for i in index]))
 
     @cached_property

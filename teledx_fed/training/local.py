@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from teledx_fed.core.devices import sent
+from teledx_fed.core.devices import to_device
 from teledx_fed.core.examples import Example
 from teledx_fed.core.randomness import generator, torch_generator
 from teledx_fed.core.updates import LocalTraining
@@ -96,7 +96,7 @@ def _objective(network: Grader, targets: Targets, training: LocalTraining) -> Ca
     head = network.head_type
 
     def objective(logits: Tensor, index: Index) -> Tensor:
-        rows = sent(torch.from_numpy(index), device)
+        rows = to_device(torch.from_numpy(index), device)
         loss = head.loss(logits[:, : head.outputs].float(), all_labels[rows], balance, training.label_smoothing)
         if network.oedema is not None:
             loss = loss + _masked_oedema(logits[:, head.outputs].float(), all_oedema[rows])

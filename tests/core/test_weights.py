@@ -8,22 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from teledx_fed.core.weights import BLOCK, Layout, Weights, distance, mean, norm
+from teledx_fed.core.weights import BLOCK, Layout, distance, mean, norm
 
 LAYOUT = Layout(parameters=(("a", (2, 3)), ("b", (4,))), statistics=(("n.running_var", (2,)),))
 vectors = arrays(np.float32, 5, elements=st.floats(-100, 100, width=32))
 
 
-def test_unpack_undoes_pack_without_copying() -> None:
-    tensors = {
-        "a": np.arange(6, dtype=np.float32).reshape(2, 3),
-        "b": np.ones(4, np.float32),
-        "n.running_var": np.full(2, 7, np.float32),
-    }
-    weights = Weights.pack(tensors, LAYOUT)
-    unpacked = weights.unpack()
-    assert {name: array.tolist() for name, array in unpacked.items()} == {n: a.tolist() for n, a in tensors.items()}
-    assert np.shares_memory(unpacked["a"], weights.parameters)
+def test_tensors_lie_one_after_another_in_their_vectors() -> None:
+    assert LAYOUT.slices == {"a": slice(0, 6), "b": slice(6, 10), "n.running_var": slice(0, 2)}
+    assert LAYOUT.sizes == (10, 2)
 
 
 def test_different_layouts_have_different_digests() -> None:

@@ -7,7 +7,7 @@ import pytest
 from teledx_fed.config.data import HospitalSettings
 from teledx_fed.core.clinical import Fault
 from teledx_fed.core.examples import Photograph
-from teledx_fed.data import assessment, retina
+from teledx_fed.data import retina
 from teledx_fed.data.array_photographs import PhotographInMemory
 from teledx_fed.data.assessment import assess
 from teledx_fed.data.disc import optic_disc
@@ -55,11 +55,13 @@ def test_a_photograph_is_decoded_and_scaled_once(monkeypatch: pytest.MonkeyPatch
             calls.append("read")
             return super().read()
 
+    retina_of = retina.retina_of
+
     def counted(pixels: np.ndarray) -> retina.Retina:
         calls.append("retina")
-        return retina.retina_of(pixels)
+        return retina_of(pixels)
 
-    monkeypatch.setattr(assessment, "retina_of", counted)
+    monkeypatch.setattr(retina, "retina_of", counted)
     assert assess(Counted("upload", example.image.read()), 64).prepared is not None
     assert calls == ["read", "retina"]
 
