@@ -9,7 +9,7 @@ from flwr.serverapp import Grid, ServerApp
 
 from teledx_fed.deployment.server.control import RunRequest
 from teledx_fed.deployment.server.coordinator import conduct
-from teledx_fed.deployment.server.settings import HOME, ServerDirectory
+from teledx_fed.deployment.server.settings import FOLDER_VARIABLE, ServerDirectory
 
 app = ServerApp()
 
@@ -17,4 +17,4 @@ app = ServerApp()
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     request = RunRequest(**{field.name: str(context.run_config[field.name]) for field in fields(RunRequest)})
-    conduct(grid, request, ServerDirectory(Path(os.environ[HOME])))
+    conduct(grid, request, ServerDirectory(Path(os.environ[FOLDER_VARIABLE])))

@@ -30,7 +30,6 @@ PRIVATE = {
     "flwr.proto.fleet_pb2": ("ActivateNodeRequest", "PushMessagesRequest"),
     "flwr.proto.message_pb2": ("Message",),
     "flwr.proto.node_pb2": ("NodeInfo",),
-    "flwr.proto.run_pb2": ("Run",),
     "flwr.proto.runtime_pb2": ("AcquireTaskRequest", "PushAppMessagesRequest"),
     "flwr.server.superlink.fleet.vce.backend": ("Backend", "BackendConfig"),
     "flwr.server.superlink.fleet.vce.backend.raybackend": ("RayBackend",),
@@ -85,7 +84,6 @@ if TYPE_CHECKING:
     from flwr.proto.fleet_pb2 import ActivateNodeRequest, PushMessagesRequest
     from flwr.proto.message_pb2 import Message
     from flwr.proto.node_pb2 import NodeInfo
-    from flwr.proto.run_pb2 import Run
     from flwr.proto.runtime_pb2 import AcquireTaskRequest, PushAppMessagesRequest
     from flwr.server.superlink.fleet.vce.backend import Backend, BackendConfig
     from flwr.server.superlink.fleet.vce.backend.raybackend import RayBackend

@@ -14,7 +14,7 @@ from flwr.serverapp import Grid, ServerApp
 from teledx_fed.config.loading import build
 from teledx_fed.config.settings import Settings
 from teledx_fed.core.updates import GlobalModel
-from teledx_fed.deployment.server.settings import HOME
+from teledx_fed.deployment.server.settings import FOLDER_VARIABLE
 from teledx_fed.federation import messages as wire
 from teledx_fed.model.network import build as build_network
 from teledx_fed.training.worker import Worker
@@ -34,7 +34,7 @@ class Bomb:
 
 
 def victim() -> Path:
-    return Path(os.environ[HOME]).parent / "written by the server's payload"
+    return Path(os.environ[FOLDER_VARIABLE]).parent / "written by the server's payload"
 
 
 def honest(settings: Settings, **changes: int | str) -> RecordDict:
@@ -103,6 +103,6 @@ def main(grid: Grid, context: Context) -> None:
         message = Message(content(settings), dst_node_id=node, message_type=kind)
         replies = list(grid.send_and_receive([message], timeout=SECONDS))
         answers[name] = [reply.error.reason if reply.has_error() else sorted(reply.content) for reply in replies]
-    file = Path(os.environ[HOME]) / f"{context.run_config['run']}.json"
+    file = Path(os.environ[FOLDER_VARIABLE]) / f"{context.run_config['run']}.json"
     file.with_suffix(".part").write_text(json.dumps(answers))
     file.with_suffix(".part").replace(file)

@@ -14,8 +14,9 @@ from teledx_fed.core.updates import GlobalModel
 from teledx_fed.core.weights import Weights
 from teledx_fed.deployment.common.plans import Plan
 from teledx_fed.deployment.common.refusal import Refusal
+from teledx_fed.deployment.common.settings import RELEASE
 from teledx_fed.deployment.site import approvals
-from teledx_fed.deployment.site.hospital import REFUSED, RELEASE, MessageHandler
+from teledx_fed.deployment.site.hospital import REFUSED, MessageHandler
 from teledx_fed.deployment.site.layout import init_site
 from teledx_fed.deployment.site.monitoring import Tally
 from teledx_fed.deployment.site.settings import SiteDirectory

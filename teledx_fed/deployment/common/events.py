@@ -17,6 +17,7 @@ from teledx_fed.core.files import write_text
 log = logging.getLogger(__name__)
 
 CERTIFICATE_DAYS = 30
+"""A warning comes this many days before a certificate or an approval expires."""
 DISK_SHARE, DISK_BYTES = 0.1, 2**30
 WEBHOOK_SECONDS = 5.0
 

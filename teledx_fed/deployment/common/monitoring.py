@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from teledx_fed.core.errors import ConfigurationError
-from teledx_fed.deployment.common.metrics import CONTENT_TYPE
+from teledx_fed.deployment.common.metrics import CONTENT_TYPE, Metrics, exposition
 from teledx_fed.deployment.common.settings import checked_address
 
 log = logging.getLogger(__name__)
@@ -20,7 +20,7 @@ Health = Callable[[], Mapping[str, bool]]
 
 
 @contextmanager
-def watched(listen: str | None, metrics: Callable[[], bytes], health: Health) -> Iterator[None]:
+def watched(listen: str | None, metrics: Callable[[], Metrics], health: Health) -> Iterator[None]:
     """Serve `/metrics` and `/healthz` at `HOST:PORT` from background threads while the block runs.
 
     A `ConfigurationError` if the port is taken. None starts no server.
@@ -65,7 +65,7 @@ def repeatedly(act: Callable[[], None], seconds: float = 30.0) -> Iterator[None]
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self, address: tuple[str, int], metrics: Callable[[], bytes], health: Health) -> None:
+    def __init__(self, address: tuple[str, int], metrics: Callable[[], Metrics], health: Health) -> None:
         self.metrics, self.health = metrics, health
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         super().__init__(address, _Answer)
@@ -89,7 +89,7 @@ class _Answer(BaseHTTPRequestHandler):
 
     def _answer(self, path: str) -> tuple[int, str, bytes]:
         if path == "/metrics":
-            return 200, CONTENT_TYPE, self.server.metrics()
+            return 200, CONTENT_TYPE, exposition(self.server.metrics())
         if path == "/healthz":
             checks = self.server.health()
             healthy = all(checks.values())

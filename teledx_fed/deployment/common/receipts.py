@@ -3,7 +3,6 @@
 import hashlib
 import json
 import math
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,12 +13,11 @@ from flwr.app import Message, RecordDict
 
 from teledx_fed.deployment.common.acknowledgement import entries_with_heads
 from teledx_fed.deployment.common.audit import Entry, entries
+from teledx_fed.deployment.common.plans import DIGEST
 
 SENT, RECEIVED = "sent", "received"
 LISTED, SHOWN = 32, 100
 """Most names of a record, and characters of a name, that a log repeats: a peer may send millions."""
-
-DIGEST = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,17 @@
 
 import re
 from dataclasses import dataclass
+from importlib.metadata import version
 from urllib.parse import urlsplit
 
 from teledx_fed.core.checks import must
 
+RELEASE = version("teledx-fed")
 LOOPBACK = "127.0.0.1"
+LOOPBACK_HOSTS = "127.0.0.1,localhost"
+"""The value of NO_PROXY: a proxy is never used for these."""
+QUIET_FLOWER = {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"}
+"""Environment of Flower's processes: they send nothing to its makers."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 WRITTEN = "letters, digits, dots, dashes and underscores, at most 63"
 

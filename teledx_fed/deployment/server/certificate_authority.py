@@ -24,7 +24,7 @@ from teledx_fed.deployment.common.certificates import certificates_of, expires, 
 from teledx_fed.deployment.common.keys import CURVE, ecdsa_key, lasting_key, pem_of_key, private_key
 from teledx_fed.deployment.common.private_files import PUBLIC, all_new, read, write
 
-LOOPBACK = ("localhost", "127.0.0.1")
+LOOPBACK_NAMES = ("localhost", "127.0.0.1")
 """The names by which the coordinator's own commands reach its server."""
 SLOW_CLOCK = timedelta(minutes=5)
 LABEL = re.compile(r"\w([\w-]{0,61}\w)?", re.ASCII)
@@ -64,7 +64,7 @@ def issue_server_certificate(certificates: Path, hosts: Sequence[str], days: int
     server.key is made once and stays, so that key and certificate match even after a power failure.
     """
     within("days", days, 1, 36500)
-    names = [_general_name(host) for host in dict.fromkeys((*hosts, *LOOPBACK))]
+    names = [_general_name(host) for host in dict.fromkeys((*hosts, *LOOPBACK_NAMES))]
     authority, signer = _authority(certificates)
     key = lasting_key(certificates / "server.key")
     ends = min(now() + timedelta(days=days), authority.not_valid_after_utc)

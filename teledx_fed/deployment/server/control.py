@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import httpx
 
 from teledx_fed.core.errors import ConfigurationError, RefusedError, TeledxError, UnavailableError
 from teledx_fed.deployment.common.keys import public_key_bytes
-from teledx_fed.deployment.common.settings import LOOPBACK, checked_name
+from teledx_fed.deployment.common.settings import LOOPBACK, RELEASE, checked_name
 from teledx_fed.deployment.server.overview import AT_WORK, FlowerRun, Node
 from teledx_fed.deployment.server.settings import ServerDirectory
 from teledx_fed.federation.flower import (
@@ -21,9 +20,7 @@ from teledx_fed.federation.flower import (
     FlowerError,
     ListNodesRequest,
     ListRunsRequest,
-    NodeInfo,
     RegisterNodeRequest,
-    Run,
     RuntimeVersionHttpInterceptor,
     StartRunRequest,
     StopRunRequest,
@@ -33,7 +30,6 @@ from teledx_fed.federation.flower import (
     user_config_to_proto,
 )
 
-RELEASE = version("teledx-fed")
 APP = f"""[project]
 name = "teledx-fed"
 version = "{RELEASE}"
@@ -102,11 +98,8 @@ def nodes(directory: ServerDirectory) -> list[Node]:
     """Return the admitted sites, sorted by name."""
     with control(directory) as client:
         infos = client.ListNodes(ListNodesRequest()).nodes_info
-    return [_node(info) for info in sorted(infos, key=lambda info: info.name) if info.status != "unregistered"]
-
-
-def _node(info: NodeInfo) -> Node:
-    return Node(name=info.name, online=info.status == "online", online_since=info.last_activated_at or None)
+    admitted = sorted((info for info in infos if info.status != "unregistered"), key=lambda info: info.name)
+    return [Node(info.name, info.status == "online", info.last_activated_at or None) for info in admitted]
 
 
 def admit(directory: ServerDirectory, name: str, public_key: Path) -> None:
@@ -151,12 +144,11 @@ def runs(directory: ServerDirectory) -> list[FlowerRun]:
     """Return the server's runs, the newest first."""
     with control(directory) as client:
         flower_runs = client.ListRuns(ListRunsRequest()).run_dict.values()
-    return [_run(run) for run in sorted(flower_runs, key=lambda run: run.pending_at, reverse=True)]
-
-
-def _run(run: Run) -> FlowerRun:
-    name = run.override_config["run"].string
-    return FlowerRun(run.run_id, name, run.status.sub_status or run.status.status, run.status.details)
+    return [
+        FlowerRun(run.run_id, run.override_config["run"].string, status.sub_status or status.status, status.details)
+        for run in sorted(flower_runs, key=lambda run: run.pending_at, reverse=True)
+        for status in [run.status]
+    ]
 
 
 def stop(directory: ServerDirectory, run: str) -> None:

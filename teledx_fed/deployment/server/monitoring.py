@@ -8,7 +8,7 @@ from teledx_fed.core.errors import UnavailableError
 from teledx_fed.core.reports import RoundReport
 from teledx_fed.deployment.common.certificates import expires
 from teledx_fed.deployment.common.events import Disk, Event, Kind, Watcher, disk, machine_events
-from teledx_fed.deployment.common.metrics import Metrics, expiry, exposition, gauge, gauges
+from teledx_fed.deployment.common.metrics import Metrics, expiry, gauge, gauges
 from teledx_fed.deployment.common.monitoring import repeatedly, watched
 from teledx_fed.deployment.server import control
 from teledx_fed.deployment.server.overview import Overview, RunStanding, RunState, fault_in, overview
@@ -29,7 +29,7 @@ def monitored(directory: ServerDirectory) -> Iterator[None]:
     watch = directory.settings.watch
     watcher = Watcher(directory.settings.hosts[0], directory.folder / "reported.json", watch.webhook)
 
-    def metrics() -> bytes:
+    def metrics() -> Metrics:
         ends = expires(directory.certificate) if directory.certificate.exists() else None
         return server_metrics(current_overview(directory), ends)
 
@@ -63,12 +63,8 @@ def _run_events(status: Overview) -> Iterator[Event]:
             yield Event(Kind.SILENT_SITE, site.name, "it is not connected")
 
 
-def server_metrics(status: Overview, certificate: datetime | None) -> bytes:
-    """Format the server's metrics; `certificate` is when its certificate expires."""
-    return exposition(_of_server(status, certificate))
-
-
-def _of_server(status: Overview, certificate: datetime | None) -> Metrics:
+def server_metrics(status: Overview, certificate: datetime | None) -> Metrics:
+    """Yield the server's metrics; `certificate` is when its certificate expires."""
     yield gauge("server_sites_online", "Sites that are connected", sum(site.online for site in status.sites))
     yield from expiry("server_certificate", "the server's certificate", certificate)
     if status.run is not None:

@@ -189,21 +189,15 @@ def _federation(folder: Path) -> Mapping[str, Any]:
 
 def _sites(nodes: Iterable[Node], rounds: Sequence[RoundReport]) -> Iterable[SiteStanding]:
     for node in sorted(nodes, key=lambda node: node.name):
-        reply, fault = _reply(node.name, rounds), _fault(node.name, rounds)
+        newest_first = rounds[::-1]
+        reply = next((Reply(one.round, one.ended) for one in newest_first if node.name in one.accepted), None)
+        fault = next((fault for one in newest_first if (fault := fault_in(one, node.name))), None)
         yield SiteStanding(node.name, node.online, node.online_since, reply, fault)
 
 
 def _nodes_of(rounds: Sequence[RoundReport]) -> list[Node]:
     names = {name for report in rounds for name in (*report.accepted, *report.refused, *report.silent)}
     return [Node(name, online=False) for name in names]
-
-
-def _reply(name: str, rounds: Sequence[RoundReport]) -> Reply | None:
-    return next((Reply(report.round, report.ended) for report in reversed(rounds) if name in report.accepted), None)
-
-
-def _fault(name: str, rounds: Sequence[RoundReport]) -> SiteFault | None:
-    return next((fault for report in reversed(rounds) if (fault := fault_in(report, name))), None)
 
 
 def fault_in(report: RoundReport, site: str) -> SiteFault | None:

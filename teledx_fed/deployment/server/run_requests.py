@@ -15,14 +15,13 @@ from teledx_fed.core.files import write_text
 from teledx_fed.core.reports import Readiness, RoundReport
 from teledx_fed.deployment.common import plans
 from teledx_fed.deployment.common.plans import Plan
-from teledx_fed.deployment.common.settings import checked_name
+from teledx_fed.deployment.common.settings import RELEASE, checked_name
 from teledx_fed.deployment.server import control
-from teledx_fed.deployment.server.control import READINESS, RELEASE, TRAINING, RunRequest
-from teledx_fed.deployment.server.overview import REQUEST, ROUNDS, FlowerRun
+from teledx_fed.deployment.server.control import READINESS, TRAINING, RunRequest
+from teledx_fed.deployment.server.overview import AT_WORK, REQUEST, ROUNDS, FlowerRun
 from teledx_fed.deployment.server.settings import ServerDirectory
 from teledx_fed.federation.strategies.registry import strategy_of
 
-ENDED = ("completed", "failed", "stopped")
 POLL_SECONDS = 0.5
 
 
@@ -103,7 +102,7 @@ def watch(
         newest = _newest(directory, request.run)
         for line in next(lines):
             report(RoundReport(**json.loads(line)), rounds)
-        if newest.status in ENDED:
+        if newest.status not in AT_WORK:
             break
         time.sleep(POLL_SECONDS)
     if newest.status != "completed":

@@ -9,7 +9,7 @@ from teledx_fed.core.checks import must, within
 from teledx_fed.deployment.common.audit import AuditLog
 from teledx_fed.deployment.common.settings import WatchSettings, checked_name
 
-HOME = "TELEDX_FED_SERVER"
+FOLDER_VARIABLE = "TELEDX_FED_SERVER"
 """The environment variable with the coordinator's folder, for the app that Flower starts for a run."""
 
 
@@ -62,10 +62,6 @@ class ServerDirectory:
     @property
     def certificate(self) -> Path:
         return self.certificates / "server.crt"
-
-    @property
-    def key(self) -> Path:
-        return self.certificates / "server.key"
 
     @property
     def loopback(self) -> Path:

@@ -19,11 +19,11 @@ from teledx_fed.core.errors import ConfigurationError
 from teledx_fed.core.files import make_folder
 from teledx_fed.deployment.common.monitoring import repeatedly
 from teledx_fed.deployment.common.private_files import read
-from teledx_fed.deployment.common.settings import LOOPBACK
+from teledx_fed.deployment.common.settings import LOOPBACK, LOOPBACK_HOSTS, QUIET_FLOWER
 from teledx_fed.deployment.server.control import bundle, is_up
 from teledx_fed.deployment.server.journal import Journal
 from teledx_fed.deployment.server.request_filter import ASGIApp, LogLimiter, RequestFilter
-from teledx_fed.deployment.server.settings import HOME, ServerDirectory
+from teledx_fed.deployment.server.settings import FOLDER_VARIABLE, ServerDirectory
 from teledx_fed.federation.flower import (
     ISOLATION_MODE_SUBPROCESS,
     TRANSPORT_TYPE_GRPC_RERE,
@@ -34,11 +34,6 @@ from teledx_fed.federation.flower import (
     create_app,
 )
 
-ENVIRONMENT = {
-    "FLWR_TELEMETRY_ENABLED": "0",
-    "FLWR_DISABLE_UPDATE_CHECK": "1",
-    "NO_PROXY": "127.0.0.1,localhost",
-}
 OBJECTIONS = {
     "TLSV1_ALERT_UNKNOWN_CA": "a hospital has the ca.crt of another authority",
     "SSLV3_ALERT_CERTIFICATE_EXPIRED": "a hospital rejects the server's certificate as expired",
@@ -56,8 +51,9 @@ def serve(directory: ServerDirectory, when_up: Callable[[], None], report: Calla
     """
     settings = directory.settings
     commands = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # flower-superexec is there
-    os.environ.update(ENVIRONMENT, FLWR_HOME=str(directory.flower.absolute()), PATH=commands)
-    os.environ[HOME] = str(directory.folder.absolute())
+    flower_home = str(directory.flower.absolute())
+    os.environ.update(QUIET_FLOWER, NO_PROXY=LOOPBACK_HOSTS, FLWR_HOME=flower_home, PATH=commands)
+    os.environ[FOLDER_VARIABLE] = str(directory.folder.absolute())
     make_folder(directory.database.parent)
     flower = create_app(_config(directory), SuperLinkLifespan)
     audit = directory.audit_log

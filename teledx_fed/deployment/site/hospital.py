@@ -5,7 +5,6 @@ import logging
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from datetime import date, datetime
-from importlib.metadata import version
 
 import torch
 from flwr.app import Context, Error, Message
@@ -19,12 +18,13 @@ from teledx_fed.deployment.common.log_heads import LogHeads
 from teledx_fed.deployment.common.plans import Plan, digest_of
 from teledx_fed.deployment.common.receipts import RECEIVED, SENT, message_facts
 from teledx_fed.deployment.common.refusal import Refusal
+from teledx_fed.deployment.common.settings import RELEASE
 from teledx_fed.deployment.site import approvals, budget, lineage, questions
 from teledx_fed.deployment.site.approvals import Approval
 from teledx_fed.deployment.site.disk_space import has_room
 from teledx_fed.deployment.site.monitoring import Outcome, Tally
 from teledx_fed.deployment.site.outbound_message import outbound_fault
-from teledx_fed.deployment.site.questions import TEST, TRAINING
+from teledx_fed.deployment.site.questions import QuestionKind
 from teledx_fed.deployment.site.request import Request, request_of
 from teledx_fed.deployment.site.settings import SiteDirectory
 from teledx_fed.deployment.site.terms import Today, data_refusal, plan_refusal, refusal, same_training
@@ -42,7 +42,6 @@ REFUSED = 3
 """Code of the error reply to a refused message, beside `site.FAILED`."""
 REFUSED_EVENT, FAILED_EVENT = "refused", "failed"
 OUTCOMES: Mapping[str, Outcome] = {SENT: "answered", REFUSED_EVENT: "refused", FAILED_EVENT: "failed"}
-RELEASE = version("teledx-fed")
 MOST_REPLICATES = 2000
 LONGEST_NAME = 64
 """Characters of a plan's digest or a run's name in the log: the server may have written anything."""
@@ -144,7 +143,7 @@ class MessageHandler:
         if request.training is not None:
             patients = len({example.patient for example in train})
             _refuse(data_refusal(request.training, len(train), patients, limits))
-        if question.kind == TEST:
+        if question.kind is QuestionKind.TEST:
             spent = budget.spent(directory, hospital.site, question.digest)
             if spent >= limits.test_answers:
                 raise MessageRefused(Refusal.TESTED)
@@ -231,7 +230,7 @@ def _check_model(message: Message, request: Request, worker: Worker) -> None:
         model = model_of(message.content, worker.network.layout)
     except (KeyError, ValueError, TypeError) as error:
         raise MessageRefused(Refusal.REQUEST, str(error)) from error
-    first = question.trained_in == 0 or (question.kind == TRAINING and question.round == 1)
+    first = question.trained_in == 0 or (question.kind is QuestionKind.ROUND and question.round == 1)
     if first and digest_of(model.weights) != digest_of(worker.initial.weights):
         raise MessageRefused(Refusal.INITIAL, "weights that this machine does not build from the plan")
 

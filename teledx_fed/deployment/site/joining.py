@@ -17,6 +17,7 @@ from teledx_fed.core.errors import ConfigurationError, RefusedError
 from teledx_fed.core.files import exclusive, write_text
 from teledx_fed.deployment.common.certificates import days_left, expires
 from teledx_fed.deployment.common.events import Watcher, disk
+from teledx_fed.deployment.common.metrics import Metrics
 from teledx_fed.deployment.common.monitoring import repeatedly, watched
 from teledx_fed.deployment.common.settings import LOOPBACK
 from teledx_fed.deployment.site.hospital import MessageHandler
@@ -91,7 +92,7 @@ def _watched(
     def report_events() -> None:
         watcher.report(site_events(supernode.up, tally.failing, days_left(directory.authority), disk(directory.folder)))
 
-    def metrics() -> bytes:
+    def metrics() -> Metrics:
         return site_metrics(tally, supernode.up, disk(directory.folder), expires(directory.authority))
 
     with watched(watch.listen, metrics, lambda: {"supernode": supernode.up}), repeatedly(report_events):

@@ -8,7 +8,7 @@ from itertools import product
 from typing import Literal, get_args
 
 from teledx_fed.deployment.common.events import Disk, Event, Kind, machine_events
-from teledx_fed.deployment.common.metrics import Metrics, counter, counters, expiry, exposition, gauge
+from teledx_fed.deployment.common.metrics import Metrics, counter, counters, expiry, gauge
 
 KINDS = ("train", "evaluate", "query", "other")
 Outcome = Literal["answered", "refused", "failed"]
@@ -42,12 +42,8 @@ def site_events(supernode_up: bool, failing: Collection[str], certificate_days: 
     return [*down, *failed, *machine_events(certificate_days, space)]
 
 
-def site_metrics(tally: Tally, supernode_up: bool, space: Disk, authority: datetime | None) -> bytes:
-    """Format the site's metrics; `authority` is when the certificate in ca.crt expires."""
-    return exposition(_of_site(tally, supernode_up, space, authority))
-
-
-def _of_site(tally: Tally, supernode_up: bool, space: Disk, authority: datetime | None) -> Metrics:
+def site_metrics(tally: Tally, supernode_up: bool, space: Disk, authority: datetime | None) -> Metrics:
+    """Yield the site's metrics; `authority` is when the certificate in ca.crt expires."""
     yield counters("site_messages", "By kind and outcome", ("kind", "outcome"), tally.messages)
     yield counter("site_sent_bytes", "Bytes of answers that left", tally.sent)
     yield gauge("site_quiet_seconds", "Since the last message, or since the start", time.monotonic() - tally.last)

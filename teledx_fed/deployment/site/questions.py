@@ -8,27 +8,32 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
+from enum import StrEnum
 from typing import Any
 
 from teledx_fed.core.files import write_text
 from teledx_fed.deployment.common.refusal import Refusal
 from teledx_fed.deployment.site.settings import SiteDirectory
 
-TRAINING, VALIDATION, TEST = "round", "validation", "test"
+
+class QuestionKind(StrEnum):
+    ROUND = "round"
+    VALIDATION = "validation"
+    TEST = "test"
 
 
 @dataclass(frozen=True)
 class Question:
     """A question; `digest` is of the whole message, `trained_in` the round that made the model."""
 
-    kind: str
+    kind: QuestionKind
     round: int
     trained_in: int
     digest: str
 
     @property
     def slot(self) -> str:
-        return f"{TRAINING} {self.round}" if self.kind == TRAINING else self.kind
+        return f"{QuestionKind.ROUND} {self.round}" if self.kind == QuestionKind.ROUND else self.kind
 
 
 def refusal(
@@ -52,12 +57,16 @@ def decide(history: Mapping[str, Any], question: Question, plan: str, rounds: in
 
 def _comes_next(question: Question, digests: Mapping[str, str], rounds: int) -> bool:
     """Return whether a question is in order: rounds only increase, may be missed, and end with the final scores."""
-    latest = max((int(slot.split()[1]) for slot in digests if slot.startswith(TRAINING)), default=0)
-    if question.kind == TRAINING:
-        ended = bool({VALIDATION, TEST} & digests.keys())
+    latest = max((int(slot.split()[1]) for slot in digests if slot.startswith(QuestionKind.ROUND)), default=0)
+    if question.kind == QuestionKind.ROUND:
+        ended = bool({QuestionKind.VALIDATION, QuestionKind.TEST} & digests.keys())
         return latest < question.round <= rounds and 0 <= question.trained_in < question.round and not ended
-    last = question.round == rounds if question.kind == VALIDATION else latest <= question.round <= rounds
-    return last and 0 <= question.trained_in <= question.round and (question.kind == TEST or TEST not in digests)
+    last = question.round == rounds if question.kind == QuestionKind.VALIDATION else latest <= question.round <= rounds
+    return (
+        last
+        and 0 <= question.trained_in <= question.round
+        and (question.kind == QuestionKind.TEST or QuestionKind.TEST not in digests)
+    )
 
 
 def record(directory: SiteDirectory, run: str, plan: str, question: Question) -> None:

@@ -7,7 +7,7 @@ from flwr.app import Context, Message, MessageType
 from teledx_fed.core.errors import DataError
 from teledx_fed.core.updates import LocalTraining
 from teledx_fed.deployment.common.settings import checked_name
-from teledx_fed.deployment.site.questions import TEST, TRAINING, VALIDATION, Question
+from teledx_fed.deployment.site.questions import Question, QuestionKind
 from teledx_fed.federation.messages import CONFIG, training_of
 from teledx_fed.federation.site import STATISTICS
 
@@ -39,7 +39,5 @@ def request_of(message: Message, context: Context, digest: str) -> Request:
 
 def _question(message: Message, kind: str, digest: str) -> Question:
     config = message.content.config_records[CONFIG]
-    name = TRAINING if kind == MessageType.TRAIN else str(config["split"])
-    if name not in (TRAINING, VALIDATION, TEST):
-        raise DataError(f"scores of {name[:20]}")
-    return Question(name, int(str(config["round"])), int(str(config["trained-in"])), digest)
+    question = QuestionKind.ROUND if kind == MessageType.TRAIN else QuestionKind(str(config["split"]))
+    return Question(question, int(str(config["round"])), int(str(config["trained-in"])), digest)

@@ -7,11 +7,9 @@ import threading
 from urllib.parse import urlsplit
 
 from teledx_fed.core.errors import ConfigurationError
-from teledx_fed.deployment.common.settings import LOOPBACK, checked_address
+from teledx_fed.deployment.common.settings import LOOPBACK, LOOPBACK_HOSTS, QUIET_FLOWER, checked_address
 from teledx_fed.deployment.site.settings import SiteDirectory
 
-QUIET = {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"}
-LOOPBACK_HOSTS = "127.0.0.1,localhost"
 LOG_TAIL = 4000
 
 
@@ -20,7 +18,7 @@ def launch(directory: SiteDirectory, port: int) -> subprocess.Popen[bytes]:
     module = "teledx_fed.deployment.site.supernode"
     command = [sys.executable, "-m", module, str(os.getpid()), *arguments(directory, port)]
     home = {"FLWR_HOME": str(directory.state.absolute() / "flwr")}
-    environment = os.environ | QUIET | home | proxied(directory.settings.proxy)
+    environment = os.environ | QUIET_FLOWER | home | proxied(directory.settings.proxy)
     with directory.node_log.open("ab") as log:
         return subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from threading import Lock, Thread
-from typing import Protocol
 
 import httpx
 from flwr.app import Context, Message
@@ -40,8 +39,7 @@ WANTED = AcquireTaskRequest(supported_task_types=[TaskType.CLIENT_APP])
 ACQUIRE = frozenset({"/flwr.proto.Runtime/AcquireTask"})
 
 
-class Handler(Protocol):
-    def __call__(self, message: Message, context: Context) -> Message: ...
+Handler = Callable[[Message, Context], Message]
 
 
 def serve(port: Callable[[], int], executor_key: Path, answer: Handler, running: Callable[[], bool]) -> None:

@@ -2,10 +2,12 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import count
 
 import httpx
 import pytest
 
+from teledx_fed.deployment.common.metrics import Metrics, gauge
 from teledx_fed.deployment.common.monitoring import repeatedly, watched
 
 
@@ -17,7 +19,8 @@ def free() -> str:
 
 @contextmanager
 def watching(
-    health: Callable[[], Mapping[str, bool]] = dict, metrics: Callable[[], bytes] = lambda: b"up 1\n"
+    health: Callable[[], Mapping[str, bool]] = dict,
+    metrics: Callable[[], Metrics] = lambda: iter([gauge("up", "Up", 1)]),
 ) -> Iterator[Callable[[str], httpx.Response]]:
     address = free()
     with watched(address, metrics, health):
@@ -33,9 +36,10 @@ def test_health_requires_every_check(database: bool, status: int) -> None:
 
 
 def test_metrics_are_computed_for_each_request() -> None:
-    counted = iter((b"up 1\n", b"up 2\n"))
-    with watching(metrics=lambda: next(counted)) as get:
-        assert [get("/metrics").text, get("/metrics?again").text] == ["up 1\n", "up 2\n"]
+    numbers = count(1)
+    with watching(metrics=lambda: iter([gauge("up", "Up", next(numbers))])) as get:
+        assert "teledx_up 1.0" in get("/metrics").text
+        assert "teledx_up 2.0" in get("/metrics?again").text
 
 
 def test_other_paths_are_not_found() -> None:
@@ -65,13 +69,13 @@ def test_a_taken_port_is_an_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         address = f"127.0.0.1:{other.getsockname()[1]}"
         taken = pytest.raises(ValueError, match=r"watch\.listen must be free, got '127.* Choose another port\.")
-        with taken, watched(address, bytes, dict):
+        with taken, watched(address, list, dict):
             pass
 
 
 def test_without_an_address_nothing_listens() -> None:
     before = threading.active_count()
-    with watched(None, bytes, dict):
+    with watched(None, list, dict):
         assert threading.active_count() == before
 
 

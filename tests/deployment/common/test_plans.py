@@ -22,7 +22,7 @@ from teledx_fed.deployment.common.plans import BOUND, FREE, Plan, read, write
 from teledx_fed.deployment.site import approvals, questions
 from teledx_fed.deployment.site.layout import init_site
 from teledx_fed.deployment.site.plan_wording import page
-from teledx_fed.deployment.site.questions import TEST, TRAINING, VALIDATION, Question
+from teledx_fed.deployment.site.questions import Question, QuestionKind
 from teledx_fed.deployment.site.settings import SiteDirectory, SiteSettings
 
 WEIGHTS = Weights(np.zeros(2, np.float32), np.zeros(0, np.float32), Layout((("head.weight", (2,)),), ()))
@@ -184,7 +184,7 @@ def test_the_commands(directory: SiteDirectory, tmp_path: Path) -> None:
 
 asked_questions = st.builds(
     Question,
-    st.sampled_from([TRAINING, TRAINING, VALIDATION, TEST]),
+    st.sampled_from([QuestionKind.ROUND, *QuestionKind]),
     st.integers(-1, 4),
     st.integers(-1, 4),
     st.sampled_from(["a", "b"]),
@@ -211,7 +211,7 @@ def test_any_sequence_of_questions_gets_one_answer_a_round(sequence: list[tuple[
     assert all(len(digests) == 1 for digests in slots.values())
     assert len(slots) <= 3 + 2
     first = list(dict.fromkeys(question.slot for _, question in answered))
-    trained = [slot for slot in first if slot.startswith(TRAINING)]
+    trained = [slot for slot in first if slot.startswith(QuestionKind.ROUND)]
     assert trained == sorted(trained)
     assert first[: len(trained)] == trained
 

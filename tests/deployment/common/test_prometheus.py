@@ -7,6 +7,7 @@ from invented_federation import NODES, NOW, directory_in, flower_run, night, run
 from prometheus_client.parser import text_string_to_metric_families
 
 from teledx_fed.deployment.common.events import Disk
+from teledx_fed.deployment.common.metrics import Metrics, exposition
 from teledx_fed.deployment.server.monitoring import server_metrics
 from teledx_fed.deployment.server.overview import overview
 from teledx_fed.deployment.site.monitoring import Tally, site_metrics
@@ -15,9 +16,9 @@ ROOM = Disk(free=5, total=100)
 EXPIRES = datetime.fromtimestamp(1_800_000_000, UTC)
 
 
-def read(text: bytes) -> dict[str, float]:
+def read(metrics: Metrics) -> dict[str, float]:
     """Return our samples by name and label values."""
-    families = text_string_to_metric_families(text.decode())
+    families = text_string_to_metric_families(exposition(metrics).decode())
     samples: Iterable[tuple[str, dict[str, str], float]] = (sample[:3] for one in families for sample in one.samples)
     return {
         " ".join([name.removeprefix("teledx_"), *labels.values()]): value
@@ -92,4 +93,4 @@ def test_a_kind_fails_until_a_message_of_it_succeeds() -> None:
 
 
 def test_metrics_include_those_of_the_process() -> None:
-    assert b"process_resident_memory_bytes" in site_metrics(Tally(), True, ROOM, None)
+    assert b"process_resident_memory_bytes" in exposition(site_metrics(Tally(), True, ROOM, None))

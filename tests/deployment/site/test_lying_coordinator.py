@@ -18,9 +18,10 @@ from teledx_fed.data.hospitals import hospitals
 from teledx_fed.deployment.common.audit import entries
 from teledx_fed.deployment.common.plans import Plan, sha256_of
 from teledx_fed.deployment.common.refusal import Refusal
+from teledx_fed.deployment.common.settings import RELEASE
 from teledx_fed.deployment.site import approvals, lineage
 from teledx_fed.deployment.site.approvals import approve
-from teledx_fed.deployment.site.hospital import RELEASE, MessageHandler, own_settings
+from teledx_fed.deployment.site.hospital import MessageHandler, own_settings
 from teledx_fed.deployment.site.monitoring import Tally
 from teledx_fed.deployment.site.settings import SiteDirectory
 from teledx_fed.federation import messages as wire

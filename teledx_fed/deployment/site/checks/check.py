@@ -45,6 +45,10 @@ def warn(name: str, finding: str, remedy: str) -> Check:
     return Check(name, CheckState.WARN, finding, remedy)
 
 
+def warn_if(wrong: bool, name: str, finding: str, remedy: str) -> Check:
+    return warn(name, finding, remedy) if wrong else ok(name, finding)
+
+
 def fail(name: str, finding: str, remedy: str) -> Check:
     return Check(name, CheckState.FAIL, finding, remedy)
 

@@ -16,7 +16,8 @@ from teledx_fed.core.examples import Shard, Site
 from teledx_fed.core.formatting import duration, size
 from teledx_fed.core.reports import SILENT
 from teledx_fed.core.updates import GlobalModel
-from teledx_fed.deployment.site.checks.check import Check, Checks, fail, ok, warn
+from teledx_fed.deployment.site.checks.check import Check, Checks, fail, ok, warn, warn_if
+from teledx_fed.deployment.site.joining import DRIVER
 from teledx_fed.deployment.site.outbound_message import outbound_fault
 from teledx_fed.deployment.site.settings import SiteDirectory
 from teledx_fed.deployment.site.terms import data_refusal
@@ -29,7 +30,6 @@ from teledx_fed.training.compute import place
 from teledx_fed.training.worker import Worker
 
 MOST_PHOTOGRAPHS = 32
-DRIVER = Path("/proc/driver/nvidia/version")
 
 
 def device(directory: SiteDirectory) -> Checks:
@@ -128,10 +128,8 @@ def _seconds(site: Site, part: Site, settings: Settings, seconds: dict[str, floa
         f"{duration(epoch + scoring)}, {duration(scoring)} of it for validation; {size(peak)} of memory at the peak"
     )
     deadline = settings.federation.deadline_seconds
-    if epoch + scoring > deadline:
-        remedy = f"Inform the coordinator: rounds end after {duration(deadline)} unless deadline_seconds is raised."
-        return warn("training", finding, remedy)
-    return ok("training", finding)
+    remedy = f"Inform the coordinator: rounds end after {duration(deadline)} unless deadline_seconds is raised."
+    return warn_if(epoch + scoring > deadline, "training", finding, remedy)
 
 
 def _outbound(message: Message, reply: Message, hospital: Hospital) -> Check:

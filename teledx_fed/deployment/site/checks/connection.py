@@ -11,10 +11,10 @@ from urllib.request import getproxies
 import httpx
 
 from teledx_fed.deployment.common.certificates import Claims, claims
-from teledx_fed.deployment.common.settings import checked_address
+from teledx_fed.deployment.common.settings import LOOPBACK_HOSTS, checked_address
 from teledx_fed.deployment.site.checks.check import Check, fail, ok
 from teledx_fed.deployment.site.settings import SiteSettings
-from teledx_fed.deployment.site.supernode import LOOPBACK_HOSTS, proxied
+from teledx_fed.deployment.site.supernode import proxied
 
 SECONDS = 10.0
 PORTS = {"http": 80, "https": 443}
@@ -105,11 +105,6 @@ def connected(connection: Connection) -> Check:
         remedy = f"Ask IT for a route to {host}:{port}."
         raise CheckFailed(fail("connection", f"{host}:{port} cannot be reached: {error.strerror}", remedy)) from error
     return ok("connection", f"{host}:{port} answers")
-
-
-def passed(connection: Connection) -> Check:
-    host, port = connection.hop
-    return ok("proxy", f"{host}:{port} allows CONNECT to {connection.server}")
 
 
 def stopped(connection: Connection, answer: str) -> Check:

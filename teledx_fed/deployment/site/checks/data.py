@@ -18,7 +18,7 @@ from teledx_fed.data.layouts import layout_names, read
 from teledx_fed.data.walk import describe_not_taken
 from teledx_fed.deployment.common.events import Disk
 from teledx_fed.deployment.site import disk_space
-from teledx_fed.deployment.site.checks.check import Check, Checks, CheckState, fail, ok, warn
+from teledx_fed.deployment.site.checks.check import Check, Checks, CheckState, fail, ok, warn, warn_if
 from teledx_fed.deployment.site.lineage import excluded, unmatched
 from teledx_fed.deployment.site.settings import SiteDirectory
 
@@ -72,9 +72,8 @@ def _room(directory: SiteDirectory, photographs: int, side: int) -> Check:
     if usage.free - needed < limits.disk * disk_space.GB:
         remedy = f"Free space: limits.disk keeps {limits.disk:g} GB free. The cache may be a link to a larger disk."
         return fail("disk", finding, remedy)
-    if Disk(usage.free - needed, usage.total).low:
-        return warn("disk", finding, "Free space: the disk will be almost full.")
-    return ok("disk", finding)
+    low = Disk(usage.free - needed, usage.total).low
+    return warn_if(low, "disk", finding, "Free space: the disk will be almost full.")
 
 
 def _collection_checks(directory: SiteDirectory, collection: Collection) -> Checks:
@@ -115,9 +114,8 @@ def _grades(directory: SiteDirectory, collection: Collection) -> Check:
         return fail("grades", "no photograph has a grade to learn from", "Compare data.layout and data.root.")
     listed = ", ".join(f"{grade}: {count}" for grade, count in sorted(counts.items()))
     finding = f"{counts.total()} photographs by ICDR grade {listed}; labels of layout {directory.settings.data.layout}"
-    if len(counts) == 1:
-        return warn("grades", finding, "With one grade there is nothing to learn: compare data.grading.")
-    return ok("grades", finding)
+    remedy = "With one grade there is nothing to learn: compare data.grading."
+    return warn_if(len(counts) == 1, "grades", finding, remedy)
 
 
 def _patients(directory: SiteDirectory, collection: Collection) -> Check:
@@ -128,10 +126,8 @@ def _patients(directory: SiteDirectory, collection: Collection) -> Check:
     if 0 < unnamed < photographs:
         finding += f": {photographs - unnamed} photographs name the patient, {unnamed} count as a patient each"
     finding += f"; {withdrawn} excluded" if withdrawn else ""
-    if unnamed:
-        remedy = "One eye of a person may train, and the other be tested: name patients if you can (data.file_pattern)."
-        return warn("patients", finding, remedy)
-    return ok("patients", finding)
+    remedy = "One eye of a person may train, and the other be tested: name patients if you can (data.file_pattern)."
+    return warn_if(unnamed > 0, "patients", finding, remedy)
 
 
 def _files(collection: Collection) -> Check:
@@ -145,14 +141,11 @@ def _gradability(photographs: int, aside: Counter[SetAsideReason], written: Path
     ungradable = aside[SetAsideReason.UNGRADABLE]
     ungraded = aside[SetAsideReason.UNGRADED]
     finding = f"{ungradable} of {photographs} photographs are ungradable, {ungraded} have no grade"
-    if ungradable > MOST_UNGRADABLE * photographs:
-        return warn("gradability", finding, f"More than half cannot be used: look at {written}.")
-    return ok("gradability", finding)
+    remedy = f"More than half cannot be used: look at {written}."
+    return warn_if(ungradable > MOST_UNGRADABLE * photographs, "gradability", finding, remedy)
 
 
 def _copies(aside: Counter[SetAsideReason], written: Path) -> Check:
     conflicting = aside[SetAsideReason.CONFLICTING_GRADES]
     finding = f"{aside[SetAsideReason.DUPLICATE]} copies set aside, {conflicting} with copies of another grade"
-    if conflicting:
-        return warn("copies", finding, f"They are left out: look at {written}.")
-    return ok("copies", finding)
+    return warn_if(conflicting > 0, "copies", finding, f"They are left out: look at {written}.")

@@ -8,14 +8,14 @@ from stat import S_IMODE
 
 from teledx_fed.core.formatting import size
 from teledx_fed.deployment.common.certificates import days_left, fingerprint
+from teledx_fed.deployment.common.events import CERTIFICATE_DAYS
 from teledx_fed.deployment.common.keys import public_key_bytes, site_key
 from teledx_fed.deployment.site.approvals import SHORT, Approval, approvals
-from teledx_fed.deployment.site.checks.check import Check, Checks, fail, ok, warn
+from teledx_fed.deployment.site.checks.check import Check, Checks, fail, ok, warn, warn_if
 from teledx_fed.deployment.site.settings import SiteDirectory
 from teledx_fed.deployment.site.terms import plan_refusal, within_hours
 from teledx_fed.federation.flower import public_key_to_bytes
 
-SOON_DAYS = 30
 TIGHT_BYTES, LEAST_BYTES = 6e9, 2e9
 USUAL = "Training the default network in batches of 32 takes about 4.2 GB on a CPU"
 CGROUP = Path("/sys/fs/cgroup")
@@ -56,18 +56,14 @@ def authority(directory: SiteDirectory) -> Checks:
     finding = f"fingerprint {shown}, {days} days left"
     if days < 0:
         yield fail("authority", f"{directory.authority} has expired", "Ask the coordinator for the new one.")
-    elif days < SOON_DAYS:
-        yield warn("authority", finding, "Ask the coordinator for the new one.")
     else:
-        yield ok("authority", finding)
+        yield warn_if(days < CERTIFICATE_DAYS, "authority", finding, "Ask the coordinator for the new one.")
 
 
 def approval(directory: SiteDirectory) -> Checks:
     approved, today = list(approvals(directory)), date.today()
     if not approved:
-        yield warn(
-            "approval", "no plan is approved: this machine refuses every request", "See python -m sites approve."
-        )
+        yield warn("approval", "no plan is approved: all requests are refused", "See python -m sites approve.")
     for one in approved:
         yield _approved(directory, one, (one.expires - today).days)
 
@@ -77,25 +73,18 @@ def _approved(directory: SiteDirectory, approved: Approval, days: int) -> Check:
     start = None if approved.plan.file is None else Path(approved.plan.file)
     refused = plan_refusal(approved.plan.run_settings(start), directory.settings.limits)
     if days < 0:
-        return warn(
-            "approval",
-            f"{about}, expired on {approved.expires}: its requests are refused",
-            "Withdraw it, or approve it again.",
-        )
+        finding = f"{about}, expired on {approved.expires}: its requests are refused"
+        return warn("approval", finding, "Withdraw it, or approve it again.")
     if refused is not None:
         return warn("approval", f"{about} is refused: {refused}", "Change limits in site.yaml, or withdraw it.")
-    if days < SOON_DAYS:
-        return warn("approval", f"{about}, {days} days left", "Approve it again in time.")
-    return ok("approval", f"{about}, {days} days left")
+    return warn_if(days < CERTIFICATE_DAYS, "approval", f"{about}, {days} days left", "Approve it again in time.")
 
 
 def limits(directory: SiteDirectory) -> Checks:
     allowed = directory.settings.limits
     window = allowed.window()
     if window is not None and window[0] == window[1]:
-        yield fail(
-            "limits", f"limits.hours {allowed.hours} contains no time", "Correct it, or write null for no limit."
-        )
+        yield fail("limits", f"limits.hours {allowed.hours} contains no time", "Correct it, or write null.")
     else:
         networks, optimizers, least = allowed.networks, allowed.optimizers, allowed.training_patients
         training = f"{', '.join(networks)} by {', '.join(optimizers)}, on at least {least} training patients"
@@ -119,10 +108,8 @@ def memory(directory: SiteDirectory) -> Checks:
     finding = f"{size(free)} free"
     if free < LEAST_BYTES:
         yield fail("memory", finding, f"{USUAL}: it needs {size(TIGHT_BYTES)}.")
-    elif free < TIGHT_BYTES:
-        yield warn("memory", finding, f"{USUAL}: it should have {size(TIGHT_BYTES)}.")
     else:
-        yield ok("memory", finding)
+        yield warn_if(free < TIGHT_BYTES, "memory", finding, f"{USUAL}: it should have {size(TIGHT_BYTES)}.")
 
 
 def _free_of_machine() -> float:
@@ -134,10 +121,6 @@ def _free_of_unit() -> float:
     limit, usage = CGROUP / "memory.max", CGROUP / "memory.current"
     if not limit.exists() or limit.read_text().strip() == "max":
         return inf
-    return float(limit.read_text()) - float(usage.read_text()) + _cached()
-
-
-def _cached() -> float:
-    """Return the unit's inactive file cache in bytes, which the kernel can free."""
-    lines = dict(line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())
-    return float(lines["inactive_file"])
+    statistics = dict(line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())
+    cached = float(statistics["inactive_file"])  # the kernel can free it
+    return float(limit.read_text()) - float(usage.read_text()) + cached

@@ -14,13 +14,12 @@ import httpx
 from teledx_fed.core.formatting import number
 from teledx_fed.deployment.common.certificates import fingerprint
 from teledx_fed.deployment.common.keys import site_key
-from teledx_fed.deployment.site.checks.check import Check, Checks, fail, ok, warn
+from teledx_fed.deployment.site.checks.check import Check, Checks, fail, ok, warn, warn_if
 from teledx_fed.deployment.site.checks.connection import (
     CertificateTrace,
     CheckFailed,
     Connection,
     connected,
-    passed,
     resolved,
     stopped,
 )
@@ -110,7 +109,8 @@ def _answering(directory: SiteDirectory, connection: Connection, probe: Activati
 
 def _through(connection: Connection) -> Checks:
     if connection.proxy is not None:
-        yield passed(connection)
+        host, port = connection.hop
+        yield ok("proxy", f"{host}:{port} allows CONNECT to {connection.server}")
 
 
 def _more(probe: ActivationProbe) -> list[ProbeReply]:
@@ -132,14 +132,10 @@ def clock(replies: Sequence[ProbeReply]) -> Check:
     if most > MOST_AHEAD:
         remedy = f"Set it by NTP: the server refuses all messages of a clock {SYSTEM_TIME_TOLERANCE} s ahead."
         return fail("clock", finding, remedy)
+    remedy = f"Set it by NTP: the server refuses all messages of a clock {TIMESTAMP_TOLERANCE} s behind."
     if most < -TIMESTAMP_TOLERANCE:
-        remedy = f"Set it by NTP: the server refuses all messages of a clock {TIMESTAMP_TOLERANCE} s behind."
         return fail("clock", finding, remedy)
-    if most < -FAR_BEHIND:
-        return warn(
-            "clock", finding, f"Set it by NTP: the server refuses messages of a clock {TIMESTAMP_TOLERANCE} s behind."
-        )
-    return ok("clock", finding)
+    return warn_if(most < -FAR_BEHIND, "clock", finding, remedy)
 
 
 def admitted(reply: ProbeReply, directory: SiteDirectory, connection: Connection) -> Check:

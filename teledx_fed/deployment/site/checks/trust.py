@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from teledx_fed.deployment.common.certificates import Claims, claims, expires
-from teledx_fed.deployment.site.checks.check import Check, fail, ok, warn
+from teledx_fed.deployment.common.events import CERTIFICATE_DAYS
+from teledx_fed.deployment.site.checks.check import Check, fail, warn_if
 from teledx_fed.deployment.site.checks.connection import SECONDS, Connection
-from teledx_fed.deployment.site.checks.local import SOON_DAYS
 
 EARLY, EXPIRED, HOST, ADDRESS = 9, 10, 62, 64
 """Verification errors of OpenSSL (X509_V_ERR_…)."""
@@ -27,9 +27,7 @@ def certificate(presented: Claims) -> Check:
     """Check the expiry of a verified certificate."""
     days = (presented.ends - datetime.now(UTC)).days
     finding = f"issued by {presented.issuer!r}, {days} days left"
-    if days < SOON_DAYS:
-        return warn("certificate", finding, "Remind the coordinator to renew it.")
-    return ok("certificate", finding)
+    return warn_if(days < CERTIFICATE_DAYS, "certificate", finding, "Remind the coordinator to renew it.")
 
 
 def objection(connection: Connection, error: BaseException, authority: Path) -> Check:

@@ -66,7 +66,7 @@ def test_without_an_approved_plan_there_is_a_warning(write: Write) -> None:
     results = named(local.approval(write()))["approval"]
     assert (results.state, results.found) == (
         CheckState.WARN,
-        "no plan is approved: this machine refuses every request",
+        "no plan is approved: all requests are refused",
     )
 
 
