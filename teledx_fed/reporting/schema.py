@@ -101,7 +101,7 @@ class SiteData:
     """SHA-256 of its photographs and grades."""
     patients: int
     patients_known: str
-    """How the hospital knows which photographs belong to one patient."""
+    """How the patients of the photographs are identified."""
     patients_counted_alone: int
     """Photographs that count as a patient each."""
     oedema_labelled: bool

@@ -1,73 +1,29 @@
 import json
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from invented_run import GRADED, SITES, estimate, report, rounds, write_run
+from parsed_page import ParsedPage
 
 from teledx_fed.reporting import plots
 from teledx_fed.reporting.page import write_page
 
-VOID = {"meta", "link", "br", "img", "hr", "input"}
 
-
-class Page(HTMLParser):
-    """The visible text, and whether every element is closed."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[str] = []
-        self.headings: list[str] = []
-        self.rows: list[list[str]] = []
-        self.words: list[str] = []
-        self.addresses: list[str] = []
-        self.feed(html)
-        self.text = " ".join(" ".join(self.words).split())
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.addresses += [value or "" for name, value in attrs if name in ("src", "href", "xlink:href")]
-        if tag == "tr":
-            self.rows.append([])
-        if tag in ("td", "th"):
-            self.rows[-1].append("")
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.handle_starttag(tag, attrs)
-        if tag not in VOID:
-            self.handle_endtag(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if "style" in self.open:
-            return
-        self.words.append(data)
-        if "h2" in self.open:
-            self.headings.append(data)
-        if "td" in self.open or "th" in self.open:
-            self.rows[-1][-1] = " ".join(f"{self.rows[-1][-1]} {data}".split())
-
-
-def page(folder: Path, run: dict[str, object]) -> Page:
-    parsed = Page(write_page(write_run(folder, run)).read_text("utf-8"))
+def page(folder: Path, run: dict[str, object]) -> ParsedPage:
+    parsed = ParsedPage(write_page(write_run(folder, run)).read_text("utf-8"))
     assert parsed.open == []
     return parsed
 
 
 @pytest.fixture(scope="module")
-def full(tmp_path_factory: pytest.TempPathFactory) -> Page:
+def full(tmp_path_factory: pytest.TempPathFactory) -> ParsedPage:
     run = report()
     run["federated"]["sites"]["eyepacs"]["sensitivity"] = {"value": 0.871, "low": 0.812, "high": 0.923}
     return page(tmp_path_factory.mktemp("run"), run)
 
 
-def test_the_page_of_a_full_run_has_all_sections(full: Page) -> None:
+def test_the_page_of_a_full_run_has_all_sections(full: ParsedPage) -> None:
     assert (
         "Federated referable AUROC 0.91 (0.88–0.94), mean of 4 hospitals; "
         "0.05 (0.02–0.08) above each hospital alone on average; "
@@ -96,14 +52,14 @@ def test_the_page_of_a_full_run_has_all_sections(full: Page) -> None:
     assert full.text.endswith("Assistive research software: a suggestion, not a diagnosis.")
 
 
-def test_each_hospital_and_model_has_its_numbers(full: Page) -> None:
+def test_each_hospital_and_model_has_its_numbers(full: ParsedPage) -> None:
     assert ["Federated", "0.91 (0.88–0.94)"] in [row[:2] for row in full.rows]
     assert ["Sensitivity", "0.871 (0.812–0.923)"] in [row[:2] for row in full.rows]
     assert ["Severe eyes called not referable", *4 * ["3 (1–5)"]] in full.rows
     assert ["aravind", "0", "61", "130", "123", "30"] in full.rows
 
 
-def test_both_operating_points_of_each_hospital_have_counts(full: Page) -> None:
+def test_both_operating_points_of_each_hospital_have_counts(full: ParsedPage) -> None:
     urgent = [row for row in full.rows if row[0].endswith(" urgent")]
     assert [row[0] for row in urgent] == [f"{site} urgent" for site in SITES]
     assert urgent[0][1:4] == ["0.90 (0.80–1.00) 18 of 20", "0.95 (0.85–1.00) 95 of 100", "0.78 (0.68–0.88) 18 of 23"]
@@ -113,7 +69,7 @@ def test_both_operating_points_of_each_hospital_have_counts(full: Page) -> None:
     assert ["messidor2_a", "0.95 (0.85–1.00) 95 of 100", "120", "0.95 (0.85–1.00) 95 of 100", "–"] in full.rows
 
 
-def test_intervals_of_a_hospital_show_how_its_patients_are_identified(full: Page) -> None:
+def test_intervals_of_a_hospital_show_how_its_patients_are_identified(full: ParsedPage) -> None:
     for site, identified in zip(SITES, ("given", "partly inferred", "unknown", "given"), strict=True):
         # two metrics in bars and against three baselines, two tables of every metric
         assert full.text.count(f"(patients {identified})") >= 2 + 6 + 2
@@ -121,7 +77,7 @@ def test_intervals_of_a_hospital_show_how_its_patients_are_identified(full: Page
         assert f"{site} {identified}" in full.text
 
 
-def test_the_page_needs_no_other_file_and_no_script(full: Page) -> None:
+def test_the_page_needs_no_other_file_and_no_script(full: ParsedPage) -> None:
     assert {"script", "link", "img", "iframe"}.isdisjoint(full.tags)
     assert all(address.startswith("#") for address in full.addresses)
 
@@ -187,7 +143,7 @@ def test_scores_of_a_round_are_drawn_at_the_round_that_made_the_model(
     assert drawn[0] == ([course], 7)
 
 
-def test_the_best_round_is_named(full: Page, tmp_path: Path) -> None:
+def test_the_best_round_is_named(full: ParsedPage, tmp_path: Path) -> None:
     assert "best: round 7" in full.text
     run = report(SITES[:1], ())
     run["parts"][0]["best_round"] = 0
@@ -202,7 +158,7 @@ def test_a_run_without_refusals_shows_that_nothing_was_set_aside(tmp_path: Path)
     assert "was silent" not in parsed.text
 
 
-def test_skipped_files_and_photographs_without_a_patient_are_counted(full: Page) -> None:
+def test_skipped_files_and_photographs_without_a_patient_are_counted(full: ParsedPage) -> None:
     assert (
         "aravind, files that were left out: 12 .heic, 3 .txt (not a photograph that this program reads)." in full.text
     )
@@ -236,7 +192,7 @@ def test_simulated_faults_are_at_the_top_of_the_page(tmp_path: Path) -> None:
     config = json.loads((tmp_path / "config.yaml").read_text())
     faults = {"kinds": ["sign_flip"], "sites": ["harbour"], "first": 2, "share": 0.5}
     (tmp_path / "config.yaml").write_text(json.dumps({**config, "faults": faults}))
-    text = Page(write_page(tmp_path).read_text("utf-8")).text
+    text = ParsedPage(write_page(tmp_path).read_text("utf-8")).text
     assert "Simulated faults: sign flip at harbour with probability 0.5, from round 2 on" in text.replace(" .", ".")
     assert "Simulated faults" not in page(tmp_path, report()).text
 
