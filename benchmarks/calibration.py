@@ -150,7 +150,7 @@ def coverage_rows(results: Mapping[str, HospitalResult]) -> Iterator[str]:
 
 
 def decision_rows(results: Mapping[str, HospitalResult]) -> Iterator[str]:
-    yield "| hospital | validation eyes | sensitivity | specificity | confident | of these wrong | read by people |"
+    yield "| hospital | validation eyes | sensitivity | specificity | confident | of these wrong | read by a clinician |"
     yield "|---|---|---|---|---|---|---|"
     for name, one in results.items():
         truth, called, sure = one.calibrated.referable, one.called, one.confident
@@ -204,7 +204,7 @@ def main() -> int:
     draw(results, PAGE.with_suffix(".png"))
     parts = [
         ("Calibration of the probability of referable disease", calibration_rows(results), CALIBRATION),
-        ("Does the set of possible grades hold the true one?", coverage_rows(results), COVERED),
+        ("Does the set of possible grades contain the true one?", coverage_rows(results), COVERED),
         ("Decisions", decision_rows(results), DECISIONS),
     ]
     first = next(iter(results.values())).calibration

@@ -94,11 +94,11 @@ EyePACS, {photographs} photographs, the eye from the file's name:
 |---|---|
 | macula-centred by the disc | {macula} |
 | disc-centred | {disc} |
-| disc on the side of the named eye, wherever a macula-centred field is found | {naive} |
+| disc on the side of the named eye, if the field is macula-centred | {naive} |
 | fovea above the disc, of {level} where both are seen: photographs turned by 180° | {turned} |
 | an eye is named | {spoken} |
 | unknown | {unknown} |
-| right, where an eye is named | {right} |
+| right, if an eye is named | {right} |
 | **false contradictions, of all photographs** ({wrongs} named) | {wrong} |
 
 So about a third of EyePACS is turned by 180°, mostly round photographs cut off above and below. A program that took
@@ -114,7 +114,7 @@ eyes. We chose no limit on these pairs. If both photographs of a pair are turned
 {pairs}
 
 Synthetic photographs, with known disc position, field and eye. Near is within {near} of the fundus's radius. In
-them the fovea is only slightly lower than the disc, so `side_of` seldom names the eye.
+them the fovea is only slightly lower than the disc, so `side_of` rarely names the eye.
 
 | camera | photographs | disc found near its place, % | field right, % | eye named | wrongly |
 |---|---|---|---|---|---|

@@ -67,7 +67,7 @@ On {machine}. No GPU.
 FLOORS = """In the first variant sensitivity alone, on the hospital's own eyes, sets the thresholds, as in earlier
 versions (which also counted labelled oedema as diseased). A referable floor of 0.5 costs sensitivity for grade 2
 where the model ranks poorly; severe eyes are still referred. Without the federation's counts, urgent is withheld at
-hospitals with few severe eyes. Of the severe eyes there, {withheld}, are referred (held: at least {held:.0f} %)."""
+hospitals with few severe eyes. Of the severe eyes there, {withheld}, are referred (required: at least {required:.0f} %)."""
 
 
 @dataclass(frozen=True)
@@ -206,7 +206,7 @@ def page(tested: Mapping[str, Evaluation], withheld: Share) -> str:
         (
             "Urgent",
             urgent_rows(sites),
-            f"Held by the command: an upper limit of at most {100 * HEALTHY_CALLED_URGENT:.0f} % at each hospital, and "
+            f"The command requires an upper limit of at most {100 * HEALTHY_CALLED_URGENT:.0f} % at each hospital, and "
             f"at least {100 * SEVERE_CALLED_URGENT:.0f} % of all severe eyes called urgent.",
         ),
         (
@@ -218,7 +218,7 @@ def page(tested: Mapping[str, Evaluation], withheld: Share) -> str:
         (
             "What the floors and the federation's counts do",
             variant_rows(tested),
-            FLOORS.format(withheld=_share_text(withheld), held=100 * SEVERE_REFERRED),
+            FLOORS.format(withheld=_share_text(withheld), required=100 * SEVERE_REFERRED),
         ),
     ]
     body = "\n".join(f"## {title}\n\n" + "\n".join(rows) + f"\n\n{remark}\n" for title, rows, remark in parts)

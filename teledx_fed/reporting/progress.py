@@ -79,7 +79,7 @@ def _round_line(report: RoundReport, rounds: int) -> str:
             f"accepted {', '.join(report.accepted) or 'none'}",
             *(f"refused {site}: {reason}" for site, reason in report.refused.items()),
             *(f"silent {site}" for site in report.silent),
-            *(["no quorum: the model stays as it was"] if report.void else []),
+            *(["no quorum: the model does not change"] if report.void else []),
             duration(report.seconds),
         ]
     )
