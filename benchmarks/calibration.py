@@ -150,7 +150,7 @@ def coverage_rows(results: Mapping[str, HospitalResult]) -> Iterator[str]:
 
 
 def decision_rows(results: Mapping[str, HospitalResult]) -> Iterator[str]:
-    yield "| hospital | validation eyes | sensitivity | specificity | confident | of these wrong | read by a clinician |"
+    yield "| hospital | validation eyes | sensitivity | specificity | confident | of these wrong | clinician reads |"
     yield "|---|---|---|---|---|---|---|"
     for name, one in results.items():
         truth, called, sure = one.calibrated.referable, one.called, one.confident

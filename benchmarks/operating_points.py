@@ -67,7 +67,7 @@ On {machine}. No GPU.
 FLOORS = """In the first variant sensitivity alone, on the hospital's own eyes, sets the thresholds, as in earlier
 versions (which also counted labelled oedema as diseased). A referable floor of 0.5 costs sensitivity for grade 2
 where the model ranks poorly; severe eyes are still referred. Without the federation's counts, urgent is withheld at
-hospitals with few severe eyes. Of the severe eyes there, {withheld}, are referred (required: at least {required:.0f} %)."""
+hospitals with few severe eyes. Of the severe eyes there, {withheld}, are referred ({required:.0f} % are required)."""
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,9 @@ BOUND: Mapping[str, tuple[str, ...]] = {
     "strategy": (),
     "evaluation": (),
 }
-"""The settings of a plan by group; an empty tuple means the whole group. A plan also holds the seed. The coordinator
-decides other settings (quorum, deadlines, vetting, early stopping, tracking) or the hospital (data, split, cells)."""
+"""The settings of a plan by group; an empty tuple means the whole group. A plan also holds the seed. The
+coordinator decides other settings (quorum, deadlines, validation, early stopping, tracking), or the hospital (data,
+split, cells)."""
 
 FREE = {"evaluation": ("folds", "fold")}
 """Settings of these groups that exist only in simulations and not in a plan."""
