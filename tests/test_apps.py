@@ -61,7 +61,7 @@ def test_the_app_on_ray_is_bit_identical_to_the_simulation(settings: Settings, s
 
 @pytest.mark.slow
 def test_a_site_with_another_network_refuses_and_the_run_continues(settings: Settings, tmp_path: Path) -> None:
-    other = replace(settings, model=replace(settings.model, head="seed"))
+    other = replace(settings, model=replace(settings.model, head="referable"))
     grid = InProcessGrid([site_app], ["north", "south"], {"settings": json.dumps(asdict(other))})
     serve(grid, settings)
     lines = [json.loads(line) for line in (tmp_path / "served" / "rounds.jsonl").read_text().splitlines()]

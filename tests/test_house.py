@@ -169,6 +169,11 @@ def test_package_docstrings_import_nothing() -> None:
             assert imports(tree) == (), path
 
 
+def test_no_class_has_the_name_of_another() -> None:
+    names = Counter(node.name for _, tree in sources() for node in tree.body if isinstance(node, ast.ClassDef))
+    assert {name for name, count in names.items() if count > 1} == set()
+
+
 def test_nothing_reads_or_seeds_a_global_generator() -> None:
     wrong = [
         f"{path}:{node.lineno} {ast.unparse(node.func)}"
@@ -177,8 +182,8 @@ def test_nothing_reads_or_seeds_a_global_generator() -> None:
         if isinstance(node, ast.Call) and _is_global_draw(node)
     ]
     # timm initialises from torch's global generator, and shap draws from numpy's: both states are restored
-    lent = ("teledx_fed/model/network.py", "teledx_fed/diagnosis/explain.py")
-    assert [place for place in wrong if not place.startswith(lent)] == []
+    restored = ("teledx_fed/model/network.py", "teledx_fed/diagnosis/explain.py")
+    assert [place for place in wrong if not place.startswith(restored)] == []
     assert len(wrong) == 3
 
 
@@ -187,8 +192,8 @@ def _is_global_draw(call: ast.Call) -> bool:
     if module not in GLOBAL_RANDOMNESS or function in ISOLATED:
         return False
     names = GLOBAL_RANDOMNESS[module]
-    given = any(keyword.arg == "generator" for keyword in call.keywords)
-    return (names is None or function in names) and not given
+    isolated = any(keyword.arg == "generator" for keyword in call.keywords)
+    return (names is None or function in names) and not isolated
 
 
 def test_one_function_reads_the_test_sets() -> None:

@@ -148,7 +148,7 @@ def test_each_seed_of_a_sweep_equals_a_single_run(start: Start, tmp_path: Path) 
 
 @pytest.mark.slow
 def test_two_folders_and_the_seeds_head(start: Start, tmp_path: Path) -> None:
-    """The example of the seed head: metrics that need five grades are null, those of referable disease are present."""
+    """The head referable: metrics that need five grades are null, those of referable disease are present."""
     for example in hospital("clinic", HospitalSettings(patients=60), seed=0).examples:
         folder = tmp_path / "photographs" / ("referable" if example.referable else "not_referable")
         folder.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ class HeadName(StrEnum):
     """The built-in values of `model.head`."""
 
     GRADES = "grade"
-    REFERABLE = "seed"
+    REFERABLE = "referable"
 
 
 @dataclass
@@ -64,9 +64,9 @@ class ModelSettings:
         must(
             not (self.oedema and self.head == HeadName.REFERABLE),
             "model.oedema",
-            "be false with model.head=seed",
+            "be false with model.head=referable",
             self.oedema,
-            "Choose model.head=grade, or model.oedema=false: the seed head has one output.",
+            "Choose model.head=grade, or model.oedema=false: the head referable has one output.",
         )
 
 

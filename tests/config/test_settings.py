@@ -61,7 +61,7 @@ def test_every_choice_composes(group: str) -> None:
         (["model.initial=file"], "model.file must be given with model.initial=file"),
         (["model.freeze=0"], "model.freeze must be none, backbone or a number of blocks, at least 1"),
         (["model.freeze=some"], "model.freeze must be none, backbone or a number of blocks"),
-        (["model.head=seed", "model.oedema=true"], "model.oedema must be false with model.head=seed"),
+        (["model.head=referable", "model.oedema=true"], "model.oedema must be false with model.head=referable"),
         (["baselines=[ensemble]"], "baselines must include local if they include ensemble"),
         (["data.hospitals.north.prevalence=[1,0,0,0,1]"], "data.hospitals.prevalence must be 5 shares that sum to 1"),
         (["+data.grading.good=7"], "data.grading.good must be an ICDR grade 0 to 4"),

@@ -432,7 +432,7 @@ def test_a_checkpoint_of_another_network_is_refused(world: Callable[..., World])
     here = world()
     path = here.folder / "checkpoint.safetensors"
     checkpoint.write(begin(here.worker.initial.weights), path)
-    other = build(replace(here.settings.model, head="seed"), 0)
+    other = build(replace(here.settings.model, head="referable"), 0)
     with pytest.raises(ValueError, match="must hold the network of this run"):
         checkpoint.read(path, other.layout)
 

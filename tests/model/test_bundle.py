@@ -106,5 +106,5 @@ def test_a_file_outside_its_folder_is_never_read(folder: Path) -> None:
 
 def test_a_head_without_grades_cannot_make_a_bundle(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="must be grade for a bundle"):
-        write_bundle(build(replace(TINY, head="seed", oedema=False), seed=0), ABOUT, tmp_path)
+        write_bundle(build(replace(TINY, head="referable", oedema=False), seed=0), ABOUT, tmp_path)
     assert not (tmp_path / MANIFEST).exists()

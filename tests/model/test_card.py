@@ -156,7 +156,7 @@ def write_card_alone(network: Grader, folder: Path) -> None:
     release(worker, [worker.initial], Scored(3, worker.initial.weights, {}), settings, folder / WEIGHTS)
 
 
-@pytest.mark.parametrize("head", ["grade", "seed"])
+@pytest.mark.parametrize("head", ["grade", "referable"])
 def test_the_model_of_a_run_has_its_card_too(
     head: str,
     photograph: NDArray[np.uint8],

@@ -133,7 +133,7 @@ def test_the_oedema_output_is_last_and_contiguous() -> None:
 
 
 def test_the_seed_head_has_one_output_and_128_hidden_units() -> None:
-    network = build(tiny(head="seed", freeze="backbone"), seed=0)
+    network = build(tiny(head="referable", freeze="backbone"), seed=0)
     assert network(photographs()).shape == (4, 1)
     assert ("head.0.weight", (128, 256)) in network.layout.parameters
 
@@ -144,7 +144,7 @@ def test_a_saved_network_initialises_only_the_same_network(tmp_path: Path) -> No
     again = build(tiny(initial="file", file=str(tmp_path / "model.safetensors")), seed=1)
     assert pack(again, again.layout).equal(pack(network, network.layout))
     with pytest.raises(ValueError, match=r"model.file must hold this network"):
-        build(tiny(initial="file", file=str(tmp_path / "model.safetensors"), head="seed"), seed=1)
+        build(tiny(initial="file", file=str(tmp_path / "model.safetensors"), head="referable"), seed=1)
     with pytest.raises(ValueError, match=r"model.file must be a safetensors file"):
         build(tiny(initial="file", file=str(tmp_path / "absent.safetensors")), seed=1)
 

@@ -123,7 +123,7 @@ def test_a_baseline_that_was_not_trained_is_not_on_the_page(tmp_path: Path, base
 
 
 def test_a_binary_head_has_no_metrics_of_grades(tmp_path: Path) -> None:
-    run = report(SITES[:2], ("local",), head="seed")
+    run = report(SITES[:2], ("local",), head="referable")
     assert all(run["federated"]["mean_of_sites"][metric] is None for metric in GRADED)
     parsed = page(tmp_path, run)
     assert "Confusion of grades" not in parsed.headings

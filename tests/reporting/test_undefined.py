@@ -79,7 +79,7 @@ def page_of(values: Json) -> str:
 
 @pytest.mark.slow
 @settings(max_examples=4)
-@given(BASELINES, st.integers(1, 3), st.sampled_from(["grade", "seed"]), SHARES, st.randoms(use_true_random=False))
+@given(BASELINES, st.integers(1, 3), st.sampled_from(["grade", "referable"]), SHARES, st.randoms(use_true_random=False))
 @pytest.mark.usefixtures("undrawn")
 def test_a_page_without_some_of_its_figures(
     baselines: tuple[str, ...], sites: int, head: str, share: float, chance: Random
@@ -126,7 +126,7 @@ def reported(tested: Evaluation) -> Json:
     models = [model for model in tested.predictions if model in MODELS]
     graded = next(iter(tested.predictions["federated"].values())).probabilities is not None
     comparison = compare([tested], 20, np.random.default_rng(0))
-    return report(tested.patients, models[1:], "grade" if graded else "seed") | {
+    return report(tested.patients, models[1:], "grade" if graded else "referable") | {
         **comparison.models,
         "differences": comparison.differences,
         "cross_site": matrix([tested.among(["federated"])], 20, np.random.default_rng(0)),

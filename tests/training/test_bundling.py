@@ -76,7 +76,7 @@ def test_a_bundle_grades_as_the_worker_does(trained, tmp_path: Path) -> None:
 
 
 def test_a_network_without_grades_has_no_bundle_and_says_so(tiny_site: Sites, tiny_settings: Make, tmp_path) -> None:
-    settings, site = tiny_settings(model__head="seed"), tiny_site("north")
+    settings, site = tiny_settings(model__head="referable"), tiny_site("north")
     worker, reporter = Worker(build(settings.model, settings.seed)), RecordingReporter()
     tested = examined(worker, site, worker.initial, settings)
     write_bundles(

@@ -164,7 +164,7 @@ def test_a_site_without_labels_does_not_change_the_oedema_head(tiny_site: Callab
 @pytest.mark.slow
 def test_the_seed_head_learns_referable_or_not(site: Site) -> None:
     training = replace(TRAINING, epochs=8, optimizer="adam", learning_rate=1e-2)
-    assert trained(site, training, 1, 2, head="seed")[1][-1] < 0.5 * np.log(2)
+    assert trained(site, training, 1, 2, head="referable")[1][-1] < 0.5 * np.log(2)
 
 
 def test_no_batch_has_one_example(site: Site, tiny_settings: Callable[..., Settings]) -> None:

@@ -29,7 +29,7 @@ WEIGHTS = Weights(np.zeros(2, np.float32), np.zeros(0, np.float32), Layout((("he
 SITE = SiteSettings("north", "localhost:9092")
 OTHERS: dict[str, tuple[Any, ...]] = {
     "name": ("fedadam",),
-    "head": ("seed",),
+    "head": ("referable",),
     "freeze": ("backbone",),
     "batch_norm": ("frozen",),
     "optimizer": ("sgd",),
@@ -147,7 +147,7 @@ def test_a_long_purpose_cannot_imitate_a_line_of_the_page() -> None:
     [
         ({"strategy": {"name": "qfedavg"}}, "the mean training loss, 0 to 10 in hundredths"),
         ({"model": {"freeze": "backbone"}}, "its last layer alone"),
-        ({"model": {"head": "seed"}}, "behind a hidden layer"),
+        ({"model": {"head": "referable"}}, "behind a hidden layer"),
         ({"training": {"optimizer": "sgd"}}, "a gradient, from which photographs can be reconstructed"),
         ({"federation": {"compression": "int8"}}, "compressed to int8"),
     ],

@@ -47,7 +47,7 @@ def varied(settings: Settings, **groups: dict[str, object]) -> Settings:
 
 OTHERS: dict[str, dict[str, dict[str, object]]] = {
     "network": {"model": {"name": "vit_tiny_patch16_224"}},
-    "head": {"model": {"head": "seed"}},
+    "head": {"model": {"head": "referable"}},
     "frozen part": {"model": {"freeze": "backbone"}},
     "one step of SGD": {"training": {"optimizer": "sgd", "batch_size": 4096, "momentum": 0.0}},
     "learning rate": {"training": {"learning_rate": 1.0}},
@@ -71,7 +71,7 @@ def test_a_plan_that_differs_in_anything_is_another_plan(rig: Rig) -> None:
 
 
 def test_a_request_outside_the_approved_plan_is_refused(rig: Rig, tiny_settings: Callable[..., Settings]) -> None:
-    other_head = Worker(build_network(tiny_settings(model__head="seed").model, 0)).initial.weights
+    other_head = Worker(build_network(tiny_settings(model__head="referable").model, 0)).initial.weights
     unordered = {"epochs": 50, "batch_size": 4096, "optimizer": "sgd", "learning_rate": 1.0, "views": 10**9, "seed": 1}
     for name, value in unordered.items():
         assert_refused(rig.answer(rig.content(**{name: value})), Refusal.TRAINING)

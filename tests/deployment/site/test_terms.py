@@ -65,7 +65,7 @@ def test_a_message_beyond_the_daily_limits_is_refused_with_the_reason(
         ({"training": {"learning_rate": 0.02}}, Refusal.LEARNING_RATE),
         ({"training": {"learning_rate": 1e-9}}, Refusal.LEARNING_RATE),
         ({"model": {"name": "vit_small_patch16_224", "initial": "none"}}, Refusal.NETWORK),
-        ({"model": {"head": "seed"}}, Refusal.HEAD),
+        ({"model": {"head": "referable"}}, Refusal.HEAD),
         ({"model": {"initial": "hub"}}, Refusal.START),
         ({"data": {"image_size": 2048}}, Refusal.IMAGE_SIZE),
         ({}, None),
