@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from argon2 import PasswordHasher
 from clinic_reader import Reader
+from dicom_camera import OPHTHALMIC, Associate, Camera
 from fastapi.testclient import TestClient
 from points import points
+from pynetdicom import AE, Association
 
 from teledx_fed.config.data import HospitalSettings
 from teledx_fed.config.learning import ModelSettings
@@ -19,7 +21,9 @@ from teledx_fed.data.photographs import png
 from teledx_fed.data.synthetic import hospital
 from teledx_fed.diagnosis.clinic import Clinic
 from teledx_fed.diagnosis.diagnose import open_bundle
+from teledx_fed.diagnosis.gathering import Gathering
 from teledx_fed.diagnosis.intake import PhotographUpload, StudyUpload
+from teledx_fed.diagnosis.receiver import Receiver
 from teledx_fed.diagnosis.referral import ReferralSettings
 from teledx_fed.diagnosis.web import passwords
 from teledx_fed.diagnosis.web.app import app
@@ -135,3 +139,32 @@ def blinded(clinic: Clinic) -> Reader:
 @pytest.fixture
 def visitor(clinic: Clinic) -> TestClient:
     return TestClient(app(clinic, DiagnosisSettings()), base_url="http://127.0.0.1", follow_redirects=False)
+
+
+@pytest.fixture
+def incoming(tmp_path: Path) -> Path:
+    return tmp_path / "incoming"
+
+
+@pytest.fixture
+def gathering(clinic: Clinic, incoming: Path) -> Gathering:
+    return Gathering(clinic, incoming, quiet=0)
+
+
+@pytest.fixture
+def associate(gathering: Gathering) -> Iterator[Associate]:
+    """A receiver that takes in studies only when a test calls `take_in`."""
+    receiver = Receiver(gathering, "TELEDX", ["CAMERA"])
+    with receiver.listening("127.0.0.1", 0, every=3600) as port:
+
+        def make(caller: str = "CAMERA", called: str = "TELEDX", kind: str = OPHTHALMIC, *syntaxes: str) -> Association:
+            entity = AE(ae_title=caller)
+            entity.add_requested_context(kind, list(syntaxes) or None)
+            return entity.associate("127.0.0.1", port, ae_title=called)
+
+        yield make
+
+
+@pytest.fixture
+def camera(associate: Associate) -> Camera:
+    return Camera(associate)

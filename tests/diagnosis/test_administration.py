@@ -56,7 +56,7 @@ ACTS = {
 }
 
 
-def test_only_an_administrator_may_and_only_by_a_form_of_ours(chief: Person, anna: Person, clinic: Clinic) -> None:
+def test_administration_needs_an_administrator_and_a_csrf_token(chief: Person, anna: Person, clinic: Clinic) -> None:
     before = clinic.store.access.users()
     assert "/administration" in chief.get("/").text
     assert "/administration" not in anna.get("/").text
@@ -68,12 +68,12 @@ def test_only_an_administrator_may_and_only_by_a_form_of_ours(chief: Person, ann
     assert (access.users(), access.devices(), access.links()) == (before, (), ())
 
 
-def test_every_act_is_among_those_that_are_tried(chief: Person) -> None:
+def test_every_administration_route_is_among_the_tested_ones(chief: Person) -> None:
     posts = {route.path for route in administration.router.routes if "POST" in route.methods}
     assert posts == {f"/administration/{act}" for act in ACTS}
 
 
-def test_a_user_is_added_promoted_and_shut_out_at_once(chief: Person, clinic: Clinic) -> None:
+def test_adding_promoting_and_disabling_a_user_takes_effect_at_once(chief: Person, clinic: Clinic) -> None:
     chief.post("/administration/users", name="boris", role="reader", password=PASSWORD)
     boris = TestClient(chief.client.app, base_url="http://127.0.0.1", follow_redirects=False)
     assert boris.post("/login", data={"name": "boris", "password": PASSWORD}).status_code == 303
@@ -105,7 +105,9 @@ def test_a_reader_changes_their_own_password_and_is_logged_out_everywhere(anna: 
 
 
 @pytest.mark.parametrize(("act", "data"), [("role", {"role": "reader"}), ("disabled", {"disabled": "True"})])
-def test_nobody_shuts_themselves_out(chief: Person, clinic: Clinic, act: str, data: dict[str, str]) -> None:
+def test_administrators_cannot_disable_or_demote_themselves(
+    chief: Person, clinic: Clinic, act: str, data: dict[str, str]
+) -> None:
     answer = chief.post(f"/administration/users/{act}", name="chief", **data)
     assert (answer.status_code, "must be another than yours" in answer.text) == (422, True)
     (user,) = clinic.store.access.users()
@@ -123,7 +125,7 @@ def test_a_device_token_is_shown_once_and_opens_until_it_is_revoked(chief: Perso
 
 
 @pytest.mark.slow
-def test_a_link_is_one_patients_until_it_is_revoked(chief: Person, clinic: Clinic, photographs) -> None:
+def test_a_link_is_for_one_patient_until_it_is_revoked(chief: Person, clinic: Clinic, photographs) -> None:
     made = [
         re.findall("shown only once: <code>http://127.0.0.1(/link/[^<]+)</code>", answer.text)[0]
         for answer in (
@@ -144,7 +146,7 @@ def test_a_link_is_one_patients_until_it_is_revoked(chief: Person, clinic: Clini
     assert stranger.get(made[1]).status_code == 404
 
 
-def test_no_photograph_may_be_larger_than_any_is(chief: Person, clinic: Clinic, monkeypatch) -> None:
+def test_an_image_above_the_size_limit_is_refused(chief: Person, clinic: Clinic, monkeypatch) -> None:
     monkeypatch.setattr(api, "LARGEST_MIB", 0)
     link = clinic.link("by the sea", timedelta(hours=1))
     for path, data in ((f"/link/{link}", {}), ("/upload", {"csrf": chief.csrf, "key": "1"})):
@@ -152,18 +154,18 @@ def test_no_photograph_may_be_larger_than_any_is(chief: Person, clinic: Clinic, 
         assert (answer.status_code, "Each image must be at most" in answer.text) == (413, True), path
 
 
-def test_a_link_has_an_end(chief: Person) -> None:
+def test_a_link_cannot_be_valid_forever(chief: Person) -> None:
     assert chief.post("/administration/links", label="for ever", hours="1e9").status_code == 422
 
 
-def test_administrators_alone_see_who_opened_a_study(chief: Person, anna: Person, clinic: Clinic, photographs) -> None:
+def test_only_administrators_see_who_opened_a_study(chief: Person, anna: Person, clinic: Clinic, photographs) -> None:
     study = clinic.receive(photographs.submitted()).study.id
     assert "Who opened" not in anna.get(f"/studies/{study}").text
     seen = chief.get(f"/studies/{study}").text.partition("Who opened this study")[2]
     assert ("anna: page" in seen, "chief: page" in seen) == (True, True)
 
 
-def test_a_refusal_is_a_page_that_leads_on(chief: Person, clinic: Clinic) -> None:
+def test_an_error_page_links_to_the_studies(chief: Person, clinic: Clinic) -> None:
     missing = chief.get("/studies/none")
     assert (missing.status_code, missing.headers["content-type"]) == (404, "text/html; charset=utf-8")
     assert "There is no such study." in missing.text

@@ -11,11 +11,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
-import numpy as np
 import pytest
-from dicom_files import photograph, saved
-from PIL import Image
+from dicom_camera import eye as camera_eye
+from dicom_camera import the_study
+from dicom_files import saved
 from pydicom import Dataset, dcmread
+from serving import free_port
 
 from teledx_fed.core.clinical import Action, EyeReading, Reading
 from teledx_fed.core.examples import Eye
@@ -25,7 +26,7 @@ from teledx_fed.diagnosis.receiver import Receiver
 from teledx_fed.diagnosis.sending import NotSent, send
 from teledx_fed.diagnosis.study_reports import latest
 from teledx_fed.diagnosis.web.settings import ArchiveSettings
-from teledx_fed.store.values import Role, StoredStudy
+from teledx_fed.store.values import Role
 
 pytestmark = pytest.mark.slow
 
@@ -55,22 +56,9 @@ def run(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run([tool(name), *map(str, arguments)], capture_output=True, text=True, timeout=60)
 
 
-def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return int(listening.getsockname()[1])
-
-
 def eye(content: bytes, side: str, **values: object) -> Dataset:
-    with Image.open(io.BytesIO(content)) as image:
-        pixels = np.array(image)
     uids = {"SOPInstanceUID": f"{STUDY}.1.{ord(side)}", "SeriesInstanceUID": f"{STUDY}.1"}
-    return photograph(pixels, SpecificCharacterSet="ISO_IR 100", ImageLaterality=side, **KNOWN, **uids, **values)
-
-
-@pytest.fixture
-def gathering(clinic: Clinic, tmp_path: Path) -> Gathering:
-    return Gathering(clinic, tmp_path / "incoming", quiet=0)
+    return camera_eye(content, side, SpecificCharacterSet="ISO_IR 100", **KNOWN, **uids, **values)
 
 
 @pytest.fixture
@@ -83,11 +71,6 @@ def port(gathering: Gathering) -> Iterator[int]:
 def eyes(tmp_path: Path, photographs) -> tuple[Path, Path]:
     right, left = eye(photographs.right, "R"), eye(photographs.left, "L")
     return saved(tmp_path, right, "right.dcm"), saved(tmp_path, left, "left.dcm")
-
-
-def the_study(clinic: Clinic) -> StoredStudy:
-    (entry,) = (*clinic.store.worklist(), *clinic.store.signed())
-    return clinic.store.study(entry.id)
 
 
 def sign(clinic: Clinic) -> str:
@@ -132,7 +115,7 @@ def test_storescu_sends_each_eye_by_itself(way: str, port: int, clinic: Clinic, 
     assert clinic.store.refusals.open() == ()
 
 
-def test_storescu_is_told_of_what_is_not_kept(port: int, clinic: Clinic, tmp_path: Path, photographs) -> None:
+def test_storescu_gets_the_reason_for_a_refusal(port: int, clinic: Clinic, tmp_path: Path, photographs) -> None:
     file = saved(tmp_path, eye(photographs.right, "R", NumberOfFrames=2), "two.dcm")
     answer = run("storescu", "-v", "-aet", "CAMERA", "-aec", "TELEDX", "127.0.0.1", port, file)
     assert "Success" not in answer.stdout + answer.stderr
@@ -245,7 +228,7 @@ def take_in_and_sign(gathering: Gathering, clinic: Clinic, eyes: tuple[Path, Pat
     return sign(clinic)
 
 
-def test_storescp_takes_the_report_and_dciodvfy_finds_no_error(clinic, gathering, eyes, storescp) -> None:
+def test_storescp_accepts_the_report_and_dciodvfy_finds_no_error(clinic, gathering, eyes, storescp) -> None:
     study = take_in_and_sign(gathering, clinic, eyes)
     archive, folder = storescp()
     send(latest(clinic, study), archive)
@@ -258,7 +241,7 @@ def test_storescp_takes_the_report_and_dciodvfy_finds_no_error(clinic, gathering
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # pynetdicom leaves a socket open
-def test_where_the_archive_refuses_or_is_away_the_report_is_not_sent(clinic, gathering, eyes, storescp) -> None:
+def test_a_report_is_not_sent_if_the_archive_refuses_it_or_is_unreachable(clinic, gathering, eyes, storescp) -> None:
     study = take_in_and_sign(gathering, clinic, eyes)
     archive, _ = storescp("--refuse")
     with pytest.raises(NotSent, match="rejected the association"):

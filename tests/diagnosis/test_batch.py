@@ -82,7 +82,7 @@ def batch(out: Path, bundle_folder: Path, *paths: Path, reporter: Reporter = SIL
         return list(csv.DictReader(file))
 
 
-def test_an_eye_in_doubt_is_unknown_and_says_why_wherever_it_shows(
+def test_an_unclear_eye_is_unknown_and_every_output_states_why(
     tmp_path: Path, bundle_folder: Path, photographs
 ) -> None:
     folder = tmp_path / "in"
@@ -99,7 +99,7 @@ def test_an_eye_in_doubt_is_unknown_and_says_why_wherever_it_shows(
         assert "may mean an eye, a grade or an initial" in " ".join(text.split())
 
 
-def test_a_stated_eye_stands_and_a_name_that_says_the_other_is_told(
+def test_a_stated_eye_is_used_and_a_contradicting_file_name_is_reported(
     tmp_path: Path, bundle_folder: Path, photographs
 ) -> None:
     (tmp_path / "12_OD.png").write_bytes(photographs.left)
@@ -147,7 +147,7 @@ def test_one_photograph_under_two_studies_keeps_both_reports_and_says_so(
     ]
 
 
-def test_studies_of_one_name_and_a_file_given_twice_are_told(tmp_path: Path, bundle_folder: Path, photographs) -> None:
+def test_studies_of_one_name_and_repeated_files_are_reported(tmp_path: Path, bundle_folder: Path, photographs) -> None:
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "left.png").write_bytes(photographs.left if name == "first" else photographs.right)
@@ -204,7 +204,7 @@ def test_a_file_of_a_table_that_cannot_be_read_has_a_row_and_the_others_are_diag
         assert line.startswith(one["file"])
 
 
-def test_each_result_joins_to_its_row_of_the_table_without_its_words(
+def test_each_result_has_the_number_of_its_row_but_not_its_words(
     tmp_path: Path, bundle_folder: Path, photographs
 ) -> None:
     for name, content in (("a.png", photographs.left), ("b.png", photographs.right), ("torn.png", b"no photograph")):
@@ -225,7 +225,7 @@ def test_each_result_joins_to_its_row_of_the_table_without_its_words(
     assert CANARY not in (tmp_path / "out" / "results.csv").read_text()
 
 
-def test_the_command_names_what_it_could_not_read_and_ends_with_1(
+def test_the_command_names_unreadable_files_and_ends_with_1(
     folder: Path, tmp_path: Path, bundle_folder: Path, photographs
 ) -> None:
     command = ["diagnose", "--dir", str(tmp_path / "site"), "--bundle", str(bundle_folder)]

@@ -56,7 +56,7 @@ def test_quality_is_assessed_once_on_the_pixels_that_were_sent(clinic: Clinic, p
         assert all(Fault.BLURRED in eye.reasons for eye in suggestion.diagnosis.eyes)
 
 
-def test_what_comes_in_is_kept_and_diagnosed(clinic: Clinic, photographs) -> None:
+def test_a_received_study_is_stored_and_diagnosed(clinic: Clinic, photographs) -> None:
     stored = clinic.receive(photographs.submitted(record=PatientRecord(age=50)))
     assert stored.entry.status is StudyStatus.DIAGNOSED
     assert [image.eye for image in stored.images] == [Eye.RIGHT, Eye.LEFT]
@@ -70,7 +70,7 @@ def test_what_comes_in_is_kept_and_diagnosed(clinic: Clinic, photographs) -> Non
             assert 0 < (alpha > 0).mean() < 1, "laid over the disc alone, where there is evidence"
 
 
-def test_sent_twice_it_is_one_study(clinic: Clinic, photographs) -> None:
+def test_a_study_sent_twice_is_stored_once(clinic: Clinic, photographs) -> None:
     first, again = (clinic.receive(photographs.submitted()) for _ in range(2))
     assert first.study.id == again.study.id
     assert len(clinic.store.suggestions(first.study.id)) == 1
@@ -124,7 +124,7 @@ def test_a_stored_study_keeps_its_photographs_when_a_later_step_fails(clinic: Cl
     assert clinic.receive(photographs.submitted()).entry.id == entry.id
 
 
-def test_patients_are_known_by_pseudonym_alone(clinic: Clinic, photographs) -> None:
+def test_the_store_has_only_pseudonyms_of_patients(clinic: Clinic, photographs) -> None:
     one = clinic.receive(photographs.submitted("a", patient=CANARY))
     other = clinic.receive(photographs.submitted("b", patient=CANARY))
     assert one.study.patient == other.study.patient is not None
@@ -150,7 +150,7 @@ def test_one_photograph_for_both_eyes_is_read_by_a_clinician_however_it_was_comp
     assert Gap.BOTH_EYES_ALIKE in grown.images[1].doubts
 
 
-def test_a_photograph_that_came_for_another_patient_is_read_by_a_clinician(clinic: Clinic, photographs) -> None:
+def test_a_photograph_that_another_patient_has_too_is_read_by_a_clinician(clinic: Clinic, photographs) -> None:
     first = clinic.receive(photographs.submitted("a", patient="7"))
     again = clinic.receive(photographs.submitted("a", patient="7"))
     retaken = clinic.receive(photographs.submitted("b", patient="7"))
@@ -163,7 +163,7 @@ def test_a_photograph_that_came_for_another_patient_is_read_by_a_clinician(clini
     assert suggestion.diagnosis.action is not Action.RESCREEN
 
 
-def test_photographs_of_two_patients_are_no_study(clinic: Clinic, photographs) -> None:
+def test_photographs_of_two_patients_in_one_study_are_refused(clinic: Clinic, photographs) -> None:
     files = []
     for side, content in (("R", photographs.right), ("L", photographs.left)):
         with Image.open(io.BytesIO(content)) as image:
@@ -175,7 +175,7 @@ def test_photographs_of_two_patients_are_no_study(clinic: Clinic, photographs) -
     assert files_in(clinic.store.folder) == []
 
 
-def test_nothing_of_a_file_but_its_disc_is_kept(clinic: Clinic, photographs) -> None:
+def test_only_the_fundus_of_a_file_is_stored(clinic: Clinic, photographs) -> None:
     """The clinic removes names in metadata and letters beside the fundus."""
     with Image.open(io.BytesIO(photographs.right)) as image:
         pixels = np.array(image)
@@ -192,14 +192,16 @@ def test_nothing_of_a_file_but_its_disc_is_kept(clinic: Clinic, photographs) -> 
 
 
 @pytest.mark.parametrize("content", [b"", b"no photograph", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0" + bytes(50)])
-def test_what_is_no_photograph_is_refused_and_leaves_nothing(clinic: Clinic, photographs, content: bytes) -> None:
+def test_a_file_that_is_no_photograph_is_refused_and_leaves_nothing(
+    clinic: Clinic, photographs, content: bytes
+) -> None:
     with pytest.raises(ValueError, match="photograph 3 must be"):
         clinic.receive(replace(photographs.submitted(), photographs=(*photographs.upload(), PhotographUpload(content))))
     assert files_in(clinic.store.folder) == []
     assert clinic.store.worklist() == ()
 
 
-def test_what_shows_no_fundus_is_told_at_once_and_not_kept(clinic: Clinic, photographs) -> None:
+def test_a_photograph_without_a_fundus_is_ungradable_and_its_pixels_are_not_stored(clinic: Clinic, photographs) -> None:
     letter, file = np.full((400, 300, 3), 250, np.uint8), io.BytesIO()
     letter[40:360:20, 30:270] = 30
     Image.fromarray(letter).save(file, "PNG")

@@ -61,14 +61,14 @@ def samples(text: str) -> dict[str, float]:
 
 
 @pytest.mark.slow
-def test_a_healthy_clinic_says_so_to_anybody(clinic: Clinic) -> None:
+def test_the_health_check_needs_no_log_in(clinic: Clinic) -> None:
     answer = visitor(clinic, "10.9.9.9").get("/healthz")
     checks = dict.fromkeys(("database", "identities", "model", "disk"), True)
     assert (answer.status_code, answer.json()) == (200, {"healthy": True, "checks": checks})
 
 
 @pytest.mark.slow
-def test_what_is_wrong_is_named_and_nothing_else(clinic: Clinic, tmp_path: Path, monkeypatch) -> None:
+def test_the_health_check_names_only_the_failed_check(clinic: Clinic, tmp_path: Path, monkeypatch) -> None:
     def unwell(check: str) -> None:
         answer = visitor(clinic).get("/healthz")
         assert (answer.status_code, answer.json()["checks"][check], "tmp" in answer.text) == (503, False, False)
@@ -103,18 +103,20 @@ def test_what_is_wrong_is_named_and_nothing_else(clinic: Clinic, tmp_path: Path,
         ("testclient", None, 403),
     ],
 )
-def test_who_may_read_metrics(clinic: Clinic, address: str, networks: list[str] | None, status: int) -> None:
+def test_only_listed_addresses_may_read_metrics(
+    clinic: Clinic, address: str, networks: list[str] | None, status: int
+) -> None:
     settings = {} if networks is None else {"metrics_from": networks}
     answer = visitor(clinic, address, **settings).get("/metrics", headers={"X-Forwarded-For": "127.0.0.1"})
     assert (answer.status_code, "teledx_clinic_" in answer.text) == (status, status == 200)
 
 
-def test_a_network_that_is_none_is_refused() -> None:
+def test_an_invalid_network_is_refused() -> None:
     with pytest.raises(ValueError, match="metrics_from must be addresses or networks, got 'prometheus'"):
         DiagnosisSettings(metrics_from=["prometheus"])
 
 
-def test_a_day_in_numbers_and_nobody_in_them(clinic: Clinic, photographs) -> None:
+def test_metrics_of_a_day_have_no_names(clinic: Clinic, photographs) -> None:
     reader = Reader(clinic, DiagnosisSettings())
     study = clinic.receive(photographs.submitted(patient="4711")).study.id
     token, link = clinic.store.access.add_link("clinic by the sea", timedelta(hours=1))
@@ -146,7 +148,7 @@ def test_a_day_in_numbers_and_nobody_in_them(clinic: Clinic, photographs) -> Non
         assert secret not in answer.text, secret
 
 
-def test_visitors_cannot_make_the_metrics_grow(clinic: Clinic) -> None:
+def test_unknown_paths_and_methods_add_no_metrics(clinic: Clinic) -> None:
     anyone = visitor(clinic)
     anyone.get("/nowhere")
     anyone.request("BREW", "/")
@@ -163,7 +165,7 @@ def rules() -> str:
     return str(found)
 
 
-def test_the_guide_names_metrics_that_there_are(clinic: Clinic) -> None:
+def test_the_metrics_named_in_the_guide_exist(clinic: Clinic) -> None:
     anyone = visitor(clinic)
     anyone.get("/")
     there = set(re.findall(r"^# TYPE (teledx_\w+)", anyone.get("/metrics").text, re.MULTILINE))
@@ -174,7 +176,7 @@ def test_the_guide_names_metrics_that_there_are(clinic: Clinic) -> None:
 
 
 @pytest.mark.slow
-def test_prometheus_own_tool_finds_nothing_wrong(clinic: Clinic, tmp_path: Path) -> None:
+def test_promtool_finds_no_fault(clinic: Clinic, tmp_path: Path) -> None:
     tool = shutil.which("promtool")
     if tool is None:
         pytest.skip("promtool, which comes with Debian's prometheus, is not installed")

@@ -12,9 +12,7 @@ from teledx_fed.diagnosis.directory import DEMONSTRATION, DiagnosisDirectory
 
 
 @pytest.mark.slow
-def test_it_has_studies_of_drawn_patients_under_a_demonstration_bundle(
-    demonstration_folder: Path, tmp_path: Path
-) -> None:
+def test_the_demonstration_has_studies_of_synthetic_patients(demonstration_folder: Path, tmp_path: Path) -> None:
     shutil.copytree(demonstration_folder, tmp_path / "run" / "bundles" / "north")
     home = DiagnosisDirectory(tmp_path / "hospital")
     create_demonstration(home, tmp_path / "run")
@@ -27,12 +25,12 @@ def test_it_has_studies_of_drawn_patients_under_a_demonstration_bundle(
         create_demonstration(home, tmp_path / "run")
 
 
-def test_a_run_without_bundles_is_named(tmp_path: Path) -> None:
+def test_a_run_without_bundles_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="must be a run folder with bundles"):
         create_demonstration(DiagnosisDirectory(tmp_path / "hospital"), tmp_path / "run")
 
 
-def test_the_key_of_pseudonyms_is_made_once_and_for_its_owner_alone(bundle_folder: Path, tmp_path: Path) -> None:
+def test_the_pseudonym_key_is_created_once_and_readable_only_by_its_owner(bundle_folder: Path, tmp_path: Path) -> None:
     home = DiagnosisDirectory(tmp_path)
     first, again = (home.clinic(bundle_folder) for _ in range(2))
     assert first.patients.pseudonym_of("7") == again.patients.pseudonym_of("7") != "7"
@@ -41,7 +39,7 @@ def test_the_key_of_pseudonyms_is_made_once_and_for_its_owner_alone(bundle_folde
         clinic.close()
 
 
-def test_settings_that_make_no_sense_name_their_file(bundle_folder: Path, tmp_path: Path) -> None:
+def test_invalid_settings_name_their_file(bundle_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "diagnosis.yaml").write_text("suggestion: never\n")
     with pytest.raises(ValueError, match=r"diagnosis\.yaml: suggestion must be one of"):
         DiagnosisDirectory(tmp_path).clinic(bundle_folder)
@@ -66,7 +64,7 @@ def test_a_backup_is_restored_into_an_empty_folder(bundle_folder: Path, tmp_path
         assert restored.identified.identity(stored.study.patient).number == "XZ-4711"
 
 
-def test_what_is_old_is_forgotten_with_its_patient(bundle_folder: Path, tmp_path: Path, photographs) -> None:
+def test_old_studies_are_deleted_with_their_patients(bundle_folder: Path, tmp_path: Path, photographs) -> None:
     home = DiagnosisDirectory(tmp_path)
     with closing(home.clinic(bundle_folder)) as clinic:
         patient = clinic.receive(photographs.submitted(patient="4711")).study.patient
@@ -78,9 +76,7 @@ def test_what_is_old_is_forgotten_with_its_patient(bundle_folder: Path, tmp_path
 
 
 @pytest.mark.slow
-def test_while_the_page_is_served_a_study_is_deleted_when_its_days_are_over(
-    bundle_folder: Path, tmp_path: Path, photographs
-) -> None:
+def test_a_serving_page_deletes_old_studies(bundle_folder: Path, tmp_path: Path, photographs) -> None:
     (tmp_path / "diagnosis.yaml").write_text("keep_days: 2\n")
     home = DiagnosisDirectory(tmp_path)
     with closing(home.clinic(bundle_folder)) as clinic:
@@ -94,13 +90,13 @@ def test_while_the_page_is_served_a_study_is_deleted_when_its_days_are_over(
     assert len(files(home)) == 6, "two photographs, their maps and sentences"
 
 
-def test_without_a_model_a_hospital_is_told_how_it_gets_one(tmp_path: Path, monkeypatch) -> None:
+def test_without_a_model_the_error_says_how_to_adopt_one(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=r"--bundle must be given.*python -m sites adopt"):
         DiagnosisDirectory(tmp_path).clinic(None)
 
 
-def test_only_a_batch_that_says_so_takes_the_demonstration_for_want_of_a_model(
+def test_only_a_batch_that_allows_it_uses_the_demonstration_without_a_model(
     demonstration_folder: Path, tmp_path: Path, monkeypatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -28,7 +28,7 @@ class Camera:
         return {"Authorization": f"Bearer {self.token}"}
 
 
-def test_an_eye_that_a_file_name_contradicts_is_told_to_device_and_reader(clinic: Clinic, reader, photographs) -> None:
+def test_a_contradicting_file_name_is_reported_to_device_and_reader(clinic: Clinic, reader, photographs) -> None:
     camera = Camera(clinic, "one")
     headers = camera.headers | {"Idempotency-Key": "1"}
     images = [("images", ("12_OD.png", photographs.left)), ("images", ("left_Smith_R.png", photographs.right))]
@@ -41,7 +41,7 @@ def test_an_eye_that_a_file_name_contradicts_is_told_to_device_and_reader(clinic
     assert "Smith" not in page
 
 
-def test_a_device_submits_once_and_sees_its_own_studies_alone(clinic: Clinic, photographs) -> None:
+def test_a_device_submits_once_and_sees_only_its_own_studies(clinic: Clinic, photographs) -> None:
     camera, other = Camera(clinic, "one"), Camera(clinic, "other")
     first, again = (camera.submit(photographs, record='{"age": 61}') for _ in range(2))
     assert first.status_code == 201
@@ -53,7 +53,7 @@ def test_a_device_submits_once_and_sees_its_own_studies_alone(clinic: Clinic, ph
     assert "refer" not in first.text
 
 
-def test_the_description_says_who_may_ask_what_is_binary_and_what_comes_back(visitor: TestClient) -> None:
+def test_the_openapi_description_states_authorization_binary_bodies_and_responses(visitor: TestClient) -> None:
     described = visitor.get("/api/v1/openapi.json").json()
     schemes, schemas = described["components"]["securitySchemes"], described["components"]["schemas"]
     assert (schemes["device"]["type"], schemes["device"]["scheme"]) == ("http", "bearer")
@@ -75,7 +75,7 @@ def test_the_description_says_who_may_ask_what_is_binary_and_what_comes_back(vis
     assert "application/fhir+json" in operations["post /api/v1/fhir/studies"]["requestBody"]["content"]
 
 
-def test_a_revoked_token_opens_nothing(clinic: Clinic, photographs) -> None:
+def test_a_revoked_or_guessed_token_is_refused(clinic: Clinic, photographs) -> None:
     camera = Camera(clinic, "one")
     clinic.store.access.revoke_device("one")
     assert camera.submit(photographs).status_code == 401
@@ -92,13 +92,13 @@ def test_a_revoked_token_opens_nothing(clinic: Clinic, photographs) -> None:
         ({"eyes": ["right", "middle"]}, "eyes"),
     ],
 )
-def test_what_is_wrong_with_a_request_is_named(clinic: Clinic, photographs, data, told) -> None:
+def test_an_invalid_request_is_named(clinic: Clinic, photographs, data, told) -> None:
     response = Camera(clinic, "one").submit(photographs, **data)
     assert response.status_code == 422
     assert told in response.text
 
 
-def test_what_fits_the_description_and_is_refused_all_the_same(clinic: Clinic, photographs) -> None:
+def test_requests_that_fit_the_description_may_still_be_refused(clinic: Clinic, photographs) -> None:
     camera = Camera(clinic, "one")
     right, none = ("images", ("a", photographs.right)), ("images", ("a", b""))
 
@@ -125,7 +125,7 @@ def test_what_fits_the_description_and_is_refused_all_the_same(clinic: Clinic, p
     assert len(clinic.store.worklist()) == 1
 
 
-def test_a_photograph_that_is_none_is_refused_by_name(clinic: Clinic, photographs) -> None:
+def test_a_file_that_is_no_photograph_is_refused_by_its_number(clinic: Clinic, photographs) -> None:
     camera = Camera(clinic, "one")
     files = [("images", ("a", b"no photograph"))]
     headers = camera.headers | {"Idempotency-Key": "1"}
@@ -145,7 +145,7 @@ def go_on(camera: Camera, upload: str, offset: int, content: bytes) -> httpx.Res
     return camera.client.patch(f"/api/v1/uploads/{upload}", headers=headers, content=content)
 
 
-def test_an_upload_that_was_cut_at_half_goes_on_and_gives_one_study(clinic: Clinic, photographs) -> None:
+def test_an_upload_that_was_cut_continues_and_gives_one_study(clinic: Clinic, photographs) -> None:
     camera = Camera(clinic, "one")
     names = [announced(camera, content) for content in (photographs.right, photographs.left)]
     half = len(photographs.right) // 2
@@ -165,7 +165,7 @@ def test_an_upload_that_was_cut_at_half_goes_on_and_gives_one_study(clinic: Clin
     assert list((clinic.store.folder / "uploads").iterdir()) == []
 
 
-def test_an_upload_is_its_devices_own_and_no_longer_than_announced(clinic: Clinic) -> None:
+def test_an_upload_is_of_one_device_and_has_at_most_the_announced_length(clinic: Clinic) -> None:
     camera, other = Camera(clinic, "one"), Camera(clinic, "other")
     name = announced(camera, b"1234")
     assert go_on(other, name, 0, b"12").status_code == 404
@@ -176,7 +176,7 @@ def test_an_upload_is_its_devices_own_and_no_longer_than_announced(clinic: Clini
 @pytest.mark.parametrize(
     "path", ["/upload", "/link/guessed", "/studies/x/reading", "/api/v1/studies", "/api/v1/uploads"]
 )
-def test_no_body_of_a_stranger_is_read(visitor: TestClient, path: str) -> None:
+def test_the_body_of_an_unknown_sender_is_not_read(visitor: TestClient, path: str) -> None:
     def endless() -> Iterator[bytes]:
         yield from (bytes(2**20) for _ in range(8))
 
@@ -186,6 +186,6 @@ def test_no_body_of_a_stranger_is_read(visitor: TestClient, path: str) -> None:
 
 
 @pytest.mark.parametrize(("length", "status"), [("9" * 5000, 413), ("-1", 411), ("1e3", 411)])
-def test_a_length_that_is_none_is_told_so(visitor: TestClient, length: str, status: int) -> None:
+def test_an_invalid_content_length_is_refused(visitor: TestClient, length: str, status: int) -> None:
     answer = visitor.post("/api/v1/studies", headers={"Content-Length": length})
     assert (answer.status_code, len(answer.text) < 200) == (status, True)

@@ -228,7 +228,9 @@ def blurred(photograph: bytes) -> PhotographUpload:
         return PhotographUpload(png(np.array(image.filter(ImageFilter.GaussianBlur(12)))), Eye.RIGHT)
 
 
-def test_who_comes_back_from_the_providers_site_is_in_at_once(browser: Chrome, clinic: Clinic, tmp_path: Path) -> None:
+def test_after_the_providers_page_the_user_is_logged_in_at_once(
+    browser: Chrome, clinic: Clinic, tmp_path: Path
+) -> None:
     clinic.store.access.add_user("anna", Role.READER, None)
     port, secret = free_port(), tmp_path / "secret"
     secret.write_text(oidc_provider.SECRET)
@@ -243,7 +245,7 @@ def test_who_comes_back_from_the_providers_site_is_in_at_once(browser: Chrome, c
             assert "anna" in browser.find_element(By.TAG_NAME, "header").text
 
 
-def test_no_barrier_that_axe_finds(browser: Chrome, address: str, tmp_path, photographs, axe: str) -> None:
+def test_axe_finds_no_accessibility_fault(browser: Chrome, address: str, tmp_path, photographs, axe: str) -> None:
     browser.get(f"{address}/login")
     assert barriers(browser, axe) == {}
     log_in(browser, address)

@@ -19,7 +19,7 @@ def digests(clinic: Clinic, study: str) -> list[str]:
     return [image.digest for image in clinic.store.study(study).images]
 
 
-def test_without_a_log_in_there_is_nothing_to_see(visitor: TestClient, clinic: Clinic, study: str) -> None:
+def test_without_a_log_in_every_page_redirects_to_the_log_in(visitor: TestClient, clinic: Clinic, study: str) -> None:
     picture = digests(clinic, study)[0]
     pages = ["/", "/upload", f"/studies/{study}", f"/studies/{study}/images/{picture}.png"]
     for path in [*pages, f"/studies/{study}/maps/heat_map/{picture}.png"]:
@@ -28,7 +28,7 @@ def test_without_a_log_in_there_is_nothing_to_see(visitor: TestClient, clinic: C
 
 
 @pytest.mark.slow
-def test_a_wrong_password_and_an_unknown_name_are_told_alike_and_wait_after_five(
+def test_a_wrong_password_and_an_unknown_name_get_the_same_answer_and_wait_after_five(
     visitor: TestClient, clinic: Clinic
 ) -> None:
     clinic.store.access.add_user("anna", Role.READER, HASH)
@@ -49,14 +49,14 @@ def test_a_form_of_another_page_changes_nothing(reader: Reader, clinic: Clinic, 
     assert clinic.store.readings(study) == ()
 
 
-def test_a_cookie_that_no_script_reads_and_no_other_site_sends(reader: Reader) -> None:
+def test_the_session_cookie_is_httponly_and_samesite_strict(reader: Reader) -> None:
     response = reader.client.post("/login", data={"name": "anna", "password": PASSWORD})
     cookie = response.headers["set-cookie"].lower()
     assert "httponly" in cookie
     assert "samesite=strict" in cookie
 
 
-def test_a_study_is_shown_with_its_suggestion_and_the_view_is_on_record(
+def test_a_study_is_shown_with_its_suggestion_and_the_view_is_logged(
     reader: Reader, clinic: Clinic, study: str
 ) -> None:
     page = reader.get(f"/studies/{study}").text
@@ -70,7 +70,7 @@ def test_a_study_is_shown_with_its_suggestion_and_the_view_is_on_record(
     assert [view.user for view in clinic.store.views.of_study(study)] == ["anna"]
 
 
-def test_until_the_own_grade_nothing_tells_the_suggestion(blinded: Reader, clinic: Clinic, study: str) -> None:
+def test_a_blinded_reader_sees_no_suggestion_before_the_own_grade(blinded: Reader, clinic: Clinic, study: str) -> None:
     heat = f"/studies/{study}/maps/heat_map/{digests(clinic, study)[0]}.png"
     page = blinded.get(f"/studies/{study}").text
     assert "shown after you have graded" in page
@@ -84,7 +84,7 @@ def test_until_the_own_grade_nothing_tells_the_suggestion(blinded: Reader, clini
     assert (stored.reading.seen, stored.reading.suggestion) == (False, None)
 
 
-def test_a_demonstration_says_so_is_never_signed_and_stays_on_this_machine(
+def test_a_demonstration_is_marked_cannot_be_signed_and_is_served_to_this_machine_only(
     open_clinic: Callable[[Path], Clinic], demonstration_folder: Path, photographs
 ) -> None:
     clinic = open_clinic(demonstration_folder)
@@ -103,7 +103,7 @@ def test_other_machines_are_served_with_tls_alone() -> None:
         DiagnosisSettings(host="0.0.0.0")
 
 
-def test_what_is_uploaded_in_the_page_becomes_a_study(reader: Reader, clinic: Clinic, photographs) -> None:
+def test_an_upload_on_the_page_becomes_a_study(reader: Reader, clinic: Clinic, photographs) -> None:
     files = [("right", ("a", photographs.right)), ("files", ("a_OS.png", photographs.left))]
     told = {"patient": "4711", "age": "61", "diabetes": "type_2", "pregnant": "no", "treated": ""}
     response = reader.client.post("/upload", data={"csrf": reader.csrf, "key": "1", **told}, files=files)
@@ -117,7 +117,7 @@ def test_what_is_uploaded_in_the_page_becomes_a_study(reader: Reader, clinic: Cl
     assert "61 years old, type 2 diabetes, not pregnant." in page
 
 
-def test_an_item_of_the_record_that_makes_no_sense_is_named(reader: Reader, clinic: Clinic, photographs) -> None:
+def test_an_invalid_item_of_the_record_is_named(reader: Reader, clinic: Clinic, photographs) -> None:
     for item, wrong in {"age": "-5", "acuity": "nan", "diabetes": "type_9", "pregnant": "perhaps"}.items():
         data = {"csrf": reader.csrf, "key": "1", item: wrong}
         response = reader.client.post("/upload", data=data, files=[("right", ("a", photographs.right))])
@@ -127,7 +127,7 @@ def test_an_item_of_the_record_that_makes_no_sense_is_named(reader: Reader, clin
 
 @pytest.mark.parametrize("kind", ["integrated_gradients", pytest.param("shap", marks=pytest.mark.slow)])
 @pytest.mark.filterwarnings("ignore:The set_.* function will be deprecated:PendingDeprecationWarning")
-def test_who_asks_for_another_map_gets_it_over_the_photograph(
+def test_another_kind_of_map_is_shown_over_the_photograph(
     reader: Reader, clinic: Clinic, study: str, kind: str
 ) -> None:
     pictures = digests(clinic, study)
@@ -142,7 +142,7 @@ def test_who_asks_for_another_map_gets_it_over_the_photograph(
 
 
 @pytest.mark.slow
-def test_reports_are_taken_along_by_who_is_logged_in_and_it_is_on_record(
+def test_downloads_of_reports_need_a_log_in_and_are_logged(
     reader: Reader, clinic: Clinic, study: str, visitor: TestClient
 ) -> None:
     kinds = {
@@ -175,7 +175,7 @@ def test_a_signed_report_is_final_and_one_signed_after_it_amended(reader: Reader
     assert status() == "amended"
 
 
-def test_withheld_is_withheld_in_reports_too(blinded: Reader, study: str) -> None:
+def test_reports_are_withheld_with_the_suggestion(blinded: Reader, study: str) -> None:
     for name in ("report.pdf", "report.dcm", "report-pseudonymous.dcm", "report.fhir.json", "report.json"):
         assert blinded.get(f"/studies/{study}/{name}").status_code == 404
 

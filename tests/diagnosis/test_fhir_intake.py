@@ -36,7 +36,7 @@ def portal(clinic: Clinic) -> Portal:
     return Portal(clinic)
 
 
-def test_a_bundle_is_the_study_that_a_form_is_and_once(portal: Portal, clinic: Clinic, photographs) -> None:
+def test_a_bundle_gives_the_same_study_as_a_form_and_only_once(portal: Portal, clinic: Clinic, photographs) -> None:
     sent = bundle(
         {
             "resourceType": "Patient",
@@ -88,7 +88,7 @@ def test_the_example_of_the_guide(portal: Portal, clinic: Clinic, photographs) -
         ({"resourceType": "Condition"}, ".code", "required"),
     ],
 )
-def test_what_is_not_as_fhir_has_it_is_refused_by_its_path(portal: Portal, clinic: Clinic, wrong, path, why) -> None:
+def test_invalid_fhir_is_refused_with_its_path(portal: Portal, clinic: Clinic, wrong, path, why) -> None:
     answer = portal.send(bundle(FINE, wrong))
     assert (answer.status_code, answer.headers["content-type"]) == (422, "application/fhir+json")
     (issue,) = answer.json()["issue"]
@@ -97,7 +97,9 @@ def test_what_is_not_as_fhir_has_it_is_refused_by_its_path(portal: Portal, clini
     assert clinic.store.worklist() == ()
 
 
-def test_the_answer_and_the_study_say_what_was_not_read(portal: Portal, clinic: Clinic, photographs) -> None:
+def test_the_response_and_the_study_name_resources_that_were_not_read(
+    portal: Portal, clinic: Clinic, photographs
+) -> None:
     eyes = media(photographs.right, "24028007"), media(photographs.left, "7771000")
     (issue,) = portal.send(bundle(*eyes, HBA1C)).json()["outcome"]["issue"]
     assert (issue["severity"], issue["expression"]) == ("information", ["Bundle.entry[2].resource"])
@@ -132,12 +134,12 @@ def test_the_capability_statement_needs_no_token(portal: Portal) -> None:
         (b'{"resourceType": "Bundle", "type": "collection", "entry": []}', 422),
     ],
 )
-def test_whatever_is_sent_is_answered_with_an_outcome(portal: Portal, sent: bytes, status: int) -> None:
+def test_every_response_to_a_bundle_is_an_outcome(portal: Portal, sent: bytes, status: int) -> None:
     answer = portal.send(sent)
     assert (answer.status_code, answer.json()["resourceType"]) == (status, "OperationOutcome"), answer.text
 
 
-def test_a_stranger_and_one_without_a_key_are_told_in_fhir_too(portal: Portal) -> None:
+def test_an_unknown_sender_and_a_missing_key_get_an_outcome(portal: Portal) -> None:
     assert portal.send(b"{}", Authorization="Bearer x").json()["issue"][0]["code"] == "login"
     nameless = portal.client.post(
         "/api/v1/fhir/studies", content=b"{}", headers={"Authorization": f"Bearer {portal.token}"}

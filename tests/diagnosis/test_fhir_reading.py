@@ -37,7 +37,7 @@ UNREAD = [
 
 
 @pytest.mark.parametrize(("resource", "what", "matters"), UNREAD)
-def test_what_is_not_read_is_listed_and_a_person_reads_where_it_may_matter(resource, what, matters) -> None:
+def test_unread_resources_are_listed_and_a_clinician_reads_studies_with_relevant_ones(resource, what, matters) -> None:
     found = told(FINE, HBA1C, resource)
     one = found.ignored[-1]
     assert (one.path, one.matters) == ("Bundle.entry[2].resource", matters)
@@ -47,13 +47,13 @@ def test_what_is_not_read_is_listed_and_a_person_reads_where_it_may_matter(resou
     assert found.record.treated is True, "the procedure is still read"
 
 
-def test_of_several_numbers_the_medical_record_number_is_the_hospitals() -> None:
+def test_the_medical_record_number_is_used_among_several_numbers() -> None:
     kind = concept("MR", "http://terminology.hl7.org/CodeSystem/v2-0203")
     several = [{"value": "passport"}, {"value": "4711", "type": kind}]
     assert told({"resourceType": "Patient", "identifier": several}).patient == "4711"
 
 
-def test_of_two_patients_and_of_contradictions_nothing_is_guessed() -> None:
+def test_two_patients_and_contradicting_facts_are_refused() -> None:
     with pytest.raises(NotUnderstood, match="one patient"):
         told({"resourceType": "Patient"}, {"resourceType": "Patient"})
     with pytest.raises(NotUnderstood, match="one patient"):
@@ -70,7 +70,7 @@ def test_of_two_patients_and_of_contradictions_nothing_is_guessed() -> None:
         {"code": {**concept("44054006"), "extension": [{"modifierExtension": [{"url": "urn:x"}]}]}},
     ],
 )
-def test_what_changes_the_meaning_of_an_element_is_never_passed_over(changed: Resource) -> None:
+def test_an_element_that_changes_the_meaning_of_others_is_never_ignored(changed: Resource) -> None:
     found = told({**condition("44054006"), **changed})
     assert found.record.diabetes is None
     assert OutOfScope.NOT_UNDERSTOOD in ReferralSettings().outside(found.record)
@@ -79,25 +79,25 @@ def test_what_changes_the_meaning_of_an_element_is_never_passed_over(changed: Re
             told({**kind, **changed})
 
 
-def test_a_photograph_that_was_entered_in_error_is_not_taken() -> None:
+def test_a_photograph_that_was_entered_in_error_is_left_out() -> None:
     found = told(media(b"1", "24028007"), {**media(b"2", "7771000"), "status": "entered-in-error"})
     assert [one.content.data for one in found.photographs] == [b"1"]
     assert [(one.path, one.matters) for one in found.ignored] == [("Bundle.entry[1].resource", False)]
 
 
-def test_a_photograph_of_both_eyes_is_of_none_that_is_known() -> None:
+def test_a_photograph_of_both_eyes_has_an_unknown_eye() -> None:
     sides = {"coding": [*concept("24028007")["coding"], *concept("7771000")["coding"]]}
     (photograph,) = told({**media(b"1", ""), "bodySite": sides}).photographs
     assert photograph.eye is Eye.UNKNOWN
 
 
 @pytest.mark.parametrize("day", ["2024-13-45", "2024-01-01T::Z", "2024-02-30T10:00:00Z"])
-def test_a_day_that_is_none_is_refused_by_its_path(day: str) -> None:
+def test_an_invalid_date_is_refused_with_its_path(day: str) -> None:
     with pytest.raises(NotUnderstood, match=r"entry\[1\].resource.createdDateTime"):
         told({"resourceType": "Patient", "birthDate": "1960"}, media(b"1", "24028007", createdDateTime=day))
 
 
-def test_what_is_of_another_patient_than_the_bundles_is_refused() -> None:
+def test_a_resource_of_another_patient_is_refused() -> None:
     patient = {"resourceType": "Patient", "id": "1", "identifier": [{"value": "4711"}]}
     for other in ({"reference": "Patient/2"}, {"reference": "#1"}, {"identifier": {"value": "4712"}}):
         with pytest.raises(NotUnderstood, match=r"entry\[1\].resource.subject must be the Bundle's Patient"):
@@ -118,12 +118,12 @@ def test_what_is_of_another_patient_than_the_bundles_is_refused() -> None:
 @pytest.mark.parametrize(
     "quantity", [{"value": 1.0, "code": "1", "comparator": "<"}, {"value": -400, "code": "{logMAR}"}]
 )
-def test_an_acuity_that_is_no_number_is_read_by_a_person(quantity: Resource) -> None:
+def test_an_invalid_acuity_is_listed_and_a_clinician_reads_the_study(quantity: Resource) -> None:
     found = told({**measured(concept("363983007"), 1.0, "1"), "valueQuantity": quantity})
     assert (found.record.acuity, [one.matters for one in found.ignored]) == (None, [True])
 
 
-def test_what_was_entered_in_error_says_nothing_and_the_worse_eye_decides() -> None:
+def test_resources_entered_in_error_are_ignored_and_the_worst_acuity_counts() -> None:
     assert told(condition("4855003", "entered-in-error")).record == PatientRecord()
     assert told({"resourceType": "Procedure", "status": "not-done"}).record.treated is False
     acuities = [
@@ -133,7 +133,7 @@ def test_what_was_entered_in_error_says_nothing_and_the_worse_eye_decides() -> N
 
 
 @pytest.mark.parametrize(("birth", "age"), [("1961-11-26", 65), ("1961-11-27", 64), ("1961-11", 64), ("1961", 64)])
-def test_of_a_date_that_is_not_whole_nobody_is_taken_for_older(birth: str, age: int) -> None:
+def test_an_incomplete_date_of_birth_gives_the_lower_age(birth: str, age: int) -> None:
     assert told({"resourceType": "Patient", "birthDate": birth}).record.age == age
 
 
@@ -168,7 +168,7 @@ def resources_of(record: PatientRecord) -> list[Resource]:
 
 @settings(max_examples=200, deadline=None)
 @given(RECORDS, st.randoms(use_true_random=False))
-def test_every_record_comes_through_whole(record: PatientRecord, random) -> None:
+def test_every_record_is_read_back_from_its_resources(record: PatientRecord, random) -> None:
     resources = resources_of(record)
     random.shuffle(resources)
     assert told(*resources).record == record

@@ -28,7 +28,7 @@ def test_only_an_error_of_the_tree_counts_as_a_refusal(
 
 
 @pytest.mark.slow
-def test_whatever_is_sent_is_taken_or_refused(tmp_path: Path) -> None:
+def test_every_malformed_input_is_accepted_or_refused(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.fuzzing", "40", str(tmp_path / "kept")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -70,7 +70,7 @@ def guess(authenticator: Authenticator, address: str, times: int, name: str = "a
     return [outcome(lambda: authenticator.log_in(name, "wrong", address)) for _ in range(times)]
 
 
-def test_forty_guesses_at_the_same_time_are_five(authenticator: Authenticator) -> None:
+def test_of_forty_concurrent_guesses_five_are_checked(authenticator: Authenticator) -> None:
     start = Barrier(40)
 
     def one(_: int) -> str:
@@ -81,7 +81,7 @@ def test_forty_guesses_at_the_same_time_are_five(authenticator: Authenticator) -
         assert Counter(pool.map(one, range(40))) == {"wrong": 5, "wait": 35}
 
 
-def test_a_guesser_keeps_nobody_out_elsewhere_and_no_other_name_out_here(authenticator: Authenticator) -> None:
+def test_wrong_passwords_block_neither_other_networks_nor_other_names(authenticator: Authenticator) -> None:
     assert guess(authenticator, "10.0.0.1", 40) == ["wrong"] * 5 + ["wait"] * 35
     assert authenticator.log_in("anna", PASSWORD, "10.0.0.2")
     assert authenticator.log_in("boris", PASSWORD, "10.0.0.1")
@@ -89,7 +89,7 @@ def test_a_guesser_keeps_nobody_out_elsewhere_and_no_other_name_out_here(authent
         authenticator.log_in("anna", PASSWORD, "10.0.0.1")
 
 
-def test_a_browser_that_logged_in_before_is_let_in_whatever_others_guess(authenticator: Authenticator) -> None:
+def test_wrong_passwords_elsewhere_do_not_block_a_browser_that_logged_in_before(authenticator: Authenticator) -> None:
     mark = new_mark(CHEAP)
     for number in range(50):
         guess(authenticator, f"10.0.{number}.1", 6)
@@ -100,7 +100,7 @@ def test_a_browser_that_logged_in_before_is_let_in_whatever_others_guess(authent
     assert guess(authenticator, "10.0.0.1", 1) == ["wait"]
 
 
-def test_a_mark_is_one_users_has_a_limit_of_its_own_and_ends_with_the_password(authenticator: Authenticator) -> None:
+def test_a_mark_is_for_one_user_has_its_own_limit_and_ends_with_the_password(authenticator: Authenticator) -> None:
     mark = new_mark(CHEAP)
     marked = [outcome(lambda: authenticator.log_in("anna", "wrong", "10.0.0.1", mark)) for _ in range(6)]
     assert marked == ["wrong"] * 5 + ["wait"]
@@ -114,7 +114,7 @@ def test_a_mark_is_one_users_has_a_limit_of_its_own_and_ends_with_the_password(a
             authenticator.log_in("anna", "wrong", "10.0.0.3", forged)
 
 
-def test_a_name_guessed_from_everywhere_and_many_names_from_one_network_are_slowed_down_not_locked(
+def test_guesses_from_many_networks_or_of_many_names_are_slowed_down_but_not_locked_out(
     authenticator: Authenticator, clock: Clock
 ) -> None:
     everywhere = [outcome for number in range(20) for outcome in guess(authenticator, f"10.1.{number}.1", 2)]
@@ -127,18 +127,18 @@ def test_a_name_guessed_from_everywhere_and_many_names_from_one_network_are_slow
     assert authenticator.log_in("boris", PASSWORD, "10.2.0.1")
 
 
-def test_after_a_quarter_of_an_hour_all_is_as_before(authenticator: Authenticator, clock: Clock) -> None:
+def test_after_a_quarter_of_an_hour_the_limits_are_full_again(authenticator: Authenticator, clock: Clock) -> None:
     assert guess(authenticator, "10.0.0.1", 6)[-1] == "wait"
     clock.time += QUARTER
     assert guess(authenticator, "10.0.0.1", 6) == ["wrong"] * 5 + ["wait"]
 
 
-def test_right_passwords_use_up_nothing(authenticator: Authenticator) -> None:
+def test_correct_passwords_do_not_use_up_the_limit(authenticator: Authenticator) -> None:
     assert {outcome(lambda: authenticator.log_in("anna", PASSWORD, "10.0.0.1")) for _ in range(12)} == {"in"}
     assert guess(authenticator, "10.0.0.1", 6) == ["wrong"] * 5 + ["wait"]
 
 
-def test_who_took_over_a_session_guesses_the_old_password_five_times(authenticator: Authenticator) -> None:
+def test_a_session_may_guess_the_old_password_five_times(authenticator: Authenticator) -> None:
     (_, stolen), (_, own) = (authenticator.log_in("anna", PASSWORD, "10.0.0.1") for _ in range(2))
     change = [outcome(lambda: authenticator.change_password(stolen, "wrong", "another battery")) for _ in range(6)]
     assert change == ["wrong"] * 5 + ["wait"]
@@ -157,12 +157,12 @@ def test_who_took_over_a_session_guesses_the_old_password_five_times(authenticat
         ("", ""),
     ],
 )
-def test_the_addresses_that_one_can_choose_among_are_one(address: str, network: str) -> None:
+def test_addresses_of_one_ipv6_network_share_a_limit(address: str, network: str) -> None:
     assert network_of(address) == network
 
 
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 40), st.booleans()), max_size=60))
-def test_never_more_than_a_burst_and_what_time_allows(events: list[tuple[str, int, bool]]) -> None:
+def test_a_rate_limit_allows_a_burst_and_then_one_attempt_per_interval(events: list[tuple[str, int, bool]]) -> None:
     clock = Clock()
     limit, counted, began = RateLimit(3, 10, clock), Counter[str](), clock.time
     for key, passed, right in events:
@@ -174,7 +174,7 @@ def test_never_more_than_a_burst_and_what_time_allows(events: list[tuple[str, in
         assert counted[key] <= 3 + (clock.time - began) / 10
 
 
-def test_the_table_of_attempts_is_bounded_and_keeps_what_was_tried_last() -> None:
+def test_the_table_of_attempts_is_bounded_and_keeps_the_latest() -> None:
     limit = RateLimit(5, 180)
     for number in range(MAX_KEYS + 100):
         limit.reserve(number)
@@ -182,7 +182,7 @@ def test_the_table_of_attempts_is_bounded_and_keeps_what_was_tried_last() -> Non
     assert [limit.reserve(MAX_KEYS + 99) > 0 for _ in range(5)] == [False] * 4 + [True]
 
 
-def test_only_so_many_are_inside_and_the_rest_are_told_so_at_once() -> None:
+def test_more_callers_than_places_are_refused_at_once() -> None:
     places, lock, go_on = Places(2, waiting=3), Lock(), Event()
     working, most = 0, 0
 
@@ -215,7 +215,7 @@ def memory(field: str) -> int:
 
 
 @pytest.mark.slow
-def test_a_served_page_under_fire_needs_little_memory_and_lets_its_people_in(clinic: Clinic) -> None:
+def test_under_a_flood_of_guesses_memory_is_bounded_and_users_can_log_in(clinic: Clinic) -> None:
     clinic.store.access.add_user("anna", Role.READER, hashed_password(PASSWORD))
     with served(clinic, DiagnosisSettings(port=free_port())) as address, httpx.Client(base_url=address) as known:
         assert known.post("/login", data={"name": "anna", "password": PASSWORD}).status_code == 303

@@ -61,7 +61,7 @@ def test_the_map_of_a_bundle_is_grad_cam_by_autograd(tmp_path: Path, settings: d
 
 
 @pytest.mark.slow
-def test_so_it_is_for_a_b0() -> None:
+def test_the_heat_map_of_an_efficientnet_b0_is_grad_cam_by_autograd() -> None:
     trained, images = build(ModelSettings(freeze="backbone"), seed=0), photographs(2, 224)
     with torch.inference_mode():
         logits, maps = trained.forward_with_maps(torch.from_numpy(images).permute(0, 3, 1, 2))
@@ -70,13 +70,13 @@ def test_so_it_is_for_a_b0() -> None:
     assert found.shape == (2, 7, 7)
 
 
-def test_what_is_explained_is_the_log_odds_of_grade_2_or_more() -> None:
+def test_the_explained_output_is_the_log_odds_of_grade_2_or_more() -> None:
     logits = generator(0, purpose="logits").normal(0, 3, (20, 5)).astype(np.float32)
     referable = softmax(logits.astype(float), axis=1)[:, 2:].sum(axis=1)
     np.testing.assert_allclose(referable_log_odds(logits), logit(referable), rtol=1e-4, atol=1e-4)
 
 
-def test_a_photograph_that_nowhere_speaks_for_disease_has_a_map_of_zeros() -> None:
+def test_a_photograph_without_evidence_of_disease_has_a_map_of_zeros() -> None:
     head = np.array([[1], [1], [0], [0], [0]], np.float32)
     maps = np.array([[[[0, 3], [1, 2]]], [[[0, -3], [-1, 2]]]], np.float32)
     found = heat_map(Outputs(np.zeros((2, 5), np.float32), None, maps), head)
@@ -100,7 +100,7 @@ PLACES = {
 
 
 @pytest.mark.parametrize("name", PLACES)
-def test_the_overlay_colours_the_disc_and_nothing_else(name: str) -> None:
+def test_the_overlay_colours_only_the_fundus(name: str) -> None:
     image = fundus(*PLACES[name])
     before, found = image.copy(), place(image)
     shown = overlay(image, np.ones((7, 7), np.float32), found)
@@ -110,13 +110,13 @@ def test_the_overlay_colours_the_disc_and_nothing_else(name: str) -> None:
     assert (shown[~outside, 2].astype(int) - image[~outside, 2] > 40).all(), "bluer"
 
 
-def test_where_the_map_is_zero_every_bit_stays() -> None:
+def test_pixels_without_evidence_are_unchanged() -> None:
     image = fundus(*PLACES["whole"])
     np.testing.assert_array_equal(overlay(image, np.zeros((7, 7), np.float32), place(image)), image)
 
 
 @pytest.mark.parametrize("name", PLACES)
-def test_the_map_comes_to_lie_where_the_network_saw_it(name: str) -> None:
+def test_the_map_is_placed_where_the_network_saw_the_photograph(name: str) -> None:
     """Find a spot of the photograph in the prepared square; a map of the square points at the spot again."""
     height, width, (x, y), radius = PLACES[name]
     image, spot = fundus(height, width, (x, y), radius), (x + radius // 3, y - radius // 4)
@@ -165,7 +165,7 @@ def test_on_a_photograph_centred_on_the_disc_the_macula_lies_towards_the_temple(
         (0j, "in the middle of the photograph"),
     ],
 )
-def test_where_the_macula_is_unknown_the_sentence_names_a_part_of_the_photograph(
+def test_without_a_macula_the_sentence_names_a_part_of_the_photograph(
     eye: Eye, disc: complex | None, there: complex, words: str
 ) -> None:
     said = sentence(hot(there, 7), eye, disc)
@@ -175,7 +175,7 @@ def test_where_the_macula_is_unknown_the_sentence_names_a_part_of_the_photograph
     assert "macula" not in said
 
 
-def test_a_flat_map_and_the_black_corners_point_nowhere() -> None:
+def test_a_flat_map_and_black_corners_give_no_position() -> None:
     corner = np.zeros((7, 7), np.float32)
     corner[0, 0] = 1
     for map in (corner, np.zeros((7, 7), np.float32)):

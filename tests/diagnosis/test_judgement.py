@@ -64,7 +64,7 @@ SHOWN = [*range(GRADES), "ungradable", "no fundus", "missing"]
 
 @pytest.mark.parametrize(("right", "left"), [pair for pair in product(SHOWN, SHOWN) if pair != ("missing",) * 2])
 @pytest.mark.parametrize("oedema", [None, 0.1, 0.9])
-def test_the_patient_fares_no_better_than_the_worse_eye(right, left, oedema) -> None:
+def test_the_suggestion_is_never_milder_than_that_of_the_worse_eye(right, left, oedema) -> None:
     found = judged(*eye(Eye.RIGHT, right, oedema), *eye(Eye.LEFT, left))
     alone = [judged(*seen).eyes[0].action for seen in (eye(Eye.RIGHT, right, oedema), eye(Eye.LEFT, left)) if seen]
     assert most_urgent([found.action, *alone]) == found.action
@@ -99,7 +99,7 @@ seen_photographs = st.builds(
 
 
 @given(st.lists(seen_photographs, min_size=1, max_size=6), seen_photographs)
-def test_another_photograph_never_makes_it_milder_where_it_shows_disease(seen, more) -> None:
+def test_another_photograph_never_makes_the_suggestion_of_a_diseased_eye_milder(seen, more) -> None:
     before, after = judged(*seen), judged(*seen, more)
     if any(one.graded and one.graded.refers for one in seen):
         assert most_urgent([after.action, Action.REFER]) == after.action
@@ -108,7 +108,7 @@ def test_another_photograph_never_makes_it_milder_where_it_shows_disease(seen, m
 
 @settings(max_examples=40)
 @given(st.lists(seen_photographs, min_size=1, max_size=3), st.booleans())
-def test_what_is_withheld_makes_no_eye_milder(seen, referral_too: bool) -> None:
+def test_a_withheld_threshold_makes_no_eye_milder(seen, referral_too: bool) -> None:
     """Without an urgent threshold, an eye is still referred; without a referral threshold, a clinician reads it."""
 
     def withheld(one: Graded) -> Graded:
@@ -155,7 +155,7 @@ def test_the_order_of_photographs_does_not_matter(seen, random) -> None:
         (PatientRecord(symptoms=True), OutOfScope.SYMPTOMS),
     ],
 )
-def test_outside_its_intended_use_a_human_reads_whatever_the_model_says(record, reason) -> None:
+def test_outside_the_intended_use_a_clinician_reads_the_study(record, reason) -> None:
     found = judged(*eye(Eye.RIGHT, 0), *eye(Eye.LEFT, 0), record=record)
     assert (found.certainty, found.action, found.reasons) == (
         Certainty.OUT_OF_SCOPE,
@@ -185,14 +185,14 @@ def test_grades_on_both_sides_of_referral_are_uncertain() -> None:
     assert (found.certainty, found.action) == (Certainty.UNCERTAIN, Action.HUMAN_READ)
 
 
-def test_a_disc_on_the_wrong_side_asks_and_swaps_nothing() -> None:
+def test_a_disc_on_the_wrong_side_is_reported_and_the_eyes_are_not_swapped() -> None:
     seen = PhotographResult(Eye.RIGHT, Field.MACULA, doubts=(Gap.EYE_CONTRADICTED,), graded=graded(0))
     found = judged(seen, *eye(Eye.LEFT, 0))
     assert found.eyes[0].eye is Eye.RIGHT
     assert (found.eyes[0].reasons, found.action) == ((Gap.EYE_CONTRADICTED,), Action.HUMAN_READ)
 
 
-def test_an_unknown_eye_leaves_the_patient_open() -> None:
+def test_an_unknown_eye_makes_the_study_incomplete() -> None:
     found = judged(*eye(Eye.UNKNOWN, 0))
     assert (found.certainty, found.action) == (Certainty.INCOMPLETE, Action.RETAKE)
     assert set(found.reasons) == {Gap.EYE_UNKNOWN, Gap.EYE_MISSING}
@@ -213,6 +213,6 @@ def test_months_follow_the_worse_eye_and_signs_of_oedema() -> None:
         ({"youngest": -1}, "referral.youngest must lie in"),
     ],
 )
-def test_rules_that_make_no_sense_are_refused(change, told) -> None:
+def test_invalid_referral_rules_are_refused(change, told) -> None:
     with pytest.raises(ValueError, match=told):
         ReferralSettings(**change)

@@ -14,7 +14,7 @@ from teledx_fed.model.bundle import GRAPH
 from teledx_fed.store.values import Role
 
 
-def test_it_shows_both_operating_points_in_counts_and_says_what_is_withheld(
+def test_the_model_page_shows_both_operating_points_and_what_is_withheld(
     clinic: Clinic, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     anna, bundle = Person(clinic, "anna", Role.READER), clinic.bundle
@@ -31,7 +31,7 @@ def test_it_shows_both_operating_points_in_counts_and_says_what_is_withheld(
     assert anna.get("/model").status_code in (303, 401)
 
 
-def test_after_another_model_is_adopted_the_page_says_so_and_mixes_no_two_models(
+def test_after_another_model_is_adopted_the_page_says_so_and_uses_one_model(
     open_clinic, bundle_folder: Path, demonstration_folder: Path, photographs, tmp_path: Path
 ) -> None:
     champion = shutil.copytree(bundle_folder, tmp_path / "champion")

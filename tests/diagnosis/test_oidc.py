@@ -8,25 +8,19 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import httpx
 import pytest
-from fastapi.testclient import TestClient
 from joserfc import jwt
 from joserfc.jwk import OctKey, RSAKey
+from oidc_browser import PAGE, Browser, assert_refused
 from oidc_provider import CLIENT, SECRET, LocalProvider, new_key, served
-from typer.testing import CliRunner
 
-from sites.diagnosis import app as commands
 from teledx_fed.diagnosis.clinic import Clinic
-from teledx_fed.diagnosis.directory import DiagnosisDirectory
 from teledx_fed.diagnosis.web import oidc
-from teledx_fed.diagnosis.web.app import app
 from teledx_fed.diagnosis.web.passwords import hashed_password
 from teledx_fed.diagnosis.web.sessions import COOKIE
-from teledx_fed.diagnosis.web.settings import DiagnosisSettings, OidcSettings
+from teledx_fed.diagnosis.web.settings import OidcSettings
 from teledx_fed.store.values import Role
 
-PAGE = "http://127.0.0.1"
 PASSWORD = "correct horse battery"
 HASH = hashed_password(PASSWORD)
 
@@ -53,40 +47,13 @@ def settings(provider: LocalProvider, tmp_path: Path) -> OidcSettings:
     return OidcSettings(provider.issuer, CLIENT, str(tmp_path / "secret"), PAGE)
 
 
-class Browser:
-    """A browser with the cookies of the diagnosis page; the provider is another site."""
-
-    def __init__(self, clinic: Clinic, settings: OidcSettings | None) -> None:
-        site = app(clinic, DiagnosisSettings(oidc=settings))
-        self.client = TestClient(site, base_url=PAGE, follow_redirects=False)
-
-    def sent_back(self) -> str:
-        """Return the callback address that the provider sends the browser to."""
-        with httpx.Client(trust_env=False) as elsewhere:
-            return elsewhere.get(self.client.get("/login/oidc").headers["location"]).headers["location"]
-
-    def log_in(self) -> httpx.Response:
-        return self.client.get(self.sent_back())
-
-    @property
-    def inside(self) -> bool:
-        return self.client.get("/").status_code == 200
-
-
 @pytest.fixture
 def browser(clinic: Clinic, settings: OidcSettings) -> Browser:
     clinic.store.access.add_user("anna", Role.READER, None)
     return Browser(clinic, settings)
 
 
-def assert_refused(browser: Browser, response: httpx.Response, status: int, told: str) -> None:
-    assert (response.status_code, told in response.text) == (status, True), response.text
-    assert 'role="alert"' in response.text
-    assert COOKIE not in browser.client.cookies
-    assert not browser.inside
-
-
-def test_whom_the_provider_vouches_for_sees_the_worklist(browser: Browser) -> None:
+def test_a_user_of_the_provider_sees_the_worklist(browser: Browser) -> None:
     assert f'href="{PAGE}/login/oidc"' in browser.client.get("/login").text
     response = browser.log_in()
     assert (response.status_code, response.headers["refresh"]) == (200, "0; url=/")
@@ -98,14 +65,14 @@ def test_whom_the_provider_vouches_for_sees_the_worklist(browser: Browser) -> No
     assert "anna" in page
 
 
-def test_what_the_browser_remembers_of_an_attempt_is_brief_and_no_script_reads_it(browser: Browser) -> None:
+def test_the_cookie_of_a_log_in_attempt_is_short_lived_and_httponly(browser: Browser) -> None:
     cookie = browser.client.get("/login/oidc").headers["set-cookie"].lower()
     assert [
         part for part in ("httponly", "samesite=lax", "path=/login/oidc", "max-age=600") if part not in cookie
     ] == []
 
 
-def test_without_a_provider_there_is_no_such_log_in(clinic: Clinic) -> None:
+def test_without_a_provider_its_log_in_page_does_not_exist(clinic: Clinic) -> None:
     browser = Browser(clinic, None)
     assert "/login/oidc" not in browser.client.get("/login").text
     assert browser.client.get("/login/oidc").status_code == 404
@@ -166,7 +133,9 @@ def test_a_provider_may_change_its_key(browser: Browser, provider: LocalProvider
     assert_refused(browser, browser.log_in(), 401, "page refused the provider")
 
 
-def test_a_log_in_that_was_not_begun_here_is_refused(browser: Browser, clinic: Clinic, settings: OidcSettings) -> None:
+def test_a_log_in_that_began_in_another_browser_is_refused(
+    browser: Browser, clinic: Clinic, settings: OidcSettings
+) -> None:
     begun_elsewhere = Browser(clinic, settings).sent_back()
     assert_refused(browser, browser.client.get(begun_elsewhere), 401, "did not begin in this browser")
     browser.client.get("/login/oidc")
@@ -174,7 +143,7 @@ def test_a_log_in_that_was_not_begun_here_is_refused(browser: Browser, clinic: C
     assert_refused(browser, browser.client.get("/login/oidc/callback"), 401, "did not begin in this browser")
 
 
-def test_what_the_provider_told_is_good_once(browser: Browser) -> None:
+def test_a_callback_of_the_provider_is_valid_once(browser: Browser) -> None:
     back = browser.sent_back()
     remembered = {"teledx_fed_login": browser.client.cookies["teledx_fed_login"]}
     assert browser.client.get(back).status_code == 200
@@ -185,7 +154,7 @@ def test_what_the_provider_told_is_good_once(browser: Browser) -> None:
 
 
 @pytest.mark.slow
-def test_only_who_was_added_for_it_and_may_still_come_is_let_in(
+def test_only_an_enabled_user_without_a_password_logs_in_with_the_provider(
     browser: Browser, clinic: Clinic, provider: LocalProvider
 ) -> None:
     clinic.store.access.add_user("berta", Role.ADMIN, HASH)
@@ -198,7 +167,7 @@ def test_only_who_was_added_for_it_and_may_still_come_is_let_in(
     assert {user.name for user in clinic.store.access.users()} == {"anna", "berta"}
 
 
-def test_a_password_still_opens_the_page_for_who_has_one(browser: Browser, clinic: Clinic) -> None:
+def test_a_user_with_a_password_can_still_log_in(browser: Browser, clinic: Clinic) -> None:
     clinic.store.access.add_user("berta", Role.READER, HASH)
     for password in (PASSWORD, "nobody's"):
         response = browser.client.post("/login", data={"name": "anna", "password": password})
@@ -207,7 +176,7 @@ def test_a_password_still_opens_the_page_for_who_has_one(browser: Browser, clini
     assert browser.inside
 
 
-def test_an_address_counts_as_a_name_where_it_is_verified(
+def test_an_email_address_is_a_name_only_if_it_is_verified(
     clinic: Clinic, provider: LocalProvider, settings: OidcSettings
 ) -> None:
     clinic.store.access.add_user("anna@hospital.example", Role.READER, None)
@@ -218,17 +187,19 @@ def test_an_address_counts_as_a_name_where_it_is_verified(
     assert browser.log_in().status_code == 200
 
 
-def test_a_secret_in_the_form_where_the_provider_takes_no_other(browser: Browser, provider: LocalProvider) -> None:
+def test_the_secret_is_in_the_form_if_the_provider_supports_only_that(
+    browser: Browser, provider: LocalProvider
+) -> None:
     provider.discovered["token_endpoint_auth_methods_supported"] = ["client_secret_post"]
     assert browser.log_in().status_code == 200
 
 
-def test_the_providers_no_is_told_plainly(browser: Browser, provider: LocalProvider) -> None:
+def test_an_error_of_the_provider_is_shown(browser: Browser, provider: LocalProvider) -> None:
     provider.error = "access_denied"
     assert_refused(browser, browser.log_in(), 401, "The provider did not log you in.")
 
 
-def test_a_provider_that_is_not_there_leaves_the_page_as_it_is(
+def test_an_unreachable_provider_is_reported_on_the_log_in_page(
     browser: Browser, clinic: Clinic, settings: OidcSettings
 ) -> None:
     with socket.socket() as taken:
@@ -267,7 +238,7 @@ def test_an_invalid_discovery_document_is_refused_and_a_wrong_setting_is_named(
         assert ("settings" in caplog.text) == (status == 500)
 
 
-def test_a_provider_that_hangs_is_not_waited_for(
+def test_a_provider_that_hangs_is_given_up_after_the_timeout(
     browser: Browser, provider: LocalProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(oidc, "TIMEOUT_SECONDS", 0.1)
@@ -276,9 +247,7 @@ def test_a_provider_that_hangs_is_not_waited_for(
     assert_refused(browser, browser.client.get("/login/oidc"), 502, "sent no valid response")
 
 
-def test_no_more_wait_for_the_provider_than_leave_threads_to_others(
-    browser: Browser, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_few_log_ins_wait_for_the_provider_at_once(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
     places = browser.client.app.state.provider._places  # type: ignore[attr-defined]
     for _ in range(oidc.AT_ONCE):
         assert places.acquire(blocking=False)
@@ -298,33 +267,3 @@ def test_nothing_secret_is_logged(
     assert "was refused" in caplog.text
     assert "sent no valid response" in caplog.text
     assert [told for told in (*provider.told, SECRET, "opens-nothing") if told in caplog.text] == []
-
-
-def test_a_user_is_added_without_a_password(tmp_path: Path) -> None:
-    add = ["user", "add", "anna", "--oidc", "--dir", str(tmp_path)]
-    assert CliRunner().invoke(commands, [*add, "--password", PASSWORD]).exit_code == 1
-    assert CliRunner().invoke(commands, add).exit_code == 0
-    (user,) = DiagnosisDirectory(tmp_path).store().access.users()
-    assert (user.name, user.password) == ("anna", None)
-
-
-@pytest.mark.parametrize(
-    ("setting", "value", "told"),
-    [
-        ("issuer", "http://login.hospital.example", "oidc.issuer must be an https:// address"),
-        ("address", "http://page.hospital.example", "oidc.address must be an https:// address"),
-        ("address", "https://hospital.example/page", "oidc.address must be without a path"),
-        ("client_id", "", "oidc.client_id must be given"),
-    ],
-)
-def test_settings_that_cannot_be_safe_are_refused(tmp_path: Path, setting: str, value: str, told: str) -> None:
-    right = {"issuer": "https://login.hospital.example", "client_id": "page", "client_secret_file": "secret"}
-    written = {**right, "address": "https://page.hospital.example", setting: value}
-    (tmp_path / "diagnosis.yaml").write_text(json.dumps({"oidc": written}))
-    with pytest.raises(ValueError, match=told):
-        _ = DiagnosisDirectory(tmp_path).settings
-
-
-def test_a_secret_that_is_not_there_is_said_at_the_start(clinic: Clinic, settings: OidcSettings) -> None:
-    with pytest.raises(ValueError, match=r"oidc.client_secret_file must be a file"):
-        Browser(clinic, replace(settings, client_secret_file="nowhere"))

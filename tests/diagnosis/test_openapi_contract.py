@@ -31,7 +31,7 @@ OPERATIONS = {
 }
 
 
-def test_every_answer_is_as_described(clinic: Clinic) -> None:
+def test_every_response_fits_the_openapi_description(clinic: Clinic) -> None:
     served = app(clinic, DiagnosisSettings(allowed_hosts=["testserver"]))
     described = schemathesis.openapi.from_asgi("/api/v1/openapi.json", served)
     device = {"Authorization": f"Bearer {clinic.store.access.add_device('camera')}"}

@@ -52,7 +52,7 @@ def text(
     return [" ".join(page.extract_text().split()) for page in PdfReader(io.BytesIO(content)).pages]
 
 
-def test_it_says_what_was_found_and_that_nobody_signed() -> None:
+def test_an_unsigned_pdf_has_the_suggestion_and_says_that_it_is_preliminary() -> None:
     (page,) = text()
     for told in (
         "pseudonym-1",
@@ -70,7 +70,7 @@ def test_it_says_what_was_found_and_that_nobody_signed() -> None:
     assert page.index("Right eye") < page.index("Left eye")
 
 
-def test_it_says_that_urgency_is_not_decided_by_the_model() -> None:
+def test_the_model_page_says_that_the_model_does_not_decide_urgency() -> None:
     right, *others = DIAGNOSIS.eyes
     assert right.graded is not None
     undecided = replace(right, graded=replace(right.graded, is_urgent=None, refers=None))
@@ -79,7 +79,7 @@ def test_it_says_that_urgency_is_not_decided_by_the_model() -> None:
         assert re.search(f"{disease} disease: [^:]*, not decided by the model: this site has too few eyes", page)
 
 
-def test_a_signature_on_paper_is_under_a_grade_of_each_eye() -> None:
+def test_the_unsigned_report_has_lines_for_a_grade_of_each_eye() -> None:
     (page,) = text()
     for eye in ("Right eye", "Left eye"):
         line = page.partition(f"{eye}, read:")[2].partition("Management:")[0]
@@ -88,7 +88,7 @@ def test_a_signature_on_paper_is_under_a_grade_of_each_eye() -> None:
     assert "Right eye, read:" not in text(reading=READING)[0]
 
 
-def test_once_read_the_clinicians_words_come_first() -> None:
+def test_a_signed_pdf_begins_with_the_clinicians_reading() -> None:
     (page,) = text(reading=READING)
     assert page.index("Anna") < page.index("Suggested:")
     assert "a haemorrhage" in page
@@ -96,7 +96,7 @@ def test_once_read_the_clinicians_words_come_first() -> None:
 
 
 @pytest.mark.parametrize("demonstration", [False, True])
-def test_every_page_carries_its_marks(demonstration: bool) -> None:
+def test_every_page_of_the_pdf_has_the_marks(demonstration: bool) -> None:
     pages = text(replace(DIAGNOSIS, demonstration=demonstration), replace(READING, note="word " * 2000))
     assert len(pages) > 1
     for page in pages:
@@ -105,7 +105,7 @@ def test_every_page_carries_its_marks(demonstration: bool) -> None:
 
 
 @pytest.mark.parametrize("note", ["Жанна & <b>", "Ελένη", "眼底", "\x00", "a\nb"])
-def test_any_script_is_shown_or_its_letters_named(note: str) -> None:
+def test_letters_of_any_script_are_shown_or_named(note: str) -> None:
     (page,) = text(reading=replace(READING, note=note))
     for letter in note.replace("\n", "").replace(" ", "").replace("\x00", ""):
         assert letter in page or f"[U+{ord(letter):04X}]" in page, letter

@@ -110,7 +110,9 @@ def site(clinic: Clinic) -> TestClient:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("told")
-def test_by_the_page_a_device_and_a_link(clinic: Clinic, site: TestClient, files: dict[str, bytes]) -> None:
+def test_studies_from_page_device_and_link_store_no_identifier(
+    clinic: Clinic, site: TestClient, files: dict[str, bytes]
+) -> None:
     csrf = re.findall('name="csrf" value="([^"]+)"', site.get("/").text)[0]
     token = clinic.store.access.add_device("camera")
     link = clinic.link("by the sea", timedelta(hours=1), PATIENT)
@@ -145,7 +147,7 @@ def assert_nothing_is_told(clinic: Clinic, site: TestClient) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("told")
-def test_from_a_camera_and_a_watched_folder(
+def test_studies_from_a_camera_and_a_watched_folder_store_no_identifier(
     clinic: Clinic, site: TestClient, tmp_path: Path, files: dict[str, bytes], pixels: np.ndarray
 ) -> None:
     gathering = Gathering(clinic, tmp_path / "incoming", quiet=0)
@@ -169,7 +171,7 @@ def test_from_a_camera_and_a_watched_folder(
 
 
 @pytest.mark.usefixtures("told")
-def test_in_a_batch(clinic: Clinic, tmp_path: Path, files: dict[str, bytes]) -> None:
+def test_a_batch_has_no_identifier_in_its_results(clinic: Clinic, tmp_path: Path, files: dict[str, bytes]) -> None:
     """Except in the first column of the table, which is for the hospital."""
     folder, out = tmp_path / "in" / TEXT, tmp_path / "out"
     folder.mkdir(parents=True)
@@ -187,7 +189,7 @@ def test_in_a_batch(clinic: Clinic, tmp_path: Path, files: dict[str, bytes]) -> 
 
 
 @pytest.mark.usefixtures("told")
-def test_in_what_training_keeps(tmp_path: Path, files: dict[str, bytes]) -> None:
+def test_training_stores_no_identifier(tmp_path: Path, files: dict[str, bytes]) -> None:
     root = tmp_path / "in"
     root.mkdir()
     (root / f"{NAME}.dcm").write_bytes(files[f"{NAME}.dcm"])

@@ -44,7 +44,7 @@ def left(clinic: Clinic, token: str) -> int:
     return link.left
 
 
-def test_a_link_ends_after_some_attempts_whatever_was_sent(clinic: Clinic) -> None:
+def test_a_link_ends_after_its_attempts(clinic: Clinic) -> None:
     client, link = page(clinic), clinic.link("by the sea", timedelta(hours=1))
     answers = [client.post(f"/link/{link}", files={"right": b"no photograph"}) for _ in range(LINK_ATTEMPTS + 3)]
     assert Counter(answer.status_code for answer in answers) == {422: LINK_ATTEMPTS, 404: 3}
@@ -53,14 +53,14 @@ def test_a_link_ends_after_some_attempts_whatever_was_sent(clinic: Clinic) -> No
     assert clinic.store.access.links() == ()
 
 
-def test_of_many_attempts_at_once_no_more_are_taken(clinic: Clinic) -> None:
+def test_concurrent_attempts_do_not_exceed_the_limit_of_a_link(clinic: Clinic) -> None:
     token = clinic.link("by the sea", timedelta(hours=1))
     with ThreadPoolExecutor(20) as pool:
         tried = [link for link in pool.map(lambda _: clinic.store.access.try_link(token), range(20)) if link]
     assert sorted(link.left for link in tried) == list(range(LINK_ATTEMPTS))
 
 
-def test_the_last_attempt_says_so_and_is_taken_as_it_is(clinic: Clinic, photographs) -> None:
+def test_the_last_attempt_of_a_link_accepts_poor_photographs(clinic: Clinic, photographs) -> None:
     client, link = page(clinic), clinic.link("by the sea", timedelta(hours=1), "4711")
     for _ in range(LINK_ATTEMPTS - 1):
         clinic.store.access.try_link(link)
@@ -77,7 +77,7 @@ def test_an_attempt_is_no_larger_than_two_photographs(clinic: Clinic) -> None:
     assert left(clinic, link) == LINK_ATTEMPTS
 
 
-def test_a_device_has_so_many_uploads_in_progress_and_so_many_bytes(clinic: Clinic) -> None:
+def test_uploads_of_a_device_are_limited_by_number_and_bytes(clinic: Clinic) -> None:
     client = page(clinic, device_uploads=4, device_upload_mib=192)
     camera, other = Camera(client, clinic), Camera(client, clinic, "other")
     large = [camera.begin() for _ in range(40)]
@@ -87,7 +87,7 @@ def test_a_device_has_so_many_uploads_in_progress_and_so_many_bytes(clinic: Clin
     assert [other.begin(1).status_code for _ in range(6)] == [201] * 4 + [429] * 2
 
 
-def test_of_many_at_once_no_more_are_begun(clinic: Clinic) -> None:
+def test_concurrent_uploads_do_not_exceed_the_quota(clinic: Clinic) -> None:
     def begin(_: int) -> bool:
         try:
             clinic.store.uploads.begin("device/camera", LARGE, timedelta(hours=1), UploadQuota(4, 100 * LARGE))
@@ -99,7 +99,7 @@ def test_of_many_at_once_no_more_are_begun(clinic: Clinic) -> None:
         assert sum(pool.map(begin, range(12))) == 4
 
 
-def test_an_upload_that_is_given_up_counts_no_more_and_its_bytes_are_gone(clinic: Clinic) -> None:
+def test_a_deleted_upload_frees_its_quota_and_its_bytes(clinic: Clinic) -> None:
     client = page(clinic, device_uploads=1)
     camera, other = Camera(client, clinic), Camera(client, clinic, "other")
     upload = camera.begin(10).json()["id"]
@@ -118,7 +118,7 @@ def full(clinic: Clinic) -> TestClient:
     return page(clinic, free_disk_mib=free)
 
 
-def test_nothing_is_taken_in_where_the_disk_would_be_filled(full: TestClient, clinic: Clinic) -> None:
+def test_photographs_that_would_fill_the_disk_are_refused(full: TestClient, clinic: Clinic) -> None:
     camera, link = Camera(full, clinic), clinic.link("by the sea", timedelta(hours=1))
     refused = full.post("/api/v1/studies", headers=camera._headers, content=bytes(2 * MIB))
     assert (refused.status_code, "disk of this site is full" in refused.json()["detail"]) == (507, True)
@@ -129,7 +129,7 @@ def test_nothing_is_taken_in_where_the_disk_would_be_filled(full: TestClient, cl
 
 
 @pytest.mark.slow
-def test_while_the_page_is_served_uploads_that_are_over_are_deleted(bundle_folder: Path, tmp_path: Path) -> None:
+def test_a_serving_page_deletes_expired_uploads(bundle_folder: Path, tmp_path: Path) -> None:
     home = DiagnosisDirectory(tmp_path)
     store = home.store()
     store._clock = store.uploads._clock = lambda: datetime.now(UTC) - timedelta(days=2)

@@ -99,7 +99,7 @@ def test_the_form_starts_empty_whatever_is_suggested(
 
 @pytest.mark.parametrize("sign", ["yes", "no"])
 @pytest.mark.parametrize("missing", ANSWERS)
-def test_what_was_not_chosen_is_asked_for_and_what_was_is_kept(
+def test_missing_choices_are_requested_and_the_others_are_kept(
     reader: Reader, clinic: Clinic, study: str, missing: str, sign: str
 ) -> None:
     chosen = {**READING, "left_treated": "yes", "left_findings": "drusen", "note": "<b>"}
@@ -127,7 +127,7 @@ def test_what_was_not_chosen_is_asked_for_and_what_was_is_kept(
         },
     )
 )
-def test_a_reading_says_what_was_chosen_or_there_is_none(seen: StudyView, chosen: dict[str, str]) -> None:
+def test_a_reading_has_exactly_the_choices_of_the_form(seen: StudyView, chosen: dict[str, str]) -> None:
     form = FormData(chosen)
     if found := problems(form, seen):
         assert all(line.endswith(".") for line in found)
@@ -143,7 +143,7 @@ def test_a_reading_says_what_was_chosen_or_there_is_none(seen: StudyView, chosen
     assert follows or reading.overrules
 
 
-def test_who_does_not_say_whether_to_sign_adds_nothing(reader: Reader, clinic: Clinic, study: str) -> None:
+def test_a_reading_without_a_choice_to_sign_is_not_added(reader: Reader, clinic: Clinic, study: str) -> None:
     for sign in ("", "perhaps"):
         response = reader.read(study, sign, **READING)
         assert (response.status_code, "Choose whether to sign" in response.text) == (422, True)
@@ -177,12 +177,12 @@ LEFT = ("Not gradable", "Macular oedema cannot be judged", "Cataract", "no appar
 MANAGED = ("Refer to an ophthalmologist", "Photograph again at the next screening", "differs")
 
 
-def test_what_follows_the_suggestion_does_not_differ(reader: Reader, study: str) -> None:
+def test_a_reading_that_follows_the_suggestion_does_not_differ(reader: Reader, study: str) -> None:
     agreed = {**READING, "right_grade": "0", "urgency": "rescreen", "overrules": ""}
     assert "differs" not in reader.read(study, "yes", **agreed).text
 
 
-def test_overruling_asks_why(reader: Reader, clinic: Clinic, study: str) -> None:
+def test_overruling_the_suggestion_needs_a_reason(reader: Reader, clinic: Clinic, study: str) -> None:
     for changed in ({"right_grade": "ungradable"}, {"right_grade": "3"}, {"urgency": "urgent"}):
         agreed = {**READING, "right_grade": "0", "urgency": "rescreen", "overrules": ""}
         response = reader.read(study, "yes", **{**agreed, **changed})
@@ -198,7 +198,7 @@ def test_an_eye_that_was_not_photographed_is_named_before_signing(reader: Reader
     assert "No photograph: not read" in asked.partition('"row">Left eye')[2].partition("</tr>")[0]
 
 
-def test_other_choices_than_those_shown_are_asked_about_anew(reader: Reader, clinic: Clinic, study: str) -> None:
+def test_changed_choices_must_be_confirmed_again(reader: Reader, clinic: Clinic, study: str) -> None:
     asked = reader.read(study, "yes", **READING)
     confirmed = asked.text.partition('name="confirmed" value="')[2].partition('"')[0]
     again = reader.read(study, "yes", **{**READING, "left_grade": "4"}, confirmed=confirmed)
@@ -206,14 +206,14 @@ def test_other_choices_than_those_shown_are_asked_about_anew(reader: Reader, cli
     assert clinic.store.readings(study) == ()
 
 
-def test_who_goes_back_finds_the_choices_as_they_were(reader: Reader, clinic: Clinic, study: str) -> None:
+def test_going_back_from_the_confirmation_keeps_the_choices(reader: Reader, clinic: Clinic, study: str) -> None:
     page = reader.read(study, "change", **READING)
     assert form_of(page.text).count(" selected") == len(ANSWERS)
     assert 'name="overrules" maxlength="4000" value="a reflex"' in page.text
     assert clinic.store.readings(study) == ()
 
 
-def test_a_study_that_changed_meanwhile_is_looked_at_again(reader: Reader, clinic: Clinic, study: str) -> None:
+def test_a_reading_of_a_study_that_changed_meanwhile_is_not_added(reader: Reader, clinic: Clinic, study: str) -> None:
     opened, asked = reader.version(study), reader.read(study, "yes", **READING)
     clinic.store.add_suggestion(study, suggestion(Certainty.UNCERTAIN))
     for stale in (reader.read(study, "no", **READING, version=opened), reader.confirm(study, asked)):
@@ -238,7 +238,7 @@ def test_a_note_that_is_too_long_is_not_cut(reader: Reader, clinic: Clinic, stud
 
 
 @pytest.mark.parametrize("refers", [False, True])
-def test_of_an_ungradable_eye_no_grade_is_told_and_disease_is(reader: Reader, clinic: Clinic, study, refers) -> None:
+def test_an_ungradable_eye_shows_no_grade_but_its_disease(reader: Reader, clinic: Clinic, study, refers) -> None:
     graded = replace(NONE, refers=refers)
     clinic.store.add_suggestion(study, suggestion(Certainty.UNGRADABLE, graded))
     page = reader.get(f"/studies/{study}").text
@@ -249,7 +249,7 @@ def test_of_an_ungradable_eye_no_grade_is_told_and_disease_is(reader: Reader, cl
     assert "no apparent" not in " ".join(eye_sentences(suggestion(Certainty.UNGRADABLE, graded).eyes[0]))
 
 
-def test_blinded_readers_do_not_learn_from_lists_or_from_each_other(
+def test_blinded_readers_see_no_suggestion_in_lists_and_no_readings_of_others(
     blinded: Reader, clinic: Clinic, study: str
 ) -> None:
     assert "Photograph again" not in line_of(blinded, study)
@@ -262,7 +262,9 @@ def test_blinded_readers_do_not_learn_from_lists_or_from_each_other(
     assert "new vessels" in blinded.get(f"/studies/{study}").text
 
 
-def test_of_a_photograph_that_came_late_blinded_readers_grade_first_too(blinded: Reader, clinic: Clinic) -> None:
+def test_blinded_readers_grade_a_late_photograph_before_the_suggestion_is_shown(
+    blinded: Reader, clinic: Clinic
+) -> None:
     study = add_study(clinic, Eye.RIGHT)
     blinded.read(study, **READING)
     assert "most likely" in blinded.get(f"/studies/{study}").text

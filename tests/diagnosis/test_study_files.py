@@ -16,7 +16,7 @@ from teledx_fed.diagnosis.intake import open_upload
 from teledx_fed.diagnosis.study_files import study_uploads
 
 
-def test_a_folder_is_read_through_links_and_nothing_in_it_is_left_out_in_silence(tmp_path: Path, photographs) -> None:
+def test_a_folder_is_read_through_links_and_each_file_left_out_is_reported(tmp_path: Path, photographs) -> None:
     elsewhere, root = tmp_path / "elsewhere", tmp_path / "in"
     for folder in (elsewhere, root / ".cache"):
         folder.mkdir(parents=True)
@@ -38,7 +38,7 @@ def test_a_folder_is_read_through_links_and_nothing_in_it_is_left_out_in_silence
         study_uploads([root])
 
 
-def test_an_eye_for_files_that_do_not_say_is_none_for_those_in_doubt(tmp_path: Path, photographs) -> None:
+def test_the_eye_option_does_not_apply_to_files_with_an_unclear_name(tmp_path: Path, photographs) -> None:
     for name in ("12_OD.png", "12.png", "12_R3.png"):
         (tmp_path / name).write_bytes(photographs.left)
     studies = study_uploads([tmp_path], Eye.LEFT)
@@ -67,7 +67,7 @@ def test_a_study_of_two_patients_is_two_and_one_of_two_ages_is_refused(tmp_path:
         study_uploads([table])
 
 
-def test_a_table_says_which_files_are_one_patient_and_what_is_known_of_them(tmp_path: Path, photographs) -> None:
+def test_a_table_groups_files_by_study_and_has_the_patients_record(tmp_path: Path, photographs) -> None:
     for name, content in (("a.png", photographs.left), ("b.png", photographs.right)):
         (tmp_path / name).write_bytes(content)
     table = tmp_path / "studies.csv"
@@ -86,14 +86,14 @@ def test_a_table_says_which_files_are_one_patient_and_what_is_known_of_them(tmp_
         ("a.png,7,left,macula,old", "studies.csv, row 2.*age"),
     ],
 )
-def test_what_is_wrong_in_a_table_is_named_by_its_row(tmp_path: Path, line: str, told: str) -> None:
+def test_an_error_in_a_table_names_its_row(tmp_path: Path, line: str, told: str) -> None:
     table = tmp_path / "studies.csv"
     table.write_text(f"file,study,eye,field,age\n{line}\n")
     with pytest.raises(ValueError, match=told):
         study_uploads([table])
 
 
-def test_two_eyes_directly_in_a_folder_are_two_studies_and_a_line_tells(tmp_path: Path) -> None:
+def test_two_eyes_directly_in_a_folder_are_two_studies_with_a_warning(tmp_path: Path) -> None:
     names = ("12_OD.png", "12_OS.png", "13_OD.png", "14_OS.png", "leftJones.png", "rightJones.png", "notes.txt")
     for name in (*names, "patient/left.png", "patient/right.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)

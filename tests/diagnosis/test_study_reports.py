@@ -56,7 +56,7 @@ def words(report: Dataset) -> str:
     return " ".join(PdfReader(io.BytesIO(report.EncapsulatedDocument)).pages[0].extract_text().split())
 
 
-def test_the_archives_report_is_filed_where_its_photographs_are(report: StudyReport) -> None:
+def test_the_archives_report_is_in_the_study_of_its_photographs(report: StudyReport) -> None:
     content, _, remarks = report.for_archive()
     made = dcmread(io.BytesIO(content))
     assert {keyword: str(made[keyword].value) for keyword in FILED} == FILED
@@ -66,7 +66,7 @@ def test_the_archives_report_is_filed_where_its_photographs_are(report: StudyRep
 
 
 @pytest.mark.slow
-def test_the_report_for_outside_says_nothing_that_the_archive_knows(report: StudyReport) -> None:
+def test_the_pseudonymous_report_has_no_identifier_of_the_archive(report: StudyReport) -> None:
     made = dcmread(io.BytesIO(report.for_outside(datetime.now(UTC))))
     assert made.PatientID == report.stored.study.patient
     everything = f"{made} {words(made)}"
@@ -75,7 +75,7 @@ def test_the_report_for_outside_says_nothing_that_the_archive_knows(report: Stud
 
 
 @pytest.mark.slow
-def test_of_a_study_that_came_otherwise_it_is_said_what_was_invented(clinic: Clinic, photographs) -> None:
+def test_remarks_name_the_identifiers_that_the_archive_did_not_give(clinic: Clinic, photographs) -> None:
     stored = clinic.receive(photographs.submitted(patient="MRN 8", acquired="2026-02-03"))
     content, _, remarks = latest(clinic, stored.study.id).for_archive()
     made = dcmread(io.BytesIO(content))
@@ -133,7 +133,7 @@ def archive():
 
 
 @pytest.mark.slow
-def test_the_button_sends_what_was_signed_and_says_what_became_of_it(report, clinic: Clinic, archive) -> None:
+def test_the_button_sends_the_signed_report_and_shows_the_result(report, clinic: Clinic, archive) -> None:
     handler, settings = archive
     study = report.stored.study.id
     with pytest.raises(ValueError, match="must be signed for its report to be sent, got 'preliminary'"):
@@ -170,6 +170,6 @@ def test_a_report_of_fewer_photographs_than_there_are_is_not_sent(report, clinic
     ("values", "message"),
     [({}, "title and host, or address"), ({"address": "http://pacs.example/web"}, "must be an https:// address")],
 )
-def test_an_archive_is_named_in_one_way_and_safely(values: dict[str, str], message: str) -> None:
+def test_an_archive_has_one_secure_address(values: dict[str, str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ArchiveSettings(**values)

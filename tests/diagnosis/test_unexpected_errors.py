@@ -26,7 +26,7 @@ def answering(clinic: Clinic, error: Exception) -> TestClient:
 
 
 @pytest.mark.parametrize("error", [RuntimeError(SECRET), ValueError(SECRET)], ids=["RuntimeError", "ValueError"])
-def test_an_unexpected_error_is_a_reference_number_and_its_traceback_is_in_the_log(
+def test_an_unexpected_error_shows_a_reference_number_and_logs_its_traceback(
     clinic: Clinic, error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
     client = answering(clinic, error)

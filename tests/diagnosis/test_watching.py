@@ -9,7 +9,7 @@ from teledx_fed.diagnosis.clinic import Clinic
 from teledx_fed.diagnosis.watching import REASON, Watch
 
 
-def test_a_watched_folder_takes_in_what_is_no_longer_written_to(clinic: Clinic, tmp_path: Path, photographs) -> None:
+def test_a_watched_file_is_received_once_it_no_longer_changes(clinic: Clinic, tmp_path: Path, photographs) -> None:
     camera = tmp_path / "camera"
     (camera / "patient 7").mkdir(parents=True)
     (camera / "patient 7" / "7_OD.png").write_bytes(photographs.right)
@@ -56,7 +56,7 @@ def test_the_next_visit_of_a_patient_is_another_study(clinic: Clinic, tmp_path: 
     assert len(clinic.store.worklist()) == 2
 
 
-def test_one_photograph_in_two_patients_folders_is_two_studies_that_are_doubted(
+def test_one_photograph_in_two_patients_folders_gives_two_studies_with_a_doubt(
     clinic: Clinic, tmp_path: Path, photographs
 ) -> None:
     for patient in ("patient 7", "patient 8"):
@@ -68,6 +68,6 @@ def test_one_photograph_in_two_patients_folders_is_two_studies_that_are_doubted(
     assert sorted(doubts) == [(), (Gap.PHOTOGRAPH_SHARED,)]
 
 
-def test_a_folder_that_is_not_there_is_named(clinic: Clinic, tmp_path: Path) -> None:
+def test_a_missing_folder_is_named(clinic: Clinic, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="must be a folder, got none"):
         Watch(clinic, tmp_path / "nowhere")

@@ -60,7 +60,7 @@ def test_a_request_under_another_name_is_refused(client: TestClient) -> None:
         )
 
 
-def test_the_names_are_known_from_other_settings_too() -> None:
+def test_host_names_come_from_all_settings() -> None:
     oidc = OidcSettings("https://login.example", "teledx", "secret", "https://eye.hospital.example:8443")
     settings = DiagnosisSettings(host="10.1.2.3", certificate="c", key="k", oidc=oidc)
     assert {"10.1.2.3", "eye.hospital.example", "localhost"} <= settings.hosts
@@ -76,12 +76,12 @@ def test_the_names_are_known_from_other_settings_too() -> None:
         ("trusted_proxies", "proxy.example", "addresses or networks"),
     ],
 )
-def test_a_setting_that_would_let_everybody_in_is_refused(setting: str, value: str, told: str) -> None:
+def test_a_setting_that_admits_every_host_is_refused(setting: str, value: str, told: str) -> None:
     with pytest.raises(ValueError, match=f"{setting} must be {told}"):
         DiagnosisSettings(**{setting: [value]})
 
 
-def test_who_serves_every_address_says_by_which_names(clinic: Clinic) -> None:
+def test_serving_every_address_needs_host_names(clinic: Clinic) -> None:
     with pytest.raises(ValueError, match="allowed_hosts must name this page"):
         server(clinic, DiagnosisSettings(host="0.0.0.0", certificate="c", key="k"))
 
@@ -108,7 +108,7 @@ def test_no_other_site_sends_a_form_for_its_visitor(client: TestClient) -> None:
         assert (answer.status_code, "set-cookie" in answer.headers) == ((303, True) if allowed else (403, False))
 
 
-def test_every_form_of_another_site_is_refused_and_every_page_link_of_it_works(client: TestClient) -> None:
+def test_forms_of_another_site_are_refused_and_its_links_work(client: TestClient) -> None:
     foreign = {"Sec-Fetch-Site": "cross-site", "Origin": "https://attacker.example"}
     parts = (logging_in, new_study, reading, links, administration)
     for path in (route.path for part in parts for route in part.router.routes if "POST" in route.methods):
@@ -116,7 +116,7 @@ def test_every_form_of_another_site_is_refused_and_every_page_link_of_it_works(c
     assert client.get("/login", headers=foreign).status_code == 200
 
 
-def test_a_device_sends_its_token_from_wherever_it_is(client: TestClient, clinic: Clinic) -> None:
+def test_a_device_may_send_from_any_site(client: TestClient, clinic: Clinic) -> None:
     token = clinic.store.access.add_device("app")
     headers = {"Authorization": f"Bearer {token}", "Origin": "capacitor://localhost", "Sec-Fetch-Site": "cross-site"}
     assert client.post("/api/v1/uploads", headers=headers, json={"length": 9}).status_code == 201
@@ -139,7 +139,7 @@ def browser() -> Iterator[httpx.Client]:
 
 
 @pytest.mark.parametrize(("trusted", "refused"), [([], 2), (["10.9.9.9"], 2), (["127.0.0.0/8"], 0)])
-def test_an_address_is_believed_of_a_proxy_alone_that_is_named(
+def test_only_a_trusted_proxy_may_state_the_address(
     clinic: Clinic, browser: httpx.Client, trusted: list[str], refused: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clinic.store.access.add_user("anna", Role.READER, HASH)
@@ -150,7 +150,7 @@ def test_an_address_is_believed_of_a_proxy_alone_that_is_named(
         assert ("secure" in cookies.get("set-cookie", "").lower()) == (refused == 0)
 
 
-def test_the_demonstrations_password_opens_no_real_hospital(client: TestClient, clinic: Clinic) -> None:
+def test_a_real_hospital_refuses_the_demonstrations_password(client: TestClient, clinic: Clinic) -> None:
     access = clinic.store.access
     access.add_user(DEMONSTRATION_USER, Role.READER, DEMONSTRATION)
     assert client.post("/login", data=DEMO).status_code == 401
@@ -160,7 +160,7 @@ def test_the_demonstrations_password_opens_no_real_hospital(client: TestClient, 
     server(clinic, DiagnosisSettings())
 
 
-def test_the_demonstrations_password_is_given_to_nobody(client: TestClient, clinic: Clinic, tmp_path: Path) -> None:
+def test_no_user_can_be_given_the_demonstrations_password(client: TestClient, clinic: Clinic, tmp_path: Path) -> None:
     home = ["--dir", str(tmp_path / "hospital")]
     refused = CliRunner().invoke(commands, ["user", "add", "demo", "--password", DEMONSTRATION_PASSWORD, *home])
     assert (refused.exit_code, "password must be secret" in str(refused.exception)) == (1, True)
@@ -171,7 +171,7 @@ def test_the_demonstrations_password_is_given_to_nobody(client: TestClient, clin
     assert (answer.status_code, "Password must be secret" in answer.text) == (422, True)
 
 
-def test_the_demonstration_itself_is_open_to_who_reads_the_guide(
+def test_the_demonstration_accepts_the_password_of_the_guide(
     open_clinic: Callable[[Path], Clinic], demonstration_folder: Path
 ) -> None:
     clinic = open_clinic(demonstration_folder)

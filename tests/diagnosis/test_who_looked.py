@@ -44,7 +44,7 @@ def seen(clinic: Clinic, study: str) -> list[str]:
 
 
 @pytest.mark.slow
-def test_nothing_of_a_study_is_shown_to_nobody_knows_whom(clinic: Clinic, study: str) -> None:
+def test_every_page_of_a_study_logs_a_view(clinic: Clinic, study: str) -> None:
     anna, digest = reader(clinic), clinic.store.study(study).images[0].digest
     for path in SHOWING:
         clinic.store.views._clock = lambda before=clinic.store.views._clock: before() + timedelta(hours=1)  # type: ignore[misc]
@@ -62,7 +62,7 @@ def test_a_pages_own_pictures_are_one_view_with_it(clinic: Clinic, study: str) -
     assert seen(clinic, study) == ["anna: page"]
 
 
-def test_a_picture_without_its_page_is_a_view_and_anothers_page_covers_nothing(clinic: Clinic, study: str) -> None:
+def test_a_picture_without_its_page_is_logged_also_after_another_users_view(clinic: Clinic, study: str) -> None:
     anna, boris, digest = reader(clinic), reader(clinic, "boris"), clinic.store.study(study).images[0].digest
     boris.get(f"/studies/{study}")
     for path in pictures(clinic, study)[:2] * 2:
@@ -70,7 +70,7 @@ def test_a_picture_without_its_page_is_a_view_and_anothers_page_covers_nothing(c
     assert seen(clinic, study)[1:] == [f"anna: photograph {digest[:12]}", f"anna: heat_map {digest[:12]}"]
 
 
-def test_who_comes_back_to_a_picture_later_looks_again(clinic: Clinic, study: str) -> None:
+def test_a_picture_opened_later_is_another_view(clinic: Clinic, study: str) -> None:
     anna, path = reader(clinic), pictures(clinic, study)[0]
     anna.get(f"/studies/{study}")
     clinic.store.views._clock = lambda before=clinic.store.views._clock: before() + timedelta(minutes=11)  # type: ignore[misc]
@@ -78,7 +78,7 @@ def test_who_comes_back_to_a_picture_later_looks_again(clinic: Clinic, study: st
     assert len(seen(clinic, study)) == 2
 
 
-def test_what_is_not_there_is_seen_by_nobody(clinic: Clinic, study: str) -> None:
+def test_a_missing_picture_is_not_logged(clinic: Clinic, study: str) -> None:
     anna = reader(clinic)
     assert anna.get(f"/studies/{study}/images/{'0' * 64}.png").status_code == 404
     assert anna.get(f"/studies/{study}/maps/shap/{clinic.store.study(study).images[0].digest}.png").status_code == 404

@@ -39,7 +39,7 @@ def test_studies_suggestions_and_readings_are_counted_without_names(store: Store
     assert census.readings == {(True, True): 1, (False, False): 1}
 
 
-def test_a_backup_that_was_written_is_remembered(store: Store, tmp_path: Path) -> None:
+def test_the_store_records_the_time_of_the_last_backup(store: Store, tmp_path: Path) -> None:
     assert store.last_backup is None
     store.backup(tmp_path / "backup.zip")
     first = store.last_backup

@@ -23,7 +23,7 @@ def store(tmp_path: Path) -> Store:
     return store
 
 
-def test_it_comes_back_with_its_key_and_shows_nothing_without(store: Store, tmp_path: Path) -> None:
+def test_an_encrypted_backup_is_restored_only_with_its_key(store: Store, tmp_path: Path) -> None:
     recipient, other = new_key(tmp_path / "key"), new_key(tmp_path / "other")
     for number, recipients in enumerate([(recipient,), (other, recipient)]):
         file = tmp_path / f"{number}.zip.age"
@@ -42,7 +42,7 @@ def refuses(file: Path, folder: Path, key: Path | None, told: str) -> None:
     assert not any(path.is_file() for path in folder.rglob("*")), "nothing is restored in part"
 
 
-def test_another_key_a_changed_file_and_a_cut_one_restore_nothing(store: Store, tmp_path: Path) -> None:
+def test_a_wrong_key_and_a_changed_or_cut_file_restore_nothing(store: Store, tmp_path: Path) -> None:
     recipient, into, key = new_key(tmp_path / "key"), tmp_path / "into", tmp_path / "key"
     new_key(tmp_path / "other")
     file, plain = tmp_path / "backup.age", tmp_path / "plain.zip"
@@ -66,7 +66,7 @@ def test_another_key_a_changed_file_and_a_cut_one_restore_nothing(store: Store, 
 
 @settings(max_examples=20, deadline=None)
 @given(content=st.binary(max_size=300_000))
-def test_any_content_comes_back(content: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_any_content_is_decrypted_unchanged(content: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("encrypted")
     recipients = recipients_of([new_key(folder / "key")])
     with (folder / "file").open("wb") as file, encrypting(file, recipients) as pipe:
@@ -88,7 +88,7 @@ def test_a_disk_that_is_full_ends_it(store: Store, tmp_path: Path) -> None:
         fill()
 
 
-def test_what_fails_while_it_is_written_leaves_no_backup(store: Store, tmp_path: Path, monkeypatch) -> None:
+def test_a_failed_backup_leaves_no_file(store: Store, tmp_path: Path, monkeypatch) -> None:
     recipient = new_key(tmp_path / "key")
     store.close()
     monkeypatch.setattr("teledx_fed.store.backup._tables", lambda *_: 1 / 0)
@@ -97,7 +97,7 @@ def test_what_fails_while_it_is_written_leaves_no_backup(store: Store, tmp_path:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["key", "original"]
 
 
-def test_who_is_no_recipient_is_named_and_a_key_is_never_overwritten(store: Store, tmp_path: Path) -> None:
+def test_an_invalid_recipient_is_named_and_a_key_is_never_overwritten(store: Store, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="--recipient must be one that backup-key printed"):
         store.backup(tmp_path / "backup.age", ("age1nonsense",))
     new_key(tmp_path / "key")
@@ -108,7 +108,7 @@ def test_who_is_no_recipient_is_named_and_a_key_is_never_overwritten(store: Stor
     assert (tmp_path / "key").stat().st_mode & 0o777 == 0o600
 
 
-def test_by_command_for_both_stores(tmp_path: Path) -> None:
+def test_the_commands_back_up_and_restore_both_stores(tmp_path: Path) -> None:
     def run(*arguments: object) -> str:
         done = CliRunner().invoke(commands, [str(argument) for argument in arguments])
         assert done.exit_code == 0, done.exception
@@ -126,7 +126,7 @@ def test_by_command_for_both_stores(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("age") is None, reason="age is not installed")
-def test_age_itself_reads_it_and_makes_keys_for_it(store: Store, tmp_path: Path) -> None:
+def test_the_age_program_decrypts_backups_and_makes_keys(store: Store, tmp_path: Path) -> None:
     made = subprocess.run(["age-keygen"], capture_output=True, text=True, check=True).stdout
     (tmp_path / "theirs").write_text(made)
     theirs, ours = made.split("public key: ")[1].split("\n")[0], new_key(tmp_path / "ours")

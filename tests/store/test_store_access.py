@@ -24,7 +24,7 @@ def everything(store: Store) -> str:
         return "\n".join(str(connection.execute(sa.text(f'SELECT * FROM "{name}"')).all()) for name in tables)
 
 
-def test_users(store: Store) -> None:
+def test_users_are_added_and_changed(store: Store) -> None:
     store.access.add_user("boris", Role.ADMIN, None)
     assert store.access.user("boris") == User("boris", Role.ADMIN, None, False)
     assert [user.name for user in store.access.users()] == ["anna", "boris"]
@@ -56,7 +56,7 @@ def test_a_session_ends(store: Store, clock: Clock) -> None:
         assert store.access.logged_in(unknown) is None
 
 
-def test_who_is_disabled_or_changes_the_password_is_logged_out(store: Store) -> None:
+def test_disabling_a_user_or_changing_the_password_ends_the_sessions(store: Store) -> None:
     token, _ = store.access.log_in("anna", HOUR)
     store.access.set_password("anna", "another hash")
     assert store.access.logged_in(token) is None
@@ -70,7 +70,7 @@ def test_who_is_disabled_or_changes_the_password_is_logged_out(store: Store) -> 
     store.access.log_in("anna", HOUR)
 
 
-def test_a_device_is_known_until_it_is_revoked(store: Store) -> None:
+def test_a_device_token_is_valid_until_it_is_revoked(store: Store) -> None:
     token, other = store.access.add_device("north"), store.access.add_device("south")
     device = store.access.device(token)
     assert device is not None
@@ -85,7 +85,7 @@ def test_a_device_is_known_until_it_is_revoked(store: Store) -> None:
         store.access.revoke_device("west")
 
 
-def test_a_link_is_used_with_its_study_and_once(store: Store) -> None:
+def test_a_link_is_used_up_by_one_study(store: Store) -> None:
     token, link = store.access.add_link("clinic", HOUR, patient="p1")
     assert store.access.link(token) == link
     assert store.access.logged_in(token) is store.access.device(token) is None
@@ -115,7 +115,7 @@ def test_a_link_expires(store: Store, clock: Clock) -> None:
         store.add_study(arrival(store, "a", source=link.source), token)
 
 
-def test_of_many_at_once_one_uses_a_link(store: Store) -> None:
+def test_one_of_many_concurrent_requests_uses_a_link(store: Store) -> None:
     token, link = store.access.add_link("clinic", HOUR)
     sent = [arrival(store, f"k{number}", source=link.source) for number in range(8)]
 
@@ -131,7 +131,7 @@ def test_of_many_at_once_one_uses_a_link(store: Store) -> None:
     assert len(store.worklist()) == 1
 
 
-def test_no_token_lies_in_the_database(store: Store) -> None:
+def test_the_database_has_no_token(store: Store) -> None:
     tokens = [
         store.access.log_in("anna", HOUR)[0],
         store.access.add_device("north"),
@@ -144,7 +144,7 @@ def test_no_token_lies_in_the_database(store: Store) -> None:
         assert token not in content
 
 
-def test_an_upload_goes_on_where_it_was_cut(store: Store, clock: Clock) -> None:
+def test_an_upload_continues_where_it_was_cut(store: Store, clock: Clock) -> None:
     upload = store.uploads.begin("device/north", 100, HOUR)
     assert store.uploads.advance("device/north", upload.id, 0, 60).offset == 60
     with pytest.raises(ValueError, match=r"upload\.start must be 60, got 0"):
@@ -163,7 +163,7 @@ def test_an_upload_goes_on_where_it_was_cut(store: Store, clock: Clock) -> None:
         store.uploads.begin("device/north", 0, HOUR)
 
 
-def test_of_many_at_once_one_goes_on_with_an_upload(store: Store) -> None:
+def test_one_of_many_concurrent_requests_continues_an_upload(store: Store) -> None:
     upload = store.uploads.begin("device/north", 100, HOUR)
 
     def advanced(_: int) -> bool:
@@ -177,7 +177,7 @@ def test_of_many_at_once_one_goes_on_with_an_upload(store: Store) -> None:
         assert sum(pool.map(advanced, range(8))) == 1
 
 
-def test_what_is_over_goes(store: Store, clock: Clock) -> None:
+def test_expired_sessions_links_and_uploads_are_deleted(store: Store, clock: Clock) -> None:
     store.access.log_in("anna", HOUR)
     store.access.add_link("clinic", HOUR)
     over = store.uploads.begin("device/north", 100, HOUR)
@@ -198,7 +198,7 @@ def identified(tmp_path: Path, clock: Clock, database_url: str, request: pytest.
     return open_identified(url, tmp_path, clock)
 
 
-def test_a_person_lies_in_the_identified_store_alone(store: Store, identified: IdentifiedStore) -> None:
+def test_only_the_identified_store_has_the_identity(store: Store, identified: IdentifiedStore) -> None:
     person = Identity("p1", "MRN XZ-4711", "Maria Muster", "1961-02-03")
     identified.register(person)
     added = store.add_study(arrival(store, "a", "p1"))
@@ -228,7 +228,7 @@ def test_a_person_is_forgotten_with_the_last_study(store: Store, identified: Ide
     identified.close()
 
 
-def test_the_identified_store_is_restored_by_itself(identified: IdentifiedStore, tmp_path: Path) -> None:
+def test_the_identified_store_is_restored_separately(identified: IdentifiedStore, tmp_path: Path) -> None:
     person = Identity("p1", "MRN 1", "Maria Muster")
     identified.register(person)
     identified.backup(tmp_path / "identities.zip")

@@ -55,7 +55,7 @@ def told(store: Store, ids: dict[str, str]) -> list[object]:
     ]
 
 
-def test_what_is_backed_up_comes_back_into_an_empty_folder(store: Store, other_url: str, tmp_path: Path) -> None:
+def test_a_backup_is_restored_unchanged_into_an_empty_folder(store: Store, other_url: str, tmp_path: Path) -> None:
     ids = fill(store)
     assert store.backup(tmp_path / "backup.zip") == ()
     restored = restore(tmp_path / "backup.zip", other_url, tmp_path / "elsewhere")
@@ -152,7 +152,7 @@ def test_a_newer_archive_is_refused(archive: Path, tmp_path: Path) -> None:
             restore(newer, "", tmp_path / message.replace(" ", "-"))
 
 
-def test_nothing_is_restored_over_what_is_there(archive: Path, tmp_path: Path) -> None:
+def test_a_backup_is_not_restored_over_existing_data(archive: Path, tmp_path: Path) -> None:
     (tmp_path / "into/images").mkdir(parents=True)
     (tmp_path / "into/images/here.png").touch()
     with pytest.raises(ValueError, match="must be empty, got files"):
@@ -162,7 +162,7 @@ def test_nothing_is_restored_over_what_is_there(archive: Path, tmp_path: Path) -
     assert not any(path.is_file() for path in (tmp_path / "third").rglob("*"))
 
 
-def test_a_missing_image_is_told_and_the_rest_is_backed_up(store: Store, tmp_path: Path) -> None:
+def test_a_missing_image_is_reported_and_the_others_are_backed_up(store: Store, tmp_path: Path) -> None:
     ids = fill(store)
     lost = store.study(ids["read"]).images[0].path
     (store.folder / lost).unlink()

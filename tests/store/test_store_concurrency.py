@@ -55,7 +55,7 @@ def all_studies(store: Store) -> list[str]:
 
 
 @pytest.mark.slow
-def test_processes_at_once_lose_nothing(store: Store, database_url: str, tmp_path: Path) -> None:
+def test_concurrent_processes_lose_no_study(store: Store, database_url: str, tmp_path: Path) -> None:
     writers = [writer(database_url, tmp_path, f"writer {number}", 25) for number in range(3)]
     said = [line for each in writers for line in each.communicate(timeout=120)[0].split()]
     assert [each.returncode for each in writers] == [0, 0, 0]
@@ -96,7 +96,7 @@ def _is_sound(store: Store) -> bool:
 
 
 @pytest.mark.slow
-def test_forgetting_beside_writers_harms_none(store: Store, database_url: str, tmp_path: Path) -> None:
+def test_deleting_old_studies_does_not_disturb_writers(store: Store, database_url: str, tmp_path: Path) -> None:
     """Delete all studies while writers add to them: a writer gets at most an error that it handles."""
     busy = [writer(database_url, tmp_path, f"busy {number}", 60) for number in range(2)]
     forgotten = 0
@@ -116,7 +116,7 @@ def test_forgetting_beside_writers_harms_none(store: Store, database_url: str, t
     assert _is_sound(store)
 
 
-def test_a_second_opener_sees_what_the_first_wrote(tmp_path: Path) -> None:
+def test_two_stores_of_one_database_see_each_others_studies(tmp_path: Path) -> None:
     first, second = open_store("", tmp_path), open_store("", tmp_path)
     first.access.add_user("anna", Role.READER, None)
     study = first.add_study(arrival(first, "a")).entry.id

@@ -30,7 +30,7 @@ def test_the_migrations_make_the_tables_that_the_store_uses(database_url: str, s
 
 
 @SCHEMAS
-def test_a_difference_would_show(database_url: str, schema: Schema) -> None:
+def test_a_column_that_the_migrations_lack_is_detected(database_url: str, schema: Schema) -> None:
     with closing(Database(database_url)) as database:
         database.upgrade(schema)
         with database.connection() as connection:
@@ -41,7 +41,7 @@ def test_a_difference_would_show(database_url: str, schema: Schema) -> None:
 
 
 @SCHEMAS
-def test_a_newer_database_is_refused_and_left_alone(database_url: str, schema: Schema) -> None:
+def test_a_newer_database_is_refused_and_not_changed(database_url: str, schema: Schema) -> None:
     with closing(Database(database_url)) as database:
         database.upgrade(schema)
         with database.connection() as connection:
@@ -61,7 +61,7 @@ def test_several_may_open_an_empty_database_at_once(database_url: str, tmp_path:
 
 
 @pytest.mark.slow
-def test_threads_may_make_databases_beside_each_other(tmp_path: Path) -> None:
+def test_threads_can_create_databases_concurrently(tmp_path: Path) -> None:
     def made(number: int) -> None:
         Store(f"sqlite:///{tmp_path}/{number}/site.sqlite", tmp_path / str(number)).close()
 
@@ -85,7 +85,7 @@ def test_both_stores_may_share_a_postgresql_database(database_url: str) -> None:
         ("postgresql://anna:secret@/x?host=/nowhere", "must lead to a database"),
     ],
 )
-def test_a_url_that_leads_nowhere_is_named_without_its_password(url: str, message: str) -> None:
+def test_an_unreachable_database_is_named_without_its_password(url: str, message: str) -> None:
     with pytest.raises(ValueError, match=message) as refused:
         Database(url)
     assert "secret" not in str(refused.value)
@@ -97,7 +97,7 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
         Database(f"sqlite:///{tmp_path}/site.sqlite")
 
 
-def test_the_file_is_the_users_alone(tmp_path: Path) -> None:
+def test_the_database_file_is_readable_only_by_its_owner(tmp_path: Path) -> None:
     Store(f"sqlite:///{tmp_path}/new/site.sqlite", tmp_path / "new/images").close()
     assert (tmp_path / "new/site.sqlite").stat().st_mode & 0o777 == 0o600
     assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700

@@ -45,7 +45,7 @@ def test_a_demonstration_cannot_be_signed(store: Store) -> None:
     assert store.study(study).entry.status is StudyStatus.SIGNED
 
 
-def test_a_reading_that_cannot_be_is_refused(store: Store) -> None:
+def test_an_invalid_reading_is_refused(store: Store) -> None:
     study = store.add_study(arrival(store, "a")).entry.id
     right = reading(study)
     wrong = {
@@ -69,7 +69,7 @@ def test_a_reading_that_cannot_be_is_refused(store: Store) -> None:
     assert store.readings(study) == ()
 
 
-def test_nobody_amends_a_reading_that_they_have_not_seen(store: Store) -> None:
+def test_a_reader_cannot_amend_an_unseen_signed_reading(store: Store) -> None:
     study = store.add_study(arrival(store, "a")).entry.id
     store.add_reading(reading(study), sign=False, signed=0)
     store.add_reading(reading(study), sign=True, signed=0)
@@ -78,7 +78,7 @@ def test_nobody_amends_a_reading_that_they_have_not_seen(store: Store) -> None:
     store.add_reading(reading(study, grade=4), sign=True, signed=1)
 
 
-def test_what_cannot_be_read_back_is_not_stored(store: Store) -> None:
+def test_a_value_that_json_changes_is_not_stored(store: Store) -> None:
     study = store.add_study(arrival(store, "a")).entry.id
     with pytest.raises(ValueError, match="must hold plain numbers"):
         store.add_suggestion(study, replace(SUGGESTED, months=float("nan")))
@@ -98,7 +98,7 @@ def _numbers(graded: Graded) -> tuple[float | None, ...]:
     return (*graded.probabilities, graded.referable, graded.vision_threatening, graded.oedema)
 
 
-def test_what_was_stored_is_compared_with_its_digest(store: Store) -> None:
+def test_stored_text_is_compared_with_its_digest(store: Store) -> None:
     study = store.add_study(arrival(store, "a")).entry.id
     store.add_suggestion(study, SUGGESTED)
     with store._database.connection() as connection:
@@ -114,7 +114,7 @@ def _drop_guard(connection: sa.Connection, table: str) -> None:
     connection.execute(sa.text(drop))
 
 
-def test_the_database_itself_refuses_to_change_what_is_appended(store: Store) -> None:
+def test_the_database_refuses_changes_of_append_only_rows(store: Store) -> None:
     study = store.add_study(arrival(store, "a")).entry.id
     store.add_suggestion(study, SUGGESTED)
     store.add_reading(reading(study), sign=True)

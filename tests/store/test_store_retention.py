@@ -30,7 +30,7 @@ def test_views_are_logged(store: Store) -> None:
         store.views.log(study, "eve")
 
 
-def test_what_is_old_is_forgotten_and_nothing_else(store: Store, clock: Clock) -> None:
+def test_only_old_studies_are_deleted(store: Store, clock: Clock) -> None:
     old, kept = (store.add_study(arrival(store, key, patient)).entry.id for key, patient in [("a", "p1"), ("b", "p2")])
     clock.pass_days(10)
     between = clock()
@@ -55,7 +55,7 @@ def test_what_is_old_is_forgotten_and_nothing_else(store: Store, clock: Clock) -
     assert store.add_study(arrival(store, "a", "p1")).entry.id != old, "a key is forgotten with its study"
 
 
-def test_the_way_to_forget_is_shut_to_newer_studies(store: Store) -> None:
+def test_the_database_refuses_to_delete_newer_studies(store: Store) -> None:
     study = store.add_study(arrival(store, "a")).entry.id
     store.views.log(study, "anna")
     with store._database.connection() as connection:
@@ -66,7 +66,7 @@ def test_the_way_to_forget_is_shut_to_newer_studies(store: Store) -> None:
     assert len(store.views.of_study(study)) == 1
 
 
-def test_files_that_no_row_tells_of_are_found(store: Store) -> None:
+def test_files_without_a_row_are_found(store: Store) -> None:
     added = store.add_study(arrival(store, "a"))
     upload = store.uploads.begin("device/x", 10, timedelta(hours=1))
     for name in (upload.path, "orphan.png", "maps/.half"):
@@ -160,7 +160,9 @@ class AnyOrder(RuleBasedStateMachine):
 
 
 @pytest.mark.slow
-def test_any_order_of_what_is_done(database_url: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_any_order_of_operations_keeps_the_store_consistent(
+    database_url: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     """Each example has a new folder on SQLite, and a new database on PostgreSQL."""
     fresh = iter(range(10_000))
 

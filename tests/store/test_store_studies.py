@@ -44,7 +44,7 @@ def test_the_same_key_is_the_same_study(store: Store) -> None:
     assert store.add_study(replace(arrival(store, "other"), key="k", source="device/x")).entry.id != first.entry.id
 
 
-def test_half_a_study_is_none(store: Store) -> None:
+def test_an_incomplete_study_is_refused(store: Store) -> None:
     sent = arrival(store, "k")
     (store.folder / sent.images[1].path).unlink()
     with pytest.raises(ValueError, match=r"image\.path must be a file"):
@@ -68,7 +68,7 @@ def test_the_same_photograph_for_both_eyes_is_refused(store: Store) -> None:
         Arrival("k", "page", (image, replace(image, path="two.png", eye=Eye.RIGHT)))
 
 
-def test_urgent_first_then_the_oldest_and_nothing_signed(store: Store) -> None:
+def test_the_worklist_has_urgent_studies_first_then_the_oldest(store: Store) -> None:
     a, b, c, d = (store.add_study(arrival(store, key)).entry.id for key in "abcd")
     store.add_suggestion(a, SUGGESTED)
     store.add_suggestion(c, replace(SUGGESTED, action=Action.URGENT))
@@ -97,7 +97,7 @@ def test_previous_studies_are_the_same_patients(store: Store) -> None:
     assert store.previous(nobody[1]) == ()
 
 
-def test_who_sent_a_study_sees_no_other(store: Store) -> None:
+def test_a_sender_sees_only_its_own_studies(store: Store) -> None:
     mine = store.add_study(arrival(store, "a", source="device/mine")).entry
     assert store.submitted("device/mine", mine.id) == mine
     for asked in (mine.id, "0" * 32):
@@ -105,7 +105,7 @@ def test_who_sent_a_study_sees_no_other(store: Store) -> None:
             store.submitted("device/other", asked)
 
 
-def test_what_is_not_there_is_named(store: Store) -> None:
+def test_an_unknown_study_is_named(store: Store) -> None:
     for ask in (store.study, store.suggestions, store.readings, store.previous, store.views.of_study):
         with pytest.raises(ValueError, match="study must be one that is stored, got 'nowhere'"):
             ask("nowhere")
@@ -129,7 +129,7 @@ def test_an_eye_can_be_named_until_the_study_is_read(store: Store) -> None:
         store.set_eye(added.entry.id, added.images[0].digest, Eye.LEFT)
 
 
-def test_a_row_is_plain_to_read(store: Store) -> None:
+def test_a_suggestion_is_stored_as_readable_json(store: Store) -> None:
     study = store.add_study(arrival(store, "a")).entry.id
     store.add_suggestion(study, SUGGESTED)
     with store._database.connection() as connection:
