@@ -25,6 +25,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="For scripts: JSON on stand
 
 
 def answer(as_json: bool, line: str, **facts: Any) -> None:
+    """Print the answer of a command: one line for a person, or `facts` as JSON for a script."""
     typer.echo(json.dumps(facts) if as_json else line)
 
 
@@ -41,4 +42,5 @@ class Commands(TyperGroup):
 
 
 def program() -> typer.Typer:
+    """Make a command-line program whose errors are one line."""
     return typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)

@@ -31,12 +31,12 @@ class SourceSettings:
     file_pattern: str | None = None
 
     def __post_init__(self) -> None:
-        check_grading("grading", self.grading)
+        _check_grading("grading", self.grading)
         for word, meaning in self.oedema.items():
             one_of(f"oedema.{word}", meaning.casefold(), OEDEMA_WORDS)
 
 
-def check_grading(name: str, grading: Mapping[str, int]) -> None:
+def _check_grading(name: str, grading: Mapping[str, int]) -> None:
     for word, grade in grading.items():
         must(0 <= grade < GRADES, f"{name}.{word}", "be an ICDR grade 0 to 4", grade, "Correct the table.")
 
@@ -87,7 +87,7 @@ class DataSettings:
         within("data.image_size", self.image_size, 16, 2048)
         within("data.workers", self.workers, 1, 256)
         within("data.most_megapixels", self.most_megapixels, 1, LARGEST_MEGAPIXELS)
-        check_grading("data.grading", self.grading)
+        _check_grading("data.grading", self.grading)
 
     def source(self, name: str) -> SourceSettings:
         """Return the settings of a source, completed with the defaults for grading and file pattern."""

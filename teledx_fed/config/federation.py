@@ -101,8 +101,10 @@ EVER = 100_000
 
 @dataclass
 class FaultSettings:
-    """Simulated faults: in rounds `first` to `last`, each of `sites` (empty: all) has one of `kinds` with probability
-    `share`. `deviations` is how far little_is_enough moves each weight, in the others' standard deviations.
+    """Simulated faults.
+
+    In rounds `first` to `last`, each of `sites` (empty: all) has one of `kinds` with probability `share`. `deviations`
+    is how far little_is_enough moves each weight, in the others' standard deviations.
     """
 
     kinds: list[str] = field(default_factory=list)

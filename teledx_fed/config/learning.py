@@ -20,6 +20,8 @@ class HeadName(StrEnum):
 
 @dataclass
 class ModelSettings:
+    """The network: `name` of timm's, origin of its `initial` weights, its head, and which part is frozen."""
+
     name: str = "tf_efficientnet_b0"
     initial: str = "lite0"
     file: str | None = None

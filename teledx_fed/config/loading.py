@@ -153,10 +153,12 @@ def hydra_message(error: HydraException) -> str:
 
 
 def load(path: Path, local: bool = False) -> Settings:
+    """Load settings from a file of `save`, with the checks of `build`."""
     return build(_load(path), local)
 
 
 def save(settings: Settings, path: Path) -> None:
+    """Save all settings as YAML."""
     write_text(path, as_yaml(asdict(settings)))
 
 
@@ -172,4 +174,5 @@ def without_places(settings: Settings) -> dict[str, Any]:
 
 
 def as_yaml(values: Mapping[str, Any]) -> str:
+    """Write a mapping as YAML."""
     return OmegaConf.to_yaml(OmegaConf.create(dict(values)))

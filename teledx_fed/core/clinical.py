@@ -68,6 +68,8 @@ class Gap(StrEnum):
 
 
 class Certainty(StrEnum):
+    """How far a suggestion can be relied on."""
+
     CONFIDENT = "confident"
     UNCERTAIN = "uncertain"
     UNGRADABLE = "ungradable"
@@ -86,10 +88,13 @@ class Action(StrEnum):
 
 
 def most_urgent(actions: Iterable[Action]) -> Action:
+    """Return the most urgent action."""
     return max(actions, key=list(Action).index)
 
 
 class Diabetes(StrEnum):
+    """Type of diabetes, as the sender states it."""
+
     TYPE_1 = "type_1"
     TYPE_2 = "type_2"
     OTHER = "other"

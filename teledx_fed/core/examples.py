@@ -14,6 +14,8 @@ GRADES = 5
 
 
 class Eye(StrEnum):
+    """Which eye a photograph shows."""
+
     LEFT = "left"
     RIGHT = "right"
     UNKNOWN = "unknown"

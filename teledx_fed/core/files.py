@@ -90,11 +90,13 @@ def _locked(path: Path) -> TextIO:
 
 
 def write_bytes(path: Path, content: bytes, lasting: bool = True) -> None:
+    """Replace a file by `content`, whole or not at all; see `replacing`."""
     with replacing(path, lasting) as file:
         file.write(content)
 
 
 def write_text(path: Path, content: str) -> None:
+    """Replace a text file, in UTF-8."""
     write_bytes(path, content.encode())
 
 
@@ -106,5 +108,6 @@ def append_private(path: Path, text: str) -> Path:
 
 
 def write_array(path: Path, array: NDArray[Any]) -> None:
+    """Replace a `.npy` file, without pickle."""
     with replacing(path) as file:
         np.save(file, array, allow_pickle=False)

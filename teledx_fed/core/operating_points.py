@@ -5,8 +5,10 @@ from enum import StrEnum
 
 
 class Source(StrEnum):
-    """Evidence for a threshold. `local`: the hospital's own eyes. `pooled`: also the score counts of the federation,
-    since the hospital has too few diseased eyes. `withheld`: too little evidence, so the model does not decide.
+    """Evidence for a threshold.
+
+    `local`: the hospital's own eyes. `pooled`: also the score counts of the federation, since the hospital has too few
+    diseased eyes. `withheld`: too little evidence, so the model does not decide.
     """
 
     LOCAL = "local"
@@ -37,6 +39,8 @@ class Share:
 
 @dataclass(frozen=True)
 class Performance:
+    """Performance of an operating point on one set of eyes; PPV is the positive predictive value."""
+
     sensitivity: Share
     specificity: Share
     ppv: Share
@@ -98,6 +102,7 @@ def lines(points: OperatingPoints) -> tuple[str, ...]:
 
 
 def described(point: OperatingPoint) -> str:
+    """Describe evidence, threshold and test performance of an operating point."""
     performance = "" if point.test is None else f"; on the test set {measured(point.test)}"
     return f"{basis(point)}, from a score of {point.threshold:.3f} on{performance}"
 
@@ -114,6 +119,7 @@ def basis(point: OperatingPoint) -> str:
 
 
 def measured(performance: Performance) -> str:
+    """Write sensitivity, specificity and PPV with their intervals."""
     names = {"sensitivity": "sensitivity", "specificity": "specificity", "ppv": "PPV"}
     return ", ".join(f"{title} {percentage(getattr(performance, name))}" for name, title in names.items())
 

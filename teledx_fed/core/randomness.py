@@ -17,5 +17,6 @@ def generator(seed: int, site: str = "", round: int = 0, purpose: str = "") -> n
 
 
 def torch_generator(seed: int, site: str = "", round: int = 0, purpose: str = "") -> torch.Generator:
+    """Derive a PyTorch generator from the four names of `generator`."""
     state = int(generator(seed, site, round, purpose).integers(2**63))
     return torch.Generator().manual_seed(state)

@@ -126,6 +126,7 @@ class Mean:
 
 
 def mean(vectors: Sequence[Vector], by: Sequence[float]) -> Vector:
+    """Return the mean of vectors weighted `by`, as `Mean` computes it."""
     total = Mean(len(vectors[0]))
     for vector, weight in zip(vectors, by, strict=True):
         total.add(vector, weight)
@@ -148,4 +149,5 @@ def norm(vector: Vector) -> float:
 
 
 def blocks(size: int) -> Iterator[slice]:
+    """Yield the slices of a vector of this size, `BLOCK` elements each."""
     return (slice(start, start + BLOCK) for start in range(0, size, BLOCK))

@@ -1,4 +1,4 @@
-"""Compare two photographs: do they show one eye in one view, even if one was resized or re-encoded?
+"""Compare two photographs: whether they show one eye in one view, even if one was resized or re-encoded.
 
 Resizing moves the rim that preparation detects by a pixel or two, which changes the fine bits of a perceptual hash. So
 one photograph is hashed for crops that differ a little in place and size, and the smallest distance counts.

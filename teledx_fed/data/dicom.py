@@ -113,6 +113,8 @@ class DicomHeader:
 
 @dataclass(frozen=True)
 class DicomPhotograph:
+    """A DICOM file with one photograph; one of more than `most_pixels` is refused before it is decoded."""
+
     path: Path
     most_pixels: int = dataclass_field(default=MOST_PIXELS, compare=False, repr=False)
 
@@ -136,6 +138,7 @@ def is_dicom(content: bytes) -> bool:
 
 
 def about(file: Path) -> DicomHeader:
+    """Read the header of a file. Raise an `InvalidPhotograph` where the file is not a photograph in DICOM."""
     return described(read_dataset(_content(file), str(file)), str(file))
 
 
@@ -147,6 +150,7 @@ def read_dataset(content: bytes, name: str) -> Dataset:
 
 
 def described(dataset: Dataset, name: str) -> DicomHeader:
+    """Return the header of a parsed file. Raise an `InvalidPhotograph` where it is no photograph."""
     size = image_size(dataset, name)
     with whole(name, "a header"):
         return DicomHeader(

@@ -63,8 +63,10 @@ def label_noise(set_aside: Sequence[SetAside]) -> dict[str, int]:
 
 
 def perceptual_hash(images: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Hash n × size × size × 3 to n × 575 bits: the signs of the lowest frequencies (Zauner 2010) of the square inside
-    the disc, since its rim would make all photographs alike."""
+    """Hash n × size × size × 3 to n × 575 bits: the signs of the lowest frequencies (Zauner 2010).
+
+    Only the square inside the disc is hashed, since its rim would make all photographs alike.
+    """
     margin = images.shape[1] * 15 // 100
     centres = images[:, margin:-margin, margin:-margin]
     small = np.stack([cv2.resize(centre, (64, 64), interpolation=cv2.INTER_AREA) for centre in centres])

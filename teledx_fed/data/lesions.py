@@ -15,6 +15,8 @@ from teledx_fed.core.examples import GRADES
 
 
 class FindingKind(StrEnum):
+    """Kind of lesion or distractor."""
+
     MICROANEURYSM = "microaneurysm"
     HAEMORRHAGE = "dot or blot haemorrhage"
     HARD_EXUDATE = "hard exudate"
@@ -46,7 +48,7 @@ class Looks:
     grades: Mapping[int, Count]
 
 
-def every_grade(count: Count) -> Mapping[int, Count]:
+def _every_grade(count: Count) -> Mapping[int, Count]:
     return dict.fromkeys(range(GRADES), count)
 
 
@@ -62,10 +64,10 @@ TABLE = {
     FindingKind.NEOVASCULARISATION: Looks((700, 1700), (0.45, 0.80), {4: (0.50, 1, 3)}),
     FindingKind.PRERETINAL_HAEMORRHAGE: Looks((1200, 2800), (0.70, 1.00), {4: (0.20, 1, 1)}),
     FindingKind.VITREOUS_HAEMORRHAGE: Looks((1800, 4500), (0.40, 0.90), {4: (0.20, 1, 3)}),
-    FindingKind.DRUSEN: Looks((50, 150), (0.25, 0.60), every_grade((0.30, 5, 40))),
-    FindingKind.NAEVUS: Looks((900, 2400), (0.40, 0.80), every_grade((0.06, 1, 1))),
-    FindingKind.DUST: Looks((80, 300), (0.20, 0.60), every_grade((0.40, 1, 5))),
-    FindingKind.REFLECTION: Looks((250, 1500), (0.15, 0.50), every_grade((0.35, 1, 3))),
+    FindingKind.DRUSEN: Looks((50, 150), (0.25, 0.60), _every_grade((0.30, 5, 40))),
+    FindingKind.NAEVUS: Looks((900, 2400), (0.40, 0.80), _every_grade((0.06, 1, 1))),
+    FindingKind.DUST: Looks((80, 300), (0.20, 0.60), _every_grade((0.40, 1, 5))),
+    FindingKind.REFLECTION: Looks((250, 1500), (0.15, 0.50), _every_grade((0.35, 1, 3))),
 }
 HAEMORRHAGES_A_QUADRANT = (21, 27)
 """The smallest and largest number in each of four quadrants, where haemorrhages define grade 3."""

@@ -102,6 +102,7 @@ class ImageFolder:
 
 
 def image_folder(path: Path) -> ImageFolder:
+    """List the images below a folder by name."""
     files = walk(on_disk(path))
     images: defaultdict[str, list[Photograph]] = defaultdict(list)
     for file in files.photographs:
@@ -110,6 +111,7 @@ def image_folder(path: Path) -> ImageFolder:
 
 
 def photograph(file: Path, files: Files) -> Photograph:
+    """Return a file as a photograph, by its content: DICOM or another format."""
     return DicomPhotograph(file) if file in files.dicom else PhotographFile(file)
 
 

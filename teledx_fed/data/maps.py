@@ -32,6 +32,7 @@ def resized(map: Map, side: int) -> Map:
 
 
 def smoothed(map: Map, sigma: float) -> Map:
+    """Blur a map by a Gaussian with `sigma` in cells."""
     return np.asarray(cv2.GaussianBlur(map, (0, 0), sigma), np.float32)
 
 

@@ -19,6 +19,8 @@ WEAKEST_FIRST = tuple(reversed(Identification))
 
 @dataclass(frozen=True)
 class Patient:
+    """A patient of a source, with all examples."""
+
     source: str
     examples: tuple[Example, ...]
 

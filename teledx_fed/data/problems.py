@@ -37,4 +37,5 @@ class BadData(DataError):
 
 
 def amount(problems: Sequence[Problem]) -> str:
+    """Write the number of problems."""
     return "1 problem" if len(problems) == 1 else f"{len(problems)} problems"

@@ -18,6 +18,7 @@ SIDES = {"l": ("left", "right"), "r": ("right", "left")}
 
 
 def aptos2019(root: Path, source: SourceSettings) -> Listing:
+    """List the training set of APTOS 2019 (Kaggle); it does not identify patients."""
     labels = read_table(root / "train.csv", "id_code", "diagnosis")
     images = image_folder(root / "train_images")
     entries = [
@@ -28,6 +29,7 @@ def aptos2019(root: Path, source: SourceSettings) -> Listing:
 
 
 def eyepacs(root: Path, source: SourceSettings) -> Listing:
+    """List the training set of EyePACS (Kaggle 2015); names such as `10_left` give patient and eye."""
     labels = read_table(root / "trainLabels.csv", "image", "level")
     images = image_folder(root / "train")
     entries = []
@@ -40,6 +42,7 @@ def eyepacs(root: Path, source: SourceSettings) -> Listing:
 
 
 def idrid(root: Path, source: SourceSettings) -> Listing:
+    """List both sets of IDRiD's disease grading; names repeat between the sets."""
     parts = (("a", "Training"), ("b", "Testing"))
     return joined(_idrid(root / "B. Disease Grading", letter, name) for letter, name in parts)
 
@@ -63,6 +66,7 @@ def _idrid(root: Path, letter: str, name: str) -> Listing:
 
 
 def ddr(root: Path, source: SourceSettings) -> Listing:
+    """List the three sets of DDR's grading; its grade 5 means ungradable."""
     return joined(_ddr(root / "DR_grading", split) for split in ("train", "valid", "test"))
 
 
@@ -83,6 +87,7 @@ def _ddr(root: Path, split: str) -> Listing:
 
 
 def deepdrid(root: Path, source: SourceSettings) -> Listing:
+    """List the regular photographs of DeepDRiD, without its test set."""
     folder = root / "regular_fundus_images"
     return joined(_deepdrid(folder / f"regular-fundus-{split}") for split in ("training", "validation"))
 
@@ -117,6 +122,7 @@ def _deepdrid(folder: Path) -> Listing:
 
 
 def brset(root: Path, source: SourceSettings) -> Listing:
+    """List BRSET, whose table is `labels_brset.csv` or `labels.csv`; both eyes of a patient have one number."""
     table = first_on_disk(root / "labels_brset.csv", root / "labels.csv")
     labels = read_table(table, "image_id", "patient_id", "DR_ICDR")
     images = image_folder(root / "fundus_photos")
@@ -140,6 +146,7 @@ def brset(root: Path, source: SourceSettings) -> Listing:
 
 
 def mbrset(root: Path, source: SourceSettings) -> Listing:
+    """List mBRSET, photographs of a hand-held camera; names such as `12.3.jpg` begin with the patient."""
     labels = read_table(root / "labels_mbrset.csv", "file", "final_icdr")
     images = image_folder(root / "images")
     entries = [

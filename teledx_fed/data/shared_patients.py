@@ -16,6 +16,8 @@ Person = tuple[str, str]
 
 @dataclass(frozen=True)
 class SourcePhotograph:
+    """An example with its source."""
+
     source: str
     example: Example
 

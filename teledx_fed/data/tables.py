@@ -55,6 +55,8 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
+    """Rows of a table, and the problems of those that were refused."""
+
     rows: tuple[Row, ...] = ()
     problems: tuple[Problem, ...] = ()
 

@@ -206,6 +206,7 @@ class _Walker:
 
 
 def unreadable(path: Path, error: OSError) -> Problem:
+    """Return the problem of a path that this user may not read."""
     remedy = f"Let the user with the id {os.geteuid()} read {_shown(path)}, or move it elsewhere."
     return Problem(_shown(path), f"must be readable, got {error.strerror}. {remedy}", skippable=False)
 

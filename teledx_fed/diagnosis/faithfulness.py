@@ -1,4 +1,4 @@
-"""Faithfulness of maps: does the output change where the map is high, and is the map high on lesions?"""
+"""Faithfulness of maps: whether the output changes where the map is high, and the map is high on lesions."""
 
 from collections.abc import Callable
 

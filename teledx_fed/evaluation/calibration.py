@@ -36,6 +36,7 @@ def reliability(truth: Booleans, scores: Floats, multiplicity: Floats) -> Floats
 
 
 def expected_calibration_error(bins: Floats) -> Floats:
+    """Return the ECE (B,) of `reliability` bins, weighted by eyes (Guo et al., arXiv 1706.04599)."""
     rows, predicted, observed = bins[:, 0], bins[:, 1], bins[:, 2]
     return np.asarray(np.abs(predicted - observed).sum(axis=1) / rows.sum(axis=1))
 

@@ -24,6 +24,8 @@ DEFAULT_THRESHOLD = 0.5
 
 
 class CountsByName(Protocol):
+    """Counts of eyes by name: those of single eyes, or summed tables."""
+
     def get(self, name: str, /) -> Floats | None:
         """Return counts with a leading axis of replicates, or None where the name is missing."""
 

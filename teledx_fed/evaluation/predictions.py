@@ -106,6 +106,7 @@ def all_or_none(parts: Iterable[Floats | None]) -> list[Floats]:
 
 
 def same_eyes(first: Predictions, second: Predictions) -> bool:
+    """Whether both describe the same eyes, in the same order: equal labels and patients."""
     labels = ("grade", "referable", "vision_threatening", "patient")
     return all(np.array_equal(getattr(first, label), getattr(second, label)) for label in labels)
 

@@ -52,10 +52,12 @@ class Progress:
 
 
 def begin(weights: Weights) -> Progress:
+    """Return the progress before the first round."""
     return Progress(0, weights, Scored(0, weights, {}))
 
 
 def write(progress: Progress, path: Path) -> None:
+    """Write a checkpoint as safetensors, atomically."""
     best = progress.best.weights
     arrays: dict[str, NDArray[Any]] = {
         **_arrays("weights", progress.weights),

@@ -34,6 +34,7 @@ def vector(array: NDArray[Any], name: str) -> ArrayRecord:
 
 
 def arrays(named: Mapping[str, NDArray[Any]]) -> ArrayRecord:
+    """Pack named arrays as a record of a message."""
     return ArrayRecord({name: _packed(np.ascontiguousarray(array)) for name, array in named.items()})
 
 
@@ -131,6 +132,7 @@ def split_of(content: RecordDict) -> Split:
 
 
 def training_of(content: RecordDict) -> LocalTraining:
+    """Read the training settings of a message."""
     config = content.config_records[CONFIG]
     return LocalTraining(**{f.name: config[f.name] for f in fields(LocalTraining)})  # type: ignore[arg-type]
 

@@ -71,6 +71,7 @@ def read_pooled(model: Path) -> PooledEvidence | None:
 
 
 def digest(model: Path) -> str:
+    """Return the SHA-256 of a model file."""
     return hashlib.sha256(model.read_bytes()).hexdigest()
 
 

@@ -34,7 +34,8 @@ class _Mapped(nn.Module):
 def write_bundle(network: Grader, manifest: Manifest, folder: Path) -> None:
     """Write a bundle. Weights and graph contain the card of MODEL_CARD.md.
 
-    The manifest is written last, with their hashes: without it, a folder is no bundle."""
+    The manifest is written last, with their hashes: without it, a folder is no bundle.
+    """
     if network.settings.head != HeadName.GRADES:
         raise ConfigurationError(
             f"model.head must be grade for a bundle, got {network.settings.head}. Train five grades."

@@ -94,6 +94,7 @@ class Card:
 
 
 def network_card(network: Grader, size: int) -> NetworkCard:
+    """Describe a network for images of `size` × `size` pixels."""
     scale = network.normalise
     layers = [name for name, layer in network.head.named_children() if any(True for _ in layer.parameters())]
     return NetworkCard(

@@ -118,4 +118,5 @@ def _softmax(logits: Floats) -> Floats:
 
 
 def sigmoid(logits: Floats) -> Floats:
+    """Return the probabilities of logits."""
     return np.asarray(1 / (1 + np.exp(-logits)))

@@ -21,6 +21,7 @@ Pixels = NDArray[np.uint8]
 
 
 def has_cuda() -> bool:
+    """Whether the installed ONNX Runtime has a CUDA provider."""
     return CUDA in onnxruntime.get_available_providers()
 
 

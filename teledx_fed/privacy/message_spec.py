@@ -54,6 +54,7 @@ class ValueSpec:
 
 
 def consistent(values: object) -> str | None:
+    """Accept any values: the default of a specification without a check across arrays."""
     return None
 
 

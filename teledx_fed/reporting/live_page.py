@@ -90,6 +90,7 @@ class LivePage:
 
 
 def sparkline(scores: Sequence[float | None]) -> str:
+    """Draw scores as a line of block characters, with a space where a score is missing."""
     defined = [score for score in scores if score is not None]
     low, high = min(defined), max(defined)
     span = high - low or 1

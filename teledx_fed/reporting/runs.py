@@ -36,6 +36,8 @@ Read = TypeVar("Read")
 
 @dataclass(frozen=True)
 class Run:
+    """A run folder, read at first use."""
+
     folder: Path
 
     @cached_property
@@ -93,10 +95,12 @@ def _json(path: Path) -> Any:
 
 
 def json_lines(path: Path) -> list[Json]:
+    """Read a file with one JSON value a line."""
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
 
 def distinct(runs: Sequence[Run]) -> None:
+    """Raise a `ConfigurationError` where two runs are one folder."""
     folders = [run.folder.resolve() for run in runs]
     if twice := [str(run.folder) for run, folder in zip(runs, folders, strict=True) if folders.count(folder) > 1]:
         raise ConfigurationError(f"runs must be different ones, got {' and '.join(twice)}. Name each once.")

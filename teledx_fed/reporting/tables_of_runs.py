@@ -78,6 +78,7 @@ def figures(estimate: Json | None, difference: Json | None) -> list[str]:
 
 
 def csv_text(lines: Iterable[Sequence[str]]) -> str:
+    """Write rows as CSV."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(lines)
     return text.getvalue()
@@ -120,6 +121,7 @@ def _table(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
 
 
 def as_markdown(comparison: Comparison, drawn: Sequence[str], refused: Mapping[str, str]) -> str:
+    """Write a comparison as a Markdown page."""
     return "\n\n".join(part for part in _sections(comparison, drawn, refused) if part) + "\n"
 
 
@@ -195,6 +197,7 @@ def _pairing(comparison: Comparison) -> str:
 
 
 def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Write a table in Markdown; bars in cells are escaped."""
     lines = [heads, ["---"] * len(heads), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 

@@ -113,8 +113,9 @@ def check_different(images: Sequence[StoredImage]) -> None:
 
 @dataclass(frozen=True)
 class StudyEntry:
-    """A study in a list. `action` is that of the last reading, or else of the last suggestion; for a reopened study,
-    the more urgent of both.
+    """A study in a list.
+
+    `action` is that of the last reading, or else of the last suggestion; for a reopened study, the more urgent of both.
     """
 
     id: str
@@ -226,8 +227,9 @@ class Link:
 
 @dataclass(frozen=True)
 class StoredRefusal:
-    """Refused photographs, which are in no study. `source` is the sender, `patient` a pseudonym; `times` counts equal
-    refusals between `first` and `last`.
+    """Refused photographs, which are in no study.
+
+    `source` is the sender, `patient` a pseudonym; `times` counts equal refusals between `first` and `last`.
     """
 
     id: str

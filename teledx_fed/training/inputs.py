@@ -21,6 +21,8 @@ CPU = torch.device("cpu")
 
 
 class Inputs(Protocol):
+    """Inputs of a network by example, in a form that can be trained and scored."""
+
     def __len__(self) -> int: ...
 
     def logits(self, network: Grader, index: Index, augmentation: torch.Generator | None) -> Tensor:

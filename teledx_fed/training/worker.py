@@ -43,6 +43,8 @@ def model_for_new_site(models: Sequence[SiteModel]) -> SiteModel:
 
 @dataclass(frozen=True)
 class TrainedModel:
+    """A model after local training, with the mean loss of its first epoch."""
+
     model: SiteModel
     loss: float
 

@@ -174,7 +174,7 @@ class SiteDirectory:
         return self.state / "answered.json"
 
     def run(self, name: str) -> Path:
-        """The state of one run, kept between rounds."""
+        """Return the folder of a run's state, kept between rounds."""
         return self.state / "runs" / name
 
     @property
@@ -189,7 +189,7 @@ class SiteDirectory:
         return self.approvals / f"{plan}.json"
 
     def model(self, digest: str) -> Path:
-        """A model that an approved plan starts from, by its SHA-256."""
+        """Return the file of a model, by its SHA-256, that an approved plan starts from."""
         return self.folder / "models" / f"{digest}.safetensors"
 
     @property
