@@ -1,4 +1,7 @@
-"""A whole federation on this machine, started as people start it: server, hospitals, TLS, keys; and faults in it."""
+"""A whole federation on this machine, started as people start it: server, hospitals, TLS, keys; and faults in it.
+
+Benchmarks and tests use it. It is here because a test may import `benchmarks`, while `tests` is not a package.
+"""
 
 import json
 import os

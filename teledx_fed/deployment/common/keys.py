@@ -16,7 +16,7 @@ from teledx_fed.federation.flower import sign_message, verify_signature
 CURVE = ec.SECP384R1()
 NEW_PAIR = "Ask the hospital for the site.pub that `python -m sites init` made."
 EXPOSED = (
-    "It must not leave the hospital: send it to nobody, delete the copies, and make another pair with "
+    "It must not leave the hospital: do not send it, delete the copies, and make another pair with "
     "`python -m sites init` if it was sent. The public key is the file that ends in .pub."
 )
 
@@ -89,7 +89,7 @@ def public_key(content: bytes, name: Path | str) -> PublicKeyTypes:
     try:
         return form.load_pem_public_key(content) if pem else form.load_ssh_public_key(content.strip())
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise ConfigurationError(f"{name} must be a public key, got a file that is none. {NEW_PAIR}") from error
+        raise ConfigurationError(f"{name} must be a public key, got another file. {NEW_PAIR}") from error
 
 
 def private_key(path: Path) -> PrivateKeyTypes:

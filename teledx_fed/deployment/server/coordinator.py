@@ -1,4 +1,4 @@
-"""A run on the coordinator's machine, from the order that Flower's app receives to a model on disk."""
+"""A run on the coordinator's machine, from the request that Flower's app receives to a model on disk."""
 
 import json
 import logging

@@ -123,7 +123,7 @@ class NetworkGrid(AnsweringGrid):
             self._heads.attach(message, self._heads.received(site))
             (identity,) = self._grid.push_messages([message])
             del message.content[AUDIT]
-            if identity is not None:
+            if identity:  # None (Flower 1.42) or empty (1.43): the server did not take the message
                 pending[identity] = sent
         return pending
 

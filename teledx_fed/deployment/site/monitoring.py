@@ -47,6 +47,6 @@ def site_metrics(tally: Tally, supernode_up: bool, space: Disk, authority: datet
     yield counters("site_messages", "By kind and outcome", ("kind", "outcome"), tally.messages)
     yield counter("site_sent_bytes", "Bytes of answers that left", tally.sent)
     yield gauge("site_quiet_seconds", "Since the last message, or since the start", time.monotonic() - tally.last)
-    yield gauge("site_supernode_up", "Whether the SuperNode runs", supernode_up)
-    yield gauge("site_disk_free_bytes", "Where the site's folder lies", space.free)
+    yield gauge("site_supernode_up", "1 if the SuperNode runs", supernode_up)
+    yield gauge("site_disk_free_bytes", "Free bytes on the disk of the site's folder", space.free)
     yield from expiry("site_authority_certificate", "the certificate of the server's authority", authority)

@@ -109,10 +109,10 @@ def openssh(key: Key | ed25519.Ed25519PrivateKey) -> bytes:
         (openssh(ed25519.Ed25519PrivateKey.generate()), "must be an ECDSA key on secp384r1, got 'Ed25519PublicKey'"),
         (openssh(rsa.generate_private_key(65537, 2048)), "must be an ECDSA key on secp384r1, got 'RSAPublicKey'"),
         (openssh(ec.generate_private_key(ec.SECP256R1())), "must be an ECDSA key on secp384r1, got 'secp256r1'"),
-        (b"Dear colleague, please find the key attached.", "must be a public key, got a file that is none"),
-        (b"", "must be a public key, got a file that is none"),
-        (b"\x00\xff" * 100, "must be a public key, got a file that is none"),
-        (pem(ec.generate_private_key(keys.CURVE)), "got a PRIVATE key. It must not leave the hospital: send it to nob"),
+        (b"Dear colleague, please find the key attached.", "must be a public key, got another file"),
+        (b"", "must be a public key, got another file"),
+        (b"\x00\xff" * 100, "must be a public key, got another file"),
+        (pem(ec.generate_private_key(keys.CURVE)), "got a PRIVATE key. It must not leave the hospital: do not send it"),
         (b"PuTTY-User-Key-File-3: ecdsa-sha2-nistp384", "got a PRIVATE key. It must not leave the hospital"),
     ],
     ids=["ed25519", "rsa", "another curve", "text", "empty", "bytes", "private", "private for PuTTY"],
@@ -128,15 +128,13 @@ def test_an_invalid_public_key_is_refused(tmp_path: Path, content: bytes, messag
 def test_a_private_key_in_place_of_the_public_is_refused_with_a_warning(tmp_path: Path) -> None:
     keys.create_site_keys(tmp_path / "site.key", tmp_path / "site.pub", "north")
     for ask in (keys.public_key_bytes, pki.fingerprint):
-        with pytest.raises(
-            ValueError, match=r"site\.key must be a public key, got a PRIVATE key\. .*send it to nobody"
-        ):
+        with pytest.raises(ValueError, match=r"site\.key must be a public key, got a PRIVATE key\. .*do not send it"):
             ask(tmp_path / "site.key")
 
 
 def test_a_certificate_or_a_missing_file_is_not_admitted(folder: Path) -> None:
     certificate_authority.create_authority(folder)
-    with pytest.raises(ValueError, match="must be a public key, got a file that is none"):
+    with pytest.raises(ValueError, match="must be a public key, got another file"):
         keys.public_key_bytes(folder / "ca.crt")
     with pytest.raises(ValueError, match=r"site\.pub must be readable, got: No such file or directory"):
         keys.public_key_bytes(folder / "site.pub")

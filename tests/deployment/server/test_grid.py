@@ -1,5 +1,6 @@
 """Replies from Flower's grid, some of them invalid or from a hostile hospital."""
 
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -95,3 +96,13 @@ def test_the_message_to_a_site_that_reconnects_is_sent_again(tmp_path: Path) -> 
 @pytest.mark.usefixtures("hasty")
 def test_the_reply_of_a_site_that_stays_offline_is_the_servers_error(tmp_path: Path) -> None:
     assert replies_of(AWAY, tmp_path)[SOUTH].error.reason == "no heartbeat"
+
+
+@pytest.mark.parametrize("identity", [None, ""], ids=["Flower 1.42", "Flower 1.43"])
+def test_the_exchange_does_not_wait_for_messages_that_the_server_did_not_take(
+    identity: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Network, "push_messages", lambda network, messages: [identity for _ in messages])
+    start = time.monotonic()
+    assert replies_of(NORTH, tmp_path) == {}
+    assert time.monotonic() - start < 4
