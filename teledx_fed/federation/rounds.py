@@ -17,10 +17,10 @@ from teledx_fed.core.updates import GlobalModel
 from teledx_fed.core.weights import norm
 from teledx_fed.federation.aggregation import Aggregation, Collected, RoundRequest
 from teledx_fed.federation.checkpoint import Progress
+from teledx_fed.federation.data_summaries import declarations
 from teledx_fed.federation.replies import UpdateSpec
 from teledx_fed.federation.scoring import ask_for_scores, choose
 from teledx_fed.federation.send_and_collect import Replies, named_sites, sampled
-from teledx_fed.federation.statistics import declarations
 from teledx_fed.federation.strategies.strategy import Strategy
 
 

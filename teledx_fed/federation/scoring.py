@@ -15,9 +15,9 @@ from teledx_fed.evaluation.intervals import Estimate, table_intervals
 from teledx_fed.evaluation.tables import add, evidence_counts, scores
 from teledx_fed.federation import messages as wire
 from teledx_fed.federation.checkpoint import Progress, Scored
+from teledx_fed.federation.data_summaries import declarations
 from teledx_fed.federation.replies import scores_spec, validate_tables
 from teledx_fed.federation.send_and_collect import Replies, named_sites, send_and_collect
-from teledx_fed.federation.statistics import declarations
 
 Means = dict[str, float | None]
 

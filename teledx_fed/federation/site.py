@@ -46,7 +46,7 @@ from teledx_fed.training.worker import SiteModel, Worker
 log = logging.getLogger(__name__)
 
 FAILED = 2
-STATISTICS = f"{MessageType.QUERY}.statistics"
+SUMMARY = f"{MessageType.QUERY}.statistics"
 """The type of a message that asks for the summary of a site's data."""
 
 
@@ -86,7 +86,7 @@ class Hospital:
         tables = self._tested(kept) if split_of(message.content) == "test" else self._tables(kept)
         return RecordDict({TABLES: arrays(tables)})
 
-    def statistics(self, message: Message) -> RecordDict:
+    def summary(self, message: Message) -> RecordDict:
         """Return the summary of the site's data. It does not depend on the content of the request."""
         return RecordDict({TABLES: arrays(summary(self.site, self.settings.outbound.min_patients))})
 
@@ -157,8 +157,8 @@ def client_app(hospital: Callable[[Context], Hospital]) -> ClientApp:
         return _answer(message, lambda: hospital(context).evaluate(message))
 
     @app.query("statistics")
-    def statistics(message: Message, context: Context) -> Message:
-        return _answer(message, lambda: hospital(context).statistics(message))
+    def summarise(message: Message, context: Context) -> Message:
+        return _answer(message, lambda: hospital(context).summary(message))
 
     return app
 

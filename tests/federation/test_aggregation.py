@@ -12,8 +12,8 @@ from teledx_fed.core.examples import Site
 from teledx_fed.core.updates import LocalUpdate
 from teledx_fed.core.weights import Weights
 from teledx_fed.federation.aggregation import Collected, PlainAggregation, RoundRequest
+from teledx_fed.federation.data_summaries import ask_for_summaries
 from teledx_fed.federation.send_and_collect import Replies
-from teledx_fed.federation.statistics import ask_for_statistics
 from teledx_fed.federation.strategies.strategy import Accumulator
 
 
@@ -40,7 +40,7 @@ class TwoPhases:
     def run(
         self, grid: Grid, request: RoundRequest, collected: Collected, settings: Settings, scratch: Path
     ) -> Replies:
-        replies, _ = ask_for_statistics(grid, settings.federation, request.nodes)
+        replies, _ = ask_for_summaries(grid, settings.federation, request.nodes)
         self.first_phase.append(replies.accepted)
         collected.accumulator = Halved(collected.accumulator, request.model.weights)
         return PlainAggregation().run(grid, request, collected, settings, scratch)

@@ -82,7 +82,7 @@ def test_an_aggregation_of_another_package_sends_the_model_to_ready_sites(
 
     rounds = world.run(record)
     _, first = next(rounds)
-    monkeypatch.setattr(Hospital, "statistics", lambda hospital, message: {"south": None}[hospital.site.name])
+    monkeypatch.setattr(Hospital, "summary", lambda hospital, message: {"south": None}[hospital.site.name])
     _, second = next(rounds)
     assert (first.accepted, trained[:2]) == (("north", "south"), ["north", "south"])
     assert (second.accepted, second.refused) == ((), {"north": "KeyError", "south": "TypeError"})

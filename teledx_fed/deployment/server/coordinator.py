@@ -12,9 +12,9 @@ from teledx_fed.deployment.server.control import READINESS, RunRequest, nodes
 from teledx_fed.deployment.server.grid import NetworkGrid
 from teledx_fed.deployment.server.run_requests import folder_of
 from teledx_fed.deployment.server.settings import ServerDirectory
+from teledx_fed.federation.data_summaries import ask_for_summaries, readiness, together
 from teledx_fed.federation.release import release
 from teledx_fed.federation.simulation import conclude, coordinate
-from teledx_fed.federation.statistics import ask_for_statistics, readiness, together
 from teledx_fed.model.network import build as build_network
 from teledx_fed.training.worker import SiteModel, Worker
 
@@ -29,7 +29,7 @@ def conduct(grid: Grid, request: RunRequest, directory: ServerDirectory) -> None
     with exclusive(folder / LOCK):
         network = NetworkGrid(grid, directory.audit_log, log.warning, names, quorum, seconds)
         if request.kind == READINESS:
-            sites = readiness(*ask_for_statistics(network, settings.federation), settings)
+            sites = readiness(*ask_for_summaries(network, settings.federation), settings)
             results = [asdict(one) for one in (*sites, together(sites, settings))]
             write_text(folder / "readiness.json", json.dumps(results))
             return

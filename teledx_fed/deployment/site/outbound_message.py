@@ -6,7 +6,7 @@ from teledx_fed.core.updates import LocalTraining
 from teledx_fed.data.summary import rounded_up
 from teledx_fed.federation import messages as wire
 from teledx_fed.federation.replies import UpdateSpec, scores_spec, summary_spec
-from teledx_fed.federation.site import STATISTICS, Hospital
+from teledx_fed.federation.site import SUMMARY, Hospital
 from teledx_fed.federation.strategies.registry import needs_loss
 from teledx_fed.privacy.message_spec import MessageSpec, fault
 
@@ -32,6 +32,6 @@ def reply_spec(request: Message, hospital: Hospital, training: LocalTraining | N
     if kind == MessageType.EVALUATE:
         test = wire.split_of(request.content) == "test"
         return scores_spec(settings.model.head, photographs, min_patients, test=test)
-    if kind == STATISTICS:
+    if kind == SUMMARY:
         return summary_spec(rounded_up(photographs, min_patients), min_patients)
     return None

@@ -9,7 +9,7 @@ from teledx_fed.core.updates import LocalTraining
 from teledx_fed.deployment.common.settings import checked_name
 from teledx_fed.deployment.site.questions import Question, QuestionKind
 from teledx_fed.federation.messages import CONFIG, training_of
-from teledx_fed.federation.site import STATISTICS
+from teledx_fed.federation.site import SUMMARY
 
 
 @dataclass(frozen=True)
@@ -26,13 +26,13 @@ class Request:
 def request_of(message: Message, context: Context, digest: str) -> Request:
     """Parse a message; `digest` is of all of it. A `ValueError`, `KeyError` or `TypeError` if it is invalid."""
     kind, config = message.metadata.message_type, context.run_config
-    if kind not in (MessageType.TRAIN, MessageType.EVALUATE, STATISTICS):
+    if kind not in (MessageType.TRAIN, MessageType.EVALUATE, SUMMARY):
         raise DataError(f"a message of type {kind}")
     return Request(
         run=checked_name("run", str(config["run"])),
         plan=str(config["plan"]),
         release=str(config["release"]),
-        question=None if kind == STATISTICS else _question(message, kind, digest),
+        question=None if kind == SUMMARY else _question(message, kind, digest),
         training=training_of(message.content) if kind == MessageType.TRAIN else None,
     )
 

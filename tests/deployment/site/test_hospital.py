@@ -18,9 +18,9 @@ from teledx_fed.deployment.common.refusal import Refusal
 from teledx_fed.deployment.site.hospital import MessageHandler
 from teledx_fed.deployment.site.monitoring import Tally
 from teledx_fed.federation import messages as wire
+from teledx_fed.federation.data_summaries import ask_for_summaries
 from teledx_fed.federation.simulation import coordinate
 from teledx_fed.federation.site import Hospital
-from teledx_fed.federation.statistics import ask_for_statistics
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_a_run_passes_the_limits_and_the_outbound_rules(rig: Rig, tmp_path: Path
 
 @pytest.mark.slow
 def test_counts_before_training_pass_the_outbound_rules(rig: Rig) -> None:
-    replies, tables = ask_for_statistics(rig.grid(), rig.settings.federation)
+    replies, tables = ask_for_summaries(rig.grid(), rig.settings.federation)
     assert replies.accepted == ("north",)
     assert tables["north"]["grades"].sum() == 30
 
@@ -95,7 +95,7 @@ def test_counts_are_rounded_to_the_hospitals_cell_not_the_coordinators(rig: Rig)
     tables_of = {}
     for cell in (2, 3, 7):
         settings = replace(rig.settings, outbound=OutboundSettings(cell))
-        _, tables = ask_for_statistics(rig.grid(settings=json.dumps(asdict(settings))), settings.federation)
+        _, tables = ask_for_summaries(rig.grid(settings=json.dumps(asdict(settings))), settings.federation)
         tables_of[cell] = tables["north"]["grades"].tolist()
     assert tables_of[2] == tables_of[3] == tables_of[7]
 

@@ -1,4 +1,4 @@
-"""Federated statistics before training: a summary of each site's data, and whether the sites are ready."""
+"""Summaries of the sites' data before training, and whether the sites are ready."""
 
 from collections.abc import Mapping, Sequence
 
@@ -14,7 +14,7 @@ from teledx_fed.core.updates import Tables
 from teledx_fed.data.summary import SIDES, by_cell
 from teledx_fed.federation.replies import summary_spec, validate_tables
 from teledx_fed.federation.send_and_collect import Replies, named_sites, send_and_collect
-from teledx_fed.federation.site import STATISTICS
+from teledx_fed.federation.site import SUMMARY
 
 LEAST_PATIENTS = 50
 LEAST_REFERABLE = 5
@@ -24,12 +24,12 @@ MOST_SMALL = 0.5
 """The largest share of photographs that may be smaller than the input of the network."""
 
 
-def ask_for_statistics(
+def ask_for_summaries(
     grid: Grid, settings: FederationSettings, nodes: Mapping[int, str] | None = None
 ) -> tuple[Replies, dict[str, Tables]]:
     """Ask `nodes`, or every site, for the summary of its data; return the replies, and the tables of each site."""
     nodes = named_sites(grid) if nodes is None else nodes
-    sent = [Message(RecordDict(), dst_node_id=node, message_type=STATISTICS) for node in nodes]
+    sent = [Message(RecordDict(), dst_node_id=node, message_type=SUMMARY) for node in nodes]
     tables: dict[str, Tables] = {}
 
     def validate(site: str, content: RecordDict) -> Tables | str:
@@ -47,7 +47,7 @@ def declarations(
     later count above its declaration.
     """
     undeclared = {node: name for node, name in nodes.items() if name not in declared}
-    replies, tables = ask_for_statistics(grid, settings, undeclared)
+    replies, tables = ask_for_summaries(grid, settings, undeclared)
     return {**declared, **{site: int(counts["declared"][0]) for site, counts in tables.items()}}, replies
 
 

@@ -1,4 +1,4 @@
-"""Federated statistics before training, and the readiness of sites."""
+"""Summaries of the sites' data before training, and the readiness of sites."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -14,11 +14,11 @@ from teledx_fed.core.examples import Identification, SetAside, SetAsideReason, S
 from teledx_fed.core.reports import Readiness
 from teledx_fed.core.updates import Tables
 from teledx_fed.data.summary import CELLS, SHAPES, by_cell
+from teledx_fed.federation.data_summaries import ask_for_summaries, readiness, together
 from teledx_fed.federation.in_process import InProcessGrid
 from teledx_fed.federation.messages import PARAMETERS, TABLES, arrays, vector
 from teledx_fed.federation.send_and_collect import Replies
 from teledx_fed.federation.site import Hospital, client_app
-from teledx_fed.federation.statistics import ask_for_statistics, readiness, together
 
 NAMES = ("east", "north", "west")
 Spoil = Callable[[Message], Message]
@@ -41,7 +41,7 @@ def ask(
         def spoiled(message: Message, context: Context) -> Message:
             return spoil.get(str(context.node_config["site"]), lambda reply: reply)(app(message, context))
 
-        return ask_for_statistics(InProcessGrid([spoiled], list(hospitals)), settings.federation)  # type: ignore[list-item]
+        return ask_for_summaries(InProcessGrid([spoiled], list(hospitals)), settings.federation)  # type: ignore[list-item]
 
     return ask
 
