@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 from flwr.app import Context, Message
 
 from teledx_fed.config.settings import Settings
@@ -11,11 +12,14 @@ from teledx_fed.core.reports import RoundReport
 from teledx_fed.federation.aggregation import Aggregation, local_aggregation_of
 from teledx_fed.federation.checkpoint import Progress, begin
 from teledx_fed.federation.in_process import InProcessGrid
+from teledx_fed.federation.messages import PARAMETERS, vector
 from teledx_fed.federation.rounds import rounds
 from teledx_fed.federation.site import Hospital, client_app
 from teledx_fed.federation.strategies.registry import local_strategy_of
 from teledx_fed.model.network import build
 from teledx_fed.training.worker import Worker
+
+NAMES = ("east", "north", "west")
 
 App = Callable[[Message, Context], Message]
 
@@ -52,3 +56,14 @@ class World:
         start = start or begin(self.worker.initial.weights)
         aggregation = aggregation or local_aggregation_of(self.settings)
         yield from rounds(grid, strategy, start, self.settings, self.folder, aggregation)
+
+
+def nan(reply: Message) -> Message:
+    values = reply.content.array_records[PARAMETERS][PARAMETERS].numpy().copy()
+    values[3] = np.nan
+    reply.content[PARAMETERS] = vector(values, PARAMETERS)
+    return reply
+
+
+def crashing(reply: Message) -> Message:
+    raise RuntimeError("the photograph of patient 7 is broken")
