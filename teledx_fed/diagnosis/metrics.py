@@ -44,8 +44,8 @@ class RequestMetrics:
     def count(self, method: str, path: str, status: int, seconds: float) -> None:
         self._seconds.labels(method, path, f"{status // 100}xx").observe(seconds)
 
-    def count_refused(self, way: str) -> None:
-        self._refused.labels(way).inc()
+    def count_refused(self, source: str) -> None:
+        self._refused.labels(source).inc()
 
     def metrics(self) -> bytes:
         return generate_latest(self._registry)
@@ -101,7 +101,7 @@ def _counts(census: Census) -> Iterator[Metric]:
         ("standing", "suggestion"),
         readings.items(),
     )
-    refused = [((way,), count) for way, count in census.refused.items()]
+    refused = [((source,), count) for source, count in census.refused.items()]
     yield _gauges("refusals_open", "Refused photographs that nobody has marked as dealt with", ("way",), refused)
     yield _gauge("uploads_open", "Uploads in progress, which are not part of a study yet", census.uploads)
 

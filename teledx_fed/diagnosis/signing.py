@@ -24,8 +24,8 @@ def status(
     A report of a demonstration, or of a study with a photograph added after the reading, is preliminary.
     """
     for item in filter(None, (*earlier, reading)):
-        own = item.study == study.id
-        must(own, "reading", f"be of study {study.id}", item.study, "Use a reading of this study.", DataError)
+        is_of_study = item.study == study.id
+        must(is_of_study, "reading", f"be of study {study.id}", item.study, "Use a reading of this study.", DataError)
         zoned = item.time.utcoffset() is not None
         must(zoned, "reading.time", "have a time zone", item.time, "Store it in UTC.", DataError)
     if reading is None or diagnosis.demonstration or came_after(study, reading):

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from teledx_fed.core.errors import DataError, RefusedError
 from teledx_fed.store.database import Database, insert_once
-from teledx_fed.store.rows import unknown
+from teledx_fed.store.rows import existing
 from teledx_fed.store.tables import DeviceRow, LinkRow, SessionRow, UserRow
 from teledx_fed.store.values import Device, Link, LoggedIn, Role, User, check_text
 
@@ -109,8 +109,7 @@ class Access:
 
     def revoke_device(self, name: str) -> None:
         with self._database.writing() as session:
-            if (row := session.get(DeviceRow, name)) is None:
-                raise unknown("device", name)
+            row = existing(session, DeviceRow, "device", name)
             row.revoked = row.revoked or self._clock()
 
     def add_link(self, label: str, lifetime: timedelta, patient: str | None = None) -> tuple[str, Link]:
@@ -147,9 +146,7 @@ class Access:
 
     def revoke_link(self, id: str) -> None:
         with self._database.writing() as session:
-            if (row := session.get(LinkRow, id)) is None:
-                raise unknown("link", id)
-            row.expires = self._clock()
+            existing(session, LinkRow, "link", id).expires = self._clock()
 
     def _open(self) -> tuple[ColumnElement[bool], ...]:
         return LinkRow.used.is_(None), LinkRow.expires > self._clock()
@@ -161,9 +158,7 @@ def _with_token(session: Session, table: type[TokenRow], token: str) -> TokenRow
 
 
 def _user_row(session: Session, name: str) -> UserRow:
-    if (row := session.get(UserRow, name)) is None:
-        raise unknown("user", name)
-    return row
+    return existing(session, UserRow, "user", name)
 
 
 def _end_sessions(session: Session, name: str) -> None:

@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import select
 
 from teledx_fed.store.database import Database, insert_once
-from teledx_fed.store.rows import unknown
+from teledx_fed.store.rows import existing
 from teledx_fed.store.tables import RefusalRow
 from teledx_fed.store.values import StoredRefusal, check_text
 
@@ -40,6 +40,5 @@ class Refusals:
 
     def settle(self, id: str, user: str) -> None:
         with self._database.writing() as session:
-            if (row := session.get(RefusalRow, id)) is None:
-                raise unknown("refusal", id)
+            row = existing(session, RefusalRow, "refusal", id)
             row.settled, row.settled_by = self._clock(), user

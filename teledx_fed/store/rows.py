@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from pydantic import TypeAdapter
 from sqlalchemy import func, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import DeclarativeBase, Session
 
 from teledx_fed.core.clinical import Diagnosis, Fault, Gap, PatientRecord, Reading, Study, StudyImage
 from teledx_fed.core.errors import DataError, IntegrityError
@@ -21,6 +21,7 @@ FAULTS = TypeAdapter(tuple[Fault, ...])
 DOUBTS = TypeAdapter(tuple[Gap, ...])
 
 Value = TypeVar("Value")
+Row = TypeVar("Row", bound=DeclarativeBase)
 
 
 def digest_of(text: str) -> str:
@@ -51,11 +52,15 @@ def unknown(what: str, name: str) -> DataError:
     return DataError(f"{what} must be one that is stored, got {name!r}. Choose one from the list.")
 
 
-def study_row(session: Session, study: str, lock: bool = False) -> StudyRow:
-    """Return a study's row; with `lock`, other transactions cannot change or delete it before this one ends."""
-    if (row := session.get(StudyRow, study, with_for_update=lock)) is None:
-        raise unknown("study", study)
+def existing(session: Session, table: type[Row], what: str, key: str, lock: bool = False) -> Row:
+    """Return a row; with `lock`, other transactions cannot change or delete it before this one ends."""
+    if (row := session.get(table, key, with_for_update=lock)) is None:
+        raise unknown(what, key)
     return row
+
+
+def study_row(session: Session, study: str, lock: bool = False) -> StudyRow:
+    return existing(session, StudyRow, "study", study, lock)
 
 
 def next_number(session: Session, row: type[SuggestionRow | ReadingRow | ViewRow], study: str) -> int:

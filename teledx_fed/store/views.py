@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import select
 
 from teledx_fed.store.database import Database
-from teledx_fed.store.rows import next_number, study_row, unknown
+from teledx_fed.store.rows import existing, next_number, study_row
 from teledx_fed.store.tables import UserRow, ViewRow
 from teledx_fed.store.values import LoggedView, check_text
 
@@ -24,8 +24,7 @@ class Views:
         time = self._clock()
         with self._database.writing() as session:
             study_row(session, study, lock=True)
-            if session.get(UserRow, user) is None:
-                raise unknown("user", user)
+            existing(session, UserRow, "user", user)
             recent = (ViewRow.study == study, ViewRow.user == user, ViewRow.time > time - SAME_VIEW)
             covering = select(ViewRow.number).where(*recent, ViewRow.what.in_(covered_by)).limit(1)
             if session.scalars(covering).first() is None:

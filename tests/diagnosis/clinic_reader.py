@@ -57,7 +57,7 @@ class Reader:
     def read(self, study: str, sign: str = "no", **choices: str) -> httpx.Response:
         return self.post(f"/studies/{study}/reading", **{"version": self.version(study), "sign": sign} | choices)
 
-    def confirm(self, study: str, asked: httpx.Response) -> httpx.Response:
+    def confirm(self, study: str, confirmation: httpx.Response) -> httpx.Response:
         """Press `Sign` on the confirmation page."""
-        fields = {name: unescape(value) for name, value in FIELD.findall(asked.text.partition("<main>")[2])}
+        fields = {name: unescape(value) for name, value in FIELD.findall(confirmation.text.partition("<main>")[2])}
         return self.client.post(f"/studies/{study}/reading", data={**fields, "sign": "yes"})

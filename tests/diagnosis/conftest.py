@@ -76,8 +76,8 @@ class Photographs:
     def upload(self) -> tuple[PhotographUpload, ...]:
         return PhotographUpload(self.right, Eye.RIGHT), PhotographUpload(self.left, Eye.LEFT)
 
-    def submitted(self, key: str = "key", **told: object) -> StudyUpload:
-        return StudyUpload(key, "device/camera", self.upload(), **told)  # type: ignore[arg-type]
+    def submitted(self, key: str = "key", **details: object) -> StudyUpload:
+        return StudyUpload(key, "device/camera", self.upload(), **details)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="session")

@@ -45,11 +45,11 @@ def form(photographs: dict[Eye, bytes]) -> BodySubmitStudy:
 
 def upload(client: AuthenticatedClient, content: bytes) -> str:
     """Upload a file in two parts; return the upload's id."""
-    begun = begin_upload.sync(client=client, body=Announced(length=len(content)))
+    announced = begin_upload.sync(client=client, body=Announced(length=len(content)))
     for piece in (content[:1000], content[1000:]):
-        offset = upload_progress.sync(begun.id, client=client).offset
-        continue_upload.sync(begun.id, client=client, body=File(io.BytesIO(piece)), upload_offset=offset)
-    return str(begun.id)
+        offset = upload_progress.sync(announced.id, client=client).offset
+        continue_upload.sync(announced.id, client=client, body=File(io.BytesIO(piece)), upload_offset=offset)
+    return str(announced.id)
 
 
 def bundle(photographs: dict[Eye, bytes]) -> Bundle:

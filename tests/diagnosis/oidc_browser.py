@@ -31,8 +31,8 @@ class Browser:
         return self.client.get("/").status_code == 200
 
 
-def assert_refused(browser: Browser, response: httpx.Response, status: int, told: str) -> None:
-    assert (response.status_code, told in response.text) == (status, True), response.text
+def assert_refused(browser: Browser, response: httpx.Response, status: int, message: str) -> None:
+    assert (response.status_code, message in response.text) == (status, True), response.text
     assert 'role="alert"' in response.text
     assert COOKIE not in browser.client.cookies
     assert not browser.inside

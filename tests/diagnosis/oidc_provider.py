@@ -53,25 +53,25 @@ class LocalProvider:
         public = KeySet([self.key]).as_dict(private=False)
         return {"keys": [*public["keys"], *self.published]}
 
-    def authorize(self, asked: dict[str, str]) -> str:
+    def authorize(self, request: dict[str, str]) -> str:
         """Return the callback address for the browser."""
-        assert (asked["response_type"], asked["client_id"], asked["tenant"]) == ("code", CLIENT, "1")
-        assert asked["code_challenge_method"] == "S256"
-        assert "openid" in asked["scope"].split()
+        assert (request["response_type"], request["client_id"], request["tenant"]) == ("code", CLIENT, "1")
+        assert request["code_challenge_method"] == "S256"
+        assert "openid" in request["scope"].split()
         code = secrets.token_urlsafe()
-        self._codes[code] = asked
+        self._codes[code] = request
         answer = {"error": self.error} if self.error else {"code": code}
-        return f"{asked['redirect_uri']}?{urlencode({**answer, 'state': asked['state']})}"
+        return f"{request['redirect_uri']}?{urlencode({**answer, 'state': request['state']})}"
 
     def token(self, form: dict[str, str], basic: str) -> dict[str, object] | None:
         """Return tokens, or None for a wrong secret, verifier or callback, or a used code."""
-        asked = self._codes.pop(form["code"], {})
+        request = self._codes.pop(form["code"], {})
         digest = hashlib.sha256(form["code_verifier"].encode()).digest()
         challenge = base64.urlsafe_b64encode(digest).decode().rstrip("=")
-        proven = asked.get("code_challenge") == challenge and asked["redirect_uri"] == form["redirect_uri"]
+        proven = request.get("code_challenge") == challenge and request["redirect_uri"] == form["redirect_uri"]
         if not (proven and self._is_client(form, basic)):
             return None
-        token = self._id_token(asked["nonce"])
+        token = self._id_token(request["nonce"])
         self.told += [str(token), form["code"], form["code_verifier"]]
         return {"id_token": token, "access_token": "opens-nothing", "token_type": "Bearer"}
 
@@ -100,8 +100,8 @@ def served(provider: LocalProvider) -> Iterator[LocalProvider]:
                 else:
                     self._answer(302, "", back)
             else:
-                known = {"/.well-known/openid-configuration": provider.discovery, "/keys": provider.keys}
-                self._answer(200, known[url.path]())
+                pages = {"/.well-known/openid-configuration": provider.discovery, "/keys": provider.keys}
+                self._answer(200, pages[url.path]())
 
         def do_POST(self) -> None:
             form = dict(parse_qsl(self.rfile.read(int(self.headers["Content-Length"])).decode()))
@@ -118,7 +118,7 @@ def served(provider: LocalProvider) -> Iterator[LocalProvider]:
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, *told: object) -> None:
+        def log_message(self, *parts: object) -> None:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:

@@ -161,8 +161,8 @@ def test_a_link_cannot_be_valid_forever(chief: Person) -> None:
 def test_only_administrators_see_who_opened_a_study(chief: Person, anna: Person, clinic: Clinic, photographs) -> None:
     study = clinic.receive(photographs.submitted()).study.id
     assert "Who opened" not in anna.get(f"/studies/{study}").text
-    seen = chief.get(f"/studies/{study}").text.partition("Who opened this study")[2]
-    assert ("anna: page" in seen, "chief: page" in seen) == (True, True)
+    list_of_views = chief.get(f"/studies/{study}").text.partition("Who opened this study")[2]
+    assert ("anna: page" in list_of_views, "chief: page" in list_of_views) == (True, True)
 
 
 def test_an_error_page_links_to_the_studies(chief: Person, clinic: Clinic) -> None:

@@ -47,9 +47,9 @@ WEB_PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 
 
 def tool(name: str) -> str:
-    if (found := shutil.which(name) or shutil.which(f"/usr/sbin/{name}")) is None:
+    if (path := shutil.which(name) or shutil.which(f"/usr/sbin/{name}")) is None:
         pytest.skip(f"{name} is not installed")
-    return found
+    return path
 
 
 def run(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -77,9 +77,9 @@ def sign(clinic: Clinic) -> str:
     clinic.store.access.add_user("anna", Role.READER, None)
     stored = the_study(clinic)
     eyes = tuple(EyeReading(each, True, 1) for each in {image.eye for image in stored.images})
-    seen = tuple(image.digest for image in stored.images)
+    photographs = tuple(image.digest for image in stored.images)
     now = datetime.now(UTC)
-    reading = Reading(stored.study.id, "anna", now, eyes, Action.RESCREEN, None, False, "", "", seen)
+    reading = Reading(stored.study.id, "anna", now, eyes, Action.RESCREEN, None, False, "", "", photographs)
     clinic.store.add_reading(reading, sign=True)
     return stored.study.id
 
@@ -93,11 +93,13 @@ COMPRESSIONS = {
 }
 
 
-@pytest.mark.parametrize("way", COMPRESSIONS)
-def test_storescu_sends_each_eye_by_itself(way: str, port: int, clinic: Clinic, gathering, eyes, tmp_path) -> None:
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+def test_storescu_sends_each_eye_by_itself(
+    compression: str, port: int, clinic: Clinic, gathering, eyes, tmp_path
+) -> None:
     here = ("-aet", "CAMERA", "-aec", "TELEDX", "127.0.0.1", port)
     assert run("echoscu", *here).returncode == 0
-    compress, proposing = COMPRESSIONS[way]
+    compress, proposing = COMPRESSIONS[compression]
     for file in eyes:
         sent = file
         if compress is not None:
@@ -173,9 +175,9 @@ def orthanc(tmp_path: Path, port: int) -> Iterator[Orthanc]:
     archive.process.wait(30)
 
 
-@pytest.mark.parametrize("way", ["C-STORE", "STOW-RS"])
+@pytest.mark.parametrize("protocol", ["C-STORE", "STOW-RS"])
 def test_orthanc_sends_both_eyes_and_files_the_report_beside_them(
-    way: str, orthanc: Orthanc, clinic: Clinic, gathering: Gathering, eyes: tuple[Path, Path]
+    protocol: str, orthanc: Orthanc, clinic: Clinic, gathering: Gathering, eyes: tuple[Path, Path]
 ) -> None:
     for file in eyes:
         stored = orthanc.client.post("/instances", content=file.read_bytes()).json()
@@ -187,7 +189,7 @@ def test_orthanc_sends_both_eyes_and_files_the_report_beside_them(
         "C-STORE": ArchiveSettings("ORTHANC", "127.0.0.1", orthanc.dicom),
         "STOW-RS": ArchiveSettings(address=f"http://127.0.0.1:{orthanc.http}/dicom-web"),
     }
-    sent = [send(latest(clinic, study), ways[way]) for _ in range(2)]
+    sent = [send(latest(clinic, study), ways[protocol]) for _ in range(2)]
     assert sent[0].instance == sent[1].instance, "sent again, it is the same object"
     (one,) = orthanc.client.get("/studies").json()
     assert one == orthanc.client.post("/tools/lookup", content=STUDY).json()[0]["ID"]
@@ -235,9 +237,9 @@ def test_storescp_accepts_the_report_and_dciodvfy_finds_no_error(clinic, gatheri
     (file,) = folder.iterdir()
     report = dcmread(file)
     assert (report.PatientID, report.StudyInstanceUID) == ("MRN 7", STUDY)
-    told = run("dciodvfy", file)
-    assert "EncapsulatedPDF" in told.stderr
-    assert [line for line in (told.stdout + told.stderr).splitlines() if line.startswith("Error")] == []
+    output = run("dciodvfy", file)
+    assert "EncapsulatedPDF" in output.stderr
+    assert [line for line in (output.stdout + output.stderr).splitlines() if line.startswith("Error")] == []
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # pynetdicom leaves a socket open

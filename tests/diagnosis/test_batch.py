@@ -65,9 +65,9 @@ def test_a_batch_has_a_row_for_each_file_and_three_files_for_each_study(
         f"{study}{suffix}" for study in studies for suffix in (".json", ".fhir.json", ".pdf")
     }
     for study in studies:
-        told = json.loads((out / f"{study}.json").read_text())
-        assert told["note"] == SUGGESTION
-        assert told["model"] == bundle.digest
+        diagnosis = json.loads((out / f"{study}.json").read_text())
+        assert diagnosis["note"] == SUGGESTION
+        assert diagnosis["model"] == bundle.digest
         for page in PdfReader(out / f"{study}.pdf").pages:
             assert SUGGESTION in page.extract_text()
         for suffix in (".json", ".fhir.json", ".pdf"):
@@ -91,8 +91,8 @@ def test_an_unclear_eye_is_unknown_and_every_output_states_why(
     (one,) = batch(tmp_path / "out", bundle_folder, folder)
     assert one["eye"] == "unknown"
     assert "eye_name_unclear" in one["reasons"].split()
-    told = json.loads((tmp_path / "out" / f"{one['study']}.json").read_text())
-    assert told["eyes"][0]["reasons"][0] == "eye_name_unclear"
+    diagnosis = json.loads((tmp_path / "out" / f"{one['study']}.json").read_text())
+    assert diagnosis["eyes"][0]["reasons"][0] == "eye_name_unclear"
     for written in (tmp_path / "out" / f"{one['study']}.fhir.json", tmp_path / "out" / f"{one['study']}.pdf"):
         pages = PdfReader(written).pages if written.suffix == ".pdf" else ()
         text = "".join(page.extract_text() for page in pages) or written.read_text()
@@ -115,7 +115,7 @@ def test_a_photograph_of_too_many_pixels_has_a_row_with_the_limit(tmp_path: Path
     pixels = zlib.compress(bytes(9440 * (1 + 9440 // 8)))
     chunks = [(b"IHDR", struct.pack(">IIBBBBB", 9440, 9440, 1, 0, 0, 0, 0)), (b"IDAT", pixels), (b"IEND", b"")]
     parts = (
-        struct.pack(">I", len(told)) + kind + told + struct.pack(">I", zlib.crc32(kind + told)) for kind, told in chunks
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
     )
     (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
     assert (tmp_path / "bomb.png").stat().st_size < 20_000
@@ -138,8 +138,8 @@ def test_one_photograph_under_two_studies_keeps_both_reports_and_says_so(
         assert one["collision"] == f"the same photograph as file 1 of study {other['study']}"
         assert "photograph_shared" in one["reasons"].split()
         assert one["action"] in ("human_read", "retake", "refer", "urgent")
-        told = json.loads((out / f"{one['study']}.json").read_text())
-        assert ("pregnancy" in told["reasons"]) == one["file"].endswith("b.png")
+        diagnosis = json.loads((out / f"{one['study']}.json").read_text())
+        assert ("pregnancy" in diagnosis["reasons"]) == one["file"].endswith("b.png")
         assert (out / f"{one['study']}.pdf").exists()
     assert [line.removeprefix(str(tmp_path)) for line in reporter.messages] == [
         f"/a.png of study A: the same photograph as {tmp_path}/b.png of study B",

@@ -127,7 +127,7 @@ def test_metrics_of_a_day_have_no_names(clinic: Clinic, photographs) -> None:
     reader.confirm(study, reader.read(study, "yes", **READING))
     answer = TestClient(reader.client.app, base_url="http://127.0.0.1", client=("127.0.0.1", 1)).get("/metrics")
     assert answer.headers["content-type"].startswith("text/plain; version=")
-    found, path = samples(answer.text), "http_request_duration_seconds_count"
+    values, path = samples(answer.text), "http_request_duration_seconds_count"
     assert {
         "studies signed device": 1,
         "studies diagnosed device": 1,
@@ -139,11 +139,11 @@ def test_metrics_of_a_day_have_no_names(clinic: Clinic, photographs) -> None:
         f"{path} GET /link/{{token}} 2xx": 1,
         f"{path} POST /studies/{{study}}/reading 3xx": 1,
         f"{path} none none 4xx": 1,
-    }.items() <= found.items()
-    assert sum(value for name, value in found.items() if name.startswith("suggestions ")) == 2
-    assert sum(value for name, value in found.items() if name.startswith("studies_waiting ")) == 1
-    assert 0 < found["oldest_waiting_seconds"] < 600
-    assert abs(found["last_backup_timestamp_seconds"] - datetime.now(UTC).timestamp()) < 600
+    }.items() <= values.items()
+    assert sum(value for name, value in values.items() if name.startswith("suggestions ")) == 2
+    assert sum(value for name, value in values.items() if name.startswith("studies_waiting ")) == 1
+    assert 0 < values["oldest_waiting_seconds"] < 600
+    assert abs(values["last_backup_timestamp_seconds"] - datetime.now(UTC).timestamp()) < 600
     for secret in ("4711", "anna", study, token, link.id, "camera", "sea", clinic.patients.pseudonym_of("4711")):
         assert secret not in answer.text, secret
 
@@ -161,8 +161,8 @@ def test_unknown_paths_and_methods_add_no_metrics(clinic: Clinic) -> None:
 
 
 def rules() -> str:
-    (found,) = re.findall(r"```yaml\n(groups:\n.*?)```", DOCS.read_text(), re.DOTALL)
-    return str(found)
+    (text,) = re.findall(r"```yaml\n(groups:\n.*?)```", DOCS.read_text(), re.DOTALL)
+    return str(text)
 
 
 def test_the_metrics_named_in_the_guide_exist(clinic: Clinic) -> None:
@@ -226,7 +226,7 @@ def until_answered(port: int, query: str) -> list[dict[str, Any]]:
             answer = httpx.get(f"http://127.0.0.1:{port}/api/v1/query", params={"query": query}).json()
         except (httpx.TransportError, ValueError):
             answer = {"data": {"result": []}}
-        if found := answer["data"]["result"]:
-            return list(found)
+        if result := answer["data"]["result"]:
+            return list(result)
         time.sleep(0.2)
     raise AssertionError(f"{query} has no answer")

@@ -33,8 +33,8 @@ def test_a_contradicting_file_name_is_reported_to_device_and_reader(clinic: Clin
     headers = camera.headers | {"Idempotency-Key": "1"}
     images = [("images", ("12_OD.png", photographs.left)), ("images", ("left_Smith_R.png", photographs.right))]
     answer = camera.client.post("/api/v1/studies", headers=headers, data={"eyes": ["left", "unknown"]}, files=images)
-    told = [(image["eye"], image["doubts"]) for image in answer.json()["photographs"]]
-    assert told == [("left", ["eye_name_other"]), ("unknown", ["eye_name_unclear"])]
+    doubts = [(image["eye"], image["doubts"]) for image in answer.json()["photographs"]]
+    assert doubts == [("left", ["eye_name_other"]), ("unknown", ["eye_name_unclear"])]
     page = reader.client.get(f"/studies/{answer.json()['id']}").text
     assert "The name of the file names the other eye." in page
     assert "A letter in the name of the file may mean an eye, a grade or an initial." in page
@@ -57,12 +57,16 @@ def test_the_openapi_description_states_authorization_binary_bodies_and_response
     described = visitor.get("/api/v1/openapi.json").json()
     schemes, schemas = described["components"]["securitySchemes"], described["components"]["schemas"]
     assert (schemes["device"]["type"], schemes["device"]["scheme"]) == ("http", "bearer")
-    operations = {f"{verb} {path}": told for path, verbs in described["paths"].items() for verb, told in verbs.items()}
-    for operation, told in operations.items():
-        assert told["security"] == [{"device": []}], operation
-        assert "authorization" not in [each["name"] for each in told.get("parameters", ())]
-        assert {"400", "401", "422"} <= set(told["responses"]), operation
-        for status, answer in told["responses"].items():
+    operations = {
+        f"{verb} {path}": description
+        for path, verbs in described["paths"].items()
+        for verb, description in verbs.items()
+    }
+    for operation, description in operations.items():
+        assert description["security"] == [{"device": []}], operation
+        assert "authorization" not in [each["name"] for each in description.get("parameters", ())]
+        assert {"400", "401", "422"} <= set(description["responses"]), operation
+        for status, answer in description["responses"].items():
             fhir = "/fhir/" in operation and status >= "400"
             kinds = [] if status == "204" else ["application/fhir+json" if fhir else "application/json"]
             assert list(answer.get("content", {})) == kinds, (operation, status)
@@ -84,7 +88,7 @@ def test_a_revoked_or_guessed_token_is_refused(clinic: Clinic, photographs) -> N
 
 
 @pytest.mark.parametrize(
-    ("data", "told"),
+    ("data", "message"),
     [
         ({"eyes": ["right"]}, "eyes and fields must be one for each photograph"),
         ({"record": '{"age": "old"}'}, "record.age"),
@@ -92,10 +96,10 @@ def test_a_revoked_or_guessed_token_is_refused(clinic: Clinic, photographs) -> N
         ({"eyes": ["right", "middle"]}, "eyes"),
     ],
 )
-def test_an_invalid_request_is_named(clinic: Clinic, photographs, data, told) -> None:
+def test_an_invalid_request_is_named(clinic: Clinic, photographs, data, message) -> None:
     response = Camera(clinic, "one").submit(photographs, **data)
     assert response.status_code == 422
-    assert told in response.text
+    assert message in response.text
 
 
 def test_requests_that_fit_the_description_may_still_be_refused(clinic: Clinic, photographs) -> None:
@@ -104,8 +108,8 @@ def test_requests_that_fit_the_description_may_still_be_refused(clinic: Clinic, 
 
     def sent(images: list[object], key: str = "1", **data: object) -> tuple[int, str]:
         headers = camera.headers | {"Idempotency-Key": key}
-        told = {"eyes": ["right"] * len(images), **data}
-        response = camera.client.post("/api/v1/studies", headers=headers, data=told, files=images)
+        fields = {"eyes": ["right"] * len(images), **data}
+        response = camera.client.post("/api/v1/studies", headers=headers, data=fields, files=images)
         return response.status_code, str(response.json().get("detail"))
 
     assert sent([right])[0] == 201

@@ -113,7 +113,7 @@ def test_from_log_in_to_a_signed_report(browser: Chrome, address: str, clinic: C
     assert [picture.get_property("naturalWidth") > 0 for picture in pictures] == [True, True]
     right, left = (picture.rect["x"] for picture in pictures)
     assert right < left
-    heat, slider = (browser.find_element(By.CSS_SELECTOR, found) for found in (".heat", "[data-opacity]"))
+    heat, slider = (browser.find_element(By.CSS_SELECTOR, selector) for selector in (".heat", "[data-opacity]"))
     assert not heat.is_displayed()
     browser.execute_script("arguments[0].value = 60; arguments[0].dispatchEvent(new Event('input'))", slider)
     assert heat.is_displayed()
@@ -278,5 +278,7 @@ def test_on_a_tablet_nothing_is_cut_off(browser: Chrome, address: str, tmp_path,
 
 def barriers(browser: Chrome, axe: str) -> dict[str, str]:
     browser.execute_script(axe)
-    found = browser.execute_async_script("axe.run().then((found) => arguments[0](JSON.stringify(found.violations)))")
-    return {one["id"]: one["nodes"][0]["html"] for one in json.loads(found)}
+    violations = browser.execute_async_script(
+        "axe.run().then((found) => arguments[0](JSON.stringify(found.violations)))"
+    )
+    return {one["id"]: one["nodes"][0]["html"] for one in json.loads(violations)}

@@ -105,8 +105,8 @@ def test_other_machines_are_served_with_tls_alone() -> None:
 
 def test_an_upload_on_the_page_becomes_a_study(reader: Reader, clinic: Clinic, photographs) -> None:
     files = [("right", ("a", photographs.right)), ("files", ("a_OS.png", photographs.left))]
-    told = {"patient": "4711", "age": "61", "diabetes": "type_2", "pregnant": "no", "treated": ""}
-    response = reader.client.post("/upload", data={"csrf": reader.csrf, "key": "1", **told}, files=files)
+    record = {"patient": "4711", "age": "61", "diabetes": "type_2", "pregnant": "no", "treated": ""}
+    response = reader.client.post("/upload", data={"csrf": reader.csrf, "key": "1", **record}, files=files)
     (entry,) = clinic.store.worklist()
     assert response.headers["location"] == f"/studies/{entry.id}"
     study = clinic.store.study(entry.id).study
@@ -167,9 +167,9 @@ def test_a_signed_report_is_final_and_one_signed_after_it_amended(reader: Reader
         return str(report["status"])
 
     assert status() == "preliminary"
-    asked = reader.read(study, "yes", **READING)
+    confirmation = reader.read(study, "yes", **READING)
     assert status() == "preliminary"
-    reader.confirm(study, asked)
+    reader.confirm(study, confirmation)
     assert status() == "final"
     reader.confirm(study, reader.read(study, "yes", **{**READING, "left_grade": "1"}))
     assert status() == "amended"

@@ -41,16 +41,16 @@ def test_no_map_does_better_and_its_opposite_does_worst(seed: int) -> None:
 
 
 def test_deleting_and_inserting_begin_and_end_with_the_whole_disc() -> None:
-    seen: list[NDArray[np.uint8]] = []
+    scored: list[NDArray[np.uint8]] = []
 
     def score(images: NDArray[np.uint8]) -> NDArray[np.float64]:
-        seen.append(images)
+        scored.append(images)
         return np.zeros(len(images))
 
     inside = INSIDE.copy()
     inside[0] = False
     deletion(score, SHOWN, EMPTIED, drawn(0), inside, steps=7)
-    (curve,) = seen
+    (curve,) = scored
     np.testing.assert_array_equal(curve[0], SHOWN)
     np.testing.assert_array_equal(curve[-1][inside], EMPTIED[inside])
     np.testing.assert_array_equal(curve[:, ~inside], np.broadcast_to(SHOWN[~inside], (8, SIDE, 3)))

@@ -43,9 +43,9 @@ def resources(made: dict[str, Any], kind: str) -> list[dict[str, Any]]:
 
 def references(node: object) -> list[str]:
     if isinstance(node, dict):
-        own = [str(node["reference"])] if "reference" in node else []
-        return own + [found for value in node.values() for found in references(value)]
-    return [found for value in node for found in references(value)] if isinstance(node, list) else []
+        here = [str(node["reference"])] if "reference" in node else []
+        return here + [reference for value in node.values() for reference in references(value)]
+    return [reference for value in node for reference in references(value)] if isinstance(node, list) else []
 
 
 @given(studies, diagnoses, st.none() | readings)
@@ -78,9 +78,9 @@ READING = Reading(
 
 def codings(node: object) -> list[dict[str, Any]]:
     if isinstance(node, dict):
-        own = [node] if {"system", "code"} <= set(node) and "value" not in node else []
-        return own + [found for value in node.values() for found in codings(value)]
-    return [found for value in node for found in codings(value)] if isinstance(node, list) else []
+        here = [node] if {"system", "code"} <= set(node) and "value" not in node else []
+        return here + [coding for value in node.values() for coding in codings(value)]
+    return [coding for value in node for coding in codings(value)] if isinstance(node, list) else []
 
 
 def test_every_code_has_its_display_and_every_identifier_its_system() -> None:
@@ -157,9 +157,9 @@ def test_a_fhir_server_accepts_the_transaction_and_updates_its_resources(tmp_pat
     run = ["node", "fhir_server.mjs", *written_bundles(tmp_path)]
     done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
-    told = json.loads(done.stdout)
-    assert [set(statuses) for statuses in told["statuses"]] == [{"201"}, {"200", "201"}]
-    assert told["kinds"] == {
+    output = json.loads(done.stdout)
+    assert [set(statuses) for statuses in output["statuses"]] == [{"201"}, {"200", "201"}]
+    assert output["kinds"] == {
         "Patient": 1,
         "DiagnosticReport": 1,
         "ImagingStudy": 1,
@@ -167,9 +167,9 @@ def test_a_fhir_server_accepts_the_transaction_and_updates_its_resources(tmp_pat
         "Observation": 4,
         "Provenance": 3,
     }
-    assert told["report"]["status"] == "final"
-    found = [reference for reference in references(told["report"]) if not reference.startswith("urn:")]
-    assert len(found) == len(references(told["report"])) == 4
+    assert output["report"]["status"] == "final"
+    resolved = [reference for reference in references(output["report"]) if not reference.startswith("urn:")]
+    assert len(resolved) == len(references(output["report"])) == 4
 
 
 @pytest.mark.slow

@@ -27,8 +27,8 @@ class Portal:
 
     def send(self, content: Resource | bytes, key: str = "1", **headers: str) -> httpx.Response:
         sent = content if isinstance(content, bytes) else json.dumps(content).encode()
-        told = {"Authorization": f"Bearer {self.token}", "Idempotency-Key": key, **headers}
-        return self.client.post("/api/v1/fhir/studies", content=sent, headers=told)
+        all_headers = {"Authorization": f"Bearer {self.token}", "Idempotency-Key": key, **headers}
+        return self.client.post("/api/v1/fhir/studies", content=sent, headers=all_headers)
 
 
 @pytest.fixture

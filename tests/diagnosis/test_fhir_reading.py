@@ -18,7 +18,7 @@ from teledx_fed.diagnosis.referral import ReferralSettings
 TODAY = date(2026, 11, 26)
 
 
-def told(*resources: Resource) -> Any:
+def read_bundle(*resources: Resource) -> Any:
     return read(json.dumps(bundle(*resources)).encode(), TODAY)
 
 
@@ -38,28 +38,28 @@ UNREAD = [
 
 @pytest.mark.parametrize(("resource", "what", "matters"), UNREAD)
 def test_unread_resources_are_listed_and_a_clinician_reads_studies_with_relevant_ones(resource, what, matters) -> None:
-    found = told(FINE, HBA1C, resource)
-    one = found.ignored[-1]
+    content = read_bundle(FINE, HBA1C, resource)
+    one = content.ignored[-1]
     assert (one.path, one.matters) == ("Bundle.entry[2].resource", matters)
     assert one.what.startswith(what)
     assert "Doe" not in one.what
-    assert (OutOfScope.NOT_UNDERSTOOD in ReferralSettings().outside(found.record)) == matters
-    assert found.record.treated is True, "the procedure is still read"
+    assert (OutOfScope.NOT_UNDERSTOOD in ReferralSettings().outside(content.record)) == matters
+    assert content.record.treated is True, "the procedure is still read"
 
 
 def test_the_medical_record_number_is_used_among_several_numbers() -> None:
     kind = concept("MR", "http://terminology.hl7.org/CodeSystem/v2-0203")
     several = [{"value": "passport"}, {"value": "4711", "type": kind}]
-    assert told({"resourceType": "Patient", "identifier": several}).patient == "4711"
+    assert read_bundle({"resourceType": "Patient", "identifier": several}).patient == "4711"
 
 
 def test_two_patients_and_contradicting_facts_are_refused() -> None:
     with pytest.raises(NotUnderstood, match="one patient"):
-        told({"resourceType": "Patient"}, {"resourceType": "Patient"})
+        read_bundle({"resourceType": "Patient"}, {"resourceType": "Patient"})
     with pytest.raises(NotUnderstood, match="one patient"):
-        told({**FINE, "subject": {"reference": "Patient/1"}}, {**FINE, "subject": {"reference": "Patient/2"}})
+        read_bundle({**FINE, "subject": {"reference": "Patient/1"}}, {**FINE, "subject": {"reference": "Patient/2"}})
     with pytest.raises(NotUnderstood, match=r"entry\[1\].*pregnant"):
-        told(condition("77386006"), condition("77386006", "refuted"))
+        read_bundle(condition("77386006"), condition("77386006", "refuted"))
 
 
 @pytest.mark.parametrize(
@@ -71,44 +71,44 @@ def test_two_patients_and_contradicting_facts_are_refused() -> None:
     ],
 )
 def test_an_element_that_changes_the_meaning_of_others_is_never_ignored(changed: Resource) -> None:
-    found = told({**condition("44054006"), **changed})
-    assert found.record.diabetes is None
-    assert OutOfScope.NOT_UNDERSTOOD in ReferralSettings().outside(found.record)
+    content = read_bundle({**condition("44054006"), **changed})
+    assert content.record.diabetes is None
+    assert OutOfScope.NOT_UNDERSTOOD in ReferralSettings().outside(content.record)
     for kind in ({"resourceType": "Patient"}, media(b"", "24028007")):
         with pytest.raises(NotUnderstood, match=r"entry\[0\].resource must have no"):
-            told({**kind, **changed})
+            read_bundle({**kind, **changed})
 
 
 def test_a_photograph_that_was_entered_in_error_is_left_out() -> None:
-    found = told(media(b"1", "24028007"), {**media(b"2", "7771000"), "status": "entered-in-error"})
-    assert [one.content.data for one in found.photographs] == [b"1"]
-    assert [(one.path, one.matters) for one in found.ignored] == [("Bundle.entry[1].resource", False)]
+    content = read_bundle(media(b"1", "24028007"), {**media(b"2", "7771000"), "status": "entered-in-error"})
+    assert [one.content.data for one in content.photographs] == [b"1"]
+    assert [(one.path, one.matters) for one in content.ignored] == [("Bundle.entry[1].resource", False)]
 
 
 def test_a_photograph_of_both_eyes_has_an_unknown_eye() -> None:
     sides = {"coding": [*concept("24028007")["coding"], *concept("7771000")["coding"]]}
-    (photograph,) = told({**media(b"1", ""), "bodySite": sides}).photographs
+    (photograph,) = read_bundle({**media(b"1", ""), "bodySite": sides}).photographs
     assert photograph.eye is Eye.UNKNOWN
 
 
 @pytest.mark.parametrize("day", ["2024-13-45", "2024-01-01T::Z", "2024-02-30T10:00:00Z"])
 def test_an_invalid_date_is_refused_with_its_path(day: str) -> None:
     with pytest.raises(NotUnderstood, match=r"entry\[1\].resource.createdDateTime"):
-        told({"resourceType": "Patient", "birthDate": "1960"}, media(b"1", "24028007", createdDateTime=day))
+        read_bundle({"resourceType": "Patient", "birthDate": "1960"}, media(b"1", "24028007", createdDateTime=day))
 
 
 def test_a_resource_of_another_patient_is_refused() -> None:
     patient = {"resourceType": "Patient", "id": "1", "identifier": [{"value": "4711"}]}
     for other in ({"reference": "Patient/2"}, {"reference": "#1"}, {"identifier": {"value": "4712"}}):
         with pytest.raises(NotUnderstood, match=r"entry\[1\].resource.subject must be the Bundle's Patient"):
-            told(patient, media(b"1", "24028007", subject=other))
-    own = (
+            read_bundle(patient, media(b"1", "24028007", subject=other))
+    resources = (
         {"reference": "Patient/1"},
         {"reference": "http://a/Patient/1/_history/3"},
         {"identifier": {"value": "4711"}},
     )
-    for subject in own:
-        assert told(patient, media(b"1", "24028007", subject=subject)).patient == "4711"
+    for subject in resources:
+        assert read_bundle(patient, media(b"1", "24028007", subject=subject)).patient == "4711"
     addressed = bundle({**patient, "id": ""}, {**FINE, "subject": {"reference": "urn:uuid:2"}})
     addressed["entry"][0]["fullUrl"] = "urn:uuid:1"
     with pytest.raises(NotUnderstood, match="another"):
@@ -119,22 +119,22 @@ def test_a_resource_of_another_patient_is_refused() -> None:
     "quantity", [{"value": 1.0, "code": "1", "comparator": "<"}, {"value": -400, "code": "{logMAR}"}]
 )
 def test_an_invalid_acuity_is_listed_and_a_clinician_reads_the_study(quantity: Resource) -> None:
-    found = told({**measured(concept("363983007"), 1.0, "1"), "valueQuantity": quantity})
-    assert (found.record.acuity, [one.matters for one in found.ignored]) == (None, [True])
+    content = read_bundle({**measured(concept("363983007"), 1.0, "1"), "valueQuantity": quantity})
+    assert (content.record.acuity, [one.matters for one in content.ignored]) == (None, [True])
 
 
 def test_resources_entered_in_error_are_ignored_and_the_worst_acuity_counts() -> None:
-    assert told(condition("4855003", "entered-in-error")).record == PatientRecord()
-    assert told({"resourceType": "Procedure", "status": "not-done"}).record.treated is False
+    assert read_bundle(condition("4855003", "entered-in-error")).record == PatientRecord()
+    assert read_bundle({"resourceType": "Procedure", "status": "not-done"}).record.treated is False
     acuities = [
         measured(concept("363983007"), value, unit) for value, unit in ((0.8, "1"), (1, "{logMAR}"), (0.5, "1"))
     ]
-    assert told(*acuities).record.acuity == pytest.approx(0.1)
+    assert read_bundle(*acuities).record.acuity == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize(("birth", "age"), [("1961-11-26", 65), ("1961-11-27", 64), ("1961-11", 64), ("1961", 64)])
 def test_an_incomplete_date_of_birth_gives_the_lower_age(birth: str, age: int) -> None:
-    assert told({"resourceType": "Patient", "birthDate": birth}).record.age == age
+    assert read_bundle({"resourceType": "Patient", "birthDate": birth}).record.age == age
 
 
 RECORDS = st.builds(
@@ -150,20 +150,20 @@ RECORDS = st.builds(
 
 
 def resources_of(record: PatientRecord) -> list[Resource]:
-    found: list[Resource] = []
+    resources: list[Resource] = []
     if record.age is not None:
-        found.append(measured(concept("30525-0", LOINC), record.age, "a"))
+        resources.append(measured(concept("30525-0", LOINC), record.age, "a"))
     if record.acuity is not None:
-        found.append(measured(concept("363983007"), record.acuity, "1"))
+        resources.append(measured(concept("363983007"), record.acuity, "1"))
     if record.treated is not None:
-        found.append({"resourceType": "Procedure", "status": "completed" if record.treated else "not-done"})
+        resources.append({"resourceType": "Procedure", "status": "completed" if record.treated else "not-done"})
     if record.diabetes is not None:
         code = next((code for code, kind in DIABETES.items() if kind is record.diabetes), "73211009")
-        found.append(condition(code, "refuted" if record.diabetes is Diabetes.NONE else "confirmed"))
+        resources.append(condition(code, "refuted" if record.diabetes is Diabetes.NONE else "confirmed"))
     for name, code in (("pregnant", "77386006"), ("known_retinopathy", "4855003"), ("symptoms", "63102001")):
         if (value := getattr(record, name)) is not None:
-            found.append(condition(code, "confirmed" if value else "refuted"))
-    return found
+            resources.append(condition(code, "confirmed" if value else "refuted"))
+    return resources
 
 
 @settings(max_examples=200, deadline=None)
@@ -171,4 +171,4 @@ def resources_of(record: PatientRecord) -> list[Resource]:
 def test_every_record_is_read_back_from_its_resources(record: PatientRecord, random) -> None:
     resources = resources_of(record)
     random.shuffle(resources)
-    assert told(*resources).record == record
+    assert read_bundle(*resources).record == record

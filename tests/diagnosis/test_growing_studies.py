@@ -40,9 +40,11 @@ def test_a_late_photograph_joins_its_study_and_the_study_is_judged_again(
 def read(clinic: Clinic, stored: StoredStudy, sign: bool) -> Reading:
     photographs = tuple(image.digest for image in stored.images)
     eyes = tuple(EyeReading(image.eye, True, 0) for image in stored.images)
-    said = Reading(stored.study.id, "anna", datetime.now(UTC), eyes, Action.RESCREEN, None, False, "", "", photographs)
-    clinic.store.add_reading(said, sign)
-    return said
+    reading = Reading(
+        stored.study.id, "anna", datetime.now(UTC), eyes, Action.RESCREEN, None, False, "", "", photographs
+    )
+    clinic.store.add_reading(reading, sign)
+    return reading
 
 
 @pytest.mark.parametrize("sign", [True, pytest.param(False, marks=pytest.mark.slow)])
@@ -53,12 +55,12 @@ def test_a_late_photograph_reopens_a_study_that_was_read(
     camera.send(eye(photographs.right, "R"))
     gathering.take_in()
     before = the_study(clinic)
-    said = read(clinic, before, sign)
+    reading = read(clinic, before, sign)
     camera.send(eye(photographs.left, "L"))
     gathering.take_in()
     stored = the_study(clinic)
     assert stored.entry.status is StudyStatus.REOPENED
-    assert [one.reading for one in clinic.store.readings(stored.study.id)] == [said]
+    assert [one.reading for one in clinic.store.readings(stored.study.id)] == [reading]
     assert stored.entry in clinic.store.worklist()
     assert {one.example.eye for one in clinic.store.readings_for_training()} == ({Eye.RIGHT} if sign else set())
     with pytest.raises(ValueError, match=r"a photograph came meanwhile|must be those of the study"):

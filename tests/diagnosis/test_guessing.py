@@ -139,10 +139,10 @@ def test_correct_passwords_do_not_use_up_the_limit(authenticator: Authenticator)
 
 
 def test_a_session_may_guess_the_old_password_five_times(authenticator: Authenticator) -> None:
-    (_, stolen), (_, own) = (authenticator.log_in("anna", PASSWORD, "10.0.0.1") for _ in range(2))
+    (_, stolen), (_, session) = (authenticator.log_in("anna", PASSWORD, "10.0.0.1") for _ in range(2))
     change = [outcome(lambda: authenticator.change_password(stolen, "wrong", "another battery")) for _ in range(6)]
     assert change == ["wrong"] * 5 + ["wait"]
-    authenticator.change_password(own, PASSWORD, "another battery")
+    authenticator.change_password(session, PASSWORD, "another battery")
     assert authenticator.log_in("anna", "another battery", "10.0.0.1")
 
 
@@ -217,8 +217,8 @@ def memory(field: str) -> int:
 @pytest.mark.slow
 def test_under_a_flood_of_guesses_memory_is_bounded_and_users_can_log_in(clinic: Clinic) -> None:
     clinic.store.access.add_user("anna", Role.READER, hashed_password(PASSWORD))
-    with served(clinic, DiagnosisSettings(port=free_port())) as address, httpx.Client(base_url=address) as known:
-        assert known.post("/login", data={"name": "anna", "password": PASSWORD}).status_code == 303
+    with served(clinic, DiagnosisSettings(port=free_port())) as address, httpx.Client(base_url=address) as user:
+        assert user.post("/login", data={"name": "anna", "password": PASSWORD}).status_code == 303
         before = memory("VmRSS")
 
         def one(number: int) -> int:
@@ -228,7 +228,7 @@ def test_under_a_flood_of_guesses_memory_is_bounded_and_users_can_log_in(clinic:
         with ThreadPoolExecutor(40) as pool:
             fired = pool.map(one, range(160))
             sleep(0.2)
-            again = known.post("/login", data={"name": "anna", "password": PASSWORD}, timeout=60)
+            again = user.post("/login", data={"name": "anna", "password": PASSWORD}, timeout=60)
             answers = Counter(fired)
         assert again.status_code == 303
         assert set(answers) <= {401, 503}

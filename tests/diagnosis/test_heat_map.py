@@ -65,9 +65,9 @@ def test_the_heat_map_of_an_efficientnet_b0_is_grad_cam_by_autograd() -> None:
     trained, images = build(ModelSettings(freeze="backbone"), seed=0), photographs(2, 224)
     with torch.inference_mode():
         logits, maps = trained.forward_with_maps(torch.from_numpy(images).permute(0, 3, 1, 2))
-    found = heat_map(Outputs(logits.numpy(), None, maps.numpy()), trained.head.weight.detach().numpy())
-    np.testing.assert_allclose(found, gradients(trained, images), atol=1e-3)
-    assert found.shape == (2, 7, 7)
+    heat = heat_map(Outputs(logits.numpy(), None, maps.numpy()), trained.head.weight.detach().numpy())
+    np.testing.assert_allclose(heat, gradients(trained, images), atol=1e-3)
+    assert heat.shape == (2, 7, 7)
 
 
 def test_the_explained_output_is_the_log_odds_of_grade_2_or_more() -> None:
@@ -79,8 +79,8 @@ def test_the_explained_output_is_the_log_odds_of_grade_2_or_more() -> None:
 def test_a_photograph_without_evidence_of_disease_has_a_map_of_zeros() -> None:
     head = np.array([[1], [1], [0], [0], [0]], np.float32)
     maps = np.array([[[[0, 3], [1, 2]]], [[[0, -3], [-1, 2]]]], np.float32)
-    found = heat_map(Outputs(np.zeros((2, 5), np.float32), None, maps), head)
-    np.testing.assert_allclose(found, [[[0, 0], [0, 0]], [[0, 1], [1 / 3, 0]]])
+    heat = heat_map(Outputs(np.zeros((2, 5), np.float32), None, maps), head)
+    np.testing.assert_allclose(heat, [[[0, 0], [0, 0]], [[0, 1], [1 / 3, 0]]])
 
 
 def fundus(height: int, width: int, centre: tuple[int, int], radius: int) -> Image:
@@ -102,9 +102,9 @@ PLACES = {
 @pytest.mark.parametrize("name", PLACES)
 def test_the_overlay_colours_only_the_fundus(name: str) -> None:
     image = fundus(*PLACES[name])
-    before, found = image.copy(), place(image)
-    shown = overlay(image, np.ones((7, 7), np.float32), found)
-    outside = found.mask == 0
+    before, position = image.copy(), place(image)
+    shown = overlay(image, np.ones((7, 7), np.float32), position)
+    outside = position.mask == 0
     np.testing.assert_array_equal(shown[outside], image[outside])
     np.testing.assert_array_equal(image, before)
     assert (shown[~outside, 2].astype(int) - image[~outside, 2] > 40).all(), "bluer"
@@ -121,8 +121,8 @@ def test_the_map_is_placed_where_the_network_saw_the_photograph(name: str) -> No
     height, width, (x, y), radius = PLACES[name]
     image, spot = fundus(height, width, (x, y), radius), (x + radius // 3, y - radius // 4)
     cv2.circle(image, spot, radius // 15, (90, 240, 240), -1)
-    seen = prepare(image, 64)[..., 2].astype(np.float32)
-    row, column = np.unravel_index(on_photograph(seen, place(image)).argmax(), (height, width))
+    prepared = prepare(image, 64)[..., 2].astype(np.float32)
+    row, column = np.unravel_index(on_photograph(prepared, place(image)).argmax(), (height, width))
     assert np.hypot(column - spot[0], row - spot[1]) < radius / 15 + radius / 32
 
 
@@ -139,8 +139,8 @@ def hot(there: complex, cells: int = 15) -> NDArray[np.float32]:
 def test_the_quadrant_turns_with_the_eye(eye: Eye, vertical: str, horizontal: str) -> None:
     right = NASAL_IS[eye] * (1 if horizontal == "nasal" else -1)
     there = complex(0.4 * right, -0.4 if vertical == "superior" else 0.4)
-    said = sentence(hot(there), eye, complex(NASAL_IS[eye] * FROM_DISC_TO_MACULA, -0.08))
-    assert said == (
+    text = sentence(hot(there), eye, complex(NASAL_IS[eye] * FROM_DISC_TO_MACULA, -0.08))
+    assert text == (
         f"{eye.value.capitalize()} eye: the regions that contributed most to 'referable' lie in the {vertical} "
         f"{horizontal} quadrant, about 2 disc diameters from the macula. The map shows no detail smaller than 1/15 of "
         "the photograph's width."
@@ -168,11 +168,11 @@ def test_on_a_photograph_centred_on_the_disc_the_macula_lies_towards_the_temple(
 def test_without_a_macula_the_sentence_names_a_part_of_the_photograph(
     eye: Eye, disc: complex | None, there: complex, words: str
 ) -> None:
-    said = sentence(hot(there, 7), eye, disc)
-    assert words in said
-    assert "smaller than 1/7 of" in said
-    assert "nasal" not in said
-    assert "macula" not in said
+    text = sentence(hot(there, 7), eye, disc)
+    assert words in text
+    assert "smaller than 1/7 of" in text
+    assert "nasal" not in text
+    assert "macula" not in text
 
 
 def test_a_flat_map_and_black_corners_give_no_position() -> None:

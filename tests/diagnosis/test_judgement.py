@@ -55,8 +55,8 @@ def eye(
     return [PhotographResult(which, field, graded=graded(int(shows), oedema))]
 
 
-def judged(*seen: PhotographResult, record: PatientRecord = NOTHING_KNOWN) -> Diagnosis:
-    return judge(seen, record, REFERRAL, "digest", False)
+def judged(*results: PhotographResult, record: PatientRecord = NOTHING_KNOWN) -> Diagnosis:
+    return judge(results, record, REFERRAL, "digest", False)
 
 
 SHOWN = [*range(GRADES), "ungradable", "no fundus", "missing"]
@@ -65,18 +65,20 @@ SHOWN = [*range(GRADES), "ungradable", "no fundus", "missing"]
 @pytest.mark.parametrize(("right", "left"), [pair for pair in product(SHOWN, SHOWN) if pair != ("missing",) * 2])
 @pytest.mark.parametrize("oedema", [None, 0.1, 0.9])
 def test_the_suggestion_is_never_milder_than_that_of_the_worse_eye(right, left, oedema) -> None:
-    found = judged(*eye(Eye.RIGHT, right, oedema), *eye(Eye.LEFT, left))
-    alone = [judged(*seen).eyes[0].action for seen in (eye(Eye.RIGHT, right, oedema), eye(Eye.LEFT, left)) if seen]
-    assert most_urgent([found.action, *alone]) == found.action
+    diagnosis = judged(*eye(Eye.RIGHT, right, oedema), *eye(Eye.LEFT, left))
+    alone = [
+        judged(*results).eyes[0].action for results in (eye(Eye.RIGHT, right, oedema), eye(Eye.LEFT, left)) if results
+    ]
+    assert most_urgent([diagnosis.action, *alone]) == diagnosis.action
     grades = [shown for shown in (right, left) if isinstance(shown, int)]
     if max(grades, default=0) >= 3:
-        assert found.action is Action.URGENT
+        assert diagnosis.action is Action.URGENT
     elif max(grades, default=0) == 2:
-        assert most_urgent([found.action, Action.REFER]) == found.action
+        assert most_urgent([diagnosis.action, Action.REFER]) == diagnosis.action
     if {"ungradable", "no fundus", "missing"} & {right, left}:
-        assert found.action is not Action.RESCREEN
-        assert found.certainty is not Certainty.CONFIDENT
-    if found.action is Action.RESCREEN:
+        assert diagnosis.action is not Action.RESCREEN
+        assert diagnosis.certainty is not Certainty.CONFIDENT
+    if diagnosis.action is Action.RESCREEN:
         assert max(grades) <= 1
         assert len(grades) == 2
 
@@ -99,23 +101,23 @@ seen_photographs = st.builds(
 
 
 @given(st.lists(seen_photographs, min_size=1, max_size=6), seen_photographs)
-def test_another_photograph_never_makes_the_suggestion_of_a_diseased_eye_milder(seen, more) -> None:
-    before, after = judged(*seen), judged(*seen, more)
-    if any(one.graded and one.graded.refers for one in seen):
+def test_another_photograph_never_makes_the_suggestion_of_a_diseased_eye_milder(results, more) -> None:
+    before, after = judged(*results), judged(*results, more)
+    if any(one.graded and one.graded.refers for one in results):
         assert most_urgent([after.action, Action.REFER]) == after.action
     assert (before.action is Action.URGENT) <= (after.action is Action.URGENT)
 
 
 @settings(max_examples=40)
 @given(st.lists(seen_photographs, min_size=1, max_size=3), st.booleans())
-def test_a_withheld_threshold_makes_no_eye_milder(seen, referral_too: bool) -> None:
+def test_a_withheld_threshold_makes_no_eye_milder(results, referral_too: bool) -> None:
     """Without an urgent threshold, an eye is still referred; without a referral threshold, a clinician reads it."""
 
     def withheld(one: Graded) -> Graded:
         return replace(one, is_urgent=None, refers=one.refers or (None if referral_too else False))
 
-    after = judged(*(replace(one, graded=one.graded and withheld(one.graded)) for one in seen))
-    for before, eye in zip(judged(*seen).eyes, after.eyes, strict=True):
+    after = judged(*(replace(one, graded=one.graded and withheld(one.graded)) for one in results))
+    for before, eye in zip(judged(*results).eyes, after.eyes, strict=True):
         expected = Action.REFER if before.action is Action.URGENT else before.action
         assert most_urgent([eye.action, expected]) == eye.action
         assert eye.action is not Action.URGENT
@@ -124,22 +126,22 @@ def test_a_withheld_threshold_makes_no_eye_milder(seen, referral_too: bool) -> N
 
 
 @given(st.lists(seen_photographs, min_size=1, max_size=6))
-def test_rescreening_asks_for_two_whole_eyes_that_are_centred_on_the_macula(seen) -> None:
-    found = judged(*seen)
-    if found.action is Action.RESCREEN:
-        assert {one.eye for one in seen} == set(EYES)
-        assert found.certainty is Certainty.CONFIDENT
+def test_rescreening_asks_for_two_whole_eyes_that_are_centred_on_the_macula(results) -> None:
+    diagnosis = judged(*results)
+    if diagnosis.action is Action.RESCREEN:
+        assert {one.eye for one in results} == set(EYES)
+        assert diagnosis.certainty is Certainty.CONFIDENT
         for which in EYES:
-            whole = [one for one in seen if one.eye is which and not one.faults]
+            whole = [one for one in results if one.eye is which and not one.faults]
             assert any(one.field is Field.MACULA for one in whole)
-        assert not any(one.graded.refers for one in seen if one.graded)
-    assert (found.months is None) == (found.action in (Action.RETAKE, Action.HUMAN_READ))
+        assert not any(one.graded.refers for one in results if one.graded)
+    assert (diagnosis.months is None) == (diagnosis.action in (Action.RETAKE, Action.HUMAN_READ))
 
 
 @given(st.lists(seen_photographs, min_size=2, max_size=6), st.randoms())
-def test_the_order_of_photographs_does_not_matter(seen, random) -> None:
-    shuffled = random.sample(seen, len(seen))
-    one, other = judged(*seen), judged(*shuffled)
+def test_the_order_of_photographs_does_not_matter(results, random) -> None:
+    shuffled = random.sample(results, len(results))
+    one, other = judged(*results), judged(*shuffled)
     assert (one.action, one.certainty, one.months) == (other.action, other.certainty, other.months)
 
 
@@ -156,8 +158,8 @@ def test_the_order_of_photographs_does_not_matter(seen, random) -> None:
     ],
 )
 def test_outside_the_intended_use_a_clinician_reads_the_study(record, reason) -> None:
-    found = judged(*eye(Eye.RIGHT, 0), *eye(Eye.LEFT, 0), record=record)
-    assert (found.certainty, found.action, found.reasons) == (
+    diagnosis = judged(*eye(Eye.RIGHT, 0), *eye(Eye.LEFT, 0), record=record)
+    assert (diagnosis.certainty, diagnosis.action, diagnosis.reasons) == (
         Certainty.OUT_OF_SCOPE,
         Action.HUMAN_READ,
         (reason,),
@@ -167,9 +169,9 @@ def test_outside_the_intended_use_a_clinician_reads_the_study(record, reason) ->
 
 def test_a_poor_photograph_that_shows_disease_still_refers() -> None:
     poor = PhotographResult(Eye.RIGHT, Field.MACULA, (Fault.TOO_DARK,), graded=graded(2))
-    found = judged(poor, *eye(Eye.LEFT, 0))
-    assert found.action is Action.REFER
-    assert found.eyes[0].certainty is Certainty.UNGRADABLE
+    diagnosis = judged(poor, *eye(Eye.LEFT, 0))
+    assert diagnosis.action is Action.REFER
+    assert diagnosis.eyes[0].certainty is Certainty.UNGRADABLE
 
 
 def test_an_eye_without_its_macula_is_incomplete() -> None:
@@ -180,22 +182,22 @@ def test_an_eye_without_its_macula_is_incomplete() -> None:
 
 
 def test_grades_on_both_sides_of_referral_are_uncertain() -> None:
-    seen = PhotographResult(Eye.RIGHT, Field.MACULA, graded=graded(1, grades=(1, 2)))
-    found = judged(seen, *eye(Eye.LEFT, 0))
-    assert (found.certainty, found.action) == (Certainty.UNCERTAIN, Action.HUMAN_READ)
+    uncertain = PhotographResult(Eye.RIGHT, Field.MACULA, graded=graded(1, grades=(1, 2)))
+    diagnosis = judged(uncertain, *eye(Eye.LEFT, 0))
+    assert (diagnosis.certainty, diagnosis.action) == (Certainty.UNCERTAIN, Action.HUMAN_READ)
 
 
 def test_a_disc_on_the_wrong_side_is_reported_and_the_eyes_are_not_swapped() -> None:
-    seen = PhotographResult(Eye.RIGHT, Field.MACULA, doubts=(Gap.EYE_CONTRADICTED,), graded=graded(0))
-    found = judged(seen, *eye(Eye.LEFT, 0))
-    assert found.eyes[0].eye is Eye.RIGHT
-    assert (found.eyes[0].reasons, found.action) == ((Gap.EYE_CONTRADICTED,), Action.HUMAN_READ)
+    contradicted = PhotographResult(Eye.RIGHT, Field.MACULA, doubts=(Gap.EYE_CONTRADICTED,), graded=graded(0))
+    diagnosis = judged(contradicted, *eye(Eye.LEFT, 0))
+    assert diagnosis.eyes[0].eye is Eye.RIGHT
+    assert (diagnosis.eyes[0].reasons, diagnosis.action) == ((Gap.EYE_CONTRADICTED,), Action.HUMAN_READ)
 
 
 def test_an_unknown_eye_makes_the_study_incomplete() -> None:
-    found = judged(*eye(Eye.UNKNOWN, 0))
-    assert (found.certainty, found.action) == (Certainty.INCOMPLETE, Action.RETAKE)
-    assert set(found.reasons) == {Gap.EYE_UNKNOWN, Gap.EYE_MISSING}
+    diagnosis = judged(*eye(Eye.UNKNOWN, 0))
+    assert (diagnosis.certainty, diagnosis.action) == (Certainty.INCOMPLETE, Action.RETAKE)
+    assert set(diagnosis.reasons) == {Gap.EYE_UNKNOWN, Gap.EYE_MISSING}
 
 
 def test_months_follow_the_worse_eye_and_signs_of_oedema() -> None:
@@ -206,13 +208,13 @@ def test_months_follow_the_worse_eye_and_signs_of_oedema() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"months": [12, 6, 3, 1]}, "referral.months must be 5 numbers above 0"),
         ({"months": [1, 2, 3, 4, 5]}, "none larger than the one before"),
         ({"youngest": -1}, "referral.youngest must lie in"),
     ],
 )
-def test_invalid_referral_rules_are_refused(change, told) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_invalid_referral_rules_are_refused(change, message) -> None:
+    with pytest.raises(ValueError, match=message):
         ReferralSettings(**change)

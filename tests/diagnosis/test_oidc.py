@@ -266,4 +266,4 @@ def test_nothing_secret_is_logged(
     browser.log_in()
     assert "was refused" in caplog.text
     assert "sent no valid response" in caplog.text
-    assert [told for told in (*provider.told, SECRET, "opens-nothing") if told in caplog.text] == []
+    assert [secret for secret in (*provider.told, SECRET, "opens-nothing") if secret in caplog.text] == []

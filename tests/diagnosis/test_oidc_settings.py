@@ -24,7 +24,7 @@ def test_a_user_is_added_without_a_password(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("setting", "value", "told"),
+    ("setting", "value", "message"),
     [
         ("issuer", "http://login.hospital.example", "oidc.issuer must be an https:// address"),
         ("address", "http://page.hospital.example", "oidc.address must be an https:// address"),
@@ -32,11 +32,11 @@ def test_a_user_is_added_without_a_password(tmp_path: Path) -> None:
         ("client_id", "", "oidc.client_id must be given"),
     ],
 )
-def test_unsafe_oidc_settings_are_refused(tmp_path: Path, setting: str, value: str, told: str) -> None:
+def test_unsafe_oidc_settings_are_refused(tmp_path: Path, setting: str, value: str, message: str) -> None:
     right = {"issuer": "https://login.hospital.example", "client_id": "page", "client_secret_file": "secret"}
     written = {**right, "address": "https://page.hospital.example", setting: value}
     (tmp_path / "diagnosis.yaml").write_text(json.dumps({"oidc": written}))
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         _ = DiagnosisDirectory(tmp_path).settings
 
 

@@ -60,17 +60,17 @@ def test_a_generated_client_submits_a_study_and_reads_the_answer(clinic: Clinic,
             [*program, "right.png", "left.png"], cwd=tmp_path, env=environment, capture_output=True, text=True
         )
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    status, study = told["sent"]
-    assert (status, told["again"], told["status"]) == (201, study["id"], "diagnosed")
-    for each in (study, told["in_parts"], told["fhir"]):
+    output = json.loads(done.stdout)
+    status, study = output["sent"]
+    assert (status, output["again"], output["status"]) == (201, study["id"], "diagnosed")
+    for each in (study, output["in_parts"], output["fhir"]):
         assert [photograph["eye"] for photograph in each["photographs"]] == ["right", "left"]
         assert clinic.store.study(each["id"]).entry.source == "device/camera"
     assert clinic.store.study(study["id"]).study.record == PatientRecord(age=61, diabetes=Diabetes.TYPE_2)
-    assert (told["refused"][0], told["given_up"]) == (422, 204)
-    assert "one for each photograph" in told["refused"][1]["detail"]
-    assert "token" in told["stranger"]
-    assert told["outcome"]["resourceType"] == "OperationOutcome"
+    assert (output["refused"][0], output["given_up"]) == (422, 204)
+    assert "one for each photograph" in output["refused"][1]["detail"]
+    assert "token" in output["stranger"]
+    assert output["outcome"]["resourceType"] == "OperationOutcome"
     assert len(clinic.store.worklist()) == 3
 
 

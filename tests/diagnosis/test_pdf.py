@@ -54,7 +54,7 @@ def text(
 
 def test_an_unsigned_pdf_has_the_suggestion_and_says_that_it_is_preliminary() -> None:
     (page,) = text()
-    for told in (
+    for phrase in (
         "pseudonym-1",
         "most likely mild non-proliferative retinopathy",
         "the photograph is blurred",
@@ -66,7 +66,7 @@ def test_an_unsigned_pdf_has_the_suggestion_and_says_that_it_is_preliminary() ->
         "the guideline",
         DIAGNOSIS.model,
     ):
-        assert told in page, told
+        assert phrase in page, phrase
     assert page.index("Right eye") < page.index("Left eye")
 
 

@@ -57,10 +57,10 @@ def files(pixels: np.ndarray) -> dict[str, bytes]:
     info.add_itxt("Comment", TEXT)
     made = {f"{NAME}.dcm": file_full_of_identifiers(pixels)}
     options = {"jpg": {"exif": exif, "comment": TEXT}, "tif": {"exif": exif}, "png": {"pnginfo": info, "exif": exif}}
-    for shift, (suffix, told) in enumerate(options.items(), start=1):
+    for shift, (suffix, options_of_format) in enumerate(options.items(), start=1):
         buffer = io.BytesIO()
         Image.fromarray(np.roll(pixels, shift, axis=0)).save(
-            buffer, {"jpg": "JPEG", "tif": "TIFF", "png": "PNG"}[suffix], **told
+            buffer, {"jpg": "JPEG", "tif": "TIFF", "png": "PNG"}[suffix], **options_of_format
         )
         made[f"{NAME}.{suffix}"] = buffer.getvalue()
     assert all(TEXT.encode() in content for content in made.values())
@@ -86,7 +86,7 @@ def text_of(pdf: bytes) -> bytes:
 
 
 @pytest.fixture
-def told(files: dict[str, bytes], capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
+def no_identifier_logged(files: dict[str, bytes], capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
     """Check after a test that no log or output line contains an identifier."""
     logged, root = io.StringIO(), logging.getLogger()
     handler, level = logging.StreamHandler(logged), root.level
@@ -109,7 +109,7 @@ def site(clinic: Clinic) -> TestClient:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("told")
+@pytest.mark.usefixtures("no_identifier_logged")
 def test_studies_from_page_device_and_link_store_no_identifier(
     clinic: Clinic, site: TestClient, files: dict[str, bytes]
 ) -> None:
@@ -129,11 +129,11 @@ def test_studies_from_page_device_and_link_store_no_identifier(
             answer = site.post("/upload", data=sent, files={"files": (name, content)})
         assert answer.is_success, answer.text
     assert len(clinic.store.worklist()) == len(files)
-    assert_nothing_is_told(clinic, site)
+    assert_no_identifier(clinic, site)
 
 
-def assert_nothing_is_told(clinic: Clinic, site: TestClient) -> None:
-    assert {name: found for name, content in kept(clinic).items() if (found := found_in(content))} == {}
+def assert_no_identifier(clinic: Clinic, site: TestClient) -> None:
+    assert {name: identifiers for name, content in kept(clinic).items() if (identifiers := found_in(content))} == {}
     for entry in clinic.store.worklist():
         report = f"/studies/{entry.id}/report"
         assert found_in(text_of(site.get(f"{report}.pdf").content)) == []
@@ -146,7 +146,7 @@ def assert_nothing_is_told(clinic: Clinic, site: TestClient) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("told")
+@pytest.mark.usefixtures("no_identifier_logged")
 def test_studies_from_a_camera_and_a_watched_folder_store_no_identifier(
     clinic: Clinic, site: TestClient, tmp_path: Path, files: dict[str, bytes], pixels: np.ndarray
 ) -> None:
@@ -167,10 +167,10 @@ def test_studies_from_a_camera_and_a_watched_folder_store_no_identifier(
     watch = Watch(clinic, watched)
     assert (watch.look(), watch.look()) == (0, len(files))
     assert len(clinic.store.worklist()) == 1 + len(files)
-    assert_nothing_is_told(clinic, site)
+    assert_no_identifier(clinic, site)
 
 
-@pytest.mark.usefixtures("told")
+@pytest.mark.usefixtures("no_identifier_logged")
 def test_a_batch_has_no_identifier_in_its_results(clinic: Clinic, tmp_path: Path, files: dict[str, bytes]) -> None:
     """Except in the first column of the table, which is for the hospital."""
     folder, out = tmp_path / "in" / TEXT, tmp_path / "out"
@@ -188,7 +188,7 @@ def test_a_batch_has_no_identifier_in_its_results(clinic: Clinic, tmp_path: Path
             assert found_in(text_of(content)) == [], file
 
 
-@pytest.mark.usefixtures("told")
+@pytest.mark.usefixtures("no_identifier_logged")
 def test_training_stores_no_identifier(tmp_path: Path, files: dict[str, bytes]) -> None:
     root = tmp_path / "in"
     root.mkdir()

@@ -79,7 +79,7 @@ def study(clinic: Clinic) -> str:
 
 
 @pytest.fixture
-def seen(clinic: Clinic, study: str) -> StudyView:
+def view(clinic: Clinic, study: str) -> StudyView:
     return StudyView(clinic.store.study(study), clinic.store.suggestions(study)[-1], ())
 
 
@@ -127,12 +127,12 @@ def test_missing_choices_are_requested_and_the_others_are_kept(
         },
     )
 )
-def test_a_reading_has_exactly_the_choices_of_the_form(seen: StudyView, chosen: dict[str, str]) -> None:
+def test_a_reading_has_exactly_the_choices_of_the_form(view: StudyView, chosen: dict[str, str]) -> None:
     form = FormData(chosen)
-    if found := problems(form, seen):
-        assert all(line.endswith(".") for line in found)
+    if faults := problems(form, view):
+        assert all(line.endswith(".") for line in faults)
         return
-    reading = reading_of(form, seen, ANNA, datetime.now(UTC))
+    reading = reading_of(form, view, ANNA, datetime.now(UTC))
     for eye in reading.eyes:
         grade = chosen[f"{eye.eye}_grade"]
         assert (eye.gradable, "ungradable" if eye.grade is None else str(eye.grade)) == (grade != "ungradable", grade)
@@ -152,15 +152,15 @@ def test_a_reading_without_a_choice_to_sign_is_not_added(reader: Reader, clinic:
 
 def test_signing_asks_once_and_shows_what_will_be_signed(reader: Reader, clinic: Clinic, study: str) -> None:
     chosen = {**READING, "left_grade": "ungradable", "left_findings": "cataract", "note": 'a "note"\r\n& more'}
-    asked = reader.read(study, "yes", **chosen)
-    assert asked.status_code == 200
-    main = html.unescape(asked.text.partition("<main>")[2])
+    confirmation = reader.read(study, "yes", **chosen)
+    assert confirmation.status_code == 200
+    main = html.unescape(confirmation.text.partition("<main>")[2])
     right, left, management = (main.partition(f'"row">{row}')[2].partition("</tr>")[0] for row in ROWS)
     for row, words in ((right, RIGHT), (left, LEFT), (management, MANAGED)):
         assert [word for word in words if word not in row] == []
     assert [word for word in ("a reflex", 'a "note"', "as anna") if word not in main] == []
     assert clinic.store.readings(study) == ()
-    assert reader.confirm(study, asked).headers["location"] == "/"
+    assert reader.confirm(study, confirmation).headers["location"] == "/"
     (stored,) = clinic.store.readings(study)
     assert stored.signed is not None
     assert stored.reading.eyes == (
@@ -194,13 +194,13 @@ def test_overruling_the_suggestion_needs_a_reason(reader: Reader, clinic: Clinic
 
 def test_an_eye_that_was_not_photographed_is_named_before_signing(reader: Reader, clinic: Clinic) -> None:
     study = add_study(clinic, Eye.RIGHT)
-    asked = reader.read(study, "yes", **READING).text
-    assert "No photograph: not read" in asked.partition('"row">Left eye')[2].partition("</tr>")[0]
+    confirmation = reader.read(study, "yes", **READING).text
+    assert "No photograph: not read" in confirmation.partition('"row">Left eye')[2].partition("</tr>")[0]
 
 
 def test_changed_choices_must_be_confirmed_again(reader: Reader, clinic: Clinic, study: str) -> None:
-    asked = reader.read(study, "yes", **READING)
-    confirmed = asked.text.partition('name="confirmed" value="')[2].partition('"')[0]
+    confirmation = reader.read(study, "yes", **READING)
+    confirmed = confirmation.text.partition('name="confirmed" value="')[2].partition('"')[0]
     again = reader.read(study, "yes", **{**READING, "left_grade": "4"}, confirmed=confirmed)
     assert (again.status_code, "proliferative retinopathy" in again.text) == (200, True)
     assert clinic.store.readings(study) == ()
@@ -214,17 +214,17 @@ def test_going_back_from_the_confirmation_keeps_the_choices(reader: Reader, clin
 
 
 def test_a_reading_of_a_study_that_changed_meanwhile_is_not_added(reader: Reader, clinic: Clinic, study: str) -> None:
-    opened, asked = reader.version(study), reader.read(study, "yes", **READING)
+    opened, confirmation = reader.version(study), reader.read(study, "yes", **READING)
     clinic.store.add_suggestion(study, suggestion(Certainty.UNCERTAIN))
-    for stale in (reader.read(study, "no", **READING, version=opened), reader.confirm(study, asked)):
+    for stale in (reader.read(study, "no", **READING, version=opened), reader.confirm(study, confirmation)):
         assert (stale.status_code, "has changed since you opened it" in stale.text) == (409, True)
         assert "selected" not in form_of(stale.text)
     assert clinic.store.readings(study) == ()
 
 
 def test_a_form_that_is_sent_twice_signs_once(reader: Reader, clinic: Clinic, study: str) -> None:
-    asked = reader.read(study, "yes", **READING)
-    assert [reader.confirm(study, asked).status_code for _ in range(2)] == [303, 409]
+    confirmation = reader.read(study, "yes", **READING)
+    assert [reader.confirm(study, confirmation).status_code for _ in range(2)] == [303, 409]
     assert len(clinic.store.readings(study)) == 1
     assert "It amends the reading that anna signed" in reader.read(study, "yes", **READING).text
 

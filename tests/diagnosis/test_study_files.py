@@ -26,10 +26,10 @@ def test_a_folder_is_read_through_links_and_each_file_left_out_is_reported(tmp_p
     (elsewhere / "again").symlink_to(root)
     (root / "notes.txt").write_text("no photograph")
     reporter = RecordingReporter()
-    found = {
+    studies = {
         one.key: [upload.file.name for upload in one.photographs] for one in study_uploads([root], reporter=reporter)
     }
-    assert found == {"notes.txt": ["notes.txt"], "patient 7": ["left.png"]}
+    assert studies == {"notes.txt": ["notes.txt"], "patient 7": ["left.png"]}
     (line,) = reporter.messages
     assert "2 files are not taken" in line
     assert "1 .png (hidden" in line
@@ -79,17 +79,17 @@ def test_a_table_groups_files_by_study_and_has_the_patients_record(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [
         ("a.png,7,rechts,macula,61", "studies.csv, row 2: eye must be one of left, right, unknown, got 'rechts'"),
         ("a.png,7,left,middle,61", "studies.csv, row 2: field must be one of macula, disc, unknown, got 'middle'"),
         ("a.png,7,left,macula,old", "studies.csv, row 2.*age"),
     ],
 )
-def test_an_error_in_a_table_names_its_row(tmp_path: Path, line: str, told: str) -> None:
+def test_an_error_in_a_table_names_its_row(tmp_path: Path, line: str, message: str) -> None:
     table = tmp_path / "studies.csv"
     table.write_text(f"file,study,eye,field,age\n{line}\n")
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         study_uploads([table])
 
 

@@ -46,9 +46,11 @@ def report(clinic: Clinic, photographs) -> StudyReport:
 def sign(clinic: Clinic, study: str) -> StudyReport:
     clinic.store.access.add_user("anna", Role.READER, hashed_password(PASSWORD))
     eyes = tuple(EyeReading(eye, True, 1) for eye in (Eye.RIGHT, Eye.LEFT))
-    seen = tuple(image.digest for image in clinic.store.study(study).images)
+    photographs = tuple(image.digest for image in clinic.store.study(study).images)
     now = datetime.now(UTC)
-    clinic.store.add_reading(Reading(study, "anna", now, eyes, Action.REFER, None, False, "", "", seen), sign=True)
+    clinic.store.add_reading(
+        Reading(study, "anna", now, eyes, Action.REFER, None, False, "", "", photographs), sign=True
+    )
     return latest(clinic, study)
 
 
@@ -103,13 +105,13 @@ class StrictArchive(BaseHTTPRequestHandler):
         self.received.append(dataset)
         item = Dataset()
         item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = dataset.SOPClassUID, dataset.SOPInstanceUID
-        told = Dataset()
+        response = Dataset()
         if self.reason is None:
-            told.ReferencedSOPSequence = [item]
+            response.ReferencedSOPSequence = [item]
         else:
             item.FailureReason = self.reason
-            told.FailedSOPSequence = [item]
-        content = told.to_json().encode()
+            response.FailedSOPSequence = [item]
+        content = response.to_json().encode()
         self.send_response(200 if self.reason is None else 409)
         self.send_header("Content-Type", "application/dicom+json")
         self.send_header("Content-Length", str(len(content)))

@@ -67,7 +67,7 @@ def test_host_names_come_from_all_settings() -> None:
 
 
 @pytest.mark.parametrize(
-    ("setting", "value", "told"),
+    ("setting", "value", "message"),
     [
         ("allowed_hosts", "*", "names without scheme"),
         ("allowed_hosts", "https://retina.example", "names without scheme"),
@@ -76,8 +76,8 @@ def test_host_names_come_from_all_settings() -> None:
         ("trusted_proxies", "proxy.example", "addresses or networks"),
     ],
 )
-def test_a_setting_that_admits_every_host_is_refused(setting: str, value: str, told: str) -> None:
-    with pytest.raises(ValueError, match=f"{setting} must be {told}"):
+def test_a_setting_that_admits_every_host_is_refused(setting: str, value: str, message: str) -> None:
+    with pytest.raises(ValueError, match=f"{setting} must be {message}"):
         DiagnosisSettings(**{setting: [value]})
 
 

@@ -71,10 +71,10 @@ def postgresql(server: Server) -> Iterator[Callable[[], str]]:
 
 def _programs() -> Path:
     debian = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    found = shutil.which("initdb") or (debian[-1] if debian else None)
-    if found is None:
+    program = shutil.which("initdb") or (debian[-1] if debian else None)
+    if program is None:
         pytest.skip("PostgreSQL is not installed (initdb is absent)")
-    return Path(found).resolve().parent
+    return Path(program).resolve().parent
 
 
 def _unprivileged(folder: Path) -> list[str]:

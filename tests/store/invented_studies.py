@@ -58,6 +58,6 @@ def arrival(store: Store, key: str, patient: str | None = "p1", source: str = "p
 
 
 def reading(study: str, urgency: Action = Action.REFER, grade: int | None = 2, **others: object) -> Reading:
-    said: dict[str, object] = {"suggestion": None, "seen": False} | others
+    details: dict[str, object] = {"suggestion": None, "seen": False} | others
     eyes = (EyeReading(Eye.LEFT, grade is not None, grade), EyeReading(Eye.RIGHT, True, 0, oedema=False))
-    return Reading(study, "anna", START, eyes, urgency, **said)  # type: ignore[arg-type]
+    return Reading(study, "anna", START, eyes, urgency, **details)  # type: ignore[arg-type]

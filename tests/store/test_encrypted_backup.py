@@ -36,8 +36,8 @@ def test_an_encrypted_backup_is_restored_only_with_its_key(store: Store, tmp_pat
         restored.close()
 
 
-def refuses(file: Path, folder: Path, key: Path | None, told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def refuses(file: Path, folder: Path, key: Path | None, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         restore(file, "", folder, key=key)
     assert not any(path.is_file() for path in folder.rglob("*")), "nothing is restored in part"
 

@@ -223,8 +223,8 @@ def test_a_person_is_forgotten_with_the_last_study(store: Store, identified: Ide
     store.add_study(arrival(store, "again", "p2"))
     store.retention.forget(between)
     assert identified.forget(between, store.retention.patients(), store.retention.studies()) == 1
-    found = [identified.identity(name) is not None for name in ("p1", "p2", "p3")]
-    assert found == [False, True, True], "p3 is registered, and the study is on its way"
+    remaining = [identified.identity(name) is not None for name in ("p1", "p2", "p3")]
+    assert remaining == [False, True, True], "p3 is registered, and the study is on its way"
     identified.close()
 
 

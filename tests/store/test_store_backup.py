@@ -29,11 +29,11 @@ def fill(store: Store) -> dict[str, str]:
     """Add a study for each of four statuses; return their ids, and the tokens of a device and a session."""
     ids = {key: store.add_study(arrival(store, key)).entry.id for key in ("received", "diagnosed", "read", "signed")}
     for key in ("diagnosed", "read", "signed"):
-        made = store.add_suggestion(ids[key], SUGGESTED)
+        suggestion = store.add_suggestion(ids[key], SUGGESTED)
         store.views.log(ids[key], "anna")
         if key != "diagnosed":
-            said = reading(ids[key], Action.URGENT, suggestion=made.digest, seen=True, note="é")
-            store.add_reading(said, sign=key == "signed")
+            new_reading = reading(ids[key], Action.URGENT, suggestion=suggestion.digest, seen=True, note="é")
+            store.add_reading(new_reading, sign=key == "signed")
     (store.folder / "map.png").write_bytes(b"a map")
     store.add_derivative(ids["signed"], "map.png")
     device, (session, _) = store.access.add_device("north"), store.access.log_in("anna", timedelta(days=1))

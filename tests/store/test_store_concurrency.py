@@ -57,34 +57,34 @@ def all_studies(store: Store) -> list[str]:
 @pytest.mark.slow
 def test_concurrent_processes_lose_no_study(store: Store, database_url: str, tmp_path: Path) -> None:
     writers = [writer(database_url, tmp_path, f"writer {number}", 25) for number in range(3)]
-    said = [line for each in writers for line in each.communicate(timeout=120)[0].split()]
+    reported = [line for each in writers for line in each.communicate(timeout=120)[0].split()]
     assert [each.returncode for each in writers] == [0, 0, 0]
-    assert sorted(all_studies(store)) == sorted(said)
-    assert len(said) == 75
-    assert all(whole(store, study) and store.study(study).entry.status is StudyStatus.SIGNED for study in said)
+    assert sorted(all_studies(store)) == sorted(reported)
+    assert len(reported) == 75
+    assert all(whole(store, study) and store.study(study).entry.status is StudyStatus.SIGNED for study in reported)
 
 
 @pytest.mark.slow
 def test_a_killed_process_leaves_no_half_study(store: Store, database_url: str, tmp_path: Path) -> None:
     """Kill a process four times, at different moments, while another one continues."""
     steady = writer(database_url, tmp_path, "steady", 150)
-    told = list[str]()
+    reported = list[str]()
     for turn in range(4):
         doomed = writer(database_url, tmp_path, f"doomed {turn}", 100_000)
         assert doomed.stdout is not None
-        told += [doomed.stdout.readline().strip() for _ in range(3 + turn)]
+        reported += [doomed.stdout.readline().strip() for _ in range(3 + turn)]
         time.sleep(0.007 * turn)
         os.kill(doomed.pid, signal.SIGKILL)
-        told += doomed.communicate()[0].split()
-    told += steady.communicate(timeout=200)[0].split()
+        reported += doomed.communicate()[0].split()
+    reported += steady.communicate(timeout=200)[0].split()
     assert steady.returncode == 0
-    found = all_studies(store)
-    assert set(told) <= set(found), "each study that a writer reported is stored"
-    assert len(found) - len(told) <= 4, "and of each that was killed at most the one it was at"
-    assert all(whole(store, study) for study in found)
+    stored = all_studies(store)
+    assert set(reported) <= set(stored), "each study that a writer reported is stored"
+    assert len(stored) - len(reported) <= 4, "and of each that was killed at most the one it was at"
+    assert all(whole(store, study) for study in stored)
     assert _is_sound(store)
     again = arrival(store, "doomed 0-0", source="page/doomed 0")
-    assert store.add_study(again).entry.id in told, "a retry finds its study"
+    assert store.add_study(again).entry.id in reported, "a retry finds its study"
 
 
 def _is_sound(store: Store) -> bool:

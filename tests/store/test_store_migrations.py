@@ -25,8 +25,8 @@ def test_the_migrations_make_the_tables_that_the_store_uses(database_url: str, s
         with database.connection() as connection:
             context = MigrationContext.configure(connection, opts={"version_table": schema.version_table})
             assert compare_metadata(context, schema.metadata) == []
-            found = set(sa.inspect(connection).get_table_names())
-    assert found == {*schema.metadata.tables, schema.version_table}
+            tables = set(sa.inspect(connection).get_table_names())
+    assert tables == {*schema.metadata.tables, schema.version_table}
 
 
 @SCHEMAS

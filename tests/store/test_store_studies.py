@@ -18,25 +18,25 @@ def test_a_study_comes_back_as_it_was_sent(store: Store) -> None:
     sent = replace(photograph(store.folder, "deep/one"), field=Field.DISC, camera="Canon", faults=(Fault.BLURRED,))
     record = PatientRecord(age=54.0, pregnant=False, acuity=0.8)
     added = store.add_study(Arrival("k", "device/north", (sent,), "p1", record, "2026-01-01T10:00:00"))
-    found = store.study(added.entry.id)
-    assert found == added
-    assert found.images == (sent,)
-    assert found.study.record == record
-    assert (found.study.patient, found.study.acquired) == ("p1", "2026-01-01T10:00:00")
-    (image,) = found.study.images
+    stored = store.study(added.entry.id)
+    assert stored == added
+    assert stored.images == (sent,)
+    assert stored.study.record == record
+    assert (stored.study.patient, stored.study.acquired) == ("p1", "2026-01-01T10:00:00")
+    (image,) = stored.study.images
     assert (image.eye, image.field, image.camera) == (Eye.LEFT, Field.DISC, "Canon")
     assert image.photograph.name == str(store.folder / "deep/one.png")
     assert image.photograph.digest() == sent.digest
-    assert found.entry.status is StudyStatus.RECEIVED
-    assert found.entry.received.tzinfo is UTC
+    assert stored.entry.status is StudyStatus.RECEIVED
+    assert stored.entry.received.tzinfo is UTC
 
 
 def test_the_same_key_is_the_same_study(store: Store) -> None:
     sent = arrival(store, "k")
     first = store.add_study(sent)
     assert store.add_study(sent) == first
-    moved = replace(sent, images=tuple(replace(each, path=f"again/{each.path}") for each in sent.images))
-    assert store.add_study(moved) == first, "a retry may have written other files"
+    elsewhere = replace(sent, images=tuple(replace(each, path=f"again/{each.path}") for each in sent.images))
+    assert store.add_study(elsewhere) == first, "a retry may have written other files"
     assert len(store.worklist()) == 1
     with pytest.raises(ValueError, match=r"study\.key must be new for a new study, got 'k'"):
         store.add_study(replace(sent, patient="p2"))
@@ -100,9 +100,9 @@ def test_previous_studies_are_the_same_patients(store: Store) -> None:
 def test_a_sender_sees_only_its_own_studies(store: Store) -> None:
     mine = store.add_study(arrival(store, "a", source="device/mine")).entry
     assert store.submitted("device/mine", mine.id) == mine
-    for asked in (mine.id, "0" * 32):
+    for study in (mine.id, "0" * 32):
         with pytest.raises(ValueError, match="study must be one that is stored"):
-            store.submitted("device/other", asked)
+            store.submitted("device/other", study)
 
 
 def test_an_unknown_study_is_named(store: Store) -> None:

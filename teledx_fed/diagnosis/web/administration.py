@@ -8,9 +8,8 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 
 from teledx_fed.core.checks import must, within
 from teledx_fed.core.errors import DataError
-from teledx_fed.diagnosis.web.pages import clinic_of
 from teledx_fed.diagnosis.web.passwords import hashed_password
-from teledx_fed.diagnosis.web.rendering import render
+from teledx_fed.diagnosis.web.rendering import clinic_of, render
 from teledx_fed.diagnosis.web.sessions import Administrator, csrf_checked
 from teledx_fed.store.access import Access
 from teledx_fed.store.values import LoggedIn, Role

@@ -13,6 +13,7 @@ from teledx_fed.core.errors import DataError
 from teledx_fed.core.examples import Eye, Field
 from teledx_fed.diagnosis.clinic import Clinic
 from teledx_fed.diagnosis.intake import LARGEST_MIB, PhotographUpload, StudyUpload
+from teledx_fed.diagnosis.web.rendering import clinic_of
 from teledx_fed.diagnosis.web.schemas import ALWAYS, WITH_BODY, Binary, reference, refused
 from teledx_fed.store.values import Device, StoredStudy, StudyStatus
 
@@ -99,11 +100,6 @@ def status(request: Request, sender: Sender, study: str) -> StudyState:
     except DataError as error:
         raise HTTPException(404, "This device has submitted no such study.") from error
     return state(store.study(study))
-
-
-def clinic_of(request: Request) -> Clinic:
-    clinic: Clinic = request.app.state.clinic
-    return clinic
 
 
 def _finished(clinic: Clinic, sender: Device, upload: str) -> Path:

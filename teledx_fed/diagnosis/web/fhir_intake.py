@@ -11,8 +11,9 @@ from starlette.concurrency import run_in_threadpool
 from teledx_fed.diagnosis.fhir.reading import IgnoredResource, NotUnderstood, read
 from teledx_fed.diagnosis.intake import PhotographUpload, StudyUpload
 from teledx_fed.diagnosis.study_reports import RELEASE
-from teledx_fed.diagnosis.web.api import Sender, StudyState, clinic_of, state
+from teledx_fed.diagnosis.web.api import Sender, StudyState, state
 from teledx_fed.diagnosis.web.refusals import refuse
+from teledx_fed.diagnosis.web.rendering import clinic_of
 from teledx_fed.diagnosis.web.schemas import WITH_BODY, Issue, OperationOutcome, body, reference, refused_in_fhir
 
 router = APIRouter(prefix="/api/v1/fhir", tags=["studies"])

@@ -8,8 +8,7 @@ from fastapi.responses import HTMLResponse
 from teledx_fed.core.examples import Eye
 from teledx_fed.diagnosis.intake import PhotographUpload, StudyUpload
 from teledx_fed.diagnosis.web.api import content_of
-from teledx_fed.diagnosis.web.pages import clinic_of
-from teledx_fed.diagnosis.web.rendering import render
+from teledx_fed.diagnosis.web.rendering import clinic_of, render
 from teledx_fed.diagnosis.web.request_filter import LINK_NOT_USABLE, tried_link
 from teledx_fed.diagnosis.wording import EYES, FAULTS, listed, sentence
 

@@ -4,8 +4,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
 from teledx_fed.core.operating_points import basis, percentage
-from teledx_fed.diagnosis.web.pages import clinic_of
-from teledx_fed.diagnosis.web.rendering import render
+from teledx_fed.diagnosis.web.rendering import clinic_of, render
 from teledx_fed.diagnosis.web.sessions import Session
 
 router = APIRouter(include_in_schema=False)

@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 
 from teledx_fed.diagnosis.clinic import Clinic
 from teledx_fed.diagnosis.metrics import CONTENT_TYPE, RequestMetrics
-from teledx_fed.diagnosis.web.pages import clinic_of
+from teledx_fed.diagnosis.web.rendering import clinic_of
 from teledx_fed.diagnosis.web.settings import DiagnosisSettings
 
 router = APIRouter(include_in_schema=False)

@@ -11,8 +11,7 @@ from teledx_fed.core.clinical import PatientRecord
 from teledx_fed.core.examples import Eye
 from teledx_fed.diagnosis.intake import RECORD, PhotographUpload, StudyUpload, record_of
 from teledx_fed.diagnosis.web.api import content_of
-from teledx_fed.diagnosis.web.pages import clinic_of
-from teledx_fed.diagnosis.web.rendering import render
+from teledx_fed.diagnosis.web.rendering import clinic_of, render
 from teledx_fed.diagnosis.web.sessions import CheckedForm, Session
 
 router = APIRouter(include_in_schema=False)

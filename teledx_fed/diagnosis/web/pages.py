@@ -16,7 +16,7 @@ from teledx_fed.core.examples import Eye
 from teledx_fed.diagnosis.clinic import Clinic
 from teledx_fed.diagnosis.evidence import MapKind, map_of, sentence_of
 from teledx_fed.diagnosis.signing import came_after
-from teledx_fed.diagnosis.web.rendering import render
+from teledx_fed.diagnosis.web.rendering import clinic_of, render
 from teledx_fed.diagnosis.web.sessions import CheckedForm, Session
 from teledx_fed.diagnosis.web.settings import DiagnosisSettings
 from teledx_fed.store.values import LoggedIn, Role, StoredImage, StoredReading, StoredStudy, Suggestion
@@ -31,11 +31,6 @@ NOTHING_CHOSEN = FormData()
 PNG = "image/png"
 DIGITS = 12
 """Digits of a digest in the log."""
-
-
-def clinic_of(request: Request) -> Clinic:
-    clinic: Clinic = request.app.state.clinic
-    return clinic
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData
 
 from teledx_fed.core.examples import Eye
-from teledx_fed.diagnosis.web.pages import StudyView, clinic_of, show, study_view
+from teledx_fed.diagnosis.web.pages import StudyView, show, study_view
 from teledx_fed.diagnosis.web.reading_form import confirmation, differing, problems, reading_of
-from teledx_fed.diagnosis.web.rendering import render
+from teledx_fed.diagnosis.web.rendering import clinic_of, render
 from teledx_fed.diagnosis.web.sessions import CheckedForm
 from teledx_fed.store.values import LoggedIn
 

@@ -17,10 +17,15 @@ from teledx_fed.store.values import LoggedIn, Role
 TEMPLATES = Path(__file__).parent / "templates"
 
 
+def clinic_of(request: Request) -> Clinic:
+    clinic: Clinic = request.app.state.clinic
+    return clinic
+
+
 def render(
     request: Request, name: str, session: LoggedIn | None = None, status: int = 200, **values: Any
 ) -> HTMLResponse:
-    clinic: Clinic = request.app.state.clinic
+    clinic = clinic_of(request)
     text = (
         _environment()
         .get_template(f"{name}.html.jinja")

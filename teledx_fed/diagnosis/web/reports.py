@@ -1,7 +1,8 @@
 """Downloads of a study's report, and sending it to the archive; preliminary until a clinician signs."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
@@ -10,14 +11,14 @@ from teledx_fed.core.checks import must
 from teledx_fed.diagnosis import sending
 from teledx_fed.diagnosis.results import as_json
 from teledx_fed.diagnosis.study_reports import StudyReport
-from teledx_fed.diagnosis.web.pages import clinic_of, study_view
-from teledx_fed.diagnosis.web.rendering import render
+from teledx_fed.diagnosis.web.pages import study_view
+from teledx_fed.diagnosis.web.rendering import clinic_of, render
 from teledx_fed.diagnosis.web.sessions import CheckedForm, Session
 from teledx_fed.diagnosis.web.settings import ArchiveSettings
 
 router = APIRouter(include_in_schema=False)
 
-DICOM = "application/dicom"
+DICOM, FHIR = "application/dicom", "application/fhir+json"
 
 
 def suggested(request: Request, session: Session, study: str, what: str) -> StudyReport:
@@ -29,43 +30,34 @@ def suggested(request: Request, session: Session, study: str, what: str) -> Stud
     return StudyReport(clinic_of(request), view.stored, view.diagnosis, view.readings)
 
 
-@router.get("/studies/{study}/report.pdf")
-def as_pdf(request: Request, session: Session, study: str) -> Response:
-    content = suggested(request, session, study, "report.pdf").as_pdf(datetime.now(UTC))
-    return Response(content, media_type="application/pdf", headers=_named(study, "pdf"))
+Content = Callable[[StudyReport], bytes | Mapping[str, Any]]
+DOWNLOADS: Mapping[str, tuple[str, Content]] = {
+    "report.pdf": ("application/pdf", lambda report: report.as_pdf(datetime.now(UTC))),
+    "report.json": ("application/json", lambda report: as_json(report.stored.study, report.diagnosis)),
+    "report.dcm": (DICOM, lambda report: report.for_archive()[0]),
+    "report.fhir.json": (FHIR, lambda report: report.as_fhir(datetime.now(UTC))),
+    "report-pseudonymous.dcm": (DICOM, lambda report: report.for_outside(datetime.now(UTC))),
+    "report-pseudonymous.fhir.json": (FHIR, lambda report: report.as_fhir(datetime.now(UTC), outside=True)),
+}
+"""Media type and content by the name in the address. Pseudonymous reports are for other institutions."""
 
 
-@router.get("/studies/{study}/report.dcm")
-def as_dicom(request: Request, session: Session, study: str) -> Response:
-    """Return DICOM for the hospital's archive: with the patient's number, in the archive's own study."""
-    content, _, _ = suggested(request, session, study, "report.dcm").for_archive()
-    return Response(content, media_type=DICOM, headers=_named(study, "dcm"))
+def _download(name: str, media_type: str, content: Content) -> Callable[[Request, Session, str], Response]:
+    """Return the route of a report."""
+
+    def download(request: Request, session: Session, study: str) -> Response:
+        report = content(suggested(request, session, study, name))
+        suffix = name.removeprefix("report").replace("-", ".")
+        headers = {"Content-Disposition": f'attachment; filename="{study}{suffix}"'}
+        if isinstance(report, bytes):
+            return Response(report, media_type=media_type, headers=headers)
+        return JSONResponse(report, media_type=media_type, headers=headers)
+
+    return download
 
 
-@router.get("/studies/{study}/report-pseudonymous.dcm")
-def for_outside(request: Request, session: Session, study: str) -> Response:
-    content = suggested(request, session, study, "report-pseudonymous.dcm").for_outside(datetime.now(UTC))
-    return Response(content, media_type=DICOM, headers=_named(study, "pseudonymous.dcm"))
-
-
-@router.get("/studies/{study}/report.fhir.json")
-def as_fhir(request: Request, session: Session, study: str) -> JSONResponse:
-    content = suggested(request, session, study, "report.fhir.json").as_fhir(datetime.now(UTC))
-    return JSONResponse(content, media_type="application/fhir+json", headers=_named(study, "fhir.json"))
-
-
-@router.get("/studies/{study}/report-pseudonymous.fhir.json")
-def as_fhir_for_outside(request: Request, session: Session, study: str) -> JSONResponse:
-    content = suggested(request, session, study, "report-pseudonymous.fhir.json").as_fhir(
-        datetime.now(UTC), outside=True
-    )
-    return JSONResponse(content, media_type="application/fhir+json", headers=_named(study, "pseudonymous.fhir.json"))
-
-
-@router.get("/studies/{study}/report.json")
-def as_plain_json(request: Request, session: Session, study: str) -> JSONResponse:
-    report = suggested(request, session, study, "report.json")
-    return JSONResponse(as_json(report.stored.study, report.diagnosis), headers=_named(study, "json"))
+for _name, _kind in DOWNLOADS.items():
+    router.get(f"/studies/{{study}}/{_name}")(_download(_name, *_kind))
 
 
 @router.post("/studies/{study}/sent", response_class=HTMLResponse)
@@ -79,7 +71,3 @@ def send(request: Request, session: CheckedForm, study: str) -> HTMLResponse:
     except sending.NotSent as error:
         return render(request, "report_sent", session, 502, study=study, sent=None, problem=str(error))
     return render(request, "report_sent", session, study=study, sent=sent_report, problem="")
-
-
-def _named(study: str, suffix: str) -> Mapping[str, str]:
-    return {"Content-Disposition": f'attachment; filename="{study}.{suffix}"'}

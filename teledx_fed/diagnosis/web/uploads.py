@@ -10,7 +10,8 @@ from starlette.concurrency import run_in_threadpool
 from teledx_fed.core.errors import DataError
 from teledx_fed.core.files import make_folder
 from teledx_fed.diagnosis.intake import LARGEST_MIB
-from teledx_fed.diagnosis.web.api import Sender, clinic_of
+from teledx_fed.diagnosis.web.api import Sender
+from teledx_fed.diagnosis.web.rendering import clinic_of
 from teledx_fed.diagnosis.web.schemas import ALWAYS, BINARY, WITH_BODY, body, refused
 from teledx_fed.diagnosis.web.settings import DiagnosisSettings
 from teledx_fed.store.uploads import OverQuota, Upload, UploadQuota
