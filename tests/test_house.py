@@ -19,7 +19,7 @@ LAYERS = [
     {"data", "model", "evaluation"},
     {"privacy", "store"},
     {"training"},
-    {"federation", "diagnosis", "feedback", "reporting", "attacks", "deployment"},
+    {"federation", "diagnosis", "reporting", "deployment"},
     {"experiment"},
 ]
 MAY_IMPORT_ITS_NEIGHBOUR = {("deployment", "federation")}
