@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from server.runs import app as runs
-from teledx_fed.commands import HERE, AsJson, Home, answer, program
+from teledx_fed.commands import HERE, AsJson, Folder, answer, program
 from teledx_fed.deployment.server.settings import ServerDirectory
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def init(
 
 @app.command()
 def start(
-    folder: Home = HERE,
+    folder: Folder = HERE,
     service: Annotated[bool, typer.Option(help="Print a systemd unit that runs this command, and exit.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -79,7 +79,7 @@ def start(
 def admit(
     public_key: Annotated[Path, typer.Argument(help="The file that the hospital sent.")],
     name: Annotated[str, typer.Option(help="The hospital's name on this server.")],
-    folder: Home = HERE,
+    folder: Folder = HERE,
     as_json: AsJson = False,
 ) -> None:
     """Admit a hospital to the federation."""
@@ -92,7 +92,7 @@ def admit(
 
 
 @app.command()
-def expel(name: str, folder: Home = HERE, as_json: AsJson = False) -> None:
+def expel(name: str, folder: Folder = HERE, as_json: AsJson = False) -> None:
     """Expel a hospital: the server refuses its requests from now on."""
     from teledx_fed.deployment.server import control
 
@@ -103,7 +103,7 @@ def expel(name: str, folder: Home = HERE, as_json: AsJson = False) -> None:
 @app.command()
 def status(
     watch: Annotated[bool, typer.Option(help="Show it again every two seconds, until Ctrl-C.")] = False,
-    folder: Home = HERE,
+    folder: Folder = HERE,
     as_json: AsJson = False,
 ) -> None:
     """Show sites, the current round, metrics, bytes, and when the certificate expires."""
@@ -149,7 +149,7 @@ def _status_text(overview: "Overview") -> "Group":
 
 @app.command()
 def page(
-    listen: Annotated[str, typer.Option(help="HOST:PORT of the page.")] = "127.0.0.1:9095", folder: Home = HERE
+    listen: Annotated[str, typer.Option(help="HOST:PORT of the page.")] = "127.0.0.1:9095", folder: Folder = HERE
 ) -> None:
     """Show the status as a web page that a token protects, until Ctrl-C."""
     from secrets import token_urlsafe
@@ -164,7 +164,7 @@ def page(
 
 
 @app.command()
-def renew(cert: Certificate = None, key: Key = None, folder: Home = HERE, as_json: AsJson = False) -> None:
+def renew(cert: Certificate = None, key: Key = None, folder: Folder = HERE, as_json: AsJson = False) -> None:
     """Renew the server's certificate, from the same authority, for the hosts in server.yaml.
 
     A running server uses the new certificate without a restart.
@@ -176,7 +176,7 @@ def renew(cert: Certificate = None, key: Key = None, folder: Home = HERE, as_jso
 
 
 @app.command()
-def verify(folder: Home = HERE, as_json: AsJson = False) -> None:
+def verify(folder: Folder = HERE, as_json: AsJson = False) -> None:
     """Check whether the audit log was changed. Exit code 1 if it was."""
     from teledx_fed.deployment.common.audit import verify as faults_in
 

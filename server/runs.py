@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from teledx_fed.commands import HERE, AsJson, Home, answer, program
+from teledx_fed.commands import HERE, AsJson, Folder, answer, program
 from teledx_fed.deployment.server.settings import ServerDirectory
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def run(
     experiment: Experiment,
     name: Annotated[str | None, typer.Option(help="Name of the run. Default: the time of day.")] = None,
     detach: Annotated[bool, typer.Option(help="Start the run, and do not watch its rounds.")] = False,
-    folder: Home = HERE,
+    folder: Folder = HERE,
     as_json: AsJson = False,
 ) -> None:
     """Start a run: compose and check its settings, and watch its rounds."""
@@ -41,7 +41,7 @@ def run(
 def plan(
     experiment: Experiment,
     out: Annotated[Path, typer.Option(help="The file to write. Give it to each hospital to approve.")],
-    folder: Home = HERE,
+    folder: Folder = HERE,
     as_json: AsJson = False,
 ) -> None:
     """Write the plan that hospitals must approve. Give run and readiness the same experiment and settings."""
@@ -55,7 +55,7 @@ def plan(
 
 
 @app.command()
-def resume(run: str, detach: bool = False, folder: Home = HERE, as_json: AsJson = False) -> None:
+def resume(run: str, detach: bool = False, folder: Folder = HERE, as_json: AsJson = False) -> None:
     """Continue a run from its last completed round."""
     from teledx_fed.deployment.server.run_requests import stored_request
 
@@ -83,7 +83,7 @@ def _start(
 
 
 @app.command()
-def stop(run: str, folder: Home = HERE, as_json: AsJson = False) -> None:
+def stop(run: str, folder: Folder = HERE, as_json: AsJson = False) -> None:
     """Stop a run. Its completed rounds are kept: resume continues from them."""
     from teledx_fed.deployment.server import control
 
@@ -92,7 +92,7 @@ def stop(run: str, folder: Home = HERE, as_json: AsJson = False) -> None:
 
 
 @app.command("list")
-def list_runs(folder: Home = HERE, as_json: AsJson = False) -> None:
+def list_runs(folder: Folder = HERE, as_json: AsJson = False) -> None:
     """List all runs, the newest first."""
     from teledx_fed.deployment.server import control
 
@@ -102,7 +102,7 @@ def list_runs(folder: Home = HERE, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def readiness(experiment: Experiment, folder: Home = HERE, as_json: AsJson = False) -> None:
+def readiness(experiment: Experiment, folder: Folder = HERE, as_json: AsJson = False) -> None:
     """Ask each hospital for rounded counts of its data, and show who can start. Exit code 1 if too few can."""
     from teledx_fed.deployment.server.control import READINESS
     from teledx_fed.deployment.server.run_requests import answers, compose_request, submit, watch

@@ -10,7 +10,7 @@ import typer
 
 from sites.approval import app as approval
 from sites.diagnosis import app as diagnosis
-from teledx_fed.commands import HERE, AsJson, Home, answer, program
+from teledx_fed.commands import HERE, AsJson, Folder, answer, program
 from teledx_fed.core.reports import SilentReporter
 from teledx_fed.deployment.site.settings import SiteDirectory
 
@@ -48,7 +48,7 @@ def init(
 
 @app.command()
 def check(
-    folder: Home = HERE,
+    folder: Folder = HERE,
     offline: Annotated[bool, typer.Option("--offline", help="Leave out the checks that need the network.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -84,7 +84,7 @@ class PhotographCount(SilentReporter):
 
 @app.command()
 def join(
-    folder: Home = HERE,
+    folder: Folder = HERE,
     service: Annotated[bool, typer.Option(help="Print a systemd unit that runs this command, and exit.")] = False,
     node: Annotated[int | None, typer.Option(help="The port of connect, which another user runs.")] = None,
 ) -> None:
@@ -103,7 +103,7 @@ def join(
 
 @app.command()
 def connect(
-    port: Annotated[int, typer.Argument(help="A port of this machine, for join --node.")], folder: Home = HERE
+    port: Annotated[int, typer.Argument(help="A port of this machine, for join --node.")], folder: Folder = HERE
 ) -> None:
     """Only keep the connection to the server, for a join that another user runs."""
     from teledx_fed.deployment.site import joining
@@ -112,7 +112,7 @@ def connect(
 
 
 @app.command()
-def leave(folder: Home = HERE) -> None:
+def leave(folder: Folder = HERE) -> None:
     """Stop join. The hospital's folder is not changed."""
     from teledx_fed.deployment.site import joining
 
@@ -121,7 +121,7 @@ def leave(folder: Home = HERE) -> None:
 
 
 @app.command()
-def exclude(patient: str, folder: Home = HERE, as_json: AsJson = False) -> None:
+def exclude(patient: str, folder: Folder = HERE, as_json: AsJson = False) -> None:
     """Exclude a patient from now on, and delete the prepared copies of their photographs."""
     from teledx_fed.deployment.site import lineage as history
 
@@ -133,7 +133,7 @@ def exclude(patient: str, folder: Home = HERE, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def lineage(patient: str, folder: Home = HERE, as_json: AsJson = False) -> None:
+def lineage(patient: str, folder: Folder = HERE, as_json: AsJson = False) -> None:
     """List the runs and rounds that trained on a patient."""
     from teledx_fed.deployment.site import lineage as history
 
@@ -142,7 +142,7 @@ def lineage(patient: str, folder: Home = HERE, as_json: AsJson = False) -> None:
 
 
 @audit.command()
-def show(folder: Home = HERE) -> None:
+def show(folder: Folder = HERE) -> None:
     """Print every entry as a line of JSON."""
     from teledx_fed.deployment.common.audit import entries
 
@@ -153,7 +153,7 @@ def show(folder: Home = HERE) -> None:
 @audit.command()
 def verify(
     against: Annotated[Path | None, typer.Option(help="The coordinator's log, to compare with this one.")] = None,
-    folder: Home = HERE,
+    folder: Folder = HERE,
     as_json: AsJson = False,
 ) -> None:
     """Check whether the log was changed. Exit code 1 if it was."""

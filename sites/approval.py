@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from teledx_fed.commands import HERE, AsJson, Home, answer, program
+from teledx_fed.commands import HERE, AsJson, Folder, answer, program
 from teledx_fed.deployment.site.settings import SiteDirectory
 
 app = program()
@@ -19,7 +19,7 @@ def approve(
     runs: Annotated[int, typer.Option(help="How many more runs of the plan this hospital answers.")] = 1,
     model: Annotated[Path | None, typer.Option(help="The model file from which the plan starts, if any.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
-    folder: Home = HERE,
+    folder: Folder = HERE,
 ) -> None:
     """Show a plan in plain words, and approve it. The hospital refuses requests without an approved plan."""
     from teledx_fed.deployment.common import plans
@@ -36,7 +36,7 @@ def approve(
 
 
 @app.command("approvals")
-def listed(folder: Home = HERE, as_json: AsJson = False) -> None:
+def listed(folder: Folder = HERE, as_json: AsJson = False) -> None:
     """List the approved plans."""
     from teledx_fed.deployment.site import questions
     from teledx_fed.deployment.site.approvals import SHORT, approvals
@@ -58,7 +58,7 @@ def listed(folder: Home = HERE, as_json: AsJson = False) -> None:
 @app.command()
 def withdraw(
     plan: Annotated[str, typer.Argument(help="The plan's file, or the start of its digest.")],
-    folder: Home = HERE,
+    folder: Folder = HERE,
 ) -> None:
     """Withdraw an approval: the hospital refuses the next request of this plan."""
     from teledx_fed.deployment.site import approvals

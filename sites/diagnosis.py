@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from sites import accounts, storage
-from teledx_fed.commands import HERE, Home, program
+from teledx_fed.commands import HERE, Folder, program
 
 app = program()
 app.add_typer(accounts.app)
@@ -16,12 +16,12 @@ BundleFolder = Annotated[Path | None, typer.Option("--bundle", help="A model bun
 
 
 @app.command()
-def serve(home: Home = HERE, bundle: BundleFolder = None) -> None:
+def serve(folder: Folder = HERE, bundle: BundleFolder = None) -> None:
     """Serve the diagnosis page and the interface for devices, until stopped; diagnosis.yaml has the settings."""
     from teledx_fed.diagnosis.directory import DiagnosisDirectory
     from teledx_fed.diagnosis.web.app import server
 
-    directory = DiagnosisDirectory(home)
+    directory = DiagnosisDirectory(folder)
     web_server = server(directory.clinic(bundle), directory.settings)
     scheme = "https" if directory.settings.certificate else "http"
     typer.echo(f"{scheme}://{directory.settings.host}:{directory.settings.port}/", err=True)
@@ -33,7 +33,7 @@ def serve(home: Home = HERE, bundle: BundleFolder = None) -> None:
 def diagnose(
     paths: Annotated[list[Path], typer.Argument(help="Photographs, folders, or a table (.csv).")],
     out: Annotated[Path, typer.Option(help="A new folder: results.csv, and a JSON, FHIR and PDF file a study.")],
-    home: Home = HERE,
+    folder: Folder = HERE,
     bundle: BundleFolder = None,
     eye: Annotated[
         str, typer.Option(help="left, right or unknown: the eye of files that do not state one.")
@@ -55,7 +55,7 @@ def diagnose(
     from teledx_fed.reporting.progress import TerminalReporter
 
     one_of("--eye", eye, Eye)
-    directory = DiagnosisDirectory(home)
+    directory = DiagnosisDirectory(folder)
     bundle_used = directory.bundle(bundle, or_demonstration=True)
     mark = f": {DEMONSTRATION}" if bundle_used.manifest.demonstration else ""
     typer.echo(f"diagnosed with {bundle_used.folder}{mark}", err=True)
@@ -80,34 +80,34 @@ def diagnose(
 @app.command()
 def adopt(
     model: Annotated[Path, typer.Argument(help="A run's model.safetensors, with its config.yaml and pooled.json.")],
-    home: Home = HERE,
+    folder: Folder = HERE,
 ) -> None:
     """Calibrate a federation's model on this hospital's validation set, print its thresholds, and use it."""
     from teledx_fed.deployment.site.adoption import adopt as take
     from teledx_fed.deployment.site.settings import SiteDirectory
     from teledx_fed.reporting.progress import TerminalReporter
 
-    take(SiteDirectory(home), model, TerminalReporter())
-    typer.echo(f"diagnosed with from now on: {SiteDirectory(home).champion}")
+    take(SiteDirectory(folder), model, TerminalReporter())
+    typer.echo(f"diagnosed with from now on: {SiteDirectory(folder).champion}")
 
 
 @app.command()
 def demo(
-    run: Annotated[Path, typer.Argument(help="The folder of a run with experiment=demo.")], home: Home = HERE
+    run: Annotated[Path, typer.Argument(help="The folder of a run with experiment=demo.")], folder: Folder = HERE
 ) -> None:
     """Create a demonstration hospital with synthetic patients; its reports cannot be signed."""
     from teledx_fed.diagnosis.demonstration import create_demonstration
     from teledx_fed.diagnosis.directory import DiagnosisDirectory
     from teledx_fed.diagnosis.web.passwords import DEMONSTRATION_PASSWORD, DEMONSTRATION_USER
 
-    create_demonstration(DiagnosisDirectory(home), run)
+    create_demonstration(DiagnosisDirectory(folder), run)
     typer.echo(f"log in as {DEMONSTRATION_USER}, password {DEMONSTRATION_PASSWORD}")
 
 
 @app.command()
 def watch(
     folder: Annotated[Path, typer.Argument(help="The camera writes photographs, or patients' folders, here.")],
-    home: Home = HERE,
+    directory: Folder = HERE,
     bundle: BundleFolder = None,
     every: Annotated[float, typer.Option(help="Seconds between two searches.")] = 5,
 ) -> None:
@@ -120,7 +120,7 @@ def watch(
     from teledx_fed.diagnosis.directory import DiagnosisDirectory
     from teledx_fed.diagnosis.watching import Watch
 
-    watching = Watch(DiagnosisDirectory(home).clinic(bundle), folder)
+    watching = Watch(DiagnosisDirectory(directory).clinic(bundle), folder)
     while True:
         if count := watching.look():
             typer.echo(f"{count} studies received", err=True)
@@ -130,7 +130,7 @@ def watch(
 @app.command()
 def receive(
     callers: Annotated[list[str], typer.Argument(help="AE titles of cameras and archives that may send.")],
-    home: Home = HERE,
+    folder: Folder = HERE,
     bundle: BundleFolder = None,
     title: Annotated[str, typer.Option(help="The AE title of this receiver.")] = "TELEDX",
     host: Annotated[str, typer.Option(help="The address to listen at.")] = "127.0.0.1",
@@ -143,7 +143,7 @@ def receive(
     from teledx_fed.diagnosis.gathering import Gathering
     from teledx_fed.diagnosis.receiver import Receiver
 
-    directory = DiagnosisDirectory(home)
+    directory = DiagnosisDirectory(folder)
     gathering = Gathering(directory.clinic(bundle), directory.incoming, directory.settings.dicom.quiet_seconds)
     with Receiver(gathering, title, callers).listening(host, port) as bound:
         typer.echo(f"{title} at {host}:{bound}, for {', '.join(callers)}", err=True)
@@ -153,7 +153,7 @@ def receive(
 @app.command()
 def send(
     study: Annotated[str, typer.Argument(help="The study's id: the last part of its page's address.")],
-    home: Home = HERE,
+    folder: Folder = HERE,
     bundle: BundleFolder = None,
 ) -> None:
     """Send a study's signed report to the archive that diagnosis.yaml names under dicom.archive."""
@@ -162,7 +162,7 @@ def send(
     from teledx_fed.diagnosis.directory import DiagnosisDirectory
     from teledx_fed.diagnosis.study_reports import latest
 
-    directory = DiagnosisDirectory(home)
+    directory = DiagnosisDirectory(folder)
     archive = directory.settings.dicom.archive
     must(archive is not None, "dicom.archive", "be set to send reports", "none", "Name it in diagnosis.yaml.")
     assert archive is not None

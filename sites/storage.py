@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from teledx_fed.commands import HERE, Home, program
+from teledx_fed.commands import HERE, Folder, program
 
 app = program()
 
@@ -13,7 +13,7 @@ app = program()
 @app.command()
 def backup(
     file: Annotated[Path, typer.Argument(help="A new .zip.")],
-    home: Home = HERE,
+    folder: Folder = HERE,
     identified: Annotated[
         Path | None, typer.Option(help="A second new .zip, for the patients behind the pseudonyms.")
     ] = None,
@@ -24,9 +24,9 @@ def backup(
     """Back up database and photographs. Store `secrets/` and the patients' identities in another place."""
     from teledx_fed.diagnosis.directory import DiagnosisDirectory
 
-    missing = DiagnosisDirectory(home).store().backup(file, recipient or ())
+    missing = DiagnosisDirectory(folder).store().backup(file, recipient or ())
     if identified is not None:
-        DiagnosisDirectory(home).identified().backup(identified, recipient or ())
+        DiagnosisDirectory(folder).identified().backup(identified, recipient or ())
     typer.echo(f"{file}" + (f"; missing photographs: {', '.join(missing)}" if missing else ""))
 
 
@@ -43,25 +43,25 @@ def backup_key(
 @app.command()
 def restore(
     file: Annotated[Path, typer.Argument(help="A file that backup wrote.")],
-    home: Home = HERE,
+    folder: Folder = HERE,
     identified: Annotated[Path | None, typer.Option(help="The file with the identities that backup wrote.")] = None,
     key: Annotated[Path | None, typer.Option(help="The key file from backup-key, for an encrypted backup.")] = None,
 ) -> None:
     """Restore a backup into an empty folder or database; all users must log in again."""
     from teledx_fed.diagnosis.directory import DiagnosisDirectory
 
-    DiagnosisDirectory(home).restore(file, key)
+    DiagnosisDirectory(folder).restore(file, key)
     if identified is not None:
-        DiagnosisDirectory(home).restore_identified(identified, key)
-    typer.echo(f"restored into {home}")
+        DiagnosisDirectory(folder).restore_identified(identified, key)
+    typer.echo(f"restored into {folder}")
 
 
 @app.command()
 def forget(
     days: Annotated[float, typer.Argument(help="Studies received longer ago than this are deleted.")],
-    home: Home = HERE,
+    folder: Folder = HERE,
 ) -> None:
     """Delete old studies with their photographs, maps, suggestions and readings, and expired uploads."""
     from teledx_fed.diagnosis.directory import DiagnosisDirectory
 
-    typer.echo(f"{DiagnosisDirectory(home).forget(days)} studies deleted")
+    typer.echo(f"{DiagnosisDirectory(folder).forget(days)} studies deleted")

@@ -20,7 +20,7 @@ def _log_in(context: typer.Context, folder: Path) -> Path:
 
 
 HERE = Path()
-Home = Annotated[Path, typer.Option("--dir", help="The folder that init made.", callback=_log_in)]
+Folder = Annotated[Path, typer.Option("--dir", help="The folder that init made.", callback=_log_in)]
 AsJson = Annotated[bool, typer.Option("--json", help="For scripts: JSON on standard output.")]
 
 

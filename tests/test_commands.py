@@ -15,7 +15,7 @@ from click.testing import CliRunner
 import run_simulation
 from server.__main__ import app as server
 from sites.__main__ import app as sites
-from teledx_fed.commands import HERE, Home, program
+from teledx_fed.commands import HERE, Folder, program
 from teledx_fed.config.loading import CONF
 from teledx_fed.core.errors import ConfigurationError, TeledxError
 from teledx_fed.core.failures import LOG
@@ -51,7 +51,7 @@ def test_the_log_is_in_the_folder_that_the_command_works_in(tmp_path: Path) -> N
     app = program()
 
     @app.command()
-    def work(home: Home = HERE) -> None:
+    def work(folder: Folder = HERE) -> None:
         raise RuntimeError(SECRET)
 
     app.callback()(lambda: None)

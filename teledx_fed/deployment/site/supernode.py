@@ -17,8 +17,8 @@ def launch(directory: SiteDirectory, port: int) -> subprocess.Popen[bytes]:
     """Start a SuperNode that ends when this process ends; its API for the worker is on `port` of this machine."""
     module = "teledx_fed.deployment.site.supernode"
     command = [sys.executable, "-m", module, str(os.getpid()), *arguments(directory, port)]
-    home = {"FLWR_HOME": str(directory.state.absolute() / "flwr")}
-    environment = os.environ | QUIET_FLOWER | home | proxied(directory.settings.proxy)
+    flower_home = {"FLWR_HOME": str(directory.state.absolute() / "flwr")}
+    environment = os.environ | QUIET_FLOWER | flower_home | proxied(directory.settings.proxy)
     with directory.node_log.open("ab") as log:
         return subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 

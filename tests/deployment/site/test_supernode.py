@@ -94,18 +94,18 @@ def foreign() -> Iterator[Callable[[], tuple[int, list[str]]]]:
     running = []
 
     def start() -> tuple[int, list[str]]:
-        asked: list[str] = []
+        requests: list[str] = []
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                asked.append(self.path)
+                requests.append(self.path)
                 self.send_response(200)
                 self.end_headers()
                 self.wfile.write(b"hello")
 
         running.append(ThreadingHTTPServer(("127.0.0.1", 0), Handler))
         Thread(target=running[-1].serve_forever, daemon=True).start()
-        return running[-1].server_port, asked
+        return running[-1].server_port, requests
 
     yield start
     for server in running:
