@@ -26,7 +26,7 @@ from teledx_fed.core.files import LOCK, exclusive, write_text
 OmegaConf.register_new_resolver("first", lambda *choices: next(choice for choice in choices if choice))
 
 
-KEPT = "config.yaml"
+SETTINGS = "config.yaml"
 ENDED_BY_SIGNAL = 128
 """Plus the number of the signal, as in shells: 130 for Ctrl-C."""
 
@@ -52,12 +52,12 @@ class Command:
             _run(composed, folder)
         except KeyboardInterrupt as interrupt:
             number = interrupt.args[0] if interrupt.args else signal.SIGINT
-            print(f"interrupted: continue with {_again(folder)}", file=sys.stderr)
+            print(f"interrupted: continue with {_how_to_continue(folder)}", file=sys.stderr)
             sys.exit(ENDED_BY_SIGNAL + number)
         except Exception as error:  # noqa: BLE001 - people read a reference, the log has the traceback
             line = line_for_person(error, folder)
             if of_machine(error):
-                line += f" Then continue the run with {_again(folder)}."
+                line += f" Then continue the run with {_how_to_continue(folder)}."
             if not is_sweep:
                 sys.exit(f"error: {line}")
             choices = [choice for choice in job.overrides.task if not choice.startswith(("folder=", "data_root="))]
@@ -81,11 +81,11 @@ class Command:
             sys.exit(f"error: {len(self.failed)} of {len(self.made) + len(self.failed)} runs failed")
 
 
-def _again(folder: Path) -> str:
+def _how_to_continue(folder: Path) -> str:
     """Return the command that continues an interrupted run."""
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         return f"the same command with folder={HydraConfig.get().sweep.dir}"
-    return f"resume={folder}" if (folder / KEPT).exists() else "the same command"
+    return f"resume={folder}" if (folder / SETTINGS).exists() else "the same command"
 
 
 def _run(composed: DictConfig, folder: Path) -> None:
@@ -96,18 +96,18 @@ def _run(composed: DictConfig, folder: Path) -> None:
         settings = _settings(composed, folder)
         from teledx_fed.experiment import run_experiment  # torch and timm, which --help does not need
 
-        with _free_again(folder) if new else nullcontext():
+        with _emptied_on_refusal(folder) if new else nullcontext():
             run_experiment(settings, folder)
 
 
 def _check_resume(resume: str, folder: Path) -> None:
     if others := [choice for choice in HydraConfig.get().overrides.task if not choice.startswith("resume=")]:
         raise ConfigurationError(
-            f"resume must come alone, got {' '.join(others)}. A run keeps the settings in its {KEPT}."
+            f"resume must come alone, got {' '.join(others)}. A run keeps the settings in its {SETTINGS}."
         )
-    if not (folder / KEPT).exists():
+    if not (folder / SETTINGS).exists():
         raise ConfigurationError(
-            f"resume must be the folder of a run, got {resume}, which has no {KEPT}. Name the folder of a run."
+            f"resume must be the folder of a run, got {resume}, which has no {SETTINGS}. Name the folder of a run."
         )
 
 
@@ -117,14 +117,14 @@ def _is_empty(folder: Path) -> bool:
 
 def _settings(composed: DictConfig, folder: Path) -> Settings:
     """Return the composed settings after saving them in the run folder, or the saved ones if the run continues."""
-    kept, choices = folder / KEPT, list(HydraConfig.get().overrides.task)
-    _one_of_each(choices)
+    saved, choices = folder / SETTINGS, list(HydraConfig.get().overrides.task)
+    _check_groups(choices)
     if composed.resume is None:
         if composed.hospitals is not None:
-            _describe(composed, choices)
+            _use_own_hospitals(composed, choices)
         settings = replace(loading.build(composed, local=True), folder=str(folder))
-        if kept.exists():
-            if HydraConfig.get().mode == RunMode.MULTIRUN and loading.load(kept, local=True) == settings:
+        if saved.exists():
+            if HydraConfig.get().mode == RunMode.MULTIRUN and loading.load(saved, local=True) == settings:
                 return settings
             raise ConfigurationError(
                 f"folder must be new, got {folder}, which contains a run. Set resume={folder}, or another folder."
@@ -133,13 +133,13 @@ def _settings(composed: DictConfig, folder: Path) -> Settings:
             raise ConfigurationError(
                 f"folder must be new or empty, got {folder}, which contains other files. Name another folder."
             )
-        loading.save(settings, kept)
+        loading.save(settings, saved)
         write_text(folder / CHOICES, json.dumps(choices, indent=1) + "\n")
         return settings
-    return loading.load(kept, local=True)
+    return loading.load(saved, local=True)
 
 
-def _describe(composed: DictConfig, choices: list[str]) -> None:
+def _use_own_hospitals(composed: DictConfig, choices: list[str]) -> None:
     """Replace the hospitals of `data` by those of the researcher's file `hospitals`."""
     from teledx_fed.data.own_hospitals import load  # pydicom and OpenCV, which --help does not need
 
@@ -149,7 +149,7 @@ def _describe(composed: DictConfig, choices: list[str]) -> None:
     composed.data.sources, composed.data.hospitals = dict(hospitals.sources), dict(hospitals.drawn)
 
 
-def _one_of_each(choices: list[str]) -> None:
+def _check_groups(choices: list[str]) -> None:
     """Refuse two files for one group: Hydra would use the last without a warning."""
     for choice in choices:
         group, _, value = choice.partition("=")
@@ -159,7 +159,7 @@ def _one_of_each(choices: list[str]) -> None:
 
 
 @contextmanager
-def _free_again(folder: Path) -> Iterator[None]:
+def _emptied_on_refusal(folder: Path) -> Iterator[None]:
     """Empty a new run's folder if a `TeledxError` ends the run before the first round.
 
     Any other error deletes nothing: the user can free the disk and continue, or look for the fault.
@@ -174,7 +174,7 @@ def _free_again(folder: Path) -> Iterator[None]:
         raise
 
 
-def _end_as_by_hand(number: int, frame: FrameType | None) -> None:
+def _interrupt(number: int, frame: FrameType | None) -> None:
     """End a run as Ctrl-C does, on SIGTERM of a job scheduler or SIGHUP of a closed terminal."""
     raise KeyboardInterrupt(number)
 
@@ -210,7 +210,7 @@ if __name__ == "__main__":
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # else Hydra prints its own traceback and exits
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) == signal.SIG_DFL:  # nohup ignores SIGHUP
-            signal.signal(number, _end_as_by_hand)
+            signal.signal(number, _interrupt)
     command = Command()
     with report_errors(Path()):
         try:

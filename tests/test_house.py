@@ -203,7 +203,7 @@ def test_one_function_reads_the_test_sets() -> None:
         for function in ast.walk(tree)
         if isinstance(function, ast.FunctionDef)
         for node in ast.walk(function)
-        if isinstance(node, ast.Attribute) and node.attr in ("test", "everyone") and "shard" in ast.unparse(node.value)
+        if isinstance(node, ast.Attribute) and node.attr in ("test", "examples") and "shard" in ast.unparse(node.value)
     }
     # `_about` and `summary` count examples, `_digest` hashes them together and `_photographs` one by one;
     # none reads an image

@@ -122,17 +122,9 @@ class PatientRecord:
         for name, highest in (("age", 130), ("acuity", 3)):
             if (value := getattr(self, name)) is not None:
                 within(f"record.{name}", value, 0, highest, DataError)
-        short = all(0 < len(text) <= 100 and text.isprintable() for text in self.not_understood)
-        fits = short and len(self.not_understood) <= MOST_NOT_UNDERSTOOD
-        got = len(self.not_understood)
-        must(
-            fits,
-            "record.not_understood",
-            f"be {MOST_NOT_UNDERSTOOD} short texts at most",
-            got,
-            "Leave others out.",
-            DataError,
-        )
+        texts, requirement = self.not_understood, f"be {MOST_NOT_UNDERSTOOD} short texts at most"
+        fits = len(texts) <= MOST_NOT_UNDERSTOOD and all(0 < len(text) <= 100 and text.isprintable() for text in texts)
+        must(fits, "record.not_understood", requirement, len(texts), "Leave others out.", DataError)
 
 
 @dataclass(frozen=True)

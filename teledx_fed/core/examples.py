@@ -137,10 +137,10 @@ class Shard:
     test: tuple[Example, ...]
 
     def __len__(self) -> int:
-        return len(self.everyone)
+        return len(self.examples)
 
     @property
-    def everyone(self) -> tuple[Example, ...]:
+    def examples(self) -> tuple[Example, ...]:
         return (*self.train, *self.validation, *self.test)
 
 

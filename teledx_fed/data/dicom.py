@@ -126,7 +126,7 @@ class DicomPhotograph:
         return hashlib.sha256(_content(self.path)).hexdigest()
 
     def size(self) -> tuple[int, int]:
-        return about(self.path).size
+        return read_header(self.path).size
 
     def read(self) -> NDArray[np.uint8]:
         return pixels(read_dataset(_content(self.path), self.name), self.name, self.most_pixels)
@@ -137,7 +137,7 @@ def is_dicom(content: bytes) -> bool:
     return content[PREFIX] == b"DICM"
 
 
-def about(file: Path) -> DicomHeader:
+def read_header(file: Path) -> DicomHeader:
     """Read the header of a file. Raise an `InvalidPhotograph` where the file is not a photograph in DICOM."""
     return described(read_dataset(_content(file), str(file)), str(file))
 

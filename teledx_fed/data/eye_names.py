@@ -17,21 +17,8 @@ WORDS = {"left": Eye.LEFT, "os": Eye.LEFT, "right": Eye.RIGHT, "od": Eye.RIGHT}
 LETTERS = {"l": Eye.LEFT, "r": Eye.RIGHT}
 BOTH = {"ou", "both", "bilateral"}
 PLAIN = {
-    *(
-        "eye",
-        "fundus",
-        "retina",
-        "retinal",
-        "macula",
-        "disc",
-        "field",
-        "image",
-        "img",
-        "photo",
-        "picture",
-        "scan",
-        "dsc",
-    ),
+    *("eye", "fundus", "retina", "retinal", "macula", "disc", "field"),
+    *("image", "img", "photo", "picture", "scan", "dsc"),
     *("jpg", "jpeg", "jpe", "jfif", "png", "tif", "tiff", "bmp", "webp", "dcm"),
 }
 """Words that are not a person's name: next to them a single letter is the eye, not an initial."""

@@ -10,7 +10,7 @@ from teledx_fed.config.data import SourceSettings
 from teledx_fed.core.checks import must
 from teledx_fed.core.errors import ConfigurationError, DataError
 from teledx_fed.core.examples import Identification
-from teledx_fed.data.dicom import DicomPhotograph, about
+from teledx_fed.data.dicom import DicomPhotograph, read_header
 from teledx_fed.data.encodings import composed
 from teledx_fed.data.listing import EYES, Listing, ListingEntry
 from teledx_fed.data.photographs import PhotographFile
@@ -67,7 +67,7 @@ def _table_entry(row: Row, name: str, file: Path, files: Files) -> ListingEntry:
 
 
 def _by_header(row: Row, name: str, file: Path, grade: str) -> ListingEntry:
-    header = about(file)
+    header = read_header(file)
     return ListingEntry(
         row,
         name,

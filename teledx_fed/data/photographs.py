@@ -117,7 +117,8 @@ class PhotographFile:
                 self._check_size(image)
                 if isinstance(image, TiffImageFile):
                     self._select_photograph(image)
-                self._check_mode(image.mode)
+                if image.mode not in MODES:
+                    raise self._refused("8 bits a channel", f"mode {image.mode}", "Convert it")
                 yield image
         except InvalidPhotograph:
             raise
@@ -163,10 +164,6 @@ class PhotographFile:
         if any(size > THUMBNAIL * sizes[largest] for page, size in enumerate(sizes) if page != largest):
             raise self._refused("one photograph", f"{len(sizes)} pages of like sizes", "Save each as a file of its own")
         image.seek(largest)
-
-    def _check_mode(self, mode: str) -> None:
-        if mode not in MODES:
-            raise self._refused("8 bits a channel", f"mode {mode}", "Convert it")
 
     def _unreadable(self, error: OSError) -> InvalidPhotograph:
         return self._refused("readable", error.strerror, "Check the path and its permissions")

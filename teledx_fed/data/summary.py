@@ -47,7 +47,7 @@ SHAPES = {name: (len(cells),) for name, cells in CELLS.items()}
 def summary(site: Site, cell: int) -> Tables:
     """Compute every table of CELLS over the shard. A cell of photographs of fewer than `cell` patients is 0."""
     shard = site.shard
-    examples = shard.everyone
+    examples = shard.examples
     tables = {name: _photographs(examples, name, cell_of, cell) for name, cell_of in CELL_OF.items()}
     people = len({(example.source, example.patient) for example in examples})
     rounded = suppressed(

@@ -15,7 +15,7 @@ from uuid import uuid4
 from teledx_fed.core.checks import must
 from teledx_fed.core.errors import DataError, TeledxError
 from teledx_fed.core.files import make_folder, write_bytes
-from teledx_fed.data.dicom import DicomPhotograph, about
+from teledx_fed.data.dicom import DicomPhotograph, read_header
 from teledx_fed.diagnosis.clinic import Clinic
 from teledx_fed.diagnosis.intake import LARGEST_MIB, MOST_IMAGES, DecodedPhotograph, PhotographUpload, StudyUpload
 from teledx_fed.diagnosis.photograph_store import check_same
@@ -81,7 +81,7 @@ class Gathering:
                 if self._clinic.photographs.find(stored, header.instance, photograph.pixels) is not None:
                     return
             waiting = sorted(folder.glob("*.dcm"))
-            self._clinic.patients.of_files([header, *map(about, waiting)])
+            self._clinic.patients.of_files([header, *map(read_header, waiting)])
             if file in waiting:
                 check_same(DicomPhotograph(file).read(), photograph.pixels)
                 return
@@ -103,7 +103,7 @@ class Gathering:
         try:
             if files:
                 photographs = tuple(PhotographUpload(file.read_bytes()) for file in files)
-                self._clinic.gather(StudyUpload(about(files[0]).study, SOURCE, photographs))
+                self._clinic.gather(StudyUpload(read_header(files[0]).study, SOURCE, photographs))
         except TeledxError as error:
             self._set_aside(folder, str(error))
             return False
@@ -115,7 +115,7 @@ class Gathering:
 
     def _set_aside(self, folder: Path, reason: str) -> None:
         files = sorted(folder.glob("*.dcm"))
-        self._refuse((folder / "sender").read_text(), self._clinic.patients.of_files([about(files[0])]), reason)
+        self._refuse((folder / "sender").read_text(), self._clinic.patients.of_files([read_header(files[0])]), reason)
         make_folder(self._folder / REFUSED)
         for file in files:
             file.rename(self._folder / REFUSED / f"{uuid4().hex}.dcm")

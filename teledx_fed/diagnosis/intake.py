@@ -21,7 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 from teledx_fed.core.clinical import Fault, Gap, PatientRecord, StudyImage
 from teledx_fed.core.errors import DataError
 from teledx_fed.core.examples import Eye, Field, Photograph
-from teledx_fed.data.dicom import DicomHeader, DicomPhotograph, about, is_dicom
+from teledx_fed.data.dicom import DicomHeader, DicomPhotograph, is_dicom, read_header
 from teledx_fed.data.eye_names import NamedEye, eye_in
 from teledx_fed.data.photographs import MOST_PIXELS, PhotographFile
 from teledx_fed.data.quality import faults
@@ -106,7 +106,7 @@ def open_upload(upload: PhotographUpload, most_pixels: int = MOST_PIXELS) -> tup
     if not dicom:
         eye, doubts = _eye({upload.eye}, named)
         return StudyImage(photograph, eye, upload.field, doubts=(*doubts, *upload.doubts)), None
-    header = about(file)
+    header = read_header(file)
     eye, doubts = _eye({upload.eye, header.eye}, named)
     field = header.field if upload.field is Field.UNKNOWN else upload.field
     return StudyImage(photograph, eye, field, header.camera, (*doubts, *upload.doubts)), header

@@ -112,23 +112,12 @@ def same_eyes(first: Predictions, second: Predictions) -> bool:
 
 
 def _check(images: int, probabilities: Floats, oedema: Floats | None) -> None:
-    shapes = ((images,), (images, GRADES))
-    must(
-        probabilities.shape in shapes,
-        "probabilities",
-        f"have shape {shapes[0]} or {shapes[1]}",
-        probabilities.shape,
-        "Give one row for each example.",
-        DataError,
-    )
-    must(
-        oedema is None or (oedema.shape == (images,) and probabilities.ndim == 2),
-        "oedema_probability",
-        f"have shape {shapes[0]}, beside five grades",
-        None if oedema is None else oedema.shape,
-        "Give one value for each example.",
-        DataError,
-    )
+    one, five, remedy = (images,), (images, GRADES), "Give one row for each example."
+    shape, fits = probabilities.shape, probabilities.shape in (one, five)
+    must(fits, "probabilities", f"have shape {one} or {five}", shape, remedy, DataError)
+    if oedema is not None:
+        fits = oedema.shape == one and shape == five
+        must(fits, "oedema_probability", f"have shape {one}, with five grades", oedema.shape, remedy, DataError)
     values = np.concatenate([probabilities.ravel(), [] if oedema is None else oedema])
     bad = values[~((values >= -1e-6) & (values <= 1 + 1e-6))]
     must(bad.size == 0, "probabilities", "lie in 0…1", bad[:3].tolist(), "The model may have diverged.", DataError)

@@ -85,14 +85,14 @@ def _rounds(lines: Sequence[Mapping[str, Any]], settings: Settings) -> int:
 
 def _digest(sites: Iterable[Site]) -> str:
     """Return a hash of photographs and labels, equal whichever hospital has them. It reveals neither."""
-    everyone = (example for site in sites for example in site.shard.everyone)
+    everyone = (example for site in sites for example in site.shard.examples)
     hashes = sorted(f"{example.image.digest()} {example.grade} {example.oedema}" for example in everyone)
     return sha256("\n".join(hashes).encode()).hexdigest()
 
 
 def _about(site: Site, settings: Settings) -> dict[str, Any]:
     shard, cross_fit = site.shard, settings.evaluation.folds > 1 and settings.evaluation.fold is None
-    everyone = shard.everyone
+    everyone = shard.examples
     return {
         "train": len(shard.train),
         "validation": len(shard.validation),

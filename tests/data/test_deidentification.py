@@ -21,7 +21,7 @@ from reportlab.pdfgen.canvas import Canvas
 
 from teledx_fed.core.examples import Eye, Field
 from teledx_fed.data.deidentification import deidentified, pseudonym, pseudonymous_uid
-from teledx_fed.data.dicom import DicomPhotograph, Filing, PhotographUids, about, read_dataset
+from teledx_fed.data.dicom import DicomPhotograph, Filing, PhotographUids, read_dataset, read_header
 from teledx_fed.data.dicom_writing import ReportFacts, encapsulated_pdf
 from teledx_fed.data.dicom_writing import encoded as written
 
@@ -75,7 +75,7 @@ def test_the_deidentified_photograph_shows_the_same_eye(tmp_path: Path) -> None:
     dataset = photograph(EYE, RelativeImagePositionCodeSequence=[position], ImageLaterality="R")
     path = tmp_path / "result"
     path.write_bytes(written(deidentified(dataset, KEY, cameras={"Topcon TRC-NW400"})))
-    facts = about(path)
+    facts = read_header(path)
     assert (facts.eye, facts.field, facts.size, facts.free_of_text) == (Eye.RIGHT, Field.DISC, (90, 120), True)
     assert (facts.camera, facts.acquired, facts.patient) == ("Topcon TRC-NW400", None, pseudonym(KEY, "MRN 7"))
     np.testing.assert_array_equal(DicomPhotograph(path).read()[20:70, 40:80], EYE[20:70, 40:80])
@@ -196,7 +196,7 @@ def test_a_report_follows_the_standard(padding: bytes, monkeypatch: pytest.Monke
 def test_a_report_is_refused_as_a_photograph(tmp_path: Path) -> None:
     (tmp_path / "report").write_bytes(encapsulated_pdf(pdf("x"), FACTS))
     with pytest.raises(ValueError, match="must be a photograph, got Encapsulated PDF Storage"):
-        about(tmp_path / "report")
+        read_header(tmp_path / "report")
 
 
 def test_other_files_than_pdf_and_reports_without_a_study_are_refused() -> None:

@@ -7,7 +7,7 @@ from pydicom import Dataset, uid
 
 from teledx_fed.config.data import SourceSettings
 from teledx_fed.core.examples import Eye, Field, Identification
-from teledx_fed.data.dicom import about, described, read_dataset
+from teledx_fed.data.dicom import described, read_dataset, read_header
 from teledx_fed.data.layouts import read
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")  # as the library sets it outside pytest
@@ -18,7 +18,7 @@ def header(**values: object) -> object:
 
 
 def test_the_header_is_read(tmp_path: Path) -> None:
-    facts = about(saved(tmp_path, photograph(RGB, AcquisitionDateTime="20260131101500.250000+0100")))
+    facts = read_header(saved(tmp_path, photograph(RGB, AcquisitionDateTime="20260131101500.250000+0100")))
     assert (facts.eye, facts.field, facts.camera) == (Eye.LEFT, Field.UNKNOWN, "Topcon TRC-NW400")
     assert (facts.patient, facts.study, facts.size) == ("MRN 7", "1.2.3", (40, 60))
     assert facts.acquired == "2026-01-31T10:15:00.250000+01:00"

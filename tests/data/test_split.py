@@ -131,7 +131,7 @@ def test_a_cross_fit_tests_each_patient_once_and_never_trains_on_a_test_patient(
     for shard in shards:
         patient_sets = [{example.patient for example in side} for side in (shard.train, shard.validation, shard.test)]
         assert sum(map(len, patient_sets)) == len(set().union(*patient_sets))
-        assert sorted(shard.everyone, key=repr) == sorted(examples, key=repr)
+        assert sorted(shard.examples, key=repr) == sorted(examples, key=repr)
         assert all(patient_sets)
     assert shards == [cross_fit(examples[::-1], settings, k, fold, key) for fold in range(k)]
 

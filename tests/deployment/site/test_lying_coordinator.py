@@ -168,7 +168,7 @@ def patient_of(rig: Rig, digest: str) -> str:
     settings = own_settings(rig.plan.run_settings(), rig.directory)
     key = rig.directory.split_key.read_bytes()
     site = hospitals(settings, rig.directory.state, SILENT, key)["north"]
-    return next(one.patient.removeprefix("north/") for one in site.shard.everyone if one.image.digest() == digest)
+    return next(one.patient.removeprefix("north/") for one in site.shard.examples if one.image.digest() == digest)
 
 
 def test_the_coordinator_cannot_set_the_split(rig: Rig, tiny_settings: Callable[..., Settings]) -> None:
