@@ -23,18 +23,8 @@ from reportlab.platypus import Flowable, Image, Paragraph, SimpleDocTemplate, Sp
 from teledx_fed.core.clinical import Diagnosis, EyeDiagnosis, Reading, Study
 from teledx_fed.core.examples import Eye
 from teledx_fed.data.photographs import png
+from teledx_fed.diagnosis import wording
 from teledx_fed.diagnosis.signing import came_after, marks, status
-from teledx_fed.diagnosis.wording import (
-    ACTIONS,
-    EYES,
-    GRADE_NAMES,
-    REOPENED,
-    UNSIGNED,
-    advice,
-    eye_sentences,
-    percent,
-    reading_sentences,
-)
 
 INK, MUTED, LINE, BAD = HexColor("#1b1f24"), HexColor("#5b6269"), HexColor("#0072b2"), HexColor("#a83a06")
 MARGIN = 16 * mm
@@ -65,7 +55,7 @@ def report(
     """Return a PDF, A4, reproducible to the byte. `issued` has a time zone; `release` is the program's."""
     regular, bold = _fonts()
     late = reading is not None and came_after(study, reading)
-    mark_line = " ".join([*marks(diagnosis), *([UNSIGNED] if reading is None or late else [])])
+    mark_line = " ".join([*marks(diagnosis), *([wording.UNSIGNED] if reading is None or late else [])])
     styles = _styles(regular, bold)
 
     def frame(canvas: Canvas, document: SimpleDocTemplate) -> None:
@@ -99,7 +89,7 @@ def report(
             styles["muted"],
         ),
         Spacer(1, 4 * mm),
-        *([Paragraph(REOPENED, styles["verdict"])] if late else []),
+        *([Paragraph(wording.REOPENED, styles["verdict"])] if late else []),
         *(_unsigned(diagnosis, styles) if reading is None else _signed(diagnosis, reading, styles)),
         Spacer(1, 4 * mm),
         _eyes(diagnosis.eyes, pictures, styles, regular),
@@ -112,27 +102,23 @@ def report(
 
 def _unsigned(diagnosis: Diagnosis, styles: Styles) -> list[Flowable]:
     """Return lines for a reading by hand: the reader signs a grade of each eye, not only the suggestion."""
+    answers = "grade 0–4 ______ or not gradable ☐, macular oedema yes ☐ no ☐ cannot say ☐"
     lines = [
-        *(
-            f"{EYES[eye.eye].capitalize()}, read: grade 0–4 ______ or not gradable ☐, macular oedema yes ☐ no ☐ "
-            "cannot say ☐"
-            for eye in diagnosis.eyes
-        ),
+        *(f"{wording.EYES[eye.eye].capitalize()}, read: {answers}" for eye in diagnosis.eyes),
         "Management: ____________________________________________",
         "Read and signed by: ______________________________  on: ______________",
     ]
-    suggested = Paragraph(f"Suggested: {advice(diagnosis.action, diagnosis.months)}", styles["verdict"])
+    suggested = Paragraph(f"Suggested: {wording.advice(diagnosis.action, diagnosis.months)}", styles["verdict"])
     return [suggested, Spacer(1, 2 * mm), *(Paragraph(line, styles["written"]) for line in lines)]
 
 
 def _signed(diagnosis: Diagnosis, reading: Reading, styles: Styles) -> list[Flowable]:
-    lines = [Paragraph(_escaped(line), styles["body"]) for line in reading_sentences(reading)]
+    reader = f"{_escaped(reading.reader)}, {reading.time:%d %B %Y}"
+    lines = [Paragraph(_escaped(line), styles["body"]) for line in wording.reading_sentences(reading)]
     return [
-        Paragraph(
-            f"{_escaped(reading.reader)}, {reading.time:%d %B %Y}: {ACTIONS[reading.urgency]}.", styles["verdict"]
-        ),
+        Paragraph(f"{reader}: {wording.ACTIONS[reading.urgency]}.", styles["verdict"]),
         *lines,
-        Paragraph(f"Suggested: {advice(diagnosis.action, diagnosis.months)}", styles["muted"]),
+        Paragraph(f"Suggested: {wording.advice(diagnosis.action, diagnosis.months)}", styles["muted"]),
     ]
 
 
@@ -145,12 +131,12 @@ def _eyes(eyes: Sequence[EyeDiagnosis], pictures: Mapping[Eye, ReportPicture], s
 
 
 def _eye(eye: EyeDiagnosis, picture: ReportPicture | None, styles: Styles, font: str) -> list[Flowable]:
-    parts: list[Flowable] = [Paragraph(EYES[eye.eye].capitalize(), styles["heading"])]
+    parts: list[Flowable] = [Paragraph(wording.EYES[eye.eye].capitalize(), styles["heading"])]
     if picture is not None:
         parts += [_picture(picture.photograph if picture.overlay is None else picture.overlay), Spacer(1, 2 * mm)]
     if eye.graded is not None and eye.grade is not None:
         parts.append(_bars(eye.graded.probabilities, font))
-    parts += [Paragraph(_escaped(line), styles["body"]) for line in eye_sentences(eye)]
+    parts += [Paragraph(_escaped(line), styles["body"]) for line in wording.eye_sentences(eye)]
     if picture is not None and picture.sentence:
         parts.append(Paragraph(_escaped(picture.sentence), styles["muted"]))
     return parts
@@ -170,12 +156,11 @@ def _bars(probabilities: Sequence[float], font: str) -> Drawing:
     longest = COLUMN - 6 * mm - names - 14 * mm
     for grade, probability in enumerate(probabilities):
         y = line * (len(probabilities) - 1 - grade) + 2 * mm
-        drawing.add(String(0, y, f"{grade} {GRADE_NAMES[grade]}", fontName=font, fontSize=7.5, fillColor=INK))
+        drawing.add(String(0, y, f"{grade} {wording.GRADE_NAMES[grade]}", fontName=font, fontSize=7.5, fillColor=INK))
         drawing.add(Rect(names, y - 0.5 * mm, longest, 2.6 * mm, fillColor=HexColor("#e8ebee"), strokeColor=None))
         drawing.add(Rect(names, y - 0.5 * mm, longest * probability, 2.6 * mm, fillColor=LINE, strokeColor=None))
-        drawing.add(
-            String(names + longest + 2 * mm, y, percent(probability), fontName=font, fontSize=7.5, fillColor=INK)
-        )
+        share = wording.percent(probability)
+        drawing.add(String(names + longest + 2 * mm, y, share, fontName=font, fontSize=7.5, fillColor=INK))
     return drawing
 
 

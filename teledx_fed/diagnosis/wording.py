@@ -117,6 +117,10 @@ def listed(phrases: Sequence[str], last: str = "and") -> str:
     return f"{head} {last} {phrases[-1]}" if head else "".join(phrases)
 
 
+def reason_list(reasons: Sequence[Reason]) -> str:
+    return listed([REASONS[reason] for reason in reasons])
+
+
 def percent(probability: float) -> str:
     """Format a probability as a whole percentage; 0 % and 100 % only if exact."""
     if 0 < probability < 0.005:
@@ -165,8 +169,7 @@ def eye_sentences(eye: EyeDiagnosis) -> tuple[str, ...]:
 
     For an ungradable eye, report no grade, only disease above this site's thresholds.
     """
-    why = [REASONS[reason] for reason in eye.reasons]
-    certainty = sentence(": ".join([CERTAINTIES[eye.certainty], *([listed(why)] if why else [])]))
+    certainty = sentence(": ".join(filter(None, (CERTAINTIES[eye.certainty], reason_list(eye.reasons)))))
     graded = eye.graded
     if graded is None or eye.grade is None:
         return sentence(EYES[eye.eye]), certainty, *(_disease(graded) if graded else ()), advice(eye.action, None)

@@ -7,6 +7,7 @@ from uuid import uuid5
 
 from teledx_fed.core.checks import must
 from teledx_fed.core.clinical import Diagnosis, Reading, Study
+from teledx_fed.diagnosis import wording
 from teledx_fed.diagnosis.fhir.case import (
     NAMESPACE,
     PSEUDONYMS,
@@ -20,19 +21,6 @@ from teledx_fed.diagnosis.fhir.case import (
 from teledx_fed.diagnosis.fhir.codes import DICOM, HL7, IMAGING_STUDY, LOINC, PHOTOGRAPHY, URI, coding, concept
 from teledx_fed.diagnosis.fhir.observations import signed, suggested
 from teledx_fed.diagnosis.signing import ReportStatus, came_after, marks, status
-from teledx_fed.diagnosis.wording import (
-    ACTIONS,
-    EYES,
-    FIELDS,
-    REASONS,
-    REOPENED,
-    UNSIGNED,
-    advice,
-    eye_sentences,
-    listed,
-    reading_sentences,
-    sentence,
-)
 from teledx_fed.store.identified import Filed
 
 
@@ -70,12 +58,14 @@ def bundle(
 
 
 def _report(case: Case, results: Sequence[Resource], pdf: bytes | None) -> Resource:
-    eyes = [line for eye in case.diagnosis.eyes for line in eye_sentences(eye)]
-    why = [sentence(listed([REASONS[reason] for reason in case.diagnosis.reasons]))] if case.diagnosis.reasons else []
-    suggestion = (*eyes, *why, f"Suggested: {advice(case.diagnosis.action, case.diagnosis.months)}")
-    decision = reading_sentences(case.reading) if case.reading else ()
-    late = [REOPENED] if case.reading and came_after(case.study, case.reading) else []
-    lines = (*([UNSIGNED] if case.status is ReportStatus.PRELIMINARY and not late else late), *decision, *suggestion)
+    eyes = [line for eye in case.diagnosis.eyes for line in wording.eye_sentences(eye)]
+    reasons = wording.reason_list(case.diagnosis.reasons)
+    why = [wording.sentence(reasons)] if reasons else []
+    suggestion = (*eyes, *why, f"Suggested: {wording.advice(case.diagnosis.action, case.diagnosis.months)}")
+    decision = wording.reading_sentences(case.reading) if case.reading else ()
+    late = [wording.REOPENED] if case.reading and came_after(case.study, case.reading) else []
+    unsigned = [wording.UNSIGNED] if case.status is ReportStatus.PRELIMINARY and not late else late
+    lines = (*unsigned, *decision, *suggestion)
     return case.entry(
         "report",
         "DiagnosticReport",
@@ -110,7 +100,7 @@ def _photographs(case: Case) -> Resource:
     return case.entry(
         "photographs",
         "ImagingStudy",
-        [f"{EYES[image.eye]}, {FIELDS[image.field]}" for image in images],
+        [f"{wording.EYES[image.eye]}, {wording.FIELDS[image.field]}" for image in images],
         identifier=_of_study(case),
         status="available",
         subject=case.reference("patient"),
@@ -188,7 +178,7 @@ def _read_by(case: Case, reading: Reading, targets: Sequence[Resource]) -> Resou
     return case.entry(
         "confirmed",
         "Provenance",
-        [f"{ACTIONS[reading.urgency]}: read by {reading.reader}."],
+        [f"{wording.ACTIONS[reading.urgency]}: read by {reading.reader}."],
         target=references(targets),
         recorded=instant(reading.time),
         agent=[{"type": concept(f"{HL7}/provenance-participant-type", "author"), "who": reader_of(reading)}],

@@ -5,6 +5,7 @@ from typing import Any
 
 from teledx_fed.core.clinical import EyeDiagnosis, EyeReading, Graded, Reading
 from teledx_fed.core.examples import Eye
+from teledx_fed.diagnosis import wording
 from teledx_fed.diagnosis.fhir.case import Case, Resource, instant, reader_of
 from teledx_fed.diagnosis.fhir.codes import (
     ANSWERS,
@@ -20,17 +21,6 @@ from teledx_fed.diagnosis.fhir.codes import (
     concept,
 )
 from teledx_fed.diagnosis.signing import ReportStatus
-from teledx_fed.diagnosis.wording import (
-    CERTAINTIES,
-    EYES,
-    GRADE_NAMES,
-    OEDEMA,
-    REASONS,
-    eye_sentences,
-    grade_set,
-    listed,
-    reading_sentence,
-)
 
 
 def suggested(case: Case, eye: EyeDiagnosis) -> Resource:
@@ -38,7 +28,7 @@ def suggested(case: Case, eye: EyeDiagnosis) -> Resource:
     return case.entry(
         f"suggested {eye.eye}",
         "Observation",
-        eye_sentences(eye),
+        wording.eye_sentences(eye),
         status=ReportStatus.PRELIMINARY.value,
         **_of_eye(case, eye.eye, case.issued),
         device=case.reference("model"),
@@ -52,7 +42,7 @@ def signed(case: Case, reading: Reading, eye: EyeReading) -> Resource:
     return case.entry(
         f"read {eye.eye}",
         "Observation",
-        [reading_sentence(eye)],
+        [wording.reading_sentence(eye)],
         status=case.status.value,
         **_of_eye(case, eye.eye, reading.time),
         performer=[reader_of(reading)],
@@ -66,11 +56,11 @@ def _of_eye(case: Case, eye: Eye, issued: datetime) -> Resource:
     coded = {"coding": [coding(LOINC, SEVERITY[eye])]} if eye in SEVERITY else {}
     return {
         "category": [concept(f"{HL7}/observation-category", "imaging")],
-        "code": {**coded, "text": f"diabetic retinopathy severity, {EYES[eye]}"},
+        "code": {**coded, "text": f"diabetic retinopathy severity, {wording.EYES[eye]}"},
         "subject": case.reference("patient"),
         **case.taken,
         "issued": instant(issued),
-        "bodySite": concept(SNOMED, BODY_SITES[eye], EYES[eye]),
+        "bodySite": concept(SNOMED, BODY_SITES[eye], wording.EYES[eye]),
         "note": case.notes,
     }
 
@@ -78,17 +68,17 @@ def _of_eye(case: Case, eye: Eye, issued: datetime) -> Resource:
 def _suggested_value(eye: EyeDiagnosis) -> Resource:
     """Return the grade with its probabilities; for an ungradable eye, only the reason."""
     if eye.graded is None or eye.grade is None:
-        return _absent(listed([REASONS[reason] for reason in eye.reasons]) or CERTAINTIES[eye.certainty])
-    possible = _component("not ruled out", valueString=grade_set(eye.graded.grades))
+        return _absent(wording.reason_list(eye.reasons) or wording.CERTAINTIES[eye.certainty])
+    possible = _component("not ruled out", valueString=wording.grade_set(eye.graded.grades))
     return {"valueCodeableConcept": _grade(eye.grade), "component": [*_probabilities(eye.graded), possible]}
 
 
 def _probabilities(graded: Graded) -> list[Resource]:
     values = {
-        **dict(zip(GRADE_NAMES, graded.probabilities, strict=True)),
+        **dict(zip(wording.GRADE_NAMES, graded.probabilities, strict=True)),
         "referable disease": graded.referable,
         "vision-threatening disease": graded.vision_threatening,
-        **({} if graded.oedema is None else {OEDEMA: graded.oedema}),
+        **({} if graded.oedema is None else {wording.OEDEMA: graded.oedema}),
     }
     return [
         _component(
@@ -114,4 +104,4 @@ def _absent(why: str) -> Resource:
 def _grade(grade: int) -> Resource:
     disorder = DISORDERS[grade]
     codings = [coding(LOINC, ANSWERS[grade]), *([coding(SNOMED, disorder)] if disorder else [])]
-    return {"coding": codings, "text": GRADE_NAMES[grade]}
+    return {"coding": codings, "text": wording.GRADE_NAMES[grade]}
