@@ -242,7 +242,6 @@ def as_dict(report: Report) -> dict[str, Any]:
 
 
 def as_text(report: Report) -> str:
-    """Write a report as the text of report.json."""
     return json.dumps(as_dict(report), indent=1, allow_nan=False) + "\n"
 
 
