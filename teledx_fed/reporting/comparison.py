@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from scipy.stats import friedmanchisquare, rankdata, studentized_range
 
-from teledx_fed.core.errors import DataError
+from teledx_fed.core.errors import ConfigurationError, DataError
 from teledx_fed.evaluation.cross_site import compare as compare_models
 from teledx_fed.evaluation.metrics import HEADLINE
 from teledx_fed.evaluation.test_predictions import Evaluation
 from teledx_fed.reporting.plots import Course, mean_course
 from teledx_fed.reporting.report import resampling
-from teledx_fed.reporting.runs import Json, Run, differing, distinct
+from teledx_fed.reporting.runs import Json, Run, differing
 from teledx_fed.reporting.wording import MODELS
 
 
@@ -36,7 +36,9 @@ class Comparison:
     names: Sequence[str]
 
     def __post_init__(self) -> None:
-        distinct(self.runs)
+        folders = [str(run.folder.resolve()) for run in self.runs]
+        if twice := sorted({folder for folder in folders if folders.count(folder) > 1}):
+            raise ConfigurationError(f"runs must be different ones, got {' and '.join(twice)} twice. Name each once.")
 
     @cached_property
     def differing(self) -> dict[str, list[Any]]:

@@ -99,13 +99,6 @@ def json_lines(path: Path) -> list[Json]:
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
 
-def distinct(runs: Sequence[Run]) -> None:
-    """Raise a `ConfigurationError` where two runs are one folder."""
-    folders = [run.folder.resolve() for run in runs]
-    if twice := [str(run.folder) for run, folder in zip(runs, folders, strict=True) if folders.count(folder) > 1]:
-        raise ConfigurationError(f"runs must be different ones, got {' and '.join(twice)}. Name each once.")
-
-
 def same_data(runs: Sequence[Run]) -> None:
     """Raise a `ConfigurationError` where runs differ in photographs or grades: they cannot be compared."""
     first, *others = runs
