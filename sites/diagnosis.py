@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from sites import accounts, storage
-from teledx_fed.commands import HERE, Folder, program
+from teledx_fed.commands import HERE, Folder, NewFolder, program
 
 app = program()
 app.add_typer(accounts.app)
@@ -93,7 +93,7 @@ def adopt(
 
 @app.command()
 def demo(
-    run: Annotated[Path, typer.Argument(help="The folder of a run with experiment=demo.")], folder: Folder = HERE
+    run: Annotated[Path, typer.Argument(help="The folder of a run with experiment=demo.")], folder: NewFolder = HERE
 ) -> None:
     """Create a demonstration hospital with synthetic patients; its reports cannot be signed."""
     from teledx_fed.diagnosis.demonstration import create_demonstration

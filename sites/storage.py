@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from teledx_fed.commands import HERE, Folder, program
+from teledx_fed.commands import HERE, Folder, NewFolder, program
 
 app = program()
 
@@ -43,7 +43,7 @@ def backup_key(
 @app.command()
 def restore(
     file: Annotated[Path, typer.Argument(help="A file that backup wrote.")],
-    folder: Folder = HERE,
+    folder: NewFolder = HERE,
     identified: Annotated[Path | None, typer.Option(help="The file with the identities that backup wrote.")] = None,
     key: Annotated[Path | None, typer.Option(help="The key file from backup-key, for an encrypted backup.")] = None,
 ) -> None:

@@ -10,7 +10,14 @@ from click import Abort, ClickException, Context
 from click.exceptions import Exit
 from typer.core import TyperGroup
 
+from teledx_fed.core.errors import ConfigurationError
 from teledx_fed.core.failures import line_for_person
+
+
+def _existing(context: typer.Context, folder: Path) -> Path:
+    if not folder.is_dir():
+        raise ConfigurationError(f"--dir must be a folder that exists, got {folder}. Name the folder that init made.")
+    return _log_in(context, folder)
 
 
 def _log_in(context: typer.Context, folder: Path) -> Path:
@@ -20,7 +27,8 @@ def _log_in(context: typer.Context, folder: Path) -> Path:
 
 
 HERE = Path()
-Folder = Annotated[Path, typer.Option("--dir", help="The folder that init made.", callback=_log_in)]
+Folder = Annotated[Path, typer.Option("--dir", help="The folder that init made.", callback=_existing)]
+NewFolder = Annotated[Path, typer.Option("--dir", help="The folder to make, or to fill.", callback=_log_in)]
 AsJson = Annotated[bool, typer.Option("--json", help="For scripts: JSON on standard output.")]
 
 

@@ -107,3 +107,11 @@ def test_refused_settings_free_the_run_folder(tmp_path: Path, monkeypatch: pytes
     refused = ConfigurationError("faults.sites must name hospitals")
     assert simulate(tmp_path / "run", refused, monkeypatch) == f"error: {refused}"
     assert list((tmp_path / "run").iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["user disable anna", "lineage p1", "forget 30"])
+def test_a_folder_that_does_not_exist_is_refused_and_not_made(command: str, tmp_path: Path) -> None:
+    words = command.split()
+    result = CliRunner().invoke(typer.main.get_command(sites), [*words, "--dir", str(tmp_path / "typo")])
+    assert (result.exit_code, result.output[:40]) == (1, "error: --dir must be a folder that exist")
+    assert not (tmp_path / "typo").exists()

@@ -112,7 +112,7 @@ class PartitionSettings:
 
     def __post_init__(self) -> None:
         if self.by not in BUILT_IN_PARTITIONS:
-            one_of("partition.by", self.by, (*BUILT_IN_PARTITIONS, *extensions.names(PARTITION_ENTRY_POINTS)))
+            extensions.check("partition.by", self.by, BUILT_IN_PARTITIONS, PARTITION_ENTRY_POINTS)
         within("partition.sites", self.sites, 1, 100_000)
         must(
             self.alpha > 0,

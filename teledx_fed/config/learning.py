@@ -33,7 +33,7 @@ class ModelSettings:
     def __post_init__(self) -> None:
         one_of("model.initial", self.initial, ("lite0", "hub", "file", "none"))
         if self.head not in list(HeadName):
-            one_of("model.head", self.head, (*HeadName, *extensions.names(HEAD_ENTRY_POINTS)))
+            extensions.check("model.head", self.head, HeadName, HEAD_ENTRY_POINTS)
         one_of("model.batch_norm", self.batch_norm, ("average", "local", "frozen"))
         must(
             re.fullmatch(r"\w+(\.\w+)?", self.name) is not None,

@@ -110,15 +110,17 @@ def build(composed: Mapping[str, Any] | DictConfig, local: bool = False) -> Sett
 def _check_extensions(settings: Settings, local: bool) -> None:
     """Refuse names that are neither built in nor, in a `local` run, supplied by an installed package."""
 
-    def supplied(group: str) -> tuple[str, ...]:
-        return extensions.names(group) if local else ()
+    def check(setting: str, name: str, built_in: tuple[str, ...], group: str) -> None:
+        if local:
+            extensions.check(setting, name, built_in, group)
+        else:
+            one_of(setting, name, built_in or ("(none)",))
 
     federation = settings.federation
-    aggregations = (PLAIN_AGGREGATION, *supplied(extensions.AGGREGATIONS))
-    one_of("strategy.name", settings.strategy.name, (*STRATEGIES, *supplied(extensions.STRATEGIES)))
-    one_of("federation.aggregation", federation.aggregation, aggregations)
+    check("strategy.name", settings.strategy.name, STRATEGIES, extensions.STRATEGIES)
+    check("federation.aggregation", federation.aggregation, (PLAIN_AGGREGATION,), extensions.AGGREGATIONS)
     for name in federation.transforms:
-        one_of("federation.transforms", name, supplied(extensions.TRANSFORMS) or ("(none)",))
+        check("federation.transforms", name, (), extensions.TRANSFORMS)
     if federation.transforms or federation.aggregation != PLAIN_AGGREGATION:
         one_of("simulation.backend with parts of another package", settings.simulation.backend, ("in_process",))
 

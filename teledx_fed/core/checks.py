@@ -20,10 +20,16 @@ def must(
         raise error(f"{name} must {requirement}, got {got!r}. {remedy}")
 
 
-def one_of(name: str, value: str, choices: Iterable[str], error: type[TeledxError] = ConfigurationError) -> None:
+def one_of(
+    name: str,
+    value: str,
+    choices: Iterable[str],
+    error: type[TeledxError] = ConfigurationError,
+    remedy: str = "Choose one of these.",
+) -> None:
     """Raise `error` unless the value is one of `choices`."""
     listed = ", ".join(choices)
-    must(value in listed.split(", "), name, f"be one of {listed}", value, "Choose one of these.", error)
+    must(value in listed.split(", "), name, f"be one of {listed}", value, remedy, error)
 
 
 def within(name: str, value: float, low: float, high: float, error: type[TeledxError] = ConfigurationError) -> None:

@@ -53,7 +53,7 @@ def read(name: str, source: SourceSettings) -> tuple[Collection, tuple[Problem, 
 def _layout(setting: str, name: str) -> LayoutFunction:
     if name in LAYOUTS:
         return LAYOUTS[name]
-    one_of(setting, name, layout_names())
+    one_of(setting, name, layout_names(), remedy=extensions.INSTALL)
     layout: LayoutFunction = extensions.load(ENTRY_POINTS, name)
     return layout
 

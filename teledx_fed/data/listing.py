@@ -175,14 +175,22 @@ def _listed_once(entries: Sequence[ListingEntry]) -> tuple[list[ListingEntry], l
     problems = [
         _problem(
             entry,
-            f"image {entry.id} must be listed once,"
-            f" got it in rows {', '.join(str(other.row.number) for other in group)}. Keep the row that is right.",
+            f"image {entry.id} must be listed once, got it in {_rows(group)}. Keep the row that is right, or give each "
+            "photograph a name of its own.",
         )
         for group in same.values()
         if len(group) > 1
         for entry in group
     ]
     return [group[0] for group in same.values() if len(group) == 1], problems
+
+
+def _rows(entries: Sequence[ListingEntry]) -> str:
+    """List the rows of entries, with their files if there is more than one file."""
+    if len({entry.row.file for entry in entries}) == 1:
+        return f"rows {', '.join(str(entry.row.number) for entry in entries)}"
+    first, second, *others = (entry.row.file for entry in entries)
+    return f"{first} and {second}" + (f" and {len(others)} other files" if others else "")
 
 
 def _why_set_aside(entry: ListingEntry, grades: Grades) -> SetAsideReason | None:
@@ -210,7 +218,8 @@ def _faults(entry: ListingEntry, grades: Grades, oedema: Mapping[str, bool | Non
         yield f"patient of image {entry.id} must be named, got nothing. Name the patient, or remove the image."
     if entry.images is not None and len(entry.images) != 1:
         places = " and ".join(image.name for image in entry.images) or "none"
-        yield f"image {entry.id} must be one file, got {places}. Keep one, or remove its row."
+        remedy = "Keep one" if entry.images else "Put the photograph there"
+        yield f"image {entry.id} must be one file, got {places}. {remedy}, or remove its row."
 
 
 def _mapping(setting: str, word: str, meaning: str) -> str:

@@ -206,7 +206,9 @@ class _Walker:
 
 
 def unreadable(path: Path, error: OSError) -> Problem:
-    """Return the problem of a path that this user may not read."""
+    """Return the problem of a path that does not exist, or that this user may not read."""
+    if isinstance(error, FileNotFoundError):
+        return Problem(_shown(path), "must exist, got no such file. Put it there.", skippable=False)
     remedy = f"Let the user with the id {os.geteuid()} read {_shown(path)}, or move it elsewhere."
     return Problem(_shown(path), f"must be readable, got {error.strerror}. {remedy}", skippable=False)
 

@@ -120,7 +120,7 @@ def auroc_bound(counts: Floats) -> Floats:
 
 
 def ratio(part: Floats, total: Floats) -> Floats:
-    """Divide; NaN where `whole` is 0."""
+    """Divide; NaN where `total` is 0."""
     return np.asarray(np.divide(part, total, out=np.full(total.shape, np.nan), where=total != 0))
 
 

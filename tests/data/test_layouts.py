@@ -38,14 +38,16 @@ def test_all_problems_are_reported_with_file_and_row(tmp_path: Path) -> None:
     mapped = f'write grading: {{{{"{{0}}": GRADE}}}} {place}, where GRADE is an ICDR grade, 0 to 4.'
     wrong_grade = f"grade must be one of {codes}, got {{0!r}}. Correct it, or {mapped}"
     both = f"{images / 'again' / 'both.jpg'} and {images / 'both.png'}"
+    own_name = "or give each photograph a name of its own."
+    twice = f"must be listed once, got it in rows 5, 7. Keep the row that is right, {own_name}"
     expected = [
-        (5, "image twice must be listed once, got it in rows 5, 7. Keep the row that is right."),
-        (7, "image TWICE must be listed once, got it in rows 5, 7. Keep the row that is right."),
-        (3, "image gone must be one file, got none. Keep one, or remove its row."),
+        (5, f"image twice {twice}"),
+        (7, f"image TWICE {twice}"),
+        (3, "image gone must be one file, got none. Put the photograph there, or remove its row."),
         (4, wrong_grade.format("7")),
         (6, f"image both must be one file, got {both}. Keep one, or remove its row."),
         (8, wrong_grade.format("x")),
-        (8, "image gone_and_odd must be one file, got none. Keep one, or remove its row."),
+        (8, "image gone_and_odd must be one file, got none. Put the photograph there, or remove its row."),
     ]
     assert list(problems) == [Problem(str(file), message, row) for row, message in expected]
     assert [example.patient for example in collection.examples] == ["good"]

@@ -48,7 +48,7 @@ def test_the_page_is_for_people_who_are_logged_in(clinic: Clinic, templates: Pat
     (templates / Path(name).name).write_text(FILES[name])
     anna = Person(clinic, "anna", Role.READER)
     anna.client.app.include_router(module("teledx_fed/diagnosis/web/waiting.py", templates).router)  # type: ignore[attr-defined]
-    assert "0 studies wait for a reading." in anna.get("/waiting").text
+    assert "0 studies are not signed." in anna.get("/waiting").text
     anna.client.cookies.clear()
     assert anna.get("/waiting").headers["location"].startswith("/login")
 
@@ -57,5 +57,5 @@ def test_the_command_prints_a_line_or_json(tmp_path: Path) -> None:
     app = module("sites/waiting.py", tmp_path).app
     folder = tmp_path / "site"
     folder.mkdir()
-    assert CliRunner().invoke(app, ["--dir", str(folder)]).output == "0 studies wait for a reading\n"
+    assert CliRunner().invoke(app, ["--dir", str(folder)]).output == "0 studies are not signed\n"
     assert json.loads(CliRunner().invoke(app, ["--dir", str(folder), "--json"]).output) == {"waiting": 0}

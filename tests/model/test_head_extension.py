@@ -52,7 +52,7 @@ def test_an_installed_head_learns_grades(
 
 
 def test_a_head_that_is_not_installed_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"model\.head must be one of grade, seed, got 'ordinal'"):
+    with pytest.raises(ValueError, match=r"model\.head must be one of grade, referable, got 'ordinal'"):
         ModelSettings(head="ordinal")
 
 

@@ -38,7 +38,7 @@ def local_strategy_of(settings: Settings) -> Strategy[Any]:
     name = settings.strategy.name
     if name in STRATEGIES:
         return strategy_of(settings)
-    one_of("strategy.name", name, (*STRATEGIES, *extensions.names(extensions.STRATEGIES)))
+    extensions.check("strategy.name", name, STRATEGIES, extensions.STRATEGIES)
     kind = extensions.load(extensions.STRATEGIES, name)
     fits = isinstance(kind, type) and issubclass(kind, Strategy) and not kind.needs_loss
     must(fits, f"the entry point {name}", "be a Strategy that needs no loss", kind, "Derive it from Strategy.")
