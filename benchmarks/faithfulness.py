@@ -122,12 +122,12 @@ def control(image: Image, inside: Mask, rng: np.random.Generator) -> dict[str, M
     }
 
 
-def measured(scorer: Scorer, one: LesionPhotograph, map: Map) -> tuple[float, ...]:
+def measured(scorer: Scorer, one: LesionPhotograph, heat: Map) -> tuple[float, ...]:
     """Return a map's measures, in the order of MEASURES."""
     emptied = without_detail(one.image)
-    shown = np.where(one.inside, map, map.min())
+    shown = np.where(one.inside, heat, heat.min())
     curves = (act(scorer.probability, one.image, emptied, shown, one.inside) for act in (deletion, insertion))
-    return *curves, float(points_at(shown, one.lesions)), energy_inside(np.where(one.inside, map, 0), one.lesions)
+    return *curves, float(points_at(shown, one.lesions)), energy_inside(np.where(one.inside, heat, 0), one.lesions)
 
 
 ACTS: dict[str, Callable[[Grader, Image], Map]] = {
@@ -153,10 +153,10 @@ class Findings:
             compared = blurs(one.image) if name == "SHAP" else without_detail(one.image)[None]
             difference = self.scorer.log_odds(one.image[None])[0] - self.scorer.log_odds(compared).mean()
             self.gaps[name].append(float(raw[name].sum() - difference))
-        maps = {name: _ranked(name, map) for name, map in raw.items()}
+        maps = {name: _ranked(name, heat) for name, heat in raw.items()}
         maps |= control(one.image, one.inside, generator(SEED, round=number, purpose="random map"))
-        for name, map in maps.items():
-            self.measures[name].append(measured(self.scorer, one, map))
+        for name, heat in maps.items():
+            self.measures[name].append(measured(self.scorer, one, heat))
         return maps
 
     def compare(self, one: LesionPhotograph, maps: Mapping[str, Map], others: Mapping[str, Grader]) -> None:
@@ -168,13 +168,13 @@ class Findings:
 
     def _explained(self, name: str, image: Image) -> Map:
         began = time.perf_counter()
-        map = ACTS[name](self.scorer.network, image)
+        heat = ACTS[name](self.scorer.network, image)
         self.seconds[name].append(time.perf_counter() - began)
-        return map
+        return heat
 
 
-def _ranked(name: str, map: Map) -> Map:
-    return smoothed(map, SMOOTH) if name in OF_PIXELS else map
+def _ranked(name: str, heat: Map) -> Map:
+    return smoothed(heat, SMOOTH) if name in OF_PIXELS else heat
 
 
 def picture(one: LesionPhotograph, maps: Mapping[str, Map]) -> Picture.Image:

@@ -25,21 +25,21 @@ DETAIL = 0.06
 """The blur, as a share of a prepared photograph's side, that removes lesions and keeps the illumination."""
 
 
-def resized(map: Map, side: int) -> Map:
+def resized(heat: Map, side: int) -> Map:
     """Scale a map to side × side: averaged where coarser; smooth where finer, and never below its lowest value."""
-    how = cv2.INTER_AREA if side < map.shape[0] else cv2.INTER_CUBIC
-    return np.maximum(cv2.resize(map, (side, side), interpolation=how), map.min())
+    how = cv2.INTER_AREA if side < heat.shape[0] else cv2.INTER_CUBIC
+    return np.maximum(cv2.resize(heat, (side, side), interpolation=how), heat.min())
 
 
-def smoothed(map: Map, sigma: float) -> Map:
+def smoothed(heat: Map, sigma: float) -> Map:
     """Blur a map by a Gaussian with `sigma` in cells."""
-    return np.asarray(cv2.GaussianBlur(map, (0, 0), sigma), np.float32)
+    return np.asarray(cv2.GaussianBlur(heat, (0, 0), sigma), np.float32)
 
 
-def on_photograph(map: Map, place: Place) -> Map:
+def on_photograph(heat: Map, place: Place) -> Map:
     """Place a map of the prepared square, h × h, on its photograph: height × width, 0 beside the square."""
     height, width = place.mask.shape
-    square = resized(map, place.side)
+    square = resized(heat, place.side)
     rows, columns = (
         slice(max(-start, 0), min(length - start, place.side))
         for start, length in ((place.top, height), (place.left, width))
@@ -90,9 +90,9 @@ def lit(image: Image) -> Mask:
     return np.asarray(cv2.morphologyEx(shown.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8)), np.bool_)
 
 
-def coloured(photograph: Image, map: Map, inside: Mask) -> Image:
+def coloured(photograph: Image, heat: Map, inside: Mask) -> Image:
     """Colour a photograph blue, paler and denser where the map (height, width), 0 to 1, is higher; 0 adds none."""
-    level = cv2.convertScaleAbs(map, alpha=255)
+    level = cv2.convertScaleAbs(heat, alpha=255)
     levels = cv2.merge([level] * 3)  # lookup tables on bytes: on 13 megapixels, float arithmetic takes seconds
     share = OPACITY * LEVELS[:, None]
     added = cv2.LUT(levels, _table(share * _shades()))
@@ -101,12 +101,12 @@ def coloured(photograph: Image, map: Map, inside: Mask) -> Image:
     return np.asarray(cv2.copyTo(blended, (inside & (level > 0)).view(np.uint8), photograph.copy()))
 
 
-def layer(map: Map, place: Place) -> bytes:
+def layer(heat: Map, place: Place) -> bytes:
     """Encode the colours that `coloured` adds as a PNG file of the photograph's height × width.
 
     Its pixels are levels, and the palette gives their colour and opacity: a quarter of the size of RGBA.
     """
-    level = cv2.copyTo(cv2.convertScaleAbs(on_photograph(map, place), alpha=255), place.mask)
+    level = cv2.copyTo(cv2.convertScaleAbs(on_photograph(heat, place), alpha=255), place.mask)
     picture, file = Picture.fromarray(level, "P"), io.BytesIO()
     picture.putpalette(_table(_shades()).tobytes())
     picture.save(file, "PNG", compress_level=1, transparency=bytes(range(256)))

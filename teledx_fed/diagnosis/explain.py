@@ -61,9 +61,9 @@ class Explainer:
         """Return a map (s, s), 0 to 1, of what raises 'referable' in a photograph (s, s, 3) beside its blur."""
         with self._one_at_a_time:
             signed = EXPLAINED[kind](self._network, image)
-        map = np.maximum(smoothed(signed, SMOOTH * image.shape[0]), 0)
-        highest = np.percentile(map, HIGHEST)
-        return np.clip(map / highest, 0, 1) if highest > 0 else map
+        heat = np.maximum(smoothed(signed, SMOOTH * image.shape[0]), 0)
+        highest = np.percentile(heat, HIGHEST)
+        return np.clip(heat / highest, 0, 1) if highest > 0 else heat
 
 
 def blurs(image: Image) -> NDArray[np.uint8]:

@@ -50,12 +50,12 @@ def _gradient(logits: Floats) -> Floats:
     return np.concatenate([-mild, referable], axis=1)
 
 
-def overlay(photograph: Image, map: Map, place: Place) -> Image:
+def overlay(photograph: Image, heat: Map, place: Place) -> Image:
     """Colour a photograph (height, width, 3), inside the fundus, by a map (h, h) of its prepared square."""
-    return coloured(photograph, on_photograph(map, place), place.mask > 0)
+    return coloured(photograph, on_photograph(heat, place), place.mask > 0)
 
 
-def sentence(map: Map, eye: Eye, disc: complex | None) -> str:
+def sentence(heat: Map, eye: Eye, disc: complex | None) -> str:
     """State where the maximum of a map (h, w) of a prepared photograph lies, and how exact that is.
 
     `disc` is the middle of the optic disc: x + iy, y down, in radii of the fundus from its middle. It gives the
@@ -63,21 +63,21 @@ def sentence(map: Map, eye: Eye, disc: complex | None) -> str:
     names a part of the photograph.
     """
     name = "Eye not known" if eye is Eye.UNKNOWN else f"{eye.value.capitalize()} eye"
-    highest = _highest(map)
+    highest = _highest(heat)
     if highest is None:
         return f"{name}: no region of the map contributed to 'referable'."
     macula = _macula(eye, disc)
     where = _in_words(highest) if macula is None else _from_macula(highest - macula, eye)
-    return f"{name}: the regions that contributed most to 'referable' lie {where}. {_limit(max(map.shape))}"
+    return f"{name}: the regions that contributed most to 'referable' lie {where}. {_limit(max(heat.shape))}"
 
 
-def _highest(map: Map) -> complex | None:
+def _highest(heat: Map) -> complex | None:
     """Return the position of the maximum, in radii from the middle; ignore cells outside the fundus."""
-    height, width = map.shape
+    height, width = heat.shape
     y, x = (2 * np.arange(n) + 1 - n for n in (height, width))  # in half cells
     points = x / width + 1j * y[:, None] / height
     nearest = np.hypot(np.maximum(np.abs(x) - 1, 0) / width, (np.maximum(np.abs(y) - 1, 0) / height)[:, None])
-    inside = np.where(nearest < 1, map, 0)
+    inside = np.where(nearest < 1, heat, 0)
     return complex(points.flat[inside.argmax()]) if inside.max() > 0 else None
 
 

@@ -64,8 +64,8 @@ class Uploads:
     def _check(self, session: Session, source: str, length: int, quota: UploadQuota) -> None:
         if session.get_bind().dialect.name == "postgresql":  # runs transactions concurrently
             session.execute(text("SELECT pg_advisory_xact_lock(hashtext(:source))"), {"source": source})
-        open = (UploadRow.source == source, UploadRow.expires > self._clock())
-        counted = select(func.count(), func.coalesce(func.sum(UploadRow.length), 0)).where(*open)
+        unfinished = (UploadRow.source == source, UploadRow.expires > self._clock())
+        counted = select(func.count(), func.coalesce(func.sum(UploadRow.length), 0)).where(*unfinished)
         uploads, total = session.execute(counted).one()
         if uploads >= quota.uploads or total + length > quota.total:
             raise OverQuota(

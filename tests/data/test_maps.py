@@ -20,12 +20,12 @@ def prepared(grade: int) -> NDArray[np.uint8]:
 
 
 def test_a_finer_map_stays_at_or_above_its_lowest_value_and_keeps_its_highest_place() -> None:
-    map = np.zeros((7, 7), np.float32)
-    map[2, 5] = 1
-    finer = resized(map, 224)
+    heat = np.zeros((7, 7), np.float32)
+    heat[2, 5] = 1
+    finer = resized(heat, 224)
     assert finer.min() == 0
     assert np.unravel_index(finer.argmax(), finer.shape) == pytest.approx((2.5 * 32, 5.5 * 32), abs=1)
-    np.testing.assert_allclose(resized(finer, 7).argmax(), map.argmax())
+    np.testing.assert_allclose(resized(finer, 7).argmax(), heat.argmax())
 
 
 def test_a_mask_goes_into_the_prepared_square_with_its_photograph() -> None:

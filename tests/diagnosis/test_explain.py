@@ -43,12 +43,12 @@ def test_integrated_gradients_sum_to_the_output_minus_that_of_the_baseline() -> 
     """Within 1 %, with 128 steps."""
     explained, (image,) = network(), photographs(1, grade=4)
     baseline = np.zeros_like(image)
-    map = integrated_gradients(explained, image, baseline, steps=128)
-    assert map.shape == (64, 64)
-    assert map.min() < 0 < map.max()
+    heat = integrated_gradients(explained, image, baseline, steps=128)
+    assert heat.shape == (64, 64)
+    assert heat.min() < 0 < heat.max()
     output, compared = log_odds(explained, np.stack([image, baseline]))
     assert abs(output - compared) > 0.1
-    assert map.sum() == pytest.approx(output - compared, rel=0.01)
+    assert heat.sum() == pytest.approx(output - compared, rel=0.01)
 
 
 @pytest.mark.slow
@@ -56,11 +56,11 @@ def test_shap_values_sum_to_the_output_minus_the_mean_of_the_backgrounds() -> No
     """Within 10 %, with 400 samples."""
     explained, (image,), background = network(), photographs(1, grade=4), photographs(4)[1:]
     background = 255 - background  # very different, so that the outputs differ
-    map = shap_values(explained, image, background, samples=400)
-    assert map.shape == (64, 64)
+    heat = shap_values(explained, image, background, samples=400)
+    assert heat.shape == (64, 64)
     difference = log_odds(explained, image[None])[0] - log_odds(explained, background).mean()
     assert abs(difference) > 0.1
-    assert map.sum() == pytest.approx(difference, rel=0.1)
+    assert heat.sum() == pytest.approx(difference, rel=0.1)
 
 
 def test_explanations_are_reproducible_and_leave_the_global_generator_unchanged() -> None:

@@ -25,16 +25,16 @@ def drawn(seed: int) -> NDArray[np.float32]:
 
 
 def test_a_perfect_map_has_the_best_deletion_and_insertion() -> None:
-    map = LESION.astype(np.float32)
-    assert deletion(sees_the_lesion, SHOWN, EMPTIED, map, INSIDE, steps=16) == pytest.approx(1 / 32)
-    assert insertion(sees_the_lesion, SHOWN, EMPTIED, map, INSIDE, steps=16) == pytest.approx(1 - 1 / 32)
+    heat = LESION.astype(np.float32)
+    assert deletion(sees_the_lesion, SHOWN, EMPTIED, heat, INSIDE, steps=16) == pytest.approx(1 / 32)
+    assert insertion(sees_the_lesion, SHOWN, EMPTIED, heat, INSIDE, steps=16) == pytest.approx(1 - 1 / 32)
 
 
 @given(st.integers(0, 100))
 def test_no_map_does_better_and_its_opposite_does_worst(seed: int) -> None:
     areas = [
-        deletion(sees_the_lesion, SHOWN, EMPTIED, map, INSIDE)
-        for map in (LESION.astype(np.float32), drawn(seed), -LESION.astype(np.float32))
+        deletion(sees_the_lesion, SHOWN, EMPTIED, heat, INSIDE)
+        for heat in (LESION.astype(np.float32), drawn(seed), -LESION.astype(np.float32))
     ]
     assert areas == sorted(areas)
     assert areas[0] < areas[2]
@@ -58,11 +58,11 @@ def test_deleting_and_inserting_begin_and_end_with_the_whole_disc() -> None:
 
 
 def test_pointing_and_energy() -> None:
-    map = np.zeros((SIDE, SIDE), np.float32)
-    map[2, 3], map[6, 6], map[7, 0] = 3, 1, -5
-    assert points_at(map, LESION)
-    assert energy_inside(map, LESION) == 0.75
-    assert not points_at(-map, LESION)
+    heat = np.zeros((SIDE, SIDE), np.float32)
+    heat[2, 3], heat[6, 6], heat[7, 0] = 3, 1, -5
+    assert points_at(heat, LESION)
+    assert energy_inside(heat, LESION) == 0.75
+    assert not points_at(-heat, LESION)
     assert energy_inside(np.ones((SIDE, SIDE), np.float32), LESION) == LESION.mean()
     assert np.isnan(energy_inside(-np.ones((SIDE, SIDE), np.float32), LESION))
 

@@ -128,9 +128,9 @@ def test_the_map_is_placed_where_the_network_saw_the_photograph(name: str) -> No
 
 def hot(there: complex, cells: int = 15) -> NDArray[np.float32]:
     """Return a map (cells, cells) with its maximum at `there`, in radii from the middle."""
-    map = np.full((cells, cells), 0.2, np.float32)
-    map[round((there.imag + 1) * cells / 2 - 0.5), round((there.real + 1) * cells / 2 - 0.5)] = 1
-    return map
+    heat = np.full((cells, cells), 0.2, np.float32)
+    heat[round((there.imag + 1) * cells / 2 - 0.5), round((there.real + 1) * cells / 2 - 0.5)] = 1
+    return heat
 
 
 @pytest.mark.parametrize("eye", [Eye.RIGHT, Eye.LEFT])
@@ -178,5 +178,5 @@ def test_without_a_macula_the_sentence_names_a_part_of_the_photograph(
 def test_a_flat_map_and_black_corners_give_no_position() -> None:
     corner = np.zeros((7, 7), np.float32)
     corner[0, 0] = 1
-    for map in (corner, np.zeros((7, 7), np.float32)):
-        assert sentence(map, Eye.LEFT, None) == "Left eye: no region of the map contributed to 'referable'."
+    for heat in (corner, np.zeros((7, 7), np.float32)):
+        assert sentence(heat, Eye.LEFT, None) == "Left eye: no region of the map contributed to 'referable'."

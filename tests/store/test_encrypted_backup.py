@@ -115,6 +115,7 @@ def test_the_commands_back_up_and_restore_both_stores(tmp_path: Path) -> None:
         return done.output.strip()
 
     home, other = tmp_path / "one", tmp_path / "other"
+    home.mkdir()
     run("user", "add", "anna", "--oidc", "--dir", home)
     recipient = run("backup-key", tmp_path / "key")
     files = (tmp_path / "b.age", "--identified", tmp_path / "p.age")

@@ -5,8 +5,9 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi import APIRouter, HTTPException, Query, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from starlette.datastructures import FormData
 
@@ -145,13 +146,15 @@ def settle_refusal(request: Request, session: CheckedForm, id: str) -> Response:
 
 
 @router.get("/studies/{study}", response_class=HTMLResponse)
-def study_page(request: Request, session: Session, study: str, map: MapKind = MapKind.HEAT_MAP) -> HTMLResponse:
+def study_page(
+    request: Request, session: Session, study: str, kind: Annotated[MapKind, Query(alias="map")] = MapKind.HEAT_MAP
+) -> HTMLResponse:
     """Show a study with this kind of map over its photographs; compute missing maps first."""
     view, clinic = study_view(request, session, study), clinic_of(request)
-    if view.suggestion is not None and map is not MapKind.HEAT_MAP:
-        clinic.explain(view.stored, map)
+    if view.suggestion is not None and kind is not MapKind.HEAT_MAP:
+        clinic.explain(view.stored, kind)
     clinic.store.views.log(study, session.user.name)
-    return show(request, session, view, map=map)
+    return show(request, session, view, kind=kind)
 
 
 def show(
@@ -160,7 +163,7 @@ def show(
     view: StudyView,
     chosen: FormData = NOTHING_CHOSEN,
     problems: Sequence[str] = (),
-    map: MapKind = MapKind.HEAT_MAP,
+    kind: MapKind = MapKind.HEAT_MAP,
     status: int = 200,
 ) -> HTMLResponse:
     """Render a study; the form contains only what the reader has `chosen`. `problems` are shown above it."""
@@ -181,8 +184,8 @@ def show(
         blinded=_blinded(request.app.state.settings),
         findings=FINDINGS,
         archive=request.app.state.settings.dicom.archive,
-        shown=map,
-        sentences={image.digest: _sentence(folder / sentence_of(image, map)) for image in view.stored.images},
+        shown=kind,
+        sentences={image.digest: _sentence(folder / sentence_of(image, kind)) for image in view.stored.images},
     )
 
 
