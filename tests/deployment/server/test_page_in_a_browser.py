@@ -40,7 +40,7 @@ class Page:
 
     def __init__(self, directory: ServerDirectory) -> None:
         self.directory = directory
-        self._server = server(self.seen, TOKEN, "127.0.0.1", 0)
+        self._server = server(self.status, TOKEN, "127.0.0.1", 0)
         self._thread = Thread(target=self._server.run)
 
     def status(self) -> Overview:
