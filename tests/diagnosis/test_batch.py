@@ -228,6 +228,7 @@ def test_each_result_has_the_number_of_its_row_but_not_its_words(
 def test_the_command_names_unreadable_files_and_ends_with_1(
     folder: Path, tmp_path: Path, bundle_folder: Path, photographs
 ) -> None:
+    (tmp_path / "site").mkdir()
     command = ["diagnose", "--dir", str(tmp_path / "site"), "--bundle", str(bundle_folder)]
     failed = CliRunner().invoke(app, [*command, str(folder), "--out", str(tmp_path / "out")])
     assert failed.exit_code == 1

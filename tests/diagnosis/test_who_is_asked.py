@@ -161,6 +161,7 @@ def test_a_real_hospital_refuses_the_demonstrations_password(client: TestClient,
 
 
 def test_no_user_can_be_given_the_demonstrations_password(client: TestClient, clinic: Clinic, tmp_path: Path) -> None:
+    (tmp_path / "hospital").mkdir()
     home = ["--dir", str(tmp_path / "hospital")]
     refused = CliRunner().invoke(commands, ["user", "add", "demo", "--password", DEMONSTRATION_PASSWORD, *home])
     assert (refused.exit_code, "password must be secret" in str(refused.exception)) == (1, True)
