@@ -89,8 +89,8 @@ class OperatingPoints:
 
 
 SOURCES = {
-    Source.LOCAL: "by this hospital's eyes",
-    Source.POOLED: "by this hospital's eyes and the federation's counts",
+    Source.LOCAL: "chosen on this hospital's eyes",
+    Source.POOLED: "chosen on this hospital's eyes and the federation's counts",
     Source.WITHHELD: "withheld",
 }
 
@@ -115,7 +115,7 @@ def basis(point: OperatingPoint) -> str:
         Bound.SENSITIVITY: f"sensitivity {point.target_sensitivity:g}",
         Bound.SPECIFICITY: f"specificity {point.least_specificity:g}",
     }
-    return f"{SOURCES[point.source]}, set by {required[point.bound_by]}"
+    return f"{SOURCES[point.source]}, to reach {required[point.bound_by]}"
 
 
 def measured(performance: Performance) -> str:

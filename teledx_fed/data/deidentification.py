@@ -13,7 +13,7 @@ from teledx_fed.core.checks import must
 from teledx_fed.core.examples import Eye, Field
 from teledx_fed.data.dicom import DISC_CENTRED, MACULA_CENTRED, described
 from teledx_fed.data.dicom_pixels import pixels
-from teledx_fed.data.dicom_writing import code, stamped
+from teledx_fed.data.dicom_writing import code, with_identity
 from teledx_fed.data.preprocessing import fundus_mask
 
 SIDES = {Eye.LEFT: "L", Eye.RIGHT: "R"}
@@ -47,7 +47,7 @@ def deidentified(dataset: Dataset, key: bytes, cameras: Collection[str] = ()) ->
         pseudonymous_uid(key, stated or f"{level} of {digest}")
         for level, stated in (("study", header.study), ("series", header.series), ("instance", header.instance))
     )
-    copy = stamped(Dataset(), uid.SecondaryCaptureImageStorage, instance)
+    copy = with_identity(Dataset(), uid.SecondaryCaptureImageStorage, instance)
     copy.StudyInstanceUID, copy.SeriesInstanceUID = study, series
     copy.PatientID = pseudonym(key, header.patient) if header.patient else ""
     copy.Modality, copy.ConversionType, copy.ImageType = "OP", "WSD", ["DERIVED", "SECONDARY"]

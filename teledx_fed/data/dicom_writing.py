@@ -25,7 +25,10 @@ LONGEST_COMMENT = 64
 
 @dataclass(frozen=True)
 class ReportFacts:
-    """Facts of a report: `filing` in the archive, `sources` its photographs, `verified` once a clinician signed."""
+    """Facts of a report. `sources` are its photographs.
+
+    `filing` is where the archive files it. `verified` is true if a clinician has signed it.
+    """
 
     title: str
     created: datetime
@@ -42,11 +45,11 @@ def encapsulated_pdf(pdf: bytes, facts: ReportFacts) -> bytes:
         pdf.startswith(b"%PDF-"),
         "pdf",
         "be a PDF file",
-        f"{len(pdf)} other bytes",
+        f"{len(pdf)} bytes that do not begin with %PDF-",
         "Render the report again.",
         DataError,
     )
-    report = stamped(Dataset(), uid.EncapsulatedPDFStorage, uid.UID(facts.instance_uid))
+    report = with_identity(Dataset(), uid.EncapsulatedPDFStorage, uid.UID(facts.instance_uid))
     for name, keyword in FILED_BY.items():
         if keyword in UNKNOWN or getattr(facts.filing, name):
             setattr(report, keyword, getattr(facts.filing, name))
@@ -68,8 +71,8 @@ def encapsulated_pdf(pdf: bytes, facts: ReportFacts) -> bytes:
     return encoded(report)
 
 
-def facts_of(report: bytes) -> tuple[str, str]:
-    """Return SOP class and SOPInstanceUID of a file."""
+def sop_uids(report: bytes) -> tuple[str, str]:
+    """Return the SOPClassUID and SOPInstanceUID of a DICOM file."""
     dataset = dcmread(BytesIO(report), specific_tags=["SOPClassUID", "SOPInstanceUID"])
     return str(dataset.SOPClassUID), str(dataset.SOPInstanceUID)
 
@@ -80,8 +83,8 @@ def _referenced(source: PhotographUids) -> Dataset:
     return item
 
 
-def stamped(dataset: Dataset, kind: uid.UID, instance_uid: uid.UID) -> Dataset:
-    """Set the identity of a data set, Unicode, no compression, and empty values for `UNKNOWN`."""
+def with_identity(dataset: Dataset, kind: uid.UID, instance_uid: uid.UID) -> Dataset:
+    """Set class and UID of a data set, UTF-8, no compression, and empty values for `UNKNOWN`."""
     dataset.SpecificCharacterSet = "ISO_IR 192"
     dataset.SOPClassUID, dataset.SOPInstanceUID = kind, instance_uid
     for keyword in UNKNOWN:

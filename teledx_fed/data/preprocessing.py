@@ -18,7 +18,10 @@ DARK = 16
 
 @dataclass(frozen=True)
 class Fundus:
-    """The box around the disc: `pixels` height × width × 3, RGB, and `mask` height × width, 255 in the disc."""
+    """The part of a photograph in the box around its fundus disc.
+
+    `pixels` is height × width × 3, RGB. `mask` is height × width, 255 in the disc and 0 outside.
+    """
 
     pixels: Image
     mask: Image
@@ -30,7 +33,7 @@ class Fundus:
 
 @dataclass(frozen=True)
 class Place:
-    """The place of the prepared square on its photograph, in the photograph's pixels; it may reach beyond them.
+    """Where the prepared square lies, in pixels of the photograph. It may extend beyond the photograph.
 
     `mask` is the `fundus_mask` of the whole photograph.
     """
@@ -44,7 +47,7 @@ class Place:
 def prepare_photograph(
     photograph: Photograph, size: int, ben_graham: bool = False, clahe: bool = False, pixels: Image | None = None
 ) -> Image:
-    """Prepare a photograph as `prepare` does. `pixels` are the whole photograph, if the caller has decoded it.
+    """Prepare a photograph as `prepare` does. `pixels` are the whole photograph, if already decoded.
 
     A JPEG file is decoded at a fraction of its size if its disc is then still at least twice as wide as `size`.
     """
@@ -69,22 +72,22 @@ def steps(size: int, ben_graham: bool = False, clahe: bool = False) -> tuple[str
     )
     return (
         "Take the photograph as RGB, 8 bits, rows from the top.",
-        "Shrink a copy to a longest side of 256 pixels (by area; never enlarge). Its brightness is the largest of the "
-        "three channels, median-filtered 5 × 5.",
-        f"With d the 1st and b the 99th percentile of brightness, and o = min(d, {DARK}), pixels of at least "
-        "o + 0.06 · (b − o) are bright. The disc is the filled convex hull of their largest region (8-connected, by "
-        "the area within its outline), resized to the photograph by the nearest pixel.",
+        "Shrink a copy to a longest side of 256 pixels (area interpolation; never enlarge). Its brightness is the "
+        "largest of the three channels, median-filtered 5 × 5.",
+        f"Let d be the 1st and b the 99th percentile of brightness, and o = min(d, {DARK}). Pixels of at least "
+        "o + 0.06 · (b − o) are bright. Find the largest 8-connected region of bright pixels, measured by the area "
+        "within its outline. The disc is its filled convex hull, resized to the photograph by nearest neighbour.",
         "Cut photograph and disc to the disc's bounding box. Pad both with black to a square, half of the padding "
         "(rounded down) at the top or left.",
-        f"Resize both to {size} × {size}: by area where the square is larger, else bicubic.",
+        f"Resize both to {size} × {size}: area interpolation if the square is larger, otherwise bicubic.",
         *([lightness] if clahe else []),
         *([average] if ben_graham else []),
-        "Set pixels to black where the resized disc, 255 inside, is at most 127.",
+        "Set pixels to black where the resized disc (255 inside, 0 outside) is at most 127.",
     )
 
 
 def place(image: Image) -> Place:
-    """Locate `prepare`'s square on a photograph, height × width × 3. Raise a `DataError` where it shows no fundus."""
+    """Locate `prepare`'s square on a photograph, height × width × 3. Raise a `DataError` if no fundus is visible."""
     mask = fundus_mask(image)
     x, y, width, height = cv2.boundingRect(mask)
     side = max(height, width)
@@ -109,7 +112,10 @@ def _square_of(fundus: Fundus, size: int, ben_graham: bool, clahe: bool) -> Imag
 
 
 def fundus_mask(image: Image) -> Image:
-    """Return 255 in the disc and 0 around it, height × width: the hull of the largest bright region, without text."""
+    """Return the mask of the fundus disc, height × width: 255 inside, 0 outside.
+
+    The disc is the hull of the largest bright region, so text beside it is left out.
+    """
     red, green, blue = cv2.split(_shrink(image, 256))
     brightness = cv2.medianBlur(cv2.max(cv2.max(red, green), blue), 5)
     darkest, bright = np.percentile(brightness, (1, 99))
@@ -117,7 +123,7 @@ def fundus_mask(image: Image) -> Image:
         raise DataError(
             f"photograph must show a fundus, got brightness {bright:.0f} of 255. Leave it out, or take it again."
         )
-    border = min(darkest, DARK)  # brighter pixels belong to a photograph without a border
+    border = min(darkest, DARK)  # if even the darkest is brighter, there is no black border
     hull = _hull(brightness >= border + 0.06 * (bright - border))
     return _pixels(cv2.resize(hull, image.shape[1::-1], interpolation=cv2.INTER_NEAREST))
 
@@ -151,7 +157,7 @@ def _square(image: Image) -> Image:
 
 
 def _resize(image: Image, size: int) -> Image:
-    smooth = cv2.INTER_AREA if size < image.shape[0] else cv2.INTER_CUBIC  # INTER_AREA enlarges to blocks
+    smooth = cv2.INTER_AREA if size < image.shape[0] else cv2.INTER_CUBIC  # INTER_AREA would enlarge in blocks
     return _pixels(cv2.resize(image, (size, size), interpolation=smooth))
 
 

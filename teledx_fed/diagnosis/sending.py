@@ -11,7 +11,7 @@ from pynetdicom import AE
 
 from teledx_fed.core.checks import must
 from teledx_fed.core.errors import DataError, UnavailableError
-from teledx_fed.data.dicom_writing import UNCOMPRESSED, facts_of
+from teledx_fed.data.dicom_writing import UNCOMPRESSED, sop_uids
 from teledx_fed.diagnosis.signing import ReportStatus
 from teledx_fed.diagnosis.study_reports import StudyReport
 from teledx_fed.diagnosis.web.settings import ArchiveSettings
@@ -47,7 +47,7 @@ def send(report: StudyReport, archive: ArchiveSettings) -> SentReport:
         DataError,
     )
     content, _, remarks = report.for_archive()
-    kind, instance = facts_of(content)
+    kind, instance = sop_uids(content)
     if archive.address:
         _stow(content, instance, archive)
     else:

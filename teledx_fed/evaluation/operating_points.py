@@ -15,12 +15,15 @@ from teledx_fed.evaluation.predictions import REFERABLE, VISION_THREATENING, Boo
 
 CONFIDENCE = 0.95
 DEFAULT_THRESHOLD = 0.5
-"""The threshold where neither the hospital nor the federation has a diseased eye."""
+"""The threshold if neither the hospital nor the federation has a diseased eye."""
 
 
 @dataclass(frozen=True)
 class PooledEvidence:
-    """Score histograms (64,) of a federation's diseased eyes, in equal bins of 0…1. `urgent` is None for one output."""
+    """Score histograms (64,) of a federation's diseased eyes, in equal bins of 0…1.
+
+    `urgent` is None for a head with one output.
+    """
 
     referable: Floats
     urgent: Floats | None
@@ -52,8 +55,8 @@ def choose_operating_point(
 ) -> OperatingPoint:
     """Choose a threshold for `scores` (n,), given which eyes are `diseased` (n,).
 
-    `pooled` (64,) is the histogram of the federation's diseased eyes. It replaces those that the hospital lacks. The
-    hospital's own diseased eyes must not contradict it, since a coordinator can claim any counts.
+    `pooled` (64,) is the histogram of the federation's diseased eyes. It is used if the hospital has too few of its
+    own. These few must then agree with it, since a dishonest coordinator can send any counts.
     """
     positives, negatives, fewest = scores[diseased], scores[~diseased], settings.fewest_positives
     missing = max(0, fewest - positives.size)
@@ -88,13 +91,13 @@ def call_referable(points: OperatingPoints, predictions: Predictions) -> Boolean
 
 
 def refer_by_scores(points: OperatingPoints, referable: Floats, threat: Floats | None) -> Booleans:
-    """Return the eyes that either threshold refers, even where urgent is withheld."""
+    """Return the eyes (n,) that reach either threshold, even if the urgent operating point is withheld."""
     referred = referable >= points.referable.threshold
     return referred if points.urgent is None or threat is None else referred | (threat >= points.urgent.threshold)
 
 
 def call_urgent(points: OperatingPoints, threat: Floats) -> Booleans:
-    """Return the eyes (n,) that vision-threatening scores (n,) call urgent; none where urgent is withheld."""
+    """Return the eyes (n,) whose scores for vision-threatening disease (n,) are urgent; none if urgent is withheld."""
     if points.urgent is None or points.urgent.withheld:
         return np.zeros(threat.shape, dtype=bool)
     return np.asarray(threat >= points.urgent.threshold)
@@ -109,7 +112,7 @@ class Decisions:
 
 
 def decisions(points: OperatingPoints, referable: float, threat: float) -> Decisions:
-    """Decide by scores before the temperature. A person decides below a withheld referable threshold."""
+    """Decide by the scores before temperature scaling. Below a withheld referable threshold, a person decides."""
     referred = bool(refer_by_scores(points, np.array(referable), np.array(threat)))
     undecided = points.referable.withheld and not referred
     withheld = points.urgent is None or points.urgent.withheld
@@ -142,10 +145,10 @@ def share(eyes: Booleans) -> Share:
 
 
 def false_positives_allowed(healthy: int, least_specificity: float) -> int | None:
-    """Return how many of the `healthy` eyes may be called so that the specificity holds for new eyes.
+    """Return how many of the `healthy` eyes may be called positive so that the specificity holds for new eyes.
 
-    It holds with 95 % confidence, for any distribution of scores (Wilks, Ann Math Stat 1941;12:91-6). None where there
-    are too few eyes to show it, even with none called.
+    It holds with 95 % confidence, for any distribution of scores (Wilks, Ann Math Stat 1941;12:91-6). Return None if
+    there are too few eyes to show it, even with no false positive.
     """
     if least_specificity <= 0:
         return healthy
@@ -161,10 +164,10 @@ def as_json(pooled_evidence: PooledEvidence) -> Mapping[str, list[int]]:
 
 
 def _threshold_for_sensitivity(positives: Floats, pooled: Floats, missing: int, target: float) -> float:
-    """Return the highest threshold that calls the target share of diseased eyes.
+    """Return the highest threshold that calls at least the target share of diseased eyes.
 
-    The `pooled` eyes together weigh as much as the `missing` ones. Each has the score of its bin's lower edge, so no
-    threshold above an eye's score counts it as called.
+    The `pooled` eyes together weigh as much as the `missing` ones. Each gets the lower edge of its bin as its score.
+    This is at most its true score, so the sensitivity is not overestimated.
     """
     scores = np.concatenate([positives, np.arange(BINS) / BINS])
     weights = np.concatenate([np.ones(positives.size), pooled * (missing / pooled.sum() if pooled.any() else 0)])
@@ -177,7 +180,10 @@ def _threshold_for_sensitivity(positives: Floats, pooled: Floats, missing: int, 
 
 
 def _threshold_for_specificity(healthy: Floats, scores: Floats, allowed: int) -> float:
-    """Return the lowest threshold that calls at most `allowed` healthy eyes: half-way to the next higher score."""
+    """Return a threshold that calls at most `allowed` healthy eyes.
+
+    It is half-way between the highest score of a healthy eye that it does not call and the next higher score.
+    """
     if allowed >= healthy.size:
         return 0.0
     highest_not_called = float(np.sort(healthy)[::-1][allowed])
@@ -186,7 +192,10 @@ def _threshold_for_specificity(healthy: Floats, scores: Floats, allowed: int) ->
 
 
 def _too_few(local: int, pooled: int, fewest: int) -> str:
-    return f"{local} diseased eyes in the validation set and {pooled} in the federation's counts: {fewest} are needed"
+    return (
+        f"{local} diseased eyes in the validation set and {pooled} in the federation's counts: "
+        f"{fewest} are needed in one of the two"
+    )
 
 
 def _contradicted(called: Booleans, target: float) -> str:
@@ -194,9 +203,9 @@ def _contradicted(called: Booleans, target: float) -> str:
     count, of = int(called.sum()), called.size
     if bdtr(count, of, target) >= 1 - CONFIDENCE:
         return ""
-    return f"by the federation's counts {count} of {of} diseased eyes here would be found: the counts do not fit them"
+    return f"with the federation's counts, the threshold would find only {count} of {of} diseased eyes of this hospital"
 
 
 def _too_few_healthy(local: int, least_specificity: float) -> str:
     required = math.ceil(math.log(1 - CONFIDENCE) / math.log(least_specificity))
-    return f"{local} healthy eyes in the validation set: a specificity of {least_specificity:g} needs {required}"
+    return f"{local} healthy eyes in the validation set: {required} are needed for specificity {least_specificity:g}"

@@ -1,4 +1,4 @@
-"""The client of a hospital: it answers requests of the server to train, to score and to count its data."""
+"""The client program of a hospital: it answers the server's requests to train, to score and to summarise data."""
 
 import hashlib
 import logging
@@ -54,7 +54,8 @@ SUMMARY = f"{MessageType.QUERY}.statistics"
 class Hospital:
     """A site, the worker that trains for it, and the folder of its state between rounds.
 
-    The state: BatchNorm statistics that stay at the site, the error of compressed updates, and which model was tested.
+    The state: BatchNorm statistics that stay at the site, what compression removed from the last update, and which
+    model was tested.
     """
 
     site: Site
@@ -96,7 +97,7 @@ class Hospital:
     def _tables(self, model: SiteModel) -> Tables:
         examples, fewest = self.site.shard.validation, self.settings.outbound.min_patients
         if len({example.patient for example in examples}) < fewest:
-            return {}  # before scoring: an error in scoring would reveal something about a photograph
+            return {}  # before any scoring, since an error there would reveal something about a photograph
         predictions = self.worker.predictions(self.site.images, model, examples)
         points = choose_operating_points(predictions, self.settings.evaluation)
         return table(predictions, call_referable(points, predictions), fewest)
@@ -113,12 +114,12 @@ class Hospital:
         tables = table(predictions, called, self.settings.outbound.min_patients)
         if not tables:
             return tables
-        drawn = generator(self.settings.seed, self.site.name, purpose="design effects")
-        effects = design_effects(predictions, called, self.settings.evaluation.replicates, drawn)
+        randomness = generator(self.settings.seed, self.site.name, purpose="design effects")
+        effects = design_effects(predictions, called, self.settings.evaluation.replicates, randomness)
         return {**tables, DESIGN_EFFECTS: np.round([effects[name] for name in EFFECTS], EFFECT_DECIMALS)}
 
     def _compressed(self, weights: Weights, model: GlobalModel, compression: str) -> Mapping[str, NDArray[Any]]:
-        """Return the parameters as sent. Later updates include the error of compression (Seide et al. 2014)."""
+        """Return the parameters as sent. What compression removes is added to the next update (Seide et al. 2014)."""
         if compression == "none":
             return {PARAMETERS: weights.parameters}
         difference = weights.parameters - model.weights.parameters
@@ -130,7 +131,7 @@ class Hospital:
         return sent
 
     def _kept(self, round: int) -> Weights:
-        """Return the statistics that this site saved in `round` or last before it, or the initial ones."""
+        """Return the latest statistics that this site saved up to `round`, or the initial ones."""
         initial = self.worker.initial.kept
         statistics = self._statistics.latest(round) if initial.statistics.size else None
         return initial if statistics is None else replace(initial, statistics=statistics)
@@ -145,7 +146,7 @@ class Hospital:
 
 
 def client_app(hospital: Callable[[Context], Hospital]) -> ClientApp:
-    """Return one Flower app for all hospitals of this process; `hospital` returns that of a node."""
+    """Return one Flower app for all hospitals of this process; `hospital` returns the hospital of a node."""
     app = ClientApp()
 
     @app.train()
@@ -164,7 +165,7 @@ def client_app(hospital: Callable[[Context], Hospital]) -> ClientApp:
 
 
 def _answer(message: Message, act: Callable[[], RecordDict]) -> Message:
-    """Return the reply, or an error with only its class. The text may name a file, so it is only logged at the site."""
+    """Return the reply, or only the class of an exception. Its text may contain a file name: only the site logs it."""
     try:
         return Message(act(), reply_to=message)
     except Exception as error:

@@ -23,7 +23,7 @@ from teledx_fed.model.network_card import IMAGES
 from teledx_fed.model.runtime import Runtime
 
 EXPORT_VERSION = 3
-"""Increase it when the same module gives another graph."""
+"""Increase it when a change of the code gives another graph for the same module."""
 
 TOLERANCE = 1e-4
 """The largest accepted difference from PyTorch, as a share of the largest output."""
@@ -42,10 +42,11 @@ class _Exported(nn.Module):
 
 
 def export(module: nn.Module, size: int, names: Sequence[str] = (), metadata: Mapping[str, str] = {}) -> bytes:
-    """Return the ONNX file of a module. `module` takes uint8 images (b, 3, size, size), the file (b, size, size, 3).
+    """Return the ONNX file of a module. `names` are the names of its outputs in the file.
 
-    The module may return one tensor or several, with `names` in the file. `metadata` goes into the file. Raise a
-    `ConfigurationError` where ONNX Runtime, on a CPU, differs from PyTorch.
+    `module` takes uint8 images (b, 3, size, size); the file takes (b, size, size, 3). The module may return one tensor
+    or several. `metadata` is written into the file. Raise a `ConfigurationError` if ONNX Runtime, on a CPU, gives
+    other outputs than PyTorch.
     """
     reference = _Exported(deepcopy(module)).cpu().eval()
     images = _images(3, size)
@@ -67,11 +68,11 @@ def _with_metadata(graph: bytes, metadata: Mapping[str, str]) -> bytes:
 def _graph(exported: nn.Module, images: NDArray[np.uint8], names: Sequence[str]) -> bytes:
     file = io.BytesIO()
     with _one_at_a_time, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the old exporter: 0.6 s instead of 8 s, and one file
+        warnings.simplefilter("ignore")  # about the old exporter; it takes 0.6 s, not 8 s, and writes one file
         torch.onnx.export(
             exported,
             (torch.from_numpy(images),),
-            file,  # type: ignore[arg-type]  # its stub omits files
+            file,  # type: ignore[arg-type]  # its type stub omits file objects
             dynamo=False,
             input_names=[IMAGES],
             output_names=list(names),
@@ -81,22 +82,25 @@ def _graph(exported: nn.Module, images: NDArray[np.uint8], names: Sequence[str])
 
 
 def _for_runtime(exported: nn.Module) -> nn.Module:
-    """Replace layers by equal ones that ONNX Runtime fuses: constant padding, and pooling as the squeeze."""
+    """Replace layers by equivalent ones that ONNX Runtime can fuse.
+
+    The padding becomes constant. Squeeze-and-excitation uses a pooling layer.
+    """
     for module in exported.modules():
         if isinstance(module, Conv2dSame):
-            module.forward = partial(_padded_statically, module)  # type: ignore[method-assign]
+            module.forward = partial(_padded_conv, module)  # type: ignore[method-assign]
         elif isinstance(module, SqueezeExcite):
-            module.forward = partial(_excited, module)  # type: ignore[method-assign]
+            module.forward = partial(_squeeze_and_excite, module)  # type: ignore[method-assign]
     return exported
 
 
-def _excited(module: SqueezeExcite, x: Tensor) -> Tensor:
+def _squeeze_and_excite(module: SqueezeExcite, x: Tensor) -> Tensor:
     squeezed = functional.adaptive_avg_pool2d(x, 1)
     gates: Tensor = module.gate(module.conv_expand(module.act1(module.conv_reduce(squeezed))))
     return x * gates
 
 
-def _padded_statically(conv: Conv2dSame, x: Tensor) -> Tensor:
+def _padded_conv(conv: Conv2dSame, x: Tensor) -> Tensor:
     padding: list[int] = []
     for dimension in (1, 0):
         side = int(x.shape[2 + dimension])
@@ -114,6 +118,6 @@ def _check(outputs: NDArray[np.float32], expected: NDArray[np.float32]) -> None:
     difference, allowed = np.abs(outputs - expected).max(), TOLERANCE * np.abs(expected).max()
     if not difference <= allowed:  # also refuses NaN
         raise ConfigurationError(
-            f"the exported network must compute what PyTorch computes to within {allowed:.2g}, got {difference:.2g}. "
+            f"the exported network must differ from PyTorch by at most {allowed:.2g}, got {difference:.2g}. "
             "Check the weights for values that are not finite, then the versions of torch and onnxruntime."
         )

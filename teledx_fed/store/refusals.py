@@ -1,4 +1,4 @@
-"""Refused photographs, which are in no study: a list for the clinic's staff."""
+"""The list of refused photographs, for the clinic's staff. A refused photograph is in no study."""
 
 import hashlib
 from collections.abc import Callable
@@ -13,13 +13,13 @@ from teledx_fed.store.values import StoredRefusal, check_text
 
 
 class Refusals:
-    """Refusals until a user settles them."""
+    """Refusals. Each is listed until a user removes it from the list (`settle`)."""
 
     def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
         self._database, self._clock = database, clock
 
     def add(self, source: str, patient: str | None, reason: str) -> None:
-        """Add a refusal; count an equal one again, as an archive repeats it for days, and reopen it if settled."""
+        """Add a refusal. If it exists, count it again and reopen it: an archive may repeat the photograph for days."""
         check_text("refusal.source", source)
         id = hashlib.sha256("\0".join((source, patient or "", reason)).encode("utf-8", "replace")).hexdigest()
         time = self._clock()

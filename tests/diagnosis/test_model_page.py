@@ -19,13 +19,13 @@ def test_the_model_page_shows_both_operating_points_and_what_is_withheld(
 ) -> None:
     anna, bundle = Person(clinic, "anna", Role.READER), clinic.bundle
     decided = " ".join(anna.get("/model").text.split())
-    for phrase in ("18 of 20", "95 of 100", "18 of 23", "set by sensitivity 0.9", bundle.digest, "rounds: 3"):
+    for phrase in ("18 of 20", "95 of 100", "18 of 23", "to reach sensitivity 0.9", bundle.digest, "rounds: 3"):
         assert phrase in decided, phrase
-    assert "does not decide this here" not in decided
+    assert "does not make this decision" not in decided
     calibration = replace(bundle.manifest.calibration, points=points(0.3, 0.4, Source.WITHHELD))
     monkeypatch.setattr(bundle, "manifest", replace(bundle.manifest, calibration=calibration))
     withheld = " ".join(anna.get("/model").text.split())
-    assert "The model does not decide this here: 3 diseased eyes are too few" in withheld
+    assert "The model does not make this decision at this hospital: 3 diseased eyes are too few" in withheld
     assert "0.400 or more is still referred" in withheld
     anna.client.cookies.clear()
     assert anna.get("/model").status_code in (303, 401)

@@ -138,7 +138,7 @@ def test_counts_that_contradict_the_local_eyes_give_no_operating_point() -> None
     p, lie = eyes([0] * 100 + [3] * 3, [*np.linspace(0, 0.2, 100), 0.4, 0.5, 0.6]), counts(*[0.98] * 300)
     point = choose_operating_point(p.detectable(2), p.referable_score, 0.5, settings(fewest=20), lie)
     assert point.source is Source.WITHHELD
-    assert "1 of 3 diseased eyes here would be found" in point.reason
+    assert "would find only 1 of 3 diseased eyes" in point.reason
 
 
 @pytest.mark.parametrize("claimed", [0, 3_000, 1_000_000])
@@ -159,7 +159,8 @@ def test_with_too_few_diseased_eyes_the_operating_point_is_withheld_with_the_rea
     assert point.source is Source.WITHHELD
     pooled_eyes = 0 if pooled is None else 2
     assert point.reason == (
-        f"3 diseased eyes in the validation set and {pooled_eyes} in the federation's counts: 20 are needed"
+        f"3 diseased eyes in the validation set and {pooled_eyes} in the federation's counts: "
+        "20 are needed in one of the two"
     )
 
 

@@ -61,7 +61,7 @@ class Remembering(nn.Module):
 
 
 def test_a_graph_that_computes_something_else_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"the exported network must compute what PyTorch computes to within"):
+    with pytest.raises(ValueError, match=r"the exported network must differ from PyTorch by at most"):
         export(Remembering(), 16)
 
 

@@ -24,7 +24,7 @@ def units(tmp_path: Path) -> dict[str, str]:
     return {"teledx-server": server_unit(tmp_path), "teledx-site": site_unit(tmp_path, "north")}
 
 
-def test_a_unit_names_the_folder_its_owner_and_this_python(units: dict[str, str], tmp_path: Path) -> None:
+def test_a_unit_contains_the_folder_and_its_owner_and_the_path_of_python(units: dict[str, str], tmp_path: Path) -> None:
     site, server = (parsed(units[name])["Service"] for name in ("teledx-site", "teledx-server"))
     assert site["ExecStart"] == f"{sys.executable} -m sites join --dir {tmp_path}"
     assert server["ExecStart"] == f"{sys.executable} -m server start --dir {tmp_path}"
@@ -34,7 +34,7 @@ def test_a_unit_names_the_folder_its_owner_and_this_python(units: dict[str, str]
     assert "site north" in parsed(units["teledx-site"])["Unit"]["Description"]
 
 
-def test_a_unit_confines_what_it_runs(units: dict[str, str]) -> None:
+def test_a_unit_limits_its_process_and_restarts_it(units: dict[str, str]) -> None:
     for unit in units.values():
         service = parsed(unit)["Service"]
         assert service["Restart"] == "always"
@@ -50,31 +50,31 @@ def test_a_unit_confines_what_it_runs(units: dict[str, str]) -> None:
         assert parsed(unit)["Unit"]["StartLimitIntervalSec"] == "0"
 
 
-def test_a_site_keeps_its_gpu(units: dict[str, str]) -> None:
-    """ProtectClock= would imply a closed list of devices."""
+def test_the_unit_of_a_site_allows_the_gpu(units: dict[str, str]) -> None:
+    """ProtectClock= would also block every device that is not listed."""
     service = parsed(units["teledx-site"])["Service"]
     assert not {"PrivateDevices", "ProtectClock", "DevicePolicy", "MemoryDenyWriteExecute"} & set(service)
 
 
-def test_a_path_that_systemd_would_read_otherwise_is_refused(tmp_path: Path) -> None:
-    odd = tmp_path / "50% north"
-    odd.mkdir()
+def test_a_path_with_characters_that_are_special_to_systemd_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "50% north"
+    folder.mkdir()
     with pytest.raises(ValueError, match=r"--dir must be of letters.*50% north.*Move it"):
-        server_unit(odd)
+        server_unit(folder)
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
-def test_systemd_understands_every_line(units: dict[str, str], tmp_path: Path) -> None:
+def test_systemd_accepts_every_line(units: dict[str, str], tmp_path: Path) -> None:
     for name, unit in units.items():
         file = tmp_path / f"{name}.service"
         file.write_text(unit)
         done = subprocess.run(["systemd-analyze", "verify", "--man=no", str(file)], capture_output=True, text=True)
-        ours = [line for line in done.stderr.splitlines() if name in line]
-        assert (ours, done.returncode) == ([], 0)
+        warnings = [line for line in done.stderr.splitlines() if name in line]
+        assert (warnings, done.returncode) == ([], 0)
 
 
 @pytest.mark.parametrize(("package", "template"), [("site", "teledx-site"), ("server", "teledx-server")])
-def test_the_templates_lie_where_the_wheel_takes_them(package: str, template: str) -> None:
+def test_the_templates_are_in_a_folder_that_the_wheel_includes(package: str, template: str) -> None:
     assert (CONF / package / f"{template}.service").is_file()
 
 
@@ -86,7 +86,7 @@ def test_the_templates_lie_where_the_wheel_takes_them(package: str, template: st
         (["server", "start"], "hosts: [fl.example.org]\n"),
     ],
 )
-def test_the_command_prints_it(command: list[str], settings: str, tmp_path: Path) -> None:
+def test_the_option_service_prints_the_unit(command: list[str], settings: str, tmp_path: Path) -> None:
     name = "site" if command[0] == "sites" else "server"
     (tmp_path / f"{name}.yaml").write_text(settings)
     done = subprocess.run(

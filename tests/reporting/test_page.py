@@ -63,7 +63,7 @@ def test_both_operating_points_of_each_hospital_have_counts(full: ParsedPage) ->
     urgent = [row for row in full.rows if row[0].endswith(" urgent")]
     assert [row[0] for row in urgent] == [f"{site} urgent" for site in SITES]
     assert urgent[0][1:4] == ["0.90 (0.80–1.00) 18 of 20", "0.95 (0.85–1.00) 95 of 100", "0.78 (0.68–0.88) 18 of 23"]
-    assert urgent[0][4:] == ["0.400", "by this hospital's eyes, set by sensitivity 0.9"]
+    assert urgent[0][4:] == ["0.400", "chosen on this hospital's eyes, to reach sensitivity 0.9"]
     assert "federation's counts" in urgent[1][5]
     assert urgent[2][5] == "withheld (3 diseased eyes are too few)"
     assert ["messidor2_a", "0.95 (0.85–1.00) 95 of 100", "120", "0.95 (0.85–1.00) 95 of 100", "–"] in full.rows
