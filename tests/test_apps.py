@@ -1,4 +1,4 @@
-"""Flower's app of a hospital, in one process and on Ray, gives the same bits as the simulation."""
+"""The app that Flower runs for a hospital gives exactly the weights of the simulation, in one process and on Ray."""
 
 import json
 from collections.abc import Callable
@@ -17,28 +17,30 @@ from teledx_fed.data.hospitals import hospitals
 from teledx_fed.federation.checkpoint import Progress
 from teledx_fed.federation.in_process import InProcessGrid
 from teledx_fed.federation.ray_runtime import ray_grid
-from teledx_fed.federation.simulation import conclude, coordinate, federate, standing
+from teledx_fed.federation.simulation import conclude, coordinate, current_progress, federate
 from teledx_fed.model.network import build
 from teledx_fed.training.worker import Worker
 
 
 @pytest.fixture
 def settings(tiny_settings: Callable[..., Settings], tmp_path: Path) -> Settings:
-    patients = {name: {"patients": 24, "camera": camera} for name, camera in (("north", "canon"), ("south", "zeiss"))}
-    return tiny_settings(data__hospitals=patients, folder=str(tmp_path / "served"))
+    two_hospitals = {
+        name: {"patients": 24, "camera": camera} for name, camera in (("north", "canon"), ("south", "zeiss"))
+    }
+    return tiny_settings(data__hospitals=two_hospitals, folder=str(tmp_path / "served"))
 
 
 @pytest.fixture
 def simulated(settings: Settings, tmp_path: Path) -> Progress:
     worker, folder = Worker(build(settings.model, settings.seed)), tmp_path / "simulated"
     federate(hospitals(settings, folder, SILENT), [worker], settings, folder)
-    return standing(folder, worker)
+    return current_progress(folder, worker)
 
 
 def serve(grid: Grid, settings: Settings) -> Progress:
     folder, worker = Path(str(settings.folder)), Worker(build(settings.model, settings.seed))
     conclude(grid, coordinate(grid, worker, settings, folder), settings, folder)
-    return standing(folder, worker)
+    return current_progress(folder, worker)
 
 
 @pytest.mark.slow
@@ -60,7 +62,7 @@ def test_the_app_on_ray_is_bit_identical_to_the_simulation(settings: Settings, s
 
 
 @pytest.mark.slow
-def test_a_site_with_another_network_refuses_and_the_run_continues(settings: Settings, tmp_path: Path) -> None:
+def test_sites_with_another_model_refuse_and_the_run_continues(settings: Settings, tmp_path: Path) -> None:
     other = replace(settings, model=replace(settings.model, head="referable"))
     grid = InProcessGrid([site_app], ["north", "south"], {"settings": json.dumps(asdict(other))})
     serve(grid, settings)

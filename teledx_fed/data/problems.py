@@ -8,9 +8,9 @@ from teledx_fed.core.errors import DataError
 
 @dataclass(frozen=True)
 class Problem:
-    """A problem at a file or row, where the header is row 1; `photographs` are those that it excludes.
+    """A problem in a file, or in a row of it (the header is row 1). `photographs` cannot be used because of it.
 
-    A problem that is not `skippable` hides an unknown number of photographs, so data.on_bad=skip does not skip it.
+    Because of a problem that is not `skippable`, photographs may be missing: data.on_bad=skip does not skip it.
     """
 
     file: str
@@ -25,17 +25,17 @@ class Problem:
 
 
 class BadData(DataError):
-    """An error with every problem in the data."""
+    """An error that lists all problems in the data."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
         listed = "\n".join(f"  {problem}" for problem in problems)
-        skip = "or skip them: data.on_bad=skip in a simulation, on_bad: skip in site.yaml, or --on-bad skip"
-        hidden = "a folder or setting with an error hides photographs, so it cannot be skipped"
-        remedy = skip if all(problem.skippable for problem in problems) else hidden
+        skip = "or skip them with data.on_bad=skip (simulation), on_bad: skip (site.yaml) or --on-bad skip"
+        not_skippable = "an error in a folder or setting cannot be skipped, because photographs may be missing"
+        remedy = skip if all(problem.skippable for problem in problems) else not_skippable
         super().__init__(f"{amount(problems)} in the data. Correct them; {remedy}:\n{listed}")
 
 
 def amount(problems: Sequence[Problem]) -> str:
-    """Write the number of problems."""
+    """Return the number of problems as text, such as `2 problems`."""
     return "1 problem" if len(problems) == 1 else f"{len(problems)} problems"

@@ -7,7 +7,7 @@ from teledx_fed.core.clinical import Study
 from teledx_fed.core.errors import DataError
 from teledx_fed.data.deidentification import pseudonym, pseudonymous_uid
 from teledx_fed.data.dicom import DicomHeader, PhotographUids
-from teledx_fed.store.identified import Filed, IdentifiedStore, Identity
+from teledx_fed.store.identified import ArchiveIdentifiers, IdentifiedStore, Identity
 from teledx_fed.store.values import StoredStudy
 
 LONGEST_NUMBER = 64
@@ -89,4 +89,4 @@ class PatientRegister:
         """Store the archive's identifiers of a study's photographs in the identified store."""
         for header in headers:
             sources = (PhotographUids(header.instance, header.series, header.kind),) if header.instance else ()
-            self.identified.file(study, Filed(header.filing, sources))
+            self.identified.add_archive_identifiers(study, ArchiveIdentifiers(header.filing, sources))

@@ -20,7 +20,7 @@ from teledx_fed.diagnosis.clinic import Clinic
 from teledx_fed.diagnosis.evidence import map_of, sentence_of
 from teledx_fed.diagnosis.fhir.export import bundle as fhir_bundle
 from teledx_fed.diagnosis.signing import ReportStatus, status
-from teledx_fed.store.identified import Filed
+from teledx_fed.store.identified import ArchiveIdentifiers
 from teledx_fed.store.values import StoredImage, StoredReading, StoredStudy
 
 RELEASE = version("teledx-fed")
@@ -64,9 +64,11 @@ class StudyReport:
 
     def for_outside(self, now: datetime) -> bytes:
         """Return DICOM for other recipients: with the pseudonym, and UIDs generated here."""
-        return self._dicom("outside", Filed(self._invented(self.stored.study.patient or ""), ()), now, None)
+        return self._dicom(
+            "outside", ArchiveIdentifiers(self._invented(self.stored.study.patient or ""), ()), now, None
+        )
 
-    def for_archive(self) -> tuple[bytes, Filed, tuple[str, ...]]:
+    def for_archive(self) -> tuple[bytes, ArchiveIdentifiers, tuple[str, ...]]:
         """Return DICOM for the hospital's archive, its identifiers, and remarks on those not from the archive.
 
         The same reading gives the same object. A `DataError` if the patient's number is missing.
@@ -76,7 +78,7 @@ class StudyReport:
         now = times[-1] if times else datetime.now(UTC)
         return self._dicom("archive", filed, now, _person(filed.filing)), filed, remarks
 
-    def _filed(self) -> tuple[Filed, tuple[str, ...]]:
+    def _filed(self) -> tuple[ArchiveIdentifiers, tuple[str, ...]]:
         filed = self._known()
         must(
             filed is not None,
@@ -91,22 +93,22 @@ class StudyReport:
             return filed, (INVENTED,)
         return filed, () if filed.filing.patient_id else (WITHOUT_NUMBER,)
 
-    def _known(self) -> Filed | None:
+    def _known(self) -> ArchiveIdentifiers | None:
         """Return the archive's identifiers, else those from the number that was typed in; None without both."""
         study = self.stored.study
-        if (filed := self.clinic.identified.filed(study.id)) is not None:
+        if (filed := self.clinic.identified.archive_identifiers(study.id)) is not None:
             return filed
         if (person := self.clinic.patients.who(study)) is None:
             return None
         filing = replace(self._invented(person.number), issuer=person.issuer, patient_name=person.name or "")
-        return Filed(filing, ())
+        return ArchiveIdentifiers(filing, ())
 
     def _invented(self, patient: str) -> Filing:
         study = self.stored.study
         day = (study.acquired or "")[:10].replace("-", "")
         return Filing(patient_id=patient, study_uid=_uid(UUID(study.id)), study_date=day if len(day) == 8 else "")
 
-    def _dicom(self, purpose: str, filed: Filed, now: datetime, patient: str | None) -> bytes:
+    def _dicom(self, purpose: str, filed: ArchiveIdentifiers, now: datetime, patient: str | None) -> bytes:
         identity, content = UUID(self.stored.study.id), self.as_pdf(now, patient)
         facts = ReportFacts(
             title=TITLE,

@@ -109,7 +109,7 @@ def coordinate(
     strategy = local_strategy_of(settings) if local else strategy_of(settings)
     aggregation = local_aggregation_of(settings) if local else PlainAggregation()
     make_folder(folder)
-    last = standing(folder, worker)
+    last = current_progress(folder, worker)
     _delete_after(folder / LINES, last)
     with ThreadPoolExecutor(1) as pool:
         written = pool.submit(lambda: None)
@@ -140,7 +140,7 @@ def conclude(grid: Grid, last: Progress, settings: Settings, folder: Path) -> No
         )
 
 
-def standing(folder: Path, worker: Worker) -> Progress:
+def current_progress(folder: Path, worker: Worker) -> Progress:
     """Return the progress in `folder`, from its checkpoint or else the initial weights."""
     if (saved := folder / CHECKPOINT).exists():
         return checkpoint.read(saved, worker.initial.weights.layout)

@@ -51,7 +51,7 @@ class Database:
             raise
 
     @property
-    def answers(self) -> bool:
+    def reachable(self) -> bool:
         try:
             with self.engine.connect() as connection:
                 connection.exec_driver_sql("SELECT 1")

@@ -1,4 +1,4 @@
-"""The identified store: patients behind pseudonyms, in a separate database."""
+"""The identified store: the patient of each pseudonym, in a separate database."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +23,7 @@ FILINGS = TypeAdapter(Filing)
 
 @dataclass(frozen=True)
 class Identity:
-    """The patient behind a pseudonym."""
+    """The patient whom a pseudonym stands for."""
 
     pseudonym: str
     number: str
@@ -31,11 +31,11 @@ class Identity:
     name: str | None = None
     born: str | None = None
     issuer: str = ""
-    """The issuer of the number, if the archive states it: the same number of another issuer is another person's."""
+    """The issuer of the number, if the archive states it. Two issuers may give the same number to two patients."""
 
 
 @dataclass(frozen=True)
-class Filed:
+class ArchiveIdentifiers:
     """The archive's identifiers of a study received over DICOM."""
 
     filing: Filing
@@ -43,12 +43,12 @@ class Filed:
 
 
 def open_identified(url: str, folder: Path, clock: Callable[[], datetime] = now) -> "IdentifiedStore":
-    """Open the identified store; without a URL, an SQLite file in the folder's `identified`."""
+    """Open the identified store. If `url` is empty, it is an SQLite file in `folder`/identified."""
     return IdentifiedStore(url or _default(folder), clock)
 
 
 class IdentifiedStore:
-    """The mapping of pseudonyms to patients, and the archive's identifiers of studies."""
+    """The patient of each pseudonym, and the archive's identifiers of studies."""
 
     def __init__(self, url: str, clock: Callable[[], datetime] = now) -> None:
         self._clock, self._database = clock, Database(url)
@@ -58,21 +58,25 @@ class IdentifiedStore:
         self._database.close()
 
     @property
-    def answers(self) -> bool:
+    def reachable(self) -> bool:
         """Whether the database can be reached."""
-        return self._database.answers
+        return self._database.reachable
 
     def register(self, identity: Identity) -> None:
-        """Store or update an identity, before each study; `ConfigurationError` if its number has another pseudonym."""
+        """Store or update an identity; call this before storing each study of the patient.
+
+        Raise a `ConfigurationError` if the number already has another pseudonym.
+        """
         for name in ("pseudonym", "number", "issuer", "name", "born"):
             if value := getattr(identity, name):
                 check_text(f"identity.{name}", value)
         with self._database.writing() as session:
-            same = (IdentityRow.issuer == identity.issuer, IdentityRow.number == identity.number)
-            other = session.scalar(select(IdentityRow.pseudonym).where(*same))
-            if other not in (None, identity.pseudonym):
+            same_number = (IdentityRow.issuer == identity.issuer, IdentityRow.number == identity.number)
+            stored_pseudonym = session.scalar(select(IdentityRow.pseudonym).where(*same_number))
+            if stored_pseudonym not in (None, identity.pseudonym):
                 raise ConfigurationError(
-                    "identity.number must belong to one pseudonym, got one that has another. Use the site's one key."
+                    "identity.number must have one pseudonym, got a number that already has another."
+                    " Use the same key for all pseudonyms of the site."
                 )
             row = session.get(IdentityRow, identity.pseudonym)
             stored = {} if row is None else {"name": row.name, "born": row.born}
@@ -84,17 +88,17 @@ class IdentifiedStore:
             row = session.get(IdentityRow, pseudonym)
             return None if row is None else Identity(row.pseudonym, row.number, row.name, row.born, row.issuer)
 
-    def file(self, study: str, filed: Filed) -> None:
+    def add_archive_identifiers(self, study: str, identifiers: ArchiveIdentifiers) -> None:
         """Store the archive's identifiers of a study; keep those already stored, and add missing ones."""
         with self._database.writing() as session:
             row = session.get(FilingRow, study)
-            filing = _completed(FILINGS.validate_json(row.filing), filed.filing) if row else filed.filing
+            filing = _completed(FILINGS.validate_json(row.filing), identifiers.filing) if row else identifiers.filing
             session.merge(FilingRow(study=study, filing=to_json(FILINGS, filing), seen=self._clock()))
             session.flush()
-            for source in filed.sources:
+            for source in identifiers.sources:
                 session.merge(SourceRow(study=study, **vars(source)))
 
-    def filed(self, study: str) -> Filed | None:
+    def archive_identifiers(self, study: str) -> ArchiveIdentifiers | None:
         """Return the archive's identifiers of a study, None if it was not received over DICOM."""
         sources = select(SourceRow).where(SourceRow.study == study).order_by(SourceRow.instance)
         with self._database.reading() as session:
@@ -103,12 +107,13 @@ class IdentifiedStore:
             photographs = tuple(
                 PhotographUids(source.instance, source.series, source.kind) for source in session.scalars(sources)
             )
-            return Filed(FILINGS.validate_json(row.filing), photographs)
+            return ArchiveIdentifiers(FILINGS.validate_json(row.filing), photographs)
 
     def forget(self, before: datetime, keep: frozenset[str], studies: frozenset[str]) -> int:
-        """Delete old identities except those in `keep`, and old archive identifiers of studies not in `studies`.
+        """Delete identities last stored before `before`, except those in `keep`; return how many.
 
-        Pass `Retention.patients` and `Retention.studies`. Return how many identities were deleted.
+        Delete archive identifiers of that age too, except those of `studies`. Pass `Retention.patients` as `keep` and
+        `Retention.studies` as `studies`.
         """
         with self._database.writing() as session:
             stale = select(FilingRow.study).where(FilingRow.seen < before)
@@ -117,17 +122,17 @@ class IdentifiedStore:
                     session.execute(delete(table).where(table.study == study))
         with self._database.writing() as session:
             old = session.scalars(select(IdentityRow.pseudonym).where(IdentityRow.seen < before)).all()
-            gone = [pseudonym for pseudonym in old if pseudonym not in keep]
-            for pseudonym in gone:
+            deleted = [pseudonym for pseudonym in old if pseudonym not in keep]
+            for pseudonym in deleted:
                 session.execute(delete(IdentityRow).where(IdentityRow.pseudonym == pseudonym))
-            return len(gone)
+            return len(deleted)
 
     def backup(self, path: Path, recipients: Sequence[str] = ()) -> None:
         backup.write(path, self._database, IDENTIFIED, None, recipients)
 
 
 def _completed(stored: Filing, other: Filing) -> Filing:
-    """Fill the empty items of a filing from another one of the same study."""
+    """Fill the empty items of a filing from another filing, if both are of the same study."""
     if stored.study_uid != other.study_uid:
         return stored
     return replace(stored, **{name: value for name, value in vars(other).items() if not getattr(stored, name)})

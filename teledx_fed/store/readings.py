@@ -1,4 +1,4 @@
-"""Suggestions and readings, which are append-only; training examples from signed readings."""
+"""Add suggestions and readings, which are never changed; make training examples from signed readings."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -26,7 +26,7 @@ from teledx_fed.store.values import StoredStudy, StudyStatus, TrainingReading
 
 def add_suggestion(session: Session, study: str, diagnosis: Diagnosis, time: datetime) -> SuggestionRow:
     text = to_json(DIAGNOSES, diagnosis)
-    about = study_row(session, study, lock=True)
+    study_record = study_row(session, study, lock=True)
     row = SuggestionRow(
         study=study,
         number=next_number(session, SuggestionRow, study),
@@ -37,24 +37,24 @@ def add_suggestion(session: Session, study: str, diagnosis: Diagnosis, time: dat
         demonstration=diagnosis.demonstration,
     )
     session.add(row)
-    if about.status in (StudyStatus.RECEIVED, StudyStatus.DIAGNOSED):
-        about.action = diagnosis.action
-    if about.status is StudyStatus.REOPENED:
-        about.action = most_urgent([diagnosis.action, *([about.action] if about.action else [])])
-    _advance(about, StudyStatus.DIAGNOSED)
+    if study_record.status in (StudyStatus.RECEIVED, StudyStatus.DIAGNOSED):
+        study_record.action = diagnosis.action
+    if study_record.status is StudyStatus.REOPENED:
+        study_record.action = most_urgent([diagnosis.action, *([study_record.action] if study_record.action else [])])
+    _advance(study_record, StudyStatus.DIAGNOSED)
     return row
 
 
-def add_reading(session: Session, reading: Reading, sign: bool, signed: int | None, time: datetime) -> ReadingRow:
-    """Add a reading; `signed` is how many signed readings the reader saw, None to skip this check."""
+def add_reading(session: Session, reading: Reading, sign: bool, signed_count: int | None, time: datetime) -> ReadingRow:
+    """Add a reading; `signed_count` is how many signed readings the reader saw, None if that is not to be checked."""
     _check(reading)
     text = to_json(READINGS, reading)
-    about = study_row(session, reading.study, lock=True)
-    _check_eyes(about, reading)
+    study_record = study_row(session, reading.study, lock=True)
+    _check_eyes(study_record, reading)
     _check_reader(session, reading.reader)
     _check_suggestion(session, reading, sign)
-    _check_signed(session, reading.study, signed)
-    _check_photographs(about, reading)
+    _check_signed(session, reading.study, signed_count)
+    _check_photographs(study_record, reading)
     row = ReadingRow(
         study=reading.study,
         number=next_number(session, ReadingRow, reading.study),
@@ -64,8 +64,8 @@ def add_reading(session: Session, reading: Reading, sign: bool, signed: int | No
         signed=time if sign else None,
     )
     session.add(row)
-    about.action = reading.urgency
-    _advance(about, StudyStatus.SIGNED if sign else StudyStatus.READ)
+    study_record.action = reading.urgency
+    _advance(study_record, StudyStatus.SIGNED if sign else StudyStatus.READ)
     return row
 
 
@@ -78,46 +78,48 @@ def training_examples(session: Session, folder: Path) -> Iterator[TrainingReadin
     for row in session.scalars(loaded):
         last_reading = reading(last[row.id]).reading
         for eye in last_reading.eyes:
-            for example in _of_eye(stored_study(row, folder), eye, last_reading.photographs):
+            for example in _examples_of_eye(stored_study(row, folder), eye, last_reading.photographs):
                 yield TrainingReading(example, eye, row.id, last_reading.reader, last_reading.time, last_reading.seen)
 
 
-def _of_eye(stored: StoredStudy, eye: EyeReading, photographs: tuple[str, ...]) -> Iterator[Example]:
+def _examples_of_eye(stored: StoredStudy, eye: EyeReading, photographs: tuple[str, ...]) -> Iterator[Example]:
     """Yield the examples of a graded eye, without photographs that have faults or were added after the reading.
 
     Photographs of an unknown eye are left out, because they may be of two eyes.
     """
     if eye.gradable and eye.grade is not None and eye.eye is not Eye.UNKNOWN:
-        for photographed, image in zip(stored.study.images, stored.images, strict=True):
+        for study_image, image in zip(stored.study.images, stored.images, strict=True):
             was_read = not photographs or image.digest in photographs
             if image.eye is eye.eye and not image.faults and was_read:
-                yield _example(stored, photographed, eye, eye.grade)
+                yield _example(stored, study_image, eye, eye.grade)
 
 
-def _example(stored: StoredStudy, photographed: StudyImage, eye: EyeReading, grade: int) -> Example:
+def _example(stored: StoredStudy, study_image: StudyImage, eye: EyeReading, grade: int) -> Example:
     """Make an example; a study without a patient counts as a patient of its own."""
     return Example(
-        image=photographed.photograph,
+        image=study_image.photograph,
         grade=grade,
         patient=stored.entry.patient or f"study/{stored.entry.id}",
-        eye=photographed.eye,
-        field=photographed.field,
+        eye=study_image.eye,
+        field=study_image.field,
         oedema=eye.oedema,
-        camera=photographed.camera,
+        camera=study_image.camera,
         acquired=stored.entry.acquired,
         source=stored.entry.source,
     )
 
 
-def _advance(study: StudyRow, to: StudyStatus) -> None:
-    study.status = max(study.status, to, key=list(StudyStatus).index)
+def _advance(study: StudyRow, status: StudyStatus) -> None:
+    study.status = max(study.status, status, key=list(StudyStatus).index)
 
 
 def _check(reading: Reading) -> None:
     if reading.time.tzinfo is None:
-        raise DataError(f"reading.time must have a zone, got {reading.time.isoformat()}. Use datetime.now(UTC).")
+        raise DataError(f"reading.time must have a time zone, got {reading.time.isoformat()}. Use datetime.now(UTC).")
     if len({eye.eye for eye in reading.eyes}) < max(1, len(reading.eyes)):
-        raise DataError(f"reading.eyes must name one eye or more, each once, got {reading.eyes}. Read each once.")
+        raise DataError(
+            f"reading.eyes must name at least one eye, and no eye twice, got {reading.eyes}. Read each eye once."
+        )
     for eye in reading.eyes:
         _check_grade(eye)
 
@@ -125,16 +127,16 @@ def _check(reading: Reading) -> None:
 def _check_grade(eye: EyeReading) -> None:
     if eye.grade not in (range(GRADES) if eye.gradable else (None,)):
         raise DataError(
-            f"reading.grade must be 0 to {GRADES - 1}, and none where the eye is not gradable, got {eye.grade}"
-            f" of the {eye.eye} eye. Grade it again."
+            f"reading.grade must be 0 to {GRADES - 1} for a gradable eye and none for any other, got {eye.grade}"
+            f" for the {eye.eye} eye. Grade the eye again."
         )
 
 
 def _check_eyes(study: StudyRow, reading: Reading) -> None:
-    eyes_read, photographed = {eye.eye for eye in reading.eyes}, {image.eye for image in study.images}
-    if eyes_read != photographed:
+    eyes_read, eyes_photographed = {eye.eye for eye in reading.eyes}, {image.eye for image in study.images}
+    if eyes_read != eyes_photographed:
         raise DataError(
-            f"reading.eyes must be those of the study's photographs ({', '.join(sorted(photographed))}), got "
+            f"reading.eyes must be those of the study's photographs ({', '.join(sorted(eyes_photographed))}), got "
             f"{', '.join(sorted(eyes_read))}. Load the study again and read each eye."
         )
 
@@ -146,20 +148,21 @@ def _check_signed(session: Session, study: str, expected: int | None) -> None:
     )
     if expected is not None and (count := session.execute(signed).scalar_one()) != expected:
         raise DataError(
-            f"study {study} must have {expected} signed readings, as its reader saw, got {count}. Load it again."
+            f"study {study} must have as many signed readings as the reader saw ({expected}), got {count}."
+            " Load the study again."
         )
 
 
 def _check_reader(session: Session, name: str) -> None:
     if (reader := session.get(UserRow, name)) is None or reader.disabled:
-        raise DataError(f"reading.reader must be a user who may log in, got {name!r}. Log in as one.")
+        raise DataError(f"reading.reader must be a user who may log in, got {name!r}. Log in as such a user.")
 
 
 def _check_photographs(study: StudyRow, reading: Reading) -> None:
     if reading.photographs and set(reading.photographs) != {image.digest for image in study.images}:
         raise DataError(
-            "reading.photographs must be all of the study's, got others: a photograph came meanwhile."
-            " Load the study again."
+            "reading.photographs must be all photographs of the study, got others: a photograph was added in the"
+            " meantime. Load the study again."
         )
 
 
@@ -168,11 +171,12 @@ def _check_suggestion(session: Session, reading: Reading, sign: bool) -> None:
     suggestions = session.execute(query.order_by(SuggestionRow.number)).all()
     if reading.suggestion is not None and reading.suggestion not in {row.digest for row in suggestions}:
         raise DataError(
-            f"reading.suggestion must be one made of study {reading.study}, got {reading.suggestion}. Load it again."
+            f"reading.suggestion must be a suggestion for study {reading.study}, got {reading.suggestion}."
+            " Load the study again."
         )
     relevant = [*suggestions[-1:], *(row for row in suggestions if row.digest == reading.suggestion)]
     if sign and any(row.demonstration for row in relevant):
         raise DataError(
-            f"study {reading.study} must have a suggestion for patients to be signed, got a demonstration."
-            " Diagnose it with a trained model."
+            f"before a reading is signed, the suggestion for study {reading.study} must be from a model for patients,"
+            " got a demonstration. Diagnose the study with a model for patients."
         )

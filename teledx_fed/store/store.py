@@ -69,9 +69,9 @@ class Store:
         self._database.close()
 
     @property
-    def answers(self) -> bool:
+    def reachable(self) -> bool:
         """Whether the database can be reached."""
-        return self._database.answers
+        return self._database.reachable
 
     def add_study(
         self,
@@ -188,14 +188,16 @@ class Store:
             rows.study_row(session, study)
             return tuple(rows.suggestion(row) for row in session.scalars(query))
 
-    def add_reading(self, reading: Reading, sign: bool, signed: int | None = None) -> StoredReading:
-        """Add a reading. A signed one is final; a later signed one amends it. `signed`: how many the reader saw.
+    def add_reading(self, reading: Reading, sign: bool, signed_count: int | None = None) -> StoredReading:
+        """Add a reading. A signed one is final; a later signed one amends it.
+
+        `signed_count` is how many signed readings the reader saw, None if that is not to be checked.
 
         Raise a `DataError` if a demonstration is signed, if the eyes or photographs are not the study's, if the reader
         is unknown or disabled, if the study has no such suggestion, or if another was signed in between.
         """
         with self._database.writing() as session:
-            return rows.reading(readings.add_reading(session, reading, sign, signed, self._clock()))
+            return rows.reading(readings.add_reading(session, reading, sign, signed_count, self._clock()))
 
     def readings(self, study: str) -> tuple[StoredReading, ...]:
         """Return the readings, oldest first; the last signed one is valid."""

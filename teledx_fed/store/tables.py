@@ -43,7 +43,7 @@ class Moment(TypeDecorator[datetime]):
         if value is None:
             return None
         if value.tzinfo is None:
-            raise DataError(f"time must have a zone, got {value.isoformat()}. Use datetime.now(UTC).")
+            raise DataError(f"time must have a time zone, got {value.isoformat()}. Use datetime.now(UTC).")
         utc = value.astimezone(UTC)
         return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
 

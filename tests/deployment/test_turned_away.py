@@ -54,7 +54,7 @@ def test_an_expelled_site_cannot_return(federation: Federation) -> None:
     federation.wait_until_online("leaving")
     federation.command("server", "expel", "leaving", "--dir", federation.server)
     federation.wait_for_output("leaving", "The server does not admit this site's key")
-    with pytest.raises(RuntimeError, match=r"must be of an admitted site, got 'leaving'"):
+    with pytest.raises(RuntimeError, match=r"must be that of an admitted site, got 'leaving'"):
         federation.command("server", "expel", "leaving", "--dir", federation.server)
     key = certificates.fingerprint(federation.site("leaving") / "keys" / "site.pub")
     lines = [entry for entry in entries(federation.server / "audit.jsonl") if entry.get("site") == "leaving"]
@@ -69,7 +69,7 @@ def test_a_repeated_key_or_name_or_an_invalid_key_is_refused(federation: Federat
     with pytest.raises(RuntimeError, match=r"must hold a new key, got that of 'first'"):
         federation.command(*admit, "--name", "second")
     federation.enrol("third", admit=False)
-    with pytest.raises(RuntimeError, match=r"name must be new, got 'first', which is admitted"):
+    with pytest.raises(RuntimeError, match=r"name must be new, got 'first', which is already admitted"):
         federation.command(
             "server",
             "admit",

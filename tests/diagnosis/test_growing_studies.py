@@ -34,7 +34,8 @@ def test_a_late_photograph_joins_its_study_and_the_study_is_judged_again(
     assert Gap.EYE_MISSING in first.diagnosis.reasons
     assert Gap.EYE_MISSING not in second.diagnosis.reasons
     assert first.diagnosis.eyes[0] == second.diagnosis.eyes[0]
-    assert [source.instance for source in clinic.identified.filed(stored.study.id).sources] == ["1.2.3.76", "1.2.3.82"]
+    identifiers = clinic.identified.archive_identifiers(stored.study.id)
+    assert [source.instance for source in identifiers.sources] == ["1.2.3.76", "1.2.3.82"]
 
 
 def read(clinic: Clinic, stored: StoredStudy, sign: bool) -> Reading:
@@ -63,7 +64,7 @@ def test_a_late_photograph_reopens_a_study_that_was_read(
     assert [one.reading for one in clinic.store.readings(stored.study.id)] == [reading]
     assert stored.entry in clinic.store.worklist()
     assert {one.example.eye for one in clinic.store.readings_for_training()} == ({Eye.RIGHT} if sign else set())
-    with pytest.raises(ValueError, match=r"a photograph came meanwhile|must be those of the study"):
+    with pytest.raises(ValueError, match=r"a photograph was added in the meantime|must be those of the study"):
         read(clinic, before, sign=True)
     site = TestClient(app(clinic, DiagnosisSettings()), base_url="http://127.0.0.1")
     site.post("/login", data={"name": "anna", "password": "correct horse battery"})

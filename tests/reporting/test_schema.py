@@ -15,7 +15,7 @@ from teledx_fed.reporting.schema import REPORT, Report, as_dict, json_schema
 def values() -> dict[str, Any]:
     values = report()
     none = dict.fromkeys(values["federated"]["all_patients"])
-    for differences in values["differences"].values():  # the invented ones have no p
+    for differences in values["differences"].values():  # the invented report has p-values only in mean_of_sites
         differences |= {"sites": dict.fromkeys(values["sites"], none), "all_patients": none, "worst_of_sites": none}
     return values | {"silent": {site: [] for site in values["sites"]}}
 
@@ -39,12 +39,12 @@ def test_a_baseline_that_was_not_trained_has_no_key(values: dict[str, Any], base
 
 
 @pytest.mark.parametrize("name", ["seconds", "too_few", "operating_points"])
-def test_a_missing_key_is_refused_by_name(values: dict[str, Any], name: str) -> None:
+def test_the_error_names_a_missing_key(values: dict[str, Any], name: str) -> None:
     with pytest.raises(ValidationError, match=name):
         REPORT.validate_python({key: value for key, value in values.items() if key != name})
 
 
-def test_a_key_that_the_schema_lacks_is_refused_at_any_depth(values: dict[str, Any]) -> None:
+def test_an_unknown_key_inside_a_site_is_refused(values: dict[str, Any]) -> None:
     site = next(iter(values["sites"]))
     extra = values["sites"] | {site: values["sites"][site] | {"patient_names": 3}}
     with pytest.raises(ValidationError, match="patient_names"):

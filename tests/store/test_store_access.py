@@ -207,7 +207,7 @@ def test_only_the_identified_store_has_the_identity(store: Store, identified: Id
     assert identified.identity("p2") is None
     assert "p1" in everything(store)
     assert not any(word in everything(store) for word in ("XZ-4711", "Maria", "1961-02-03"))
-    with pytest.raises(ValueError, match=r"identity\.number must belong to one pseudonym"):
+    with pytest.raises(ValueError, match=r"identity\.number must have one pseudonym"):
         identified.register(Identity("p2", "MRN XZ-4711"))
     identified.close()
 

@@ -50,15 +50,15 @@ def test_an_invalid_reading_is_refused(store: Store) -> None:
     right = reading(study)
     wrong = {
         "who may log in": replace(right, reader="nobody"),
-        "must be one made of study": replace(right, suggestion="f" * 64),
-        "must have a zone": replace(right, time=datetime(2026, 1, 1)),
-        "must name one eye or more": replace(right, eyes=()),
-        "each once": replace(right, eyes=right.eyes * 2),
+        "must be a suggestion for study": replace(right, suggestion="f" * 64),
+        "must have a time zone": replace(right, time=datetime(2026, 1, 1)),
+        "must name at least one eye": replace(right, eyes=()),
+        "no eye twice": replace(right, eyes=right.eyes * 2),
         "0 to 4": replace(right, eyes=(EyeReading(Eye.LEFT, True, 5),)),
-        "0 to 4, and none where": replace(right, eyes=(EyeReading(Eye.LEFT, True, None),)),
+        "0 to 4 for a gradable eye": replace(right, eyes=(EyeReading(Eye.LEFT, True, None),)),
         r"\(left, right\), got left": replace(right, eyes=right.eyes[:1]),
         "got left, right, unknown": replace(right, eyes=(*right.eyes, EyeReading(Eye.UNKNOWN, True, 0))),
-        "not gradable, got 2": replace(right, eyes=(EyeReading(Eye.LEFT, False, 2),)),
+        "none for any other, got 2": replace(right, eyes=(EyeReading(Eye.LEFT, False, 2),)),
     }
     for message, each in wrong.items():
         with pytest.raises(ValueError, match=message):
@@ -71,11 +71,11 @@ def test_an_invalid_reading_is_refused(store: Store) -> None:
 
 def test_a_reader_cannot_amend_an_unseen_signed_reading(store: Store) -> None:
     study = store.add_study(arrival(store, "a")).entry.id
-    store.add_reading(reading(study), sign=False, signed=0)
-    store.add_reading(reading(study), sign=True, signed=0)
-    with pytest.raises(ValueError, match="must have 0 signed readings, as its reader saw, got 1"):
-        store.add_reading(reading(study, grade=4), sign=True, signed=0)
-    store.add_reading(reading(study, grade=4), sign=True, signed=1)
+    store.add_reading(reading(study), sign=False, signed_count=0)
+    store.add_reading(reading(study), sign=True, signed_count=0)
+    with pytest.raises(ValueError, match=r"as many signed readings as the reader saw \(0\), got 1"):
+        store.add_reading(reading(study, grade=4), sign=True, signed_count=0)
+    store.add_reading(reading(study, grade=4), sign=True, signed_count=1)
 
 
 def test_a_value_that_json_changes_is_not_stored(store: Store) -> None:

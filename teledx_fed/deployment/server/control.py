@@ -51,10 +51,10 @@ TRAINING, READINESS = "training", "readiness"
 
 @dataclass(frozen=True)
 class RunRequest:
-    """A request to start a run; `plan` is the digest by which sites find the plan that they approved.
+    """A request to start a run. `plan` is the digest of the plan; sites use it to find the plan that they approved.
 
     `settings` are JSON that only the server reads. `release` is the version of the coordinator's library. `kind` is
-    `TRAINING`, or `READINESS`: one question to each site about its data.
+    `TRAINING` or `READINESS`. A run of kind `READINESS` asks each site one question about its data.
     """
 
     run: str
@@ -66,7 +66,7 @@ class RunRequest:
 
 @contextmanager
 def control(directory: ServerDirectory) -> Iterator[ControlHttpClient]:
-    """Connect to the server. An `UnavailableError` if it does not answer, a `RefusedError` if it refuses a request."""
+    """Connect to the server. Raise `UnavailableError` if it does not answer, `RefusedError` if it refuses."""
     try:
         client = ControlHttpClient.from_server_address(
             f"{LOOPBACK}:{directory.settings.control_port}",
@@ -111,7 +111,7 @@ def admit(directory: ServerDirectory, name: str, public_key: Path) -> None:
         admitted = {info.name: info for info in infos if info.status != "unregistered"}
         if name in admitted:
             raise ConfigurationError(
-                f"name must be new, got {name!r}, which is admitted. Choose another, or expel that site."
+                f"name must be new, got {name!r}, which is already admitted. Choose another, or expel that site."
             )
         if owner := next((info.name for info in infos if info.public_key == key), None):
             raise ConfigurationError(
@@ -125,12 +125,14 @@ def expel(directory: ServerDirectory, name: str) -> None:
         infos = client.ListNodes(ListNodesRequest()).nodes_info
         matches = [info for info in infos if info.name == name and info.status != "unregistered"]
         if not matches:
-            raise ConfigurationError(f"name must be of an admitted site, got {name!r}. See status.")
+            raise ConfigurationError(
+                f"name must be that of an admitted site, got {name!r}. List them with python -m server status."
+            )
         client.UnregisterNode(UnregisterNodeRequest(node_id=matches[0].node_id))
 
 
 def start(directory: ServerDirectory, request: RunRequest) -> int:
-    """Start a run and return Flower's number of it."""
+    """Start a run and return the number that Flower gave it."""
     content = bundle()
     with control(directory) as client:
         message = StartRunRequest(
@@ -152,23 +154,23 @@ def runs(directory: ServerDirectory) -> list[FlowerRun]:
 
 
 def stop(directory: ServerDirectory, run: str) -> None:
-    """Stop every Flower run of `run` that has not ended; a run that was resumed has several."""
-    for id in _active(directory, run):
+    """Stop the Flower runs of `run` that have not ended: Flower has one for the start and one for each resume."""
+    for id in _active_numbers(directory, run):
         try:
             with control(directory) as client:
                 client.StopRun(StopRunRequest(run_id=id))
         except RefusedError:
-            if id in _active(directory, run):  # else it ended in the meantime
+            if id in _active_numbers(directory, run):  # else it ended in the meantime
                 raise
 
 
-def _active(directory: ServerDirectory, run: str) -> list[int]:
-    """Return Flower's numbers of `run` that have not ended."""
-    return [one.id for one in runs(directory) if one.run == run and one.status in AT_WORK]
+def _active_numbers(directory: ServerDirectory, run: str) -> list[int]:
+    """Return the numbers of the Flower runs of `run` that have not ended."""
+    return [flower_run.id for flower_run in runs(directory) if flower_run.run == run and flower_run.status in AT_WORK]
 
 
 def bundle() -> bytes:
-    """Build the app bundle that Flower sends to every site: two apps without the library. A site never runs it."""
+    """Build the app bundle that Flower sends to every site: two apps without the library. Sites never run this code."""
     files: dict[str, bytes | Path] = {"pyproject.toml": APP.encode()}
     for module in ("server.app", "sites.app"):
         spec = find_spec(module)

@@ -11,7 +11,7 @@ from uuid import UUID, uuid5
 
 from teledx_fed.core.clinical import Diagnosis, Reading, Study
 from teledx_fed.diagnosis.signing import ReportStatus, marks
-from teledx_fed.store.identified import Filed
+from teledx_fed.store.identified import ArchiveIdentifiers
 
 Resource = dict[str, Any]
 
@@ -31,7 +31,7 @@ class Case:
     reading: Reading | None
     issued: datetime
     status: ReportStatus
-    filed: Filed | None
+    filed: ArchiveIdentifiers | None
 
     @property
     def study_uid(self) -> str:

@@ -21,7 +21,7 @@ from teledx_fed.diagnosis.fhir.case import (
 from teledx_fed.diagnosis.fhir.codes import DICOM, HL7, IMAGING_STUDY, LOINC, PHOTOGRAPHY, URI, coding, concept
 from teledx_fed.diagnosis.fhir.observations import signed, suggested
 from teledx_fed.diagnosis.signing import ReportStatus, came_after, marks, status
-from teledx_fed.store.identified import Filed
+from teledx_fed.store.identified import ArchiveIdentifiers
 
 
 def bundle(
@@ -31,7 +31,7 @@ def bundle(
     issued: datetime,
     release: str,
     earlier: Sequence[Reading] = (),
-    filed: Filed | None = None,
+    filed: ArchiveIdentifiers | None = None,
     pdf: bytes | None = None,
 ) -> Resource:
     """Return a transaction Bundle. Equal input gives equal ids, so a server that has the study updates it.
@@ -152,7 +152,7 @@ def _patient(case: Case) -> Resource:
     return case.entry("patient", "Patient", ["A patient under a pseudonym."], **elements)
 
 
-def _known_patient(case: Case, filed: Filed) -> Resource:
+def _known_patient(case: Case, filed: ArchiveIdentifiers) -> Resource:
     """Return a Patient with the hospital's number, in the system of its issuer."""
     filing = filed.filing
     system = filing.issuer if ":" in filing.issuer else f"urn:uuid:{uuid5(NAMESPACE, f'numbers of {filing.issuer}')}"

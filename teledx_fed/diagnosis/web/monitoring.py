@@ -64,8 +64,8 @@ def _source_of(request: Request) -> str | None:
 
 def _checks(clinic: Clinic, settings: DiagnosisSettings) -> dict[str, bool]:
     return {
-        "database": clinic.store.answers,
-        "identities": clinic.identified.answers,
+        "database": clinic.store.reachable,
+        "identities": clinic.identified.reachable,
         "model": not clinic.bundle.replaced,
         "disk": shutil.disk_usage(clinic.store.folder).free >= settings.free_disk_mib * 2**20,
     }

@@ -1,4 +1,4 @@
-"""Leaving: the process of `join` ends, and no other."""
+"""`leave` stops no process except `join`, and the supervisor of the SuperNode ends when it is stopped."""
 
 import os
 import signal
@@ -12,12 +12,12 @@ from teledx_fed.deployment.site.joining import SuperNodeSupervisor, leave
 from teledx_fed.deployment.site.settings import SiteDirectory
 
 
-def test_a_stale_process_number_stops_no_other_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_leave_with_a_stale_process_number_stops_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     site = SiteDirectory(tmp_path)
     site.state.mkdir()
     (site.state / "join.pid").write_text(str(os.getpid()))
     stopped: list[tuple[int, signal.Signals]] = []
-    monkeypatch.setattr(os, "kill", lambda *about: stopped.append(about))
+    monkeypatch.setattr(os, "kill", lambda *arguments: stopped.append(arguments))
     with pytest.raises(ConfigurationError, match="There is nothing to stop"):
         leave(site)
     assert stopped == []

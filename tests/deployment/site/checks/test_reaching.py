@@ -24,17 +24,17 @@ Write = Callable[..., SiteDirectory]
 
 def test_all_checks_pass(write: Write, certificates: Path) -> None:
     with coordinator(certificates) as port:
-        check = named(server.checks(write(port)))
-    assert states(check) == dict.fromkeys(("name", "connection", "certificate", "clock", "admission"), "ok")
-    assert check["name"].found == f"{HOST}: {HOST}"
-    assert "'teledx_fed authority " in check["certificate"].found
-    assert "364 days left" in check["certificate"].found
+        checks = named(server.checks(write(port)))
+    assert states(checks) == dict.fromkeys(("name", "connection", "certificate", "clock", "admission"), "ok")
+    assert checks["name"].found == f"{HOST}: {HOST}"
+    assert "'teledx_fed authority " in checks["certificate"].found
+    assert "364 days left" in checks["certificate"].found
 
 
 def test_a_name_that_does_not_resolve(write: Write) -> None:
-    check = named(server.checks(write(host=f"{'x' * 64}.example.org")))
-    assert states(check) == {"name": "fail", "network": "warn"}
-    assert "does not resolve" in check["name"].found
+    checks = named(server.checks(write(host=f"{'x' * 64}.example.org")))
+    assert states(checks) == {"name": "fail", "network": "warn"}
+    assert "does not resolve" in checks["name"].found
 
 
 def test_a_port_where_nothing_listens(write: Write) -> None:
@@ -55,11 +55,11 @@ def test_a_firewall_that_drops_packets(write: Write, monkeypatch: pytest.MonkeyP
     assert f"allow outgoing TCP to {HOST}:9092, or write the proxy" in check.remedy
 
 
-def refused(directory: SiteDirectory) -> Check:
-    """Return the failed check of the certificate, after which no other check runs."""
-    check = named(server.checks(directory))
-    assert states(check) == {"name": "ok", "connection": "ok", "certificate": "fail", "network": "warn"}
-    return check["certificate"]
+def failed_certificate_check(directory: SiteDirectory) -> Check:
+    """Return the check of the certificate; assert that it failed and that no later check ran."""
+    checks = named(server.checks(directory))
+    assert states(checks) == {"name": "ok", "connection": "ok", "certificate": "fail", "network": "warn"}
+    return checks["certificate"]
 
 
 def test_a_network_that_inspects_tls(
@@ -74,7 +74,7 @@ def test_a_network_that_inspects_tls(
     certificate_authority.issue_server_certificate(tmp_path / "acme", [HOST])
     authority = pki.claims(certificates / "ca.crt").subject
     with coordinator(tmp_path / "acme") as port:
-        check = refused(write(port))
+        check = failed_certificate_check(write(port))
     assert check.found == (
         f"the certificate was issued by 'Acme Proxy\\nCA', not by the coordinator's authority {authority!r}: "
         "your network inspects TLS"
@@ -86,27 +86,27 @@ def test_the_wrong_ca_crt(write: Write, tmp_path: Path) -> None:
     certificate_authority.create_authority(tmp_path / "other")
     certificate_authority.issue_server_certificate(tmp_path / "other", [HOST])
     with coordinator(tmp_path / "other") as port:
-        check = refused(write(port))
+        check = failed_certificate_check(write(port))
     assert "ca.crt is of another authority" in check.found
     assert "compare its fingerprint by telephone" in check.remedy
 
 
 def test_an_expired_certificate(write: Write, certificates: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as earlier:
-        earlier.setattr(certificate_authority, "now", lambda: datetime.now(UTC) - 400 * DAY)
+    with monkeypatch.context() as patch:
+        patch.setattr(certificate_authority, "now", lambda: datetime.now(UTC) - 400 * DAY)
         certificate_authority.issue_server_certificate(certificates, [HOST])
     with coordinator(certificates) as port:
-        check = refused(write(port))
+        check = failed_certificate_check(write(port))
     assert check.found == f"the server's certificate expired on {datetime.now(UTC) - 35 * DAY:%Y-%m-%d}"
     assert "renew" in check.remedy
 
 
 def test_a_certificate_that_is_not_valid_yet(write: Write, certificates: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as later:
-        later.setattr(certificate_authority, "now", lambda: datetime.now(UTC) + 2 * DAY)
+    with monkeypatch.context() as patch:
+        patch.setattr(certificate_authority, "now", lambda: datetime.now(UTC) + 2 * DAY)
         certificate_authority.issue_server_certificate(certificates, [HOST])
     with coordinator(certificates) as port:
-        check = refused(write(port))
+        check = failed_certificate_check(write(port))
     assert "not yet valid" in check.found
     assert check.remedy.startswith("Set this machine's clock")
 
@@ -114,7 +114,7 @@ def test_a_certificate_that_is_not_valid_yet(write: Write, certificates: Path, m
 def test_a_certificate_for_another_name(write: Write, certificates: Path) -> None:
     certificate_authority.issue_server_certificate(certificates, ["fl.example.org"])
     with coordinator(certificates) as port:
-        check = refused(write(port))
+        check = failed_certificate_check(write(port))
     assert check.found == f"the server's certificate is for fl.example.org, localhost, 127.0.0.1, not for {HOST}"
 
 
@@ -128,7 +128,7 @@ def test_a_certificate_that_expires_soon(write: Write, certificates: Path) -> No
 
 def test_a_server_without_tls(write: Write) -> None:
     with listening(Coordinator) as port:
-        assert "does not speak correct TLS" in refused(write(port)).found
+        assert "does not speak correct TLS" in failed_certificate_check(write(port)).found
 
 
 def test_a_connection_that_is_cut(write: Write) -> None:
@@ -137,7 +137,7 @@ def test_a_connection_that_is_cut(write: Write) -> None:
             self.request.recv(10)
 
     with listening(Cut) as port:
-        check = refused(write(port))
+        check = failed_certificate_check(write(port))
     assert f"exempt {HOST}:{port} from TLS inspection" in check.remedy
 
 
@@ -151,14 +151,14 @@ def test_a_server_that_does_not_answer(write: Write, monkeypatch: pytest.MonkeyP
                 pass
 
     with listening(Silent) as port:
-        assert refused(write(port)).found == f"{HOST}:{port} does not answer for 0.2 s"
+        assert failed_certificate_check(write(port)).found == f"{HOST}:{port} does not answer for 0.2 s"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("shift", "state"), [(-4, "fail"), (4, "ok"), (90, "warn"), (400, "fail"), (0, "ok")], ids=lambda value: str(value)
 )
-def test_clocks(write: Write, certificates: Path, shift: float, state: str) -> None:
+def test_the_clock_difference_decides_the_state(write: Write, certificates: Path, shift: float, state: str) -> None:
     with coordinator(certificates, shift=shift) as port:
         check = named(server.checks(write(port)))["clock"]
     assert check.state == state
@@ -169,10 +169,10 @@ def test_the_clock_difference_has_two_bounds() -> None:
     def reply(sent: float, server_time: float) -> server.ProbeReply:
         return server.ProbeReply(400, None, server_time, sent, sent + 0.1)
 
-    both = server.clock([reply(1000.9, 1000)])
-    assert both.found == "−1.1 to 1.0 s ahead of the server's"
-    often = server.clock([reply(1000.4, 1000), reply(1000.9, 1000), reply(1001.15, 1001)])
-    assert often.found == "−1.1 to 0.2 s ahead of the server's"
+    one_reply = server.clock([reply(1000.9, 1000)])
+    assert one_reply.found == "−1.1 to 1.0 s ahead of the server's"
+    three_replies = server.clock([reply(1000.4, 1000), reply(1000.9, 1000), reply(1001.15, 1001)])
+    assert three_replies.found == "−1.1 to 0.2 s ahead of the server's"
     assert server.clock([reply(1003.0, 1000)]).state is CheckState.FAIL
     assert server.clock([server.ProbeReply(400, None, None, 0, 0)]).state is CheckState.WARN
 
@@ -194,38 +194,40 @@ def test_admission(write: Write, certificates: Path, status: int, code: int, tex
 @pytest.mark.slow
 def test_a_proxy_with_credentials(write: Write, certificates: Path) -> None:
     with coordinator(certificates) as port, proxy("it:p@ss") as (proxy_port, destinations):
-        check = named(server.checks(write(port, proxy=f"http://it:p%40ss@{HOST}:{proxy_port}")))
-    assert states(check) == dict.fromkeys(("name", "connection", "proxy", "certificate", "clock", "admission"), "ok")
+        checks = named(server.checks(write(port, proxy=f"http://it:p%40ss@{HOST}:{proxy_port}")))
+    assert states(checks) == dict.fromkeys(("name", "connection", "proxy", "certificate", "clock", "admission"), "ok")
     assert set(destinations) == {f"{HOST}:{port}"}
-    assert "p@ss" not in str(check)
-    assert "p%40ss" not in str(check)
+    assert "p@ss" not in str(checks)
+    assert "p%40ss" not in str(checks)
 
 
 @pytest.mark.parametrize(("proxy_user", "remedy"), [("", "USER:PASSWORD"), ("it:wrong@", "correct them")])
-def test_a_proxy_that_wants_other_credentials(write: Write, proxy_user: str, remedy: str) -> None:
+def test_missing_or_wrong_proxy_credentials(write: Write, proxy_user: str, remedy: str) -> None:
     with proxy("it:secret") as (proxy_port, _):
-        check = named(server.checks(write(proxy=f"http://{proxy_user}{HOST}:{proxy_port}")))
-    assert states(check) == {"name": "ok", "connection": "ok", "proxy": "fail", "network": "warn"}
-    assert "407" in check["proxy"].found
-    assert remedy in check["proxy"].remedy
+        checks = named(server.checks(write(proxy=f"http://{proxy_user}{HOST}:{proxy_port}")))
+    assert states(checks) == {"name": "ok", "connection": "ok", "proxy": "fail", "network": "warn"}
+    assert "407" in checks["proxy"].found
+    assert remedy in checks["proxy"].remedy
 
 
-def test_a_proxy_that_forbids_the_server(write: Write) -> None:
+def test_a_proxy_that_refuses_to_connect_to_the_server(write: Write) -> None:
     with proxy(refuses=True) as (proxy_port, _):
         check = named(server.checks(write(proxy=f"http://{HOST}:{proxy_port}")))["proxy"]
     assert check.remedy == f"Ask IT to allow CONNECT to {HOST}:9092."
 
 
 @pytest.mark.slow
-def test_a_proxy_of_the_environment(write: Write, certificates: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_from_an_environment_variable(
+    write: Write, certificates: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with coordinator(certificates) as port, proxy() as (proxy_port, destinations):
         monkeypatch.setenv("HTTPS_PROXY", f"http://{HOST}:{proxy_port}")
-        check = named(server.checks(write(port)))
-    assert check["proxy"].state is CheckState.OK
+        checks = named(server.checks(write(port)))
+    assert checks["proxy"].state is CheckState.OK
     assert destinations
 
 
 def test_an_invalid_proxy(write: Write) -> None:
     directory = write(proxy="proxy.example.org")
-    check = named(run_all.guarded("network", server.checks(directory), directory))
-    assert check["network"].found.startswith("proxy must be http://")
+    checks = named(run_all.guarded("network", server.checks(directory), directory))
+    assert checks["network"].found.startswith("proxy must be http://")
