@@ -11,11 +11,10 @@ from teledx_fed.config.run import EvaluationSettings
 from teledx_fed.core.operating_points import Bound, OperatingPoint, OperatingPoints, Performance, Share, Source
 from teledx_fed.core.score_tables import BINS
 from teledx_fed.core.updates import Tables
+from teledx_fed.evaluation.metrics import DEFAULT_THRESHOLD
 from teledx_fed.evaluation.predictions import REFERABLE, VISION_THREATENING, Booleans, Floats, Predictions
 
 CONFIDENCE = 0.95
-DEFAULT_THRESHOLD = 0.5
-"""The threshold if neither the hospital nor the federation has a diseased eye."""
 
 
 @dataclass(frozen=True)

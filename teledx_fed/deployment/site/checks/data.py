@@ -21,9 +21,9 @@ from teledx_fed.deployment.site import disk_space
 from teledx_fed.deployment.site.checks.check import Check, Checks, CheckState, fail, ok, warn, warn_if
 from teledx_fed.deployment.site.lineage import excluded, unmatched
 from teledx_fed.deployment.site.settings import SiteDirectory
+from teledx_fed.federation.data_summaries import MOST_UNGRADABLE
 
 SHOWN = 3
-MOST_UNGRADABLE = 0.5
 NAMING = {
     Identification.GIVEN: "named in the data",
     Identification.PARTLY_GIVEN: "partly named in the data",
