@@ -27,7 +27,7 @@ class Identity:
 
     pseudonym: str
     number: str
-    """The hospital's number of the patient."""
+    """The patient's number at the hospital."""
     name: str | None = None
     born: str | None = None
     issuer: str = ""
@@ -110,10 +110,10 @@ class IdentifiedStore:
             return ArchiveIdentifiers(FILINGS.validate_json(row.filing), photographs)
 
     def forget(self, before: datetime, keep: frozenset[str], studies: frozenset[str]) -> int:
-        """Delete identities last stored before `before`, except those in `keep`; return how many.
+        """Delete the identities not stored again since `before`, except those in `keep`; return how many.
 
-        Delete archive identifiers of that age too, except those of `studies`. Pass `Retention.patients` as `keep` and
-        `Retention.studies` as `studies`.
+        Also delete the archive identifiers not stored again since `before`, except those of `studies`. Pass
+        `Retention.patients` as `keep` and `Retention.studies` as `studies`.
         """
         with self._database.writing() as session:
             stale = select(FilingRow.study).where(FilingRow.seen < before)

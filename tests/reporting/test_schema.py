@@ -14,9 +14,10 @@ from teledx_fed.reporting.schema import REPORT, Report, as_dict, json_schema
 @pytest.fixture(scope="module")
 def values() -> dict[str, Any]:
     values = report()
-    none = dict.fromkeys(values["federated"]["all_patients"])
+    null_metrics = dict.fromkeys(values["federated"]["all_patients"])
     for differences in values["differences"].values():  # the invented report has p-values only in mean_of_sites
-        differences |= {"sites": dict.fromkeys(values["sites"], none), "all_patients": none, "worst_of_sites": none}
+        differences |= {"sites": dict.fromkeys(values["sites"], null_metrics)}
+        differences |= {"all_patients": null_metrics, "worst_of_sites": null_metrics}
     return values | {"silent": {site: [] for site in values["sites"]}}
 
 

@@ -66,7 +66,7 @@ class RunRequest:
 
 @contextmanager
 def control(directory: ServerDirectory) -> Iterator[ControlHttpClient]:
-    """Connect to the server. Raise `UnavailableError` if it does not answer, `RefusedError` if it refuses."""
+    """Connect to the server. Raise `UnavailableError` if it does not answer, `RefusedError` if it refuses a request."""
     try:
         client = ControlHttpClient.from_server_address(
             f"{LOOPBACK}:{directory.settings.control_port}",
@@ -103,7 +103,10 @@ def nodes(directory: ServerDirectory) -> list[Node]:
 
 
 def admit(directory: ServerDirectory, name: str, public_key: Path) -> None:
-    """Admit a site. A `ConfigurationError` if the name or the key is in use, or the key is invalid."""
+    """Admit a site.
+
+    Raise a `ConfigurationError` if the name or the key is invalid, the name is in use, or the key was admitted before.
+    """
     checked_name("name", name)
     key = public_key_bytes(public_key)
     with control(directory) as client:
