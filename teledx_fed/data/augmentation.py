@@ -11,7 +11,7 @@ AUGMENTATION_VERSION = 1
 
 DEGREES = 15.0
 SHIFT = 0.04
-"""Share of the image's side."""
+"""The largest shift, as a share of the image's side."""
 SCALE = 0.08
 BRIGHTNESS = 0.15
 CONTRAST = 0.15

@@ -59,7 +59,7 @@ def encapsulated_pdf(pdf: bytes, facts: ReportFacts) -> bytes:
     report.ContentDate, report.ContentTime = facts.created.strftime("%Y%m%d"), facts.created.strftime("%H%M%S")
     report.TimezoneOffsetFromUTC = facts.created.strftime("%z")
     report.AcquisitionDateTime = ""
-    report.BurnedInAnnotation = "YES"  # a report names its patient
+    report.BurnedInAnnotation = "YES"  # the PDF's text identifies the patient
     report.DocumentTitle = facts.title
     report.ConceptNameCodeSequence = []
     report.VerificationFlag = "VERIFIED" if facts.verified else "UNVERIFIED"

@@ -13,7 +13,7 @@ from teledx_fed.data.photographs import PhotographFile
 Image = NDArray[np.uint8]
 
 DARK = 16
-"""The grey level, of 255, up to which a pixel counts as dark."""
+"""A pixel is dark if its grey level (0…255) is at most this."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def fundus_mask(image: Image) -> Image:
         raise DataError(
             f"photograph must show a fundus, got brightness {bright:.0f} of 255. Leave it out, or take it again."
         )
-    border = min(darkest, DARK)  # if even the darkest is brighter, there is no black border
+    border = min(darkest, DARK)  # without a black border, even the darkest pixels are brighter than DARK
     hull = _hull(brightness >= border + 0.06 * (bright - border))
     return _pixels(cv2.resize(hull, image.shape[1::-1], interpolation=cv2.INTER_NEAREST))
 
@@ -157,7 +157,7 @@ def _square(image: Image) -> Image:
 
 
 def _resize(image: Image, size: int) -> Image:
-    smooth = cv2.INTER_AREA if size < image.shape[0] else cv2.INTER_CUBIC  # INTER_AREA would enlarge in blocks
+    smooth = cv2.INTER_AREA if size < image.shape[0] else cv2.INTER_CUBIC  # INTER_AREA enlarges a pixel to a block
     return _pixels(cv2.resize(image, (size, size), interpolation=smooth))
 
 

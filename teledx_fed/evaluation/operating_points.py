@@ -38,13 +38,13 @@ def choose_operating_points(
 ) -> OperatingPoints:
     """Choose thresholds on validation `predictions`. An eye at or above the urgent threshold is also referred."""
     p, counts = predictions, pooled or PooledEvidence(np.zeros(BINS), None)
-    diseased, floor = p.detectable(REFERABLE), settings.referable_specificity
-    referable = choose_operating_point(diseased, p.referable_score, floor, settings, counts.referable)
+    diseased, specificity = p.detectable(REFERABLE), settings.referable_specificity
+    referable = choose_operating_point(diseased, p.referable_score, specificity, settings, counts.referable)
     if p.vision_threatening_score is None:
         points = OperatingPoints(referable, None)
     else:
-        threatened, floor = p.detectable(VISION_THREATENING), settings.urgent_specificity
-        urgent = choose_operating_point(threatened, p.vision_threatening_score, floor, settings, counts.urgent)
+        threatened, specificity = p.detectable(VISION_THREATENING), settings.urgent_specificity
+        urgent = choose_operating_point(threatened, p.vision_threatening_score, specificity, settings, counts.urgent)
         points = OperatingPoints(referable, urgent)
     return replace(points, referable=replace(referable, validation=performance(diseased, call_referable(points, p))))
 
@@ -90,13 +90,16 @@ def call_referable(points: OperatingPoints, predictions: Predictions) -> Boolean
 
 
 def refer_by_scores(points: OperatingPoints, referable: Floats, threat: Floats | None) -> Booleans:
-    """Return the eyes (n,) that reach either threshold, even if the urgent operating point is withheld."""
+    """Return the eyes (n,) that reach either threshold, even if the urgent operating point is withheld.
+
+    `referable` and `threat` (n,) are the scores for referable and for vision-threatening disease.
+    """
     referred = referable >= points.referable.threshold
     return referred if points.urgent is None or threat is None else referred | (threat >= points.urgent.threshold)
 
 
 def call_urgent(points: OperatingPoints, threat: Floats) -> Booleans:
-    """Return the eyes (n,) whose scores for vision-threatening disease (n,) are urgent; none if urgent is withheld."""
+    """Return the eyes (n,) whose `threat` (n,) reaches the urgent threshold; none if that point is withheld."""
     if points.urgent is None or points.urgent.withheld:
         return np.zeros(threat.shape, dtype=bool)
     return np.asarray(threat >= points.urgent.threshold)
@@ -111,7 +114,10 @@ class Decisions:
 
 
 def decisions(points: OperatingPoints, referable: float, threat: float) -> Decisions:
-    """Decide by the scores before temperature scaling. Below a withheld referable threshold, a person decides."""
+    """Decide by the scores before temperature scaling.
+
+    If the referable operating point is withheld, a person decides about a photograph that reaches no threshold.
+    """
     referred = bool(refer_by_scores(points, np.array(referable), np.array(threat)))
     undecided = points.referable.withheld and not referred
     withheld = points.urgent is None or points.urgent.withheld

@@ -83,8 +83,9 @@ class Hospital:
     def evaluate(self, message: Message) -> RecordDict:
         """Score the received model on the validation set, or on the test set with design effects."""
         model = model_of(message.content, self.worker.network.layout)
-        kept = self.model_after(model.trained_in, model.weights)
-        tables = self._tested(kept) if split_of(message.content) == "test" else self._tables(kept)
+        site_model = self.model_after(model.trained_in, model.weights)
+        is_test = split_of(message.content) == "test"
+        tables = self._tested(site_model) if is_test else self._tables(site_model)
         return RecordDict({TABLES: arrays(tables)})
 
     def summary(self, message: Message) -> RecordDict:
@@ -92,6 +93,7 @@ class Hospital:
         return RecordDict({TABLES: arrays(summary(self.site, self.settings.outbound.min_patients))})
 
     def model_after(self, round: int, weights: Weights) -> SiteModel:
+        """Return `weights` with the statistics that this site kept after `round`."""
         return SiteModel(weights, self._kept(round))
 
     def _tables(self, model: SiteModel) -> Tables:

@@ -68,7 +68,7 @@ def _with_metadata(graph: bytes, metadata: Mapping[str, str]) -> bytes:
 def _graph(exported: nn.Module, images: NDArray[np.uint8], names: Sequence[str]) -> bytes:
     file = io.BytesIO()
     with _one_at_a_time, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about the old exporter; it takes 0.6 s, not 8 s, and writes one file
+        warnings.simplefilter("ignore")  # that the exporter is old; it takes 0.6 s instead of 8 s and writes one file
         torch.onnx.export(
             exported,
             (torch.from_numpy(images),),

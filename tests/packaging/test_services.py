@@ -51,7 +51,7 @@ def test_a_unit_limits_its_process_and_restarts_it(units: dict[str, str]) -> Non
 
 
 def test_the_unit_of_a_site_allows_the_gpu(units: dict[str, str]) -> None:
-    """ProtectClock= would also block every device that is not listed."""
+    """With ProtectClock=, systemd would block every device that the unit does not list, also the GPU."""
     service = parsed(units["teledx-site"])["Service"]
     assert not {"PrivateDevices", "ProtectClock", "DevicePolicy", "MemoryDenyWriteExecute"} & set(service)
 
@@ -86,7 +86,7 @@ def test_the_templates_are_in_a_folder_that_the_wheel_includes(package: str, tem
         (["server", "start"], "hosts: [fl.example.org]\n"),
     ],
 )
-def test_the_option_service_prints_the_unit(command: list[str], settings: str, tmp_path: Path) -> None:
+def test_the_service_option_prints_the_unit(command: list[str], settings: str, tmp_path: Path) -> None:
     name = "site" if command[0] == "sites" else "server"
     (tmp_path / f"{name}.yaml").write_text(settings)
     done = subprocess.run(
