@@ -13,8 +13,9 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
-from benchmarks.jobs.deployed import Federation, free_port, running
+from benchmarks.jobs.deployed import Federation, running
 from benchmarks.jobs.deployed_apps import FOLDER, SITES
+from benchmarks.jobs.processes import free_port
 from benchmarks.jobs.task import ROOT, ROUNDS, sites
 from benchmarks.measure import print_result
 

@@ -14,24 +14,27 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from omegaconf import OmegaConf
-from PIL import Image
 
-from teledx_fed.core.examples import GRADES
-from teledx_fed.core.randomness import generator
+from benchmarks.jobs.processes import command_line, descendants, draw_photographs, free_port
 from teledx_fed.deployment.common import plans
 from teledx_fed.deployment.site import approvals
 from teledx_fed.deployment.site.settings import SiteDirectory
 
 ROOT = Path(__file__).parents[2]
+
+
 PATIENCE = 300.0
+
+
 ASKED = ("quick_full", "data.image_size=64", "outbound.min_patients=2", "evaluation.replicates=20")
+
+
 LIMITS = {
     "networks": ["tf_efficientnet_b0", "test_efficientnet"],
     "training_patients": 5,
@@ -41,25 +44,6 @@ LIMITS = {
     "cores": 1,
 }
 """Limits of hospitals that are far smaller than real ones."""
-
-
-def draw_photographs(folder: Path, name: str, patients: int, side: int = 64) -> None:
-    """Write photographs of noise in a disc, whose brightness depends on the grade, in the layout `folder`."""
-    rows, columns = np.mgrid[:side, :side] - (side - 1) / 2
-    disc = (rows**2 + columns**2 < (side / 2 - 2) ** 2)[..., None]
-    for patient in range(patients):
-        grade = patient % GRADES
-        noise = generator(0, name, patient, "photograph").integers(0, 60, (side, side, 3))
-        (folder / str(grade)).mkdir(parents=True, exist_ok=True)
-        Image.fromarray(((noise + 35 * grade) * disc).astype(np.uint8)).save(
-            folder / str(grade) / f"{name}-{patient}.png"
-        )
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass
@@ -250,7 +234,7 @@ class Federation:
 
     def kill_child(self, who: str, command: str) -> None:
         """Kill the processes that `who` started and whose command line contains `command`."""
-        children = [child for child in descendants(self.processes[who].pid) if command in _command_line(child)]
+        children = [child for child in descendants(self.processes[who].pid) if command in command_line(child)]
         for child in children:
             os.kill(child, signal.SIGKILL)
         assert children, f"{who} has no process {command}"
@@ -288,16 +272,3 @@ def running(
             process.send_signal(signal.SIGCONT)
             process.kill()
             process.wait()
-
-
-def descendants(process: int) -> Iterator[int]:
-    """Yield the descendants of a process. Threads and processes that end in between are ignored."""
-    for children in Path(f"/proc/{process}").glob("task/*/children"):
-        with suppress(FileNotFoundError, ProcessLookupError):
-            for child in map(int, children.read_text().split()):
-                yield child
-                yield from descendants(child)
-
-
-def _command_line(process: int) -> str:
-    return Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ").decode()

@@ -8,7 +8,8 @@ from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.clientapp import ClientApp
 from omegaconf import OmegaConf
 
-from benchmarks.jobs.deployed import LIMITS, draw_photographs
+from benchmarks.jobs.deployed import LIMITS
+from benchmarks.jobs.processes import draw_photographs
 from teledx_fed.config.settings import Settings
 from teledx_fed.core.updates import GlobalModel
 from teledx_fed.core.weights import Weights

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.jobs.deployed import Federation, descendants, running
+from benchmarks.jobs.deployed import Federation, running
+from benchmarks.jobs.processes import descendants
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 

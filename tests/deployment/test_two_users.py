@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.jobs.deployed import ASKED, Federation, free_port, running
+from benchmarks.jobs.deployed import ASKED, Federation, running
+from benchmarks.jobs.processes import free_port
 
 pytestmark = [
     pytest.mark.slow,

@@ -130,3 +130,24 @@ def served(provider: LocalProvider) -> Iterator[LocalProvider]:
         finally:
             running.shutdown()
             thread.join()
+
+
+LIES: dict[str, dict[str, object]] = {
+    "another nonce": {"nonce": "guessed"},
+    "no nonce": {"nonce": None},
+    "for another": {"aud": "another page"},
+    "for another, though we asked": {"aud": "another page", "azp": CLIENT},
+    "for others too, who asked for it is not said": {"aud": [CLIENT, "another page"]},
+    "asked for by another": {"aud": [CLIENT, "another page"], "azp": "another page"},
+    "expired": {"exp": int(time.time()) - 120},
+    "never expires": {"exp": None},
+    "of the future": {"iat": int(time.time()) + 3600},
+    "of another issuer": {"iss": "http://localhost:1"},
+    "of nobody in particular": {"preferred_username": None},
+    "of a list": {"preferred_username": ["anna"]},
+}
+
+
+def unsigned(claims: dict[str, object]) -> str:
+    parts = (json.dumps(part).encode() for part in ({"alg": "none", "kid": "one"}, claims))
+    return ".".join([*(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in parts), ""])

@@ -1,8 +1,5 @@
 """Interoperability with dcmtk and Orthanc: they send photographs, and store the signed report in the same study."""
 
-import io
-import json
-import shutil
 import socket
 import subprocess
 import time
@@ -10,11 +7,11 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-import httpx
 import pytest
 from dicom_camera import eye as camera_eye
 from dicom_camera import the_study
 from dicom_files import saved
+from orthanc_server import KNOWN, STUDY, WEB_PLUGIN, Orthanc, tool
 from pydicom import Dataset, dcmread
 from serving import free_port
 
@@ -29,27 +26,6 @@ from teledx_fed.diagnosis.web.settings import ArchiveSettings
 from teledx_fed.store.values import Role
 
 pytestmark = pytest.mark.slow
-
-STUDY = "1.2.826.0.1.3680043.8.498.7"
-KNOWN = {
-    "PatientID": "MRN 7",
-    "PatientName": "Müller^Jane",
-    "IssuerOfPatientID": "NORTH",
-    "PatientBirthDate": "19600203",
-    "PatientSex": "F",
-    "StudyInstanceUID": STUDY,
-    "StudyDate": "20260130",
-    "StudyTime": "101500",
-    "StudyID": "7",
-    "AccessionNumber": "A-0007",
-}
-WEB_PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
-
-
-def tool(name: str) -> str:
-    if (path := shutil.which(name) or shutil.which(f"/usr/sbin/{name}")) is None:
-        pytest.skip(f"{name} is not installed")
-    return path
 
 
 def run(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -123,45 +99,6 @@ def test_storescu_gets_the_reason_for_a_refusal(port: int, clinic: Clinic, tmp_p
     assert "Success" not in answer.stdout + answer.stderr
     assert "CannotUnderstand" in (answer.stdout + answer.stderr).replace(" ", "")
     assert len(clinic.store.refusals.open()) == 1
-
-
-class Orthanc:
-    def __init__(self, folder: Path, ours: int) -> None:
-        self.dicom, self.http = free_port(), free_port()
-        folder.mkdir()
-        settings = {
-            "Name": "archive",
-            "StorageDirectory": str(folder),
-            "IndexDirectory": str(folder),
-            "HttpPort": self.http,
-            "DicomPort": self.dicom,
-            "DicomAet": "ORTHANC",
-            "RemoteAccessAllowed": False,
-            "AuthenticationEnabled": False,
-            "DicomModalities": {"teledx": ["TELEDX", "127.0.0.1", ours]},
-            "Plugins": [str(WEB_PLUGIN)],
-            "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
-        }
-        (folder / "settings.json").write_text(json.dumps(settings))
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        self.process = subprocess.Popen([tool("Orthanc"), str(folder / "settings.json")], **quiet)
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.http}", timeout=30)
-        self._wait()
-
-    def _wait(self) -> None:
-        until = time.monotonic() + 60
-        while time.monotonic() < until and self.process.poll() is None:
-            try:
-                self.client.get("/system").raise_for_status()
-            except httpx.HTTPError:
-                time.sleep(0.1)
-            else:
-                return
-        raise AssertionError("Orthanc did not start")
-
-    def instances(self) -> list[Dataset]:
-        uids = self.client.get("/instances").json()
-        return [dcmread(io.BytesIO(self.client.get(f"/instances/{uid}/file").content)) for uid in uids]
 
 
 @pytest.fixture

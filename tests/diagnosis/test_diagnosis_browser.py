@@ -1,44 +1,43 @@
 """A clinician's workflow in a browser: Debian's chromium and chromium-driver; axe-core from npm."""
 
-import io
-import json
 import shutil
 import subprocess
 import tarfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from string import ascii_letters, digits
 
-import numpy as np
 import oidc_provider
 import pytest
-from PIL import Image, ImageFilter
-from selenium.webdriver import Chrome, ChromeOptions
-from selenium.webdriver.chrome.service import Service
+from browser_steps import (
+    CHOICES,
+    PASSWORD,
+    PATIENCE,
+    barriers,
+    blurred,
+    choose,
+    chromium,
+    heading,
+    log_in,
+    press,
+    press_every_key,
+    upload,
+)
+from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
-from selenium.webdriver.support.expected_conditions import staleness_of
-from selenium.webdriver.support.select import Select
 from selenium.webdriver.support.wait import WebDriverWait
 from serving import free_port, served
 
 from teledx_fed.core.clinical import Action, Certainty
-from teledx_fed.core.examples import Eye
-from teledx_fed.data.photographs import png
 from teledx_fed.diagnosis.clinic import Clinic
-from teledx_fed.diagnosis.intake import PhotographUpload
 from teledx_fed.diagnosis.web.passwords import hashed_password
 from teledx_fed.diagnosis.web.settings import DiagnosisSettings, OidcSettings
 from teledx_fed.store.values import Role, StudyStatus
 
 pytestmark = pytest.mark.slow
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking")
+
 AXE = "axe-core@4.11.0"
-PASSWORD = "correct horse battery"
-PATIENCE = 90
 
 
 @pytest.fixture
@@ -46,20 +45,6 @@ def address(clinic: Clinic) -> Iterator[str]:
     clinic.store.access.add_user("anna", Role.ADMIN, hashed_password(PASSWORD))
     with served(clinic, DiagnosisSettings(port=free_port())) as address:
         yield address
-
-
-@contextmanager
-def chromium(**preferences: object) -> Iterator[Chrome]:
-    if not (CHROMIUM and DRIVER):
-        pytest.skip("chromium or chromedriver is not installed")
-    options = ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in (*FLAGS, "--window-size=1100,900"):
-        options.add_argument(flag)
-    options.add_experimental_option("prefs", preferences)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    with Chrome(options=options, service=Service(DRIVER)) as driver:
-        yield driver
 
 
 @pytest.fixture
@@ -86,24 +71,6 @@ def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
         member = archive.extractfile("package/axe.min.js")
         assert member is not None
         return member.read().decode()
-
-
-def log_in(browser: Chrome, address: str) -> None:
-    browser.get(f"{address}/")
-    browser.find_element(By.NAME, "name").send_keys("anna")
-    browser.find_element(By.NAME, "password").send_keys(PASSWORD)
-    browser.find_element(By.CSS_SELECTOR, "main button").click()
-    WebDriverWait(browser, PATIENCE).until(lambda driver: "Waiting to be read" in driver.page_source)
-
-
-def upload(browser: Chrome, address: str, folder: Path, photographs) -> None:
-    files = {"a_OD.png": photographs.right, "a_OS.png": photographs.left}
-    for name, content in files.items():
-        (folder / name).write_bytes(content)
-    browser.get(f"{address}/upload")
-    browser.find_element(By.NAME, "files").send_keys("\n".join(str(folder / name) for name in files))
-    browser.find_element(By.CSS_SELECTOR, "main button").click()
-    WebDriverWait(browser, PATIENCE).until(lambda driver: "/studies/" in driver.current_url)
 
 
 def test_from_log_in_to_a_signed_report(browser: Chrome, address: str, clinic: Clinic, tmp_path, photographs) -> None:
@@ -189,45 +156,6 @@ def test_a_study_is_signed_without_scripts(without_scripts: Chrome, clinic: Clin
     assert (stored.signed is not None, [eye.grade for eye in stored.reading.eyes]) == (True, [4, None])
 
 
-CHOICES = {
-    "right_grade": "4",
-    "right_oedema": "yes",
-    "left_grade": "ungradable",
-    "left_oedema": "unknown",
-    "urgency": "urgent",
-}
-
-
-def choose(browser: Chrome, choices: dict[str, str]) -> None:
-    for name, value in choices.items():
-        Select(browser.find_element(By.NAME, name)).select_by_value(value)
-
-
-def press(browser: Chrome, sign: str, answered: bool = True) -> None:
-    """Press a button of the reading; not `answered` if the browser stops the form because an answer is missing."""
-    page = browser.find_element(By.TAG_NAME, "html")
-    browser.find_element(By.CSS_SELECTOR, f"button[name=sign][value={sign}]").click()
-    if answered:
-        WebDriverWait(browser, PATIENCE).until(staleness_of(page))
-
-
-def press_every_key(browser: Chrome) -> None:
-    """Press each letter and digit, while no field has the focus."""
-    page = browser.find_element(By.TAG_NAME, "body")
-    page.send_keys(ascii_letters + digits)
-    assert page.is_displayed(), "the page is still the same one"
-
-
-def heading(browser: Chrome) -> str:
-    return browser.find_element(By.TAG_NAME, "h1").text.partition("\n")[0]
-
-
-def blurred(photograph: bytes) -> PhotographUpload:
-    """Return a blurred photograph: the model grades it, and it has a quality fault."""
-    with Image.open(io.BytesIO(photograph)) as image:
-        return PhotographUpload(png(np.array(image.filter(ImageFilter.GaussianBlur(12)))), Eye.RIGHT)
-
-
 def test_after_the_providers_page_the_user_is_logged_in_at_once(
     browser: Chrome, clinic: Clinic, tmp_path: Path
 ) -> None:
@@ -274,11 +202,3 @@ def test_on_a_tablet_nothing_is_cut_off(browser: Chrome, address: str, tmp_path,
             browser.set_window_size(width, 1000)
             wider = browser.execute_script("return document.documentElement.scrollWidth - window.innerWidth")
             assert wider <= 0, (page, width)
-
-
-def barriers(browser: Chrome, axe: str) -> dict[str, str]:
-    browser.execute_script(axe)
-    violations = browser.execute_async_script(
-        "axe.run().then((found) => arguments[0](JSON.stringify(found.violations)))"
-    )
-    return {one["id"]: one["nodes"][0]["html"] for one in json.loads(violations)}

@@ -1,7 +1,5 @@
 """Log-in with a hospital's OpenID Connect provider: which users and tokens the page accepts."""
 
-import base64
-import json
 import socket
 import time
 from collections.abc import Iterator
@@ -12,7 +10,7 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import OctKey, RSAKey
 from oidc_browser import PAGE, Browser, assert_refused
-from oidc_provider import CLIENT, SECRET, LocalProvider, new_key, served
+from oidc_provider import CLIENT, LIES, SECRET, LocalProvider, new_key, served, unsigned
 
 from teledx_fed.diagnosis.clinic import Clinic
 from teledx_fed.diagnosis.web import oidc
@@ -78,31 +76,10 @@ def test_without_a_provider_its_log_in_page_does_not_exist(clinic: Clinic) -> No
     assert browser.client.get("/login/oidc").status_code == 404
 
 
-LIES: dict[str, dict[str, object]] = {
-    "another nonce": {"nonce": "guessed"},
-    "no nonce": {"nonce": None},
-    "for another": {"aud": "another page"},
-    "for another, though we asked": {"aud": "another page", "azp": CLIENT},
-    "for others too, who asked for it is not said": {"aud": [CLIENT, "another page"]},
-    "asked for by another": {"aud": [CLIENT, "another page"], "azp": "another page"},
-    "expired": {"exp": int(time.time()) - 120},
-    "never expires": {"exp": None},
-    "of the future": {"iat": int(time.time()) + 3600},
-    "of another issuer": {"iss": "http://localhost:1"},
-    "of nobody in particular": {"preferred_username": None},
-    "of a list": {"preferred_username": ["anna"]},
-}
-
-
 @pytest.mark.parametrize("lie", LIES)
 def test_a_token_that_is_not_for_this_log_in_is_refused(browser: Browser, provider: LocalProvider, lie: str) -> None:
     provider.claims |= LIES[lie]
     assert_refused(browser, browser.log_in(), 401, "The page refused the provider")
-
-
-def unsigned(claims: dict[str, object]) -> str:
-    parts = (json.dumps(part).encode() for part in ({"alg": "none", "kid": "one"}, claims))
-    return ".".join([*(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in parts), ""])
 
 
 def test_a_token_that_the_provider_did_not_sign_is_refused(

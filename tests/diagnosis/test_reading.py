@@ -1,21 +1,33 @@
 """Readings: a clinician signs only own choices, about the version on the page, after one confirmation."""
 
-import hashlib
 import html
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import product
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 from clinic_reader import READING, Reader
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from reading_forms import (
+    ANNA,
+    ANSWERS,
+    LEFT,
+    MANAGED,
+    NONE,
+    RIGHT,
+    ROWS,
+    add_study,
+    files,
+    form_of,
+    line_of,
+    suggestion,
+)
 from starlette.datastructures import FormData
 
-from teledx_fed.core.clinical import Action, Certainty, Diagnosis, EyeDiagnosis, EyeReading, Fault, Graded, Reading
+from teledx_fed.core.clinical import Action, Certainty, EyeReading, Reading
 from teledx_fed.core.examples import Eye
 from teledx_fed.diagnosis.clinic import Clinic
 from teledx_fed.diagnosis.diagnose import open_bundle
@@ -26,18 +38,7 @@ from teledx_fed.diagnosis.web.settings import DiagnosisSettings
 from teledx_fed.diagnosis.wording import eye_sentences
 from teledx_fed.store.identified import open_identified
 from teledx_fed.store.store import open_store
-from teledx_fed.store.values import Arrival, LoggedIn, Role, StoredImage, StudyStatus, User
-
-NONE = Graded((0.9, 0.04, 0.03, 0.02, 0.01), (0, 1), 0.06, 0.03, False, False)
-ANSWERS = ("right_grade", "right_oedema", "left_grade", "left_oedema", "urgency")
-ANNA = LoggedIn(User("anna", Role.READER, None, False), "", datetime(2026, 1, 1, tzinfo=UTC))
-
-
-def suggestion(certainty: Certainty = Certainty.CONFIDENT, graded: Graded | None = NONE) -> Diagnosis:
-    """Return the same suggestion for both eyes: no retinopathy, or no grade."""
-    reasons = (Fault.BLURRED,) if certainty is Certainty.UNGRADABLE else ()
-    eyes = tuple(EyeDiagnosis(eye, certainty, Action.RESCREEN, reasons, graded) for eye in (Eye.RIGHT, Eye.LEFT))
-    return Diagnosis(eyes, certainty, Action.RESCREEN, 12, "a" * 64, False)
+from teledx_fed.store.values import Role, StudyStatus
 
 
 @pytest.fixture(scope="module")
@@ -60,19 +61,6 @@ def blinded(clinic: Clinic, reader: Reader) -> Reader:
     return reader.at(DiagnosisSettings(suggestion="after_own_grade"))
 
 
-def add_study(clinic: Clinic, *eyes: Eye) -> str:
-    arrival = Arrival(uuid4().hex, "device/camera", files(clinic, *eyes))
-    return clinic.store.add_study(arrival, diagnosis=suggestion()).study.id
-
-
-def files(clinic: Clinic, *eyes: Eye) -> tuple[StoredImage, ...]:
-    """Make an empty file for each eye: these tests do not open photographs."""
-    digests = {eye: hashlib.sha256(uuid4().bytes).hexdigest() for eye in eyes}
-    for digest in digests.values():
-        (clinic.store.folder / digest).touch()
-    return tuple(StoredImage(digest, digest, 9, 9, eye) for eye, digest in digests.items())
-
-
 @pytest.fixture
 def study(clinic: Clinic) -> str:
     return add_study(clinic, Eye.RIGHT, Eye.LEFT)
@@ -81,10 +69,6 @@ def study(clinic: Clinic) -> str:
 @pytest.fixture
 def view(clinic: Clinic, study: str) -> StudyView:
     return StudyView(clinic.store.study(study), clinic.store.suggestions(study)[-1], ())
-
-
-def form_of(page: str) -> str:
-    return page.partition('class="reading"')[2].partition("</form>")[0]
 
 
 def test_the_form_starts_empty_whatever_is_suggested(
@@ -169,12 +153,6 @@ def test_signing_asks_once_and_shows_what_will_be_signed(reader: Reader, clinic:
     )
     assert (stored.reading.urgency, stored.reading.note) == (Action.REFER, 'a "note"\n& more')
     assert clinic.store.study(study).entry.status is StudyStatus.SIGNED
-
-
-ROWS = ("Right eye", "Left eye", "Management")
-RIGHT = ("Gradable: 1 mild non-proliferative retinopathy", "No macular oedema", "no apparent retinopathy", "differs")
-LEFT = ("Not gradable", "Macular oedema cannot be judged", "Cataract", "no apparent retinopathy", "differs")
-MANAGED = ("Refer to an ophthalmologist", "Photograph again at the next screening", "differs")
 
 
 def test_a_reading_that_follows_the_suggestion_does_not_differ(reader: Reader, study: str) -> None:
@@ -270,10 +248,3 @@ def test_blinded_readers_grade_a_late_photograph_before_the_suggestion_is_shown(
     assert "most likely" in blinded.get(f"/studies/{study}").text
     assert clinic.store.grow_study(clinic.store.study(study), files(clinic, Eye.LEFT), suggestion(), ())
     assert "most likely" not in blinded.get(f"/studies/{study}").text
-
-
-def line_of(reader: Reader, study: str) -> str:
-    """Return the study's line in the worklist."""
-    before, link, after = reader.get("/").text.partition(study)
-    assert link
-    return before.rpartition("<tr")[2] + after.partition("</tr>")[0]

@@ -4,48 +4,24 @@ import csv
 import json
 import re
 import shutil
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from compared_runs import REFUSED, RUNS, SECRET, TINY, chosen, compared, rows_of, swept
 from scipy.stats import rankdata
-from typer.testing import CliRunner
 
 from teledx_fed.config.loading import build, save
 from teledx_fed.config.settings import CHOICES
 from teledx_fed.evaluation import test_predictions
 from teledx_fed.experiment import run_experiment
-from teledx_fed.reporting.__main__ import app
 from teledx_fed.reporting.comparison import Comparison, critical_difference, ranks
 from teledx_fed.reporting.plots_of_runs import _groups
 from teledx_fed.reporting.runs import Run, differing, names
 from teledx_fed.reporting.sweep import grid, write_sweep
 
 pytestmark = pytest.mark.slow
-
-TINY = {
-    "data": {
-        "hospitals": {name: {"patients": 36, "camera": "canon"} for name in ("north", "harbour", "valley")},
-        "image_size": 64,
-    },
-    "model": {"name": "test_efficientnet", "initial": "none"},
-    "partition": {"test": 0.5},
-    "training": {"augment": False, "learning_rate": 0.01},
-    "federation": {"rounds": 2, "quorum": 3},
-    "evaluation": {"replicates": 30},
-    "outbound": {"min_patients": 2},
-    "simulation": {"threads": 1},
-    "bundles": False,
-}
-RUNS = {
-    "mean": {"strategy": {"name": "fedavg"}, "baselines": ["local"]},
-    "median": {"strategy": {"name": "fedmedian"}, "baselines": []},
-    "more": {"strategy": {"name": "fedavg"}, "seeds": [0, 1], "baselines": []},
-    "dealt": {"partition": {"by": "iid", "sites": 3, "test": 0.5}, "baselines": []},
-    "drawn": {"data": {**TINY["data"], "seed": 1}, "baselines": []},
-}
 
 
 @pytest.fixture(scope="module")
@@ -59,19 +35,6 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         save(settings, base / name / "config.yaml")
         run_experiment(settings, base / name)
     return {name: base / name for name in RUNS}
-
-
-def chosen(folder: Path, *choices: str) -> None:
-    (folder / CHOICES).write_text(json.dumps(choices))
-
-
-def compared(folders: Sequence[Path], out: Path) -> tuple[int, str]:
-    result = CliRunner().invoke(app, ["compare", *map(str, folders), "--out", str(out)])
-    return result.exit_code, result.output
-
-
-def rows_of(folder: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader((folder / "comparison.csv").read_text().splitlines()))
 
 
 @pytest.fixture
@@ -131,17 +94,6 @@ def test_runs_over_different_data_are_refused(runs: dict[str, Path], tmp_path: P
     assert code == 1
     assert "runs must be of the same photographs and grades" in output
     assert not list(tmp_path.iterdir())
-
-
-SECRET = (
-    "++data_root=/ward/photographs",
-    "model.file=/ward/model.safetensors",
-    "folder=/ward/run",
-    "data.cache=/ward/cache",
-    "tracking.uri=https://bob:ward@mlflow",
-    "+data.sources={site:{layout:aptos2019,root:/ward/7}}",
-)
-REFUSED = {"strategy=krum": "2 problems in the data:\n  /ward/7/patient.png", "seed=1": "/ward/7 must be a folder"}
 
 
 def test_no_table_contains_a_path(runs: dict[str, Path], tmp_path: Path) -> None:
@@ -290,15 +242,6 @@ def test_a_sweep_of_two_choices_is_a_grid(runs: dict[str, Path], tmp_path: Path)
     cell = table.cells["fedavg", "crash"]["mean_of_sites"]
     assert cell["difference"]["value"] == pytest.approx(values[0, 1] - values[0, 0])
     assert (tmp_path / "table" / "grid.png").exists()
-
-
-def swept(tmp_path: Path, cells: dict[tuple[str, str], Path]) -> list[Path]:
-    """Copy runs, as if they had these choices."""
-    folders = []
-    for choices, folder in cells.items():
-        folders.append(shutil.copytree(folder, tmp_path / "-".join(choices)))
-        chosen(folders[-1], *choices)
-    return folders
 
 
 def test_the_rows_of_a_grid_are_the_choice_that_changes_the_tested_patients(

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.jobs.deployed import ROOT, Federation, free_port
+from benchmarks.jobs.deployed import ROOT, Federation
+from benchmarks.jobs.processes import free_port
 from teledx_fed.core.errors import ConfigurationError, RefusedError
 from teledx_fed.deployment.server import control, run_requests
 from teledx_fed.deployment.server.control import RunRequest

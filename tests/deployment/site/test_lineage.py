@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from benchmarks.jobs.deployed import draw_photographs
+from benchmarks.jobs.processes import draw_photographs
 from teledx_fed.config.settings import Settings
 from teledx_fed.core.examples import Collection, Example, Identification, Site
 from teledx_fed.core.reports import SILENT

@@ -14,7 +14,7 @@ from flwr.app import Context, Message
 from flwr.proto.fleet_pb2 import ActivateNodeResponse
 from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatResponse
 
-from benchmarks.jobs.deployed import free_port
+from benchmarks.jobs.processes import free_port
 from teledx_fed.deployment.server import certificate_authority
 from teledx_fed.deployment.site import joining
 from teledx_fed.deployment.site.joining import SuperNodeSupervisor
