@@ -26,7 +26,7 @@ GREY = np.array([0.299, 0.587, 0.114])
 INSIDE = 0.7
 """Side of the square that is hashed, as a share of the photograph's side."""
 HASH_VERSION = 1
-"""Increase it whenever the same prepared photograph gives other bits."""
+"""Increase it when a change of the code gives other bits for the same photograph."""
 
 NEAR = 0.18
 """Two photographs that differ in at most this share of bits show one eye in one view. On four real hospitals this was

@@ -16,7 +16,7 @@ from teledx_fed.data.preprocessing import prepare_photograph
 from teledx_fed.data.problems import Problem
 
 PREPARATION_VERSION = 2
-"""Increase it whenever the same photograph and settings give other pixels."""
+"""Increase it when a change of the code gives other pixels for the same photograph and settings."""
 
 
 class ImageCache:

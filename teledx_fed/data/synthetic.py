@@ -18,7 +18,7 @@ from teledx_fed.data.lesion_placement import FundusView, findings
 from teledx_fed.data.lesions import LESIONS, OEDEMA, OF_THE_EYE, OF_THE_PHOTOGRAPH, Finding, FindingKind
 
 DRAWING_VERSION = 2
-"""Increase it whenever the same specification gives other pixels."""
+"""Increase it when a change of the code gives other pixels for the same specification."""
 SAME_GRADE = 0.7
 """The share of patients whose eyes have the same grade; the others' grades differ by one."""
 DISC_FIELD = 0.15

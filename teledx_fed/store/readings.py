@@ -127,7 +127,7 @@ def _check(reading: Reading) -> None:
 def _check_grade(eye: EyeReading) -> None:
     if eye.grade not in (range(GRADES) if eye.gradable else (None,)):
         raise DataError(
-            f"reading.grade must be 0 to {GRADES - 1} for a gradable eye and none for any other, got {eye.grade}"
+            f"reading.grade must be 0 to {GRADES - 1} for a gradable eye, and empty for another one, got {eye.grade}"
             f" for the {eye.eye} eye. Grade the eye again."
         )
 
@@ -136,7 +136,7 @@ def _check_eyes(study: StudyRow, reading: Reading) -> None:
     eyes_read, eyes_photographed = {eye.eye for eye in reading.eyes}, {image.eye for image in study.images}
     if eyes_read != eyes_photographed:
         raise DataError(
-            f"reading.eyes must be those of the study's photographs ({', '.join(sorted(eyes_photographed))}), got "
+            f"reading.eyes must be the eyes on the study's photographs ({', '.join(sorted(eyes_photographed))}), got "
             f"{', '.join(sorted(eyes_read))}. Load the study again and read each eye."
         )
 

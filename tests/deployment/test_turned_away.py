@@ -66,7 +66,7 @@ def test_a_repeated_key_or_name_or_an_invalid_key_is_refused(federation: Federat
     federation.enrol("first")
     key = federation.site("first") / "keys" / "site.pub"
     admit = ("server", "admit", key, "--dir", federation.server)
-    with pytest.raises(RuntimeError, match=r"must hold a new key, got that of 'first'"):
+    with pytest.raises(RuntimeError, match=r"must hold a new key, got the key of 'first'"):
         federation.command(*admit, "--name", "second")
     federation.enrol("third", admit=False)
     with pytest.raises(RuntimeError, match=r"name must be new, got 'first', which is already admitted"):

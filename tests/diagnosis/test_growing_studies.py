@@ -64,7 +64,7 @@ def test_a_late_photograph_reopens_a_study_that_was_read(
     assert [one.reading for one in clinic.store.readings(stored.study.id)] == [reading]
     assert stored.entry in clinic.store.worklist()
     assert {one.example.eye for one in clinic.store.readings_for_training()} == ({Eye.RIGHT} if sign else set())
-    with pytest.raises(ValueError, match=r"a photograph was added in the meantime|must be those of the study"):
+    with pytest.raises(ValueError, match=r"a photograph was added in the meantime|must be the eyes on the study"):
         read(clinic, before, sign=True)
     site = TestClient(app(clinic, DiagnosisSettings()), base_url="http://127.0.0.1")
     site.post("/login", data={"name": "anna", "password": "correct horse battery"})

@@ -58,7 +58,7 @@ def test_an_invalid_reading_is_refused(store: Store) -> None:
         "0 to 4 for a gradable eye": replace(right, eyes=(EyeReading(Eye.LEFT, True, None),)),
         r"\(left, right\), got left": replace(right, eyes=right.eyes[:1]),
         "got left, right, unknown": replace(right, eyes=(*right.eyes, EyeReading(Eye.UNKNOWN, True, 0))),
-        "none for any other, got 2": replace(right, eyes=(EyeReading(Eye.LEFT, False, 2),)),
+        "empty for another one, got 2": replace(right, eyes=(EyeReading(Eye.LEFT, False, 2),)),
     }
     for message, each in wrong.items():
         with pytest.raises(ValueError, match=message):

@@ -118,7 +118,7 @@ def admit(directory: ServerDirectory, name: str, public_key: Path) -> None:
             )
         if owner := next((info.name for info in infos if info.public_key == key), None):
             raise ConfigurationError(
-                f"{public_key} must hold a new key, got that of {owner!r}. Each site must have its own key."
+                f"{public_key} must hold a new key, got the key of {owner!r}. Each site must have its own key."
             )
         client.RegisterNode(RegisterNodeRequest(public_key=key, name=name))
 
