@@ -16,7 +16,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 from yaml import YAMLError
 
+from teledx_fed.config.data import BUILT_IN_PARTITIONS, PARTITION_ENTRY_POINTS
 from teledx_fed.config.federation import PLAIN_AGGREGATION, STRATEGIES
+from teledx_fed.config.learning import HEAD_ENTRY_POINTS, HeadName
 from teledx_fed.config.names import check_names, refusal
 from teledx_fed.config.settings import Settings
 from teledx_fed.core import extensions
@@ -117,6 +119,8 @@ def _check_extensions(settings: Settings, local: bool) -> None:
             one_of(setting, name, built_in or ("(none)",))
 
     federation = settings.federation
+    check("model.head", settings.model.head, tuple(HeadName), HEAD_ENTRY_POINTS)
+    check("partition.by", settings.partition.by, BUILT_IN_PARTITIONS, PARTITION_ENTRY_POINTS)
     check("strategy.name", settings.strategy.name, STRATEGIES, extensions.STRATEGIES)
     check("federation.aggregation", federation.aggregation, (PLAIN_AGGREGATION,), extensions.AGGREGATIONS)
     for name in federation.transforms:

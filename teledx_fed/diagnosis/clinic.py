@@ -44,7 +44,7 @@ class Clinic:
 
     def receive(self, upload: StudyUpload, link: str | None = None) -> StoredStudy:
         """Store and diagnose a study; store nothing if a photograph is refused or anything else fails."""
-        with self.photographs.study_folder() as folder:
+        with self.photographs.study_folder(self.store.retention.has_images) as folder:
             photographs = self._keep(upload.photographs, folder)
             stored = self._add(upload, photographs, link)
         if not stored.images[0].path.startswith(folder):
@@ -60,7 +60,7 @@ class Clinic:
 
     def grow(self, study: str, uploads: Sequence[PhotographUpload]) -> StoredStudy:
         """Add photographs to a study and judge it again; skip those that it already has, also recompressed."""
-        with self.photographs.study_folder() as folder:
+        with self.photographs.study_folder(self.store.retention.has_images) as folder:
             grown, new = self._grow(study, self._keep(uploads, folder))
         if not new:
             self.photographs.remove(folder)

@@ -4,7 +4,7 @@ import hashlib
 import shutil
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -30,6 +30,7 @@ from teledx_fed.diagnosis.evidence import MapKind, map_of, write_map
 from teledx_fed.diagnosis.intake import MOST_IMAGES, DecodedPhotograph, PhotographUpload, decode
 from teledx_fed.diagnosis.judgement import PhotographResult
 from teledx_fed.model.bundle import WEIGHTS, Bundle
+from teledx_fed.store.database import StoreError
 from teledx_fed.store.values import StoredImage, StoredStudy
 
 if TYPE_CHECKING:
@@ -72,13 +73,18 @@ class PhotographStore:
             self.remove(folder)
 
     @contextmanager
-    def study_folder(self) -> Iterator[str]:
-        """Yield a new folder for photographs; delete it if the block raises any exception."""
+    def study_folder(self, is_stored: Callable[[str], bool]) -> Iterator[str]:
+        """Yield a new folder for photographs; delete it after any exception, unless the database has its photographs.
+
+        The connection can break after a commit. If the database cannot say, `Retention.stray_files` finds the files.
+        """
         folder = new_folder()
         try:
             yield folder
         except BaseException:
-            self.remove(folder)
+            with suppress(StoreError):
+                if not is_stored(folder):
+                    self.remove(folder)
             raise
 
     def keep(self, uploads: Sequence[PhotographUpload], folder: str) -> list[StoredPhotograph]:

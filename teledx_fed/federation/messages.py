@@ -22,6 +22,7 @@ from teledx_fed.privacy.transforms import SCALES, decode
 PARAMETERS, STATISTICS, TABLES, CONFIG, METRICS = "parameters", "statistics", "tables", "config", "metrics"
 DESIGN_EFFECTS = "design_effects"
 NUMPY = "numpy.ndarray"
+Record = ArrayRecord | ConfigRecord | MetricRecord
 
 Split = Literal["validation", "test"]
 LOSS_DECIMALS, LARGEST_LOSS = 2, 10.0
@@ -52,7 +53,8 @@ def values(array: Array) -> NDArray[Any]:
 
 def read(array: Array, dtype: str, shape: tuple[int, ...]) -> NDArray[Any] | Unreadable:
     """Return the values of an array if its bytes are exactly those of `dtype` and `shape`. They are never parsed."""
-    if (array.dtype, tuple(array.shape), array.stype) != (dtype, shape, NUMPY):
+    plain = all(type(length) is int for length in array.shape)  # JSON may hold true, which equals 1
+    if not plain or (array.dtype, tuple(array.shape), array.stype) != (dtype, shape, NUMPY):
         return Unreadable(f"{array.dtype[:20]} {tuple(array.shape)[:5]}")
     start = header(dtype, shape)
     if len(array.data) != len(start) + math.prod(shape) * np.dtype(dtype).itemsize or not array.data.startswith(start):
@@ -70,6 +72,22 @@ def contents(content: RecordDict, spec: MessageSpec) -> MessageContent:
         numbers={record: dict(numbers) for record, numbers in content.metric_records.items()},
         others=list(content.config_records),
     )
+
+
+def plain(content: RecordDict) -> RecordDict:
+    """Return a copy of built-in types alone: a subclass could give a check other values than it sends."""
+    return RecordDict({str.__str__(name): _plain_record(record) for name, record in content.items()})
+
+
+def _plain_record(record: Record) -> Record:
+    if isinstance(record, ArrayRecord):
+        return ArrayRecord({str.__str__(name): _plain_array(array) for name, array in record.items()})
+    return MetricRecord(dict(record)) if isinstance(record, MetricRecord) else ConfigRecord(dict(record))
+
+
+def _plain_array(array: Array) -> Array:
+    shape = tuple(int.__int__(length) for length in array.shape)
+    return Array(str.__str__(array.dtype), shape, str.__str__(array.stype), bytes(array.data))
 
 
 def _agreed(array: Array, record: str, name: str, spec: MessageSpec) -> NDArray[Any] | Unreadable:

@@ -114,14 +114,17 @@ def _start_actors(backend: Backend, app: ClientApp, settings: Settings) -> None:
 reporter = LogReporter(logging.getLogger(__name__))
 
 
-def hospital_of(context: Context) -> Hospital:
-    """Return the hospital that `site` in the configuration of the node names."""
-    return _hospitals(str(context.run_config["settings"]))[str(context.node_config["site"])]
+def hospital_of(context: Context, local: bool = False) -> Hospital:
+    """Return the hospital that `site` in the configuration of the node names.
+
+    Only a `local` run may use a head or a partition of another package.
+    """
+    return _hospitals(str(context.run_config["settings"]), local)[str(context.node_config["site"])]
 
 
 @cache
-def _hospitals(settings_json: str) -> dict[str, Hospital]:
-    settings = build(json.loads(settings_json))
+def _hospitals(settings_json: str, local: bool) -> dict[str, Hospital]:
+    settings = build(json.loads(settings_json), local)
     folder = Path(settings.folder or settings.data.cache)
     worker = Worker(place(build_network(settings.model, settings.seed), settings, reporter))
     return {

@@ -7,6 +7,7 @@ knows: the site its exact counts, the server what the site declared, and how far
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from math import isfinite
 
 from flwr.app import RecordDict
 
@@ -154,6 +155,6 @@ def validate_tables(content: RecordDict, spec: MessageSpec) -> Tables | str:
 def too_far(distances: tuple[float, float], limits: tuple[float, float]) -> str | None:
     """Return the reason to refuse an update at `distances` (parameters, statistics) from the start, or None."""
     for name, moved, limit in zip((wire.PARAMETERS, wire.STATISTICS), distances, limits, strict=True):
-        if not moved <= limit:
+        if not (moved <= limit and isfinite(moved)):
             return f"{name} must move by at most {limit:.4g}, moved by {moved:.4g}"
     return None

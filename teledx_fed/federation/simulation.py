@@ -73,7 +73,7 @@ def _runtime(
     here: Grid, sites: Mapping[str, Site], workers: Sequence[Worker], settings: Settings, folder: Path
 ) -> AbstractContextManager[Grid]:
     if settings.simulation.backend == "ray":
-        return ray_grid(client_app(hospital_of), list(sites), settings, folder)
+        return ray_grid(client_app(partial(hospital_of, local=True)), list(sites), settings, folder)
     if not settings.faults.kinds:
         return nullcontext(here)
     check_sites(settings.faults, sites)

@@ -93,7 +93,8 @@ def fault(content: MessageContent, spec: MessageSpec) -> str | None:
 
 def kind_of(error: BaseException) -> str:
     """Return the name of the nearest built-in class of an error. It may leave, because it is from a fixed list."""
-    return next(kind.__name__ for kind in type(error).__mro__ if kind in ERRORS)
+    builtin = (kind for kind in type(error).__mro__ if type(kind) is type and kind in ERRORS)  # a metaclass can lie
+    return next(builtin).__name__
 
 
 def _faults(content: MessageContent, spec: MessageSpec) -> Iterator[str]:

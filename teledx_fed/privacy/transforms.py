@@ -78,7 +78,8 @@ def encode(difference: Vector, layout: Layout, compression: str) -> dict[str, ND
 
 def decode(arrays: Arrays, layout: Layout) -> Vector:
     """Return the approximate difference (n,), float32, from the arrays of `encode`."""
-    return arrays[QUANTISED].astype(np.float32) * np.repeat(arrays[SCALES].astype(np.float32), _sizes(layout))
+    with np.errstate(over="ignore"):  # validation refuses an update that is not finite
+        return arrays[QUANTISED].astype(np.float32) * np.repeat(arrays[SCALES].astype(np.float32), _sizes(layout))
 
 
 def forms(layout: Layout, compression: str) -> Forms:

@@ -75,6 +75,12 @@ class Retention:
             stored = {self._folder / path for table in tables for path in session.scalars(select(table.path))}
         return tuple(sorted(old - stored))
 
+    def has_images(self, folder: str) -> bool:
+        """Return whether a study has images in this folder."""
+        images = select(ImageRow.path).where(ImageRow.path.startswith(f"{folder}/", autoescape=True))
+        with self._database.reading() as session:
+            return session.scalars(images).first() is not None
+
     def patients(self) -> frozenset[str]:
         """Return the pseudonyms of the patients who have studies."""
         with self._database.reading() as session:

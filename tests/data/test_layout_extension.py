@@ -17,6 +17,7 @@ from teledx_fed.config.data import (
     PartitionSettings,
     SourceSettings,
 )
+from teledx_fed.config.loading import build
 from teledx_fed.core.examples import Collection, Eye, Identification
 from teledx_fed.data.layouts import ENTRY_POINTS, LAYOUTS, layout_names, read
 from teledx_fed.data.own_hospitals import load
@@ -115,6 +116,10 @@ def test_an_installed_package_adds_a_partition(tmp_path: Path, monkeypatch: pyte
     assert {name: max(example.grade for example in site.examples) for name, site in sites.items()} == {
         f"grade_{grade}": grade for grade in range(5)
     }
+    local = {"data": {"hospitals": {"north": {}}}, "partition": {"by": "by_grade"}}
+    assert build(local, local=True).partition.by == "by_grade"
+    with pytest.raises(ValueError, match=r"partition\.by must be one of by_source, .*camera_shift, got 'by_grade'"):
+        build(local)
 
 
 def test_built_in_partitions_are_those_that_settings_allow() -> None:

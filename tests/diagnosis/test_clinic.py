@@ -20,6 +20,7 @@ from teledx_fed.diagnosis.diagnose import assess_photograph, diagnose
 from teledx_fed.diagnosis.evidence import map_of
 from teledx_fed.diagnosis.intake import PhotographUpload
 from teledx_fed.store import readings
+from teledx_fed.store.database import StoreError
 from teledx_fed.store.values import StudyStatus
 
 CANARY = "Canary-Jane-Doe-1912"
@@ -122,6 +123,21 @@ def test_a_stored_study_keeps_its_photographs_when_a_later_step_fails(clinic: Cl
     (entry,) = clinic.store.worklist()
     assert all((clinic.store.folder / image.path).is_file() for image in clinic.store.study(entry.id).images)
     assert clinic.receive(photographs.submitted()).entry.id == entry.id
+
+
+def test_photographs_stay_if_the_connection_breaks_after_the_commit(clinic: Clinic, photographs, monkeypatch) -> None:
+    add_study = clinic.store.add_study
+
+    def break_after_commit(*arguments: object) -> None:
+        add_study(*arguments)  # type: ignore[arg-type]
+        raise StoreError("COMMIT", None, Exception("the connection broke"))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(clinic.store, "add_study", break_after_commit)
+        with pytest.raises(StoreError, match="connection broke"):
+            clinic.receive(photographs.submitted())
+    (entry,) = clinic.store.worklist()
+    assert all((clinic.store.folder / image.path).is_file() for image in clinic.store.study(entry.id).images)
 
 
 def test_the_store_has_only_pseudonyms_of_patients(clinic: Clinic, photographs) -> None:

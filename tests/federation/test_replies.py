@@ -232,6 +232,21 @@ def test_a_summary_holds_whole_counts(wrong: float) -> None:
     assert "set_aside must" in str(reason)
 
 
+def test_a_shape_that_only_equals_the_agreed_one_is_refused() -> None:
+    """A message is partly JSON, where a length may be true."""
+    content = RecordDict({TABLES: arrays({name: np.zeros(shape) for name, shape in SUMMARY.items()})})
+    tables = content.array_records[TABLES]
+    tables["declared"] = Array("float64", (True,), "numpy.ndarray", tables["declared"].data)
+    assert "declared must be float64 (1,), got float64 (True,)" in str(validate_tables(content, summary_spec(1000)))
+
+
+def test_parameters_that_decode_to_infinity_are_refused_under_any_limit() -> None:
+    spec = UpdateSpec(3, LAYOUT, "grade", "int8", loss=True).of_site(photographs=1000)
+    content = right()
+    content[PARAMETERS] = arrays({"parameters": np.full(6, 127, np.int8), "scales": np.float32([3e38])})
+    assert "parameters must move by at most inf" in str(validate_update(content, spec, START, (np.inf, np.inf)))
+
+
 def test_the_norm_is_that_of_the_difference() -> None:
     content = right()
     content[PARAMETERS] = vector(np.full(6, 1000.5, np.float32), PARAMETERS)

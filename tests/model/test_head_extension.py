@@ -5,18 +5,23 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from extension_package import example, write_example
 
+from teledx_fed.config import loading
 from teledx_fed.config.learning import ModelSettings
+from teledx_fed.config.loading import compose
 from teledx_fed.config.settings import Settings
+from teledx_fed.core.errors import ConfigurationError
 from teledx_fed.core.examples import Site
+from teledx_fed.deployment.common.plans import Plan, bound
 from teledx_fed.deployment.common.refusal import Refusal
-from teledx_fed.deployment.site.settings import LimitSettings
+from teledx_fed.deployment.site.plan_wording import page
+from teledx_fed.deployment.site.settings import LimitSettings, SiteSettings
 from teledx_fed.deployment.site.terms import plan_refusal
 from teledx_fed.model.heads import HEADS, head_of
 from teledx_fed.model.network import build
@@ -39,7 +44,8 @@ def test_an_installed_head_learns_grades(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.syspath_prepend(package)
-    settings, site = tiny_settings(model__head="ordinal", training__class_balance="none"), tiny_site("north")
+    plain, site = tiny_settings(training__class_balance="none"), tiny_site("north")
+    settings = replace(plain, model=replace(plain.model, head="ordinal"))
     worker = Worker(build(settings.model, 0))
     order = replace(settings.local_training(1), optimizer="adam", learning_rate=1e-2, epochs=4)
     first = worker.train(site, worker.initial, order, 1)
@@ -63,6 +69,25 @@ def test_a_hospital_refuses_an_installed_head_whatever_its_limits(
     requested = Settings(model=ModelSettings(head="ordinal"))
     assert plan_refusal(requested, LimitSettings(heads=["ordinal"])) is Refusal.HEAD
     assert "ordinal" not in sys.modules
+
+
+def test_an_installed_head_is_not_imported_to_show_a_plan_or_to_compose_a_run(
+    package: Path, tiny_settings: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(package)
+    plain = tiny_settings()
+    settings = replace(plain, model=replace(plain.model, head="ordinal"))
+    plan = Plan("0.1.0", "test", "0" * 64, {"seed": 0, **bound(settings)})
+    attempts = (
+        lambda: page(plan, SiteSettings("north", "localhost:9092"), runs=1),
+        lambda: compose(["experiment=quick", "model.head=ordinal"]),
+        lambda: loading.build(asdict(settings)),
+    )
+    for attempt in attempts:
+        with pytest.raises(ConfigurationError, match=r"model\.head must be one of grade, referable, got 'ordinal'"):
+            attempt()
+    assert "ordinal" not in sys.modules
+    assert loading.build(asdict(settings), local=True) == settings
 
 
 @pytest.mark.slow

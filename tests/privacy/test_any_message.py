@@ -100,3 +100,15 @@ def test_an_error_is_sent_as_the_name_of_a_built_in_class() -> None:
     assert kind_of(patient()) == "FileNotFoundError"
     assert kind_of(type("Ann", (Exception,), {})()) == "Exception"
     assert kind_of(ValueError("Ann")) == "ValueError"
+
+
+def test_an_error_whose_metaclass_claims_to_be_built_in_is_sent_as_its_built_in_base() -> None:
+    class Claim(type):
+        def __eq__(cls, other: object) -> bool:
+            return True
+
+        def __hash__(cls) -> int:
+            return hash(ValueError)
+
+    ann = Claim("AnnBornIn1947", (ValueError,), {})
+    assert kind_of(ann()) == "ValueError"

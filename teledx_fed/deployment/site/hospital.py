@@ -102,7 +102,10 @@ class MessageHandler:
         hospital = self._hospital(directory, request.run, worker, settings)
         self._spend(directory, request, hospital, day)
         reply = self._app(message, context)
-        if reply.has_content() and (reason := outbound_fault(reply, message, hospital, request.training)):
+        if not reply.has_content():
+            return reply
+        reply = Message(wire.plain(reply.content), reply_to=message)
+        if reason := outbound_fault(reply, message, hospital, request.training):
             raise MessageRefused(Refusal.OUTBOUND, reason)
         return reply
 
