@@ -14,6 +14,7 @@ from uuid import uuid4
 
 from teledx_fed.core.checks import must
 from teledx_fed.core.errors import DataError, TeledxError
+from teledx_fed.core.failures import log_unexpected
 from teledx_fed.core.files import make_folder, write_bytes
 from teledx_fed.data.dicom import DicomPhotograph, read_header
 from teledx_fed.diagnosis.clinic import Clinic
@@ -109,6 +110,9 @@ class Gathering:
             return False
         except (StoreError, OSError) as error:
             log.error("a study is still in %s, and tried again: %s", folder, error)
+            return False
+        except Exception as error:  # noqa: BLE001 - the clinic lists a reference, the log has the traceback
+            self._set_aside(folder, log_unexpected(error))
             return False
         shutil.rmtree(folder)
         return bool(files)

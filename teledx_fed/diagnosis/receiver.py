@@ -69,6 +69,8 @@ class Receiver:
                 self._gathering.take_in()
             except (StoreError, OSError) as error:
                 log.error("studies wait, and are tried again: %s", error)
+            except Exception:
+                log.exception("studies wait, and are tried again")
             over.wait(every)
 
     def _echo(self, event: Event) -> int:

@@ -9,12 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from teledx_fed.core.errors import ConfigurationError, TeledxError
+from teledx_fed.core.failures import log_unexpected
 from teledx_fed.core.files import make_folder
 from teledx_fed.data.problems import Problem
 from teledx_fed.data.walk import walk
 from teledx_fed.diagnosis.clinic import Clinic
 from teledx_fed.diagnosis.intake import StudyUpload
 from teledx_fed.diagnosis.study_files import of_folder
+from teledx_fed.store.database import StoreError
 
 log = logging.getLogger(__name__)
 
@@ -70,12 +72,15 @@ class Watch:
                 )
                 key = hashlib.sha256(content).hexdigest()
                 stored = self._clinic.receive(replace(submission, key=key, source=SOURCE, photographs=photographs))
-        except TeledxError as error:
+        except (StoreError, OSError):
+            raise
+        except Exception as error:  # noqa: BLE001 - the clinic lists a reference, the log has the traceback
+            reason = str(error) if isinstance(error, TeledxError) else log_unexpected(error)
             log.warning("a study is refused, and kept in %s with the reason", self._folder / REFUSED)
             self._move(submission, _new(self._folder / REFUSED / submission.key)).joinpath(REASON).write_text(
-                f"{error}\n"
+                f"{reason}\n"
             )
-            self._clinic.store.refusals.add(SOURCE, None, str(error))
+            self._clinic.store.refusals.add(SOURCE, None, reason)
             return False
         if study_file is not None:
             self._move(submission, study_file.parent)

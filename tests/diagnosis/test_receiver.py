@@ -138,6 +138,23 @@ def test_after_a_full_disk_waiting_studies_are_received_later(camera, clinic, ga
     assert len(the_study(clinic).images) == 2
 
 
+def test_after_an_unexpected_error_a_study_is_listed_with_a_reference_and_the_next_is_received(
+    camera, clinic, gathering, photographs, monkeypatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("Anna Bauer")
+
+    camera.send(eye(photographs.right, "R"))
+    with monkeypatch.context() as patched:
+        patched.setattr(clinic.store, "add_study", fail)
+        assert gathering.take_in() == 0
+    (refusal,) = clinic.store.refusals.open()
+    assert "unexpected error, reference" in refusal.reason
+    assert "Anna" not in refusal.reason
+    camera.send(eye(photographs.left, "L"))
+    assert gathering.take_in() == 1
+
+
 @pytest.mark.slow
 def test_studies_left_by_a_crash_are_received_at_the_next_start(
     camera, clinic, gathering, incoming, photographs

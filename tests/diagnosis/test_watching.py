@@ -6,7 +6,9 @@ import pytest
 
 from teledx_fed.core.clinical import Gap
 from teledx_fed.diagnosis.clinic import Clinic
+from teledx_fed.diagnosis.intake import StudyUpload
 from teledx_fed.diagnosis.watching import REASON, Watch
+from teledx_fed.store.values import StoredStudy
 
 
 def test_a_watched_file_is_received_once_it_no_longer_changes(clinic: Clinic, tmp_path: Path, photographs) -> None:
@@ -28,6 +30,28 @@ def test_a_watched_file_is_received_once_it_no_longer_changes(clinic: Clinic, tm
     assert len(clinic.store.worklist()) == 1
     (refusal,) = clinic.store.refusals.open()
     assert (refusal.source, "must be whole" in refusal.reason) == ("folder", True)
+
+
+def test_a_file_with_an_unexpected_error_is_refused_with_a_reference_and_blocks_no_other(
+    clinic: Clinic, tmp_path: Path, photographs, monkeypatch
+) -> None:
+    camera, receive = tmp_path / "camera", clinic.receive
+    for name, content in (("7_OD.png", photographs.right), ("8_OD.png", photographs.left)):
+        (camera / name[0]).mkdir(parents=True)
+        (camera / name[0] / name).write_bytes(content)
+
+    def fail(upload: StudyUpload) -> StoredStudy:
+        if upload.photographs[0].name.startswith("7"):
+            raise ValueError("Anna Bauer")
+        return receive(upload)
+
+    monkeypatch.setattr(clinic, "receive", fail)
+    watch = Watch(clinic, camera)
+    assert [watch.look(), watch.look()] == [0, 1]
+    (reason,) = (camera / "refused").rglob(REASON)
+    assert "unexpected error, reference" in reason.read_text()
+    (refusal,) = clinic.store.refusals.open()
+    assert "Anna" not in refusal.reason + reason.read_text()
 
 
 def late(clinic: Clinic, camera: Path, photographs) -> None:
