@@ -27,7 +27,7 @@ LONGEST_COMMENT = 64
 class ReportFacts:
     """Facts of a report. `sources` are its photographs.
 
-    `filing` is where the archive files it. `verified` is true if a clinician has signed it.
+    `filing` has the identifiers under which the archive files it. `verified` is true if a clinician has signed it.
     """
 
     title: str
@@ -84,7 +84,7 @@ def _referenced(source: PhotographUids) -> Dataset:
 
 
 def with_identity(dataset: Dataset, kind: uid.UID, instance_uid: uid.UID) -> Dataset:
-    """Set class and UID of a data set, UTF-8, no compression, and empty values for `UNKNOWN`."""
+    """Set class and UID of a data set, and empty its `UNKNOWN` elements. Declare UTF-8 text and no compression."""
     dataset.SpecificCharacterSet = "ISO_IR 192"
     dataset.SOPClassUID, dataset.SOPInstanceUID = kind, instance_uid
     for keyword in UNKNOWN:

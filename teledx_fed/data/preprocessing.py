@@ -123,7 +123,7 @@ def fundus_mask(image: Image) -> Image:
         raise DataError(
             f"photograph must show a fundus, got brightness {bright:.0f} of 255. Leave it out, or take it again."
         )
-    border = min(darkest, DARK)  # without a black border, even the darkest pixels are brighter than DARK
+    border = min(darkest, DARK)  # in a photograph without a black border, even the darkest pixels exceed DARK
     hull = _hull(brightness >= border + 0.06 * (bright - border))
     return _pixels(cv2.resize(hull, image.shape[1::-1], interpolation=cv2.INTER_NEAREST))
 
@@ -138,7 +138,7 @@ def equalise(image: Image) -> Image:
 def subtract_local_average(image: Image, inside: NDArray[np.bool_]) -> Image:
     """Return 128 + 4 (image − its local average), after B. Graham's winning entry to Kaggle's contest of 2015.
 
-    The average is over the disc alone, so that its rim has no halo and is not cut off.
+    The average is over the disc alone, so that the disc's rim has no halo and need not be cut off.
     """
     sigma = image.shape[0] / 60
     weight = inside.astype(np.float32)

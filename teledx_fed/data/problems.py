@@ -10,7 +10,7 @@ from teledx_fed.core.errors import DataError
 class Problem:
     """A problem in a file, or in a row of it (the header is row 1). `photographs` cannot be used because of it.
 
-    data.on_bad=skip does not skip a problem that is not `skippable`, because photographs may be missing.
+    A problem that is not `skippable` is an error even with data.on_bad=skip, because photographs may be missing.
     """
 
     file: str

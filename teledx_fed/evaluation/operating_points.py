@@ -187,7 +187,7 @@ def _threshold_for_sensitivity(positives: Floats, pooled: Floats, missing: int, 
 def _threshold_for_specificity(healthy: Floats, scores: Floats, allowed: int) -> float:
     """Return a threshold that calls at most `allowed` healthy eyes.
 
-    It is half-way between the highest score of a healthy eye that it does not call and the next higher score.
+    It is half-way between two scores: the highest of the healthy eyes not called, and the next higher one of any eye.
     """
     if allowed >= healthy.size:
         return 0.0

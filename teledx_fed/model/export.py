@@ -68,7 +68,7 @@ def _with_metadata(graph: bytes, metadata: Mapping[str, str]) -> bytes:
 def _graph(exported: nn.Module, images: NDArray[np.uint8], names: Sequence[str]) -> bytes:
     file = io.BytesIO()
     with _one_at_a_time, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that the exporter is old; it takes 0.6 s instead of 8 s and writes one file
+        warnings.simplefilter("ignore")  # the old exporter warns, but takes 0.6 s instead of 8 s and writes one file
         torch.onnx.export(
             exported,
             (torch.from_numpy(images),),
@@ -84,7 +84,7 @@ def _graph(exported: nn.Module, images: NDArray[np.uint8], names: Sequence[str])
 def _for_runtime(exported: nn.Module) -> nn.Module:
     """Replace layers by equivalent ones that ONNX Runtime can fuse.
 
-    The padding becomes constant. Squeeze-and-excitation uses a pooling layer.
+    The widths of the padding become constants in the graph. Squeeze-and-excitation uses a pooling layer.
     """
     for module in exported.modules():
         if isinstance(module, Conv2dSame):

@@ -19,7 +19,7 @@ class Refusals:
         self._database, self._clock = database, clock
 
     def add(self, source: str, patient: str | None, reason: str) -> None:
-        """Add a refusal. If it exists, count and list it again: an archive may send one photograph for days."""
+        """Add a refusal. If it exists, count and list it again: an archive may resend a photograph for days."""
         check_text("refusal.source", source)
         id = hashlib.sha256("\0".join((source, patient or "", reason)).encode("utf-8", "replace")).hexdigest()
         time = self._clock()
