@@ -12,7 +12,8 @@ from pathlib import Path
 
 from teledx_fed.core.clinical import Diagnosis, Study, StudyImage
 from teledx_fed.core.errors import ConfigurationError, DataError, TeledxError
-from teledx_fed.core.files import write_bytes, write_text
+from teledx_fed.core.failures import line_for_person
+from teledx_fed.core.files import make_folder, write_bytes, write_text
 from teledx_fed.core.reports import SILENT, Reporter
 from teledx_fed.data.photographs import MOST_PIXELS
 from teledx_fed.data.preprocessing import place
@@ -52,7 +53,7 @@ def run(
     ids, duplicates = identities(submissions, key or secrets.token_bytes()), collisions(submissions)
     for collision in duplicates:
         reporter.message(
-            f"{_described(submissions, collision.place)}: {collision.told(partial(_described, submissions))}"
+            f"{_described(submissions, collision.place)}: {collision.sentence(partial(_described, submissions))}"
         )
     rows: list[ResultRow] = []
     for number, submission in enumerate(mark_shared(submissions, duplicates)):
@@ -88,7 +89,7 @@ def _collision(file: str, submission: StudyUpload, of_study: Sequence[Collision]
     files = [str(upload.file) for upload in submission.photographs]
     of_file = (collision for collision in of_study if collision.what is NAME or files[collision.place[1]] == file)
     descriptions = (
-        collision.told(lambda place: f"file {place[1] + 1} of study {ids[place[0]]}") for collision in of_file
+        collision.sentence(lambda place: f"file {place[1] + 1} of study {ids[place[0]]}") for collision in of_file
     )
     return "; ".join(dict.fromkeys(descriptions))
 
@@ -113,8 +114,9 @@ def _diagnose_study(
     study = Study(identity, tuple(images), record=upload.record)
     try:
         diagnosis, compared = diagnose(study, results, bundle, referral)
-    except (TeledxError, OSError) as error:
-        return failed + [_failed(photograph, identity, str(error)) for photograph in readable]
+    except Exception as error:  # noqa: BLE001 - one study must not end the batch
+        reason = str(error) if isinstance(error, TeledxError | OSError) else line_for_person(error, make_folder(out))
+        return failed + [_failed(photograph, identity, reason) for photograph in readable]
     _write(study, diagnosis, compared, referral, out)
     return failed + [
         row_of(photograph.file, study, result, diagnosis, _number(photograph))

@@ -30,9 +30,9 @@ class Collision:
         """Whether several studies, perhaps of different patients, have the photograph."""
         return self.what is PHOTOGRAPH and any(number != self.place[0] for number, _ in self.others)
 
-    def told(self, called: Callable[[Place], str]) -> str:
+    def sentence(self, describe: Callable[[Place], str]) -> str:
         more = [f"{len(self.others) - LISTED} more"] if len(self.others) > LISTED else []
-        return f"{self.what} {' and '.join([*map(called, self.others[:LISTED]), *more])}"
+        return f"{self.what} {' and '.join([*map(describe, self.others[:LISTED]), *more])}"
 
 
 def collisions(submissions: Sequence[StudyUpload]) -> list[Collision]:

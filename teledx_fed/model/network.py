@@ -15,8 +15,9 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from teledx_fed.config.learning import ModelSettings
-from teledx_fed.core.checks import must
+from teledx_fed.config.learning import HeadName, ModelSettings
+from teledx_fed.core.checks import must, one_of
+from teledx_fed.core.errors import DataError
 from teledx_fed.core.files import write_bytes
 from teledx_fed.core.randomness import generator
 from teledx_fed.core.weights import Layout, Weights
@@ -220,8 +221,9 @@ def save(network: Grader, path: Path, card: Mapping[str, Any] | None = None) -> 
 
 
 def read_network(path: Path) -> Grader:
-    """Read a network from a file of `save`, with its settings."""
+    """Read a network from a file of `save`, with its settings. A `DataError` for the head of another package."""
     settings = {name: value for name, value in read_settings(path).items() if name not in ("initial", "card")}
+    one_of(f"head of {path}", str(settings["head"]), HeadName, DataError)
     return build(ModelSettings(**settings, initial="file", file=str(path)), seed=0)
 
 

@@ -4,6 +4,7 @@ import csv
 import errno
 import json
 import os
+import re
 import struct
 import zlib
 from pathlib import Path
@@ -19,7 +20,7 @@ from sites.diagnosis import app
 from teledx_fed.core.clinical import SUGGESTION
 from teledx_fed.core.reports import SILENT, Reporter
 from teledx_fed.diagnosis.batch import identities, run
-from teledx_fed.diagnosis.diagnose import open_bundle
+from teledx_fed.diagnosis.diagnose import diagnose, open_bundle
 from teledx_fed.diagnosis.intake import StudyUpload
 from teledx_fed.diagnosis.referral import ReferralSettings
 from teledx_fed.diagnosis.study_files import study_uploads
@@ -121,6 +122,23 @@ def test_a_photograph_of_too_many_pixels_has_a_row_with_the_limit(tmp_path: Path
     assert (tmp_path / "bomb.png").stat().st_size < 20_000
     (one,) = batch(tmp_path / "out", bundle_folder, tmp_path / "bomb.png")
     assert "bomb.png must be at most 50000000 pixels, got 9440 × 9440. Scale it down" in one["error"]
+
+
+def test_a_study_with_an_unexpected_error_has_a_reference_and_the_others_are_diagnosed(
+    tmp_path: Path, bundle_folder: Path, photographs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, content in (("one.png", photographs.left), ("two.png", photographs.right)):
+        (tmp_path / name).write_bytes(content)
+
+    def fail_once(*arguments: object) -> object:
+        monkeypatch.setattr("teledx_fed.diagnosis.batch.diagnose", diagnose)
+        raise ValueError(CANARY)
+
+    monkeypatch.setattr("teledx_fed.diagnosis.batch.diagnose", fail_once)
+    first, second = batch(tmp_path / "out", bundle_folder, tmp_path / "one.png", tmp_path / "two.png")
+    assert re.match(r"unexpected error, reference \w+\. Report it", first["error"])
+    assert CANARY in (tmp_path / "out" / "errors.log").read_text()
+    assert not second["error"]
 
 
 def test_one_photograph_under_two_studies_keeps_both_reports_and_says_so(

@@ -1,4 +1,5 @@
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -6,7 +7,7 @@ import timm
 import torch
 
 from teledx_fed.config.learning import ModelSettings
-from teledx_fed.core.errors import ConfigurationError, UnavailableError
+from teledx_fed.core.errors import ConfigurationError, DataError, UnavailableError
 from teledx_fed.model.backbone import BatchNorm
 from teledx_fed.model.network import build, load, pack, read_network, save
 from teledx_fed.model.pretrained import lite0_state, load_hub
@@ -84,6 +85,14 @@ def test_a_saved_network_is_read_back_with_its_settings(tmp_path: Path) -> None:
     images = photographs()
     with torch.inference_mode():
         assert read_network(tmp_path / "model.safetensors")(images).equal(network(images))
+
+
+def test_a_file_cannot_name_the_head_of_another_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = build(tiny(), seed=0)
+    monkeypatch.setattr(network, "settings", SimpleNamespace(**{**vars(network.settings), "head": "ordinal"}))
+    save(network, tmp_path / "model.safetensors")
+    with pytest.raises(DataError, match=r"head of .* must be one of grade, referable, got 'ordinal'"):
+        read_network(tmp_path / "model.safetensors")
 
 
 def test_load_undoes_pack_bit_for_bit() -> None:
