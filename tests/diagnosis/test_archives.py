@@ -4,6 +4,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -150,6 +151,10 @@ def storescp(tmp_path: Path) -> Iterator[Callable[..., tuple[ArchiveSettings, Pa
         while time.monotonic() < until:
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    probe.settimeout(30)
+                    probe.shutdown(socket.SHUT_WR)
+                    with suppress(ConnectionResetError):
+                        probe.recv(1)  # until storescp has closed it: it takes one connection at a time
                     break
             time.sleep(0.05)
         return ArchiveSettings("ANY", "127.0.0.1", port), folder
