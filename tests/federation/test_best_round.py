@@ -31,6 +31,7 @@ def test_the_best_round_is_chosen_without_a_site_that_a_robust_strategy_tolerate
     assert best.scores["east"] > 0.6
 
 
+@pytest.mark.slow
 def test_patience_counts_only_rounds_that_could_be_compared(world: Callable[..., World]) -> None:
     ran = list(world(federation__fraction_train=0.34, federation__patience=2, federation__rounds=6).run())
     apart = [

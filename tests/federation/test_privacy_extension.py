@@ -29,7 +29,7 @@ def first_round(world: World) -> Progress:
     return progress
 
 
-@pytest.mark.parametrize("compression", ["none", "int8"])
+@pytest.mark.parametrize("compression", ["none", pytest.param("int8", marks=pytest.mark.slow)])
 def test_a_transform_of_another_package_clips_updates(
     compression: str,
     tiny_settings: Callable[..., Settings],

@@ -71,6 +71,7 @@ def test_every_round_is_reported_when_a_run_is_interrupted(world: Callable[..., 
     assert [report.round for report in reporter.rounds] == [1, 2, 3]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("strategy", "batch_norm", "compression"),
     [

@@ -21,6 +21,7 @@ from teledx_fed.model.network import build
 from teledx_fed.training.worker import Worker
 
 
+@pytest.mark.slow
 def test_a_federation_learns_and_reports_every_round(world: Callable[..., World]) -> None:
     ran = list(world(federation__rounds=6, training__epochs=2).run())
     reports = [report for _, report in ran]
@@ -125,6 +126,7 @@ def test_a_quorum_above_the_number_of_sites_is_refused(world: Callable[..., Worl
         list(world(federation__quorum=7, strategy__name="bulyan").run())
 
 
+@pytest.mark.slow
 def test_a_late_site_is_silent_and_the_round_ends_without_it(
     world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,6 +160,7 @@ def test_sites_are_sampled_by_the_seed(world: Callable[..., World]) -> None:
     assert len(set(chosen[0][:-1])) > 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [pytest.param(2, marks=pytest.mark.slow), 3])
 def test_the_number_of_workers_changes_no_bit(workers: int, world: Callable[..., World]) -> None:
     weights = []
