@@ -23,7 +23,7 @@ FILINGS = TypeAdapter(Filing)
 
 @dataclass(frozen=True)
 class Identity:
-    """The patient whom a pseudonym stands for."""
+    """The patient of a pseudonym."""
 
     pseudonym: str
     number: str

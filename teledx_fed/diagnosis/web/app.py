@@ -47,6 +47,22 @@ HEADERS = {
 }
 STATIC = {"page.css": "text/css", "page.js": "text/javascript"}
 
+PARTS = (
+    logging_in,
+    pages,
+    new_study,
+    reading,
+    reports,
+    links,
+    administration,
+    model_page,
+    api,
+    fhir_intake,
+    uploads,
+    monitoring,
+)
+"""Modules with a router each."""
+
 
 def app(clinic: Clinic, settings: DiagnosisSettings) -> FastAPI:
     site = Described(
@@ -61,23 +77,16 @@ def app(clinic: Clinic, settings: DiagnosisSettings) -> FastAPI:
         clinic.store.access, timedelta(hours=settings.session_hours), clinic.bundle.manifest.demonstration
     )
     site.state.provider = Provider.of(settings.oidc) if settings.oidc else None
-    parts = (
-        logging_in,
-        pages,
-        new_study,
-        reading,
-        reports,
-        links,
-        administration,
-        model_page,
-        api,
-        fhir_intake,
-        uploads,
-        monitoring,
-    )
-    for part in parts:
+    for part in PARTS:
         site.include_router(part.router)
     report_errors(site)
+    _admit_requests(site, clinic, settings)
+    _serve_static_files(site)
+    return site
+
+
+def _admit_requests(site: FastAPI, clinic: Clinic, settings: DiagnosisSettings) -> None:
+    """Refuse unwanted requests before a route sees them; count all, and add headers to each response."""
 
     def unwanted(request: Request) -> Response | None:
         access, folder = clinic.store.access, clinic.store.folder
@@ -100,6 +109,8 @@ def app(clinic: Clinic, settings: DiagnosisSettings) -> FastAPI:
         except Exception as error:  # noqa: BLE001 - the page shows a reference, the log has the traceback
             return await run_in_threadpool(fail, request, error)
 
+
+def _serve_static_files(site: FastAPI) -> None:
     @site.get("/favicon.ico", include_in_schema=False)
     def no_icon() -> Response:
         return Response(status_code=204)
@@ -109,8 +120,6 @@ def app(clinic: Clinic, settings: DiagnosisSettings) -> FastAPI:
         if name not in STATIC:
             raise HTTPException(404, "There is no such file.")
         return Response((HERE / name).read_bytes(), media_type=STATIC[name])
-
-    return site
 
 
 def server(clinic: Clinic, settings: DiagnosisSettings) -> uvicorn.Server:
